@@ -1,0 +1,1 @@
+"""The words of the design as structs: no I/O, nothing of ours imported but the errors."""

@@ -1,0 +1,84 @@
+"""Events: CloudEvents 1.0 in JSON, with the mesh's extensions.
+
+Source of the format: CloudEvents specification 1.0.2, JSON event format; `traceparent` from the CloudEvents
+distributed-tracing extension (W3C Trace Context).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from base64 import b32encode
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+MAX_EVENT = 256 * 1024
+"""Largest encoded event in bytes; more is refused by every receiver."""
+MAX_BLOBS = 32
+"""Most blobs that one event may name."""
+
+
+class BlobRef(msgspec.Struct, omit_defaults=True):
+    """A blob that an event names in `data.blobs`; `path` is set only in what a program reads and writes."""
+
+    name: str
+    cid: str = ""
+    type: str = "application/octet-stream"
+    size: int = 0
+    path: str = ""
+
+
+class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One CloudEvent. `parent` and `root` are event ids; `source` is `/<node>/<pipeline>/<step>`."""
+
+    specversion: str = "1.0"
+    id: str
+    source: str
+    type: str
+    time: str
+    subject: str = ""
+    datacontenttype: str = "application/json"
+    data: dict[str, Any] = {}
+    parent: str = ""
+    root: str = ""
+    traceparent: str = ""
+    pipeline: str = ""
+    step: str = ""
+
+    def blobs(self) -> list[BlobRef]:
+        """The blobs that `data.blobs` names; raises msgspec.ValidationError where it is malformed."""
+        return msgspec.convert(self.data.get("blobs", []), list[BlobRef])
+
+    def encode(self) -> bytes:
+        """One JSON line without the newline; `specversion` is always there."""
+        return _ENCODER.encode({"specversion": self.specversion, **msgspec.to_builtins(self)})
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Event)
+
+
+def decode_event(raw: bytes) -> Event:
+    """The event in `raw`; raises msgspec.ValidationError or msgspec.DecodeError."""
+    return _DECODER.decode(raw)
+
+
+def event_id(*parts: str | int | bytes) -> str:
+    """An id from what the event came from: 26 letters of base32 (128 bits of SHA-256), each part length-prefixed."""
+    h = hashlib.sha256()
+    for part in parts:
+        b = part if isinstance(part, bytes) else str(part).encode()
+        h.update(len(b).to_bytes(4, "big") + b)
+    return b32encode(h.digest()[:16]).decode().rstrip("=").lower()
+
+
+def traceparent(root: str) -> str:
+    """A W3C traceparent whose trace id is derived from the root event's id, with a fresh span id."""
+    return f"00-{hashlib.sha256(root.encode()).hexdigest()[:32]}-{os.urandom(8).hex()}-01"
+
+
+def now() -> str:
+    """RFC 3339 UTC time with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

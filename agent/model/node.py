@@ -1,0 +1,45 @@
+"""Nodes as the mesh sees them: presence records, cameras, capacity."""
+
+from __future__ import annotations
+
+import msgspec
+
+ROLE_OPERATOR = "operator"
+ROLE_MEMBER = "member"
+
+
+class CameraInfo(msgspec.Struct, omit_defaults=True):
+    """A camera that a node announces: its name, kind (`v4l2`, `rtsp`, `http`, `file`) and whether it works."""
+
+    name: str
+    kind: str
+    ok: bool = True
+
+
+class Capacity(msgspec.Struct, omit_defaults=True):
+    """What a node can still take: CPU cores, bytes of memory, and free places in its queue."""
+
+    cpus: float = 1.0
+    memory: int = 0
+    free: int = 0
+    gpus: int = 0
+
+
+class NodeRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The signed presence record of one node, published on change and every 10 s.
+
+    `labels` already holds the reserved ones (node, id, arch) and only such others as an operator signed. `boot` is the
+    node's boot epoch: random at each start of the agent, and part of every signature that is meant for this node.
+    """
+
+    id: str
+    name: str
+    role: str = ROLE_MEMBER
+    labels: dict[str, str] = {}
+    capacity: Capacity = Capacity()
+    cameras: list[CameraInfo] = []
+    version: str = ""
+    boot: str = ""
+    sequence: int = 0
+    endpoints: list[str] = []
+    certificate: bytes = b""
