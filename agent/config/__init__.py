@@ -1,0 +1,42 @@
+"""The configuration: one frozen struct, every value with its origin."""
+
+from agent.config.loader import load_config
+from agent.config.quota import blob_quota
+from agent.config.schema import (
+    DEFAULT_FILE,
+    DEFAULT_SOCKET,
+    DEFAULT_STATE,
+    ApiConfig,
+    BlobsConfig,
+    Config,
+    DockerConfig,
+    JournalConfig,
+    LogConfig,
+    MeshConfig,
+    PolicyConfig,
+    SourcesConfig,
+    UplinkConfig,
+)
+from agent.config.units import format_duration, format_size, parse_duration, parse_size
+
+__all__ = [
+    "DEFAULT_FILE",
+    "DEFAULT_SOCKET",
+    "DEFAULT_STATE",
+    "ApiConfig",
+    "BlobsConfig",
+    "Config",
+    "DockerConfig",
+    "JournalConfig",
+    "LogConfig",
+    "MeshConfig",
+    "PolicyConfig",
+    "SourcesConfig",
+    "UplinkConfig",
+    "blob_quota",
+    "format_duration",
+    "format_size",
+    "load_config",
+    "parse_duration",
+    "parse_size",
+]

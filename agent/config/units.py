@@ -1,0 +1,67 @@
+"""Durations and sizes as people write them: `30s`, `5m`, `1h30m`; `64MiB`, `5GB`."""
+
+from __future__ import annotations
+
+import re
+
+from agent.errors import ConfigError
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_BYTES = {
+    "": 1, "B": 1,
+    "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40,
+    "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+}  # fmt: skip
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\Z")
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of a duration; a bare number is seconds. Raises ConfigError."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value >= 0:
+            return float(value)
+    elif isinstance(value, str):
+        text = value.strip()
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return float(text)
+        parts = _PART.findall(text)
+        if parts and _PART.sub("", text).strip() == "":
+            return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    raise ConfigError(f"{value!r} is not a duration", hint="write it like 500ms, 30s, 5m, 1h30m or 7d")
+
+
+def parse_size(value: object) -> int:
+    """Bytes of a size; a bare number is bytes. Raises ConfigError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value >= 0:
+            return value
+    elif isinstance(value, str) and (m := _SIZE.match(value.strip())) and m[2] in _BYTES:
+        return int(float(m[1]) * _BYTES[m[2]])
+    raise ConfigError(f"{value!r} is not a size", hint="write it like 512KiB, 64MiB or 5GB")
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest exact way to write a duration: `1h30m`, `500ms`."""
+    if seconds == 0:
+        return "0s"
+    if seconds < 1 or seconds % 1:
+        milliseconds = round(seconds * 1000)
+        return f"{milliseconds}ms" if milliseconds < 60_000 else f"{seconds:g}s"
+    rest, out = int(seconds), ""
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(rest, int(_SECONDS[unit]))
+        out += f"{count}{unit}" if count else ""
+    return out
+
+
+def format_size(size: int) -> str:
+    """A size in the largest unit that divides it, else rounded to one decimal: `64MiB`, `5GB`, `1.5MiB`."""
+    for unit in ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size >= _BYTES[unit]:
+            return f"{size / _BYTES[unit]:.1f}{unit}"
+    return f"{size}B"
