@@ -16,7 +16,7 @@ class CameraInfo(msgspec.Struct, omit_defaults=True):
     ok: bool = True
 
 
-class Capacity(msgspec.Struct, omit_defaults=True):
+class Capacity(msgspec.Struct, omit_defaults=True, frozen=True):
     """What a node can still take: CPU cores, bytes of memory, and free places in its queue."""
 
     cpus: float = 1.0
