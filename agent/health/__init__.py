@@ -1,0 +1,21 @@
+"""What is wrong now: coded warnings with a remedy, and the checks that find them.
+
+Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks, one per file), `clock_synchronised`,
+`setup_logging`.
+"""
+
+from agent.health.checks import run_checks
+from agent.health.clock import clock_synchronised
+from agent.health.facts import Facts, FailingStep, SourceFact
+from agent.health.logs import setup_logging
+from agent.health.registry import HealthRegistry
+
+__all__ = [
+    "Facts",
+    "FailingStep",
+    "HealthRegistry",
+    "SourceFact",
+    "clock_synchronised",
+    "run_checks",
+    "setup_logging",
+]

@@ -1,0 +1,18 @@
+"""Whether the kernel believes its clock."""
+
+from __future__ import annotations
+
+import ctypes
+
+TIME_ERROR = 5
+"""adjtimex(2): the clock is not synchronised."""
+
+
+def clock_synchronised() -> bool | None:
+    """Whether a time service keeps this host's clock; None where the kernel does not say."""
+    try:
+        adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
+    except (OSError, AttributeError):
+        return None
+    state = adjtimex(ctypes.create_string_buffer(512))
+    return None if state < 0 else state != TIME_ERROR

@@ -1,0 +1,56 @@
+"""What the checks look at, gathered by the service; a field that is None is unknown and checks nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.model.node import CameraInfo
+
+
+class FailingStep(msgspec.Struct, frozen=True):
+    """A step of this node that keeps failing: `streak` failed events in a row."""
+
+    pipeline: str
+    step: str
+    streak: int
+    error: str
+
+
+class SourceFact(msgspec.Struct, frozen=True):
+    """One source of this node; `unread` counts bytes that were rotated away before they were read."""
+
+    name: str
+    ok: bool
+    text: str = ""
+    unread: int = 0
+
+
+class Facts(msgspec.Struct, kw_only=True):
+    """One look at this node and its mesh. Sizes in bytes, `free` shares in 0..1."""
+
+    node: str
+    state: str = ""
+    disk_free: int | None = None
+    disk_total: int | None = None
+    operators: int | None = None
+    backup: bool | None = None
+    certificate_days: float | None = None
+    nodes: int = 1
+    sink_wanted: bool = False
+    sink_connected: bool | None = None
+    sink_error: str = ""
+    clock_synchronised: bool | None = None
+    cameras: list[CameraInfo] = []
+    failing: list[FailingStep] = []
+    sources: list[SourceFact] = []
+    gpu_wanted: bool = False
+    gpu_used: bool | None = None
+    docker_wanted: bool = False
+    docker_available: bool | None = None
+    queue_open: int = 0
+    queue_max: int | None = None
+    blobs_bytes: int = 0
+    blobs_quota: int | None = None
+    pending: int = 0
+    unlinked: list[str] = []
+    steps_without_node: list[str] = []
