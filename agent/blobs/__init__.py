@@ -1,0 +1,19 @@
+"""Blobs: bytes named by their CID; kept on disk within a quota, moved between nodes, every block verified."""
+
+from agent.blobs.car import write_car
+from agent.blobs.cid import Cid, parse_cid, raw_cid
+from agent.blobs.exchange import BlobExchange
+from agent.blobs.hashing import hash_bytes
+from agent.blobs.store import MAX_BLOB, BlobStore, Usage
+
+__all__ = [
+    "MAX_BLOB",
+    "BlobExchange",
+    "BlobStore",
+    "Cid",
+    "Usage",
+    "hash_bytes",
+    "parse_cid",
+    "raw_cid",
+    "write_car",
+]

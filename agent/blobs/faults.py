@@ -1,0 +1,35 @@
+"""The errors of this house that more than one module raises."""
+
+from __future__ import annotations
+
+import errno
+
+from agent.errors import BlobError
+
+
+def too_large(size: int | str, limit: int) -> BlobError:
+    """The error for a blob of `size` bytes above `limit`."""
+    return BlobError(
+        f"the blob has {size} bytes; the limit here is {limit}",
+        code="blob.too-large",
+        hint="make it smaller, or raise the limit of the step or the quota of the node",
+    )
+
+
+def missing(cid: str) -> BlobError:
+    """The error for a blob that is not here."""
+    return BlobError(
+        f"blob {cid} is not on this node", code="blob.missing", hint="fetch it from a node that holds it"
+    )
+
+
+def not_there(cid: str) -> BlobError:
+    """The error for a holder that has nothing, or nothing for this node."""
+    return BlobError(f"{cid} is not there, or not for this node", code="blob.missing")
+
+
+def disk_error(error: OSError) -> BlobError:
+    """The error for a file or folder that the system refused."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "free some space on the disk of the state folder" if full else "look at its rights and at the disk"
+    return BlobError(f"blob store: {error}", code="blob.disk", hint=hint)

@@ -1,0 +1,75 @@
+"""Copying bytes into a file while the digests of their leaves are computed: one chunk in memory, in a
+thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import NamedTuple
+
+from agent.blobs.faults import too_large
+from agent.blobs.unixfs import CHUNK, root_cid
+
+
+class Hashed(NamedTuple):
+    """What was copied: the blob's CID, its size in bytes and the digests of its leaves, one after the
+    other.
+    """
+
+    cid: str
+    size: int
+    leaves: bytes
+
+
+def hash_bytes(data: bytes | memoryview) -> Hashed:
+    """Hash bytes that are in memory."""
+    view = memoryview(data).cast("B")
+    leaves = b"".join(
+        hashlib.sha256(view[i : i + CHUNK]).digest() for i in range(0, max(1, len(view)), CHUNK)
+    )
+    return Hashed(root_cid(leaves, len(view)), len(view), leaves)
+
+
+def copy_fd(source: int, target: int | None, limit: int) -> Hashed:
+    """Hash all of the file `source`, from its position on, and write it to `target` if there is one.
+
+    Raises BlobError (`blob.too-large`) as soon as more than `limit` bytes were read.
+    """
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    leaves = bytearray()
+    size = 0
+    while True:
+        got = _fill(source, view)
+        if got == 0 and size > 0:
+            break
+        size += got
+        if size > limit:
+            raise too_large(f"more than {limit}", limit)
+        leaves += hashlib.sha256(view[:got]).digest()
+        if target is not None:
+            write_all(target, view[:got])
+        if got < CHUNK:
+            break
+    return Hashed(root_cid(bytes(leaves), size), size, bytes(leaves))
+
+
+def _fill(fd: int, view: memoryview) -> int:
+    filled = 0
+    while filled < len(view):
+        got = os.readv(fd, [view[filled:]])
+        if got == 0:
+            break
+        filled += got
+    return filled
+
+
+def write_all(fd: int, data: bytes | memoryview, offset: int | None = None) -> None:
+    """Write everything, at `offset` where given; raises OSError."""
+    view = memoryview(data)
+    while view:
+        wrote = os.write(fd, view) if offset is None else os.pwrite(fd, view, offset)
+        view = view[wrote:]
+        if offset is not None:
+            offset += wrote

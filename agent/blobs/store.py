@@ -1,0 +1,400 @@
+"""The blobs of this node on disk: plain read-only files named by their CIDs, within a quota.
+
+Layout under the root: `files/<cid>`, `tmp/` for what is being written (swept at start), `index.sqlite`.
+A file enters `files/` by rename, complete and synced, so its presence is the truth and the index only a
+cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from agent.blobs.cid import parse_cid
+from agent.blobs.faults import disk_error, missing, too_large
+from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
+from agent.blobs.incoming import Incoming, Reservation, WrongBytes
+from agent.blobs.index import Index
+from agent.errors import BlobError
+
+MAX_BLOB = 4 * 1024**3
+"""Largest blob in bytes: the digests of its leaves (512 KiB) fit one message."""
+THREADS = 4
+T = TypeVar("T")
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Bytes stored, bytes allowed, number of blobs, and how many of them are pinned."""
+
+    bytes: int
+    quota: int
+    count: int
+    pinned: int
+
+
+class BlobStore:
+    """Blobs on disk; every method may be called from the event loop, the long ones work in threads.
+
+    When the quota is full the blobs that were not used for longest go, but never a pinned one.
+    """
+
+    def __init__(self, root: Path, quota: int) -> None:
+        """Open or make the store under `root`; `quota` is in bytes. Raises BlobError where the folder
+        is unusable.
+        """
+        self.root = root
+        self.quota = quota
+        self._files = root / "files"
+        self._tmp = root / "tmp"
+        self._lock = threading.RLock()
+        self._pins: dict[str, set[str]] = {}
+        self._owned: dict[str, set[str]] = {}
+        self._touched: dict[str, int] = {}
+        self._reserved = 0
+        self._renamed = 0
+        self._synced = 0
+        self._sync_lock = asyncio.Lock()
+        try:
+            for folder in (root, self._files, self._tmp):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+            for left in self._tmp.iterdir():
+                left.unlink()
+            self._index = Index(root / "index.sqlite", self._on_disk)
+        except OSError as error:
+            raise disk_error(error) from error
+        self._count, self._bytes = self._index.totals()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
+
+    def close(self) -> None:
+        """Wait for what is being written, then close the index."""
+        self._pool.shutdown()
+        with self._lock:
+            self._flush_touched()
+            self._index.close()
+
+    # -- storing ------------------------------------------------------------------------------------
+
+    async def put(
+        self, data: bytes, *, owner: str | None = None, expect: str | None = None
+    ) -> tuple[str, int]:
+        """Store bytes durably; returns (cid, size). Raises BlobError (`blob.quota`, `blob.too-large`,
+        `blob.disk`).
+
+        With `owner` the blob is pinned before it can be evicted; with `expect` any other CID is WrongBytes.
+        """
+
+        def work() -> Hashed:
+            hashed = hash_bytes(data)
+            if expect not in (None, hashed.cid):
+                raise WrongBytes(f"the bytes are those of {hashed.cid}")
+
+            def write(fd: int) -> Hashed:
+                write_all(fd, data)
+                return hashed
+
+            return self._store(len(data), write, owner, known=hashed)
+
+        return await self._durably(work)
+
+    async def put_fd(self, fd: int, *, limit: int = MAX_BLOB, owner: str | None = None) -> tuple[str, int]:
+        """Copy an open regular file from its position on, hashing it; raises BlobError above `limit`
+        bytes.
+        """
+        copy = os.dup(fd)
+
+        def work() -> Hashed:
+            try:
+                size = os.fstat(copy).st_size
+                if size > limit:
+                    raise too_large(size, limit)
+                return self._store(size, lambda target: copy_fd(copy, target, limit), owner)
+            finally:
+                os.close(copy)
+
+        return await self._durably(work)
+
+    async def put_file(self, path: Path, *, owner: str | None = None) -> tuple[str, int]:
+        """Copy a file into the store; raises BlobError (`blob.disk`) where it cannot be read."""
+
+        def work() -> Hashed:
+            with path.open("rb", buffering=0) as file:
+                fd = file.fileno()
+                return self._store(os.fstat(fd).st_size, lambda target: copy_fd(fd, target, MAX_BLOB), owner)
+
+        return await self._durably(work)
+
+    async def begin(self, cid: str, size: int) -> Incoming:
+        """Room for a blob that arrives in pieces; raises BlobError where it can never fit."""
+        parse_cid(cid)
+        return await self._run(lambda: Incoming(self._tmp, cid, size, self._reserve(size)))
+
+    async def verify_into(self, incoming: Incoming, first: int, data: bytes) -> None:
+        """Verify whole leaves from leaf `first` on and write them; raises WrongBytes."""
+        await self._run(lambda: incoming.write(first, data))
+
+    async def commit(self, incoming: Incoming, *, owner: str | None = None) -> Path:
+        """Make a complete `incoming` a blob of this store, durably."""
+        if incoming.missing():
+            raise BlobError(
+                f"{len(incoming.missing())} leaves of {incoming.cid} are missing", code="blob.incomplete"
+            )
+
+        def work() -> Hashed:
+            os.fsync(incoming.fd)
+            hashed = Hashed(incoming.cid, incoming.size, incoming.leaves)
+            self._adopt(incoming.path, incoming.fd, hashed, owner)
+            incoming.close()
+            return hashed
+
+        await self._durably(work)
+        return self._files / incoming.cid
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    def has(self, cid: str) -> bool:
+        """Whether the blob is here, complete."""
+        return parse_cid(cid) is not None and (self._files / cid).is_file()
+
+    def path(self, cid: str) -> Path:
+        """The read-only file of a blob, and a sign that it is in use; raises BlobError (`blob.missing`)."""
+        if not self.has(cid):
+            raise missing(cid)
+        with self._lock:
+            self._touched[cid] = self._index.tick()
+            if len(self._touched) >= 1024:
+                self._flush_touched()
+        return self._files / cid
+
+    def size(self, cid: str) -> int:
+        """Bytes of a blob; raises BlobError (`blob.missing`)."""
+        parse_cid(cid)
+        try:
+            return (self._files / cid).stat().st_size
+        except FileNotFoundError:
+            raise missing(cid) from None
+
+    async def read(self, cid: str) -> bytes:
+        """All bytes of a blob; raises BlobError (`blob.missing`)."""
+        path = self.path(cid)
+        return await self._reading(cid, path.read_bytes)
+
+    async def read_at(self, cid: str, offset: int, length: int) -> bytes:
+        """Bytes from the middle of a blob, fewer at its end; raises BlobError (`blob.missing`)."""
+        path = self.path(cid)
+
+        def work() -> bytes:
+            with path.open("rb", buffering=0) as file:
+                return os.pread(file.fileno(), length, offset)
+
+        return await self._reading(cid, work)
+
+    async def leaves(self, cid: str) -> tuple[bytes, int]:
+        """The digests of a blob's leaves and its size; computed again, and checked, where they are not
+        known.
+        """
+        size = self.size(cid)
+        with self._lock:
+            known = self._index.leaves(cid)
+        if known is not None:
+            return known, size
+        path = self.path(cid)
+
+        def work() -> Hashed:
+            with path.open("rb", buffering=0) as file:
+                return copy_fd(file.fileno(), None, MAX_BLOB)
+
+        hashed = await self._reading(cid, work)
+        if hashed.cid != cid:
+            raise BlobError(
+                f"the file of {cid} is damaged", code="blob.damaged", hint="delete it and fetch it again"
+            )
+        with self._lock:
+            self._index.add(*hashed)
+        return hashed.leaves, hashed.size
+
+    # -- keeping ------------------------------------------------------------------------------------
+
+    def pin(self, cid: str, owner: str) -> None:
+        """Keep this blob, here or still to come, until `owner` lets go of it."""
+        parse_cid(cid)
+        with self._lock:
+            self._pins.setdefault(cid, set()).add(owner)
+            self._owned.setdefault(owner, set()).add(cid)
+
+    def unpin(self, owner: str) -> None:
+        """Let go of everything that `owner` pinned."""
+        with self._lock:
+            for cid in self._owned.pop(owner, ()):
+                owners = self._pins[cid]
+                owners.discard(owner)
+                if not owners:
+                    del self._pins[cid]
+
+    def pinned(self, cid: str) -> bool:
+        """Whether anyone holds this blob."""
+        return cid in self._pins
+
+    async def delete(self, cid: str) -> None:
+        """Delete the blob now and durably, unless it is pinned; nothing happens when it is not here."""
+        parse_cid(cid)
+
+        def work() -> None:
+            with self._lock:
+                if cid not in self._pins:
+                    self._remove(cid)
+
+        await self._run(work)
+        await self._sync_folder()
+
+    def usage(self) -> Usage:
+        """How full the store is."""
+        with self._lock:
+            pinned = sum((self._files / cid).is_file() for cid in self._pins)
+            return Usage(self._bytes, self.quota, self._count, pinned)
+
+    # -- inside -------------------------------------------------------------------------------------
+
+    def _store(
+        self, size: int, write: Callable[[int], Hashed], owner: str | None, known: Hashed | None = None
+    ) -> Hashed:
+        if known is not None and self._keep(known.cid, owner):
+            return known
+        with self._reserve(size) as _, self._temporary() as (fd, path):
+            hashed = write(fd)
+            if self._keep(hashed.cid, owner):
+                return hashed
+            os.fsync(fd)
+            self._adopt(path, fd, hashed, owner)
+            return hashed
+
+    @contextmanager
+    def _temporary(self) -> Iterator[tuple[int, Path]]:
+        path = self._tmp / os.urandom(8).hex()
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            yield fd, path
+        finally:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+
+    def _keep(self, cid: str, owner: str | None) -> bool:
+        """Whether the blob is already here; then it is used now, and pinned for `owner`."""
+        with self._lock:
+            if not (self._files / cid).is_file():
+                return False
+            if owner is not None:
+                self.pin(cid, owner)
+            self._touched[cid] = self._index.tick()
+            self._renamed += 1
+            return True
+
+    def _adopt(self, path: Path, fd: int, hashed: Hashed, owner: str | None) -> None:
+        os.fchmod(fd, 0o440)
+        with self._lock:
+            if owner is not None:
+                self.pin(hashed.cid, owner)
+            target = self._files / hashed.cid
+            new = not target.exists()
+            path.replace(target)
+            if new:
+                self._index.add(*hashed)
+                self._count += 1
+                self._bytes += hashed.size
+            self._renamed += 1
+
+    def _reserve(self, size: int) -> Reservation:
+        """Make room for `size` more bytes, evicting what is not pinned; raises BlobError (`blob.quota`)."""
+        if size > MAX_BLOB:
+            raise too_large(size, MAX_BLOB)
+        with self._lock:
+            if self._bytes + self._reserved + size > self.quota:
+                self._flush_touched()
+                self._evict(self._bytes + self._reserved + size - self.quota)
+            self._reserved += size
+        return Reservation(self._release, size)
+
+    def _evict(self, wanted: int) -> None:
+        doomed: list[str] = []
+        for cid, size in self._index.oldest():
+            if wanted <= 0:
+                break
+            if cid not in self._pins:
+                doomed.append(cid)
+                wanted -= size
+        if wanted > 0:
+            raise BlobError(
+                f"the blob quota of {self.quota} bytes is full of blobs that are still needed",
+                code="blob.quota",
+                hint="raise blobs.quota, or wait until open events have settled",
+            )
+        for cid in doomed:
+            self._remove(cid)
+
+    def _remove(self, cid: str) -> None:
+        try:
+            size = (self._files / cid).stat().st_size
+            (self._files / cid).unlink()
+        except FileNotFoundError:
+            return
+        self._touched.pop(cid, None)
+        self._index.remove(cid)
+        self._count -= 1
+        self._bytes -= size
+        self._renamed += 1
+
+    def _release(self, size: int) -> None:
+        with self._lock:
+            self._reserved -= size
+
+    def _flush_touched(self) -> None:
+        if self._touched:
+            self._index.touch(self._touched)
+            self._touched = {}
+
+    def _on_disk(self) -> dict[str, int]:
+        with os.scandir(self._files) as entries:
+            return {e.name: e.stat(follow_symlinks=False).st_size for e in entries}
+
+    async def _durably(self, work: Callable[[], Hashed]) -> tuple[str, int]:
+        hashed = await self._run(work)
+        await self._sync_folder()
+        return hashed.cid, hashed.size
+
+    async def _sync_folder(self) -> None:
+        """Sync the folder of names; those who wait meanwhile share the next sync."""
+        ticket = self._renamed
+        async with self._sync_lock:
+            if self._synced >= ticket:
+                return
+            until = self._renamed
+            await self._run(self._fsync_folder)
+            self._synced = until
+
+    def _fsync_folder(self) -> None:
+        fd = os.open(self._files, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except OSError as error:
+            raise disk_error(error) from error
+
+    async def _reading(self, cid: str, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except FileNotFoundError:
+            raise missing(cid) from None
+        except OSError as error:
+            raise disk_error(error) from error
