@@ -1,0 +1,97 @@
+"""Which sink this node speaks to: `sink.json`, 0600, and making it with `sink connect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from agent.errors import ConfigError, IdentityError, SinkError, Unreachable
+from agent.model.envelope import key_id
+from agent.uplink.address import SinkAddress, parse_address
+from agent.uplink.files import write_private
+from agent.uplink.https import HttpsSender
+from agent.uplink.ledger import EgressLedger
+from agent.uplink.mqtt import MqttSender
+from agent.uplink.outcome import Outcome, Sender, Verdict
+
+
+class Hello(msgspec.Struct, omit_defaults=True):
+    """The first word to a sink: who speaks. The sink keeps the mesh's CA and checks alerts' certificates with it."""
+
+    mesh: str
+    node: str
+    name: str = ""
+    ca: str = ""
+
+
+class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What `sink.json` holds; `password` is the broker's, for MQTT."""
+
+    address: str
+    key: str
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"SinkConfig({parse_address(self.address).url})"
+
+
+def load_sink(path: Path) -> SinkConfig | None:
+    """The stored sink, None when there is none; raises ConfigError when the file is damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SinkConfig)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as e:
+        raise ConfigError(f"{path} is damaged", hint="run `edge-agent sink connect` again") from e
+
+
+def store_sink(path: Path, config: SinkConfig) -> None:
+    """Store it, 0600, atomically."""
+    write_private(path, msgspec.json.encode(config))
+
+
+def open_sender(config: SinkConfig, mesh: str, node: str, ledger: EgressLedger) -> Sender:
+    """The way to this sink. Nothing is sent yet."""
+    address = parse_address(config.address)
+    if address.scheme == "https":
+        return HttpsSender(address, config.key, ledger)
+    return MqttSender(address, config.key, config.password, mesh, node, ledger)
+
+
+def checked(url_with_pin: str, key: str, password: str = "") -> SinkConfig:
+    """A config of what a person typed; raises ConfigError or IdentityError saying what is wrong with it."""
+    address: SinkAddress = parse_address(url_with_pin)
+    key_id(key.strip())
+    return SinkConfig(address.line, key.strip(), password)
+
+
+async def connect(path: Path, config: SinkConfig, hello: Hello, ledger: EgressLedger) -> None:
+    """Try the sink and store it. Raises Unreachable, SinkError (`sink.pin`, …) or IdentityError (`sink.key`)."""
+    sender = open_sender(config, hello.mesh, hello.node, ledger)
+    try:
+        outcome = await sender.hello(msgspec.msgpack.encode(hello))
+    finally:
+        await sender.close()
+    _raise(outcome, parse_address(config.address))
+    store_sink(path, config)
+
+
+def _raise(outcome: Outcome, address: SinkAddress) -> None:
+    match outcome.verdict:
+        case Verdict.STORED:
+            return
+        case Verdict.DENIED if "pinned" in outcome.reason:
+            raise SinkError(outcome.reason, code="sink.pin", hint="copy the line again from where the sink runs")
+        case Verdict.DENIED:
+            raise IdentityError(
+                f"{address.url} does not take this key: {outcome.reason}",
+                code="sink.key",
+                hint="`edge-sink key create` makes a new one",
+            )
+        case Verdict.DOWN:
+            raise Unreachable(outcome.reason, code="sink.unreachable", hint="is `edge-sink serve` running there?")
+        case _:
+            raise SinkError(
+                f"{address.url} is not a sink: {outcome.reason}", hint="copy the line that `edge-sink serve` printed"
+            )

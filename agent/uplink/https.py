@@ -1,0 +1,96 @@
+"""The sink over pinned HTTPS: `POST /v1/hello`, `/v1/alerts`, `/v1/status`, msgpack bodies, bearer key."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agent.errors import EdgeError, SinkError
+from agent.uplink.address import SinkAddress
+from agent.uplink.ledger import EgressLedger
+from agent.uplink.outcome import Answer, Outcome, Verdict, judge
+from agent.uplink.wire import PinMismatch, PinnedConnection
+
+ANSWER_TIMEOUT = 30.0
+"""Seconds for one request and its answer, besides a second for each SLOWEST bytes of it."""
+SLOWEST = 16 * 1024
+
+
+class HttpsSender:
+    """Keeps one connection open between requests; each request leaves a row in the ledger, failed ones too."""
+
+    def __init__(
+        self, address: SinkAddress, key: str, ledger: EgressLedger, *, answer_timeout: float = ANSWER_TIMEOUT
+    ) -> None:
+        self.address = address
+        self._key = key
+        self._ledger = ledger
+        self._timeout = answer_timeout
+        self._connection: PinnedConnection | None = None
+        self._counted = (0, 0)
+
+    async def alert(self, event_id: str, body: bytes) -> Outcome:
+        """See Sender."""
+        outcome, answer = await self._exchange("alert", event_id, "/v1/alerts", body)
+        return outcome if answer is None else judge(answer, event_id)
+
+    async def status(self, body: bytes) -> Outcome:
+        """See Sender."""
+        outcome, answer = await self._exchange("status", "", "/v1/status", body)
+        return outcome if answer is None else judge(answer, "")
+
+    async def hello(self, body: bytes) -> Outcome:
+        """See Sender."""
+        outcome, answer = await self._exchange("hello", "", "/v1/hello", body)
+        return outcome if answer is None else judge(answer, "")
+
+    async def close(self) -> None:
+        """See Sender."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+            await self._book(connection, "close", "", "ok")
+
+    async def _exchange(self, kind: str, event_id: str, path: str, body: bytes) -> tuple[Outcome, Answer | None]:
+        reused = self._connection is not None
+        outcome, answer = await self._once(kind, event_id, path, body)
+        if reused and answer is None and outcome.verdict is Verdict.DOWN:
+            # A kept connection may have been closed by the sink meanwhile; ids make the second try harmless.
+            outcome, answer = await self._once(kind, event_id, path, body)
+        return outcome, answer
+
+    async def _once(self, kind: str, event_id: str, path: str, body: bytes) -> tuple[Outcome, Answer | None]:
+        answer: Answer | None = None
+        outcome = Outcome(Verdict.DOWN, "interrupted")
+        connection = self._connection
+        try:
+            if connection is None:
+                connection, self._counted = PinnedConnection(self.address), (0, 0)
+                await connection.open()
+                self._connection = connection
+            async with asyncio.timeout(self._timeout + len(body) / SLOWEST):
+                answer = await connection.request("POST", path, self._headers(), body)
+            outcome = Outcome(Verdict.STORED, f"HTTP {answer.status}")
+        except PinMismatch as e:
+            outcome = Outcome(Verdict.DENIED, e.message)
+        except SinkError as e:
+            outcome = Outcome(Verdict.RETRY, e.message)
+        except TimeoutError:
+            outcome = Outcome(Verdict.RETRY, "the sink did not answer in time")
+        except EdgeError as e:
+            outcome = Outcome(Verdict.DOWN, e.message)
+        finally:
+            if connection is not None:
+                if answer is None or not connection.reusable():
+                    self._connection = None
+                    await connection.close()
+                await self._book(connection, kind, event_id, outcome.reason)
+        return outcome, answer
+
+    async def _book(self, connection: PinnedConnection, kind: str, event_id: str, result: str) -> None:
+        up, down = connection.up - self._counted[0], connection.down - self._counted[1]
+        self._counted = (connection.up, connection.down)
+        if up or down:
+            await self._ledger.add(kind=kind, event_id=event_id, sink=self.address.url, up=up, down=down, result=result)
+
+    def _headers(self) -> list[tuple[str, str]]:
+        return [("authorization", f"Bearer {self._key}"), ("content-type", "application/msgpack")]

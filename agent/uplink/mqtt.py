@@ -1,0 +1,215 @@
+"""The sink by way of an MQTT broker: QoS 1, TLS by pin, and the sink's own answer before an alert counts as stored.
+
+A broker's PUBACK only says that the broker has the message. So each request waits for the sink's answer on
+`edge/<mesh>/ack/<request id>`, sealed with the sink's key (agent/model/envelope.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+import socket
+import ssl
+import struct
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from agent.errors import IdentityError
+from agent.model.envelope import PREFIX, check, key_digest, key_id, open_envelope, seal
+from agent.uplink.address import SinkAddress
+from agent.uplink.ledger import EgressLedger
+from agent.uplink.outcome import Answer, Outcome, Verdict, judge
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 30.0
+KEEPALIVE = 60
+"""Seconds between MQTT pings on a quiet connection."""
+_TCP_INFO_ACKED = 120
+"""Offset of tcpi_bytes_acked, followed by tcpi_bytes_received, in Linux's struct tcp_info (include/uapi/linux/tcp.h)."""
+
+
+class MqttSender:
+    """Keeps one broker connection; paho's thread hands everything over to the loop."""
+
+    def __init__(
+        self, address: SinkAddress, key: str, password: str, mesh: str, node: str, ledger: EgressLedger,
+        *, answer_timeout: float = ANSWER_TIMEOUT,
+    ) -> None:  # fmt: skip
+        self.address = address
+        self._key_id, self._digest = key_id(key), key_digest(key)
+        self._password = password
+        self._mesh, self._node = mesh, node
+        self._ledger = ledger
+        self._timeout = answer_timeout
+        self._client: paho.Client | None = None
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._counted = (0, 0)
+
+    async def alert(self, event_id: str, body: bytes) -> Outcome:
+        """See Sender."""
+        return await self._exchange("alert", event_id, body)
+
+    async def status(self, body: bytes) -> Outcome:
+        """See Sender."""
+        return await self._exchange("status", "", body)
+
+    async def hello(self, body: bytes) -> Outcome:
+        """See Sender."""
+        return await self._exchange("hello", "", body)
+
+    async def close(self) -> None:
+        """See Sender."""
+        client, self._client = self._client, None
+        if client is not None:
+            await self._book(client, "close", "", "ok")
+            client.disconnect()
+            await asyncio.to_thread(client.loop_stop)
+
+    async def _exchange(self, kind: str, event_id: str, body: bytes) -> Outcome:
+        outcome = Outcome(Verdict.DOWN, "interrupted")
+        try:
+            client = await self._connected()
+            answer = await self._request(client, kind, event_id or f"{kind}-{secrets.token_hex(8)}", body)
+            outcome = judge(answer, event_id)
+        except _PinMismatch as e:
+            outcome = Outcome(Verdict.DENIED, str(e))
+        except _Rejected as e:
+            outcome = Outcome(Verdict.DENIED, str(e))
+        except TimeoutError:
+            outcome = Outcome(Verdict.DOWN, f"no answer from the sink through {self.address.url} in time")
+        except (OSError, ValueError) as e:
+            outcome = Outcome(Verdict.DOWN, f"the broker at {self.address.url} cannot be reached: {e}")
+        finally:
+            if self._client is not None:
+                await self._book(self._client, kind, event_id, outcome.reason or "stored")
+                if outcome.verdict in (Verdict.DOWN, Verdict.DENIED):
+                    await self.close()
+        return outcome
+
+    async def _request(self, client: paho.Client, kind: str, request: str, body: bytes) -> Answer:
+        ack: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        topic, ack_topic = f"{PREFIX}/{self._mesh}/{kind}", f"{PREFIX}/{self._mesh}/ack/{request}"
+        self._waiting[ack_topic] = ack
+        framed = msgspec.msgpack.encode([request, body])
+        try:
+            client.publish(topic, seal(self._key_id, self._digest, topic, framed), qos=1)
+            async with asyncio.timeout(self._timeout):
+                return msgspec.msgpack.decode(await ack, type=Answer)
+        except msgspec.DecodeError as e:
+            raise ValueError("the sink's answer is garbage") from e
+        finally:
+            self._waiting.pop(ack_topic, None)
+
+    async def _connected(self) -> paho.Client:
+        if self._client is not None and self._client.is_connected():
+            return self._client
+        await self.close()
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        failed: list[str] = []
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"edge-{self._node[:16]}-{secrets.token_hex(3)}",
+            clean_session=True,
+            # A new client for a new connection: its counts start at nought, and its pin is checked in the caller's sight.
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT
+        if self.address.user:
+            client.username_pw_set(self.address.user, self._password or None)
+        if self.address.pin:
+            client.tls_set_context(pinned_context(self.address.pin))
+            client.tls_insecure_set(True)
+
+        def on_connect(_c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
+            if code.is_failure:
+                failed.append(str(code))
+                loop.call_soon_threadsafe(ready.set)
+            else:
+                client.subscribe(f"{PREFIX}/{self._mesh}/ack/+", qos=1)
+
+        def on_subscribe(_c: Any, _u: Any, _mid: Any, codes: Any, _p: Any) -> None:
+            failed.extend(str(c) for c in codes if c.is_failure)
+            loop.call_soon_threadsafe(ready.set)
+
+        client.on_connect, client.on_subscribe = on_connect, on_subscribe
+        client.on_message = lambda _c, _u, m: loop.call_soon_threadsafe(self._answered, m.topic, bytes(m.payload))
+        self._counted = (0, 0)
+        await asyncio.to_thread(client.connect, self.address.host, self.address.port, KEEPALIVE)
+        self._client = client
+        client.loop_start()
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await ready.wait()
+        if failed:
+            raise _Rejected(f"the broker at {self.address.url} refuses: {', '.join(failed)}")
+        return client
+
+    def _answered(self, topic: str, payload: bytes) -> None:
+        ack = self._waiting.get(topic)
+        if ack is None or ack.done():
+            return
+        try:
+            envelope = open_envelope(payload)
+            check(envelope, self._digest, topic)
+        except IdentityError as e:
+            logger.warning("an answer on %s is not the sink's: %s", topic, e.message)
+            return
+        ack.set_result(envelope.body)
+
+    async def _book(self, client: paho.Client, kind: str, event_id: str, result: str) -> None:
+        up, down = wire_bytes(client.socket())
+        up, down = max(up, self._counted[0]), max(down, self._counted[1])
+        spent, self._counted = (up - self._counted[0], down - self._counted[1]), (up, down)
+        if any(spent):
+            await self._ledger.add(
+                kind=kind, event_id=event_id, sink=self.address.url, up=spent[0], down=spent[1], result=result
+            )
+
+
+class _PinMismatch(ConnectionError):
+    """The broker's certificate is not the pinned one."""
+
+
+class _Rejected(Exception):
+    """The broker does not let this client in."""
+
+
+def pinned_context(pin: str) -> ssl.SSLContext:
+    """A TLS context whose sockets end with an error right after the handshake unless the certificate has this SHA-256."""
+
+    class PinnedSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            seen = hashlib.sha256(self.getpeercert(binary_form=True) or b"").hexdigest()
+            if not hmac.compare_digest(seen, pin):
+                self.close()
+                raise _PinMismatch(f"the broker's certificate is not the pinned one (sha256 {seen[:16]}…)")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = PinnedSocket
+    return context
+
+
+def wire_bytes(sock: Any) -> tuple[int, int]:
+    """Bytes that a connected TCP socket has had acknowledged and received, by the kernel's own count; (0, 0) when gone."""
+    if not isinstance(sock, socket.socket) or sock.fileno() < 0:
+        return 0, 0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    except OSError:
+        return 0, 0
+    if len(info) < _TCP_INFO_ACKED + 16:
+        return 0, 0
+    acked, received = struct.unpack_from("QQ", info, _TCP_INFO_ACKED)
+    # The kernel counts the SYN as one acknowledged byte.
+    return max(acked - 1, 0), received

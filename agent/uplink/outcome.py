@@ -1,0 +1,103 @@
+"""What became of one attempt to hand something to the sink, whatever the way it went."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+
+MAX_WAIT = 600.0
+"""Longest pause in seconds that a Retry-After may ask for."""
+PERMANENT = frozenset({400, 409, 411, 413, 414, 415, 422, 431})
+"""Statuses that say: this very alert will never be taken."""
+
+
+class Answer(msgspec.Struct):
+    """A sink's whole answer; header names are lower-case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Verdict(Enum):
+    """How the sender goes on.
+
+    STORED and REFUSED end an alert. RETRY: this alert failed at the sink, others may pass. DOWN: the sink cannot be
+    reached, nothing can pass. DENIED: the key or the pin is wrong, a person must act.
+    """
+
+    STORED = "stored"
+    REFUSED = "refused"
+    RETRY = "retry"
+    DOWN = "down"
+    DENIED = "denied"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """A verdict with its reason; `wait` is the pause in seconds that the sink asked for."""
+
+    verdict: Verdict
+    reason: str = ""
+    wait: float = 0.0
+
+
+class Sender(Protocol):
+    """One way to the sink. Not for concurrent use; every call ends within its own timeout and raises nothing of the network."""
+
+    async def alert(self, event_id: str, body: bytes) -> Outcome:
+        """Hand over one alert (msgpack); STORED only when the sink says that it has it on disk."""
+        ...
+
+    async def status(self, body: bytes) -> Outcome:
+        """Hand over a status summary (msgpack)."""
+        ...
+
+    async def hello(self, body: bytes) -> Outcome:
+        """Ask whether the sink is there and knows the key."""
+        ...
+
+    async def close(self) -> None:
+        """Give the connection up."""
+        ...
+
+
+def judge(answer: Answer, event_id: str) -> Outcome:
+    """What the sink's answer means; anything that is not plainly a yes or a no is worth another try."""
+    status, reason = answer.status, _reason(answer)
+    wait = _retry_after(answer)
+    if status == 200:
+        return _stored(answer, event_id)
+    if status in (401, 403):
+        return Outcome(Verdict.DENIED, reason, wait)
+    if status in PERMANENT:
+        return Outcome(Verdict.REFUSED, reason)
+    if status == 429 or (status == 503 and wait):
+        return Outcome(Verdict.DOWN, reason, wait or 1.0)
+    return Outcome(Verdict.RETRY, reason, wait)
+
+
+def _stored(answer: Answer, event_id: str) -> Outcome:
+    try:
+        said = msgspec.json.decode(answer.body, type=dict[str, object])
+    except msgspec.DecodeError:
+        return Outcome(Verdict.RETRY, "the answer 200 is not the sink's JSON")
+    if event_id and (said.get("id") != event_id or not isinstance(said.get("stored"), bool)):
+        return Outcome(Verdict.RETRY, "the answer 200 is not about this alert")
+    return Outcome(Verdict.STORED)
+
+
+def _reason(answer: Answer) -> str:
+    try:
+        said = msgspec.json.decode(answer.body, type=dict[str, object])
+    except (msgspec.DecodeError, ValueError):
+        said = {}
+    text = str(said.get("message", ""))[:300]
+    return f"HTTP {answer.status}" + (f": {text}" if text else "")
+
+
+def _retry_after(answer: Answer) -> float:
+    """Seconds of a Retry-After header; dates are not read, for access points have no clock."""
+    text = answer.headers.get("retry-after", "")
+    return min(float(text), MAX_WAIT) if text.isascii() and text.isdigit() else 0.0

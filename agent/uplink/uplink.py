@@ -1,0 +1,295 @@
+"""The uplink: takes alerts, keeps them until the sink has stored them, and says so exactly then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.errors import EdgeError, NotFound, Refused
+from agent.model.alert import MAX_ALERT, Alert, StatusSummary
+from agent.model.envelope import REQUEST_ID
+from agent.model.health import Warning
+from agent.uplink.connect import Hello, checked, connect, load_sink, open_sender
+from agent.uplink.ledger import EgressLedger
+from agent.uplink.mask import has_mac, load_mask_key, mask_event
+from agent.uplink.outcome import Outcome, Sender, Verdict
+from agent.uplink.spool import MAX_BYTES, Settled, Spool, Waiting
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 60.0
+"""Seconds between tries: the pause doubles from the first to the longest, and a random half of it is left off."""
+SILENT_AFTER = 60.0
+"""Seconds without the sink until it becomes a health warning."""
+
+
+class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits in bytes and pauses in seconds; `macs` lets plain MAC addresses leave."""
+
+    spool: int = MAX_BYTES
+    macs: bool = False
+    first_pause: float = FIRST_PAUSE
+    longest_pause: float = LONGEST_PAUSE
+
+
+class Uplink:
+    """The one way out of the building. One instance per node, also on nodes that have no sink (then it refuses alerts).
+
+    `on_delivered(event id)` is called on the loop when the sink has the alert on disk, `on_refused(event id, reason)` when
+    it will never take it; both again after a restart and for a repeated `submit`, so they have to be idempotent.
+    `sign`, where given, turns an unsigned alert into a signed one: it gets the bytes and returns a DER signature.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        hello: Hello,
+        *,
+        settings: UplinkSettings | None = None,
+        sign: Callable[[bytes], bytes] | None = None,
+        certificate: bytes = b"",
+    ) -> None:
+        self.on_delivered: Callable[[str], None] = lambda _id: None
+        self.on_refused: Callable[[str, str], None] = lambda _id, _reason: None
+        self.connected = False
+        self.hello = hello
+        self._settings = settings or UplinkSettings()
+        self._sign, self._certificate = sign, certificate
+        self._file = state / "sink.json"
+        self._config = load_sink(self._file)
+        self._spool = Spool(state / "spool.db", max_bytes=self._settings.spool)
+        self.ledger = EgressLedger(state / "egress.db")
+        self._mask_key = load_mask_key(state / "mask.key")
+        self._sender: Sender | None = None
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._status: bytes | None = None
+        self._due: dict[str, float] = {}
+        self._failures = 0
+        self._last_error = ""
+        self._denied = False
+        self._silent_since: float | None = None
+        self._delivered = self._refused = 0
+
+    @property
+    def configured(self) -> bool:
+        """Whether this node has a sink, which is what the label `uplink=true` says."""
+        return self._config is not None
+
+    async def connect(self, url_with_pin: str, key: str, password: str = "") -> None:
+        """`sink connect`: try the sink, store it, use it from now on. Raises what `connect.connect` raises."""
+        config = checked(url_with_pin, key, password)
+        await connect(self._file, config, self.hello, self.ledger)
+        self._config = config
+        self._reset()
+        logger.info("connected to the sink at %s", config)
+
+    async def disconnect(self) -> None:
+        """Forget the sink; what waits in the spool stays. Raises NotFound when there is none."""
+        if self._config is None:
+            raise NotFound("this node has no sink", hint="`edge-agent sink connect` gives it one")
+        self._file.unlink(missing_ok=True)
+        self._config = None
+        self._reset()
+
+    async def submit(self, alert: Alert) -> None:
+        """Commit the alert to the spool; harmless to repeat. Raises Refused (`uplink.full`, `.no-sink`, `.too-large`, `.mac`)."""
+        if self._config is None:
+            raise Refused("this node has no sink", code="uplink.no-sink", hint="run `edge-agent sink connect` on it")
+        if not REQUEST_ID.match(alert.event.id):
+            raise Refused(f"{alert.event.id!r} is not an event's id", code="uplink.malformed")
+        alert = self._sealed(alert)
+        body = msgspec.msgpack.encode(alert)
+        if len(body) > MAX_ALERT:
+            raise Refused(
+                f"the alert has {len(body)} bytes, at most {MAX_ALERT} leave",
+                code="uplink.too-large",
+                hint="rescale the photo before the sink step",
+            )
+        settled = await asyncio.to_thread(self._spool.add, alert.event.id, body)
+        if settled is None:
+            self._wake.set()
+        else:
+            asyncio.get_running_loop().call_soon(self._tell, settled)
+
+    async def send_status(self, summary: StatusSummary) -> None:
+        """Send this summary when the sink can be reached, and the newest one only. Never blocks and never fails."""
+        self._status = msgspec.msgpack.encode(summary)
+        self._wake.set()
+
+    def state(self) -> dict[str, Any]:
+        """For `status`: what is configured, whether it works, and what waits. Ages in seconds, sizes in bytes."""
+        waiting, size, oldest = self._spool.usage()
+        return {
+            "configured": self.configured,
+            "connected": self.connected,
+            "sink": repr(self._config)[len("SinkConfig(") : -1] if self._config else "",
+            "waiting": waiting,
+            "waiting_bytes": size,
+            "oldest_s": round(oldest, 1),
+            "last_error": self._last_error,
+            "delivered": self._delivered,
+            "refused": self._refused,
+            "bytes_up": self.ledger.totals()["all"]["up"],
+            "bytes_down": self.ledger.totals()["all"]["down"],
+        }
+
+    def warnings(self) -> list[Warning]:
+        """What is wrong with the sink now, for the health registry."""
+        subject = repr(self._config)[len("SinkConfig(") : -1] if self._config else ""
+        if self._denied:
+            return [
+                Warning(
+                    "sink.denied",
+                    subject,
+                    self._last_error,
+                    "run `edge-agent sink connect` with a new line and key",
+                    "error",
+                )
+            ]
+        if self._silent_since is not None and time.monotonic() - self._silent_since >= SILENT_AFTER:
+            waiting, _size, _oldest = self._spool.usage()
+            text = (
+                f"no sink for {time.monotonic() - self._silent_since:.0f} s, {waiting} alerts wait: {self._last_error}"
+            )
+            return [Warning("sink.unreachable", subject, text, "is `edge-sink serve` running, and is its port open?")]
+        return []
+
+    async def run(self) -> None:
+        """Deliver until cancelled; then closes its files."""
+        try:
+            for settled in await asyncio.to_thread(self._spool.settled):
+                self._tell(settled)
+            while True:
+                self._changed.clear()
+                await self._until_changed()
+        finally:
+            if self._sender is not None:
+                await self._sender.close()
+            self._spool.close()
+            self.ledger.close()
+
+    async def _until_changed(self) -> None:
+        """Deliver to the sink as it is configured now."""
+        if self._config is None:
+            await self._changed.wait()
+            return
+        self._sender = open_sender(self._config, self.hello.mesh, self.hello.node, self.ledger)
+        try:
+            while not self._changed.is_set():
+                await self._step(self._sender)
+        finally:
+            sender, self._sender = self._sender, None
+            await sender.close()
+
+    async def _step(self, sender: Sender) -> None:
+        """One exchange with the sink, or one wait."""
+        self._wake.clear()
+        item = await asyncio.to_thread(self._spool.next)
+        if item is not None and (pause := self._due.get(item.id, 0.0) - time.monotonic()) <= 0:
+            await self._deliver(sender, item)
+        elif self._status is not None:
+            body, self._status = self._status, None
+            outcome = await sender.status(body)
+            if outcome.verdict not in (Verdict.STORED, Verdict.REFUSED) and self._status is None:
+                self._status = body
+            await self._after(outcome)
+        elif not self.connected:
+            await self._after(await sender.hello(msgspec.msgpack.encode(self.hello)))
+        else:
+            await self._sleep(pause if item is not None else None, wake=True)
+
+    async def _deliver(self, sender: Sender, item: Waiting) -> None:
+        outcome = await sender.alert(item.id, item.body)
+        if outcome.verdict is Verdict.STORED:
+            await self._settle(Settled(item.id, "delivered", ""))
+        elif outcome.verdict is Verdict.REFUSED:
+            logger.warning("the sink refuses alert %s for good: %s", item.id, outcome.reason)
+            await self._settle(Settled(item.id, "refused", outcome.reason))
+        elif outcome.verdict is Verdict.RETRY:
+            await asyncio.to_thread(self._spool.failed, item.id, outcome.reason)
+            self._due[item.id] = time.monotonic() + self._pause(item.attempts + 1)
+        await self._after(outcome)
+
+    async def _settle(self, settled: Settled) -> None:
+        await asyncio.to_thread(self._spool.settle, settled.id, settled.state, settled.reason)
+        self._due.pop(settled.id, None)
+        if settled.state == "delivered":
+            self._delivered += 1
+        else:
+            self._refused += 1
+        self._tell(settled)
+
+    def _tell(self, settled: Settled) -> None:
+        try:
+            if settled.state == "delivered":
+                self.on_delivered(settled.id)
+            else:
+                self.on_refused(settled.id, settled.reason)
+        except EdgeError as e:
+            logger.error("alert %s is settled, but nobody took note: %s", settled.id, e.message)
+
+    async def _after(self, outcome: Outcome) -> None:
+        """Keep the books of the connection and pause as long as the outcome asks for."""
+        if outcome.verdict in (Verdict.STORED, Verdict.REFUSED):
+            if not self.connected:
+                logger.info("the sink answers")
+            self.connected, self._failures, self._denied = True, 0, False
+            self._silent_since, self._last_error = None, ""
+            return
+        if self._failures == 0 or outcome.reason != self._last_error:
+            logger.warning("the sink did not take it: %s", outcome.reason)
+        self._failures += 1
+        self._last_error = outcome.reason
+        self._denied = outcome.verdict is Verdict.DENIED
+        self.connected = False
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+        # One alert that fails may be its own fault: the next one gets its chance at once.
+        failures = self._failures - (outcome.verdict is Verdict.RETRY)
+        await self._sleep(max(outcome.wait, self._pause(failures) if failures else 0.0), wake=False)
+
+    def _pause(self, failures: int) -> float:
+        longest = min(self._settings.longest_pause, self._settings.first_pause * 2.0 ** min(failures - 1, 20))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311
+
+    async def _sleep(self, seconds: float | None, *, wake: bool) -> None:
+        """Wait; a new sink always ends it, new work only with `wake`."""
+        events = [self._changed.wait(), self._wake.wait()] if wake else [self._changed.wait()]
+        tasks = [asyncio.ensure_future(e) for e in events]
+        try:
+            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _sealed(self, alert: Alert) -> Alert:
+        """The alert masked and signed, if it is this node's and unsigned; a foreign one is only looked at."""
+        if not alert.signature and self._sign is not None:
+            event = alert.event if self._settings.macs else mask_event(alert.event, self._mask_key)
+            alert = msgspec.structs.replace(alert, event=event, certificate=self._certificate)
+            alert.signature = self._sign(alert.signed_bytes())
+        elif not self._settings.macs and has_mac(alert.event):
+            raise Refused(
+                "a MAC address would leave the building with this alert",
+                code="uplink.mac",
+                hint="mask the event before it is signed (agent.uplink.mask_event), or allow it: uplink.macs",
+            )
+        return alert
+
+    def _reset(self) -> None:
+        self.connected, self._failures, self._denied, self._last_error, self._silent_since = False, 0, False, "", None
+        self._due.clear()
+        self._changed.set()
+        self._wake.set()
