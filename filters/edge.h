@@ -1,0 +1,388 @@
+/* edge.h: what a filter or a step of edge-agent needs, in plain C and nothing but libc.
+ *
+ * A source filter reads log lines on stdin and writes one JSON event a line: {"line": n, "type": ..., "data": {...}}, n from 1.
+ * A step reads one JSON event a line and answers each with {"id": ..., "events": [...]} or {"id": ..., "error": "..."}.
+ * Include it once, in the file that has main(). It allocates nothing; all sizes are in bytes.
+ */
+#ifndef EDGE_H
+#define EDGE_H
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EDGE_INPUT (1024 * 1024 + 128 * 1024) /* a batch of 1 MiB and a line that was cut before it */
+#define EDGE_LINE_MAX (256 * 1024)            /* longer lines are counted and otherwise ignored: the largest event */
+#define EDGE_OUTPUT (64 * 1024)
+#define EDGE_API static __attribute__((unused))
+#define EDGE_DEPTH 64 /* deepest JSON nesting that is read */
+
+enum { EDGE_EXIT_READ = 3, EDGE_EXIT_WRITE = 4 };
+
+/* A piece of somebody else's bytes. */
+typedef struct { const uint8_t *p; size_t n; } edge_span;
+
+static inline edge_span edge_make(const uint8_t *p, size_t n) { edge_span s = {p, n}; return s; }
+static inline bool edge_is(edge_span s, const char *text) { return s.n == strlen(text) && !memcmp(s.p, text, s.n); }
+static inline bool edge_starts(edge_span s, const char *text) {
+  size_t n = strlen(text);
+  return s.n >= n && !memcmp(s.p, text, n);
+}
+static inline edge_span edge_from(edge_span s, size_t n) { return n > s.n ? edge_make(s.p + s.n, 0) : edge_make(s.p + n, s.n - n); }
+
+/* The value of a hex digit, 16 for any other byte. */
+static inline unsigned edge_hex(uint8_t c) {
+  unsigned letter = (c | 32u) - 'a';
+  return c >= '0' && c <= '9' ? c - (unsigned)'0' : letter < 6 ? letter + 10 : 16;
+}
+
+/* ---- output: buffered, flushed by edge_flush() at the end ---- */
+
+static uint8_t edge_out[EDGE_OUTPUT];
+static size_t edge_out_n;
+
+EDGE_API void edge_flush(void) {
+  for (size_t i = 0; i < edge_out_n;) {
+    ssize_t r = write(1, edge_out + i, edge_out_n - i);
+    if (r <= 0) _Exit(EDGE_EXIT_WRITE);
+    i += (size_t)r;
+  }
+  edge_out_n = 0;
+}
+
+EDGE_API void edge_put(const void *bytes, size_t n) {
+  const uint8_t *p = bytes;
+  while (n) {
+    if (edge_out_n == EDGE_OUTPUT) edge_flush();
+    size_t k = EDGE_OUTPUT - edge_out_n < n ? EDGE_OUTPUT - edge_out_n : n;
+    memcpy(edge_out + edge_out_n, p, k);
+    edge_out_n += k; p += k; n -= k;
+  }
+}
+
+static inline void edge_puts(const char *text) { edge_put(text, strlen(text)); }
+
+EDGE_API void edge_put_number(uint64_t v) {
+  char t[20];
+  size_t i = sizeof t;
+  do t[--i] = (char)('0' + v % 10); while (v /= 10);
+  edge_put(t + i, sizeof t - i);
+}
+
+/* Length of the valid UTF-8 sequence at p (1..4), or 0 (RFC 3629: no overlong forms, no surrogates). */
+static inline size_t edge_utf8(const uint8_t *p, size_t n) {
+  unsigned c = p[0];
+  if (c < 0x80) return 1;
+  if (c < 0xc2 || c > 0xf4) return 0;
+  size_t k = c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+  if (n < k) return 0;
+  if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) || (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f)) return 0;
+  for (size_t i = 1; i < k; i++) if ((p[i] & 0xc0) != 0x80) return 0;
+  return k;
+}
+
+/* Any bytes as a JSON string with its quotes; a byte that is not UTF-8 becomes \u00XX. */
+EDGE_API void edge_put_string(edge_span s) {
+  static const char hex[] = "0123456789abcdef";
+  size_t from = 0;
+  edge_put("\"", 1);
+  for (size_t i = 0; i < s.n;) {
+    unsigned c = s.p[i];
+    size_t k = edge_utf8(s.p + i, s.n - i);
+    if (k && c >= 0x20 && c != '"' && c != '\\') { i += k; continue; }
+    char t[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+    edge_put(s.p + from, i - from);
+    edge_put(t, sizeof t);
+    from = ++i;
+  }
+  edge_put(s.p + from, s.n - from);
+  edge_put("\"", 1);
+}
+
+/* ---- input: whole lines in big pieces ---- */
+
+static uint8_t edge_in[EDGE_INPUT];
+
+typedef struct {
+  size_t held, used;  /* bytes in edge_in; how many of them the last piece took */
+  bool end, skipping; /* stdin is at its end; inside of a line longer than EDGE_LINE_MAX that filled the buffer */
+  uint64_t lines;     /* newlines passed before the piece that edge_lines() returned */
+} edge_reader;
+
+/* Count the newlines in [p, end), eight bytes at a time. */
+EDGE_API uint64_t edge_newlines(const uint8_t *p, const uint8_t *end) {
+  const uint64_t ones = 0x0101010101010101u, low = 0x7f7f7f7f7f7f7f7fu;
+  uint64_t total = 0;
+  while (end - p >= 8) {
+    size_t words = (size_t)(end - p) / 8;
+    if (words > 255) words = 255; /* each byte of `sum` counts up to 255 */
+    uint64_t sum = 0;
+    for (size_t i = 0; i < words; i++, p += 8) {
+      uint64_t w;
+      memcpy(&w, p, 8);
+      w ^= ones * '\n';
+      sum += (~(((w & low) + low) | w | low)) >> 7;
+    }
+    uint64_t pairs = (sum & 0x00ff00ff00ff00ffu) + ((sum >> 8) & 0x00ff00ff00ff00ffu);
+    total += (pairs * 0x0001000100010001u) >> 48;
+  }
+  for (; p < end; p++) total += *p == '\n';
+  return total;
+}
+
+/* The next piece of stdin: whole lines, the last one perhaps without its newline at the end of the input. False at the end. */
+EDGE_API bool edge_lines(edge_reader *r, edge_span *piece) {
+  for (;;) {
+    r->held -= r->used;
+    memmove(edge_in, edge_in + r->used, r->held);
+    r->used = 0;
+    while (!r->end && r->held < EDGE_INPUT) {
+      ssize_t n = read(0, edge_in + r->held, EDGE_INPUT - r->held);
+      if (n < 0) _Exit(EDGE_EXIT_READ);
+      if (n == 0) r->end = true;
+      r->held += (size_t)n;
+    }
+    if (!r->held) return false;
+    size_t whole = r->held;
+    if (!r->end) while (whole && edge_in[whole - 1] != '\n') whole--;
+    if (!whole) { /* one line fills the buffer: drop it up to its newline */
+      r->skipping = true;
+      r->used = r->held;
+      continue;
+    }
+    size_t from = 0;
+    if (r->skipping) {
+      const uint8_t *newline = memchr(edge_in, '\n', whole);
+      from = newline ? (size_t)(newline - edge_in) + 1 : whole;
+      r->lines += newline != NULL;
+      r->skipping = false;
+    }
+    r->used = whole;
+    if (from < whole) {
+      *piece = edge_make(edge_in + from, whole - from);
+      return true;
+    }
+  }
+}
+
+/* ---- search: a set of words of one length, skipping ahead by up to that length (Horspool's rule for a set) ---- */
+
+typedef struct {
+  const char *const *words;
+  size_t count, length;
+  uint8_t shift[256];
+} edge_finder;
+
+/* All words must have the same length, 2..255; they skip best without digits, spaces and lower-case letters. */
+EDGE_API void edge_finder_init(edge_finder *f, const char *const *words, size_t count) {
+  f->words = words;
+  f->count = count;
+  f->length = strlen(words[0]);
+  memset(f->shift, (int)f->length, sizeof f->shift);
+  for (size_t w = 0; w < count; w++)
+    for (size_t i = 0; i < f->length; i++) {
+      uint8_t *s = &f->shift[(uint8_t)words[w][i]], d = (uint8_t)(f->length - 1 - i);
+      if (d < *s) *s = d;
+    }
+}
+
+/* The first place in [p, end) where one of the words stands, or NULL. */
+EDGE_API const uint8_t *edge_find(const edge_finder *f, const uint8_t *p, const uint8_t *end) {
+  size_t last = f->length - 1;
+  if ((size_t)(end - p) <= last) return NULL;
+  const uint8_t *q = p + last, *stop = (size_t)(end - p) > 2 * f->length ? end - 2 * f->length : p; /* two probes a turn */
+  while (q < end) {
+    while (q < stop) {
+      unsigned s = f->shift[*q];
+      if (!s) break;
+      q += s;
+      s = f->shift[*q];
+      q += s;
+      if (!s) break;
+    }
+    if (q >= end) return NULL;
+    unsigned s = f->shift[*q];
+    if (s) { q += s; continue; }
+    for (size_t w = 0; w < f->count; w++)
+      if ((uint8_t)f->words[w][last] == *q && !memcmp(f->words[w], q - last, last)) return q - last;
+    q++;
+  }
+  return NULL;
+}
+
+/* ---- reading JSON: spans of raw text, checked as they are passed over ---- */
+
+static inline void edge_json_space(edge_span *s) {
+  while (s->n && (*s->p == ' ' || *s->p == '\t' || *s->p == '\r' || *s->p == '\n')) s->p++, s->n--;
+}
+
+static inline bool edge_json_take(edge_span *s, char c) {
+  edge_json_space(s);
+  if (!s->n || *s->p != (uint8_t)c) return false;
+  s->p++; s->n--;
+  return true;
+}
+
+EDGE_API bool edge_json_skip_string(edge_span *s) {
+  size_t i = 1;
+  while (i < s->n && s->p[i] != '"') {
+    if (s->p[i] < 0x20) return false;
+    if (s->p[i] == '\\') {
+      if (++i >= s->n || !memchr("\"\\/bfnrtu", s->p[i], 9)) return false;
+      if (s->p[i] == 'u')
+        for (int k = 0; k < 4; k++) {
+          if (++i >= s->n) return false;
+          if (edge_hex(s->p[i]) > 15) return false;
+        }
+    }
+    i++;
+  }
+  if (i >= s->n) return false;
+  *s = edge_from(*s, i + 1);
+  return true;
+}
+
+EDGE_API size_t edge_digits(edge_span s, size_t i) {
+  while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9') i++;
+  return i;
+}
+
+EDGE_API bool edge_json_skip_number(edge_span *s) {
+  size_t i = s->n && *s->p == '-', j = edge_digits(*s, i);
+  if (j == i || (s->p[i] == '0' && j > i + 1)) return false;
+  if (j < s->n && s->p[j] == '.') {
+    i = j + 1;
+    if ((j = edge_digits(*s, i)) == i) return false;
+  }
+  if (j < s->n && (s->p[j] | 32) == 'e') {
+    i = j + 1;
+    if (i < s->n && (s->p[i] == '+' || s->p[i] == '-')) i++;
+    if ((j = edge_digits(*s, i)) == i) return false;
+  }
+  *s = edge_from(*s, j);
+  return true;
+}
+
+static bool edge_json_skip(edge_span *s, int depth);
+
+EDGE_API bool edge_json_skip_many(edge_span *s, int depth, bool object) {
+  char close = object ? '}' : ']';
+  if (depth >= EDGE_DEPTH) return false;
+  *s = edge_from(*s, 1);
+  if (edge_json_take(s, close)) return true;
+  do {
+    edge_json_space(s);
+    if (object && (!s->n || *s->p != '"' || !edge_json_skip_string(s) || !edge_json_take(s, ':'))) return false;
+    if (!edge_json_skip(s, depth + 1)) return false;
+  } while (edge_json_take(s, ','));
+  return edge_json_take(s, close);
+}
+
+/* Pass over one value at the start of s; false if it is not valid JSON or cut off. */
+EDGE_API bool edge_json_skip(edge_span *s, int depth) {
+  edge_json_space(s);
+  if (!s->n) return false;
+  switch (*s->p) {
+    case '"': return edge_json_skip_string(s);
+    case '{': return edge_json_skip_many(s, depth, true);
+    case '[': return edge_json_skip_many(s, depth, false);
+    case 't': case 'n': case 'f': {
+      const char *word = *s->p == 't' ? "true" : *s->p == 'n' ? "null" : "false";
+      if (!edge_starts(*s, word)) return false;
+      *s = edge_from(*s, strlen(word));
+      return true;
+    }
+    default: return edge_json_skip_number(s);
+  }
+}
+
+/* The raw text of the value at the start of s, which moves past it. */
+EDGE_API bool edge_json_value(edge_span *s, edge_span *value) {
+  edge_json_space(s);
+  const uint8_t *from = s->p;
+  if (!edge_json_skip(s, 0)) return false;
+  *value = edge_make(from, (size_t)(s->p - from));
+  return true;
+}
+
+/* Step through an object or array: start with `rest` = its raw text and `first` = true; key is empty for arrays. */
+EDGE_API bool edge_json_next(edge_span *rest, bool *first, edge_span *key, edge_span *value) {
+  bool object = *first ? rest->n && *rest->p == '{' : key->n != 0;
+  if (*first ? !(edge_json_take(rest, object ? '{' : '[')) : !edge_json_take(rest, ',')) return false;
+  *first = false;
+  *key = edge_make(rest->p, 0);
+  if (object && (!edge_json_value(rest, key) || !edge_json_take(rest, ':'))) return false;
+  return edge_json_value(rest, value);
+}
+
+static inline bool edge_json_key_is(edge_span key, const char *name) {
+  return key.n == strlen(name) + 2 && !memcmp(key.p + 1, name, key.n - 2);
+}
+
+/* The raw value of a member of an object (the last one, where it stands twice); false if there is none. */
+EDGE_API bool edge_json_member(edge_span object, const char *name, edge_span *value) {
+  edge_span key, v;
+  bool first = true, found = false;
+  if (!object.n || *object.p != '{') return false;
+  while (edge_json_next(&object, &first, &key, &v))
+    if (edge_json_key_is(key, name)) *value = v, found = true;
+  return found;
+}
+
+EDGE_API unsigned edge_hex4(const uint8_t *p) {
+  unsigned v = 0;
+  for (int i = 0; i < 4; i++) v = v * 16 + edge_hex(p[i]);
+  return v;
+}
+
+/* What stands between a raw string's quotes, its escapes as they are. */
+static inline edge_span edge_json_inner(edge_span raw) { return raw.n < 2 ? edge_make(raw.p, 0) : edge_make(raw.p + 1, raw.n - 2); }
+
+EDGE_API size_t edge_utf8_put(char *out, unsigned c) {
+  if (c < 0x80) { out[0] = (char)c; return 1; }
+  if (c < 0x800) { out[0] = (char)(0xc0 | c >> 6); out[1] = (char)(0x80 | (c & 63)); return 2; }
+  if (c < 0x10000) { out[0] = (char)(0xe0 | c >> 12); out[1] = (char)(0x80 | (c >> 6 & 63)); out[2] = (char)(0x80 | (c & 63)); return 3; }
+  out[0] = (char)(0xf0 | c >> 18); out[1] = (char)(0x80 | (c >> 12 & 63)); out[2] = (char)(0x80 | (c >> 6 & 63)); out[3] = (char)(0x80 | (c & 63));
+  return 4;
+}
+
+/* A JSON string's text into out[cap], ended by a zero that is not counted; -1 if it is no string or does not fit. */
+EDGE_API long edge_json_text(edge_span raw, char *out, size_t cap) {
+  if (raw.n < 2 || *raw.p != '"') return -1;
+  size_t n = 0;
+  for (size_t i = 1; i < raw.n - 1;) {
+    if (n + 5 > cap) return -1;
+    if (raw.p[i] != '\\') { out[n++] = (char)raw.p[i++]; continue; }
+    char e = (char)raw.p[i + 1];
+    i += 2;
+    if (e != 'u') { out[n++] = e == 'b' ? '\b' : e == 'f' ? '\f' : e == 'n' ? '\n' : e == 'r' ? '\r' : e == 't' ? '\t' : e; continue; }
+    unsigned c = edge_hex4(raw.p + i);
+    i += 4;
+    if (c >= 0xd800 && c < 0xdc00 && i + 6 <= raw.n - 1 && raw.p[i] == '\\' && raw.p[i + 1] == 'u') {
+      unsigned d = edge_hex4(raw.p + i + 2);
+      if (d >= 0xdc00 && d < 0xe000) { c = 0x10000 + ((c - 0xd800) << 10) + (d - 0xdc00); i += 6; }
+    }
+    n += edge_utf8_put(out + n, c >= 0xd800 && c < 0xe000 ? 0xfffd : c);
+  }
+  out[n] = 0;
+  return (long)n;
+}
+
+/* Copy an object's members as they are, without those named, as `"a":1,"b":2` and a trailing comma if there were any. */
+EDGE_API void edge_put_members(edge_span object, const char *const *without, size_t count) {
+  edge_span key, value;
+  bool first = true;
+  if (!object.n || *object.p != '{') return;
+  while (edge_json_next(&object, &first, &key, &value)) {
+    bool drop = false;
+    for (size_t i = 0; i < count; i++) drop = drop || edge_json_key_is(key, without[i]);
+    if (drop) continue;
+    edge_put(key.p, key.n);
+    edge_put(":", 1);
+    edge_put(value.p, value.n);
+    edge_put(",", 1);
+  }
+}
+
+#endif
