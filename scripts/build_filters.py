@@ -19,6 +19,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -112,7 +113,6 @@ MIB = 1 << 20
 TARGETS = (
     Target("wifi-join", ("wifi-join.c",), 4 * MIB),
     Target("rescale", ("rescale.c",), 512 * MIB, (JPEG, STB)),
-    Target("wifi-join-zig", ("wifi-join.zig",), 4 * MIB, depends=()),
 )
 
 
@@ -255,10 +255,15 @@ def jpeg_library() -> Path:
         if header.name not in JPEG_HEADERS:
             shutil.copy(header, folder / header.name)
     flags = [f for f in COMMON if not f.startswith("-Wl,")]
-    files = [str(source / f"{name}.c") for name in JPEG_SOURCES]
     with tempfile.TemporaryDirectory(dir=folder) as objects:
-        zig("cc", [*flags, "-w", "-c", f"-I{folder}", f"-I{source}", *files], cwd=Path(objects))
-        built = sorted(str(p) for p in Path(objects).glob("*.o"))
+
+        def one(name: str) -> str:
+            to = f"{objects}/{name}.o"
+            zig("cc", [*flags, "-w", "-c", f"-I{folder}", f"-I{source}", str(source / f"{name}.c"), "-o", to])
+            return to
+
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            built = list(pool.map(one, JPEG_SOURCES))
         zig("ar", ["rcs", str(folder / "part.a"), *built])
     (folder / "part.a").rename(folder / "libjpeg.a")
     return folder
@@ -317,7 +322,9 @@ def make(target: Target, *, force: bool) -> bool:
 def main() -> int:
     """Build what was asked for; exit code 1 with the reason where that fails."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(t.name for t in TARGETS)}; default all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of {', '.join(t.name for t in TARGETS)}; default all"
+    )
     parser.add_argument("--force", action="store_true", help="build again even where nothing changed")
     options = parser.parse_args()
     known = {t.name: t for t in TARGETS}
