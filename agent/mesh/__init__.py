@@ -1,0 +1,8 @@
+"""The mesh: one zenoh session per node, presence, signed requests and replies, signed documents, links that heal."""
+
+from agent.mesh.mesh import Mesh
+from agent.mesh.ports import Changed, Handler, LabelsOf
+from agent.mesh.session import Link
+from agent.mesh.settings import MeshSettings
+
+__all__ = ["Changed", "Handler", "LabelsOf", "Link", "Mesh", "MeshSettings"]

@@ -1,0 +1,329 @@
+"""Who is alive: liveliness tokens and signed presence records.
+
+Alive means: the token is there and a validly signed record is fresh by this node's monotonic clock. A token alone
+proves nothing, since any member may declare any key; a record alone may be an old one played again. So a record of
+a boot that is new to us counts only once the node has answered a signed request of ours (`mesh.hello`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import zenoh
+
+from agent.errors import EdgeError, IdentityError
+from agent.identity import Identity, PeerIdentity
+from agent.mesh import wire
+from agent.mesh.boot import BOOT
+from agent.mesh.certificates import Certificates
+from agent.mesh.loop import soon
+from agent.mesh.ports import Changed, LabelsOf
+from agent.mesh.rpc import Rpc
+from agent.mesh.session import MeshSession
+from agent.mesh.settings import MeshSettings
+from agent.mesh.wire import Keys, Presence, Sealed
+from agent.model.node import NodeRecord
+
+logger = logging.getLogger(__name__)
+
+HELLO = "mesh.hello"
+MAX_NODES = 1024
+MAX_PAUSE = 60.0
+BLIP = 0.3
+"""Seconds that a token may be gone before its node counts as dead: links are re-routed meanwhile."""
+REOPEN_GRACE = 8.0
+"""Seconds that a reopening session believes in the nodes that it knew before."""
+_HELLO_TIMEOUT = 3.0
+
+
+class _Node:
+    """What is known of another node."""
+
+    __slots__ = ("asking", "confirmed", "grace", "record", "retry_at", "seen", "session", "token", "told")
+
+    def __init__(self) -> None:
+        self.token = False
+        self.grace = 0.0
+        self.record: NodeRecord | None = None
+        self.session = ""
+        self.seen = 0.0
+        self.confirmed = ""
+        self.asking = False
+        self.retry_at = 0.0
+        self.told: tuple[NodeRecord, bool] | None = None
+
+
+class PresenceBook:
+    """Publishes this node's record and keeps those of the others. Use it on one event loop."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        boot: str,
+        keys: Keys,
+        settings: MeshSettings,
+        session: MeshSession,
+        rpc: Rpc,
+        certificates: Certificates,
+    ) -> None:
+        self.me = NodeRecord(
+            id=identity.node_id,
+            name=identity.name,
+            role=identity.role,
+            version=settings.version,
+            boot=boot,
+            certificate=identity.cert_der,
+        )
+        self.labels_of: LabelsOf | None = None
+        self._keys, self._settings, self._session, self._rpc, self._certificates = (
+            keys, settings, session, rpc, certificates,
+        )  # fmt: skip
+        self._nodes: dict[str, _Node] = {}
+        self._callbacks: list[Changed] = []
+        self._dirty = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    # This node -----------------------------------------------------------------------------------------------
+
+    def announce(self, changes: dict[str, Any]) -> None:
+        """Change this node's record; raises TypeError for an unknown field. Published at once, several changes
+        together.
+        """
+        changed = msgspec.structs.replace(self.me, **changes)
+        if changed != self.me:
+            self.me = changed
+            self._dirty.set()
+            self._tell(self.view(self.me), True)
+
+    def sealed(self, pause: float = 0.0) -> bytes:
+        """This node's signed record as it travels, with the next sequence number."""
+        self.me = msgspec.structs.replace(self.me, sequence=self.me.sequence + 1)
+        content = wire.encode(Presence(self.me, self._session.zid, pause))
+        return wire.encode(Sealed(content, self._session.identity.sign(wire.PRESENCE + content)))
+
+    def publish(self, pause: float = 0.0) -> None:
+        """Publish this node's record now; `pause` announces seconds of absence."""
+        self._session.put(self._keys.presence(self.me.id), self.sealed(pause))
+
+    # The others ----------------------------------------------------------------------------------------------
+
+    def view(self, record: NodeRecord) -> NodeRecord:
+        """The record with the labels that selectors may see: the signed ones and the reserved ones."""
+        labels = dict(self.labels_of(record.id) if self.labels_of is not None else record.labels)
+        labels |= {"node": record.name, "id": record.id}
+        if arch := record.labels.get("arch"):
+            labels["arch"] = arch
+        return msgspec.structs.replace(record, labels=labels)
+
+    def live(self) -> list[NodeRecord]:
+        """The alive nodes, this one first."""
+        now = time.monotonic()
+        return [
+            self.view(self.me),
+            *(self.view(n.record) for n in self._nodes.values() if n.record is not None and self._alive(n, now)),
+        ]
+
+    def is_live(self, node: str) -> bool:
+        """Whether a node is alive now."""
+        known = self._nodes.get(node)
+        return node == self.me.id or (known is not None and self._alive(known, time.monotonic()))
+
+    def records(self) -> list[NodeRecord]:
+        """The last records of all nodes seen since the start, alive or not, this one first."""
+        return [self.view(self.me), *(self.view(n.record) for n in self._nodes.values() if n.record is not None)]
+
+    def session_of(self, node: str) -> str:
+        """The zenoh id of a node's session, or the empty string."""
+        known = self._nodes.get(node)
+        return known.session if known is not None else ""
+
+    def on_change(self, callback: Changed) -> None:
+        """Call back on the loop for each change."""
+        self._callbacks.append(callback)
+
+    def reconsider(self, node: str | None = None) -> None:
+        """Labels changed or a node was removed: look again at one node, or at all."""
+        for node_id in [node] if node is not None else [self.me.id, *self._nodes]:
+            if node_id == self.me.id:
+                self._tell(self.view(self.me), True)
+            elif node_id in self._nodes:
+                self._consider(node_id)
+
+    def expect_silence(self, seconds: float) -> None:
+        """Our own session reopens: believe in the others' tokens for so long."""
+        until = time.monotonic() + seconds
+        for node in self._nodes.values():
+            if node.token:
+                node.token, node.grace = False, max(node.grace, until)
+
+    async def hello(self, peer: PeerIdentity, body: bytes) -> bytes:
+        """Answer `mesh.hello` by this node's record."""
+        del peer, body
+        return self.sealed()
+
+    # Running -------------------------------------------------------------------------------------------------
+
+    def declarations(self, loop: asyncio.AbstractEventLoop) -> list[Callable[[Any], Any]]:
+        """What to declare on a session: our token, and what we hear of the others'."""
+        return [
+            lambda s: s.declare_subscriber(
+                self._keys.presence(), zenoh.handlers.Callback(lambda m: self._on_record(loop, m), indirect=False)
+            ),
+            lambda s: s.liveliness().declare_subscriber(
+                self._keys.alive(),
+                zenoh.handlers.Callback(lambda m: self._on_token(loop, m), indirect=False),
+                history=True,
+            ),
+            lambda s: s.liveliness().declare_token(self._keys.alive(self.me.id)),
+        ]
+
+    async def run(self) -> None:
+        """Publish on change and every ten seconds, and watch the others, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                tasks.create_task(self._watch())
+                while True:
+                    self.publish()
+                    self._dirty.clear()
+                    try:
+                        async with asyncio.timeout(self._settings.publish_every):
+                            await self._dirty.wait()
+                            await asyncio.sleep(0.02)  # changes come together
+                    except TimeoutError:
+                        pass
+            finally:
+                self._tasks = None
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            for node_id, node in list(self._nodes.items()):
+                self._consider(node_id)
+                self._confirm(node_id, node)
+
+    def _on_token(self, loop: asyncio.AbstractEventLoop, sample: Any) -> None:
+        node_id = str(sample.key_expr).rpartition("/")[2]
+        soon(loop, self._token, node_id, sample.kind == zenoh.SampleKind.PUT)
+
+    def _on_record(self, loop: asyncio.AbstractEventLoop, sample: Any) -> None:
+        if len(sample.payload) <= wire.MAX_RECORD:
+            node_id = str(sample.key_expr).rpartition("/")[2]
+            soon(loop, self._pushed, node_id, sample.payload.to_bytes())
+
+    def _token(self, node_id: str, there: bool) -> None:
+        if node_id == self.me.id or (node_id not in self._nodes and len(self._nodes) >= MAX_NODES):
+            return
+        node = self._nodes.setdefault(node_id, _Node())
+        node.token = there
+        if there:
+            node.retry_at = 0.0
+            self._confirm(node_id, node, again=True)
+        else:
+            now = time.monotonic()
+            node.grace = max(node.grace, now + BLIP)
+            asyncio.get_running_loop().call_later(node.grace - now + 0.01, self._consider, node_id)
+        self._consider(node_id)
+
+    def _pushed(self, node_id: str, raw: bytes) -> None:
+        if node_id == self.me.id:
+            return
+        node = self._nodes.get(node_id)
+        try:
+            presence = self._opened(node_id, raw)
+        except (IdentityError, msgspec.MsgspecError) as error:
+            self._rpc.refusals.note("presence record that is forged or damaged", node_id)
+            logger.debug("record of %s refused: %s", node_id, error)
+            return
+        if node is None:
+            return  # no token: its first hello brings the record
+        if presence.record.boot == node.confirmed:
+            self._take(node_id, node, presence)
+        else:
+            node.retry_at = 0.0
+            self._confirm(node_id, node, again=True)
+
+    def _opened(self, node_id: str, raw: bytes) -> Presence:
+        """The verified content of a record; name, role and certificate are those that the CA vouches for."""
+        sealed = wire.decode(Sealed, raw)
+        presence = wire.decode(Presence, sealed.content)
+        record = presence.record
+        if record.id != node_id or not BOOT.match(record.boot):
+            raise IdentityError("the record is for another node")
+        certified = Sealed(sealed.content, sealed.signature, record.certificate)
+        peer = self._certificates.verify(node_id, certified, wire.PRESENCE)
+        record = msgspec.structs.replace(record, name=peer.name, role=peer.role)
+        return Presence(record, presence.session, min(max(presence.pause, 0.0), MAX_PAUSE))
+
+    def _take(self, node_id: str, node: _Node, presence: Presence) -> None:
+        record, old = presence.record, node.record
+        if old is not None and (record.boot, record.sequence) <= (old.boot, old.sequence):
+            return
+        node.record, node.session, node.seen = record, presence.session, time.monotonic()
+        if presence.pause:
+            node.grace = max(node.grace, node.seen + presence.pause)
+        self._consider(node_id)
+
+    def _confirm(self, node_id: str, node: _Node, *, again: bool = False) -> None:
+        """Ask a node that has a token for its record, unless its boot is known and its record fresh."""
+        now = time.monotonic()
+        fresh = node.confirmed and now - node.seen < self._settings.publish_every * 1.5
+        if self._tasks is None or not node.token or node.asking or now < node.retry_at or (fresh and not again):
+            return
+        if node_id in self._certificates.trust.removed:
+            return
+        node.asking = True
+        self._tasks.create_task(self._ask(node_id, node))
+
+    async def _ask(self, node_id: str, node: _Node) -> None:
+        try:
+            raw = await self._rpc.call(node_id, HELLO, b"", timeout=_HELLO_TIMEOUT)
+            presence = self._opened(node_id, raw)
+        except (EdgeError, msgspec.MsgspecError) as error:
+            node.retry_at = time.monotonic() + 1.0
+            logger.debug("hello to %s: %s", node_id, error)
+        else:
+            node.confirmed = presence.record.boot
+            self._rpc.note_boot(node_id, presence.record.boot)
+            self._take(node_id, node, presence)
+        finally:
+            node.asking = False
+
+    def _alive(self, node: _Node, now: float) -> bool:
+        return (
+            (node.token or now < node.grace)
+            and node.record is not None
+            and now - node.seen < self._settings.stale_after
+            and node.record.id not in self._certificates.trust.removed
+        )
+
+    def _consider(self, node_id: str) -> None:
+        """Tell what changed about a node since it was last told."""
+        node = self._nodes[node_id]
+        if node.record is None:
+            return
+        alive = self._alive(node, time.monotonic())
+        view = self.view(node.record)
+        told = node.told
+        if told is None and not alive:
+            return
+        if told is None or told[1] != alive or _essence(told[0]) != _essence(view):
+            node.told = (view, alive)
+            self._tell(view, alive)
+
+    def _tell(self, record: NodeRecord, alive: bool) -> None:
+        for callback in self._callbacks:
+            try:
+                callback(record, alive)
+            except Exception:
+                logger.exception("mesh: a callback failed for %s", record.name)
+
+
+def _essence(record: NodeRecord) -> NodeRecord:
+    return msgspec.structs.replace(record, sequence=0)

@@ -1,0 +1,230 @@
+"""The zenoh session: one per node, router mode over mTLS, re-opened without losing what was declared on it.
+
+Facts behind the configuration (zenoh 1.10): in router mode nodes relay for each other; gossip with autoconnect
+links routers that hear of each other; callbacks with `indirect=False` run in zenoh's own threads, so nothing here
+costs a thread per call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import zenoh
+
+from agent.errors import Unreachable
+from agent.identity import Identity
+from agent.mesh.settings import MeshSettings
+
+logger = logging.getLogger(__name__)
+
+BULK = 64 << 10
+"""Bodies above this many bytes are sent from a thread, because a full transmit queue may block the sender."""
+TX_WAIT_US = 20_000
+"""How long a small message waits for room in a full transmit queue before it is dropped, in microseconds."""
+CLOSE_SECONDS = 5.0
+
+_EVERYTHING = [
+    "put", "delete", "declare_subscriber", "query", "reply", "declare_queryable",
+    "liveliness_token", "liveliness_query", "declare_liveliness_subscriber",
+]  # fmt: skip
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A direct link: the zenoh id of the other session, the node id in its certificate, and both ends' `host:port`."""
+
+    session: str
+    node: str
+    here: str
+    there: str
+
+
+def link_config(identity: Identity, lease: float) -> dict[str, Any]:
+    """The part of zenoh's configuration that every session of this node shares: mTLS, gossip, no multicast."""
+
+    def b64(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    return {
+        "mode": "router",
+        "connect/exit_on_failure": False,
+        "scouting/delay": 0,
+        "scouting/multicast/enabled": False,
+        "scouting/gossip/enabled": True,
+        "scouting/gossip/autoconnect": {"router": ["router"]},
+        "transport/link/tx/lease": int(lease * 1000),
+        "transport/link/tx/queue/congestion_control/drop/wait_before_drop": TX_WAIT_US,
+        "transport/unicast/max_sessions": 1000,
+        "transport/link/tls": {
+            "root_ca_certificate_base64": b64(identity.ca_pem),
+            "enable_mtls": True,
+            "verify_name_on_connect": False,
+            "listen_certificate_base64": b64(identity.cert_pem),
+            "listen_private_key_base64": b64(identity.key_pem),
+            "connect_certificate_base64": b64(identity.cert_pem),
+            "connect_private_key_base64": b64(identity.key_pem),
+            "close_link_on_expiration": True,
+        },
+    }
+
+
+def denial(removed: Iterable[str]) -> dict[str, Any]:
+    """An access-control rule that lets nothing pass to or from the certificates of these node ids (their common
+    name).
+    """
+    names = sorted(removed)
+    if not names:
+        return {}
+    rule = {"id": "removed", "permission": "deny", "flows": ["ingress", "egress"], "messages": _EVERYTHING}
+    return {
+        "access_control": {
+            "enabled": True,
+            "default_permission": "allow",
+            "rules": [{**rule, "key_exprs": ["**"]}],
+            "subjects": [{"id": "removed", "cert_common_names": names}],
+            "policies": [{"rules": ["removed"], "subjects": ["removed"]}],
+        }
+    }
+
+
+async def open_session(settings: dict[str, Any]) -> Any:
+    """Open a zenoh session in a thread; raises Unreachable where it cannot listen, without repeating the
+    configuration.
+    """
+    config = zenoh.Config()
+    try:
+        for key, value in settings.items():
+            config.insert_json5(key, json.dumps(value))
+        return await asyncio.to_thread(zenoh.open, config)
+    except zenoh.ZError as error:
+        where = settings.get("listen/endpoints", [])
+        raise Unreachable(
+            f"the mesh could not be opened on {', '.join(where) or 'no port'}: {_short(error)}",
+            hint="is another agent running on this port? set mesh.port",
+            code="mesh.open",
+        ) from None
+
+
+def _short(error: Exception) -> str:
+    return str(error).split(" at /", 1)[0][:300]
+
+
+class MeshSession:
+    """The main session. Declarations are remembered and made again by `reopen`; methods other than `open` never
+    block for long.
+    """
+
+    def __init__(self, identity: Identity, settings: MeshSettings) -> None:
+        self.identity = identity
+        self.denied: set[str] = set()
+        self.connect: Callable[[], list[str]] = list
+        self._settings = settings
+        self._declarations: list[Callable[[Any], Any]] = []
+        self._declared: list[Any] = []
+        self._session: Any = None
+        self._lock = asyncio.Lock()
+        self._up = asyncio.Event()
+
+    @property
+    def listen(self) -> str:
+        """Where the session listens, as a zenoh endpoint."""
+        return f"tls/{self._settings.listen}:{self._settings.port}"
+
+    @property
+    def zid(self) -> str:
+        """The zenoh id of the open session, or the empty string."""
+        return str(self._session.zid()) if self._session is not None else ""
+
+    def declare(self, declaration: Callable[[Any], Any]) -> None:
+        """Run `declaration(session)` now and after every reopen; what it returns is kept alive."""
+        self._declarations.append(declaration)
+        if self._session is not None:
+            self._declared.append(declaration(self._session))
+
+    async def open(self) -> None:
+        """Open the session and make the declarations; raises Unreachable where the port is taken."""
+        async with self._lock:
+            await self._open()
+
+    async def reopen(self) -> None:
+        """Close and open again with the present identity, denials and endpoints; declarations are made again."""
+        async with self._lock:
+            await self._close()
+            await self._open()
+
+    async def close(self) -> None:
+        """Close the session; nothing is declared afterwards."""
+        async with self._lock:
+            await self._close()
+
+    async def up(self, timeout: float) -> Any:
+        """The open session, waited for while it reopens; raises Unreachable."""
+        if self._session is None:
+            try:
+                await asyncio.wait_for(self._up.wait(), timeout)
+            except TimeoutError:
+                raise Unreachable("the mesh is not open", hint="the agent is starting or stopping") from None
+        return self._session
+
+    def put(self, key: str, payload: bytes) -> None:
+        """Publish a small message; dropped while the session is closed or its queue is full."""
+        if self._session is not None:
+            self._session.put(key, payload, congestion_control=zenoh.CongestionControl.DROP, express=True)
+
+    def links(self) -> list[Link]:
+        """The direct links of this node."""
+        return links_of(self._session) if self._session is not None else []
+
+    async def _open(self) -> None:
+        session = await open_session(
+            {
+                **link_config(self.identity, self._settings.lease),
+                **denial(self.denied),
+                "listen/endpoints": [self.listen],
+                "connect/endpoints": [f"tls/{a}" for a in self.connect()],
+                "connect/timeout_ms": -1,
+                "connect/retry": {"period_init_ms": 1000, "period_max_ms": 16000, "period_increase_factor": 2},
+            }
+        )
+        self._declared = [declaration(session) for declaration in self._declarations]
+        self._session = session
+        self._up.set()
+
+    async def _close(self) -> None:
+        session, self._session = self._session, None
+        self._up.clear()
+        self._declared = []
+        if session is not None:
+            await close_session(session)
+
+
+async def close_session(session: Any) -> None:
+    """Close a zenoh session in a thread; one that does not close in time is left behind and logged."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await asyncio.to_thread(session.close)
+    except TimeoutError:
+        logger.warning("a mesh session did not close in %s s", CLOSE_SECONDS)
+    except zenoh.ZError as error:
+        logger.warning("a mesh session did not close cleanly: %s", _short(error))
+
+
+def links_of(session: Any) -> list[Link]:
+    """The links of a zenoh session; a session that is just closing has none."""
+    try:
+        return [
+            Link(str(link.zid), link.auth_identifier or "", address_of(link.src), address_of(link.dst))
+            for link in session.info.links()
+        ]
+    except zenoh.ZError:
+        return []
+
+
+def address_of(locator: str) -> str:
+    """`host:port` of a zenoh locator like `tls/10.0.0.1:7946`."""
+    return locator.partition("/")[2].partition("?")[0].partition("#")[0]

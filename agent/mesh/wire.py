@@ -1,0 +1,167 @@
+"""What crosses the mesh: the structs, key expressions and limits of the protocol (docs/protocol.md has them in
+prose).
+
+Every struct travels as a msgpack array in the order of its fields. A signature is ECDSA P-256 with SHA-256 (DER)
+over a domain prefix and the exact bytes of the header, so that no message can pass for one of another kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TypeVar
+
+import msgspec
+
+from agent.model.node import NodeRecord
+
+VERSION = 1
+MAX_BODY = 8 << 20
+"""Default largest body of a request or a reply, in bytes."""
+MAX_HEADER = 16 << 10
+"""Largest header of a request or a reply, certificate and signature included, in bytes."""
+MAX_RECORD = 64 << 10
+"""Largest signed presence record in bytes."""
+MAX_LOG = 256 << 10
+"""Largest signed batch of log lines in bytes."""
+
+REQUEST = b"edge-agent request 1\0"
+REPLY = b"edge-agent reply 1\0"
+PRESENCE = b"edge-agent presence 1\0"
+LOG = b"edge-agent log 1\0"
+
+STATUS_OK = "ok"
+STATUS_ERROR = "error"
+STATUS_BOOT = "boot"
+STATUS_CERTIFICATE = "certificate"
+
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")
+"""What may stand in a key expression: verbs, execution ids, kinds and names of documents."""
+
+
+class Request(msgspec.Struct, array_like=True, frozen=True):
+    """The signed header of a request.
+
+    `recipient_boot` is the boot epoch that the sender believes the recipient to have; `counter` rises within the
+    sender's boot; `digest` is the SHA-256 of the body; `ask_certificate` asks that the reply carry the recipient's
+    certificate.
+    """
+
+    version: int
+    recipient: str
+    recipient_boot: str
+    sender: str
+    sender_boot: str
+    counter: int
+    verb: str
+    digest: bytes
+    ask_certificate: bool = False
+
+
+class Reply(msgspec.Struct, array_like=True, frozen=True):
+    """The signed header of a reply.
+
+    `recipient`, `recipient_boot` and `counter` are the request's sender, its boot and its counter; `sender_boot` is
+    the boot epoch of the node that answers; `status` is `ok`, `error` (the body is a Failure), `boot` (ask again,
+    for `sender_boot`) or `certificate` (ask again, with your certificate).
+    """
+
+    version: int
+    sender: str
+    sender_boot: str
+    recipient: str
+    recipient_boot: str
+    counter: int
+    status: str
+    digest: bytes
+
+
+class Sealed(msgspec.Struct, array_like=True, frozen=True):
+    """Signed bytes: the attachment of a request or reply, or a whole presence record or batch of log lines.
+
+    `certificate` (DER) is empty where the receiver is expected to know it.
+    """
+
+    content: bytes
+    signature: bytes
+    certificate: bytes = b""
+
+
+class Failure(msgspec.Struct, array_like=True, frozen=True):
+    """The body of a reply with status `error`; `kind` is the class in errors.py, `fields` what its `--json` shows."""
+
+    kind: str
+    code: str
+    message: str
+    hint: str = ""
+    fields: dict[str, str | int | float | bool | None] = {}
+
+
+class Presence(msgspec.Struct, array_like=True, frozen=True):
+    """The content of a presence record; `session` is the zenoh id of the node's session.
+
+    `pause` is how many seconds the node will be away on purpose (its session reopens), so that nobody counts it lost.
+    """
+
+    record: NodeRecord
+    session: str = ""
+    pause: float = 0.0
+
+
+class LogBatch(msgspec.Struct, array_like=True, frozen=True):
+    """Log lines of one execution; `first` is the number of the first line, from 0; lines that were dropped leave a
+    gap.
+    """
+
+    execution: str
+    sender: str
+    sender_boot: str
+    first: int
+    lines: list[str]
+
+
+T = TypeVar("T")
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODERS: dict[type, msgspec.msgpack.Decoder[object]] = {
+    t: msgspec.msgpack.Decoder(t) for t in (Request, Reply, Sealed, Failure, Presence, LogBatch)
+}
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """The struct as msgpack."""
+    return _ENCODER.encode(value)
+
+
+def decode(kind: type[T], raw: bytes) -> T:
+    """The struct in `raw`; raises msgspec.ValidationError or msgspec.DecodeError."""
+    value = _DECODERS[kind].decode(raw)
+    assert isinstance(value, kind)
+    return value
+
+
+def digest(body: bytes) -> bytes:
+    """SHA-256 of a body."""
+    return hashlib.sha256(body).digest()
+
+
+class Keys:
+    """The key expressions of one mesh."""
+
+    def __init__(self, mesh_id: str) -> None:
+        self.root = f"edge/{mesh_id}"
+
+    def alive(self, node: str = "*") -> str:
+        """The liveliness token of a node."""
+        return f"{self.root}/alive/{node}"
+
+    def presence(self, node: str = "*") -> str:
+        """Where a node publishes its presence record."""
+        return f"{self.root}/presence/{node}"
+
+    def rpc(self, node: str, verb: str) -> str:
+        """Where a node answers requests."""
+        return f"{self.root}/rpc/{node}/{verb}"
+
+    def log(self, execution: str) -> str:
+        """Where the log lines of an execution are published."""
+        return f"{self.root}/log/{execution}"
