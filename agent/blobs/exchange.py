@@ -105,9 +105,7 @@ class BlobExchange:
     async def _get(self, peer: Peer, body: bytes) -> bytes:
         ask = decode(body, Get)
         if ask.offset < 0 or not 0 < ask.length <= MAX_RANGE:
-            raise Refused(
-                f"blob.get of {ask.length} bytes; at most {MAX_RANGE} at once", code="refused.malformed"
-            )
+            raise Refused(f"blob.get of {ask.length} bytes; at most {MAX_RANGE} at once", code="refused.malformed")
         if not self._open_to(peer, ask.cid):
             return b""
         async with self._serving:
@@ -133,9 +131,7 @@ class BlobExchange:
         answers = await asyncio.gather(*(ask(node) for node in nodes))
         return {node: size for node, size in answers if size >= 0}
 
-    async def fetch(
-        self, cid: str, holders: Sequence[str], *, timeout: float, owner: str | None = None
-    ) -> Path:
+    async def fetch(self, cid: str, holders: Sequence[str], *, timeout: float, owner: str | None = None) -> Path:
         """The verified file of a blob, from here or from the first of `holders` that gives it, within
         `timeout` s.
 
@@ -236,9 +232,7 @@ def _names(holders: Sequence[str]) -> str:
 
 
 def _nobody(cid: str, reasons: dict[str, EdgeError]) -> EdgeError:
-    told = (
-        "; ".join(f"{holder}: {error.message}" for holder, error in reasons.items()) or "no holder is known"
-    )
+    told = "; ".join(f"{holder}: {error.message}" for holder, error in reasons.items()) or "no holder is known"
     if reasons and all(isinstance(e, Unreachable) for e in reasons.values()):
         return Unreachable(f"no holder of blob {cid} answers: {told}", hint="see edge-agent nodes")
     return BlobError(

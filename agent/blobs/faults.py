@@ -18,9 +18,7 @@ def too_large(size: int | str, limit: int) -> BlobError:
 
 def missing(cid: str) -> BlobError:
     """The error for a blob that is not here."""
-    return BlobError(
-        f"blob {cid} is not on this node", code="blob.missing", hint="fetch it from a node that holds it"
-    )
+    return BlobError(f"blob {cid} is not on this node", code="blob.missing", hint="fetch it from a node that holds it")
 
 
 def not_there(cid: str) -> BlobError:

@@ -25,9 +25,7 @@ class Hashed(NamedTuple):
 def hash_bytes(data: bytes | memoryview) -> Hashed:
     """Hash bytes that are in memory."""
     view = memoryview(data).cast("B")
-    leaves = b"".join(
-        hashlib.sha256(view[i : i + CHUNK]).digest() for i in range(0, max(1, len(view)), CHUNK)
-    )
+    leaves = b"".join(hashlib.sha256(view[i : i + CHUNK]).digest() for i in range(0, max(1, len(view)), CHUNK))
     return Hashed(root_cid(leaves, len(view)), len(view), leaves)
 
 

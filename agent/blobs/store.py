@@ -82,9 +82,7 @@ class BlobStore:
 
     # -- storing ------------------------------------------------------------------------------------
 
-    async def put(
-        self, data: bytes, *, owner: str | None = None, expect: str | None = None
-    ) -> tuple[str, int]:
+    async def put(self, data: bytes, *, owner: str | None = None, expect: str | None = None) -> tuple[str, int]:
         """Store bytes durably; returns (cid, size). Raises BlobError (`blob.quota`, `blob.too-large`,
         `blob.disk`).
 
@@ -143,9 +141,7 @@ class BlobStore:
     async def commit(self, incoming: Incoming, *, owner: str | None = None) -> Path:
         """Make a complete `incoming` a blob of this store, durably."""
         if incoming.missing():
-            raise BlobError(
-                f"{len(incoming.missing())} leaves of {incoming.cid} are missing", code="blob.incomplete"
-            )
+            raise BlobError(f"{len(incoming.missing())} leaves of {incoming.cid} are missing", code="blob.incomplete")
 
         def work() -> Hashed:
             os.fsync(incoming.fd)
@@ -213,9 +209,7 @@ class BlobStore:
 
         hashed = await self._reading(cid, work)
         if hashed.cid != cid:
-            raise BlobError(
-                f"the file of {cid} is damaged", code="blob.damaged", hint="delete it and fetch it again"
-            )
+            raise BlobError(f"the file of {cid} is damaged", code="blob.damaged", hint="delete it and fetch it again")
         with self._lock:
             self._index.add(*hashed)
         return hashed.leaves, hashed.size

@@ -96,7 +96,17 @@ class Transfer:
             if len(data) != length:
                 raise WrongBytes(f"{len(data)} bytes where {length} were asked")
             self.received += length
-            await self._store.verify_into(incoming, first, data)
+            await self._keep(incoming, first, data)
+
+    async def _keep(self, incoming: Incoming, first: int, data: bytes) -> None:
+        """Verify and write what has arrived, even when another request to the holder fails meanwhile."""
+        writing = asyncio.ensure_future(self._store.verify_into(incoming, first, data))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            writing.exception()  # the failure that cancelled us is the one to report
+            raise
 
     def _adapt(self, seconds: float) -> None:
         if seconds < FAST:

@@ -61,9 +61,7 @@ def encode(message: msgspec.Struct) -> bytes:
 def decode(raw: bytes, kind: type[T], limit: int = MAX_REQUEST) -> T:
     """The message in `raw`; raises Refused where it is too long or malformed."""
     if len(raw) > limit:
-        raise Refused(
-            f"a message of {len(raw)} bytes about a blob; the limit is {limit}", code="refused.malformed"
-        )
+        raise Refused(f"a message of {len(raw)} bytes about a blob; the limit is {limit}", code="refused.malformed")
     try:
         return msgspec.msgpack.decode(raw, type=kind)
     except msgspec.DecodeError as error:

@@ -1,0 +1,278 @@
+"""The store: what is put can be read, survives, and stays within the quota."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.blobs import BlobStore, hash_bytes, raw_cid
+from agent.blobs import store as store_module
+from agent.blobs.unixfs import CHUNK
+from agent.errors import BlobError
+from tests.blobs.conftest import MakeStore
+from tests.blobs.data import pattern
+
+KB = 1000
+
+
+def temporary_files(store: BlobStore) -> list[Path]:
+    return list((store.root / "tmp").iterdir())
+
+
+async def test_what_is_put_can_be_read(make_store: MakeStore) -> None:
+    store = make_store()
+    for data in (b"", b"x", pattern(CHUNK), pattern(3 * CHUNK + 7)):
+        cid, size = await store.put(data)
+        assert (cid, size) == (hash_bytes(data).cid, len(data))
+        assert store.has(cid)
+        assert await store.read(cid) == data
+        assert store.path(cid).read_bytes() == data
+        assert await store.leaves(cid) == (hash_bytes(data).leaves, size)
+    assert store.usage().count == 4
+
+
+async def test_bytes_files_and_descriptors_get_the_same_name(make_store: MakeStore, tmp_path: Path) -> None:
+    store = make_store()
+    data = pattern(2 * CHUNK + 5)
+    file = tmp_path / "file"
+    file.write_bytes(data)
+    with file.open("rb") as opened:
+        by_fd = await store.put_fd(opened.fileno(), limit=len(data))
+    assert by_fd == await store.put(data) == await store.put_file(file)
+    assert store.usage().count == 1
+    assert store.usage().bytes == len(data)
+
+
+async def test_blobs_are_read_only_files(make_store: MakeStore) -> None:
+    store = make_store()
+    cid, _ = await store.put(b"photo")
+    assert store.path(cid).stat().st_mode & 0o777 == 0o440
+    assert temporary_files(store) == []
+
+
+async def test_a_file_above_its_limit_is_refused_and_leaves_nothing(make_store: MakeStore, tmp_path: Path) -> None:
+    store = make_store()
+    file = tmp_path / "file"
+    file.write_bytes(bytes(100))
+    with file.open("rb") as opened:
+        with pytest.raises(BlobError) as caught:
+            await store.put_fd(opened.fileno(), limit=99)
+        assert caught.value.code == "blob.too-large"
+    assert store.usage().count == 0
+    assert temporary_files(store) == []
+
+
+async def test_a_source_that_grows_while_it_is_read_is_still_bounded(make_store: MakeStore) -> None:
+    store = make_store()
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, bytes(2 * KB))
+        os.close(writer)
+        with pytest.raises(BlobError) as caught:
+            await store.put_fd(reader, limit=KB)
+    finally:
+        os.close(reader)
+    assert caught.value.code == "blob.too-large"
+    assert temporary_files(store) == []
+
+
+async def test_what_is_not_here_is_said_clearly(make_store: MakeStore, tmp_path: Path) -> None:
+    store = make_store()
+    cid = raw_cid(b"elsewhere")
+    assert not store.has(cid)
+    for attempt in (store.read(cid), store.leaves(cid), store.read_at(cid, 0, 1)):
+        with pytest.raises(BlobError) as caught:
+            await attempt
+        assert caught.value.code == "blob.missing"
+    with pytest.raises(BlobError):
+        store.path(cid)
+    with pytest.raises(BlobError) as caught:
+        await store.put_file(tmp_path / "nothing")
+    assert caught.value.code == "blob.disk"
+
+
+async def test_a_name_that_is_no_cid_never_reaches_the_disk(make_store: MakeStore) -> None:
+    store = make_store()
+    for call in (store.has, store.path, store.size):
+        with pytest.raises(BlobError):
+            call("../index.sqlite")
+    with pytest.raises(BlobError):
+        await store.delete("../index.sqlite")
+
+
+async def test_a_full_quota_lets_the_least_recently_used_go(make_store: MakeStore) -> None:
+    store = make_store(quota=10 * KB)
+    old, used, new = [(await store.put(bytes([i]) * 3 * KB))[0] for i in range(3)]
+    await store.read(old)
+    await store.put(b"y" * 3 * KB)
+    assert (store.has(old), store.has(used), store.has(new)) == (True, False, True)
+    assert store.usage().bytes == 9 * KB
+
+
+async def test_a_pinned_blob_is_never_evicted(make_store: MakeStore) -> None:
+    store = make_store(quota=10 * KB)
+    kept, _ = await store.put(b"a" * 6 * KB, owner="event-1")
+    store.pin(kept, "alert-1")
+    with pytest.raises(BlobError) as caught:
+        await store.put(b"b" * 6 * KB)
+    assert caught.value.code == "blob.quota"
+    assert "quota" in caught.value.hint
+    store.unpin("event-1")
+    with pytest.raises(BlobError):
+        await store.put(b"b" * 6 * KB)
+    store.unpin("alert-1")
+    await store.put(b"b" * 6 * KB)
+    assert not store.has(kept)
+    assert store.usage().bytes == 6 * KB
+
+
+async def test_a_refused_put_evicts_nothing(make_store: MakeStore) -> None:
+    store = make_store(quota=10 * KB)
+    loose, _ = await store.put(b"a" * 4 * KB)
+    await store.put(b"b" * 4 * KB, owner="event")
+    with pytest.raises(BlobError):
+        await store.put(b"c" * 8 * KB)
+    assert store.has(loose)
+
+
+async def test_puts_side_by_side_do_not_exceed_the_quota(make_store: MakeStore) -> None:
+    store = make_store(quota=10 * KB)
+    puts = (store.put(bytes([i]) * 3 * KB, owner="event") for i in range(8))
+    results = await asyncio.gather(*puts, return_exceptions=True)
+    stored = [r for r in results if not isinstance(r, BaseException)]
+    assert 1 <= len(stored) <= 3
+    assert store.usage().bytes == len(stored) * 3 * KB
+    refused = [r for r in results if isinstance(r, BlobError)]
+    assert len(refused) == 8 - len(stored)
+
+
+async def test_deleting_spares_what_is_pinned(make_store: MakeStore) -> None:
+    store = make_store()
+    cid, _ = await store.put(b"photo", owner="event")
+    await store.delete(cid)
+    assert store.has(cid)
+    store.unpin("event")
+    await store.delete(cid)
+    assert not store.has(cid)
+    assert store.usage().count == store.usage().bytes == 0
+    await store.delete(cid)
+
+
+async def test_a_pin_may_come_before_its_blob(make_store: MakeStore) -> None:
+    store = make_store()
+    cid = raw_cid(b"soon")
+    store.pin(cid, "event")
+    assert store.usage().pinned == 0
+    await store.put(b"soon")
+    await store.delete(cid)
+    assert store.has(cid)
+    assert store.usage().pinned == 1
+
+
+async def test_blobs_survive_a_restart_and_half_written_ones_are_swept(make_store: MakeStore) -> None:
+    first = make_store()
+    cid, _ = await first.put(pattern(2 * CHUNK))
+    first.close()
+    (first.root / "tmp" / "half").write_bytes(b"ha")
+    again = make_store()
+    assert await again.read(cid) == pattern(2 * CHUNK)
+    assert again.usage().bytes == 2 * CHUNK
+    assert temporary_files(again) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a database at all" * 100, None])
+async def test_a_damaged_index_is_rebuilt_from_the_files(make_store: MakeStore, damage: bytes | None) -> None:
+    first = make_store()
+    data = pattern(2 * CHUNK + 1)
+    cid, size = await first.put(data)
+    first.close()
+    index = first.root / "index.sqlite"
+    if damage is None:
+        index.unlink()
+    else:
+        index.write_bytes(damage)
+    again = make_store()
+    assert again.usage().bytes == size
+    assert await again.leaves(cid) == (hash_bytes(data).leaves, size)
+    await again.delete(cid)
+    assert again.usage().count == 0
+
+
+async def test_an_index_damaged_while_it_is_open_is_rebuilt(make_store: MakeStore) -> None:
+    store = make_store()
+    cid, _ = await store.put(b"before")
+    store._index._db.execute("DROP TABLE blobs")
+    other, _ = await store.put(b"after")
+    assert store.has(cid)
+    assert store.has(other)
+    await store.delete(cid)
+    assert not store.has(cid)
+
+
+async def test_files_that_the_index_does_not_know_count_after_a_restart(make_store: MakeStore) -> None:
+    first = make_store()
+    await first.put(b"one")
+    first.close()
+    (first.root / "files" / raw_cid(b"another")).write_bytes(b"another")
+    again = make_store()
+    assert again.usage().count == 2
+    assert again.usage().bytes == len(b"one") + len(b"another")
+
+
+async def test_a_file_damaged_on_disk_does_not_pass_for_the_blob(make_store: MakeStore) -> None:
+    first = make_store()
+    cid, _ = await first.put(pattern(CHUNK + 1))
+    first.close()
+    (first.root / "index.sqlite").unlink()
+    file = first.root / "files" / cid
+    file.chmod(0o640)
+    file.write_bytes(bytes(CHUNK + 1))
+    with pytest.raises(BlobError) as caught:
+        await make_store().leaves(cid)
+    assert caught.value.code == "blob.damaged"
+
+
+async def test_a_full_disk_is_an_error_with_a_hint(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store_module, "write_all", full)
+    with pytest.raises(BlobError) as caught:
+        await store.put(b"x")
+    assert caught.value.code == "blob.disk"
+    assert "free" in caught.value.hint
+    assert temporary_files(store) == []
+    monkeypatch.undo()
+    await store.put(b"x")
+
+
+async def test_the_folder_is_synced_before_a_put_returns(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    seen: list[set[str]] = []
+    sync = store._fsync_folder
+
+    def watched() -> None:
+        seen.append({p.name for p in (store.root / "files").iterdir()})
+        sync()
+
+    monkeypatch.setattr(store, "_fsync_folder", watched)
+    cids = await asyncio.gather(*(store.put(bytes([i])) for i in range(40)))
+    assert {cid for cid, _ in cids} == seen[-1]
+    assert len(seen) < 40
+
+
+async def test_equal_bytes_put_at_once_are_one_blob(make_store: MakeStore) -> None:
+    store = make_store()
+    puts = await asyncio.gather(*(store.put(b"same" * 1000) for _ in range(20)))
+    assert len(set(puts)) == 1
+    assert store.usage().count == 1
+    assert store.usage().bytes == 4000
+    assert temporary_files(store) == []
