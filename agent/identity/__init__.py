@@ -1,22 +1,40 @@
 """Who is who: keys, the mesh's CA and certificates, tokens and joining, signatures and signed documents."""
 
 from agent.identity.certificates import clean_name
+from agent.identity.desk import AdmissionDesk
 from agent.identity.dsse import open_envelope, sign_envelope
+from agent.identity.enrolment import EnrolmentServer
 from agent.identity.files import read_private, write_private
+from agent.identity.joining import Joined, join, wait_as_pending
 from agent.identity.keys import node_id_of
+from agent.identity.pending import PendingBook, PendingNode
+from agent.identity.renewal import Renewal, renewal_handler
 from agent.identity.store import Identity, IdentityStore, PendingKey
+from agent.identity.tokens import Token, TokenBook, TokenRecord
 from agent.identity.trust import PeerIdentity, Trust
 
 __all__ = [
+    "AdmissionDesk",
+    "EnrolmentServer",
     "Identity",
     "IdentityStore",
+    "Joined",
     "PeerIdentity",
+    "PendingBook",
     "PendingKey",
+    "PendingNode",
+    "Renewal",
+    "Token",
+    "TokenBook",
+    "TokenRecord",
     "Trust",
     "clean_name",
+    "join",
     "node_id_of",
     "open_envelope",
     "read_private",
+    "renewal_handler",
     "sign_envelope",
+    "wait_as_pending",
     "write_private",
 ]

@@ -136,11 +136,7 @@ def csr_key(der: bytes) -> ec.EllipticCurvePublicKey:
         key, proven = request.public_key(), request.is_signature_valid
     except Exception as error:
         raise IdentityError("the signing request is damaged") from error
-    if (
-        not isinstance(key, ec.EllipticCurvePublicKey)
-        or not isinstance(key.curve, ec.SECP256R1)
-        or not proven
-    ):
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1) or not proven:
         raise IdentityError("the signing request is not signed by a P-256 key")
     return key
 

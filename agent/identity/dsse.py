@@ -45,9 +45,7 @@ def sign_envelope(identity: Identity, payload_type: str, payload: bytes) -> byte
     """An envelope (JSON) around `payload`, signed by this node; raises IdentityError when it would be too
     large.
     """
-    signature = _Signature(
-        identity.node_id, _b64(identity.sign(pae(payload_type, payload))), _b64(identity.cert_der)
-    )
+    signature = _Signature(identity.node_id, _b64(identity.sign(pae(payload_type, payload))), _b64(identity.cert_der))
     raw = msgspec.json.encode(_Envelope(payload_type, _b64(payload), [signature]))
     _check_size(raw)
     return raw

@@ -58,7 +58,5 @@ def read_private(path: Path, limit: int = 1024 * 1024) -> bytes | None:
             f"cannot read {path}: {error.strerror}", hint="run the agent as the owner of its state"
         ) from error
     if len(data) > limit:
-        raise IdentityError(
-            f"{path} is larger than {limit} bytes", hint="it is damaged; restore it from a backup"
-        )
+        raise IdentityError(f"{path} is larger than {limit} bytes", hint="it is damaged; restore it from a backup")
     return data

@@ -39,9 +39,7 @@ def key_from_pem(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise IdentityError(
-            "the private key is damaged", hint="restore the state folder from a backup"
-        ) from error
+        raise IdentityError("the private key is damaged", hint="restore the state folder from a backup") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise IdentityError("the private key is not an ECDSA P-256 key")
     return key

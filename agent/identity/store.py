@@ -114,9 +114,7 @@ class IdentityStore:
         Raises IdentityError where this node is in a mesh already.
         """
         if self.load() is not None:
-            raise IdentityError(
-                "this node is in a mesh already", hint="leave it first by removing the state folder"
-            )
+            raise IdentityError("this node is in a mesh already", hint="leave it first by removing the state folder")
         key, ca_key = self.pending_key().key, generate_key()
         ca = certificates.make_ca(ca_key)
         certificate = certificates.issue(
@@ -163,13 +161,9 @@ class IdentityStore:
         cert_der = _der(cert_pem)
         peer = trust.peer(cert_der, allow_expired=True)
         if peer.id != node_id_of(key.public_key()):
-            raise IdentityError(
-                "the certificate is for another key", hint="restore the state folder, or join anew"
-            )
+            raise IdentityError("the certificate is for another key", hint="restore the state folder, or join anew")
         if ca_key_pem is not None and node_id_of(key_from_pem(ca_key_pem).public_key()) != trust.mesh_id:
-            raise IdentityError(
-                "the CA key is of another mesh", hint="restore the state folder from a backup"
-            )
+            raise IdentityError("the CA key is of another mesh", hint="restore the state folder from a backup")
         return Identity(
             node_id=peer.id,
             name=peer.name,
@@ -210,7 +204,5 @@ def _split(member: bytes, path: Path) -> tuple[bytes, bytes]:
     except ValueError as error:
         raise IdentityError(f"{path} is damaged", hint="restore the state folder, or join anew") from error
     if len(found) != 2:
-        raise IdentityError(
-            f"{path} should hold two certificates, not {len(found)}", hint="restore it, or join anew"
-        )
+        raise IdentityError(f"{path} should hold two certificates, not {len(found)}", hint="restore it, or join anew")
     return found[0].public_bytes(Encoding.PEM), found[1].public_bytes(Encoding.PEM)

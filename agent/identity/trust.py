@@ -90,9 +90,7 @@ class Trust:
             )
         return peer
 
-    def verify(
-        self, cert_der: bytes, signature: bytes, data: bytes, *, allow_expired: bool = False
-    ) -> PeerIdentity:
+    def verify(self, cert_der: bytes, signature: bytes, data: bytes, *, allow_expired: bool = False) -> PeerIdentity:
         """Check that `signature` (ECDSA P-256, SHA-256, DER) over `data` is by this certificate's key, and
         return who it is.
 

@@ -1,0 +1,248 @@
+"""The enrolment server: where devices knock that are not members yet. Every member runs one.
+
+An operator's has a desk; another member's relays to operators. It is reached in TLS only, and each refusal is
+told to the joiner and is one line in the log here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+
+from agent.errors import ConfigError, EdgeError, JoinRefused
+from agent.identity import wire
+from agent.identity.attempts import Attempts
+from agent.identity.desk import AdmissionDesk
+from agent.identity.store import Identity
+
+logger = logging.getLogger(__name__)
+
+Relay = Callable[[str, bytes], Awaitable[bytes]]
+"""(operator's node id, request) -> answer, through the mesh; an empty id means any operator. Raises
+EdgeError.
+"""
+
+PORT = 7947
+MAX_CONNECTIONS = 64
+_HANDSHAKE, _IDLE, _CLOSE = 10.0, 20.0, 2.0
+"""Seconds for the TLS handshake, for the next request, and for closing."""
+
+_REQUESTS = 16
+"""Requests in one connection."""
+
+_NO_TLS = frozenset({"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTPS_PROXY_REQUEST"})
+
+
+class EnrolmentServer:
+    """Serves joiners on `host:port` with this node's certificate until cancelled.
+
+    `ready` is set when it listens, `port` is then the real one. `attempts` failures in 60 s are let pass per
+    address.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        host: str = "0.0.0.0",  # noqa: S104 - devices of the building must reach it
+        port: int = PORT,
+        desk: AdmissionDesk | None = None,
+        relay: Relay | None = None,
+        certificate_of: Callable[[str], bytes | None] = lambda _: None,
+        attempts: int = 20,
+    ) -> None:
+        """`certificate_of` gives the certificate (DER) of another operator of the mesh, None when it is not
+        known.
+        """
+        self.host, self.port = host, port
+        self.ready = asyncio.Event()
+        self.desk = desk
+        self._relay, self._certificate_of = relay, certificate_of
+        self._attempts = Attempts(attempts, 60.0)
+        self._open = 0
+        self.update(identity)
+
+    def update(self, identity: Identity) -> None:
+        """Go on with a renewed identity."""
+        self.identity = identity
+        self._tls = wire.server_context(identity)
+        if self.desk is not None:
+            self.desk.identity = identity
+
+    async def run(self) -> None:
+        """Listen until cancelled; raises ConfigError when the address cannot be listened on."""
+        with self._listen() as listener:
+            self.port = listener.getsockname()[1]
+            self.ready.set()
+            loop = asyncio.get_running_loop()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    while True:
+                        try:
+                            connection, address = await loop.sock_accept(listener)
+                        except OSError as error:
+                            logger.error("cannot accept a joiner: %s", error)
+                            await asyncio.sleep(0.5)
+                            continue
+                        self._take(tasks, connection, address[0])
+            finally:
+                self.ready.clear()
+
+    async def redeem(self, body: bytes) -> bytes:
+        """The operator's answer to a request that another member relays; raises EdgeError for a refusal,
+        logged once.
+        """
+        try:
+            return await self._decide(body)
+        except EdgeError as error:
+            logger.warning("refused a joiner that another member relayed: %s (%s)", error.message, error.code)
+            raise
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            listener = socket.create_server(
+                (self.host, self.port), family=family, backlog=64, dualstack_ipv6=self.host == "::"
+            )
+        except OSError as error:
+            busy = error.errno == errno.EADDRINUSE
+            raise ConfigError(
+                f"cannot listen for joiners on {self.host}:{self.port}: {error.strerror}",
+                hint="another agent runs here; set mesh.enrol_port"
+                if busy
+                else "check mesh.listen and mesh.enrol_port",
+            ) from error
+        listener.setblocking(False)
+        return listener
+
+    def _take(self, tasks: asyncio.TaskGroup, connection: socket.socket, address: str) -> None:
+        if self._open >= MAX_CONNECTIONS or self._attempts.count(address) >= 4 * self._attempts.limit:
+            self._failed(address, JoinRefused("too many connections", code="join.rate"))
+            connection.close()
+            return
+        self._open += 1
+        tasks.create_task(self._serve(connection, address))
+
+    async def _serve(self, connection: socket.socket, address: str) -> None:
+        writer: asyncio.StreamWriter | None = None
+        try:
+            reader, writer = await self._handshake(connection)
+            for _ in range(_REQUESTS):
+                async with asyncio.timeout(_IDLE):
+                    if not await self._exchange(reader, writer, address):
+                        break
+        except TimeoutError:
+            self._failed(address, JoinRefused("it said nothing for too long", code="join.silent"))
+        except JoinRefused as error:
+            self._failed(address, error)
+        except (ssl.SSLError, OSError) as error:
+            reason = getattr(error, "reason", "") or str(error) or type(error).__name__
+            text = "it does not speak TLS" if reason in _NO_TLS else f"the connection broke off: {reason}"
+            self._failed(address, JoinRefused(text, code="join.plain" if reason in _NO_TLS else "join.broken"))
+        finally:
+            self._open -= 1
+            if writer is None:
+                connection.close()
+            else:
+                await _close(writer)
+
+    async def _handshake(self, connection: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=wire.MAX_FRAME)
+        transport, protocol = await loop.connect_accepted_socket(
+            lambda: asyncio.StreamReaderProtocol(reader),
+            connection,
+            ssl=self._tls,
+            ssl_handshake_timeout=_HANDSHAKE,
+            ssl_shutdown_timeout=_CLOSE,
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> bool:
+        """One request and its answer; whether another may follow."""
+        refused: EdgeError | None = None
+        try:
+            request = await wire.read_frame(reader)
+            if request is None:
+                return False
+            if self._attempts.over(address):
+                raise JoinRefused(
+                    "too many attempts from this address", code="join.rate", hint="wait a minute, then try again"
+                )
+            answer = await self._answer(request)
+        except EdgeError as error:
+            refused, answer = error, wire.encode(wire.refusal(error))
+            self._failed(address, error)
+        with contextlib.suppress(ConnectionError):
+            writer.write(wire.frame(answer))
+            await writer.drain()
+        return refused is None
+
+    async def _answer(self, raw: bytes) -> bytes:
+        request = wire.decode_request(raw)
+        if isinstance(request, wire.Hello):
+            return wire.encode(self._welcome(request))
+        operator = request.issuer if isinstance(request, wire.Join) else getattr(request, "operator", "")
+        if self.desk is not None and operator in ("", self.identity.node_id):
+            return wire.encode(await self.desk.handle(request))
+        if self._relay is None:
+            raise _away(operator)
+        return await self._relay(operator, raw)
+
+    async def _decide(self, raw: bytes) -> bytes:
+        if len(raw) > wire.MAX_FRAME:
+            raise JoinRefused(f"a message of {len(raw)} bytes is too large", code="join.oversize")
+        if self.desk is None:
+            raise _away("")
+        return wire.encode(await self.desk.handle(wire.decode_request(raw)))
+
+    def _welcome(self, hello: wire.Hello) -> wire.Welcome:
+        if hello.ca and hello.ca != hashlib.sha256(self.identity.ca_der).digest():
+            raise JoinRefused(
+                "the token is for another mesh", code="join.foreign", hint="ask an operator of this mesh for a token"
+            )
+        if not hello.issuer:
+            return wire.Welcome(self.identity.ca_der)
+        mine = hello.issuer == self.identity.node_id
+        issuer = self.identity.cert_der if mine else self._certificate_of(hello.issuer)
+        if issuer is None:
+            raise _away(hello.issuer)
+        return wire.Welcome(self.identity.ca_der, issuer)
+
+    def _failed(self, address: str, error: EdgeError) -> None:
+        """Count a failure and log it, one line; an address that fails too often gets one more line, then
+        silence.
+        """
+        if error.code == wire.AWAY:
+            logger.info("cannot help a joiner from %s now: %s", address, error.message)
+            return
+        count = self._attempts.failed(address)
+        if count <= self._attempts.limit:
+            logger.warning("refused a joiner from %s: %s (%s)", address, error.message, error.code)
+        elif count == self._attempts.limit + 1:
+            logger.warning(
+                "refused a joiner from %s: too many attempts (join.rate); no more lines for a while", address
+            )
+
+
+def _away(operator: str) -> JoinRefused:
+    who = f"the operator {operator}" if operator else "an operator"
+    return JoinRefused(f"{who} cannot be reached from here", code=wire.AWAY, hint="switch that device on")
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    try:
+        async with asyncio.timeout(_CLOSE):
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        # Nothing of ours was lost: every answer is complete before the end is awaited.
+        logger.debug("a joiner's connection did not close in order")
+    finally:
+        writer.transport.abort()

@@ -1,0 +1,339 @@
+"""The joiner's side: finds the mesh by a token's addresses or by mDNS, checks it, and gets its certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from agent.errors import EdgeError, IdentityError, JoinRefused, Unreachable
+from agent.identity import wire
+from agent.identity.certificates import make_csr
+from agent.identity.dsse import open_envelope
+from agent.identity.keys import spki
+from agent.identity.pending import code_of, commitment_of, new_nonce
+from agent.identity.sealing import unseal
+from agent.identity.store import Identity, IdentityStore, PendingKey, x509_pem
+from agent.identity.tokens import Token, split_address
+from agent.identity.trust import Trust
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+"""Told in words what the joiner does and whom it waits for; never a secret."""
+
+PATIENCE = 120.0
+"""Seconds that `join` goes on trying to reach the issuer."""
+
+_CONNECT, _ANSWER = 6.0, 20.0
+_AGAIN = frozenset({wire.AWAY, "join.busy", "unreachable"})
+"""Refusals that may be over in a moment."""
+
+_admission = msgspec.msgpack.Decoder(wire.Admission)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A new member: its identity, the labels that the operator signed, and mesh addresses to dial first."""
+
+    identity: Identity
+    labels: dict[str, str] = field(default_factory=dict)
+    endpoints: list[str] = field(default_factory=list)
+
+
+class Session:
+    """A connection to an enrolment server whose certificate is under a CA that the caller accepts."""
+
+    def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Made by `meet`."""
+        self.address = address
+        self._reader, self._writer = reader, writer
+        self.trust: Trust
+        self.issuer: bytes = b""
+
+    async def ask(self, request: wire.Request) -> wire.Answer:
+        """Send a request and await its answer.
+
+        Raises JoinRefused with the other side's code when it refuses, Unreachable when the connection fails.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER):
+                self._writer.write(wire.frame(wire.encode(request)))
+                await self._writer.drain()
+                raw = await wire.read_frame(self._reader)
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            raise Unreachable(f"{self.address} broke off", hint="is the device still on?") from error
+        except JoinRefused as error:
+            raise Unreachable(f"{self.address}: {error.message}") from error
+        if raw is None:
+            raise Unreachable(f"{self.address} closed the connection", hint="it may be busy; look into its log")
+        answer = wire.decode_answer(raw)
+        if isinstance(answer, wire.Refusal):
+            raise JoinRefused(answer.message[:500], code=answer.code[:64], hint=answer.hint[:500])
+        return answer
+
+    def server_certificate(self) -> bytes:
+        """The certificate (DER) that the server showed in TLS."""
+        tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
+        return tls.getpeercert(binary_form=True) or b""
+
+    async def close(self) -> None:
+        """End the connection."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(2.0):
+                await self._writer.wait_closed()
+        except (OSError, TimeoutError):
+            logger.debug("the connection to %s did not close in order", self.address)
+        finally:
+            self._writer.transport.abort()
+
+
+async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> Session:
+    """Connect to an enrolment server and check that it is of an accepted mesh.
+
+    `accept(trust, ca_der)` raises JoinRefused for a CA that is not wanted. Raises JoinRefused, Unreachable.
+    """
+    host, port = split_address(address)
+    try:
+        async with asyncio.timeout(_CONNECT):
+            reader, writer = await asyncio.open_connection(
+                host, port, ssl=wire.client_context(), server_hostname="", limit=wire.MAX_FRAME
+            )
+    except ssl.SSLError as error:
+        raise JoinRefused(
+            f"{address} is no enrolment server", code="join.not-mesh", hint="check the address and the port"
+        ) from error
+    except (OSError, TimeoutError) as error:
+        reason = getattr(error, "strerror", None) or "no answer"
+        raise Unreachable(f"{address}: {reason}", hint="is it on, and is its enrolment port open?") from error
+    session = Session(address, reader, writer)
+    try:
+        await _greet(session, hello, accept)
+    except BaseException:
+        await session.close()
+        raise
+    return session
+
+
+async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> None:
+    welcome = await session.ask(hello)
+    if not isinstance(welcome, wire.Welcome):
+        raise JoinRefused(f"{session.address} is no enrolment server", code="join.not-mesh")
+    try:
+        session.trust = Trust(welcome.ca)
+        accept(session.trust, welcome.ca)
+        session.trust.peer(session.server_certificate(), allow_expired=True)
+    except JoinRefused:
+        raise
+    except IdentityError as error:
+        raise JoinRefused(
+            f"{session.address} is no member of the mesh: {error.message}",
+            code="join.foreign",
+            hint="somebody may be in between; join in another network or ask for a new token",
+        ) from error
+    session.issuer = welcome.issuer
+
+
+async def first_session(addresses: Sequence[str], hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> Session:
+    """The first of these enrolment servers that answers well, asked all at once.
+
+    When none does, raises the JoinRefused of one that refused for good, else one with code `join.operator-
+    away`, else Unreachable with each address and reason in `fields`.
+    """
+    tasks = [asyncio.create_task(meet(a, hello, accept)) for a in addresses]
+    errors: list[EdgeError] = []
+    winner: Session | None = None
+    try:
+        for done in asyncio.as_completed(tasks):
+            try:
+                winner = await done
+                return winner
+            except EdgeError as error:
+                errors.append(error)
+    finally:
+        await _drop_others(tasks, winner)
+    errors.sort(key=lambda e: (not isinstance(e, JoinRefused), e.code in _AGAIN))
+    if errors and isinstance(errors[0], JoinRefused):
+        raise errors[0]
+    raise Unreachable(
+        "none of the mesh's addresses answers: " + "; ".join(e.message for e in errors),
+        hint="is one of its devices on, and in the same network as this one?",
+    )
+
+
+async def _drop_others(tasks: list[asyncio.Task[Session]], winner: Session | None) -> None:
+    for task in tasks:
+        task.cancel()
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Session) and ended is not winner:
+            await ended.close()
+
+
+async def join(
+    token_text: str,
+    store: IdentityStore,
+    name: str,
+    progress: Progress,
+    *,
+    labels: Mapping[str, str] | None = None,
+    patience: float = PATIENCE,
+) -> Joined:
+    """Join the mesh that a token is for, and keep the identity in `store`.
+
+    `name` is a wish, `labels` are the detected ones. Asks until the issuer answers, `patience` seconds at
+    most; a lost answer does no harm. Raises JoinRefused with a code that says why, Unreachable,
+    IdentityError.
+    """
+    token = Token.parse(token_text)
+    if store.load() is not None:
+        raise JoinRefused(
+            "this node is in a mesh already", code="join.member", hint="remove its state folder to join another one"
+        )
+    key = store.pending_key()
+    body = wire.encode(wire.JoinBody(token.id, make_csr(key.key), name, dict(labels or {})))
+    issuer = token.issuer_name or token.issuer
+
+    async def attempt() -> Joined:
+        progress(f"asking {', '.join(token.addresses)} for {issuer}")
+        hello = wire.Hello(ca=token.ca, issuer=token.issuer)
+        session = await first_session(token.addresses, hello, lambda _, ca: _check_hash(token, ca))
+        try:
+            operator = session.trust.peer(session.issuer)
+            if operator.id != token.issuer or not operator.is_operator:
+                raise JoinRefused(
+                    "the token's issuer is no operator of the mesh",
+                    code="join.not-operator",
+                    hint="ask for a new token",
+                )
+            progress(f"{session.address} is a member of the mesh; asking {operator.name} to admit this node")
+            mac = wire.join_mac(token.secret, spki(operator.public_key), body)
+            answer = await session.ask(wire.Join(token.issuer, body, mac))
+            return _admitted(answer, session.trust, store, key, role=token.role)
+        finally:
+            await session.close()
+
+    return await _patiently(attempt, patience, lambda: progress(f"waiting for {issuer}, who issued the token"))
+
+
+def _check_hash(token: Token, ca: bytes) -> None:
+    if not hmac.compare_digest(hashlib.sha256(ca).digest(), token.ca):
+        raise JoinRefused(
+            "the token is for another mesh", code="join.foreign", hint="ask an operator of this mesh for a token"
+        )
+
+
+async def _patiently(attempt: Callable[[], Awaitable[Joined]], patience: float, waiting: Callable[[], None]) -> Joined:
+    loop = asyncio.get_running_loop()
+    end, pause = loop.time() + patience, 0.5
+    while True:
+        try:
+            return await attempt()
+        except (JoinRefused, Unreachable) as error:
+            if error.code not in _AGAIN or loop.time() + pause > end:
+                raise
+            waiting()
+            logger.info("not joined yet: %s", error.message)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 5.0)
+
+
+def _admitted(
+    answer: wire.Answer, trust: Trust, store: IdentityStore, key: PendingKey, *, role: str | None = None
+) -> Joined:
+    """Check what came back, whoever relayed it, and keep it."""
+    if not isinstance(answer, wire.Admitted):
+        raise JoinRefused("the answer is not an admission", code="join.garbage")
+    admission = open_admission(answer, trust)
+    peer = trust.peer(admission.certificate)
+    if peer.id != key.node_id or (role is not None and peer.role != role):
+        raise JoinRefused(
+            "the admission is for another node", code="join.forged", hint="try again through another address"
+        )
+    ca_key = unseal(key.key, admission.sealed_ca_key) if admission.sealed_ca_key else None
+    identity = store.adopt(key, x509_pem(admission.certificate), x509_pem(trust.ca_der), peer.name, ca_key_pem=ca_key)
+    return Joined(identity, admission.labels, admission.endpoints)
+
+
+def open_admission(answer: wire.Admitted, trust: Trust) -> wire.Admission:
+    """The admission that an operator signed; raises JoinRefused (`join.forged`)."""
+    try:
+        payload, _ = open_envelope(trust, answer.envelope, operator=True, payload_type=wire.ADMISSION_TYPE)
+        return _admission.decode(payload)
+    except (IdentityError, msgspec.MsgspecError) as error:
+        raise JoinRefused(
+            "no operator signed the admission", code="join.forged", hint="try again through another address"
+        ) from error
+
+
+async def wait_as_pending(
+    addresses: Sequence[str],
+    mesh_id: str,
+    store: IdentityStore,
+    name: str,
+    progress: Progress,
+    *,
+    on_code: Callable[[str], None],
+    labels: Mapping[str, str] | None = None,
+    interval: float = 2.0,
+) -> Joined:
+    """Ask a mesh that was heard to be let in, show a code, and wait until an operator approves it.
+
+    `on_code` gets the code to show, again when it changes. Goes on through restarts of either side until
+    approved or cancelled. Raises JoinRefused when an operator turns this node away, or the mesh is not
+    `mesh_id`.
+    """
+    key, csr = store.pending_key(), make_csr(store.pending_key().key)
+    poll: wire.Poll | None = None
+    while True:
+        try:
+            session = await first_session(addresses, wire.Hello(), lambda trust, _: _check_mesh(trust, mesh_id))
+            try:
+                if poll is None:
+                    poll, code = await _register(session, key, csr, name, dict(labels or {}))
+                    on_code(code)
+                    progress(f"waiting for an operator to run: edge-agent node approve {code}")
+                answer = await session.ask(poll)
+                if not isinstance(answer, wire.Waiting):
+                    return _admitted(answer, session.trust, store, key)
+            finally:
+                await session.close()
+        except JoinRefused as error:
+            if error.code == "join.forgotten":
+                poll = None
+            elif error.code not in _AGAIN and error.code != "join.rate":
+                raise
+            progress(f"waiting: {error.message}")
+        except Unreachable as error:
+            progress(f"waiting: {error.message}")
+        await asyncio.sleep(interval)
+
+
+async def _register(
+    session: Session, key: PendingKey, csr: bytes, name: str, labels: dict[str, str]
+) -> tuple[wire.Poll, str]:
+    nonce, public, ca = new_nonce(), key.key.public_key(), session.trust.ca_der
+    commitment = commitment_of(ca, public, nonce)
+    answer = await session.ask(wire.Commit(commitment))
+    if not isinstance(answer, wire.Committed):
+        raise JoinRefused("the answer is not understood", code="join.garbage")
+    operator = session.trust.peer(answer.operator)
+    if not operator.is_operator:
+        raise JoinRefused(f"{operator.name} is no operator", code="join.not-operator")
+    poll = wire.Poll(operator.id, commitment, nonce, csr, name, labels)
+    return poll, code_of(ca, public, nonce, answer.nonce)
+
+
+def _check_mesh(trust: Trust, mesh_id: str) -> None:
+    if trust.mesh_id != mesh_id:
+        raise JoinRefused(
+            f"this is the mesh {trust.mesh_id}, not {mesh_id}",
+            code="join.foreign",
+            hint="several meshes are near: use a token",
+        )
