@@ -154,9 +154,7 @@ class PipelineFacade(Protocol):
         and hint."""
         ...
 
-    async def pipeline_apply(
-        self, text: str, file: str, files: Mapping[str, bytes], *, dry_run: bool
-    ) -> Json:
+    async def pipeline_apply(self, text: str, file: str, files: Mapping[str, bytes], *, dry_run: bool) -> Json:
         """Check completely, resolve to CIDs and image ids, sign and publish (not with `dry_run`).
 
         {name, version, counter, changed: bool, overrode?: {version, counter, signer}, warnings: [text],

@@ -1,0 +1,140 @@
+"""The API's server: its unix socket, and uvicorn in the agent's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agent.api.facade import AgentFacade
+from agent.api.peer import PeerProtocol
+from agent.api.routes import all_routes
+from agent.api.web import Closing, failure
+from agent.errors import ConfigError, EdgeError, NotFound, Refused
+
+logger = logging.getLogger(__name__)
+
+LONGEST_PATH = 100
+"""Longest socket path in bytes: sun_path holds 108 (unix(7)), and the path is first bound under a longer
+name."""
+MOST_CONNECTIONS = 64
+
+
+def make_app(agent: AgentFacade) -> Starlette:
+    """The ASGI application over one agent."""
+    app = Starlette(routes=all_routes(), exception_handlers={HTTPException: _http_error})
+    app.state.agent = agent
+    app.state.closing = Closing()
+    return app
+
+
+async def serve_api(agent: AgentFacade) -> None:
+    """Serve the API on `agent.config.run` until cancelled, then leave no socket behind.
+
+    Raises Refused when another agent listens there, ConfigError when the socket cannot be made.
+    """
+    path = agent.config.run
+    app = make_app(agent)
+    sock = open_socket(path, agent.config.api.group)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=PeerProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[sock]), name="api")
+    try:
+        await asyncio.shield(task)
+    finally:
+        app.state.closing.event.set()
+        server.should_exit = True
+        await asyncio.wait({task})
+        path.unlink(missing_ok=True)
+
+
+def open_socket(path: Path, group: str) -> socket.socket:
+    """A listening unix socket of mode 0660 and, where it exists, this group; it appears under `path` ready
+    for use."""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ConfigError(
+            f"the socket's path {path} is longer than {LONGEST_PATH} bytes", hint="set run: to a shorter one"
+        )
+    if _is_alive(path):
+        raise Refused(
+            f"another agent listens on {path}",
+            hint="stop it first, or give this one its own --state and --socket",
+            code="agent.running",
+        )
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    fresh = path.with_name(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            sock.bind(str(fresh))
+        finally:
+            os.umask(before)
+        with contextlib.suppress(KeyError, PermissionError):
+            os.chown(fresh, -1, grp.getgrnam(group).gr_gid)
+        fresh.chmod(0o660)
+        sock.listen(MOST_CONNECTIONS)
+        sock.setblocking(False)
+        fresh.rename(path)
+    except OSError as e:
+        sock.close()
+        fresh.unlink(missing_ok=True)
+        raise ConfigError(
+            f"the socket {path} cannot be made: {e.strerror}", hint="check the folder's owner, or set --socket"
+        ) from e
+    return sock
+
+
+def _is_alive(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    kind = NotFound if status == 404 else EdgeError
+    response = failure(
+        kind(
+            f"{request.method} {request.url.path} is not part of this API",
+            hint="is the CLI of the same version?",
+            code="api.request",
+        )
+    )
+    response.status_code = status
+    return response
+
+
+class _Server(uvicorn.Server):
+    """uvicorn inside a program that handles its own signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
