@@ -1,0 +1,199 @@
+"""The folders of one program: `/blobs` with the open event's files, `/outputs` for what it writes.
+
+What is in a program's folders is hostile: nothing here follows a link, recurses, or keeps a descriptor per level.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.errors import StepFailed
+from agent.executors.protocol import broken
+from agent.model.event import BlobRef
+
+_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+MAX_DEPTH = 8
+"""Deepest folder below the outputs folder from which a file is taken."""
+
+
+class Folders:
+    """`<root>/blobs` and `<root>/outputs`, made at construction; every method blocks for a few system calls.
+
+    With `shared`, files are hard links to the blobs' own where that works; without, the program gets copies, since it
+    has the rights to change them. `owner` is the user that the program runs as where that is not this one.
+    """
+
+    def __init__(self, root: Path, *, shared: bool, owner: int | None = None) -> None:
+        self.root = root
+        self.blobs = root / "blobs"
+        self.outputs = root / "outputs"
+        self._shared = shared
+        self._owner = owner
+        root.mkdir(mode=0o700, parents=True)
+        self.blobs.mkdir(mode=0o755)
+        self.outputs.mkdir(mode=0o700)
+        if owner is not None:
+            os.chown(self.outputs, owner, owner)
+
+    def fill(self, blobs: list[BlobRef], names: list[str]) -> None:
+        """Put the blobs' files in place under `names`; raises StepFailed where one is gone or is no regular file."""
+        for blob, name in zip(blobs, names, strict=True):
+            source, target = Path(blob.path), self.blobs / name
+            try:
+                with _opened(source, _FILE) as fd:
+                    info = os.fstat(fd)
+                    if not stat.S_ISREG(info.st_mode):
+                        raise broken(f"the blob {blob.name} is not a regular file here", code="step.input")
+                    readable = self._owner is None or info.st_mode & 0o004
+                    if not (self._shared and readable and _link(source, target)):
+                        _copy(fd, target)
+            except OSError as e:
+                raise broken(f"the blob {blob.name} cannot be read here: {e.strerror}", code="step.input") from e
+
+    def clear(self) -> None:
+        """Empty both folders."""
+        for folder in (self.blobs, self.outputs):
+            empty(folder)
+
+    def remove(self) -> None:
+        """Delete everything; what is already gone is no error."""
+        for folder in (self.blobs, self.outputs):
+            if folder.exists():
+                empty(folder)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def clear_leftovers(scratch: Path) -> Path:
+    """Make `scratch` (0700) and empty it of what an earlier life left; returns it."""
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    empty(scratch)
+    return scratch
+
+
+def measure(folder: Path, *, max_bytes: int, max_files: int) -> str:
+    """The limit that the files below `folder` overrun, as words; empty while they are within.
+
+    Stops counting at the first overrun, so that a flood cannot make the counting long.
+    """
+    size = count = 0
+    todo = [folder]
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if count > max_files:
+                        return f"more than {max_files} files in the outputs folder"
+                    info = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(info.st_mode):
+                        todo.append(Path(entry.path))
+                    else:
+                        size += max(info.st_size, info.st_blocks * 512)
+                    if size > max_bytes:
+                        return f"more than {max_bytes} bytes in the outputs folder"
+        except OSError:
+            # The program removes and renames while we count; what is gone counts no more.
+            continue
+    return ""
+
+
+def open_output(folder: Path, name: str) -> int:
+    """A descriptor of the regular file `name` below the outputs folder, following no link; raises StepFailed."""
+    parts = name.split("/")
+    if not name or any(p in ("", ".", "..") for p in parts) or "\0" in name or len(parts) > MAX_DEPTH:
+        raise broken(f"{name[:200]!r} is not the name of a file in the outputs folder", code="step.outputs")
+    try:
+        at = os.open(folder, _DIR)
+        try:
+            for part in parts[:-1]:
+                below = os.open(part, _DIR, dir_fd=at)
+                os.close(at)
+                at = below
+            fd = os.open(parts[-1], _FILE, dir_fd=at)
+        finally:
+            os.close(at)
+    except OSError as e:
+        raise _no_output(name, e) from e
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise broken(f"the output {name!r} is not a regular file", code="step.outputs")
+    return fd
+
+
+def _no_output(name: str, e: OSError) -> StepFailed:
+    why = "a link or not a folder" if e.strerror in (os.strerror(40), os.strerror(20)) else e.strerror
+    return broken(f"the output {name[:200]!r} cannot be taken: {why}", code="step.outputs")
+
+
+def empty(folder: Path) -> None:
+    """Delete what is in `folder`, however deep: subfolders are pulled up and emptied one at a time."""
+    top = os.open(folder, _DIR)
+    try:
+        while folders := _unlink_files(top, top, move=False):
+            for name in folders:
+                try:
+                    os.rmdir(name, dir_fd=top)
+                except OSError:
+                    _pull_up(top, name)
+                    os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+
+
+def _pull_up(top: int, name: str) -> None:
+    """Delete the files of the folder `name` in `top`, move its folders to `top`."""
+    path_fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+    try:
+        Path(f"/proc/self/fd/{path_fd}").chmod(0o700)
+    finally:
+        os.close(path_fd)
+    with _opened(Path(name), _DIR, dir_fd=top) as fd:
+        _unlink_files(fd, top, move=True)
+
+
+def _unlink_files(fd: int, top: int, *, move: bool) -> list[str]:
+    """Delete what is no folder in `fd`; the folders are moved to `top` under fresh names, or returned."""
+    folders = []
+    with os.scandir(fd) as entries:
+        found = [(e.name, e.is_dir(follow_symlinks=False)) for e in entries]
+    for name, is_dir in found:
+        if not is_dir:
+            os.unlink(name, dir_fd=fd)
+        elif move:
+            os.rename(name, os.urandom(12).hex(), src_dir_fd=fd, dst_dir_fd=top)
+        else:
+            folders.append(name)
+    return folders
+
+
+@contextmanager
+def _opened(path: Path, flags: int, dir_fd: int | None = None) -> Iterator[int]:
+    fd = os.open(path, flags, dir_fd=dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _link(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        # Another file system, or the kernel's protected_hardlinks: the caller copies.
+        return False
+    return True
+
+
+def _copy(fd: int, target: Path) -> None:
+    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        while os.sendfile(out, fd, None, 1 << 24):
+            pass
+    finally:
+        os.close(out)

@@ -1,0 +1,138 @@
+"""The worker child: runs modules that get folders, under resource limits, one call after another.
+
+Started by `workers.py` as `python -m agent.executors.wasm.child serve FD` (a frozen agent: `edge-agent wasm-child
+serve FD`). On its socket, each message is a 4-byte big-endian length and msgpack: a Request in, a Reply out.
+`compile SRC DST` compiles one module and prints a Reply as JSON.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from pathlib import Path
+
+import msgspec
+
+from agent.errors import EdgeError
+from agent.executors.wasm.platform import make_sandbox
+from agent.executors.wasm.sandbox import Call, Outcome, Program
+
+MIB = 1 << 20
+HEADER = struct.Struct(">I")
+MAX_MESSAGE = 64 * MIB
+"""Longest message in bytes, either way."""
+DESCRIPTORS = 96
+"""RLIMIT_NOFILE of a child: what a module may hold open, plus about a dozen of the child's own."""
+COMPILE_MEMORY = 1024 * MIB
+COMPILE_SECONDS = 120
+_RESERVE = 96 * MIB
+"""Private memory that the child itself may need beyond a guest's."""
+_ADDRESS_SPACE = 16 << 30
+"""RLIMIT_AS: wasmtime reserves 4 GiB of addresses for an instance; RLIMIT_DATA is what bounds real memory."""
+_PR_SET_PDEATHSIG = 1
+
+
+class Request(msgspec.Struct, array_like=True):
+    """Run the compiled module at `program`; `file_size` bounds each file that it writes, in bytes."""
+
+    program: str
+    call: Call
+    file_size: int
+
+
+class Reply(msgspec.Struct, array_like=True):
+    """The outcome, or the code and text of what kept the module from being run."""
+
+    outcome: Outcome | None = None
+    code: str = ""
+    text: str = ""
+
+
+def main(arguments: list[str]) -> int:
+    """Entry of the child process."""
+    match arguments:
+        case ["serve", fd]:
+            _limit()
+            with socket.socket(fileno=int(fd)) as link:
+                return serve(link)
+        case ["compile", source, target]:
+            _limit()
+            return compile_module(Path(source), Path(target))
+        case _:
+            sys.stderr.write("this is the agent's WASM worker; it is started by the agent\n")
+            return 2
+
+
+def serve(link: socket.socket) -> int:
+    """Answer requests until the parent closes its end."""
+    sandbox = make_sandbox()
+    programs: dict[str, Program] = {}
+    while (raw := _receive(link)) is not None:
+        request = msgspec.msgpack.decode(raw, type=Request)
+        try:
+            if request.program not in programs:
+                programs[request.program] = sandbox.load(Path(request.program))
+            _limit_run(request)
+            reply = Reply(programs[request.program].run(request.call))
+        except EdgeError as e:
+            reply = Reply(code=e.code, text=e.message)
+        data = msgspec.msgpack.encode(reply)
+        link.sendall(HEADER.pack(len(data)) + data)
+    return 0
+
+
+def compile_module(source: Path, target: Path) -> int:
+    """Compile in this process, so that a module that is costly to compile costs the agent nothing."""
+    resource.setrlimit(resource.RLIMIT_DATA, (COMPILE_MEMORY, COMPILE_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (COMPILE_SECONDS, COMPILE_SECONDS))
+    reply = Reply()
+    try:
+        make_sandbox().compile(source, target)
+    except EdgeError as e:
+        reply = Reply(code=e.code, text=e.message)
+    sys.stdout.buffer.write(msgspec.json.encode(reply))
+    return 0
+
+
+def _limit() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+
+
+def _limit_run(request: Request) -> None:
+    file_size = max(request.file_size, request.call.stdout, request.call.stderr)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_DATA, (request.call.memory + _RESERVE, resource.RLIM_INFINITY))
+
+
+def _receive(link: socket.socket) -> bytes | None:
+    header = _exactly(link, HEADER.size)
+    if header is None:
+        return None
+    (size,) = HEADER.unpack(header)
+    return _exactly(link, size)
+
+
+def _exactly(link: socket.socket, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        part = link.recv(min(size - len(data), MIB))
+        if not part:
+            return None
+        data += part
+    return bytes(data)
+
+
+if __name__ == "__main__":
+    # No clean-up at the end: the parent has closed its end or killed us, and the engine's threads are daemons.
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,111 @@
+"""Source filters: raw log lines in, line events out, in this process where the engine can be stopped, else in a child.
+
+The batch itself is never looked at in Python except to count its lines: only the few events are parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from agent.errors import StepFailed
+from agent.executors.logs import LogTail
+from agent.executors.protocol import broken, check_type
+from agent.executors.wasm.sandbox import Call, Outcome, check_outcome
+from agent.model.event import MAX_EVENT
+from agent.model.task import FilterRunner, LineEvent, LogSink, WasmTask
+
+MAX_BATCH = 4 << 20
+"""Largest batch in bytes; sources cut at 1 MiB, plus one long line."""
+OUT_PER_BYTE = 4
+"""Bytes of stdout allowed for each byte of a batch, on top of the task's limit: a batch may be all hits."""
+_EVENTS = msgspec.json.Decoder(LineEvent)
+
+Execute = Callable[[Call], Awaitable[Outcome]]
+
+
+class WasmFilter:
+    """A FilterRunner; a fresh instance per batch."""
+
+    def __init__(self, name: str, task: WasmTask, execute: Execute, slowness: float) -> None:
+        self._argv = [name, *task.args]
+        self._limits = task.limits
+        self._execute = execute
+        self._slowness = slowness
+
+    async def feed(self, lines: bytes, log: LogSink) -> list[LineEvent]:
+        """See FilterRunner."""
+        if len(lines) > MAX_BATCH:
+            raise broken(f"a batch of {len(lines)} bytes is larger than {MAX_BATCH}", code="step.input")
+        limits = self._limits
+        call = Call(
+            argv=self._argv,
+            stdin=lines,
+            seconds=limits.timeout * self._slowness,
+            memory=limits.memory,
+            stdout=limits.stdout + OUT_PER_BYTE * len(lines),
+            stderr=limits.stderr,
+        )
+        tail = LogTail()
+        outcome = await self._execute(call)
+        tail.feed(outcome.stderr, log)
+        tail.flush(log)
+        try:
+            check_outcome(outcome, call)
+            return parse_events(outcome.stdout, lines)
+        except StepFailed as e:
+            e.fields.update(tail.fields())
+            raise
+
+    async def close(self) -> None:
+        """See FilterRunner; the engine holds what is shared."""
+
+
+def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
+    """The filter's events, checked: each line's number is within the batch, its type and size are an event's."""
+    if not stdout:
+        return []
+    try:
+        events = _EVENTS.decode_lines(stdout)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise broken(f"the filter's output is not one event a line: {e}") from e
+    count = lines.count(b"\n") + (not lines.endswith(b"\n"))
+    for event in events:
+        if not 1 <= event.line <= count:
+            raise broken(f"the filter names line {event.line} of a batch of {count} lines")
+        check_type(event.type, f"the event of line {event.line}")
+    if len(stdout) > MAX_EVENT and any(len(msgspec.json.encode(e)) > MAX_EVENT for e in events):
+        raise broken(f"an event of the filter is larger than {MAX_EVENT} bytes")
+    return events
+
+
+async def check_cuts(runner: FilterRunner, data: bytes, *, rounds: int = 8, seed: int = 0) -> list[LineEvent]:
+    """Run a filter over `data` whole and cut at random into batches; returns the events.
+
+    Raises StepFailed (`filter.cuts`) when the cuts change what it says. `data` is whole lines, at most one batch.
+    """
+
+    def silent(line: str) -> None:
+        return None
+
+    whole = await runner.feed(data, silent)
+    lines = data.splitlines(keepends=True)
+    rng = random.Random(seed)  # noqa: S311
+    for _ in range(rounds):
+        cuts = sorted(rng.sample(range(1, len(lines)), min(len(lines) - 1, rng.randint(1, 16)))) if lines else []
+        found: list[LineEvent] = []
+        for start, end in zip([0, *cuts], [*cuts, len(lines)], strict=True):
+            part = await runner.feed(b"".join(lines[start:end]), silent)
+            found += [LineEvent(e.line + start, e.type, e.data) for e in part]
+            await asyncio.sleep(0)
+        if found != whole:
+            raise StepFailed(
+                f"cut before lines {[c + 1 for c in cuts]}, the filter finds {len(found)} events; whole, {len(whole)}",
+                final=True,
+                code="filter.cuts",
+                hint="a filter must not remember one line when it reads the next",
+            )
+    return whole

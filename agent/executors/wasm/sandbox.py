@@ -1,0 +1,118 @@
+"""The seam between the step contract and a WASM engine: what a run needs and how it ended.
+
+Two engines stand behind it: wasmtime (`wasm_wasmtime.py`) and, where no wasmtime exists, wasm3 (`wasm_wasm3.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from agent.errors import StepFailed
+
+WASI = "wasi_snapshot_preview1"
+"""The only module that programs may import from: WASI preview 1 (WebAssembly/WASI, `preview1/docs.md`)."""
+Kind = Literal["ok", "exit", "trap", "deadline", "stdout", "stderr", "error"]
+
+
+class Dir(msgspec.Struct, array_like=True, frozen=True):
+    """A folder of the host that the program sees at `guest`."""
+
+    host: str
+    guest: str
+    writable: bool
+
+
+class Call(msgspec.Struct, array_like=True, frozen=True):
+    """One run of a program. `seconds` and the sizes in bytes are limits."""
+
+    argv: list[str]
+    stdin: bytes
+    seconds: float
+    memory: int
+    stdout: int
+    stderr: int
+    env: list[tuple[str, str]] = []
+    dirs: list[Dir] = []
+
+
+class Outcome(msgspec.Struct, array_like=True):
+    """How a run ended; `note` says more about traps and errors. `full` is set when its memory reached the limit."""
+
+    kind: Kind
+    code: int
+    stdout: bytes
+    stderr: bytes
+    note: str = ""
+    full: bool = False
+
+
+class Program(Protocol):
+    """A compiled module."""
+
+    def run(self, call: Call) -> Outcome:
+        """Run it in a fresh instance; blocks until it ends or overruns a limit."""
+        ...
+
+
+class Sandbox(Protocol):
+    """A WASM engine."""
+
+    def compile(self, module: Path, target: Path) -> None:
+        """Check a module and write its compiled form; raises StepFailed (`wasm.invalid`) saying what is wrong."""
+        ...
+
+    def load(self, compiled: Path) -> Program:
+        """Load what `compile` wrote; raises StepFailed (`wasm.stale`) when another engine or version wrote it."""
+        ...
+
+    def close(self) -> None:
+        """End its threads."""
+        ...
+
+
+def invalid(text: str) -> StepFailed:
+    """The module cannot run anywhere: trying again is no use."""
+    return StepFailed(
+        text, final=True, code="wasm.invalid", hint="build it as a WASI preview 1 command; see docs/write-a-filter.md"
+    )
+
+
+def check_outcome(outcome: Outcome, call: Call) -> None:
+    """Raise StepFailed, naming the limit where one ended the run, unless it ended well."""
+    match outcome.kind:
+        case "ok":
+            return
+        case "exit":
+            text, code = f"the program exited with {outcome.code}", "step.exit"
+        case "trap":
+            text, code = f"the program crashed: {outcome.note or 'trap'}", "step.trap"
+        case "deadline":
+            text, code = f"the program ran longer than its limit of {call.seconds:g} s", "step.timeout"
+        case "stdout":
+            text, code = f"the program wrote more than its limit of {call.stdout} bytes to stdout", "step.stdout"
+        case "stderr":
+            text, code = f"the program wrote more than its limit of {call.stderr} bytes to stderr", "step.stderr"
+        case _:
+            text, code = f"the program could not run: {outcome.note}", "step.failed"
+    if outcome.full:
+        text += f" (its memory had reached the limit of {call.memory} bytes)"
+    raise StepFailed(text, code=code, hint="see its log lines; limits are set by `limits` of the step")
+
+
+def write_atomically(target: Path, data: bytes) -> None:
+    """Write a 0600 file that is either whole or not there."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

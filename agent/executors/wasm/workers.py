@@ -1,0 +1,195 @@
+"""The parent's side of the worker children: a small pool, started when first needed, killed on any overrun."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from agent.errors import StepFailed
+from agent.executors.environment import clean_environment
+from agent.executors.protocol import broken
+from agent.executors.wasm.child import COMPILE_SECONDS, HEADER, MAX_MESSAGE, Reply, Request
+from agent.executors.wasm.sandbox import Outcome, invalid
+
+logger = logging.getLogger(__name__)
+
+GRACE = 1.0
+"""Seconds beyond a program's own limit after which its child is killed: the engine stops it earlier by itself."""
+LOOK = 0.05
+"""Seconds between looks at the outputs folder of a running program."""
+_REPLIES = msgspec.msgpack.Decoder(Reply)
+
+
+def command(*arguments: str) -> list[str]:
+    """How to start this house's child: through the interpreter, or through the frozen agent itself."""
+    if getattr(sys, "frozen", False):
+        return [sys.executable, "wasm-child", *arguments]
+    return [sys.executable, "-P", "-m", "agent.executors.wasm.child", *arguments]
+
+
+async def compile_in_child(source: Path, target: Path) -> None:
+    """Check and compile a module; raises StepFailed (final) when it is not one that can run here."""
+    process = await asyncio.create_subprocess_exec(
+        *command("compile", str(source), str(target)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=clean_environment(),
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(COMPILE_SECONDS):
+            out, err = await process.communicate()
+    except TimeoutError:
+        raise invalid(f"compiling the module took more than {COMPILE_SECONDS} s") from None
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    if process.returncode != 0:
+        raise invalid(f"the compiler died with {process.returncode}: {err[-300:].decode(errors='replace')}")
+    reply = msgspec.json.decode(out, type=Reply)
+    if reply.code:
+        raise invalid(reply.text) if reply.code == "wasm.invalid" else StepFailed(reply.text, code=reply.code)
+
+
+class Worker:
+    """One child process; answers one call at a time."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child still listens."""
+        return self._process.returncode is None and not self._reader.at_eof()
+
+    @classmethod
+    async def spawn(cls) -> Worker:
+        """Start a child; 70–100 ms."""
+        mine, its = socket.socketpair()
+        with its:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command("serve", str(its.fileno())),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.DEVNULL,
+                    pass_fds=(its.fileno(),),
+                    env=clean_environment(),
+                    start_new_session=True,
+                )
+            except OSError as e:
+                mine.close()
+                raise broken(f"the WASM worker does not start: {e}", code="wasm.worker") from e
+        reader, writer = await asyncio.open_connection(sock=mine)
+        return cls(process, reader, writer)
+
+    async def call(self, request: Request, seconds: float, overrun: Callable[[], str] | None) -> Outcome:
+        """Run one request; the child is to be killed after any exception.
+
+        `overrun` is asked every LOOK seconds, in a thread, for a limit that the program's files overrun.
+        """
+        task = asyncio.ensure_future(self._ask(request))
+        try:
+            async with asyncio.timeout(seconds + GRACE):
+                while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+                    if overrun and (limit := await asyncio.to_thread(overrun)):
+                        raise broken(
+                            f"the program wrote {limit}",
+                            code="step.outputs",
+                            hint="raise limits.outputs or limits.files",
+                        )
+        except TimeoutError:
+            raise broken(f"the program ran longer than its limit of {seconds:g} s", code="step.timeout") from None
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        return task.result()
+
+    async def _ask(self, request: Request) -> Outcome:
+        data = msgspec.msgpack.encode(request)
+        try:
+            self._writer.write(HEADER.pack(len(data)) + data)
+            await self._writer.drain()
+            (size,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))
+            if size > MAX_MESSAGE:
+                raise broken(f"the WASM worker sent {size} bytes", code="wasm.worker")
+            reply = _REPLIES.decode(await self._reader.readexactly(size))
+        except (OSError, asyncio.IncompleteReadError, msgspec.DecodeError) as e:
+            raise broken("the WASM worker died: most likely out of memory", code="wasm.worker") from e
+        if reply.outcome is None:
+            raise broken(reply.text, code=reply.code)
+        return reply.outcome
+
+    async def close(self) -> None:
+        """Kill the child, whatever it is doing."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, 9)
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+        await self._process.wait()
+
+
+class Pool:
+    """At most `size` children; each is lent to one call at a time and is not used again after a failure of its own."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Worker] = []
+        self._closed = False
+
+    async def warm(self) -> None:
+        """Have one child ready."""
+        async with self.lend():
+            pass
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[Worker]:
+        """A child of one's own for the block; an exception in the block kills it."""
+        async with self._free:
+            if self._closed:
+                raise broken("the agent is stopping", code="wasm.worker")
+            worker = await self._take()
+            try:
+                yield worker
+            except BaseException:
+                await asyncio.shield(worker.close())
+                raise
+            if self._is_closed():
+                await worker.close()
+            else:
+                self._idle.append(worker)
+
+    def _is_closed(self) -> bool:
+        return self._closed
+
+    async def _take(self) -> Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.alive:
+                return worker
+            logger.warning("a WASM worker died while idle; another is started")
+            await worker.close()
+        return await Worker.spawn()
+
+    async def close(self) -> None:
+        """Kill the idle children; lent ones go when they come back."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().close()
