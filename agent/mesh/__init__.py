@@ -1,8 +1,25 @@
-"""The mesh: one zenoh session per node, presence, signed requests and replies, signed documents, links that heal."""
+"""The mesh: one zenoh session per node, presence, signed requests and replies, signed documents, links
+that heal.
+"""
 
+from agent.mesh.addresses import parse_address
+from agent.mesh.documents import REMOVAL, Document, Documents
+from agent.mesh.introducer import Endpoint
 from agent.mesh.mesh import Mesh
 from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.session import Link
 from agent.mesh.settings import MeshSettings
 
-__all__ = ["Changed", "Handler", "LabelsOf", "Link", "Mesh", "MeshSettings"]
+__all__ = [
+    "REMOVAL",
+    "Changed",
+    "Document",
+    "Documents",
+    "Endpoint",
+    "Handler",
+    "LabelsOf",
+    "Link",
+    "Mesh",
+    "MeshSettings",
+    "parse_address",
+]

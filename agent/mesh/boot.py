@@ -15,9 +15,9 @@ BOOT = re.compile(r"[0-9a-f]{12}-[0-9a-f]{16}\Z")
 def next_boot(state: Path) -> str:
     """A fresh boot epoch: twelve hex digits that rise with each start of this node, then 64 random bits.
 
-    The number is one more than the last one, or the wall clock's seconds where those are larger: a node restored
-    from an old backup still rises, and so does one without a clock. It is compared only with the same node's
-    earlier ones.
+    The number is one more than the last one, or the wall clock's seconds where those are larger: a node
+    restored from an old backup still rises, and so does one without a clock. It is compared only with the
+    same node's earlier ones.
     """
     path = state / "boot"
     try:

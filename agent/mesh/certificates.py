@@ -28,7 +28,9 @@ class Certificates:
         return self._known.get(node, b"")
 
     def verify(self, node: str, sealed: Sealed, domain: bytes) -> PeerIdentity:
-        """Who sealed it, which must be `node`; raises IdentityError where it was not, or that node was removed."""
+        """Who sealed it, which must be `node`; raises IdentityError where it was not, or that node was
+        removed.
+        """
         if node in self.trust.removed:
             raise IdentityError(f"{node} was removed from this mesh", code="identity.removed")
         certificate = sealed.certificate or self._known.get(node, b"")

@@ -10,8 +10,8 @@ logger = logging.getLogger(__name__)
 
 
 class Budget:
-    """One sender's share: so many calls at once, and a token bucket of calls per second that holds two seconds'
-    worth.
+    """One sender's share: so many calls at once, and a token bucket of calls per second that holds two
+    seconds' worth.
     """
 
     __slots__ = ("_at", "_tokens", "running")

@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from agent.errors import NotFound
 from agent.identity import Identity, Trust
-from agent.mesh import presence, wire
+from agent.mesh import wire
 from agent.mesh.boot import next_boot
 from agent.mesh.certificates import Certificates
+from agent.mesh.documents import REMOVAL, Document, Documents
+from agent.mesh.exchange import DIGEST, PUT, DocumentExchange
+from agent.mesh.introducer import Endpoint
+from agent.mesh.linking import Linking
+from agent.mesh.logs import LogStreams
 from agent.mesh.ports import Changed, Handler, LabelsOf
-from agent.mesh.presence import PresenceBook
+from agent.mesh.presence import HELLO, PresenceBook
 from agent.mesh.rpc import Rpc
 from agent.mesh.sender import Sender
 from agent.mesh.server import Server
@@ -27,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 
 class Mesh:
-    """This node's part in the mesh. Make it and use it on one event loop; `run` until cancelled; `ready` is set
-    once it is open.
+    """This node's part in the mesh. Make it and use it on one event loop; `run` until cancelled; `ready`
+    is set once it is open.
     """
 
     def __init__(self, identity: Identity, trust: Trust, settings: MeshSettings, state: Path) -> None:
@@ -60,7 +66,15 @@ class Mesh:
             rpc=self._rpc,
             certificates=self._certificates,
         )
-        self.serve(presence.HELLO, self._presence.hello, limit=wire.MAX_RECORD)
+        self._linking = Linking(self._session, settings, self._presence, state / "mesh" / "peers.json")
+        self._logs = LogStreams(self._session, self._certificates, self.boot, self._keys, self._server.refusals)
+        self.documents = Documents(identity, trust, state / "documents", self._server.refusals)
+        self._exchange = DocumentExchange(self.documents, self.call, self.live, settings.exchange_every)
+        self.documents.on_change(self._document)
+        self._presence.on_change(lambda record, alive: self._exchange.met(record.id) if alive else None)
+        self.serve(HELLO, self._presence.hello, limit=wire.MAX_RECORD)
+        self.serve(DIGEST, self.documents.compare)
+        self.serve(PUT, self.documents.accept)
 
     async def run(self) -> None:
         """Take part in the mesh until cancelled; raises Unreachable where its port is taken."""
@@ -72,7 +86,12 @@ class Mesh:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._server.run())
                 tasks.create_task(self._presence.run())
+                tasks.create_task(self._exchange.run())
+                tasks.create_task(self._logs.run())
+                self._session.denied = set(self.trust.removed)
+                self._presence.announce({"endpoints": await self._linking.advertise()})
                 await self._session.open()
+                tasks.create_task(self._linking.run())
                 self._presence.publish()
                 self.ready.set()
         finally:
@@ -89,7 +108,9 @@ class Mesh:
 
     @property
     def labels_of(self) -> LabelsOf | None:
-        """Where labels come from: set it to what reads the signed label documents; else the records' own are shown."""
+        """Where labels come from: set it to what reads the signed label documents; else the records' own
+        are shown.
+        """
         return self._presence.labels_of
 
     @labels_of.setter
@@ -97,7 +118,9 @@ class Mesh:
         self._presence.labels_of = labels_of
 
     def announce(self, **changes: Any) -> None:
-        """Change fields of this node's record (labels, capacity, cameras, endpoints, version); published at once."""
+        """Change fields of this node's record (labels, capacity, cameras, endpoints, version); published
+        at once.
+        """
         self._presence.announce(changes)
 
     def live(self) -> list[NodeRecord]:
@@ -141,8 +164,8 @@ class Mesh:
     async def call(self, node_id: str, verb: str, body: bytes, *, timeout: float = 5.0) -> bytes:
         """Ask a node; a call to this node itself goes straight to the handler.
 
-        Raises Unreachable (not linked, no valid answer within `timeout` seconds), or the EdgeError that the other
-        side raised.
+        Raises Unreachable (not linked, no valid answer within `timeout` seconds), or the EdgeError that
+        the other side raised.
         """
         return await self._rpc.call(node_id, verb, body, timeout=timeout)
 
@@ -156,3 +179,55 @@ class Mesh:
     def links(self) -> list[Link]:
         """The direct links of this node."""
         return self._session.links()
+
+    def endpoints(self) -> list[Endpoint]:
+        """The addresses that are dialled when their node is not linked, for `status`."""
+        return self._linking.introducer.known()
+
+    def add_endpoint(self, address: str) -> None:
+        """Dial `host:port` (from discovery or `--join`) at once; remembered once a node of this mesh
+        answered there.
+
+        Raises ConfigError where it is no address.
+        """
+        self._linking.add(address)
+
+    async def reopen(self) -> None:
+        """Open the session anew without losing what is served; others are told, so that nobody counts
+        this node lost.
+        """
+        await self._linking.reopen()
+
+    async def use(self, identity: Identity) -> None:
+        """Go on with a renewed certificate or a new name of the same key."""
+        self._session.identity = self._server.identity = self.documents.identity = identity
+        self._certificates.forget_ours()
+        self._presence.become(identity)
+        await self.reopen()
+
+    # Documents and logs --------------------------------------------------------------------------------------
+
+    async def spread(self, document: Document, *, timeout: float = 5.0) -> list[NodeRecord]:
+        """Send a document to all live nodes; returns those that did not confirm it within `timeout`
+        seconds.
+        """
+        return await self._exchange.spread(document, timeout=timeout)
+
+    def publish_log(self, execution: str, line: str) -> None:
+        """Publish a line of an execution's log to whoever follows it; raises NotFound for a malformed
+        execution id.
+        """
+        self._logs.publish(execution, line)
+
+    def tail_logs(self, execution: str, node_id: str = "") -> AsyncIterator[str]:
+        """The lines published from now on, by `node_id` alone where it is given; close the iterator to
+        stop.
+        """
+        return self._logs.follow(execution, node_id)
+
+    def _document(self, document: Document) -> None:
+        if document.kind == REMOVAL:
+            if document.removed:
+                self.reconsider(document.name)
+            else:
+                self._linking.deny(document.name)

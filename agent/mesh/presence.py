@@ -1,8 +1,9 @@
 """Who is alive: liveliness tokens and signed presence records.
 
-Alive means: the token is there and a validly signed record is fresh by this node's monotonic clock. A token alone
-proves nothing, since any member may declare any key; a record alone may be an old one played again. So a record of
-a boot that is new to us counts only once the node has answered a signed request of ours (`mesh.hello`).
+Alive means: the token is there and a validly signed record is fresh by this node's monotonic clock. A
+token alone proves nothing, since any member may declare any key; a record alone may be an old one played
+again. So a record of a boot that is new to us counts only once the node has answered a signed request of
+ours (`mesh.hello`).
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ BLIP = 0.3
 REOPEN_GRACE = 8.0
 """Seconds that a reopening session believes in the nodes that it knew before."""
 _HELLO_TIMEOUT = 3.0
+_RETRY_MAX = 3.0
 
 
 class _Node:
     """What is known of another node."""
 
-    __slots__ = ("asking", "confirmed", "grace", "record", "retry_at", "seen", "session", "token", "told")
+    __slots__ = ("asking", "confirmed", "grace", "misses", "record", "retry_at", "seen", "session", "token", "told")
 
     def __init__(self) -> None:
         self.token = False
@@ -54,6 +56,7 @@ class _Node:
         self.seen = 0.0
         self.confirmed = ""
         self.asking = False
+        self.misses = 0
         self.retry_at = 0.0
         self.told: tuple[NodeRecord, bool] | None = None
 
@@ -92,8 +95,8 @@ class PresenceBook:
     # This node -----------------------------------------------------------------------------------------------
 
     def announce(self, changes: dict[str, Any]) -> None:
-        """Change this node's record; raises TypeError for an unknown field. Published at once, several changes
-        together.
+        """Change this node's record; raises TypeError for an unknown field. Published at once, several
+        changes together.
         """
         changed = msgspec.structs.replace(self.me, **changes)
         if changed != self.me:
@@ -146,6 +149,15 @@ class PresenceBook:
     def on_change(self, callback: Changed) -> None:
         """Call back on the loop for each change."""
         self._callbacks.append(callback)
+
+    @property
+    def removed(self) -> set[str]:
+        """The ids of the nodes that were removed from the mesh."""
+        return self._certificates.trust.removed
+
+    def become(self, identity: Identity) -> None:
+        """This node's certificate was renewed or its name changed."""
+        self.announce({"name": identity.name, "role": identity.role, "certificate": identity.cert_der})
 
     def reconsider(self, node: str | None = None) -> None:
         """Labels changed or a node was removed: look again at one node, or at all."""
@@ -286,9 +298,13 @@ class PresenceBook:
             raw = await self._rpc.call(node_id, HELLO, b"", timeout=_HELLO_TIMEOUT)
             presence = self._opened(node_id, raw)
         except (EdgeError, msgspec.MsgspecError) as error:
-            node.retry_at = time.monotonic() + 1.0
+            node.misses += 1
+            pause = min(_RETRY_MAX, 0.1 * 2 ** min(node.misses, 10))
+            node.retry_at = time.monotonic() + pause
+            asyncio.get_running_loop().call_later(pause + 0.001, self._confirm, node_id, node)
             logger.debug("hello to %s: %s", node_id, error)
         else:
+            node.misses = 0
             node.confirmed = presence.record.boot
             self._rpc.note_boot(node_id, presence.record.boot)
             self._take(node_id, node, presence)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 WINDOW = 4096
-"""How far a counter may lie behind the highest one seen; requests of one sender overtake each other by far less."""
+"""How far a counter may lie behind the highest one seen; requests of one sender overtake each other by
+far less.
+"""
 
 
 class ReplayWindow:
@@ -16,7 +18,9 @@ class ReplayWindow:
         self._seen = 0
 
     def accept(self, counter: int) -> bool:
-        """Whether this counter is new; it is remembered as seen. Counters older than the window are refused."""
+        """Whether this counter is new; it is remembered as seen. Counters older than the window are
+        refused.
+        """
         if counter < 0:
             return False
         ahead = counter - self._highest
@@ -34,7 +38,9 @@ _MASK = (1 << WINDOW) - 1
 
 
 class ReplayGuard:
-    """One window for each sender, for its newest boot: boot epochs rise, so an older one can only be a replay."""
+    """One window for each sender, for its newest boot: boot epochs rise, so an older one can only be a
+    replay.
+    """
 
     def __init__(self) -> None:
         self._windows: dict[str, tuple[str, ReplayWindow]] = {}

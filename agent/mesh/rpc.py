@@ -1,8 +1,8 @@
 """Signed requests and replies between nodes.
 
-Any member of the mesh could answer a zenoh query, so a request goes to all that listen, without consolidation, and
-the first reply that the addressee validly signed counts. A signature covers recipient, boot epochs, counter, verb
-and the body's hash.
+Any member of the mesh could answer a zenoh query, so a request goes to all that listen, without
+consolidation, and the first reply that the addressee validly signed counts. A signature covers recipient,
+boot epochs, counter, verb and the body's hash.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Rpc:
     async def call(self, node: str, verb: str, body: bytes, *, timeout: float = 5.0) -> bytes:
         """Ask a node and return its answer.
 
-        Raises Unreachable (not linked, or no valid answer within `timeout` seconds), Refused (our request is too
-        large), or the EdgeError that the other side raised.
+        Raises Unreachable (not linked, or no valid answer within `timeout` seconds), Refused (our request
+        is too large), or the EdgeError that the other side raised.
         """
         if len(body) > (limit := self._limits.get(verb, wire.MAX_BODY)):
             raise Refused(f"a request {verb} of {len(body)} bytes is over the limit of {limit}", code="too-large")

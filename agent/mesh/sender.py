@@ -1,7 +1,8 @@
 """Sending without ever blocking the event loop.
 
-zenoh's transmit queue holds two batches of 64 KiB for each priority; with congestion control BLOCK a sender waits
-for room in it, for seconds when a link hangs. What surely fits is sent at once, the rest from threads.
+zenoh's transmit queue holds two batches of 64 KiB for each priority; with congestion control BLOCK a
+sender waits for room in it, for seconds when a link hangs. What surely fits is sent at once, the rest
+from threads.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ class Server:
         self._waiting = self._waiting_bytes = 0
 
     def serve(self, verb: str, handler: Handler, *, limit: int) -> None:
-        """Answer `verb` by `handler(peer, body)`; `limit` bounds the bodies of requests and replies in bytes."""
+        """Answer `verb` by `handler(peer, body)`; `limit` bounds the bodies of requests and replies in
+        bytes.
+        """
         if not wire.WORD.match(verb):
             raise ValueError(f"{verb!r} is not a verb")
         self._handlers[verb] = (handler, limit)

@@ -1,8 +1,8 @@
 """The zenoh session: one per node, router mode over mTLS, re-opened without losing what was declared on it.
 
-Facts behind the configuration (zenoh 1.10): in router mode nodes relay for each other; gossip with autoconnect
-links routers that hear of each other; callbacks with `indirect=False` run in zenoh's own threads, so nothing here
-costs a thread per call.
+Facts behind the configuration (zenoh 1.10): in router mode nodes relay for each other; gossip with
+autoconnect links routers that hear of each other; callbacks with `indirect=False` run in zenoh's own
+threads, so nothing here costs a thread per call.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _EVERYTHING = [
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A direct link: the zenoh id of the other session, the node id in its certificate, and both ends' `host:port`."""
+    """A direct link: the zenoh id of the other session, the node id in its certificate, and both ends'
+    `host:port`.
+    """
 
     session: str
     node: str
@@ -45,7 +47,9 @@ class Link(msgspec.Struct, frozen=True):
 
 
 def link_config(identity: Identity, lease: float) -> dict[str, Any]:
-    """The part of zenoh's configuration that every session of this node shares: mTLS, gossip, no multicast."""
+    """The part of zenoh's configuration that every session of this node shares: mTLS, gossip, no
+    multicast.
+    """
 
     def b64(data: bytes) -> str:
         return base64.b64encode(data).decode()
@@ -74,8 +78,8 @@ def link_config(identity: Identity, lease: float) -> dict[str, Any]:
 
 
 def denial(removed: Iterable[str]) -> dict[str, Any]:
-    """An access-control rule that lets nothing pass to or from the certificates of these node ids (their common
-    name).
+    """An access-control rule that lets nothing pass to or from the certificates of these node ids (their
+    common name).
     """
     names = sorted(removed)
     if not names:
@@ -115,8 +119,8 @@ def _short(error: Exception) -> str:
 
 
 class MeshSession:
-    """The main session. Declarations are remembered and made again by `reopen`; methods other than `open` never
-    block for long.
+    """The main session. Declarations are remembered and made again by `reopen`; methods other than `open`
+    never block for long.
     """
 
     def __init__(self, identity: Identity, settings: MeshSettings) -> None:
@@ -124,8 +128,7 @@ class MeshSession:
         self.denied: set[str] = set()
         self.connect: Callable[[], list[str]] = list
         self._settings = settings
-        self._declarations: list[Callable[[Any], Any]] = []
-        self._declared: list[Any] = []
+        self._declarations: dict[Callable[[Any], Any], Any] = {}
         self._session: Any = None
         self._lock = asyncio.Lock()
         self._up = asyncio.Event()
@@ -142,9 +145,13 @@ class MeshSession:
 
     def declare(self, declaration: Callable[[Any], Any]) -> None:
         """Run `declaration(session)` now and after every reopen; what it returns is kept alive."""
-        self._declarations.append(declaration)
-        if self._session is not None:
-            self._declared.append(declaration(self._session))
+        self._declarations[declaration] = declaration(self._session) if self._session is not None else None
+
+    def undeclare(self, declaration: Callable[[Any], Any]) -> None:
+        """Take a declaration back."""
+        declared = self._declarations.pop(declaration, None)
+        if declared is not None and self._session is not None:
+            declared.undeclare()
 
     async def open(self) -> None:
         """Open the session and make the declarations; raises Unreachable where the port is taken."""
@@ -152,7 +159,9 @@ class MeshSession:
             await self._open()
 
     async def reopen(self) -> None:
-        """Close and open again with the present identity, denials and endpoints; declarations are made again."""
+        """Close and open again with the present identity, denials and endpoints; declarations are made
+        again.
+        """
         async with self._lock:
             await self._close()
             await self._open()
@@ -191,14 +200,15 @@ class MeshSession:
                 "connect/retry": {"period_init_ms": 1000, "period_max_ms": 16000, "period_increase_factor": 2},
             }
         )
-        self._declared = [declaration(session) for declaration in self._declarations]
+        for declaration in self._declarations:
+            self._declarations[declaration] = declaration(session)
         self._session = session
         self._up.set()
 
     async def _close(self) -> None:
         session, self._session = self._session, None
         self._up.clear()
-        self._declared = []
+        self._declarations = dict.fromkeys(self._declarations)
         if session is not None:
             await close_session(session)
 

@@ -11,9 +11,10 @@ PORT = 7946
 class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a node's part in the mesh; durations are seconds.
 
-    `listen` is a host address and `port` a fixed TCP port. `advertise` lists the `host:port` (or hosts) that others
-    are told to dial; empty means the addresses of this host's interfaces. `join` lists `host:port` of nodes to dial
-    besides the remembered ones. `lease` is how long a silent link is believed in before it counts as lost.
+    `listen` is a host address and `port` a fixed TCP port. `advertise` lists the `host:port` (or hosts)
+    that others are told to dial; empty means the addresses of this host's interfaces. `join` lists
+    `host:port` of nodes to dial besides the remembered ones. `lease` is how long a silent link is
+    believed in before it counts as lost.
     """
 
     listen: str = "0.0.0.0"  # noqa: S104  the mesh is for the whole building; every link is mutually authenticated

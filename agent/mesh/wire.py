@@ -1,8 +1,9 @@
-"""What crosses the mesh: the structs, key expressions and limits of the protocol (docs/protocol.md has them in
-prose).
+"""What crosses the mesh: the structs, key expressions and limits of the protocol (docs/protocol.md has
+them in prose).
 
-Every struct travels as a msgpack array in the order of its fields. A signature is ECDSA P-256 with SHA-256 (DER)
-over a domain prefix and the exact bytes of the header, so that no message can pass for one of another kind.
+Every struct travels as a msgpack array in the order of its fields. A signature is ECDSA P-256 with
+SHA-256 (DER) over a domain prefix and the exact bytes of the header, so that no message can pass for one
+of another kind.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")
 class Request(msgspec.Struct, array_like=True, frozen=True):
     """The signed header of a request.
 
-    `recipient_boot` is the boot epoch that the sender believes the recipient to have; `counter` rises within the
-    sender's boot; `digest` is the SHA-256 of the body; `ask_certificate` asks that the reply carry the recipient's
-    certificate.
+    `recipient_boot` is the boot epoch that the sender believes the recipient to have; `counter` rises
+    within the sender's boot; `digest` is the SHA-256 of the body; `ask_certificate` asks that the reply
+    carry the recipient's certificate.
     """
 
     version: int
@@ -61,9 +62,9 @@ class Request(msgspec.Struct, array_like=True, frozen=True):
 class Reply(msgspec.Struct, array_like=True, frozen=True):
     """The signed header of a reply.
 
-    `recipient`, `recipient_boot` and `counter` are the request's sender, its boot and its counter; `sender_boot` is
-    the boot epoch of the node that answers; `status` is `ok`, `error` (the body is a Failure), `boot` (ask again,
-    for `sender_boot`) or `certificate` (ask again, with your certificate).
+    `recipient`, `recipient_boot` and `counter` are the request's sender, its boot and its counter;
+    `sender_boot` is the boot epoch of the node that answers; `status` is `ok`, `error` (the body is a
+    Failure), `boot` (ask again, for `sender_boot`) or `certificate` (ask again, with your certificate).
     """
 
     version: int
@@ -88,7 +89,9 @@ class Sealed(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Failure(msgspec.Struct, array_like=True, frozen=True):
-    """The body of a reply with status `error`; `kind` is the class in errors.py, `fields` what its `--json` shows."""
+    """The body of a reply with status `error`; `kind` is the class in errors.py, `fields` what its
+    `--json` shows.
+    """
 
     kind: str
     code: str
@@ -100,7 +103,8 @@ class Failure(msgspec.Struct, array_like=True, frozen=True):
 class Presence(msgspec.Struct, array_like=True, frozen=True):
     """The content of a presence record; `session` is the zenoh id of the node's session.
 
-    `pause` is how many seconds the node will be away on purpose (its session reopens), so that nobody counts it lost.
+    `pause` is how many seconds the node will be away on purpose (its session reopens), so that nobody
+    counts it lost.
     """
 
     record: NodeRecord
@@ -109,8 +113,8 @@ class Presence(msgspec.Struct, array_like=True, frozen=True):
 
 
 class LogBatch(msgspec.Struct, array_like=True, frozen=True):
-    """Log lines of one execution; `first` is the number of the first line, from 0; lines that were dropped leave a
-    gap.
+    """Log lines of one execution; `first` is the number of the first line, from 0; lines that were
+    dropped leave a gap.
     """
 
     execution: str
@@ -120,10 +124,52 @@ class LogBatch(msgspec.Struct, array_like=True, frozen=True):
     lines: list[str]
 
 
+class DocumentPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """What a DSSE envelope of a signed document holds, as JSON; `body` is base64 there."""
+
+    mesh: str
+    kind: str
+    name: str
+    counter: int
+    removed: bool = False
+    body: bytes = b""
+
+
+class DocumentKey(msgspec.Struct, array_like=True, frozen=True):
+    """Which version of a document: `hash` is the SHA-256 of its payload in hex."""
+
+    kind: str
+    name: str
+    counter: int
+    hash: str
+
+
+class DocumentDigest(msgspec.Struct, array_like=True, frozen=True):
+    """The body of `doc.digest`: what the asking node has."""
+
+    have: list[DocumentKey]
+
+
+class MissingDocuments(msgspec.Struct, array_like=True, frozen=True):
+    """The answer to `doc.digest`: envelopes that the asking node lacks, and what it has that the
+    answering one lacks.
+    """
+
+    newer: list[bytes]
+    lacking: list[DocumentKey]
+
+
+class Envelopes(msgspec.Struct, array_like=True, frozen=True):
+    """The body of `doc.put`: DSSE envelopes of documents."""
+
+    envelopes: list[bytes]
+
+
 T = TypeVar("T")
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[type, msgspec.msgpack.Decoder[object]] = {
-    t: msgspec.msgpack.Decoder(t) for t in (Request, Reply, Sealed, Failure, Presence, LogBatch)
+    t: msgspec.msgpack.Decoder(t)
+    for t in (Request, Reply, Sealed, Failure, Presence, LogBatch, DocumentDigest, MissingDocuments, Envelopes)
 }
 
 

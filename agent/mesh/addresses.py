@@ -1,0 +1,65 @@
+"""Addresses: `host:port` texts, and which of them this host has."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+
+import psutil
+
+from agent.errors import ConfigError
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9])?\Z")
+_LOCAL_ONLY = ("docker", "br-", "veth", "virbr", "podman", "cni")
+"""Interfaces whose addresses mean another thing, or nothing, on other hosts."""
+
+
+def parse_address(text: str, default_port: int) -> str:
+    """`host:port` of `host`, `host:port`, `[v6]` or `[v6]:port`; raises ConfigError where it is none of
+    them.
+    """
+    host, port = text.strip(), str(default_port)
+    if match := re.fullmatch(r"\[([0-9A-Fa-f:.%a-z]+)\](?::(\d+))?", host):
+        host, port = match[1], match[2] or port
+    elif host.count(":") == 1:
+        host, _, port = host.partition(":")
+    try:
+        number = int(port)
+        bare = str(ipaddress.ip_address(host)) if ":" in host else host
+    except ValueError:
+        number, bare = 0, host
+    if not 0 < number < 65536 or not (":" in bare or _HOST.match(bare)):
+        raise ConfigError(f"{text!r} is not an address", hint="write it like 192.168.1.10:7946")
+    return f"[{bare}]:{number}" if ":" in bare else f"{bare}:{number}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of what `parse_address` gave."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def local_addresses(listen: str, port: int) -> list[str]:
+    """The `host:port` by which other hosts may reach a listener on `listen`.
+
+    Its own address, or those of this host's interfaces where it listens on all.
+    """
+    ip = ipaddress.ip_address(listen)
+    if not ip.is_unspecified:
+        return [parse_address(f"[{listen}]" if ip.version == 6 else listen, port)]
+    found = []
+    up = {name for name, state in psutil.net_if_stats().items() if state.isup}
+    for name, addresses in psutil.net_if_addrs().items():
+        if name in up and not name.startswith(_LOCAL_ONLY):
+            found += [a.address for a in addresses if a.family == socket.AF_INET]
+            if ip.version == 6:
+                found += [f"[{a.address}]" for a in addresses if a.family == socket.AF_INET6 and "%" not in a.address]
+    return sorted(parse_address(a, port) for a in found if not a.startswith("127.") and a != "[::1]")
+
+
+def own_listener(listen: str, port: int) -> str:
+    """The `host:port` by which this host reaches its own listener."""
+    ip = ipaddress.ip_address(listen)
+    host = listen if not ip.is_unspecified else ("127.0.0.1" if ip.version == 4 else "::1")
+    return parse_address(f"[{host}]" if ":" in host else host, port)

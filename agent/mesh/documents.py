@@ -1,0 +1,271 @@
+"""Signed documents: what operators decided, the same on every node in the end.
+
+A document is a DSSE envelope around a small JSON payload. Of two with the same kind and name the higher
+(counter, hash) wins, a removal is a document too, so that nodes agree without a master whatever the order
+in which they hear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agent.errors import EdgeError, Refused
+from agent.identity import Identity, PeerIdentity, Trust, open_envelope, sign_envelope
+from agent.mesh import wire
+from agent.mesh.docstore import DocumentFolder
+from agent.mesh.limits import Refusals
+from agent.mesh.wire import DocumentDigest, DocumentKey, DocumentPayload, Envelopes, MissingDocuments
+
+logger = logging.getLogger(__name__)
+
+PAYLOAD_TYPE = "application/vnd.edge-agent.document+json"
+REMOVAL = "removal"
+"""The kind of document whose name is the id of a node that is removed from the mesh."""
+MAX_DOCUMENTS = 4096
+MAX_DOCUMENT = 1 << 20
+"""Largest body of a document in bytes."""
+CHUNK = 4 << 20
+"""Bytes of envelopes in one message; a message always takes at least one."""
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A signed document. `hash` is the SHA-256 (hex) of its payload, `signer` an operator's node id."""
+
+    kind: str
+    name: str
+    counter: int
+    hash: str
+    signer: str
+    body: bytes
+    removed: bool = False
+    envelope: bytes = b""
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """Of two documents with the same kind and name the one with the higher rank wins."""
+        return (self.counter, self.hash)
+
+
+class Documents:
+    """The signed documents of this mesh, kept under a folder and exchanged with other nodes. Use it on
+    one event loop.
+    """
+
+    def __init__(self, identity: Identity, trust: Trust, folder: Path, refusals: Refusals) -> None:
+        """Reads the folder; damaged files are left where they are, logged and not used."""
+        self.identity, self.trust = identity, trust
+        self._refusals = refusals
+        self._folder = DocumentFolder(folder)
+        self._documents: dict[tuple[str, str], Document] = {}
+        self._callbacks: list[Callable[[Document], None]] = []
+        self._lock = asyncio.Lock()
+        self.on_put: Callable[[Document], None] = lambda document: None
+        self._load()
+
+    def get(self, kind: str, name: str) -> Document | None:
+        """The document in force, or None where there is none or it was removed."""
+        document = self._documents.get((kind, name))
+        return document if document is not None and not document.removed else None
+
+    def list(self, kind: str) -> list[Document]:
+        """The documents of a kind in force, by name."""
+        found = [d for d in self._documents.values() if d.kind == kind and not d.removed]
+        return sorted(found, key=lambda d: d.name)
+
+    def all(self) -> builtins.list[Document]:
+        """Every document, removals included."""
+        return sorted(self._documents.values(), key=lambda d: (d.kind, d.name))
+
+    def on_change(self, callback: Callable[[Document], None]) -> None:
+        """Call back on the loop for each document that comes into force, removals included."""
+        self._callbacks.append(callback)
+
+    async def put(self, kind: str, name: str, body: bytes, *, removed: bool = False) -> Document:
+        """Sign a document that overrides the present one, keep it, and send it to the live nodes.
+
+        Raises Refused where this node is no operator, or the document is too large or badly named.
+        """
+        if not self.identity.is_operator:
+            raise Refused(
+                f"{self.identity.name} is no operator and may not sign this",
+                hint="do it on an operator, or make this node one with node promote",
+                code="not-operator",
+            )
+        if kind == REMOVAL and not removed:
+            await self._take_over(name)
+        async with self._lock:
+            old = self._documents.get((kind, name))
+            payload = DocumentPayload(
+                mesh=self.identity.mesh_id,
+                kind=kind,
+                name=name,
+                counter=old.counter + 1 if old is not None else 1,
+                removed=removed,
+                body=body,
+            )
+            raw = sign_envelope(self.identity, PAYLOAD_TYPE, msgspec.json.encode(payload))
+            document = self._open(raw, self.trust)
+            await self._keep(document)
+        self.on_put(document)
+        return document
+
+    async def receive(self, raw: bytes) -> bool:
+        """Check an envelope and keep it if it wins; returns whether it did. Raises EdgeError where it is not
+        acceptable.
+        """
+        document = self._open(raw, self.trust)
+        async with self._lock:
+            old = self._documents.get((document.kind, document.name))
+            if old is not None and old.rank >= document.rank:
+                return False
+            await self._keep(document)
+        return True
+
+    # Exchange ------------------------------------------------------------------------------------------------
+
+    def digest(self) -> bytes:
+        """What this node has, for another to compare."""
+        return wire.encode(DocumentDigest([_key(d) for d in self._documents.values()]))
+
+    async def compare(self, peer: PeerIdentity, body: bytes) -> bytes:
+        """Answer `doc.digest`: the envelopes that the other lacks, as many as fit, and the names of those
+        that we lack.
+        """
+        del peer
+        theirs = {(k.kind, k.name): (k.counter, k.hash) for k in _decoded(DocumentDigest, body).have}
+        newer = [d for key, d in self._documents.items() if d.rank > theirs.get(key, (0, ""))]
+        lacking = [
+            DocumentKey(kind, name, counter, hash_)
+            for (kind, name), (counter, hash_) in theirs.items()
+            if (counter, hash_) > self._rank(kind, name)
+        ]
+        return wire.encode(MissingDocuments(_fitting(newer), lacking[:MAX_DOCUMENTS]))
+
+    async def accept(self, peer: PeerIdentity, body: bytes) -> bytes:
+        """Answer `doc.put`: keep what wins; answers once that is on disk. Raises the first error there
+        was.
+        """
+        failed: EdgeError | None = None
+        for raw in _decoded(Envelopes, body).envelopes:
+            try:
+                await self.receive(raw)
+            except EdgeError as error:
+                self._refusals.note("document that is not acceptable", peer.name)
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return b""
+
+    async def take(self, answer: bytes) -> tuple[int, bytes]:
+        """Keep what another node's comparison brought; returns how many won, and the `doc.put` body of
+        what it lacks, if any.
+        """
+        missing = _decoded(MissingDocuments, answer)
+        won = 0
+        for raw in missing.newer:
+            try:
+                won += await self.receive(raw)
+            except EdgeError as error:
+                self._refusals.note("document that is not acceptable", error.code)
+        wanted = [self._documents[k.kind, k.name] for k in missing.lacking if (k.kind, k.name) in self._documents]
+        fitting = _fitting(wanted)
+        return won, wire.encode(Envelopes(fitting)) if fitting else b""
+
+    # Inside --------------------------------------------------------------------------------------------------
+
+    def _rank(self, kind: str, name: str) -> tuple[int, str]:
+        document = self._documents.get((kind, name))
+        return document.rank if document is not None else (0, "")
+
+    def _open(self, raw: bytes, trust: Trust) -> Document:
+        payload_bytes, signer = open_envelope(trust, raw, operator=True, payload_type=PAYLOAD_TYPE)
+        try:
+            payload = msgspec.json.decode(payload_bytes, type=DocumentPayload)
+        except msgspec.MsgspecError as error:
+            raise Refused(f"a signed document is damaged: {error}", code="document") from None
+        if payload.mesh != self.identity.mesh_id:
+            raise Refused("a signed document is for another mesh", code="document")
+        if not wire.WORD.match(payload.kind) or not wire.WORD.match(payload.name):
+            raise Refused(f"{payload.kind}/{payload.name} is not a name for a document", code="document")
+        if len(payload.body) > MAX_DOCUMENT:
+            raise Refused(
+                f"{payload.kind}/{payload.name} has {len(payload.body)} bytes, over {MAX_DOCUMENT}", code="too-large"
+            )
+        if not 0 < payload.counter < 1 << 53:
+            raise Refused(f"{payload.kind}/{payload.name} has no proper counter", code="document")
+        return Document(
+            kind=payload.kind,
+            name=payload.name,
+            counter=payload.counter,
+            hash=wire.digest(payload_bytes).hex(),
+            signer=signer.id,
+            body=payload.body,
+            removed=payload.removed,
+            envelope=raw,
+        )
+
+    async def _keep(self, document: Document) -> None:
+        key = (document.kind, document.name)
+        if key not in self._documents and len(self._documents) >= MAX_DOCUMENTS:
+            raise Refused(f"this mesh has {MAX_DOCUMENTS} documents already", hint="remove some", code="too-many")
+        await asyncio.to_thread(self._folder.write, document.kind, document.name, document.envelope)
+        self._documents[key] = document
+        self._enforce(document)
+        for callback in self._callbacks:
+            try:
+                callback(document)
+            except Exception:
+                logger.exception("mesh: a callback failed for the document %s/%s", *key)
+
+    def _enforce(self, document: Document) -> None:
+        if document.kind != REMOVAL or document.name == self.identity.node_id:
+            return
+        if document.removed:
+            self.trust.removed.discard(document.name)
+        else:
+            self.trust.removed.add(document.name)
+
+    async def _take_over(self, node: str) -> None:
+        """Sign anew what a node signed that is about to be removed: its signatures will count no more."""
+        for document in [d for d in self._documents.values() if d.signer == node and node != self.identity.node_id]:
+            await self.put(document.kind, document.name, document.body, removed=document.removed)
+
+    def _load(self) -> None:
+        # What is on this disk was checked when it came; its signers may have been removed since.
+        trust = Trust(self.identity.ca_pem)
+        for path, raw in self._folder.read():
+            try:
+                document = self._open(raw, trust)
+            except EdgeError as error:
+                logger.warning("mesh: %s is not used: %s", path, error)
+                continue
+            self._documents[document.kind, document.name] = document
+            self._enforce(document)
+
+
+def _key(document: Document) -> DocumentKey:
+    return DocumentKey(document.kind, document.name, document.counter, document.hash)
+
+
+def _fitting(documents: list[Document]) -> list[bytes]:
+    fitting: list[bytes] = []
+    size = 0
+    for document in documents:
+        size += len(document.envelope)
+        if fitting and size > CHUNK:
+            break
+        fitting.append(document.envelope)
+    return fitting
+
+
+def _decoded(kind: type[wire.T], body: bytes) -> wire.T:
+    try:
+        return wire.decode(kind, body)
+    except msgspec.MsgspecError as error:
+        raise Refused(f"a message about documents is damaged: {error}", code="document") from None

@@ -1,0 +1,126 @@
+"""Staying linked: which addresses are known, what this node advertises, and when its session has to be
+opened anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from agent.errors import ConfigError
+from agent.mesh.addresses import local_addresses, parse_address
+from agent.mesh.introducer import Introducer
+from agent.mesh.peers import PeerBook
+from agent.mesh.presence import REOPEN_GRACE, PresenceBook
+from agent.mesh.session import MeshSession
+from agent.mesh.settings import MeshSettings
+from agent.model.node import NodeRecord
+
+logger = logging.getLogger(__name__)
+
+DIAL_AT_OPEN = 64
+"""Most remembered addresses that a session dials by itself when it opens."""
+REMOVAL_SLOT = 2.0
+"""Seconds between the reopenings of two nodes after a removal, so that one is away at a time."""
+_ADDRESS_SECONDS = 3.0
+
+
+class Linking:
+    """Feeds the introducer with addresses from settings, disk, discovery and presence records."""
+
+    def __init__(self, session: MeshSession, settings: MeshSettings, presence: PresenceBook, peers_file: Path) -> None:
+        self._session, self._settings, self._presence = session, settings, presence
+        self._peers = PeerBook(peers_file)
+        self._join = [parse_address(a, settings.port) for a in settings.join]
+        self._advertise = [parse_address(a, settings.port) for a in settings.advertise]
+        self._reopen = asyncio.Event()
+        self.introducer = Introducer(session, settings)
+        self.introducer.reached = self._reached
+        session.connect = self._dial_at_open
+        presence.on_change(self._changed)
+
+    def add(self, address: str) -> None:
+        """Dial an address at once and remember it once a node answered there; raises ConfigError where it
+        is none.
+        """
+        self.introducer.add(parse_address(address, self._settings.port), asked_for=True)
+
+    def deny(self, node: str) -> None:
+        """A node was removed: stop dialling it now and shut it out when it is this node's turn."""
+        self.introducer.forget(node)
+        self._peers.forget(node)
+        self._presence.reconsider(node)
+        self._reopen.set()
+
+    async def reopen(self) -> None:
+        """Open the session anew, announced, so that nobody counts this node lost meanwhile."""
+        self._session.denied = set(self._presence.removed)
+        self._presence.publish(pause=REOPEN_GRACE)
+        await asyncio.sleep(0.1)  # let the announcement out before the links close
+        self._presence.expect_silence(REOPEN_GRACE)
+        await self._session.reopen()
+        self._presence.publish()
+        self.introducer.retry_all()
+
+    async def run(self) -> None:
+        """Dial, remember, and watch this host's addresses, until cancelled."""
+        for address in self._join:
+            self.introducer.add(address, asked_for=True)
+        for peer in self._peers.all():
+            for address in peer.endpoints:
+                self.introducer.add(address, peer.id)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.introducer.run())
+            tasks.create_task(self._shut_out())
+            await self._watch_addresses()
+
+    async def advertise(self) -> list[str]:
+        """The addresses that others are told to dial."""
+        return self._advertise or await asyncio.to_thread(local_addresses, self._settings.listen, self._settings.port)
+
+    async def _watch_addresses(self) -> None:
+        while True:
+            await asyncio.sleep(_ADDRESS_SECONDS)
+            await self._peers.save()
+            before, now = self._presence.me.endpoints, await self.advertise()
+            if now == before:
+                continue
+            logger.info("mesh: this node's addresses are now %s", ", ".join(now) or "none")
+            self._presence.announce({"endpoints": now})
+            # Links over an address that went are dead, and gossip still tells it: a new session knows better.
+            if now and not set(before) <= set(now):
+                await self.reopen()
+
+    async def _shut_out(self) -> None:
+        while True:
+            await self._reopen.wait()
+            ids = sorted(r.id for r in self._presence.live())
+            await asyncio.sleep(0.5 + min(60.0 / len(ids), REMOVAL_SLOT) * ids.index(self._presence.me.id))
+            self._reopen.clear()
+            if self._session.denied != self._presence.removed:
+                await self.reopen()
+
+    def _dial_at_open(self) -> list[str]:
+        remembered = [a for p in self._peers.all() for a in p.endpoints[:2]]
+        return list(dict.fromkeys([*self._join, *remembered]))[:DIAL_AT_OPEN]
+
+    def _changed(self, record: NodeRecord, alive: bool) -> None:
+        if record.id == self._presence.me.id or record.id in self._presence.removed:
+            return
+        addresses = []
+        for text in record.endpoints[:8]:
+            try:
+                addresses.append(parse_address(text, self._settings.port))
+            except ConfigError:
+                logger.debug("an endpoint of %s is malformed", record.name)
+        for address in addresses:
+            self.introducer.add(address, record.id)
+        self._peers.remember(record.id, record.name, addresses)
+        if not alive:
+            self.introducer.hurry(record.id)
+
+    def _reached(self, node: str, address: str) -> None:
+        if node != self._presence.me.id:
+            names = [r.name for r in self._presence.records() if r.id == node]
+            self._peers.remember(node, names[0] if names else "", [address])

@@ -1,0 +1,155 @@
+"""Log streams: lines of executions, published in small signed batches, followed from any node."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import zenoh
+
+from agent.errors import EdgeError, NotFound
+from agent.mesh import wire
+from agent.mesh.certificates import Certificates
+from agent.mesh.limits import Refusals
+from agent.mesh.loop import soon
+from agent.mesh.session import MeshSession
+from agent.mesh.wire import Keys, LogBatch, Sealed
+
+logger = logging.getLogger(__name__)
+
+MAX_LINE = 4096
+"""Characters of a line that are kept."""
+MAX_LINES = 500
+"""Lines of one execution that wait for the next batch; more are dropped and leave a gap in the numbers."""
+MAX_STREAMS = 1000
+QUEUE = 2000
+_FLUSH_SECONDS = 0.05
+
+
+class _Stream:
+    __slots__ = ("first", "lines", "total")
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.first = self.total = 0
+
+
+class LogStreams:
+    """Publishes and follows log lines. Use it on one event loop."""
+
+    def __init__(
+        self, session: MeshSession, certificates: Certificates, boot: str, keys: Keys, refusals: Refusals
+    ) -> None:
+        self._session, self._certificates, self._boot, self._keys = session, certificates, boot, keys
+        self._refusals = refusals
+        self._streams: dict[str, _Stream] = {}
+        self._wake = asyncio.Event()
+
+    def publish(self, execution: str, line: str) -> None:
+        """Publish one line of an execution; batches go out a moment later. Raises NotFound for a malformed
+        execution id.
+        """
+        if not wire.WORD.match(execution):
+            raise NotFound(f"{execution!r} is not an execution")
+        stream = self._streams.get(execution)
+        if stream is None:
+            if len(self._streams) >= MAX_STREAMS:
+                self._streams.pop(next(iter(self._streams)))
+            stream = self._streams[execution] = _Stream()
+        if not stream.lines:
+            stream.first = stream.total
+        stream.total += 1
+        if len(stream.lines) < MAX_LINES:
+            stream.lines.append(line[:MAX_LINE])
+            self._wake.set()
+        else:
+            self._refusals.note("log lines over the rate", execution)
+
+    async def run(self) -> None:
+        """Send what is published, until cancelled."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(_FLUSH_SECONDS)
+            self._wake.clear()
+            for execution, stream in self._streams.items():
+                lines, stream.lines = stream.lines, []
+                first = stream.first
+                while lines:
+                    count = _fitting(lines)
+                    self._send(execution, first, lines[:count])
+                    first, lines = first + count, lines[count:]
+
+    def _send(self, execution: str, first: int, lines: list[str]) -> None:
+        identity = self._session.identity
+        content = wire.encode(LogBatch(execution, identity.node_id, self._boot, first, lines))
+        sealed = Sealed(content, identity.sign(wire.LOG + content), identity.cert_der)
+        self._session.put(self._keys.log(execution), wire.encode(sealed))
+
+    async def follow(self, execution: str, node: str = "") -> AsyncIterator[str]:
+        """The lines that are published from now on, by `node` alone where it is given; ends only when the
+        consumer stops.
+
+        Lines that this consumer was too slow for, or that were lost on the way, are named in a line of
+        their own.
+        """
+        if not wire.WORD.match(execution):
+            raise NotFound(f"{execution!r} is not an execution")
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[LogBatch] = asyncio.Queue(QUEUE)
+
+        def arrived(raw: bytes) -> None:
+            batch = self._opened(execution, node, raw)
+            if batch is not None and not queue.full():
+                queue.put_nowait(batch)
+
+        def on_sample(sample: Any) -> None:
+            if len(sample.payload) <= wire.MAX_LOG:
+                soon(loop, arrived, sample.payload.to_bytes())
+
+        def declare(session: Any) -> Any:
+            handler: Any = zenoh.handlers.Callback(on_sample, indirect=False)
+            return session.declare_subscriber(self._keys.log(execution), handler)
+
+        self._session.declare(declare)
+        expected: dict[tuple[str, str], int] = {}
+        try:
+            while True:
+                batch = await queue.get()
+                source = (batch.sender, batch.sender_boot)
+                missing = batch.first - expected.get(source, batch.first)
+                if missing < 0:
+                    continue
+                if missing:
+                    yield f"[{missing} lines were lost on the way]"
+                expected[source] = batch.first + len(batch.lines)
+                for line in batch.lines:
+                    yield line
+        finally:
+            self._session.undeclare(declare)
+
+    def _opened(self, execution: str, node: str, raw: bytes) -> LogBatch | None:
+        try:
+            sealed = wire.decode(Sealed, raw)
+            batch = wire.decode(LogBatch, sealed.content)
+            if batch.execution != execution or (node and batch.sender != node):
+                return None
+            self._certificates.verify(batch.sender, sealed, wire.LOG)
+        except (EdgeError, msgspec.MsgspecError) as error:
+            self._refusals.note("log lines that are forged or damaged")
+            logger.debug("log lines of %s refused: %s", execution, error)
+            return None
+        return batch
+
+
+def _fitting(lines: list[str]) -> int:
+    """How many of the lines fit into one batch, at least one."""
+    size = count = 0
+    for line in lines:
+        size += len(line.encode()) + 8
+        if count and size > wire.MAX_LOG // 2:
+            break
+        count += 1
+    return count
