@@ -1,9 +1,9 @@
 """TensorFlow.js graph models to ONNX, with nothing but onnx and numpy: enough for convolutional detectors.
 
-A graph model is a `model.json` (topology as TensorFlow GraphDef nodes, `modelTopology.node`) beside one or more binary
-weight files (`weightsManifest`). TensorFlow's convolutions are channels-last, ONNX's channels-first: each one is wrapped in
-transposes, which ONNX Runtime's optimiser removes where two of them meet. The result is a function of the input alone:
-same files and version of onnx, same bytes.
+A graph model is a `model.json` (topology as TensorFlow GraphDef nodes, `modelTopology.node`) beside one or more
+binary weight files (`weightsManifest`). TensorFlow's convolutions are channels-last, ONNX's channels-first: each one is
+wrapped in transposes, which ONNX Runtime's optimiser removes where two of them meet. The result is a function of the
+input alone: same files, same bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def convert(model_json: Path, *, size: tuple[int, int] | None = None) -> bytes:
 
 
 def read_weights(manifest: Sequence[dict[str, Any]], folder: Path) -> dict[str, Array]:
-    """All weights by name, dequantised; raises ModelError when the files are shorter or longer than the manifest says."""
+    """All weights by name, dequantised; raises ModelError when the files are shorter or longer than they should be."""
     weights: dict[str, Array] = {}
     for group in manifest:
         blob = b"".join((folder / Path(path).name).read_bytes() for path in group["paths"])
@@ -119,7 +119,7 @@ class _Converter:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-        # What was inferred between input and outputs differs between versions of onnx and is worth nothing to a runtime.
+        # What was inferred between input and outputs differs between versions of onnx; no runtime needs it.
         del model.graph.value_info[:]
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))
@@ -231,7 +231,11 @@ class _Converter:
     def _pad(self, node: Node, inputs: list[str]) -> None:
         pads = self._const[inputs[1]].astype(np.int64).T.reshape(-1)
         value = self._const[inputs[2]] if node["op"] == "PadV2" else 0
-        operands = [inputs[0], self._hold(f"{node['name']}/p", pads), self._hold(f"{node['name']}/v", np.float32(value))]  # type: ignore[arg-type]
+        operands = [
+            inputs[0],
+            self._hold(f"{node['name']}/p", pads),
+            self._hold(f"{node['name']}/v", np.asarray(value, np.float32)),
+        ]
         self._emit("Pad", operands, node["name"])
 
     def _transpose(self, node: Node, inputs: list[str]) -> None:
@@ -261,11 +265,12 @@ class _Converter:
         self._clip6(inputs[0], node["name"])
 
     def _clip6(self, x: str, output: str | None = None) -> str:
-        bounds = [self._hold("zero", np.float32(0)), self._hold("six", np.float32(6))]  # type: ignore[arg-type]
+        bounds = [self._hold("zero", np.asarray(0, np.float32)), self._hold("six", np.asarray(6, np.float32))]
         return self._emit("Clip", [x, *bounds], output)
 
     def _plain(self, node: Node, inputs: list[str]) -> None:
-        self._emit({"AddV2": "Add"}.get(node["op"], node["op"]), self._operands(inputs), node["name"])
+        op: str = node["op"]
+        self._emit("Add" if op == "AddV2" else op, self._operands(inputs), node["name"])
 
 
 def _in_order(nodes: list[Node]) -> list[Node]:

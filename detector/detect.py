@@ -33,7 +33,9 @@ class Found(NamedTuple):
 class Detector:
     """Names what is in pictures. `prepare` and `find` may run in different threads, each in one at a time."""
 
-    def __init__(self, model: Model, *, provider: str = "auto", threads: int = 1, threshold: float | None = None) -> None:
+    def __init__(
+        self, model: Model, *, provider: str = "auto", threads: int = 1, threshold: float | None = None
+    ) -> None:
         manifest = model.manifest
         self.name = manifest.name
         self.threshold = manifest.threshold if threshold is None else threshold
@@ -45,7 +47,7 @@ class Detector:
         self.warm()
 
     def warm(self) -> None:
-        """Run once on nothing, so that the first picture is as quick as the others and a wrong decoder shows at start."""
+        """Run once on nothing: the first picture is as quick as the others, a wrong decoder shows at start."""
         frame = np.zeros((self._spec.height, self._spec.width, 3), np.uint8)
         tensor, _ = images.prepare(frame, self._spec)
         self._decoder.decode(self.engine.run(tensor), self.threshold)

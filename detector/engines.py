@@ -39,7 +39,10 @@ class OnnxEngine:
     """ONNX Runtime, on CUDA where that is wanted and works."""
 
     def __init__(self, model: Model, provider: str, threads: int) -> None:
+        # Its Linux wheels report usage to their maker unless told not to, before they are loaded.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         ort = _module("onnxruntime")
+        ort.disable_telemetry_events()
         ort.set_default_logger_severity(3)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -130,13 +133,15 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ModelError(f"{name.split('.')[0].replace('_', '-')} is not installed: {error}") from error
+        raise ModelError(f"{name.partition('.')[0].replace('_', '-')} is not installed: {error}") from error
 
 
 def _check_shape(model: Model, shape: list[Any]) -> None:
     spec = model.manifest.input
     wanted = [1, 3, spec.height, spec.width] if spec.layout == "nchw" else [1, spec.height, spec.width, 3]
-    fits = len(shape) == 4 and all(not isinstance(n, int | np.integer) or n in (w, -1) for n, w in zip(shape, wanted, strict=True))
+    # A size that the model leaves open is a name in ONNX and -1 in TFLite.
+    known = [(n, w) for n, w in zip(shape, wanted, strict=False) if isinstance(n, int | np.integer) and n != -1]
+    fits = len(shape) == 4 and all(n == w for n, w in known)
     if not fits:
         raise ModelError(f"{model.path} takes {[str(n) for n in shape]}, its manifest says {wanted} ({spec.layout})")
 
@@ -145,9 +150,11 @@ def _quantise(tensor: Array, detail: dict[str, Any]) -> Array:
     scale, zero = detail["quantization"]
     dtype = np.dtype(detail["dtype"])
     if dtype.kind == "f" or not scale:
-        return tensor.astype(dtype)
+        plain: Array = tensor.astype(dtype)
+        return plain
     info = np.iinfo(dtype)
-    return np.clip(np.rint(tensor / scale) + zero, info.min, info.max).astype(dtype)
+    result: Array = np.clip(np.rint(tensor / scale) + zero, info.min, info.max).astype(dtype)
+    return result
 
 
 def _dequantise(value: Array, detail: dict[str, Any]) -> Array:

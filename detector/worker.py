@@ -1,9 +1,9 @@
 """The detector as a step's program: `python -m detector.worker` answers events on stdin with labels on stdout.
 
-For each event one line `{"id": …, "events": [{"type": "image.labels", "data": …}, …]}` with one event per picture of the
-input, or `{"id": …, "error": …}` when a picture cannot be read. `data` is the input's (camera, device, …) with `labels`,
-`model`, `provider`, `provider_wanted`, `ms`, `width`, `height`; the picture is passed on by its CID. A line that is no
-event ends the program with exit code 2, a model that cannot be loaded with 3.
+For each event one line `{"id": …, "events": [{"type": "image.labels", "data": …}, …]}` with one event per picture of
+the input, or `{"id": …, "error": …}` when a picture cannot be read. `data` is the input's (camera, device, …) with
+`labels`, `model`, `provider`, `provider_wanted`, `ms`, `width`, `height`; the picture is passed on by its CID. A line
+that is no event ends the program with exit code 2, a model that cannot be loaded with 3.
 
 While a picture is in the model the next one is read and decoded in a second thread. On stderr the first line says
 `detector: ready model=… provider=… wanted=…`; a GPU asked for and not used gives
@@ -76,7 +76,7 @@ class Worker:
         try:
             while line := lines.readline(MAX_LINE + 1):
                 self._queue.put(self._prepare(line))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again where the answers are written
             self._queue.put(error)
         else:
             self._queue.put(None)
@@ -93,7 +93,7 @@ class Worker:
 
     def _answer(self, work: Work) -> dict[str, Any]:
         if work.error:
-            print(f"detector: {work.id}: {work.error}", file=sys.stderr, flush=True)
+            _log(f"{work.id}: {work.error}")
             return {"id": work.id, "error": work.error}
         return {"id": work.id, "events": [self._labels(work.data, p) for p in work.pictures]}
 
@@ -153,7 +153,9 @@ def default_model() -> Path:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of everything that opens a detector."""
-    parser.add_argument("--model", type=Path, metavar="MANIFEST", help="model manifest (default: $DETECTOR_MODEL or NanoDet)")
+    parser.add_argument(
+        "--model", type=Path, metavar="MANIFEST", help="its manifest (default: $DETECTOR_MODEL or NanoDet)"
+    )
     parser.add_argument("--threshold", type=_fraction, help="least score to name a thing (default: the manifest's)")
     wanted = os.environ.get("DETECTOR_PROVIDER", "auto")
     parser.add_argument("--provider", choices=PROVIDERS, default=wanted if wanted in PROVIDERS else "auto")
@@ -172,7 +174,7 @@ def open_detector(options: argparse.Namespace) -> Detector:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker on the process's own stdin and stdout."""
-    parser = argparse.ArgumentParser(prog="python -m detector.worker", description="Names what is in pictures, event by event.")
+    parser = argparse.ArgumentParser(prog="python -m detector.worker", description="Names what is in pictures.")
     add_options(parser)
     options = parser.parse_args(arguments)
     # A library that prints would answer in the worker's name: its prints become log lines.
@@ -181,14 +183,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         detector = open_detector(options)
     except DetectorError as error:
-        print(f"detector: {error}", file=sys.stderr)
+        _log(str(error))
         return EXIT_NO_MODEL
     _announce(detector, options.provider)
     try:
         with answers:
             Worker(detector, options.provider).run(sys.stdin.buffer, answers)
     except BadEvent as error:
-        print(f"detector: {error}", file=sys.stderr)
+        _log(str(error))
         return EXIT_BAD_INPUT
     except (BrokenPipeError, KeyboardInterrupt):
         return 0
@@ -197,15 +199,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _announce(detector: Detector, wanted: str) -> None:
     engine = detector.engine
-    print(
-        f"detector: ready model={detector.name} provider={engine.provider} wanted={wanted} threshold={detector.threshold:g}",
-        file=sys.stderr,
-        flush=True,
-    )
+    used = f"provider={engine.provider} wanted={wanted}"
+    _log(f"ready model={detector.name} {used} threshold={detector.threshold:g}")
     if engine.note:
-        print(
-            f"detector: warning no-gpu provider={engine.provider} wanted={wanted} reason={engine.note}", file=sys.stderr, flush=True
-        )
+        _log(f"warning no-gpu {used} reason={engine.note}")
+
+
+def _log(text: str) -> None:
+    print(f"detector: {text}", file=sys.stderr, flush=True)
 
 
 def _fraction(text: str) -> float:

@@ -2,8 +2,8 @@
 
     python scripts/build_detector.py [--variant cpu|cuda] [--base IMAGE] [--model-only] [--force]
 
-Tags `edge/detector:cpu` and `edge/detector:1`, or `edge/detector:cuda`. Idempotent: the image carries the hash of all that
-went into it, and nothing is built or fetched when that has not changed; offline once model and wheels are in
+Tags `edge/detector:cpu` and `edge/detector:1`, or `edge/detector:cuda`. Idempotent: the image carries the hash of all
+that went into it, and nothing is built or fetched when that has not changed; offline once model and wheels are in
 `${XDG_CACHE_HOME:-~/.cache}/edge-agent`. Exit codes: 0 done, 1 failed, 3 no Docker engine.
 """
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from detector import nanodet  # noqa: E402
-from detector.errors import DetectorError, ModelError  # noqa: E402
+from detector.errors import DetectorError  # noqa: E402
 from detector.manifest import load_model  # noqa: E402
 
 LABEL = "edge.content"
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--base", default=DEFAULT_BASE, help="image with python3 and venv to build on")
     parser.add_argument("--python", default="3.11", help="version of the base's python3 (default 3.11)")
     parser.add_argument("--model", type=Path, help="another model's manifest (default: NanoDet)")
-    parser.add_argument("--model-only", action="store_true", help="only fetch the default model into build/models/nanodet")
+    parser.add_argument("--model-only", action="store_true", help="only the default model, into build/models/nanodet")
     parser.add_argument("--force", action="store_true", help="build even if the image is up to date")
     options = parser.parse_args()
     try:
@@ -104,7 +104,10 @@ def build(options: argparse.Namespace, manifest: Path) -> None:
 
 def base_image(name: str) -> str:
     """The base image's id; the default one is made when it is missing."""
-    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+    answers = (
+        shutil.which("docker") and not subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
+    )
+    if not answers:
         raise NoEngine("no Docker engine answers; start one with scripts/docker-engine.sh")
     if name == DEFAULT_BASE:
         done = subprocess.run([str(ROOT / "scripts/docker-base.sh")], check=False)
@@ -156,8 +159,8 @@ def gather_wheels(options: argparse.Namespace, requirements: Path) -> Path:
     say(f"fetching wheels ({requirements.name})")
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(part)]
-    command += ["--implementation", "cp", "--python-version", options.python]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--dest", str(part), "--implementation", "cp", "--python-version", options.python]
     for platform in PLATFORMS:
         command += ["--platform", platform.replace("x86_64", machine())]
     done = subprocess.run([*command, "--requirement", str(requirements)], check=False)

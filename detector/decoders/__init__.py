@@ -1,6 +1,7 @@
 """Decoders: what a model says, as boxes. One file per family, none knows pictures or engines.
 
-A decoder takes the model's outputs by name and returns `Candidates` in input pixels; `suppress` leaves one box per thing.
+A decoder takes the model's outputs by name and returns `Candidates` in input pixels; `suppress` leaves one box per
+thing.
 """
 
 from __future__ import annotations

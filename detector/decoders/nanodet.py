@@ -49,7 +49,8 @@ class NanoDet:
         if scores is None or distances is None:
             shapes = {name: list(a.shape) for name, a in outputs.items()}
             raise ModelError(
-                f"outputs {shapes} are not NanoDet's for {self._classes} labels, {self._spec.bins} bins and {self._places} places"
+                f"outputs {shapes} are not NanoDet's for {self._classes} labels, {self._spec.bins} bins "
+                f"and {self._places} places"
             )
         return scores, distances
 

@@ -32,9 +32,9 @@ class Ssd:
 
     def _raw(self, outputs: Outputs, anchors: Array, threshold: float) -> Candidates:
         n, width = len(anchors), self._classes + self._spec.background
-        found = [a.reshape(a.shape[-2:]) for a in outputs.values() if a.ndim >= 2]
-        codes = next((a for a in found if a.shape == (n, 4)), None)
-        scores = next((a for a in found if a is not codes and a.shape == (n, width)), None)
+        found: list[Array] = [a.reshape(a.shape[-2:]) for a in outputs.values() if a.ndim >= 2]
+        codes = next((a for a in found if list(a.shape) == [n, 4]), None)
+        scores = next((a for a in found if a is not codes and list(a.shape) == [n, width]), None)
         if codes is None or scores is None:
             shapes = {name: list(a.shape) for name, a in outputs.items()}
             raise ModelError(f"outputs {shapes} are not SSD's: expected [{n}, 4] and [{n}, {width}]")
@@ -55,7 +55,7 @@ class Ssd:
         counts = [a for a in arrays if a.size == 1]
         if len(boxes) != 1 or len(rest) < 2 or not counts:
             shapes = {name: list(a.shape) for name, a in outputs.items()}
-            raise ModelError(f"outputs {shapes} are not TFLite's detection post-processing (boxes, classes, scores, count)")
+            raise ModelError(f"outputs {shapes} are not those of TFLite's detection post-processing")
         n = min(int(counts[-1].reshape(-1)[0]), boxes[0].shape[1])
         classes, scores = rest[0][0, :n].astype(np.int64), rest[1][0, :n]
         rows = np.flatnonzero((scores >= threshold) & (classes >= 0) & (classes < self._classes))
