@@ -147,7 +147,8 @@ def load_der(der: bytes) -> x509.Certificate:
         raise IdentityError(f"a certificate of {len(der)} bytes is too large")
     try:
         certificate = x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except Exception as error:
+        # The parser has errors of its own beside ValueError, such as for an unknown version.
         raise IdentityError("the certificate is damaged") from error
     _ec_key(certificate)
     return certificate
