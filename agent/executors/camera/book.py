@@ -1,0 +1,214 @@
+"""The book of this node's cameras, and taking photos with them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from agent.errors import CameraError, ConfigError, NotFound
+from agent.executors.camera.booth import Booth
+from agent.executors.camera.probe import Device, probe
+from agent.executors.camera.session import Frame
+from agent.executors.camera.spec import Camera, check_camera, check_name, normal_source
+from agent.executors.camera.storage import load_book, save_book
+from agent.model.event import now
+from agent.model.node import CameraInfo
+
+logger = logging.getLogger(__name__)
+
+DEADLINE = 10.0
+"""Seconds for a photo, opening included."""
+MAX_SHOTS = 32
+MAX_CAMERAS = 64
+KEEP_EVERY = 2.0
+"""Seconds between looks at the warm cameras; one that stays away is tried ever more rarely, up to KEEP_MOST."""
+KEEP_MOST = 60.0
+
+
+class Photo(msgspec.Struct, frozen=True):
+    """One photo: JPEG bytes, size in pixels, when it was taken (monotonic seconds) and when that was on the wall."""
+
+    jpeg: bytes
+    width: int
+    height: int
+    taken: float
+    at: str
+
+
+# The book's own `list` hides the builtin inside of the class.
+Photos: TypeAlias = list[Photo]
+Infos: TypeAlias = list[CameraInfo]
+Devices: TypeAlias = list[Device]
+
+
+class ShootFailed(CameraError):
+    """A camera failed; `photos` are those that it gave before."""
+
+    def __init__(self, message: str, *, hint: str, camera: str, photos: list[Photo]) -> None:
+        super().__init__(message, hint=hint, camera=camera)
+        self.photos = photos
+
+
+class CameraBook:
+    """The cameras of this node, kept in a file of mode 0600.
+
+    `run()` keeps the warm ones open; without it everything works on demand. `close()` lets go of all.
+    `on_health(name, error)` is called after each use: None when it worked.
+    """
+
+    def __init__(self, path: Path, *, deadline: float = DEADLINE) -> None:
+        """Load the book; a missing file is an empty book. Raises ConfigError with line and hint."""
+        self._path = path
+        self._deadline = deadline
+        self._cameras = load_book(path)
+        self._booths = {name: Booth(camera) for name, camera in self._cameras.items()}
+        self._errors: dict[str, str] = {}
+        self.on_health: Callable[[str, CameraError | None], None] | None = None
+
+    # ---- the book ----
+
+    def list(self) -> dict[str, Camera]:
+        """All cameras by name; show `Camera.shown`, not its source."""
+        return dict(self._cameras)
+
+    def get(self, name: str) -> Camera:
+        """The camera; raises NotFound with near names."""
+        if name not in self._cameras:
+            near = get_close_matches(name, self._cameras, 3) or sorted(self._cameras)[:5]
+            hint = f"there are {', '.join(near)}" if near else "add one: edge-agent camera add NAME SOURCE"
+            raise NotFound(f"there is no camera {name!r}", hint=hint)
+        return self._cameras[name]
+
+    def infos(self) -> Infos:
+        """The cameras as the node announces them; `ok` is about the last use."""
+        return [CameraInfo(name, camera.kind, name not in self._errors) for name, camera in self._cameras.items()]
+
+    def error(self, name: str) -> str:
+        """What went wrong at the camera's last use; empty when it worked or was not used."""
+        return self._errors.get(name, "")
+
+    def probe(self) -> Devices:
+        """The V4L2 devices that are there and not in the book."""
+        known = {camera.source for camera in self._cameras.values()}
+        return [device for device in probe() if device.source not in known]
+
+    async def add(self, name: str, source: str, **options: Any) -> Camera:
+        """Add or replace a camera; options are Camera's fields. Raises ConfigError. It is not tried."""
+        check_name(name)
+        try:
+            camera = msgspec.convert({"source": normal_source(source), **options}, Camera)
+        except msgspec.ValidationError as e:
+            raise ConfigError(f"camera {name}: {e}", hint="boxes are [x, y, width, height] in 0..1") from e
+        check_camera(camera)
+        if len(self._cameras) >= MAX_CAMERAS and name not in self._cameras:
+            raise ConfigError(f"a node has at most {MAX_CAMERAS} cameras", hint="remove one, or use another node")
+        await self._store({**self._cameras, name: camera})
+        await self._replace(name, Booth(camera))
+        return camera
+
+    async def remove(self, name: str) -> None:
+        """Take it out of the book and let go of it. Raises NotFound."""
+        self.get(name)
+        await self._store({k: v for k, v in self._cameras.items() if k != name})
+        await self._replace(name, None)
+
+    async def _store(self, cameras: dict[str, Camera]) -> None:
+        await asyncio.to_thread(save_book, self._path, cameras)
+        self._cameras = cameras
+
+    async def _replace(self, name: str, booth: Booth | None) -> None:
+        old = self._booths.pop(name, None)
+        self._errors.pop(name, None)
+        if booth is not None:
+            self._booths[name] = booth
+        if old is not None:
+            await old.close()
+
+    # ---- photos ----
+
+    async def test(self, name: str) -> Photo:
+        """One photo. Raises NotFound or CameraError."""
+        return (await self.shoot(name))[0]
+
+    async def shoot(self, name: str, shots: int = 1, every: float = 0.0, *, deadline: float | None = None) -> Photos:
+        """`shots` photos, `every` seconds apart; each, opening included, within `deadline` seconds of when it is due.
+
+        Raises NotFound, or ShootFailed (a CameraError, which holds the photos taken before) within the deadline.
+        """
+        self.get(name)
+        if not 1 <= shots <= MAX_SHOTS or not 0 <= every <= 3600:
+            raise ConfigError(f"{shots} shots every {every} s", hint=f"1 to {MAX_SHOTS} shots, at most an hour apart")
+        limit = self._deadline if deadline is None else deadline
+        photos: Photos = []
+        try:
+            async with self._booths[name].use() as booth:
+                due = time.monotonic()
+                for i in range(shots):
+                    photos.append(_photo(await booth.frame(limit)))
+                    due = max(due, photos[0].taken) + every
+                    if i + 1 < shots:
+                        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        except CameraError as e:
+            failure = ShootFailed(f"camera {name}: {e.message}", hint=e.hint, camera=name, photos=photos)
+            self._report(name, failure)
+            raise failure from e
+        self._report(name, None)
+        return photos
+
+    def _report(self, name: str, error: CameraError | None) -> None:
+        was = self._errors.pop(name, None)
+        if error is not None and name in self._cameras:
+            self._errors[name] = error.message
+            if was != error.message:
+                logger.warning("%s", error.message)
+        elif was is not None:
+            logger.info("camera %s works again", name)
+        if self.on_health is not None:
+            self.on_health(name, error)
+
+    # ---- warm cameras ----
+
+    async def run(self) -> None:
+        """Keep the warm cameras open, until cancelled; then let go of all."""
+        waits: dict[str, tuple[float, float]] = {}
+        try:
+            while True:
+                names = [name for name, camera in self._cameras.items() if camera.warm]
+                waits = {name: waits[name] for name in names if name in waits}
+                await asyncio.gather(*(self._keep(name, waits) for name in names))
+                await asyncio.sleep(KEEP_EVERY)
+        finally:
+            await self.close()
+
+    async def _keep(self, name: str, waits: dict[str, tuple[float, float]]) -> None:
+        booth = self._booths[name]
+        wait, until = waits.get(name, (KEEP_EVERY, 0.0))
+        if booth.ready or time.monotonic() < until:
+            return
+        try:
+            await booth.warm(self._deadline)
+        except CameraError as e:
+            waits[name] = (min(wait * 2, KEEP_MOST), time.monotonic() + wait)
+            self._report(name, CameraError(f"camera {name}: {e.message}", hint=e.hint, camera=name))
+        else:
+            waits.pop(name, None)
+            if name in self._errors:
+                self._report(name, None)
+
+    async def close(self) -> None:
+        """Let go of all cameras; a later shoot opens them again."""
+        for booth in tuple(self._booths.values()):
+            with contextlib.suppress(CameraError):
+                await booth.close()
+
+
+def _photo(frame: Frame) -> Photo:
+    return Photo(frame.jpeg, frame.width, frame.height, frame.taken, now())

@@ -1,0 +1,44 @@
+"""What an open camera can do, whatever its kind."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from agent.errors import CameraError
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One picture as JPEG, and the monotonic time in seconds when it was taken."""
+
+    jpeg: bytes
+    width: int
+    height: int
+    taken: float
+
+
+class Session(Protocol):
+    """An open camera; after any exception it is to be closed."""
+
+    async def open(self, timeout: float) -> None:
+        """Make it ready for pictures. The caller bounds the time; `timeout` (seconds) is a hint. Raises CameraError."""
+        ...
+
+    async def frame(self) -> Frame:
+        """A picture taken after this call. Raises CameraError. The caller bounds the time."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can give another picture without being opened again."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the camera at once, however stuck it is."""
+        ...
+
+
+def failed(what: str, hint: str = "look at the camera's address, power and cable") -> CameraError:
+    """A CameraError; the book puts the camera's name in front."""
+    return CameraError(what, hint=hint)

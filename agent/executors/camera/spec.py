@@ -1,0 +1,150 @@
+"""What a camera is: its source and how its pictures are turned, cut and masked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from agent.errors import ConfigError
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Box = tuple[Share, Share, Share, Share]
+Kind = Literal["v4l2", "rtsp", "http", "file"]
+
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?\Z")
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_VIDEO_DEVICE = re.compile(r"/dev/(video\d+|v4l/[\w./:+-]+)\Z")
+_SECRET = re.compile(r"(?i)\b((?:[a-z]*pass?[a-z]*|pas|pwd|psw|token|auth|key|user[a-z]*|usr|login[a-z]*)=)[^&/_?;]+")
+_HINT = "a source is /dev/video0, rtsp://…, http://… (a snapshot or MJPEG) or file:PATH"
+
+
+class View(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is done to a picture: turned clockwise by `rotate` degrees, then zones blackened, then cut.
+
+    Boxes are [x, y, width, height] in 0..1 of the turned picture.
+    """
+
+    rotate: Literal[0, 90, 180, 270] = 0
+    masks: list[Box] = []
+    crop: Box | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether pictures stay as they are."""
+        return self.rotate == 0 and not self.masks and self.crop is None
+
+
+class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """One camera of the book. `source` may hold credentials: show `shown` instead.
+
+    `warm` keeps it open; `insecure` accepts any TLS certificate (many cameras sign their own).
+    """
+
+    source: str
+    rotate: Literal[0, 90, 180, 270] = 0
+    crop: Box | None = None
+    masks: list[Box] = []
+    warm: bool = False
+    insecure: bool = False
+
+    def __repr__(self) -> str:
+        """Without credentials: it may end in a log."""
+        return f"Camera({self.shown})"
+
+    @property
+    def kind(self) -> Kind:
+        """Which way its pictures are got."""
+        return kind_of(self.source)
+
+    @property
+    def shown(self) -> str:
+        """The source without credentials."""
+        return masked(self.source)
+
+    @property
+    def view(self) -> View:
+        """What is done to its pictures."""
+        return View(self.rotate, self.masks, self.crop)
+
+
+def normal_source(source: str) -> str:
+    """The source in its one spelling: devices as /dev/…, files as file:/absolute. Raises ConfigError."""
+    source = source.strip()
+    if source.startswith("v4l2:"):
+        source = source.removeprefix("v4l2:")
+    if source.startswith("file:"):
+        path = source.removeprefix("file:")
+        if path.startswith("//"):
+            path = path.removeprefix("//")
+        if not path:
+            raise ConfigError("file: without a path is no camera", hint=_HINT)
+        source = f"file:{Path(path).expanduser().absolute()}"
+    kind_of(source)
+    return source
+
+
+def kind_of(source: str) -> Kind:
+    """Which kind a normal source is; raises ConfigError, without credentials in it."""
+    if _VIDEO_DEVICE.match(source) and ".." not in source:
+        return "v4l2"
+    if source.startswith("file:/"):
+        return "file"
+    try:
+        url = urlsplit(source)
+        host, _ = url.hostname, url.port
+    except ValueError as e:
+        raise ConfigError(f"{masked(source)!r} is not an address", hint=_HINT) from e
+    if any(c.isspace() or not c.isprintable() for c in source):
+        raise ConfigError("a camera's address has no spaces", hint="write %20 for a space")
+    if host and url.scheme in ("rtsp", "rtsps"):
+        return "rtsp"
+    if host and url.scheme in ("http", "https"):
+        return "http"
+    raise ConfigError(f"{masked(source)!r} is not a camera's source", hint=_HINT)
+
+
+def masked(source: str) -> str:
+    """The source as it may be shown: user, password and the values of query parameters become ***."""
+    scheme, found, rest = source.partition("://")
+    if not found:
+        return source
+    authority, slash, tail = rest.partition("/")
+    if "@" in rest:  # a password may hold a slash or an @: all up to the last @ is hidden
+        before, _, after = rest.rpartition("@")
+        _, slash, tail = after.partition("/")
+        authority = f"***@{after.partition('/')[0]}" if before else authority
+    path, question, query = tail.partition("?")
+    path = _SECRET.sub(r"\1***", path)
+    hidden = "&".join(f"{part.partition('=')[0]}=***" if "=" in part else "***" for part in query.split("&") if part)
+    return f"{scheme}://{authority}{slash}{path}{question}{hidden}"
+
+
+def split_credentials(url: str) -> tuple[str, SplitResult]:
+    """The URL without user and password, and the parts that it was made of."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    netloc = f"[{host}]" if ":" in host else host
+    if parts.port is not None:
+        netloc += f":{parts.port}"
+    return parts._replace(netloc=netloc, fragment="").geturl(), parts
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError unless it may name a camera."""
+    if not NAME.match(name):
+        raise ConfigError(f"{name!r} cannot name a camera", hint="letters, digits, '-', '_' and '.', at most 63")
+
+
+def check_camera(camera: Camera) -> None:
+    """Raise ConfigError where a box has no area or leaves the picture."""
+    for box in [*camera.masks, *([camera.crop] if camera.crop else [])]:
+        x, y, width, height = box
+        if width <= 0 or height <= 0 or x + width > 1 + 1e-9 or y + height > 1 + 1e-9:
+            raise ConfigError(
+                f"the box {list(box)} is empty or leaves the picture",
+                hint="a box is [x, y, width, height], each in 0..1, x + width and y + height at most 1",
+            )

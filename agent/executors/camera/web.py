@@ -1,0 +1,190 @@
+"""Cameras over HTTP: a snapshot per request, or an MJPEG stream, whichever the address answers with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from urllib.parse import unquote
+
+import httpx
+
+from agent.errors import CameraError
+from agent.executors.camera.capture import Converter
+from agent.executors.camera.jpeg import MAX_JPEG, jpeg_size
+from agent.executors.camera.multipart import Parts, boundary_of
+from agent.executors.camera.session import Frame, failed
+from agent.executors.camera.spec import View, split_credentials
+
+# These two write addresses and headers, credentials included, to the log.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+class Stream:
+    """An MJPEG response, read by a task of its own so that no old picture waits in a buffer."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], boundary: bytes) -> None:
+        self._chunks = chunks
+        self._parts = Parts(boundary)
+        self._wanted: asyncio.Future[tuple[bytes, float]] | None = None
+        self._error: CameraError | None = None
+        self._task = asyncio.create_task(self._read(), name="mjpeg")
+
+    async def _read(self) -> None:
+        error = failed("its stream ended")
+        try:
+            async for chunk in self._chunks:
+                for part in self._parts.feed(chunk):
+                    self._give(part)
+        except httpx.HTTPError as e:
+            error = failed(f"its stream broke off ({type(e).__name__})")
+        except ValueError as e:
+            error = failed(f"its stream makes no sense: {e}")
+        finally:
+            self._error = error
+            if self._wanted is not None and not self._wanted.done():
+                self._wanted.set_exception(error)
+
+    def _give(self, part: bytes) -> None:
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result((part, time.monotonic()))
+
+    async def next(self) -> tuple[bytes, float]:
+        """The next picture that arrives, and when it did."""
+        if self._error is not None:
+            raise self._error
+        self._wanted = asyncio.get_running_loop().create_future()
+        try:
+            return await self._wanted
+        finally:
+            self._wanted = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return not self._task.done()
+
+    async def close(self) -> None:
+        """Stop reading."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+
+class WebSession:
+    """One HTTP camera. The first answer decides whether it is a snapshot or a stream."""
+
+    def __init__(self, source: str, view: View, *, insecure: bool = False) -> None:
+        self._url, parts = split_credentials(source)
+        self._login = (unquote(parts.username or ""), unquote(parts.password or ""))
+        self._digest = httpx.DigestAuth(*self._login)
+        self._basic = False
+        self._view = view
+        self._insecure = insecure
+        self._stack = AsyncExitStack()
+        self._converter = Converter(view)
+        self._client: httpx.AsyncClient | None = None
+        self._stream: Stream | None = None
+
+    async def open(self, timeout: float) -> None:
+        """See Session. A stream is started here, so that a warm camera's pictures are already coming."""
+        client = httpx.AsyncClient(
+            verify=not self._insecure, timeout=httpx.Timeout(timeout), follow_redirects=False, trust_env=False
+        )
+        self._client = await self._stack.enter_async_context(client)
+        await self._converter.start()
+        await self._request(stream_only=True)
+
+    async def _request(self, *, stream_only: bool) -> tuple[bytes, float] | None:
+        """One GET: the snapshot and when it arrived, or None after starting the stream."""
+        if self._client is None:
+            raise failed("it is not open", "try again")
+        async with AsyncExitStack() as stack:
+            try:
+                response = await self._send(self._client, stack)
+                self._check(response)
+                boundary = boundary_of(response.headers.get("content-type", ""))
+                if boundary is not None:
+                    self._stream = Stream(response.aiter_bytes(), boundary)
+                    self._stack.push_async_exit(stack.pop_all())
+                    return None
+                return None if stream_only else (await _bounded(response), time.monotonic())
+            except httpx.TimeoutException as e:
+                raise failed("it does not answer in time") from e
+            except httpx.HTTPError as e:
+                raise failed(f"it cannot be reached ({type(e).__name__})") from e
+
+    async def _send(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> httpx.Response:
+        """GET with digest or basic authentication, whichever the camera asks for."""
+        known = any(self._login)
+        auth = (httpx.BasicAuth(*self._login) if self._basic else self._digest) if known else None
+        response = await stack.enter_async_context(client.stream("GET", self._url, auth=auth))
+        asked = response.headers.get("www-authenticate", "").lower()
+        if response.status_code == 401 and known and not self._basic and asked.startswith("basic"):
+            self._basic = True
+            await response.aclose()
+            response = await stack.enter_async_context(
+                client.stream("GET", self._url, auth=httpx.BasicAuth(*self._login))
+            )
+        return response
+
+    def _check(self, response: httpx.Response) -> None:
+        if response.status_code in (401, 403):
+            raise failed(
+                f"it refuses the user or password (HTTP {response.status_code})", "write http://USER:PASSWORD@HOST/…"
+            )
+        if response.status_code != 200:
+            raise failed(f"it answers with HTTP {response.status_code}", "is the path of the address right?")
+
+    async def frame(self) -> Frame:
+        """See Session."""
+        got = await (self._stream.next() if self._stream else self._request(stream_only=False))
+        if got is None and self._stream:
+            got = await self._stream.next()
+        if got is None:
+            raise failed("it gave no picture")
+        return await as_frame(*got, self._view, self._converter)
+
+    @property
+    def alive(self) -> bool:
+        """See Session."""
+        return self._client is not None and (self._stream is None or self._stream.alive)
+
+    async def close(self) -> None:
+        """See Session."""
+        self._client = None
+        if self._stream is not None:
+            await self._stream.close()
+        with suppress(httpx.HTTPError):
+            await self._stack.aclose()
+        await self._converter.close()
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    data = bytearray()
+    async for chunk in response.aiter_bytes():
+        data += chunk
+        if len(data) > MAX_JPEG:
+            raise failed(f"its picture is larger than {MAX_JPEG >> 20} MiB")
+    return bytes(data)
+
+
+async def as_frame(picture: bytes, taken: float, view: View, converter: Converter) -> Frame:
+    """The picture as a frame: a whole JPEG goes through untouched, anything else through the converter."""
+    try:
+        width, height = jpeg_size(picture)
+    except ValueError as e:
+        if picture[:2] == b"\xff\xd8" or not _is_picture(picture):
+            raise failed(f"what it sends is no picture: {e}") from e
+        return await converter.apply(picture, taken)
+    if view.plain:
+        return Frame(picture, width, height, taken)
+    return await converter.apply(picture, taken)
+
+
+def _is_picture(data: bytes) -> bool:
+    """PNG, BMP, WebP or TIFF by its first bytes."""
+    return data[:4] in (b"\x89PNG", b"II*\0", b"MM\0*") or data[:2] == b"BM" or data[:4] == b"RIFF"

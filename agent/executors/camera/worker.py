@@ -1,0 +1,301 @@
+"""The capture child: the only process that loads OpenCV. It may hang or crash; its parent kills it at the deadline.
+
+Started by `capture.py` as `python -m agent.executors.camera.worker FD` (a frozen agent: `edge-agent camera-worker FD`).
+On its socket each message is a 4-byte big-endian length and msgpack: an Ask in, a Reply out. It ends when the parent
+closes its end, and when a live source breaks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from agent.executors.camera.spec import View
+
+HEADER = struct.Struct(">I")
+MAX_MESSAGE = 64 << 20
+"""Longest message in bytes, either way."""
+QUALITY = 90
+"""JPEG quality of pictures that are encoded here."""
+DARK = 14.0
+"""Mean luma (0..255) below which a picture right after opening counts as taken before the exposure has settled."""
+SETTLE = 1.0
+"""Seconds after the first frame in which dark ones are skipped."""
+MAX_PIXELS = 50_000_000
+_PR_SET_PDEATHSIG = 1
+
+
+class Ask(msgspec.Struct, array_like=True):
+    """`open` a source, take a `frame` of it, or `convert` a picture's bytes; `timeout` in seconds is a hint."""
+
+    verb: str
+    source: str = ""
+    view: View = View()
+    timeout: float = 10.0
+    picture: bytes = b""
+
+
+class Reply(msgspec.Struct, array_like=True):
+    """A picture, with the monotonic time in seconds when it was taken; or why there is none."""
+
+    jpeg: bytes = b""
+    width: int = 0
+    height: int = 0
+    taken: float = 0.0
+    error: str = ""
+
+
+class CaptureError(Exception):
+    """What the camera does wrong; never with its address."""
+
+
+class Live:
+    """A device or stream that runs by itself: a thread takes every frame so that none waits in a buffer."""
+
+    def __init__(self, capture: Any) -> None:
+        self._capture = capture
+        self._ready = threading.Condition()
+        self._frame: Any = None
+        self._taken = 0.0
+        self._wanted = True
+        self._broken = False
+        threading.Thread(target=self._run, daemon=True, name="frames").start()
+
+    def _run(self) -> None:
+        while True:
+            good = self._capture.grab()
+            taken = time.monotonic()
+            if not good:
+                break
+            with self._ready:
+                if not self._wanted:
+                    continue
+                good, frame = self._capture.retrieve()
+                if not good or frame is None:
+                    break
+                self._frame, self._taken, self._wanted = frame, taken, False
+                self._ready.notify_all()
+        with self._ready:
+            self._broken = True
+            self._ready.notify_all()
+
+    def frame(self) -> tuple[Any, float]:
+        """The next frame that is taken after this call."""
+        with self._ready:
+            self._frame, self._wanted = None, True
+            self._ready.wait_for(lambda: self._frame is not None or self._broken)
+            if self._frame is None:
+                raise CaptureError("the stream ended")
+            return self._frame, self._taken
+
+    def settled(self) -> None:
+        """Wait for the first frame that is not dark, at most SETTLE seconds after the first one."""
+        frame, first = self.frame()
+        while luma(frame) < DARK:
+            frame, taken = self.frame()
+            if taken - first > SETTLE:
+                return
+
+    @property
+    def broken(self) -> bool:
+        """Whether it has ended."""
+        return self._broken
+
+
+class Film:
+    """A video file that is shown as if it ran all the time, over and over."""
+
+    def __init__(self, cv2: Any, capture: Any) -> None:
+        self._cv2 = cv2
+        self._capture = capture
+        frames, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+        self._seconds = frames / rate if frames > 0 and rate > 0 else 0.0
+
+    def frame(self) -> tuple[Any, float]:
+        """The frame that is due now."""
+        due = time.time() % self._seconds if self._seconds else 0.0
+        for at in (due, 0.0):
+            self._capture.set(self._cv2.CAP_PROP_POS_MSEC, at * 1000)
+            good, frame = self._capture.read()
+            if good and frame is not None:
+                return frame, time.monotonic()
+        raise CaptureError("the video has no frame")
+
+    broken = False
+
+
+def luma(frame: Any) -> float:
+    """Mean luma (0..255) of a BGR frame, from every eighth pixel (weights: ITU-R BT.601)."""
+    blue, green, red = frame[::8, ::8].reshape(-1, 3).mean(axis=0)
+    return float(0.114 * blue + 0.587 * green + 0.299 * red)
+
+
+def seen(cv2: Any, frame: Any, view: View) -> Any:
+    """The frame turned, masked and cut."""
+    turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    if view.rotate:
+        frame = cv2.rotate(frame, turns[view.rotate])
+    elif view.masks:
+        frame = frame.copy()
+    height, width = frame.shape[:2]
+    for x, y, w, h in view.masks:
+        # Outwards to whole pixels: a mask hides at least what was asked for.
+        frame[int(y * height) : int(-(-(y + h) * height // 1)), int(x * width) : int(-(-(x + w) * width // 1))] = 0
+    if view.crop:
+        x, y, w, h = view.crop
+        left, top = min(round(x * width), width - 1), min(round(y * height), height - 1)
+        frame = frame[top : max(round((y + h) * height), top + 1), left : max(round((x + w) * width), left + 1)]
+    return frame
+
+
+class Worker:
+    """Answers asks, one after another."""
+
+    def __init__(self, cv2: Any) -> None:
+        self._cv2 = cv2
+        self._source: Live | Film | None = None
+
+    def answer(self, ask: Ask) -> Reply:
+        """The reply to one ask."""
+        try:
+            if ask.verb == "open":
+                self._open(ask)
+                return Reply()
+            if ask.verb == "convert":
+                return self._encoded(self._decoded(ask.picture), ask.view, time.monotonic())
+            if self._source is None:
+                return Reply(error="the camera is not open")
+            frame, taken = self._source.frame()
+            return self._encoded(frame, ask.view, taken)
+        except CaptureError as e:
+            return Reply(error=str(e))
+        except self._cv2.error as e:
+            return Reply(error=f"OpenCV refuses: {e.func or 'error'} {e.code}")
+
+    @property
+    def broken(self) -> bool:
+        """Whether the source has ended, so that this process is of no more use."""
+        return self._source is not None and self._source.broken
+
+    def _open(self, ask: Ask) -> None:
+        cv2, milliseconds = self._cv2, max(int(ask.timeout * 1000), 1)
+        if ask.source.startswith("/dev/"):
+            capture = cv2.VideoCapture(ask.source, cv2.CAP_V4L2)
+            if capture.isOpened():
+                capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
+                capture.set(cv2.CAP_PROP_FRAME_WIDTH, 1920)
+                capture.set(cv2.CAP_PROP_FRAME_HEIGHT, 1080)
+                capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        else:
+            limits = [
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds,
+                cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds,
+                cv2.CAP_PROP_N_THREADS, 1,
+            ]  # fmt: skip
+            capture = cv2.VideoCapture(ask.source.removeprefix("file:"), cv2.CAP_FFMPEG, limits)
+        if not capture.isOpened():
+            raise CaptureError("it cannot be opened")
+        if ask.source.startswith("file:"):
+            self._source = Film(cv2, capture)
+        else:
+            self._source = live = Live(capture)
+            live.settled()
+
+    def _decoded(self, picture: bytes) -> Any:
+        import numpy
+
+        frame = self._cv2.imdecode(numpy.frombuffer(picture, numpy.uint8), self._cv2.IMREAD_COLOR)
+        if frame is None:
+            raise CaptureError("the picture cannot be decoded")
+        return frame
+
+    def _encoded(self, frame: Any, view: View, taken: float) -> Reply:
+        frame = seen(self._cv2, frame, view)
+        good, jpeg = self._cv2.imencode(".jpg", frame, [self._cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        if not good:
+            raise CaptureError("the picture cannot be encoded")
+        height, width = frame.shape[:2]
+        return Reply(jpeg.tobytes(), width, height, taken)
+
+
+def receive(link: socket.socket) -> Ask | None:
+    """The next ask, or None when the parent has closed its end."""
+    header = link.recv(HEADER.size, socket.MSG_WAITALL)
+    if len(header) < HEADER.size:
+        return None
+    (size,) = HEADER.unpack(header)
+    data = bytearray()
+    while len(data) < size:
+        part = link.recv(min(size - len(data), 1 << 20))
+        if not part:
+            return None
+        data += part
+    return msgspec.msgpack.decode(data, type=Ask)
+
+
+def send(link: socket.socket, reply: Reply) -> None:
+    """Send one reply."""
+    data = msgspec.msgpack.encode(reply)
+    link.sendall(HEADER.pack(len(data)) + data)
+
+
+def load_cv2() -> Any:
+    """OpenCV, told to keep its and FFmpeg's messages (which name addresses) to itself."""
+    os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
+    import cv2
+
+    cv2.setNumThreads(1)
+    return cv2
+
+
+def watch(link: socket.socket, worker: Worker) -> None:
+    """End the process when the source breaks or the parent goes while nothing is asked."""
+    while not worker.broken:
+        time.sleep(0.1)
+    link.shutdown(socket.SHUT_RD)
+
+
+def serve(link: socket.socket) -> None:
+    """Answer until the parent has closed its end or the source has ended."""
+    try:
+        worker = Worker(load_cv2())
+    except ImportError:
+        worker = None
+    if worker is not None:
+        threading.Thread(target=watch, args=(link, worker), daemon=True, name="watch").start()
+    while (ask := receive(link)) is not None:
+        if worker is None:
+            send(link, Reply(error="OpenCV is missing on this node: install edge-agent[camera]"))
+            continue
+        send(link, worker.answer(ask))
+        if worker.broken:
+            return
+
+
+def main(arguments: list[str]) -> int:
+    """Entry of the child process."""
+    if len(arguments) != 1 or not arguments[0].isdigit():
+        sys.stderr.write("this is the agent's camera worker; it is started by the agent\n")
+        return 2
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(fileno=int(arguments[0])) as link:
+        serve(link)
+    return 0
+
+
+if __name__ == "__main__":
+    # No clean-up at the end: a capture that hangs in its thread must not keep the process.
+    os._exit(main(sys.argv[1:]))
