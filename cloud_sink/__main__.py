@@ -1,0 +1,5 @@
+"""`python -m cloud_sink`."""
+
+from cloud_sink.cli import main
+
+main()

@@ -1,0 +1,116 @@
+"""The sink as one ASGI application: ingest, pages, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from agent.errors import EdgeError
+from cloud_sink import metrics
+from cloud_sink.ingest import Intake, answer_error, ingest_routes
+from cloud_sink.settings import Settings
+from cloud_sink.store import Access, Alerts, PhotoStore, open_database
+from cloud_sink.web import HERE, Live, NeedLogin, Pages, SecureHeaders, login_routes, page_routes
+
+
+class Sink:
+    """The parts of one sink, wired. Opening the database may raise ConfigError or Unreachable."""
+
+    def __init__(self, settings: Settings, connect_line: str = "") -> None:
+        self.settings = settings
+        self.engine = open_database(settings.database_url)
+        self.alerts, self.access = Alerts(self.engine), Access(self.engine)
+        self.photos = PhotoStore(settings.photos, settings.limits)
+        self.live = Live()
+        self.intake = Intake(self.alerts, self.access, self.photos, settings.limits)
+        self.intake.on_alert = self._told
+        self.intake.on_status = lambda mesh: self.live.tell("building", mesh=mesh)
+        self.on_alert: Callable[[int], None] = lambda _seq: None
+        self.pages = Pages(self.alerts, self.access, self.photos, self.live, connect_line)
+
+    def close(self) -> None:
+        """Let the database go."""
+        self.engine.dispose()
+
+    def _told(self, seq: int) -> None:
+        alert = self.alerts.get(seq)
+        if alert is not None:
+            self.live.tell("incident", seq=seq, mesh=alert.mesh, root=alert.root)
+        self.on_alert(seq)
+
+
+def create_app(sink: Sink) -> FastAPI:
+    """The application."""
+    app = FastAPI(title="edge-sink", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app.add_middleware(SecureHeaders)
+    app.add_exception_handler(EdgeError, answer_error)
+    app.add_exception_handler(NeedLogin, _to_login)
+    app.add_exception_handler(AnyHTTPException, _error_page(sink.pages))
+    app.add_exception_handler(RequestValidationError, _error_page(sink.pages))
+    app.include_router(ingest_routes(sink.intake, sink.access, sink.settings.limits))
+    app.include_router(page_routes(sink.pages))
+    app.include_router(login_routes(sink.pages))
+    app.mount("/static", _Assets(directory=HERE / "static"))
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        await asyncio.to_thread(sink.alerts.newest)
+        return PlainTextResponse("ok\n")
+
+    @app.get("/metrics", include_in_schema=False)
+    async def prometheus(request: Request) -> Response:
+        await asyncio.to_thread(_may_measure, sink.access, request)
+        return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+class _Assets(StaticFiles):
+    """Static files; their addresses change with their content."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response: Response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def _may_measure(access: Access, request: Request) -> None:
+    """Metrics are for this machine, and for whoever has a key."""
+    try:
+        local = request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        local = False
+    text = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if not local and access.key(text) is None:
+        raise HTTPException(403, "metrics need a key, or come from this machine")
+
+
+async def _to_login(request: Request, _e: Exception) -> Response:
+    if request.url.path == "/live" or "part" in request.query_params:
+        return PlainTextResponse("log in first\n", 401)
+    return RedirectResponse("/login", 303)
+
+
+def _error_page(pages: Pages) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, e: Exception) -> Response:
+        status, text = (
+            (e.status_code, str(e.detail)) if isinstance(e, AnyHTTPException) else (422, "that is not understood")
+        )
+        headers = dict(e.headers or {}) if isinstance(e, AnyHTTPException) else {}
+        if request.url.path.startswith("/v1/"):
+            body = {"code": "sink.http", "message": text, "hint": "docs/sink.md has the addresses"}
+            return JSONResponse(body, status, headers)
+        response = pages.render(request, "error.html", status=status, code=status, text=text)
+        response.headers.update(headers)
+        return response
+
+    return answer

@@ -1,0 +1,314 @@
+"""`edge-sink`: run the sink, and manage its keys and users."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+
+from agent.errors import ConfigError, EdgeError
+from cloud_sink.files import private_folder, write_private
+from cloud_sink.server import Part, Ready, run, serve
+from cloud_sink.settings import Settings
+from cloud_sink.store import Access, open_database
+
+app = typer.Typer(
+    help="The cloud sink: keeps what buildings report, shows it on a page, and tells Slack.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong option or setting, 4 database or broker not reachable, 6 no such thing.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+key_app = typer.Typer(help="Keys with which buildings send. One key for each building.", no_args_is_help=True)
+user_app = typer.Typer(help="People who may look at the page.", no_args_is_help=True)
+app.add_typer(key_app, name="key")
+app.add_typer(user_app, name="user")
+
+Data = Annotated[
+    Path, typer.Option("--data", envvar="EDGE_SINK_DATA", help="Folder of certificate, photos and the SQLite file.")
+]
+Db = Annotated[
+    str,
+    typer.Option(
+        "--db",
+        envvar="EDGE_SINK_DB",
+        help="Database URL, `postgresql://…`; default: SQLite in the data folder. A password belongs into the environment.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DATA = Path("/var/lib/edge-sink")
+
+
+@app.command("serve")
+def serve_command(
+    host: Annotated[str, typer.Option(envvar="EDGE_SINK_HOST", help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
+    port: Annotated[
+        int, typer.Option(envvar="EDGE_SINK_PORT", min=0, max=65535, help="Port; 0 takes a free one.")
+    ] = 8443,
+    data: Data = DATA,
+    db: Db = "",
+    url: Annotated[
+        str,
+        typer.Option(envvar="EDGE_SINK_URL", help="Address under which buildings and browsers reach it, if another."),
+    ] = "",
+    keep: Annotated[
+        int, typer.Option(envvar="EDGE_SINK_KEEP", min=0, help="Days that alerts are kept; 0 keeps all.")
+    ] = 0,
+    mqtt: Annotated[
+        str,
+        typer.Option(envvar="EDGE_SINK_MQTT", help="Take alerts from a broker too: `mqtts://USER@HOST:PORT#sha256=…`."),
+    ] = "",
+    mqtt_password_file: Annotated[
+        Path | None, typer.Option(envvar="EDGE_SINK_MQTT_PASSWORD_FILE", help="File with the broker's password.")
+    ] = None,
+    slack_channel: Annotated[
+        str, typer.Option(envvar="EDGE_SINK_SLACK_CHANNEL", help="Channel id (`C…`) that alerts are posted to.")
+    ] = "",
+    slack_token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="EDGE_SINK_SLACK_TOKEN_FILE", help="File with the bot token; or EDGE_SINK_SLACK_TOKEN."),
+    ] = None,
+    slack_api: Annotated[str, typer.Option(envvar="EDGE_SINK_SLACK_API", hidden=True)] = "https://slack.com/api/",
+    apprise_file: Annotated[
+        Path | None,
+        typer.Option(envvar="EDGE_SINK_APPRISE_FILE", help="File with Apprise URLs, one a line, for others."),
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Write address, pin, key file and login link there as JSON (0600) when ready.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the sink.
+
+    The first start makes a certificate, a key and the user `owner`, and prints the line for the building, the key (to a
+    terminal; else it is in DATA/first.key) and a link that logs you in once. SIGTERM or Ctrl-C ends it.
+
+    Examples:
+
+    * `edge-sink serve --data ./sink --port 8443`
+
+    * `EDGE_SINK_SLACK_TOKEN=xoxb-… edge-sink serve --slack-channel C0123456789`
+    """
+    _log_to_stderr()
+    settings = Settings(data=data, host=host, port=port, public=url, database=db, keep=keep)
+    try:
+        parts, prepare = _extras(
+            settings, mqtt, mqtt_password_file, slack_channel, slack_token_file, slack_api, apprise_file
+        )
+    except EdgeError as e:
+        _fail(e)
+
+    def ready(facts: Ready, new_key: str) -> None:
+        facts = msgspec.structs.replace(facts, pid=os.getpid())
+        if ready_file is not None:
+            write_private(ready_file.absolute(), msgspec.json.encode(facts))
+        _announce(facts, new_key, as_json)
+
+    raise typer.Exit(run(serve(settings, ready, parts=parts, prepare=prepare, login_link=ready_file is not None)))
+
+
+def _extras(
+    settings: Settings,
+    mqtt: str,
+    mqtt_password_file: Path | None,
+    slack_channel: str,
+    slack_token_file: Path | None,
+    slack_api: str,
+    apprise_file: Path | None,
+) -> tuple[list[Part], Any]:
+    return [], None
+
+
+def _announce(facts: Ready, new_key: str, as_json: bool) -> None:
+    if as_json:
+        shown = {
+            "url": facts.url,
+            "pin": facts.pin,
+            "connect": facts.connect,
+            "key_file": facts.key_file,
+            "pid": facts.pid,
+        }
+        print(json.dumps(shown), flush=True)
+        return
+    lines = [
+        f"edge-sink is ready at {facts.url}",
+        "",
+        "In the building, on a node with a way out:",
+        f"  {facts.connect}",
+    ]
+    if new_key:
+        shown_key = new_key if sys.stdout.isatty() else f"(in {facts.key_file})"
+        lines += ["", "It asks for this key, which is shown once:", f"  {shown_key}"]
+    if facts.login_url:
+        link = facts.login_url if sys.stdout.isatty() else "(`edge-sink user login-link` prints one)"
+        lines += ["", "The page, logged in, once and within an hour:", f"  {link}"]
+    print("\n".join(lines), flush=True)
+
+
+@key_app.command("create")
+def key_create(
+    name: Annotated[str, typer.Argument(help="The building's name, as the page shows it.")],
+    data: Data = DATA,
+    db: Db = "",
+    out: Annotated[Path | None, typer.Option(help="Write the key there (0600) instead of printing it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key for one more building. It is shown once; the sink keeps only its hash."""
+    text = _access(data, db).create_key(name)
+    if out is not None:
+        write_private(out.absolute(), f"{text}\n".encode())
+        shown = str(out)
+    else:
+        shown = text
+    _print({"name": name, "id": text.split("_")[1], "file" if out else "key": shown}, shown, as_json)
+
+
+@key_app.command("list")
+def key_list(data: Data = DATA, db: Db = "", as_json: Json = False) -> None:
+    """List the keys: which building, which mesh, when last used."""
+    rows = [
+        {
+            "id": k.id, "name": k.name, "mesh": k.mesh, "created": _time(k.created), "used": _time(k.used),
+            "revoked": _time(k.revoked),
+        }
+        for k in _access(data, db).keys()
+    ]  # fmt: skip
+    _table(rows, as_json)
+
+
+@key_app.command("revoke")
+def key_revoke(key: Annotated[str, typer.Argument(help="The key's id.")], data: Data = DATA, db: Db = "") -> None:
+    """End a key at once. What came with it stays."""
+    try:
+        _access(data, db).revoke_key(key)
+    except EdgeError as e:
+        _fail(e)
+
+
+@user_app.command("list")
+def user_list(data: Data = DATA, db: Db = "", as_json: Json = False) -> None:
+    """List who may look at the page."""
+    rows = [
+        {"name": u.name, "password": "yes" if u.password else "no", "created": _time(u.created)}
+        for u in _access(data, db).users()
+    ]
+    _table(rows, as_json)
+
+
+@user_app.command("add")
+def user_add(
+    name: str,
+    data: Data = DATA,
+    db: Db = "",
+    password_file: Annotated[Path | None, typer.Option(help="Read the password there instead of asking.")] = None,
+) -> None:
+    """Add a user; asks for the password."""
+    try:
+        _access(data, db).add_user(name, _password(password_file))
+    except EdgeError as e:
+        _fail(e)
+
+
+@user_app.command("password")
+def user_password(
+    name: str,
+    data: Data = DATA,
+    db: Db = "",
+    password_file: Annotated[Path | None, typer.Option(help="Read the password there instead of asking.")] = None,
+) -> None:
+    """Set a user's password and log all their browsers out."""
+    try:
+        _access(data, db).set_password(name, _password(password_file))
+    except EdgeError as e:
+        _fail(e)
+
+
+@user_app.command("remove")
+def user_remove(name: str, data: Data = DATA, db: Db = "") -> None:
+    """Remove a user and log all their browsers out."""
+    try:
+        _access(data, db).remove_user(name)
+    except EdgeError as e:
+        _fail(e)
+
+
+@user_app.command("login-link")
+def user_login_link(
+    name: Annotated[str, typer.Argument()] = "owner",
+    data: Data = DATA,
+    db: Db = "",
+    url: Annotated[str, typer.Option(envvar="EDGE_SINK_URL", help="The sink's address.")] = "https://localhost:8443",
+    as_json: Json = False,
+) -> None:
+    """Print a link that logs a user in, once and within an hour."""
+    try:
+        link = f"{url.rstrip('/')}/login/{_access(data, db).login_link(name)}"
+    except EdgeError as e:
+        _fail(e)
+    _print({"name": name, "link": link}, link, as_json)
+
+
+def _access(data: Path, db: str) -> Access:
+    try:
+        private_folder(data)
+        return Access(open_database(Settings(data=data, database=db).database_url))
+    except EdgeError as e:
+        _fail(e)
+    except OSError as e:
+        _fail(ConfigError(f"{data} cannot be used: {e.strerror}", hint="--data names the sink's folder"))
+
+
+def _password(file: Path | None) -> str:
+    if file is None:
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    try:
+        return file.read_text().strip()
+    except OSError as e:
+        raise ConfigError(f"{file} cannot be read: {e.strerror}") from e
+
+
+def _fail(e: EdgeError) -> NoReturn:
+    typer.echo(f"edge-sink: {e.message}" + (f"\n  {e.hint}" if e.hint else "") + f"\n  [{e.code}]", err=True)
+    raise typer.Exit(e.exit_code)
+
+
+def _print(value: dict[str, str], text: str, as_json: bool) -> None:
+    print(json.dumps(value) if as_json else text)
+
+
+def _table(rows: list[dict[str, str]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows))
+        return
+    if not rows:
+        print("none")
+        return
+    widths = {k: max(len(k), *(len(r[k]) for r in rows)) for k in rows[0]}
+    print("  ".join(k.upper().ljust(w) for k, w in widths.items()).rstrip())
+    for row in rows:
+        print("  ".join(row[k].ljust(w) for k, w in widths.items()).rstrip())
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000).astimezone().isoformat(timespec="seconds") if ms else ""
+
+
+def _log_to_stderr() -> None:
+    """One line a message; with the priority prefix that journald reads when it is the reader (sd-daemon(3))."""
+    journald = "JOURNAL_STREAM" in os.environ
+    pattern = "%(levelname)s %(name)s: %(message)s" if journald else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=pattern, stream=sys.stderr)
+    for noisy in ("uvicorn.error", "alembic", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """The entry point."""
+    app()

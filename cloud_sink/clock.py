@@ -1,0 +1,11 @@
+"""The sink's one clock: milliseconds since 1970."""
+
+import time
+
+SECOND = 1000
+DAY = 86_400 * SECOND
+
+
+def now_ms() -> int:
+    """Now, by the wall clock."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,7 @@
+"""What buildings send: checked, stored once, and told to whoever watches."""
+
+from cloud_sink.ingest.intake import Intake
+from cloud_sink.ingest.limits import Rates
+from cloud_sink.ingest.routes import answer_error, ingest_routes
+
+__all__ = ["Intake", "Rates", "answer_error", "ingest_routes"]

@@ -1,0 +1,77 @@
+"""The intake: what a building sends is checked, stored, and told to whoever watches. The same for HTTPS and MQTT."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from agent.errors import Refused
+from cloud_sink import metrics
+from cloud_sink.ingest.check import check_photos, check_signature, decode_alert, decode_hello, decode_status
+from cloud_sink.settings import Limits
+from cloud_sink.store import Access, Alerts, PhotoStore
+from cloud_sink.store.models import Key
+
+logger = logging.getLogger(__name__)
+
+
+class WrongMesh(Refused):
+    """The key belongs to another mesh."""
+
+    code = "sink.mesh"
+
+
+class Intake:
+    """Calls block, so they run in threads; `on_alert(seq)` and `on_status(mesh)` are called from there."""
+
+    def __init__(self, alerts: Alerts, access: Access, photos: PhotoStore, limits: Limits) -> None:
+        self.on_alert: Callable[[int], None] = lambda _seq: None
+        self.on_status: Callable[[str], None] = lambda _mesh: None
+        self.channels: Sequence[str] = ()
+        self._alerts, self._access, self._photos, self._limits = alerts, access, photos, limits
+
+    def alert(self, key: Key, body: bytes, via: str) -> tuple[str, bool]:
+        """Store an alert, once; (event id, whether it is new). Durable when it returns. Raises Refused, IdentityError."""
+        alert = decode_alert(body, self._limits)
+        key = self._bound(key, alert.mesh)
+        check_signature(alert, key.ca)
+        if self._alerts.has(alert.mesh, alert.event.id):
+            metrics.ALERTS.labels("repeated").inc()
+            return alert.event.id, False
+        check_photos(alert)
+        stored = [self._photos.put(p.name, p.cid, p.content) for p in alert.photos]
+        seq = self._alerts.add(alert, stored, size=len(body), via=via, name=key.name, channels=self.channels)
+        metrics.ALERTS.labels("repeated" if seq is None else "stored").inc()
+        metrics.BYTES.inc(len(body))
+        if seq is not None:
+            logger.info("alert %s of mesh %s from %s stored", alert.event.id, alert.mesh, alert.node)
+            self.on_alert(seq)
+        return alert.event.id, seq is not None
+
+    def status(self, key: Key, body: bytes) -> None:
+        """Keep a status summary. Raises Refused."""
+        summary = decode_status(body)
+        key = self._bound(key, summary.mesh)
+        self._alerts.add_status(summary, key.name)
+        self.on_status(summary.mesh)
+
+    def hello(self, key: Key, body: bytes) -> str:
+        """The building's name; ties the key to its mesh and CA at the first time. Raises Refused."""
+        hello = decode_hello(body)
+        key = self._access.bind_key(key.id, hello.mesh, hello.ca)
+        if key.mesh != hello.mesh:
+            raise _foreign(key)
+        if hello.ca and hello.ca != key.ca:
+            raise WrongMesh("the mesh shows another CA than before", hint="make a new key: `edge-sink key create`")
+        return key.name
+
+    def _bound(self, key: Key, mesh: str) -> Key:
+        if not key.mesh:
+            key = self._access.bind_key(key.id, mesh, "")
+        if key.mesh != mesh:
+            raise _foreign(key)
+        return key
+
+
+def _foreign(key: Key) -> WrongMesh:
+    return WrongMesh(f"key {key.id} belongs to another mesh", hint="one key a building: `edge-sink key create`")

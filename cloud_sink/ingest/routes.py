@@ -1,0 +1,122 @@
+"""`POST /v1/hello`, `/v1/alerts`, `/v1/status`: msgpack in, JSON out, bearer key. `docs/sink.md` describes it."""
+
+import asyncio
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from agent.errors import EdgeError, IdentityError, Refused
+from agent.model.alert import MAX_ALERT
+from cloud_sink import metrics
+from cloud_sink.ingest.intake import Intake
+from cloud_sink.ingest.limits import Rates
+from cloud_sink.settings import Limits
+from cloud_sink.store import Access
+from cloud_sink.store.models import Key
+
+logger = logging.getLogger(__name__)
+
+BODY_TIMEOUT = 60.0
+"""Seconds in which a whole body has to arrive."""
+_STATUS = {"sink.too-large": 413, "sink.rate": 429, "sink.key": 401, "sink.mesh": 403, "sink.body": 408}
+
+
+class TooMany(Refused):
+    """The sender is over its rate; `wait` is in seconds."""
+
+    code = "sink.rate"
+
+    def __init__(self, wait: int) -> None:
+        super().__init__("too many requests", hint=f"wait {wait} s")
+        self.wait = wait
+
+
+def ingest_routes(intake: Intake, access: Access, limits: Limits) -> APIRouter:
+    """The routes; `intake` does the work in threads."""
+    router = APIRouter(prefix="/v1", tags=["ingest"])
+    rates = Rates(limits.rate, limits.burst)
+    strangers = Rates(limits.strangers, limits.strangers_burst)
+
+    async def authorised(request: Request) -> Key:
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        key = await asyncio.to_thread(access.key, text.strip()) if scheme.lower() == "bearer" else None
+        if key is None:
+            if wait := strangers.take(request.client.host if request.client else ""):
+                raise TooMany(wait)
+            raise IdentityError(
+                "the key is unknown or revoked", code="sink.key", hint="`edge-sink key create` makes one"
+            )
+        if wait := rates.take(key.id):
+            raise TooMany(wait)
+        return key
+
+    Authorised = Annotated[Key, Depends(authorised)]
+
+    @router.post("/hello", openapi_extra=_MSGPACK)
+    async def hello(request: Request, key: Authorised) -> JSONResponse:
+        """Is this a sink, does it know the key, and which building is it for it?"""
+        name = await asyncio.to_thread(intake.hello, key, await _body(request))
+        return JSONResponse({"building": name, "service": "edge-sink"})
+
+    @router.post("/alerts", openapi_extra=_MSGPACK)
+    async def alerts(request: Request, key: Authorised) -> JSONResponse:
+        """Store one alert; `stored` is false when it was there already."""
+        event_id, new = await asyncio.to_thread(intake.alert, key, await _body(request), "https")
+        return JSONResponse({"id": event_id, "stored": new})
+
+    @router.post("/status", openapi_extra=_MSGPACK)
+    async def status(request: Request, key: Authorised) -> JSONResponse:
+        """Keep the building's newest status summary."""
+        await asyncio.to_thread(intake.status, key, await _body(request))
+        return JSONResponse({"stored": True})
+
+    return router
+
+
+_MSGPACK = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/msgpack": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    "security": [{"key": []}],
+    "responses": {
+        code: {"description": text}
+        for code, text in {
+            "401": "the key is unknown or revoked",
+            "403": "the key belongs to another mesh",
+            "408": "the body did not arrive in time",
+            "413": "too large",
+            "422": "malformed, not signed, or a photo that is none; the same bytes will never be taken",
+            "429": "too many; Retry-After says when again",
+        }.items()
+    },
+}
+
+
+async def answer_error(_request: Request, e: Exception) -> JSONResponse:
+    """An EdgeError as the JSON answer that the uplink understands."""
+    assert isinstance(e, EdgeError)
+    status = _STATUS.get(e.code, 422 if isinstance(e, Refused | IdentityError) else 500)
+    metrics.REFUSED.labels(e.code).inc()
+    if status not in (401, 429):
+        logger.warning("refused: %s (%s)", e.message, e.code)
+    headers = {"retry-after": str(e.wait)} if isinstance(e, TooMany) else {}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(e.to_dict(), status_code=status, headers=headers)
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body; raises Refused as soon as it is too long or too slow."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_ALERT:
+                    raise Refused(f"a body has at most {MAX_ALERT} bytes", code="sink.too-large")
+    except TimeoutError as e:
+        raise Refused("the body did not arrive in time", code="sink.body") from e
+    return bytes(body)

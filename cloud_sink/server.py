@@ -1,0 +1,194 @@
+"""One running sink: HTTPS, MQTT, notifier and housekeeping in one loop, ended at once by SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from agent.errors import ConfigError, EdgeError
+from cloud_sink.app import Sink, create_app
+from cloud_sink.certificate import ensure_certificate, local_names, primary_address
+from cloud_sink.clock import DAY, now_ms
+from cloud_sink.files import private_folder, write_private
+from cloud_sink.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALIVE = 120
+"""Seconds that an idle connection is kept; an uplink uses one for all its alerts."""
+_HOURLY = 3600.0
+
+Part = Callable[[Sink], Awaitable[None]]
+"""Something that runs beside the web server until cancelled."""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a starter needs to know; `key_file` and `login_url` are secrets, or lead to them."""
+
+    url: str
+    pin: str
+    connect: str
+    key_file: str
+    login_url: str
+    pid: int = 0
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    settings: Settings,
+    on_ready: Callable[[Ready, str], None],
+    *,
+    parts: list[Part] | None = None,
+    prepare: Callable[[Sink], None] | None = None,
+    login_link: bool = False,
+) -> None:
+    """Run until SIGTERM or SIGINT. `on_ready` gets the facts and, only at the first start, the text of a new key.
+
+    Raises ConfigError, Unreachable (database) before anything listens.
+    """
+    private_folder(settings.data)
+    certificate, key, pin = ensure_certificate(settings.data, local_names(settings.host))
+    listener = _listen(settings.host, settings.port)
+    url = settings.public.rstrip("/") or _url(settings.host, listener.getsockname()[1])
+    sink = await asyncio.to_thread(Sink, settings, f"edge-agent sink connect {url}#sha256={pin}")
+    try:
+        facts, new_key = await asyncio.to_thread(_first_start, sink, url, pin, login_link)
+        if prepare is not None:
+            prepare(sink)
+        await _run(sink, listener, (certificate, key), lambda: on_ready(facts, new_key), parts or [])
+    finally:
+        sink.close()
+        listener.close()
+
+
+async def _run(
+    sink: Sink, listener: socket.socket, tls: tuple[Path, Path], ready: Callable[[], None], parts: list[Part]
+) -> None:
+    sink.live.start()
+    server = _Server(
+        uvicorn.Config(
+            create_app(sink),
+            ssl_certfile=str(tls[0]),
+            ssl_keyfile=str(tls[1]),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=2,
+            limit_concurrency=1000,
+            h11_max_incomplete_event_size=16 * 1024,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        web = group.create_task(server.serve(sockets=[listener]))
+        others = [group.create_task(_supervised(part, sink)) for part in [housekeeping, *parts]]
+        while not server.started and not web.done():
+            await asyncio.sleep(0.005)
+        if server.started:
+            ready()
+        stopping = group.create_task(stop.wait())
+        await asyncio.wait([web, stopping], return_when=asyncio.FIRST_COMPLETED)
+        sink.live.close()
+        server.should_exit = True
+        for task in [*others, stopping]:
+            task.cancel()
+
+
+async def _supervised(part: Part, sink: Sink) -> None:
+    """Run a part again after it failed: no broker and no chat may take the page down."""
+    pause = 1.0
+    while True:
+        try:
+            await part(sink)
+            return
+        except EdgeError as e:
+            logger.error("%s: %s (%s)", getattr(part, "__name__", type(part).__name__), e.message, e.code)
+        except Exception:  # noqa: BLE001 - logged whole, and tried again
+            logger.exception("%s failed", getattr(part, "__name__", type(part).__name__))
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 60.0)
+
+
+async def housekeeping(sink: Sink) -> None:
+    """Remove what nobody needs: photos without an alert at the start, alerts older than `keep` days every hour."""
+    swept = await asyncio.to_thread(lambda: sink.photos.sweep(sink.alerts.digests()))
+    if swept:
+        logger.info("removed %d photos that belong to no alert", swept)
+    while sink.settings.keep:
+        before = now_ms() - sink.settings.keep * DAY
+        while gone := await asyncio.to_thread(sink.alerts.prune, before):
+            for digest in gone:
+                sink.photos.remove(digest)
+            logger.info("removed %d photos of alerts older than %d days", len(gone), sink.settings.keep)
+        await asyncio.sleep(_HOURLY)
+
+
+def _first_start(sink: Sink, url: str, pin: str, login_link: bool) -> tuple[Ready, str]:
+    key_file = sink.settings.data / "first.key"
+    new_key = ""
+    if not sink.access.keys():
+        new_key = sink.access.create_key("Home")
+        write_private(key_file, f"{new_key}\n".encode())
+    users = sink.access.users()
+    if not users:
+        sink.access.add_user("owner")
+        users = sink.access.users()
+    link = ""
+    if login_link or not any(u.password for u in users):
+        link = f"{url}/login/{sink.access.login_link(users[0].name)}"
+    connect = f"edge-agent sink connect {url}#sha256={pin}"
+    return Ready(url, pin, connect, str(key_file) if key_file.exists() else "", link), new_key
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
+        )
+    except OSError as e:
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {e.strerror}", hint="another --host or --port?", code="sink.listen"
+        ) from e
+
+
+def _url(host: str, port: int) -> str:
+    shown = primary_address() if host in ("0.0.0.0", "::", "") else host  # noqa: S104
+    return f"https://[{shown}]:{port}" if ":" in shown else f"https://{shown}:{port}"
+
+
+def run(main: Awaitable[None]) -> int:
+    """Run to the end; an EdgeError becomes three lines on stderr and its exit code."""
+
+    async def wrapped() -> None:
+        await main
+
+    try:
+        asyncio.run(wrapped())
+    except EdgeError as e:
+        sys.stderr.write(f"edge-sink: {e.message}\n" + (f"  {e.hint}\n" if e.hint else "") + f"  [{e.code}]\n")
+        return e.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,198 @@
+"""Who may send (keys) and who may look (users, sessions, login links). Secrets are stored as hashes only."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+import msgspec
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import delete, select, update
+
+from agent.errors import ConfigError, NotFound
+from agent.model.envelope import SINK_KEY, key_digest
+from cloud_sink.clock import DAY, SECOND, now_ms
+from cloud_sink.store.base import Transactions
+from cloud_sink.store.models import Key, LoginLink, Session, User
+
+SESSION_LIFE = 30 * DAY
+LINK_LIFE = 3600 * SECOND
+PASSWORD_MIN = 10
+_HASHER = PasswordHasher()
+_NOBODY = _HASHER.hash(secrets.token_hex(16))
+"""Checked for unknown names, so that the time of an answer does not tell which names exist."""
+
+
+class Visitor(msgspec.Struct, frozen=True):
+    """A logged-in browser."""
+
+    user: int
+    name: str
+    has_password: bool
+    csrf: str
+    digest: str
+
+
+class Access(Transactions):
+    """Keys, users and sessions."""
+
+    def create_key(self, name: str) -> str:
+        """A new key; its text is in the answer and nowhere else."""
+        key_id = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(8))
+        text = f"esk_{key_id}_{secrets.token_urlsafe(32)}"
+        with self.write() as s:
+            s.add(Key(id=key_id, name=name[:100], digest=key_digest(text), created=now_ms()))
+        return text
+
+    def keys(self) -> list[Key]:
+        """All keys, oldest first."""
+        with self.read() as s:
+            return list(s.scalars(select(Key).order_by(Key.created)))
+
+    def revoke_key(self, key_id: str) -> None:
+        """End a key; raises NotFound."""
+        with self.write() as s:
+            key = s.get(Key, key_id)
+            if key is None:
+                raise NotFound(f"there is no key {key_id}", hint="`edge-sink key list` shows them")
+            key.revoked = key.revoked or now_ms()
+
+    def key(self, text: str) -> Key | None:
+        """The key whose whole text this is, unless it is unknown or revoked."""
+        if not (m := SINK_KEY.match(text)):
+            return None
+        key = self.key_by_id(m[1])
+        return key if key is not None and hmac.compare_digest(key.digest, key_digest(text)) else None
+
+    def key_by_id(self, key_id: str) -> Key | None:
+        """The key with this id, unless it is revoked. Notes the use, once a minute."""
+        with self.read() as s:
+            key = s.get(Key, key_id)
+        if key is None or key.revoked:
+            return None
+        if now_ms() - key.used > 60 * SECOND:
+            with self.write() as s:
+                s.execute(update(Key).where(Key.id == key_id).values(used=now_ms()))
+        return key
+
+    def bind_key(self, key_id: str, mesh: str, ca: str) -> Key:
+        """Tie a key to the first mesh that speaks with it; returns the key as it is afterwards."""
+        with self.write() as s:
+            key = s.get_one(Key, key_id)
+            if not key.mesh:
+                key.mesh = mesh
+            if key.mesh == mesh and ca and not key.ca:
+                key.ca = ca
+            return key
+
+    def users(self) -> list[User]:
+        """All users, by name."""
+        with self.read() as s:
+            return list(s.scalars(select(User).order_by(User.name)))
+
+    def add_user(self, name: str, password: str = "") -> int:
+        """A new user; raises ConfigError when the name is taken or the password short."""
+        if not name or not name.isprintable() or len(name) > 64:
+            raise ConfigError("a user's name has 1 to 64 printable characters")
+        hashed = _hashed(password) if password else ""
+        with self.write() as s:
+            if s.scalar(select(User.id).where(User.name == name)) is not None:
+                raise ConfigError(f"there is a user {name} already")
+            user = User(name=name, password=hashed, created=now_ms())
+            s.add(user)
+            s.flush()
+            return user.id
+
+    def remove_user(self, name: str) -> None:
+        """Remove a user and log all browsers out; raises NotFound."""
+        with self.write() as s:
+            s.delete(_user(s.scalar(select(User).where(User.name == name)), name))
+
+    def set_password(self, name: str, password: str, *, keep: str = "") -> None:
+        """Set a password and log all other browsers out (`keep` is the session that stays); raises ConfigError, NotFound."""
+        hashed = _hashed(password)
+        with self.write() as s:
+            user = _user(s.scalar(select(User).where(User.name == name)), name)
+            user.password = hashed
+            s.execute(delete(Session).where(Session.user == user.id, Session.digest != keep))
+            s.execute(delete(LoginLink).where(LoginLink.user == user.id))
+
+    def check_password(self, name: str, password: str) -> int | None:
+        """The user's id when the password is right. Takes as long for an unknown name."""
+        with self.read() as s:
+            user = s.scalar(select(User).where(User.name == name))
+        try:
+            _HASHER.verify(user.password if user and user.password else _NOBODY, password[:1024])
+        except (VerificationError, InvalidHashError):
+            return None
+        return user.id if user and user.password else None
+
+    def login_link(self, name: str) -> str:
+        """The secret of a new one-time link for this user, good for an hour; raises NotFound."""
+        secret = secrets.token_urlsafe(32)
+        with self.write() as s:
+            user = _user(s.scalar(select(User).where(User.name == name)), name)
+            s.execute(delete(LoginLink).where(LoginLink.expires < now_ms()))
+            s.add(LoginLink(digest=_digest(secret), user=user.id, expires=now_ms() + LINK_LIFE))
+        return secret
+
+    def redeem(self, secret: str) -> int | None:
+        """The user of a one-time link, once."""
+        with self.write() as s:
+            link = s.get(LoginLink, _digest(secret), with_for_update=True)
+            if link is None:
+                return None
+            s.delete(link)
+            return link.user if link.expires >= now_ms() else None
+
+    def open_session(self, user: int) -> str:
+        """The cookie of a new session."""
+        cookie = secrets.token_urlsafe(32)
+        with self.write() as s:
+            s.execute(delete(Session).where(Session.expires < now_ms()))
+            s.add(
+                Session(
+                    digest=_digest(cookie),
+                    user=user,
+                    csrf=secrets.token_urlsafe(24),
+                    created=now_ms(),
+                    expires=now_ms() + SESSION_LIFE,
+                )
+            )
+        return cookie
+
+    def visitor(self, cookie: str) -> Visitor | None:
+        """Whose session this cookie is."""
+        with self.read() as s:
+            found = s.execute(
+                select(Session, User).join(User, User.id == Session.user).where(Session.digest == _digest(cookie))
+            ).first()
+        if found is None or found[0].expires < now_ms():
+            return None
+        session, user = found
+        return Visitor(user.id, user.name, bool(user.password), session.csrf, session.digest)
+
+    def close_session(self, digest: str) -> None:
+        """Log one browser out."""
+        with self.write() as s:
+            s.execute(delete(Session).where(Session.digest == digest))
+
+
+def _user(user: User | None, name: str) -> User:
+    if user is None:
+        raise NotFound(f"there is no user {name}", hint="`edge-sink user list` shows them")
+    return user
+
+
+def _hashed(password: str) -> str:
+    if len(password) < PASSWORD_MIN:
+        raise ConfigError(f"a password has at least {PASSWORD_MIN} characters")
+    if len(password) > 1024:
+        raise ConfigError("a password has at most 1024 characters")
+    return _HASHER.hash(password)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

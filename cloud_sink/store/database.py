@@ -1,0 +1,69 @@
+"""The database: SQLite by default, PostgreSQL by URL, brought to the newest schema at every start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+from agent.errors import ConfigError, Unreachable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_database(url: str) -> Engine:
+    """The engine, with the schema upgraded. Raises ConfigError for a bad URL, Unreachable when nothing answers there."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as e:
+        raise ConfigError("the database's URL cannot be read", hint="sqlite:////var/lib/edge-sink/sink.db") from e
+    if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    try:
+        engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+    except (NoSuchModuleError, ModuleNotFoundError) as e:
+        raise ConfigError(
+            f"no driver for this database: {e}", hint="SQLite and PostgreSQL (extra `postgres`) work"
+        ) from e
+    if parsed.get_backend_name() == "sqlite":
+        _prepare_sqlite(engine, parsed.database)
+    try:
+        upgrade(engine)
+    except OperationalError as e:
+        raise Unreachable(f"the database cannot be opened: {str(e.orig).strip()}", code="sink.database") from e
+    return engine
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Run the migrations up to `revision`; nothing when they have run."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+
+
+def _prepare_sqlite(engine: Engine, path: str | None) -> None:
+    if path:
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+    @event.listens_for(engine, "connect")
+    def connected(dbapi: Any, _record: Any) -> None:
+        # Python's sqlite3 would begin transactions by itself, and too late to lock: see `begun`.
+        dbapi.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+            dbapi.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Any) -> None:
+        # A reader that wants to write later cannot wait for another writer, only fail: so writers lock first.
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,160 @@
+"""The sink's tables. Times are milliseconds since 1970 by the sink's clock; an event's own time stays as it was sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+_SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite counts up only in a column that is called INTEGER."""
+
+
+class Base(DeclarativeBase):
+    """All tables; constraints are named so that later migrations can change them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
+
+
+class Key(Base):
+    """A key with which one building sends; only its SHA-256 is kept. `ca` is the mesh's CA, kept at the first hello."""
+
+    __tablename__ = "keys"
+    id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created: Mapped[int] = mapped_column(BigInteger)
+    used: Mapped[int] = mapped_column(BigInteger, default=0)
+    revoked: Mapped[int] = mapped_column(BigInteger, default=0)
+    mesh: Mapped[str] = mapped_column(String(64), default="")
+    ca: Mapped[str] = mapped_column(Text, default="")
+
+
+class Alert(Base):
+    """One alert as it came, and the few fields that are searched by. `root` is the incident."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (
+        UniqueConstraint("mesh", "event_id"),
+        Index(None, "mesh", "root"),
+        Index(None, "received"),
+        {"sqlite_autoincrement": True},
+    )
+    seq: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
+    mesh: Mapped[str] = mapped_column(String(64))
+    event_id: Mapped[str] = mapped_column(String(64))
+    root: Mapped[str] = mapped_column(String(64))
+    node: Mapped[str] = mapped_column(String(128))
+    camera: Mapped[str] = mapped_column(String(128))
+    received: Mapped[int] = mapped_column(BigInteger)
+    size: Mapped[int] = mapped_column(Integer)
+    via: Mapped[str] = mapped_column(String(16))
+    event: Mapped[dict[str, Any]] = mapped_column(JSON)
+    trace: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    certificate: Mapped[bytes] = mapped_column(LargeBinary)
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+    photos: Mapped[list[Photo]] = relationship(
+        order_by="Photo.position", lazy="selectin", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class Photo(Base):
+    """A photo of an alert; `digest` is the SHA-256 of the re-encoded file, which is its name on disk too."""
+
+    __tablename__ = "photos"
+    id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
+    alert: Mapped[int] = mapped_column(ForeignKey("alerts.seq", ondelete="CASCADE"), index=True)
+    position: Mapped[int] = mapped_column(Integer)
+    name: Mapped[str] = mapped_column(String(128))
+    cid: Mapped[str] = mapped_column(String(128))
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    size: Mapped[int] = mapped_column(Integer)
+
+
+class Building(Base):
+    """The newest status summary of a mesh."""
+
+    __tablename__ = "buildings"
+    mesh: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    node: Mapped[str] = mapped_column(String(128), default="")
+    time: Mapped[str] = mapped_column(String(40), default="")
+    received: Mapped[int] = mapped_column(BigInteger, default=0)
+    seen: Mapped[int] = mapped_column(BigInteger, default=0)
+    nodes: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    warnings: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+
+
+class User(Base):
+    """Somebody who may look at the page; without a password only a login link lets in."""
+
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    password: Mapped[str] = mapped_column(String(200), default="")
+    created: Mapped[int] = mapped_column(BigInteger)
+
+
+class Session(Base):
+    """A browser that is logged in; `digest` is the SHA-256 of its cookie."""
+
+    __tablename__ = "sessions"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    csrf: Mapped[str] = mapped_column(String(64))
+    created: Mapped[int] = mapped_column(BigInteger)
+    expires: Mapped[int] = mapped_column(BigInteger)
+
+
+class LoginLink(Base):
+    """A one-time link from the terminal; `digest` is the SHA-256 of its secret."""
+
+    __tablename__ = "login_links"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    expires: Mapped[int] = mapped_column(BigInteger)
+
+
+class Notice(Base):
+    """What one channel has shown of one incident: the queue and the memory of the notifier.
+
+    `shown` is the newest alert's seq that the message has, `wanted` the newest there is: work to do where they differ.
+    `state` is `idle` or `posting` (a first message is under way and may or may not have arrived).
+    """
+
+    __tablename__ = "notices"
+    __table_args__ = (UniqueConstraint("channel", "mesh", "root"), Index(None, "due"), {"sqlite_autoincrement": True})
+    id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
+    channel: Mapped[str] = mapped_column(String(64))
+    mesh: Mapped[str] = mapped_column(String(64))
+    root: Mapped[str] = mapped_column(String(64))
+    wanted: Mapped[int] = mapped_column(BigInteger)
+    shown: Mapped[int] = mapped_column(BigInteger, default=0)
+    state: Mapped[str] = mapped_column(String(16), default="idle")
+    message: Mapped[str] = mapped_column(String(64), default="")
+    files: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    due: Mapped[int] = mapped_column(BigInteger, default=0)
+    error: Mapped[str] = mapped_column(String(300), default="")

@@ -1,0 +1,90 @@
+"""Photos on disk, made anew: what a building sends is decoded and encoded again before anybody looks at it.
+
+So no EXIF (place, serial numbers), no trailing data and no crafted file gets further than this module. A file is named by
+the SHA-256 of its new bytes, in 256 folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import threading
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from agent.errors import Refused
+from cloud_sink.files import private_folder, write_private
+from cloud_sink.settings import Limits
+from cloud_sink.store.alerts import StoredPhoto
+
+QUALITY = 88
+"""JPEG quality of the stored photo."""
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+# Decoding takes memory in the order of the pixels: two at a time, whoever sends how much.
+_DECODERS = threading.BoundedSemaphore(2)
+
+
+class PhotoStore:
+    """The folder of photos. Calls block, so they run in threads."""
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        self._root = private_folder(root)
+        self._limits = limits
+
+    def put(self, name: str, cid: str, content: bytes) -> StoredPhoto:
+        """Re-encode and keep a photo, durably; raises Refused (`sink.photo`) when it is none or too large."""
+        with _DECODERS:
+            jpeg, width, height = self._reencode(name, content)
+        digest = hashlib.sha256(jpeg).hexdigest()
+        path = self.path(digest)
+        if not path.exists():
+            private_folder(path.parent)
+            write_private(path, jpeg)
+        return StoredPhoto(_printable(name), cid, digest, width, height, len(jpeg))
+
+    def path(self, digest: str) -> Path:
+        """Where a photo lies."""
+        if not _DIGEST.match(digest):
+            raise ValueError("not a digest")
+        return self._root / digest[:2] / f"{digest}.jpg"
+
+    def remove(self, digest: str) -> None:
+        """Delete a photo; nothing when it is gone."""
+        self.path(digest).unlink(missing_ok=True)
+
+    def sweep(self, wanted: set[str]) -> int:
+        """Delete files that belong to no alert (left by a crash between file and commit); returns how many."""
+        gone = 0
+        for path in self._root.glob("??/*"):
+            if path.stem not in wanted:
+                path.unlink(missing_ok=True)
+                gone += 1
+        return gone
+
+    def _reencode(self, name: str, content: bytes) -> tuple[bytes, int, int]:
+        try:
+            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+                # Only the header was read so far.
+                if image.width * image.height > self._limits.pixels:
+                    raise Refused(
+                        f"photo {_printable(name)} has {image.width}×{image.height} pixels", code="sink.photo"
+                    )
+                plain = ImageOps.exif_transpose(image).convert("RGB")
+        except (
+            UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning,
+            OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError,
+        ) as e:  # fmt: skip
+            raise Refused(
+                f"photo {_printable(name)} cannot be decoded: {str(e)[:120]}",
+                code="sink.photo",
+                hint="send a JPEG or PNG file",
+            ) from e
+        out = io.BytesIO()
+        plain.save(out, "JPEG", quality=QUALITY)
+        return out.getvalue(), plain.width, plain.height
+
+
+def _printable(name: str) -> str:
+    return "".join(c for c in name if c.isprintable())[:128]

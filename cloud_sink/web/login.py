@@ -1,0 +1,95 @@
+"""Logging in and out: a one-time link from the terminal, or name and password."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Request
+from fastapi.responses import RedirectResponse, Response
+
+from agent.errors import ConfigError
+from cloud_sink.ingest import Rates
+from cloud_sink.store import Visitor
+from cloud_sink.store.access import SESSION_LIFE
+from cloud_sink.web.routes import Pages
+from cloud_sink.web.security import check_csrf, check_origin, clear_cookie, set_cookie
+
+_Text = Annotated[str, Form(max_length=1024)]
+
+
+def login_routes(pages: Pages) -> APIRouter:
+    """The routes. Ten tries at once and then one in ten seconds, for each address and each name."""
+    router = APIRouter(include_in_schema=False)
+    rates = Rates(0.1, 10)
+    LoggedIn = Annotated[Visitor, Depends(pages.visitor)]
+
+    def limited(*names: str) -> int:
+        return max(rates.take(name) for name in names)
+
+    def enter(user: int) -> Response:
+        response = RedirectResponse("/", 303)
+        set_cookie(response, pages.access.open_session(user), SESSION_LIFE // 1000)
+        return response
+
+    @router.get("/login")
+    def form(request: Request) -> Response:
+        return pages.render(request, "login.html", error="")
+
+    @router.get("/login/{secret}")
+    def by_link(request: Request, secret: str) -> Response:
+        if wait := limited(f"address {_address(request)}"):
+            return _too_many(pages, request, wait)
+        user = pages.access.redeem(secret)
+        if user is None:
+            text = "This link has been used or is too old. In the sink's terminal, `edge-sink user login-link` prints a new one."
+            return pages.render(request, "login.html", error=text, status=403)
+        return enter(user)
+
+    @router.post("/login", dependencies=[Depends(check_origin)])
+    def by_password(request: Request, name: _Text, password: _Text) -> Response:
+        if wait := limited(f"address {_address(request)}", f"name {name[:64]}"):
+            return _too_many(pages, request, wait)
+        user = pages.access.check_password(name, password)
+        if user is None:
+            return pages.render(request, "login.html", error="Name or password is wrong.", status=403)
+        return enter(user)
+
+    @router.post("/logout", dependencies=[Depends(check_origin)])
+    def logout(visitor: LoggedIn, csrf: _Text) -> Response:
+        check_csrf(visitor, csrf)
+        pages.access.close_session(visitor.digest)
+        response = RedirectResponse("/login", 303)
+        clear_cookie(response)
+        return response
+
+    @router.get("/account")
+    def account(request: Request, visitor: LoggedIn) -> Response:
+        return pages.render(request, "account.html", visitor=visitor, error="", done=False)
+
+    @router.post("/account", dependencies=[Depends(check_origin)])
+    def set_password(request: Request, visitor: LoggedIn, csrf: _Text, new: _Text, old: _Text = "") -> Response:
+        check_csrf(visitor, csrf)
+        if limited(f"account {visitor.user}"):
+            raise HTTPException(429, "too many tries: wait a minute")
+        if visitor.has_password and pages.access.check_password(visitor.name, old) is None:
+            return pages.render(
+                request, "account.html", visitor=visitor, error="The old password is wrong.", done=False, status=403
+            )
+        try:
+            pages.access.set_password(visitor.name, new, keep=visitor.digest)
+        except ConfigError as e:
+            return pages.render(
+                request, "account.html", visitor=visitor, error=e.message.capitalize() + ".", done=False, status=422
+            )
+        changed = pages.visitor(request)
+        return pages.render(request, "account.html", visitor=changed, error="", done=True)
+
+    return router
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _too_many(pages: Pages, request: Request, wait: int) -> Response:
+    response = pages.render(request, "login.html", error=f"Too many tries. Wait {wait} seconds.", status=429)
+    response.headers["retry-after"] = str(wait)
+    return response
