@@ -96,7 +96,7 @@ class BlobWriter(Protocol):
 class LogSink(Protocol):
     """Where a program's stderr goes, line by line."""
 
-    def __call__(self, line: str) -> None: ...
+    def __call__(self, line: str, /) -> None: ...
 
 
 class Runner(Protocol):

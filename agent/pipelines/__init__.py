@@ -1,0 +1,9 @@
+"""Pipelines: loading and checking, the journal, delivery between nodes, deciders, presence, trace."""
+
+from agent.pipelines.engine import Pipelines
+from agent.pipelines.journal import Journal
+from agent.pipelines.loading import load_pipeline
+from agent.pipelines.presence import DeviceInfo
+from agent.pipelines.work import Workshop
+
+__all__ = ["DeviceInfo", "Journal", "Pipelines", "Workshop", "load_pipeline"]

@@ -1,0 +1,174 @@
+"""One decider for each key: `dedupe`, `cooldown` and presence ask the live node that the key's hash ranks first.
+
+The decider writes key → first event before it answers and says "first" to that event as often as it is asked. Before it takes a
+key that it does not know, it tells the next two in the ranking; they keep the record, and answer with an older one if they have
+it. So the loss or the return of a decider lets a repeat through only when three nodes forgot at once; in a partition each half decides
+alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from agent.errors import EdgeError, Refused, Unreachable
+from agent.pipelines.clock import boottime
+from agent.pipelines.core import MeshLike
+from agent.pipelines.journal import Journal
+from agent.pipelines.placement import rank
+from agent.pipelines.wire import Question, Record
+
+log = logging.getLogger(__name__)
+
+WITNESSES = 2
+TIMEOUT = 2.0
+MAX_RECORDS = 200_000
+MAX_KEY = 4096
+_INSERT = "INSERT OR REPLACE INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+class Deciders:
+    """The records of this node and the way to those of others."""
+
+    def __init__(self, node_id: str, mesh: MeshLike, journal: Journal) -> None:
+        self.node_id = node_id
+        self.mesh = mesh
+        self.journal = journal
+        self.records: dict[tuple[str, str], Record] = {}
+        """Records with `age` as the boottime they were made and `left` as the boottime they end."""
+        self._busy: dict[tuple[str, str], asyncio.Lock] = {}
+        mesh.serve("pipeline.decide", self._decide)
+        mesh.serve("pipeline.remember", self._remember)
+
+    def load(self) -> None:
+        """Read what the journal holds."""
+        now = boottime()
+        sql = "SELECT scope, key, first, at, until, present, value FROM decision WHERE until > ?"
+        for scope, key, first, at, until, present, value in self.journal.query(sql, now):
+            self.records[scope, key] = Record(scope, key, first, at, until, bool(present), msgspec.json.decode(value))
+
+    async def first(self, scope: str, key: str, event: str, seconds: float) -> bool:
+        """Whether this event is the first of its key within `seconds`; raises Unreachable when nobody can decide."""
+        body = msgspec.msgpack.encode(Question(scope, key, event, seconds))
+        for node in rank(f"{scope}\0{key}", self.mesh.live(), weighed=False)[:4]:
+            if node.id == self.node_id:
+                return await self.decide(Question(scope, key, event, seconds)) == event
+            try:
+                answer = await self.mesh.call(node.id, "pipeline.decide", body, timeout=TIMEOUT)
+                return msgspec.msgpack.decode(answer, type=str) == event
+            except (Unreachable, Refused, msgspec.MsgspecError) as e:
+                log.debug("%s does not decide: %s", node.name, e)
+        raise Unreachable("no node decides about this key now", hint="it is tried again until the deadline")
+
+    async def decide(self, question: Question) -> str:
+        """Here: the first event of the key, which is the asking one where there was none."""
+        at = (question.scope, question.key)
+        lock = self._busy.setdefault(at, asyncio.Lock())
+        try:
+            async with lock:
+                now = boottime()
+                known = self.records.get(at)
+                if known is not None and known.left > now:
+                    return known.first
+                mine = Record(question.scope, question.key, question.event, now, now + question.seconds)
+                best = await self.witnessed(mine)
+                await self.keep(best)
+                return best.first
+        finally:
+            if not lock.locked():
+                self._busy.pop(at, None)
+
+    async def witnessed(self, mine: Record) -> Record:
+        """Tell the next in the ranking; what counts is the best record that holds anywhere (see `merge`)."""
+        others = [n for n in rank(f"{mine.scope}\0{mine.key}", self.mesh.live(), weighed=False) if n.id != self.node_id]
+        body = msgspec.msgpack.encode(outward(mine))
+        best = mine
+        for answer in await asyncio.gather(*(self._tell(n.id, body) for n in others[:WITNESSES])):
+            if answer is not None and (told := inward(answer)).left > boottime():
+                best = merge(best, told)
+        return best
+
+    async def _tell(self, node: str, body: bytes) -> Record | None:
+        try:
+            return msgspec.msgpack.decode(
+                await self.mesh.call(node, "pipeline.remember", body, timeout=TIMEOUT), type=Record
+            )
+        except (EdgeError, msgspec.MsgspecError) as e:
+            log.debug("%s does not witness: %s", node, e)
+            return None
+
+    def keep(self, record: Record) -> asyncio.Future[Any]:
+        """Write a record; resolves when it is on the disk."""
+        self.records[record.scope, record.key] = record
+        values = (
+            record.scope, record.key, record.first, record.age, record.left, record.present, msgspec.json.encode(record.value)
+        )  # fmt: skip
+        if len(self.records) > MAX_RECORDS:
+            self.sweep()
+        return self.journal.storage.write(lambda db: db.execute(_INSERT, values))
+
+    def sweep(self) -> None:
+        """Forget what no longer holds, and the records that end first when there are still too many."""
+        now = boottime()
+        by_end = sorted(self.records.items(), key=lambda kv: kv[1].left)
+        over = max(0, len(by_end) - MAX_RECORDS * 9 // 10)
+        gone = [k for i, (k, r) in enumerate(by_end) if r.left <= now or i < over]
+        for k in gone:
+            del self.records[k]
+
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM decision WHERE scope = ? AND key = ?", gone)
+
+        self.journal.storage.write(write)
+
+    async def _decide(self, peer: Any, body: bytes) -> bytes:
+        question = _checked(body, Question)
+        return msgspec.msgpack.encode(await self.decide(question))
+
+    async def _remember(self, peer: Any, body: bytes) -> bytes:
+        """Keep the record and answer with what counts now; one that no longer holds only asks what is known."""
+        told = inward(_checked(body, Record))
+        known = self.records.get((told.scope, told.key))
+        if told.left <= boottime():
+            return msgspec.msgpack.encode(outward(known if known is not None else told))
+        best = merge(told, known) if known is not None else told
+        if best is not known:
+            await self.keep(best)
+        return msgspec.msgpack.encode(outward(best))
+
+
+def merge(a: Record, b: Record) -> Record:
+    """Which of two records of a key counts: the one that holds; then, for a window, the older one, so that its first event
+    stays first; for presence the one with the later sign of life."""
+    now = boottime()
+    if (a.left > now) != (b.left > now):
+        return a if a.left > now else b
+    if a.scope.startswith("presence:"):
+        return b if b.age > a.age else a
+    return b if b.age < a.age and b.first != a.first else a
+
+
+def outward(r: Record) -> Record:
+    """A record as it travels: ages and remaining seconds instead of this machine's clock."""
+    now = boottime()
+    return Record(r.scope, r.key, r.first, now - r.age, r.left - now, r.present, r.value)
+
+
+def inward(r: Record) -> Record:
+    """A travelled record on this machine's clock."""
+    now = boottime()
+    return Record(r.scope, r.key, r.first, now - r.age, now + r.left, r.present, r.value)
+
+
+def _checked(body: bytes, kind: Any) -> Any:
+    try:
+        made = msgspec.msgpack.decode(body, type=kind)
+    except msgspec.MsgspecError as e:
+        raise Refused(f"not a {kind.__name__}: {e}", code="bad") from None
+    if len(made.key) > MAX_KEY or len(made.scope) > 512:
+        raise Refused("the key is too long", code="bad", hint="use a shorter key expression")
+    return made

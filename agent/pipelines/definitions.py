@@ -1,0 +1,120 @@
+"""The applied pipelines: the newest of each name, and older versions for events in flight."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from agent.model.pipeline import Pipeline, Step
+from agent.pipelines.journal import Journal
+
+log = logging.getLogger(__name__)
+
+KEEP_VERSIONS = 10
+
+
+class Definitions:
+    """Kept in the journal's file so that a restart knows them before the mesh is there."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.current: dict[str, Pipeline] = {}
+        self._versions: dict[tuple[str, str], Pipeline] = {}
+        self._at: dict[tuple[str, str], float] = {}
+        self.on_change: Callable[[str], None] = lambda name: None
+
+    def load(self) -> None:
+        """Read what the journal holds."""
+        for name, version, body, at in self._journal.query(
+            "SELECT name, version, body, at FROM definition ORDER BY at"
+        ):
+            self._versions[name, version] = self._decode(body)
+            self._at[name, version] = at
+        for (_name,) in self._journal.query("SELECT DISTINCT name FROM definition"):
+            newest = self._journal.query("SELECT value FROM meta WHERE key = ?", f"current:{_name}")
+            if newest and newest[0][0]:
+                self.current[_name] = self._versions[_name, newest[0][0]]
+
+    @staticmethod
+    def _decode(body: bytes) -> Pipeline:
+        return msgspec.json.decode(body, type=Pipeline)
+
+    def apply(self, name: str, body: bytes | None) -> None:
+        """Take a document's body as the current definition, or remove it; raises msgspec errors for a malformed body."""
+        pipeline = self._decode(body) if body is not None else None
+        if pipeline is not None and pipeline.name != name:
+            raise msgspec.ValidationError(f"the document {name} holds a pipeline named {pipeline.name}")
+        old = self.current.get(name)
+        if pipeline == old:
+            return
+        if pipeline is None:
+            self.current.pop(name, None)
+            self._journal.storage.write(lambda db: _current(db, name, ""))
+        else:
+            self.current[name] = pipeline
+            self._store(pipeline)
+        self.on_change(name)
+
+    def _store(self, pipeline: Pipeline) -> None:
+        key = (pipeline.name, pipeline.version)
+        self._versions[key] = pipeline
+        self._at[key] = time.time()
+        body = msgspec.json.encode(pipeline)
+        at = self._at[key]
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO definition VALUES (?, ?, ?, ?)", (*key, body, at))
+            _current(db, *key)
+
+        self._journal.storage.write(write)
+        self._forget(pipeline.name)
+
+    def _forget(self, name: str) -> None:
+        used = {(r.pipeline, r.version) for r in self._journal.rows.values() if r.open}
+        mine = sorted((k for k in self._versions if k[0] == name), key=lambda k: self._at[k])
+        for key in mine[:-KEEP_VERSIONS]:
+            if key not in used:
+                del self._versions[key], self._at[key]
+                self._journal.storage.write(partial(_drop, key=key))
+
+    def get(self, name: str, version: str) -> Pipeline | None:
+        """That version, if this node knows it."""
+        return self._versions.get((name, version))
+
+    def step(self, name: str, version: str, step: str) -> tuple[Pipeline, Step] | None:
+        """A step of that version with its pipeline."""
+        pipeline = self.get(name, version)
+        found = pipeline.step(step) if pipeline else None
+        return (pipeline, found) if pipeline and found else None
+
+    def running(self) -> list[Pipeline]:
+        """The current pipelines that are not paused."""
+        return [p for p in self.current.values() if p.paused_until <= time.time()]
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Versions that this node has seen, newest first."""
+        keys = sorted((k for k in self._versions if k[0] == name), key=lambda k: -self._at[k])
+        now = self.current.get(name)
+        return [
+            {
+                "version": k[1],
+                "at": self._at[k],
+                "current": now is not None and now.version == k[1],
+                "text": self._versions[k].text,
+            }
+            for k in keys
+        ]
+
+
+def _current(db: sqlite3.Connection, name: str, version: str) -> None:
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"current:{name}", version))
+
+
+def _drop(db: sqlite3.Connection, key: tuple[str, str]) -> None:
+    db.execute("DELETE FROM definition WHERE name = ? AND version = ?", key)

@@ -1,0 +1,62 @@
+"""Which node: selectors, `prefer`, rendezvous hashing weighed by free capacity.
+
+Rendezvous (highest random weight) hashing after Thaler and Ravishankar (1998), with the logarithmic weighting of
+Schindelhauer and Schomaker (2005): every node ranks the same nodes in the same order, and a node's leaving moves only its own keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+
+from agent.model.labels import Selector
+from agent.model.node import NodeRecord
+from agent.model.pipeline import Pipeline, Step
+
+
+@lru_cache(maxsize=4096)
+def selector(text: str) -> Selector:
+    """The parsed selector; it was checked when the pipeline was."""
+    return Selector.parse(text)
+
+
+def score(key: str, node_id: str, weight: float = 1.0) -> float:
+    """This node's rendezvous score for the key; higher wins. `weight` > 0."""
+    digest = hashlib.sha256(f"{key}\0{node_id}".encode()).digest()
+    fraction = (int.from_bytes(digest[:8], "big") + 0.5) / 2**64
+    return -weight / math.log(fraction)
+
+
+def rank(key: str, nodes: Iterable[NodeRecord], *, prefer: str = "", weighed: bool = True) -> list[NodeRecord]:
+    """The nodes, best first: those that `prefer` matches before the others, then by score."""
+    wanted = selector(prefer) if prefer else None
+
+    def order(node: NodeRecord) -> tuple[bool, float]:
+        weight = max(1.0, float(node.capacity.free)) if weighed else 1.0
+        return (wanted is not None and wanted.matches(node.labels), score(key, node.id, weight))
+
+    return sorted(nodes, key=order, reverse=True)
+
+
+def may_run(pipeline: Pipeline, step: Step, labels: dict[str, str]) -> bool:
+    """Whether the pipeline lets a node with these labels run the step; `pick: here` runs wherever a parent may."""
+    if step.where and not selector(step.where).matches(labels):
+        return False
+    if step.pick != "here":
+        return True
+    parents = (pipeline.step(name) for name in step.after)
+    return any(p is not None and may_run(pipeline, p, labels) for p in parents)
+
+
+def may_send(pipeline: Pipeline, step: Step, parent: str, labels: dict[str, str]) -> bool:
+    """Whether a node with these labels may deliver events of `parent` to the step."""
+    made_by = pipeline.step(parent)
+    return parent in step.after and made_by is not None and may_run(pipeline, made_by, labels)
+
+
+def matches(step: Step, nodes: Iterable[NodeRecord]) -> list[NodeRecord]:
+    """The nodes that the step's selector names."""
+    wanted = selector(step.where)
+    return [n for n in nodes if wanted.matches(n.labels)]

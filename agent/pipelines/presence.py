@@ -1,0 +1,119 @@
+"""Presence: one record for each device in the whole mesh, and which joins are arrivals.
+
+An arrival is a join after `away` seconds without a sign of life on any access point. While a device is associated (joined and
+not left) it counts as alive, for at most HELD: a roam or a phone that wakes up is no arrival. The record sits with the
+decider of the device's key and two witnesses (`deciders.py`); the event that was found to be an arrival stays one however
+often it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import msgspec
+
+from agent.errors import StepFailed
+from agent.model.event import Event
+from agent.model.pipeline import PresenceTask
+from agent.pipelines.clock import boottime
+from agent.pipelines.deciders import Deciders
+from agent.pipelines.wire import Record
+
+HELD = 12 * 3600.0
+"""Longest time that an association without any log line counts as a sign of life; its `left` line may be lost."""
+REMEMBER = 30 * 86400.0
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
+
+
+class DeviceInfo(msgspec.Struct, omit_defaults=True):
+    """What an operator said of a device (signed document of kind `device`, named by the MAC)."""
+
+    name: str = ""
+    known: bool = False
+
+
+class Presence:
+    """The presence step on the node that decides for a device."""
+
+    def __init__(self, deciders: Deciders) -> None:
+        self.deciders = deciders
+        self.devices: dict[str, DeviceInfo] = {}
+        """By MAC; the service keeps it in step with the documents."""
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def see(self, scope: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
+        """The events (type, data) that follow from this one; raises StepFailed (final) for one without a MAC."""
+        mac = str(event.data.get("mac", "")).lower()
+        if not _MAC.match(mac):
+            raise StepFailed(
+                "presence needs data.mac", final=True, hint="let the filter emit the device's MAC as data.mac"
+            )
+        lock = self._locks.setdefault(mac, asyncio.Lock())
+        try:
+            async with lock:
+                return await self._see(f"presence:{scope}", mac, task, event)
+        finally:
+            if not lock.locked():
+                self._locks.pop(mac, None)
+
+    async def _see(self, scope: str, mac: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
+        known = await self._known(scope, mac)
+        if known is not None and known.first == event.id:
+            return [("device.arrived", self._data(mac, known, event))]
+        now = boottime()
+        settling = float(event.data.get("restarted_s", 1e9)) < task.settle
+        silent = known is None or now - known.age > (HELD if known.present else task.away)
+        arrival = event.type == "wifi.client.joined" and silent and not settling
+        value = {
+            "first_seen": known.value["first_seen"] if known else event.time,
+            "last_seen": event.time,
+            "node": event.source.split("/")[1],
+        }
+        first = event.id if arrival else (known.first if known else "")
+        present = event.type in ("wifi.client.joined", "wifi.client.roamed")
+        record = Record(scope, mac, first, now, now + max(REMEMBER, task.away), present, value)
+        await asyncio.gather(self.deciders.keep(record), self.deciders.witnessed(record))
+        return [("device.arrived", self._data(mac, record, event))] if arrival else []
+
+    async def _known(self, scope: str, mac: str) -> Record | None:
+        """The device's record, here or with the next in the ranking: this node may have been away."""
+        here = self.deciders.records.get((scope, mac))
+        probe = here or Record(scope, mac, "", 0.0, 0.0)
+        found = await self.deciders.witnessed(
+            Record(scope, mac, probe.first, probe.age, 0.0, probe.present, probe.value)
+        )
+        if found.left <= boottime():
+            return here
+        return found if here is None or found.age > here.age else here
+
+    def _data(self, mac: str, record: Record, event: Event) -> dict[str, Any]:
+        info = self.devices.get(mac, DeviceInfo())
+        device: dict[str, Any] = {
+            "mac": mac,
+            "known": info.known,
+            "private": bool(int(mac[:2], 16) & 2),
+            "first_seen": record.value.get("first_seen", event.time),
+        }
+        if info.name:
+            device["name"] = info.name
+        return {"device": device, "interface": event.data.get("interface", ""), "joined": event.time}
+
+    def forget(self, mac: str) -> bool:
+        """Drop this node's records of a device; True if there were any."""
+        gone = [k for k in self.deciders.records if k[0].startswith("presence:") and k[1] == mac]
+        for k in gone:
+            del self.deciders.records[k]
+        self.deciders.journal.storage.write(
+            lambda db: db.executemany("DELETE FROM decision WHERE scope = ? AND key = ?", gone)
+        )
+        return bool(gone)
+
+    def seen(self) -> dict[str, Record]:
+        """The newest record of each device that this node holds."""
+        newest: dict[str, Record] = {}
+        for (scope, mac), record in self.deciders.records.items():
+            if scope.startswith("presence:") and (mac not in newest or newest[mac].left < record.left):
+                newest[mac] = record
+        return newest

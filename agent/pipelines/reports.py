@@ -1,0 +1,100 @@
+"""Telling producers how their events went, until they have heard it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from agent.errors import EdgeError
+from agent.model.node import NodeRecord
+from agent.pipelines.core import Core
+from agent.pipelines.rows import Row
+from agent.pipelines.wire import Report
+
+log = logging.getLogger(__name__)
+
+BATCH = 256
+AGAIN = 1.0
+
+
+class Reports:
+    """One set of rows to tell about for each node; a row leaves it when the node has answered."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self._due: dict[str, dict[int, Row]] = {}
+        self._busy: set[str] = set()
+        self._tasks: asyncio.TaskGroup | None = None
+        core.report = self.add
+        core.mesh.on_change(self._mesh_changed)
+
+    def load(self) -> None:
+        """After a restart: what the journal says was not told yet."""
+        for row in list(self.core.journal.rows.values()):
+            if not row.open:
+                self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Tell the row's claimants what is new."""
+        for node, knows in row.claims.items():
+            if knows < phase(row):
+                self._due.setdefault(node, {})[row.n] = row
+                self._pump(node)
+
+    async def run(self) -> None:
+        """Own the calls until cancelled; every second the ones that failed are tried again."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            while True:
+                for node in list(self._due):
+                    self._pump(node)
+                await asyncio.sleep(AGAIN)
+
+    def _mesh_changed(self, record: NodeRecord, alive: bool) -> None:
+        if alive:
+            self._pump(record.id)
+
+    def _pump(self, node: str) -> None:
+        if self._tasks is not None and node not in self._busy and self._due.get(node) and self.core.mesh.is_live(node):
+            self._busy.add(node)
+            self._tasks.create_task(self._tell(node))
+
+    async def _tell(self, node: str) -> None:
+        try:
+            while rows := list(self._due.get(node, {}).values())[:BATCH]:
+                told = [(row, phase(row), row.turn) for row in rows if not row.open]
+                body = msgspec.msgpack.encode([_report(row) for row, _, _ in told])
+                await self.core.mesh.call(node, "pipeline.report", body, timeout=10.0)
+                for row, what, turn in told:
+                    if row.turn == turn:
+                        row.claims[node] = what
+                for row in rows:
+                    if row.open or row.claims.get(node, 2) >= phase(row):
+                        self._due[node].pop(row.n, None)
+                self.core.journal.commit(change=[row for row, _, _ in told if row.n in self.core.journal.by_n])
+        except EdgeError as e:
+            log.debug("%s has not heard the reports: %s", node, e)
+        finally:
+            self._busy.discard(node)
+
+
+def phase(row: Row) -> int:
+    """What there is to tell: 0 nothing yet, 1 settled, 2 closed."""
+    return 2 if row.closed else 0 if row.open else 1
+
+
+def _report(row: Row) -> Report:
+    return Report(
+        row.event.id,
+        row.pipeline,
+        row.step,
+        row.slot,
+        phase(row),
+        row.end or "failed",
+        row.reason,
+        row.matched,
+        row.final,
+        row.free,
+    )

@@ -1,0 +1,225 @@
+"""Who is next: dedupe and cooldown, the choice of a node, and what to do when it goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from agent.errors import EdgeError
+from agent.model.node import NodeRecord
+from agent.model.pipeline import Pipeline, Step, Window
+from agent.pipelines.clock import boottime
+from agent.pipelines.core import Core
+from agent.pipelines.deciders import Deciders
+from agent.pipelines.expressions import key_of
+from agent.pipelines.placement import matches, rank
+from agent.pipelines.rows import Row, State
+from agent.pipelines.sender import Senders
+
+log = logging.getLogger(__name__)
+
+GONE = 5.0
+"""Seconds that a node must be gone before its work is given to another (DESIGN.md, "A hop")."""
+AGAIN = 0.25
+"""Seconds until a row that could not be placed is looked at again; a change in the mesh comes sooner."""
+LOST_AFTER = 60.0
+"""Seconds after its deadline that a row waits for a node that accepted it and vanished."""
+CLOSE_AFTER = 3600.0
+"""Seconds that photos wait for the word of a node that vanished after it had settled."""
+
+
+class Router:
+    """Takes rows that wait, and rows whose node is gone."""
+
+    def __init__(self, core: Core, senders: Senders, deciders: Deciders) -> None:
+        self.core = core
+        self.senders = senders
+        self.deciders = deciders
+        self._ready: deque[Row] = deque()
+        self._later: dict[int, tuple[float, Row]] = {}
+        self._wake = asyncio.Event()
+        self._gone: dict[str, float] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._asking = asyncio.Semaphore(64)
+        core.route = self.submit
+        core.later = self.later
+        core.mesh.on_change(self._mesh_changed)
+
+    def submit(self, row: Row) -> None:
+        """Look at the row soon."""
+        self._ready.append(row)
+        self._wake.set()
+
+    def later(self, row: Row, seconds: float = AGAIN) -> None:
+        """Look at the row again after a while, or when the mesh changes."""
+        self._later[row.n] = (boottime() + seconds, row)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Route until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._sweep())
+            while True:
+                try:
+                    async with asyncio.timeout(AGAIN if self._later else None):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+                now = boottime()
+                for n in [n for n, (at, _) in self._later.items() if at <= now]:
+                    self._ready.append(self._later.pop(n)[1])
+                while self._ready:
+                    self._route(self._ready.popleft())
+
+    # -- one row ------------------------------------------------------------------------------------------------------
+
+    def _route(self, row: Row) -> None:
+        if row.state not in (State.WAITING, State.SENDING):
+            return
+        if boottime() >= row.deadline:
+            self.core.end(row, "expired", "older than the step's deadline")
+            return
+        found = self.core.step_of(row)
+        if found is None:
+            self.later(row, 1.0)
+            return
+        pipeline, step = found
+        if not row.decided and (step.dedupe or step.cooldown):
+            assert self._tasks is not None
+            self._tasks.create_task(self._decide(row, pipeline, step))
+        elif step.pick == "all" and not row.slot:
+            self._freeze(row, pipeline, step)
+        else:
+            self._choose(row, step)
+
+    def _choose(self, row: Row, step: Step) -> None:
+        target = self._target(row, step)
+        if target is None:
+            row.state, row.target = State.WAITING, ""
+            self.later(row)
+            return
+        row.target = target
+        if target == self.core.node_id:
+            row.state = State.QUEUED
+            self.core.enqueue(row)
+        else:
+            row.state = State.SENDING
+            self.senders.send(row)
+
+    def _target(self, row: Row, step: Step) -> str | None:
+        if step.pick == "here":
+            return self.core.node_id
+        if row.slot:
+            return row.slot if row.slot == self.core.node_id or self.core.mesh.is_live(row.slot) else None
+        ranked = self.ranked(row, step)
+        fresh = [n for n in ranked if n.id not in row.avoid]
+        return (fresh or ranked)[0].id if ranked else None
+
+    def ranked(self, row: Row, step: Step) -> list[NodeRecord]:
+        """The live matches of the step, best first; presence goes by its key alone, so that one node decides."""
+        nodes = matches(step, self.core.mesh.live())
+        if step.kind == "presence":
+            return rank(presence_key(row), nodes, weighed=False)
+        return rank(row.event.id, nodes, prefer=step.prefer)
+
+    def _freeze(self, row: Row, pipeline: Pipeline, step: Step) -> None:
+        nodes = matches(step, self.core.mesh.live())
+        if not nodes:
+            self.core.end(row, "skipped", "no node")
+            return
+        fields = {"parent": row.parent, "deadline": row.deadline, "root_at": row.root_at, "trace": row.trace}
+        more = [
+            self.core.journal.new(
+                row.event, row.pipeline, row.version, row.step, slot=n.id, target=n.id, decided=True, **fields
+            )
+            for n in nodes[1:]
+        ]
+        self.core.journal.rows.pop(row.key, None)
+        row.slot = row.target = nodes[0].id
+        self.core.journal.rows[row.key] = row
+        self.core.journal.commit(add=more, change=[row])
+        self.core.take(more)
+        self.submit(row)
+
+    async def _decide(self, row: Row, pipeline: Pipeline, step: Step) -> None:
+        scope = f"{pipeline.name}/{step.name}"
+        try:
+            async with self._asking:
+                if step.dedupe and not await self._first(f"dedupe:{scope}", step.dedupe, row):
+                    self.core.end(row, "deduplicated", "its key was seen before")
+                    return
+                if step.cooldown and not await self._first(f"cooldown:{scope}", step.cooldown, row):
+                    self.core.end(row, "suppressed", "its key passed lately")
+                    return
+        except EdgeError as e:
+            log.debug("no decider for %s: %s", scope, e)
+            self.later(row)
+            return
+        row.decided = True
+        self.core.journal.commit(change=[row])
+        self.submit(row)
+
+    async def _first(self, scope: str, window: Window, row: Row) -> bool:
+        return await self.deciders.first(scope, key_of(window.key, row.event), row.event.id, window.seconds)
+
+    # -- the mesh changed ---------------------------------------------------------------------------------------------
+
+    def _mesh_changed(self, record: NodeRecord, alive: bool) -> None:
+        now = boottime()
+        if alive:
+            self._gone.pop(record.id, None)
+            for row in self.core.journal.open_rows():
+                if row.target == record.id and row.state is State.PLACED:
+                    row.state = State.SENDING
+                    self.submit(row)
+        else:
+            self._gone.setdefault(record.id, now)
+        for n in list(self._later):
+            self._ready.append(self._later.pop(n)[1])
+        self._wake.set()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            now = boottime()
+            for row in self.core.journal.open_rows():
+                self._check(row, now)
+            self._close_forgotten(now)
+            self.core.expire_kept()
+
+    def _check(self, row: Row, now: float) -> None:
+        if row.state is State.WAITING and now >= row.deadline:
+            self._later.pop(row.n, None)
+            self.core.end(row, "expired", "older than the step's deadline")
+        elif row.state is State.SENDING and now >= row.deadline and not self.core.mesh.is_live(row.target):
+            self.core.end(row, "expired", "no node took it in time")
+        elif row.state is State.PLACED and row.target != self.core.node_id and not self.core.mesh.is_live(row.target):
+            since = self._gone.setdefault(row.target, now)
+            if now - since >= GONE:
+                self._replace(row, now)
+
+    def _replace(self, row: Row, now: float) -> None:
+        found = self.core.step_of(row)
+        if found is None:
+            return
+        if not row.slot and found[1].pick == "one" and now < row.deadline and self.ranked(row, found[1]):
+            log.info("%s/%s: %s is gone, its work goes to another node", row.pipeline, row.step, row.target)
+            row.state, row.target = State.WAITING, ""
+            self.core.journal.commit(change=[row])
+            self.submit(row)
+        elif now >= row.deadline + LOST_AFTER:
+            self.core.end(row, "lost", "the node that accepted it has not come back")
+
+    def _close_forgotten(self, now: float) -> None:
+        for row in list(self.core.journal.rows.values()):
+            if row.end is not None and not row.closed and not self.core.mesh.is_live(row.target) and row.target:
+                if now - self._gone.setdefault(row.target, now) >= CLOSE_AFTER:
+                    self.core.close_if_done(row, told=True)
+
+
+def presence_key(row: Row) -> str:
+    """The device that the event is about: its MAC in lower case, else the event's subject."""
+    return str(row.event.data.get("mac") or row.event.subject).lower()

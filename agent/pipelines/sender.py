@@ -1,0 +1,142 @@
+"""Moving rows to the node that was chosen: batches, a few in flight for each node, each signed once by the mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from agent.errors import BlobError, EdgeError, Refused, Unreachable
+from agent.pipelines.clock import boottime
+from agent.pipelines.core import Core
+from agent.pipelines.rows import Row, State
+from agent.pipelines.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 4
+TIMEOUT = 20.0
+AGAIN = {"full": 0.5, "rate": 0.5, "version": 0.3, "blob": 0.5}
+"""Seconds until a row that was refused for now is routed again; other refusals rule the node out for that row."""
+
+
+class Senders:
+    """One queue for each node that rows go to."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.later: Callable[[Row, float], None] = lambda row, seconds: None
+        self._queues: dict[str, deque[Row]] = {}
+        self._busy: dict[str, int] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._refused: set[tuple[str, str]] = set()
+
+    async def run(self) -> None:
+        """Own the transfers until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for node in list(self._queues):
+                self._pump(node)
+            await asyncio.Event().wait()
+
+    def send(self, row: Row) -> None:
+        """Send the row to `row.target` soon."""
+        self._queues.setdefault(row.target, deque()).append(row)
+        self._pump(row.target)
+
+    def waiting(self, node: str) -> int:
+        """Rows that wait for this node."""
+        return len(self._queues.get(node, ()))
+
+    def _pump(self, node: str) -> None:
+        if self._tasks is None:
+            return
+        while self._queues.get(node) and self._busy.get(node, 0) < IN_FLIGHT:
+            batch = self._take(node)
+            if batch:
+                self._busy[node] = self._busy.get(node, 0) + 1
+                self._tasks.create_task(self._transfer(node, batch))
+
+    def _take(self, node: str) -> list[Row]:
+        queue, size = self._queues[node], 0
+        batch: list[Row] = []
+        while queue and len(batch) < MAX_ITEMS and size < MAX_REQUEST // 4:
+            row = queue.popleft()
+            if row.state is State.SENDING and row.target == node:
+                batch.append(row)
+                size += 1024 + sum(b.size for b in row.event.blobs() if b.size <= INLINE)
+        return batch
+
+    async def _transfer(self, node: str, batch: list[Row]) -> None:
+        try:
+            await self._deliver(node, batch)
+        finally:
+            self._busy[node] -= 1
+            self._pump(node)
+
+    async def _deliver(self, node: str, batch: list[Row]) -> None:
+        try:
+            body = await self._request(batch)
+            raw = await self.core.mesh.call(node, "pipeline.deliver", body, timeout=TIMEOUT)
+            verdicts = msgspec.msgpack.decode(raw, type=list[Verdict])
+        except (Unreachable, Refused) as e:
+            self._put_back(batch, e)
+            return
+        except (EdgeError, msgspec.MsgspecError) as e:
+            self._once(node, "error", str(e))
+            self._put_back(batch, e)
+            return
+        accepted: list[Row] = []
+        for row, verdict in zip(batch, verdicts, strict=False):
+            if row.state is not State.SENDING or row.target != node:
+                continue
+            if verdict.status == "accepted":
+                accepted.append(row)
+            else:
+                self._refuse(node, row, verdict)
+        for row in batch[len(verdicts) :]:
+            self._refuse(node, row, Verdict("bad", "the answer is too short"))
+        if accepted:
+            self.core.placed(accepted)
+
+    async def _request(self, batch: list[Row]) -> bytes:
+        blobs: dict[str, bytes] = {}
+        for row in batch:
+            for blob in row.event.blobs():
+                if blob.size <= INLINE and blob.cid not in blobs:
+                    try:
+                        blobs[blob.cid] = await self.core.blobs.read(blob.cid)
+                    except BlobError as e:
+                        log.debug("%s is not here to go along: %s", blob.cid, e)
+        now = boottime()
+        items = [
+            Delivery(
+                r.pipeline, r.version, r.step, r.slot, r.event.encode(), (now - r.root_at) * 1e3,
+                (r.deadline - now) * 1e3, r.trace, r.attempts,
+            )
+            for r in batch
+        ]  # fmt: skip
+        return msgspec.msgpack.encode(DeliverRequest(items, blobs))
+
+    def _put_back(self, batch: list[Row], why: EdgeError | msgspec.MsgspecError) -> None:
+        log.debug("%d deliveries go back to be routed again: %s", len(batch), why)
+        for row in batch:
+            if row.state is State.SENDING:
+                row.state = State.WAITING
+                self.later(row, 0.3)
+
+    def _refuse(self, node: str, row: Row, verdict: Verdict) -> None:
+        row.state = State.WAITING
+        if verdict.status not in AGAIN:
+            self._once(node, f"{row.pipeline}/{row.step}: {verdict.status}", verdict.detail)
+            if not row.slot and node not in row.avoid:
+                row.avoid.append(node)
+        self.later(row, AGAIN.get(verdict.status, 1.0))
+
+    def _once(self, node: str, what: str, detail: str) -> None:
+        if (node, what) not in self._refused:
+            self._refused.add((node, what))
+            log.warning("%s refuses deliveries (%s): %s", node, what, detail)

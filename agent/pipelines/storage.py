@@ -1,0 +1,179 @@
+"""SQLite under the journal: one writer thread, group commit, synchronous=FULL.
+
+Writers hand in functions; all that wait are run in one transaction and each future resolves after the commit, so a
+thousand events a second cost few fsyncs and nothing is answered before it is on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent.errors import EdgeError
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+MAX_GROUP = 512
+"""Most writes in one transaction, so that the first of them does not wait long for the last."""
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE event (id TEXT PRIMARY KEY, root TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE row (
+    n INTEGER PRIMARY KEY,
+    event TEXT NOT NULL,
+    root TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    version TEXT NOT NULL,
+    step TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    parent INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    ending TEXT,
+    reason TEXT NOT NULL,
+    target TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    avoid BLOB NOT NULL,
+    deadline REAL NOT NULL,
+    root_at REAL NOT NULL,
+    trace BLOB NOT NULL,
+    matched INTEGER NOT NULL,
+    closed INTEGER NOT NULL,
+    claims BLOB NOT NULL,
+    decided INTEGER NOT NULL,
+    at REAL NOT NULL
+);
+CREATE UNIQUE INDEX row_key ON row (event, pipeline, step, slot);
+CREATE INDEX row_root ON row (root);
+CREATE INDEX row_at ON row (closed, at);
+CREATE TABLE count (pipeline TEXT, step TEXT, what TEXT, n INTEGER NOT NULL, PRIMARY KEY (pipeline, step, what)) WITHOUT ROWID;
+CREATE TABLE position (stream TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE decision (
+    scope TEXT NOT NULL, key TEXT NOT NULL, first TEXT NOT NULL, at REAL NOT NULL, until REAL NOT NULL, present INTEGER NOT NULL,
+    value BLOB NOT NULL, PRIMARY KEY (scope, key)
+) WITHOUT ROWID;
+CREATE TABLE definition (
+    name TEXT NOT NULL, version TEXT NOT NULL, body BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (name, version)
+) WITHOUT ROWID;
+CREATE TABLE kept (cid TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+"""
+
+Write = Callable[[sqlite3.Connection], Any]
+
+
+class Storage:
+    """The journal's file. `write` is for the loop's thread; `read` runs in the caller's own thread on its own connection."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._queue: queue.SimpleQueue[tuple[Write, asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.failed: BaseException | None = None
+
+    def open(self) -> sqlite3.Connection:
+        """A connection, with the schema made where it is missing; raises EdgeError for a journal of a newer agent."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self.path.chmod(0o600)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA busy_timeout=5000")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            db.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        elif version != SCHEMA_VERSION:
+            db.close()
+            raise EdgeError(
+                f"{self.path} was written by another version of the agent (format {version}, this one reads {SCHEMA_VERSION})",
+                hint="install the newer agent again, or move the file away to start with an empty journal",
+                code="journal.version",
+            )
+        return db
+
+    def start(self) -> None:
+        """Start the writer; the running loop gets the answers."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what was handed in and stop."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def write(self, fn: Write) -> asyncio.Future[Any]:
+        """Run `fn` in the next transaction; the future resolves after its commit. Order of calls is order of effects."""
+        assert self._loop is not None
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self.failed is not None:
+            future.set_exception(_broken(self.failed))
+        else:
+            self._queue.put((fn, future))
+        return future
+
+    def _run(self) -> None:
+        db = self.open()
+        try:
+            while (first := self._queue.get()) is not None:
+                group, more = [first], True
+                while more and len(group) < MAX_GROUP:
+                    try:
+                        item = self._queue.get_nowait()
+                    except queue.Empty:
+                        break
+                    if item is None:
+                        self._queue.put(None)
+                        more = False
+                    else:
+                        group.append(item)
+                self._commit(db, group)
+        finally:
+            db.close()
+
+    def _commit(self, db: sqlite3.Connection, group: list[tuple[Write, asyncio.Future[Any]]]) -> None:
+        results: list[Any] = []
+        error: BaseException | None = None
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            results = [fn(db) for fn, _ in group]
+            db.execute("COMMIT")
+        except sqlite3.Error as e:
+            # Memory and disk would differ from here on, so nothing more is accepted: the supervisor restarts from the disk.
+            error = self.failed = e
+            log.critical("the journal %s cannot be written: %s", self.path, e)
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(_resolve, [f for _, f in group], results, error)
+        except RuntimeError:
+            log.debug("the loop has ended before the journal")
+
+
+def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: BaseException | None) -> None:
+    for i, future in enumerate(futures):
+        if future.done():
+            continue
+        if error is not None:
+            future.set_exception(_broken(error))
+            future.exception()  # nobody need be waiting: the journal's own health tells
+        else:
+            future.set_result(results[i])
+
+
+def _broken(error: BaseException) -> EdgeError:
+    return EdgeError(
+        f"the journal cannot be written: {error}",
+        hint="check the disk (full? read-only?) and restart the agent",
+        code="journal.write",
+    )

@@ -1,0 +1,139 @@
+"""Source steps: a log, through its filter, into the journal; position and events in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from agent.errors import EdgeError, StepFailed
+from agent.model.alert import Hop
+from agent.model.event import Event, event_id, now, traceparent
+from agent.model.pipeline import Pipeline, Step
+from agent.model.task import FilterRunner, LineEvent
+from agent.pipelines.clock import boottime
+from agent.pipelines.core import Core
+from agent.pipelines.linetime import line_age
+from agent.pipelines.rows import Row
+from agent.sources import Batch, LineSource
+
+log = logging.getLogger(__name__)
+
+RESERVE = 0.1
+"""Part of the journal's room that sources leave for what other nodes deliver."""
+RESTART_FLAG = 600.0
+"""Seconds after a restart in which events say how long ago it was (`data.restarted_s`, for presence)."""
+BACKOFF = (1.0, 5.0, 30.0)
+
+
+class TailRunner:
+    """One log of one source step on this node."""
+
+    def __init__(
+        self,
+        core: Core,
+        pipeline: Pipeline,
+        step: Step,
+        source: LineSource,
+        stream: str,
+        make_filter: Callable[[], Awaitable[FilterRunner]],
+        *,
+        log_to: Callable[[str], None],
+        restarted_at: float | None,
+    ) -> None:
+        self.core = core
+        self.pipeline = pipeline
+        self.step = step
+        self.source = source
+        self.stream = stream
+        self.make_filter = make_filter
+        self.log_to = log_to
+        self.restarted_at = restarted_at
+        self.error = ""
+        self.events = 0
+        self.too_old = 0
+
+    async def run(self) -> None:
+        """Read until cancelled; what fails is tried again from the committed position."""
+        attempt = 0
+        while True:
+            try:
+                program = await self.make_filter()
+                try:
+                    async for batch in self.source.batches(self.core.journal.positions.get(self.stream)):
+                        await self._room()
+                        await self._batch(program, batch)
+                        attempt, self.error = 0, ""
+                finally:
+                    await program.close()
+                return
+            except EdgeError as e:
+                self.error = e.message
+                log.warning("%s/%s: %s; reading goes on from the same line", self.pipeline.name, self.step.name, e)
+                await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
+                attempt += 1
+
+    async def _room(self) -> None:
+        """Back-pressure: read no further while the journal is nearly full."""
+        while self.core.journal.room() <= self.core.journal.max_open * RESERVE:
+            await asyncio.sleep(0.05)
+
+    async def _batch(self, program: FilterRunner, batch: Batch) -> None:
+        read_at = boottime()
+        found = await self._filtered(program, batch)
+        rows: list[Row] = []
+        seen: dict[int, int] = {}
+        for item in found:
+            index = seen.get(item.line, 0)
+            seen[item.line] = index + 1
+            if not self.step.emit or item.type in self.step.emit:
+                rows += self._rows(batch, item, index, read_at)
+        self.events += len(found)
+        await self.core.journal.commit(add=rows, position=(self.stream, batch.position))
+        self.core.take(rows)
+
+    async def _filtered(self, program: FilterRunner, batch: Batch) -> list[LineEvent]:
+        attempts = self.step.attempts
+        for attempt in range(1, attempts + 1):
+            try:
+                return await program.feed(batch.data, self.log_to)
+            except StepFailed as e:
+                self.error = e.message
+                if attempt == attempts or e.final:
+                    break
+        # A batch that no run gets through must not stop the log for ever: it is counted, told and passed over.
+        counts = self.core.journal.counts[self.pipeline.name, self.step.name]
+        counts["failed_batches"] += 1
+        log.error("%s/%s: the filter fails on a batch of %d bytes, which is passed over: %s", self.pipeline.name,
+                  self.step.name, len(batch.data), self.error)  # fmt: skip
+        return []
+
+    def _rows(self, batch: Batch, item: LineEvent, index: int, read_at: float) -> list[Row]:
+        generation, offset = batch.origin(item.line)
+        age = line_age(batch.line(item.line)) if batch.local_clock else 0.0
+        root_at = read_at - age
+        ident = event_id(generation, offset, self.pipeline.name, self.step.name, index)
+        data: dict[str, Any] = dict(item.data)
+        if self.restarted_at is not None and read_at - self.restarted_at < RESTART_FLAG:
+            data["restarted_s"] = round(read_at - self.restarted_at, 1)
+        event = Event(
+            id=ident, source=f"/{self.core.node_id}/{self.pipeline.name}/{self.step.name}", type=item.type, time=now(),
+            subject=str(data.get("mac", "")), data=data, root=ident, traceparent=traceparent(ident),
+            pipeline=self.pipeline.name, step=self.step.name,
+        )  # fmt: skip
+        line_at = round((read_at - root_at) * 1e3, 1)
+        done = boottime()
+        trace = [
+            Hop("line", self.core.node_name, line_at),
+            Hop(
+                self.step.name,
+                self.core.node_name,
+                round((done - root_at) * 1e3, 1),
+                round((done - read_at) * 1e3, 1),
+                ident,
+            ),
+        ]
+        rows = self.core.rows_for(self.pipeline, event, None, root_at=root_at, trace=trace)
+        self.too_old += sum(1 for r in rows if r.deadline <= read_at)
+        return rows

@@ -1,0 +1,99 @@
+"""Following an event from its root over all nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+
+from agent.errors import EdgeError, NotFound, Refused
+from agent.model.pipeline import Pipeline
+from agent.pipelines.core import Core
+from agent.pipelines.rows import Row
+from agent.pipelines.wire import TraceRow
+from agent.pipelines.work import alert_id
+
+log = logging.getLogger(__name__)
+
+MAX_ROWS = 2000
+MIN_PREFIX = 6
+
+
+class Traces:
+    """Answers other nodes, and gathers their answers."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        core.mesh.serve("pipeline.trace", self._serve)
+
+    async def _serve(self, peer: Any, body: bytes) -> bytes:
+        try:
+            ident, root = msgspec.msgpack.decode(body, type=tuple[str, str])
+        except msgspec.MsgspecError as e:
+            raise Refused(f"not a question: {e}", code="bad") from None
+        return msgspec.msgpack.encode(self.here(root) if root else self.roots(ident))
+
+    def roots(self, ident: str) -> list[str]:
+        """The roots of the events and alerts here whose id begins like this."""
+        if len(ident) < MIN_PREFIX:
+            return []
+        found = set()
+        for row in self.core.journal.rows.values():
+            if (
+                row.event.id.startswith(ident)
+                or (row.event.root or "").startswith(ident)
+                or self._alert(row).startswith(ident)
+            ):
+                found.add(row.event.root or row.event.id)
+        return sorted(found)[:10]
+
+    def _alert(self, row: Row) -> str:
+        found = self.core.definitions.step(row.pipeline, row.version, row.step)
+        return alert_id(row.version, row.step, row.event) if found and found[1].kind == "sink" else ""
+
+    def here(self, root: str) -> list[TraceRow]:
+        """This node's rows of a root event."""
+        return [
+            TraceRow(
+                node=self.core.node_name, pipeline=r.pipeline, step=r.step, event=self._alert(r) or r.event.id,
+                parent=r.event.parent, type=r.event.type, time=r.event.time, state=r.state.name.lower(), end=r.end or "",
+                reason=r.reason, target=r.target, attempts=r.attempts, trace=r.trace,
+            )
+            for r in self.core.journal.of_root(root)[:MAX_ROWS]
+        ]  # fmt: skip
+
+    async def _ask(self, ident: str, root: str, kind: Any) -> list[Any]:
+        body = msgspec.msgpack.encode((ident, root))
+
+        async def one(node: str) -> list[Any]:
+            try:
+                made: list[Any] = msgspec.msgpack.decode(
+                    await self.core.mesh.call(node, "pipeline.trace", body, timeout=3.0), type=list[kind]
+                )
+            except (EdgeError, msgspec.MsgspecError) as e:
+                log.debug("%s did not answer for the trace: %s", node, e)
+                return []
+            return made
+
+        others = [n.id for n in self.core.mesh.live() if n.id != self.core.node_id]
+        mine: list[Any] = self.here(root) if root else self.roots(ident)
+        answers = await asyncio.gather(*(one(n) for n in others))
+        return mine + [x for a in answers for x in a]
+
+    async def gather(self, ident: str) -> tuple[str, list[TraceRow]]:
+        """(root id, every live node's rows of it); raises NotFound."""
+        roots = sorted(set(await self._ask(ident, "", str)))
+        if len(roots) != 1:
+            hint = "give more of the id" if roots else "edge-agent events shows recent ones; old ones are forgotten"
+            raise NotFound(f"{'no' if not roots else 'more than one'} event begins with {ident}", hint=hint)
+        return roots[0], await self._ask("", roots[0], TraceRow)
+
+
+def steps_in_order(pipeline: Pipeline) -> list[str]:
+    """Step names so that each comes after those it follows."""
+    done: list[str] = []
+    while len(done) < len(pipeline.steps):
+        done += [s.name for s in pipeline.steps if s.name not in done and all(a in done for a in s.after)]
+    return done

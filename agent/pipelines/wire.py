@@ -1,0 +1,102 @@
+"""What crosses the mesh for delivery, as msgpack; `docs/protocol.md` has it in prose.
+
+Verbs: `pipeline.deliver` (DeliverRequest → list[Verdict]), `pipeline.report` (list[Report] → nothing),
+`pipeline.decide` (Question → Answer), `pipeline.remember` (Record → Record), `pipeline.trace` (an id → list[TraceRow]).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agent.model.alert import Hop
+
+MAX_ITEMS = 64
+"""Most deliveries in one request."""
+MAX_REQUEST = 4 * 1024 * 1024
+"""Largest request in bytes, inline blobs included."""
+INLINE = 192 * 1024
+"""Blobs up to this size travel with the delivery: a rescaled photo needs no second round trip."""
+
+
+class Delivery(msgspec.Struct, array_like=True):
+    """One event for one step. `age_ms` is counted from the root event, `remaining_ms` to the deadline."""
+
+    pipeline: str
+    version: str
+    step: str
+    slot: str
+    event: bytes
+    age_ms: float
+    remaining_ms: float
+    trace: list[Hop]
+    attempts: int
+
+
+class DeliverRequest(msgspec.Struct, array_like=True):
+    """Deliveries and the small blobs that they name, by CID."""
+
+    items: list[Delivery]
+    blobs: dict[str, bytes]
+
+
+class Verdict(msgspec.Struct, array_like=True):
+    """`accepted`, or why not: `full`, `rate`, `version`, `not-allowed`, `policy`, `blob`, `bad`."""
+
+    status: str
+    detail: str = ""
+
+
+class Report(msgspec.Struct, array_like=True):
+    """How a delivered event went: phase 1 settled (`end` holds), 2 closed (its whole branch has ended)."""
+
+    event: str
+    pipeline: str
+    step: str
+    slot: str
+    phase: int
+    end: str
+    reason: str
+    matched: bool
+    final: bool
+    free: bool = False
+
+
+class Question(msgspec.Struct, array_like=True):
+    """Is `event` the first of this key within `seconds`?"""
+
+    scope: str
+    key: str
+    event: str
+    seconds: float
+
+
+class Record(msgspec.Struct, array_like=True):
+    """A decider's record: which event was first, how old the record is and how long it holds, in seconds."""
+
+    scope: str
+    key: str
+    first: str
+    age: float
+    left: float
+    present: bool = False
+    value: dict[str, Any] = {}
+
+
+class TraceRow(msgspec.Struct, omit_defaults=True):
+    """One row of a node's journal, for `trace`."""
+
+    node: str
+    pipeline: str
+    step: str
+    event: str
+    parent: str
+    type: str
+    time: str
+    state: str
+    end: str = ""
+    reason: str = ""
+    target: str = ""
+    attempts: int = 0
+    trace: list[Hop] = []

@@ -1,0 +1,255 @@
+"""What each kind of step does with one event on this node."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from agent.errors import BlobError, CameraError, Refused, StepFailed, Unreachable
+from agent.model.alert import Alert, AlertPhoto
+from agent.model.event import BlobRef, Event, event_id
+from agent.model.pipeline import Pipeline, SinkTask, Step
+from agent.model.task import BlobWriter, CameraTask, DockerTask, LogSink, ProcessTask, Runner, StepOutput, WasmTask
+from agent.pipelines.clock import boottime
+from agent.pipelines.core import Core
+from agent.pipelines.hosts import Made, Work, step_input
+from agent.pipelines.presence import Presence
+from agent.pipelines.rows import Row
+
+log = logging.getLogger(__name__)
+
+FETCH_TIMEOUT = 60.0
+
+
+class Photo(Protocol):
+    """One photo of a camera."""
+
+    jpeg: bytes
+    width: int
+    height: int
+
+
+class Cameras(Protocol):
+    """The cameras of this node."""
+
+    def names(self) -> list[str]: ...
+    async def shoot(self, name: str, shots: int, every: float) -> list[Any]: ...
+
+
+class Engines(Protocol):
+    """The programs that this node can run; each raises Refused where the owner's policy or the host says no."""
+
+    def wasm(self, module: Path, task: WasmTask) -> Runner: ...
+    def docker(self, task: DockerTask, name: str) -> Runner: ...
+    def process(self, task: ProcessTask) -> Runner: ...
+
+
+Submit = Callable[[Alert], Awaitable[None]]
+
+
+class Workshop:
+    """Makes the work of a step; the runners that it made are closed with it."""
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        mesh_id: str,
+        engines: Engines,
+        cameras: Cameras | None,
+        presence: Presence,
+        path_of: Callable[[str], Path],
+        writer: BlobWriter,
+        submit: Submit,
+        log_to: Callable[[str, str, str], None],
+    ) -> None:
+        self.core = core
+        self.mesh_id = mesh_id
+        self.engines = engines
+        self.cameras = cameras
+        self.presence = presence
+        self.path_of = path_of
+        self.writer = writer
+        self.submit = submit
+        self.log_to = log_to
+        self.alerts: dict[str, Row] = {}
+        """Alerts on their way to the sink, by event id."""
+        self._runners: list[Runner] = []
+
+    async def make(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        """The step's work and how many events it takes at once; raises Refused, Unreachable or StepFailed."""
+        match step.kind:
+            case "camera":
+                return self._camera(pipeline, step), 4
+            case "presence":
+                return self._presence(pipeline, step), 16
+            case "sink":
+                return self._sink(pipeline, step), 8
+            case "wasm" | "docker" | "process":
+                return await self._program(pipeline, step)
+            case _:
+                raise Refused(f"{step.kind} takes no events", hint="only sources have this kind")
+
+    async def close(self) -> None:
+        """Stop every program."""
+        for runner in self._runners:
+            await runner.close()
+        self._runners.clear()
+
+    # -- programs -----------------------------------------------------------------------------------------------------
+
+    async def _program(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        task = step.task_of()
+        name = f"{pipeline.name}-{step.name}"
+        if isinstance(task, WasmTask):
+            runner = self.engines.wasm(await self.module(task.module), task)
+        elif isinstance(task, DockerTask):
+            runner = self.engines.docker(task, name)
+        else:
+            runner = self.engines.process(task)
+        await runner.start()
+        self._runners.append(runner)
+        sink = self.log_sink(pipeline, step)
+
+        async def work(row: Row, step: Step) -> list[Made] | None:
+            try:
+                item = step_input(row.event, lambda cid: str(self.path_of(cid)))
+            except BlobError as e:
+                raise StepFailed(f"a blob of the event is not here: {e.message}") from None
+            return [(output, ()) for output in await runner.run(item, sink)]
+
+        return work, max(1, runner.in_flight)
+
+    async def module(self, cid: str) -> Path:
+        """The module's file, fetched from whoever has it; raises Unreachable."""
+        if not self.core.blobs.has(cid):
+            holders = [n.id for n in self.core.mesh.live() if n.id != self.core.node_id]
+            try:
+                await self.core.fetch(cid, holders, FETCH_TIMEOUT)
+            except BlobError as e:
+                raise Unreachable(
+                    f"module {cid} is nowhere to be had: {e.message}", hint="apply the pipeline again"
+                ) from None
+        self.core.blobs.pin(cid, f"module:{cid}")
+        return self.path_of(cid)
+
+    def log_sink(self, pipeline: Pipeline, step: Step) -> LogSink:
+        """Where the step's stderr goes."""
+        return lambda line: self.log_to(pipeline.name, step.name, line)
+
+    # -- built-in steps -----------------------------------------------------------------------------------------------
+
+    def _camera(self, pipeline: Pipeline, step: Step) -> Work:
+        task: CameraTask = step.task_of()
+
+        async def work(row: Row, step: Step) -> list[Made] | None:
+            if self.cameras is None:
+                raise StepFailed("this node has no cameras", hint="edge-agent camera add NAME SOURCE")
+            names = [n for n in self.cameras.names() if not task.cameras or n in task.cameras]
+            made: list[Made] = []
+            errors: list[str] = []
+            for result in await _together([self._shoot(name, task, row) for name in names]):
+                if isinstance(result, CameraError):
+                    errors.append(result.message)
+                else:
+                    made += result
+            if errors and not made:
+                raise StepFailed("; ".join(errors))
+            for error in errors:
+                self.log_to(pipeline.name, step.name, error)
+            return made
+
+        return work
+
+    async def _shoot(self, name: str, task: CameraTask, row: Row) -> list[Made]:
+        assert self.cameras is not None
+        made: list[Made] = []
+        for shot, photo in enumerate(await self.cameras.shoot(name, task.shots, task.every)):
+            cid, size = await self.writer.put(photo.jpeg)
+            data = {k: v for k, v in row.event.data.items() if k != "blobs"}
+            data |= {
+                "camera": name,
+                "node": self.core.node_name,
+                "shot": shot,
+                "width": photo.width,
+                "height": photo.height,
+            }
+            blob = BlobRef(f"{name}-{shot}.jpg", cid, "image/jpeg", size)
+            made.append((StepOutput("camera.photo", data, [blob]), (self.core.node_id, name, shot)))
+        return made
+
+    def _presence(self, pipeline: Pipeline, step: Step) -> Work:
+        task = step.task_of()
+        scope = f"{pipeline.name}/{step.name}"
+
+        async def work(row: Row, step: Step) -> list[Made] | None:
+            found = await self.presence.see(scope, task, row.event)
+            return [(StepOutput(kind, data), ()) for kind, data in found]
+
+        return work
+
+    def _sink(self, pipeline: Pipeline, step: Step) -> Work:
+        task: SinkTask = step.task_of()
+
+        async def work(row: Row, step: Step) -> list[Made] | None:
+            alert = await self.alert(pipeline, step, task, row)
+            self.alerts[alert.event.id] = row
+            try:
+                await self.submit(alert)
+            except BaseException:
+                self.alerts.pop(alert.event.id, None)
+                raise
+            return None
+
+        return work
+
+    async def alert(self, pipeline: Pipeline, step: Step, task: SinkTask, row: Row) -> Alert:
+        """The alert that leaves for this row; its id is the same wherever and however often it is made."""
+        photos: list[AlertPhoto] = []
+        if task.photo == "labelled":
+            for blob in row.event.blobs()[:1]:
+                content = await self.core.blobs.read(blob.cid)
+                photos.append(AlertPhoto(blob.name, blob.cid, blob.type, blob.size, content))
+        made: dict[str, Any] = msgspec.to_builtins(row.event)
+        made["id"] = alert_id(pipeline.version, step.name, row.event)
+        made["parent"] = row.event.id
+        made["source"] = f"/{self.core.node_id}/{pipeline.name}/{step.name}"
+        made["step"] = step.name
+        at = boottime()
+        trace = row.hop(step.name, self.core.node_name, at, at - (row.started or at))
+        return Alert(
+            mesh=self.mesh_id, node=self.core.node_name, event=msgspec.convert(made, Event), trace=trace, photos=photos
+        )
+
+    def delivered(self, ident: str) -> None:
+        """The sink has the alert."""
+        row = self.alerts.pop(ident, None)
+        if row is not None:
+            row.matched = True
+            self.core.end(row, "delivered")
+
+    def refused(self, ident: str, reason: str) -> None:
+        """The sink will never take the alert."""
+        row = self.alerts.pop(ident, None)
+        if row is not None:
+            row.final = True
+            self.core.end(row, "failed", reason)
+
+
+def alert_id(version: str, step: str, event: Event) -> str:
+    """The id of the alert that a sink step makes of an event."""
+    return event_id(version, step, event.id, "alert")
+
+
+async def _together(jobs: list[Any]) -> list[Any]:
+
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, CameraError):
+            raise result
+    return results

@@ -1,0 +1,121 @@
+"""A mesh in one process: calls go straight to the other node's handler unless a link is cut or a node is down."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agent.blobs import raw_cid
+from agent.errors import BlobError, Unreachable
+from agent.model.node import Capacity, NodeRecord
+
+
+@dataclass
+class Peer:
+    """Who called, as the real mesh's PeerIdentity shows it."""
+
+    id: str
+    name: str
+    role: str = "member"
+
+
+class MemoryNet:
+    """Nodes by id; `lose` is the share of calls whose answer is lost after the other side acted."""
+
+    def __init__(self, seed: int = 0, lose: float = 0.0) -> None:
+        self.nodes: dict[str, MemoryMesh] = {}
+        self.cut: set[frozenset[str]] = set()
+        self.random = random.Random(seed)
+        self.lose = lose
+        self.calls = 0
+
+    def join(self, node_id: str, labels: dict[str, str] | None = None) -> MemoryMesh:
+        """A node that is live at once."""
+        mesh = MemoryMesh(self, node_id, labels or {})
+        self.nodes[node_id] = mesh
+        for other in self.nodes.values():
+            if other is not mesh:
+                other.tell(mesh.record, True)
+        return mesh
+
+    def leave(self, node_id: str) -> None:
+        """The node dies without a word."""
+        gone = self.nodes.pop(node_id)
+        for other in self.nodes.values():
+            other.tell(gone.record, False)
+
+    def sees(self, a: str, b: str) -> bool:
+        return a in self.nodes and b in self.nodes and frozenset((a, b)) not in self.cut
+
+
+class MemoryMesh:
+    """One node's view."""
+
+    def __init__(self, net: MemoryNet, node_id: str, labels: dict[str, str]) -> None:
+        self.net = net
+        self.id = node_id
+        labels = {**labels, "node": node_id, "id": node_id}
+        self.record = NodeRecord(id=node_id, name=node_id, labels=labels, capacity=Capacity(free=100))
+        self.handlers: dict[str, Callable[[Any, bytes], Awaitable[bytes]]] = {}
+        self.callbacks: list[Callable[[NodeRecord, bool], None]] = []
+
+    def live(self) -> list[NodeRecord]:
+        return [m.record for i, m in self.net.nodes.items() if i == self.id or self.net.sees(self.id, i)]
+
+    def is_live(self, node_id: str) -> bool:
+        return node_id == self.id or self.net.sees(self.id, node_id)
+
+    def serve(self, verb: str, handler: Callable[[Any, bytes], Awaitable[bytes]]) -> None:
+        self.handlers[verb] = handler
+
+    def on_change(self, callback: Callable[[NodeRecord, bool], None]) -> None:
+        self.callbacks.append(callback)
+
+    def tell(self, record: NodeRecord, alive: bool) -> None:
+        for callback in self.callbacks:
+            callback(record, alive)
+
+    async def call(self, node_id: str, verb: str, body: bytes, *, timeout: float = 5.0) -> bytes:
+        self.net.calls += 1
+        await asyncio.sleep(0)
+        if not self.net.sees(self.id, node_id):
+            raise Unreachable(f"{node_id} is not there")
+        other = self.net.nodes[node_id]
+        answer = await other.handlers[verb](Peer(self.id, self.id), body)
+        if self.net.nodes.get(node_id) is not other or self.net.random.random() < self.net.lose:
+            raise Unreachable(f"{node_id} did not answer")
+        return answer
+
+
+class MemoryBlobs:
+    """Blobs in a dict."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+        self.pins: dict[str, set[str]] = {}
+
+    def has(self, cid: str) -> bool:
+        return cid in self.data
+
+    def pin(self, cid: str, owner: str) -> None:
+        self.pins.setdefault(owner, set()).add(cid)
+
+    def unpin(self, owner: str) -> None:
+        self.pins.pop(owner, None)
+
+    async def read(self, cid: str) -> bytes:
+        if cid not in self.data:
+            raise BlobError(f"{cid} is not here")
+        return self.data[cid]
+
+    async def put(self, data: bytes) -> tuple[str, int]:
+        cid = str(raw_cid(data))
+        self.data[cid] = data
+        return cid, len(data)
+
+    async def delete(self, cid: str) -> None:
+        if not any(cid in cids for cids in self.pins.values()):
+            self.data.pop(cid, None)
