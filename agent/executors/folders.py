@@ -23,7 +23,7 @@ MAX_DEPTH = 8
 
 
 class Folders:
-    """`<root>/blobs` and `<root>/outputs`, made at construction; every method blocks for a few system calls.
+    """`<root>/blobs` and `<root>/outputs`; every method blocks for a few system calls.
 
     With `shared`, files are hard links to the blobs' own where that works; without, the program gets copies, since it
     has the rights to change them. `owner` is the user that the program runs as where that is not this one.
@@ -35,11 +35,14 @@ class Folders:
         self.outputs = root / "outputs"
         self._shared = shared
         self._owner = owner
-        root.mkdir(mode=0o700, parents=True)
+
+    def make(self) -> None:
+        """Make the folders, which are not there yet."""
+        self.root.mkdir(mode=0o700, parents=True)
         self.blobs.mkdir(mode=0o755)
         self.outputs.mkdir(mode=0o700)
-        if owner is not None:
-            os.chown(self.outputs, owner, owner)
+        if self._owner is not None:
+            os.chown(self.outputs, self._owner, self._owner)
 
     def fill(self, blobs: list[BlobRef], names: list[str]) -> None:
         """Put the blobs' files in place under `names`; raises StepFailed where one is gone or is no regular file."""

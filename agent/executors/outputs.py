@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -19,14 +18,15 @@ class Harvest:
     Use as a context manager: it closes what it opened.
     """
 
-    def __init__(self, events: list[CheckedEvent], given: list[BlobRef]) -> None:
-        self._events = events
+    def __init__(self, given: list[BlobRef]) -> None:
+        self._events: list[CheckedEvent] = []
         self._given = {b.cid: b for b in given}
         self._fds: dict[str, int] = {}
         self._stored: dict[str, tuple[str, int]] = {}
 
-    def open(self, folder: Path, limits: Limits) -> None:
+    def open(self, events: list[CheckedEvent], folder: Path, limits: Limits) -> None:
         """Open every named file below `folder`; raises StepFailed on a limit, a link, a missing file. Blocks."""
+        self._events = events
         if overrun := measure(folder, max_bytes=limits.outputs, max_files=limits.files):
             raise broken(
                 f"the program wrote {overrun}", code="step.outputs", hint="raise limits.outputs or limits.files"
@@ -64,19 +64,13 @@ class Harvest:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that are still open."""
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()
-
-
-async def harvest(
-    events: list[CheckedEvent], given: list[BlobRef], folder: Path, blobs: BlobWriter, limits: Limits
-) -> list[StepOutput]:
-    """Open and store in one go, for a program that has ended."""
-    with Harvest(events, given) as found:
-        if any(not b.cid for e in events for b in e.blobs):
-            await asyncio.to_thread(found.open, folder, limits)
-        return await found.store(folder, blobs, limits)
 
 
 def _file_of(blob: ReplyBlob, folder: Path) -> str:

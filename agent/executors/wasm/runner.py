@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -11,8 +10,9 @@ from pathlib import Path
 from agent.errors import StepFailed
 from agent.executors.folders import Folders, measure
 from agent.executors.logs import LogTail
-from agent.executors.outputs import harvest
+from agent.executors.outputs import Harvest
 from agent.executors.protocol import BLOBS, OUTPUTS, broken, encode_event, file_names, parse_answer
+from agent.executors.threads import in_thread
 from agent.executors.wasm.sandbox import Call, Dir, Outcome, check_outcome
 from agent.model.task import BlobWriter, LogSink, StepInput, StepOutput, WasmTask
 
@@ -51,9 +51,10 @@ class WasmRunner:
     async def run(self, item: StepInput, log: LogSink) -> list[StepOutput]:
         """See Runner."""
         names = file_names(item.blobs)
-        folders = await asyncio.to_thread(self._prepare, item, names)
+        folders = Folders(self._scratch / os.urandom(8).hex(), shared=True)
         tail = LogTail()
         try:
+            await in_thread(partial(_prepare, folders, item, names))
             call = self._call(encode_event(item.event, item.blobs, names), folders)
             limits = self._limits
             overrun = partial(measure, folders.outputs, max_bytes=limits.outputs, max_files=limits.files)
@@ -62,24 +63,17 @@ class WasmRunner:
             tail.flush(log)
             check_outcome(outcome, call)
             events = parse_answer(_only_line(outcome.stdout), item.event.id)
-            return await harvest(events, item.blobs, folders.outputs, self._blobs, limits)
+            with Harvest(item.blobs) as files:
+                await in_thread(partial(files.open, events, folders.outputs, limits))
+                return await files.store(folders.outputs, self._blobs, limits)
         except StepFailed as e:
             e.fields.update(tail.fields())
             raise
         finally:
-            await asyncio.shield(asyncio.to_thread(folders.remove))
+            await in_thread(folders.remove)
 
     async def close(self) -> None:
         """Nothing is held between events: the children belong to the engine."""
-
-    def _prepare(self, item: StepInput, names: list[str]) -> Folders:
-        folders = Folders(self._scratch / os.urandom(8).hex(), shared=True)
-        try:
-            folders.fill(item.blobs, names)
-        except BaseException:
-            folders.remove()
-            raise
-        return folders
 
     def _call(self, line: bytes, folders: Folders) -> Call:
         limits = self._limits
@@ -96,6 +90,11 @@ class WasmRunner:
                 Dir(str(folders.outputs), OUTPUTS.rstrip("/"), writable=True),
             ],
         )
+
+
+def _prepare(folders: Folders, item: StepInput, names: list[str]) -> None:
+    folders.make()
+    folders.fill(item.blobs, names)
 
 
 def _only_line(stdout: bytes) -> bytes:

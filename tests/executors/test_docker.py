@@ -1,0 +1,357 @@
+"""Containers after the step contract, good and hostile, in a real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from agent.blobs import BlobStore
+from agent.errors import NotFound, Refused, StepFailed, Unreachable
+from agent.executors import DockerEngine
+from agent.executors.docker.container import OWNER_LABEL
+from agent.model.task import MIB, DockerTask, Limits, Runner
+from tests.executors.conftest import Lines, MakeInput
+from tests.support import eventually
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(60)]
+
+LOOP = r"while read -r line; do id=${line#*\"id\":\"}; id=${id%%\"*}; "
+"""A shell program's start of the loop over events."""
+EMPTY = 'echo "{\\"id\\":\\"$id\\",\\"events\\":[]}"; done'
+"""Its end: an empty answer."""
+LIMITS = Limits(memory=64 * MIB, timeout=5.0, outputs=1 * MIB, stdout=64 * 1024, stderr=4096, files=8, cpus=1.0)
+
+MakeRunner = Callable[..., Runner]
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[DockerEngine]:
+    made = DockerEngine(f"test-{tmp_path.name}-{os.getpid()}", tmp_path / "scratch")
+    await made.start()
+    assert made.available, made.reason
+    yield made
+    await made.sweep()
+    await made.close()
+
+
+@pytest.fixture
+async def make_runner(engine: DockerEngine, store: BlobStore, busybox: str) -> AsyncIterator[MakeRunner]:
+    """Runners of a shell script; closed at the end."""
+    made: list[Runner] = []
+
+    def make(script: str, limits: Limits = LIMITS, **more: Any) -> Runner:
+        task = DockerTask(image=busybox, args=["sh", "-c", script], limits=limits, **more)
+        runner = engine.runner(task, store, "test/step")
+        made.append(runner)
+        return runner
+
+    yield make
+    for runner in made:
+        await runner.close()
+
+
+def containers_of(owner: str) -> list[str]:
+    client = docker.from_env()
+    try:
+        return [str(c.id) for c in client.containers.list(all=True, filters={"label": f"{OWNER_LABEL}={owner}"})]
+    finally:
+        client.close()
+
+
+async def test_answers_events_with_files_in_order(
+    make_runner: MakeRunner, make_input: MakeInput, store: BlobStore, log: Lines
+) -> None:
+    script = (
+        LOOP + 'sed s/in/out/ /blobs/a.txt >/outputs/b.txt; echo "did $id" >&2; '
+        'echo "{\\"id\\":\\"$id\\",\\"events\\":[{\\"type\\":\\"t.out\\",\\"data\\":{\\"n\\":1,'
+        '\\"blobs\\":[{\\"name\\":\\"b.txt\\",\\"type\\":\\"text/plain\\"}]}}]}"; done'
+    )
+    runner = make_runner(script)
+    items = [await make_input(("a.txt", f"in {n}".encode())) for n in range(6)]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(runner.run(item, log)) for item in items]
+    for n, task in enumerate(tasks):
+        (output,) = task.result()
+        assert output.type == "t.out"
+        assert output.data == {"n": 1}
+        assert output.blobs[0].name == "b.txt"
+        assert await store.read(output.blobs[0].cid) == f"out {n}".encode()
+    await eventually(lambda: sorted(log) == [f"did e{n}" for n in range(1, 7)])
+
+
+async def test_passes_on_a_blob_of_its_input(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
+    item = await make_input(("a.txt", b"x"))
+    cid = item.blobs[0].cid
+    script = (
+        LOOP + 'echo "{\\"id\\":\\"$id\\",\\"events\\":[{\\"type\\":\\"t\\",\\"data\\":{\\"blobs\\":'
+        f'[{{\\"name\\":\\"renamed\\",\\"cid\\":\\"{cid}\\"}}]}}}}]}}"; done'
+    )
+    (output,) = await make_runner(script).run(item, log)
+    assert [(b.name, b.cid, b.type, b.size) for b in output.blobs] == [("renamed", cid, "text/plain", 1)]
+
+
+async def test_each_event_finds_only_its_own_files(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
+    script = LOOP + "ls /blobs /outputs >&2; echo x >/outputs/left-over; " + EMPTY
+    runner = make_runner(script)
+    await runner.run(await make_input(("one", b"1")), log)
+    await runner.run(await make_input(("two", b"2")), log)
+    await eventually(lambda: "two" in log)
+    assert [line for line in log if line in ("one", "two", "left-over")] == ["one", "two"]
+
+
+async def test_is_shut_in(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
+    script = LOOP + (
+        "id >&2; ip -o link >&2; touch /etc-x; touch /blobs/x; grep CapEff /proc/self/status >&2; "
+        "grep NoNewPrivs /proc/self/status >&2; env >&2; "
+    )
+    runner = make_runner(script + EMPTY, env={"HELLO": "there"})
+    await runner.run(await make_input(("one", b"1")), log)
+    await eventually(lambda: any("HELLO" in line for line in log))
+    text = "\n".join(log)
+    assert "uid=65534" in text or os.geteuid() != 0
+    assert [line.split(":")[1].strip() for line in log if "link/" in line] == ["lo"]
+    assert text.count("Read-only file system") == 2
+    assert "CapEff:\t0000000000000000" in text
+    assert "NoNewPrivs:\t1" in text
+    assert "HELLO=there" in text
+    assert "EDGE_OUTPUTS=/outputs/" in text
+
+
+HOSTILE = {
+    "endless loop": ("while :; do :; done", "step.timeout", "limit of 1 s"),
+    "sleep": ("sleep 1000", "step.timeout", "limit of 1 s"),
+    "memory bomb": ("x=x; while :; do x=$x$x; done", "step.exit", "more memory|exited with"),
+    "stdout flood": ("yes", "step.stdout|step.answer", "bytes to stdout|may answer"),
+    "stdout flood without a newline": ("cat /dev/zero", "step.stdout", "65536 bytes to stdout"),
+    "stderr flood": ("yes >&2", "step.stderr", "4096 bytes to stderr"),
+    "a large output": ("dd if=/dev/zero of=/outputs/x bs=1M count=8; sleep 100", "step.timeout|step.outputs", ""),
+    "large outputs": (
+        "for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=/outputs/$i bs=512k count=1; done; sleep 100",
+        "step.outputs",
+        "1048576 bytes in the outputs folder",
+    ),
+    "many outputs": ("for i in $(seq 999); do touch /outputs/$i; done; sleep 100", "step.outputs", "more than 8 files"),
+    "fork bomb": ("f() { f | f & f; }; f; sleep 100", "step.timeout|step.exit", ""),
+    "crash": ("kill -SEGV $$", "step.exit", "exited with 139"),
+    "exit": ("exit 3", "step.exit", "exited with 3"),
+    "garbage": ("echo hello", "step.answer", "may answer"),
+    "binary garbage": ("head -c 100 /dev/zero; echo", "step.answer", "may answer"),
+    "another event's answer": ('echo "{\\"id\\":\\"other\\",\\"events\\":[]}"', "step.order", "other"),
+    "closed stdout": ("exec >&-; sleep 100", "step.timeout|step.exit", ""),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_program_is_stopped_and_the_next_event_works(
+    name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+) -> None:
+    evil, codes, text = HOSTILE[name]
+    limits = Limits(memory=32 * MIB, timeout=1.0, outputs=MIB, stdout=65536, stderr=4096, files=8, cpus=0.5, pids=16)
+    runner = make_runner(LOOP + f'case "$line" in *evil*) {evil};; esac; ' + EMPTY, limits)
+    await runner.start()
+    with pytest.raises(StepFailed) as failure:
+        await runner.run(await make_input(evil=True), log)
+    assert failure.value.code in codes.split("|")
+    assert any(part in failure.value.message for part in text.split("|"))
+    assert not failure.value.final
+    assert await runner.run(await make_input(), log) == []
+    assert len(containers_of(engine.owner)) == 1
+
+
+OUTPUTS = {
+    "link": ("ln -s /etc/passwd /outputs/f", "f"),
+    "link to a blob": ("ln -s /blobs/a.txt /outputs/f", "f"),
+    "folder link": ("ln -s /bin /outputs/f", "f/busybox"),
+    "fifo": ("mkfifo /outputs/f", "f"),
+    "folder": ("mkdir /outputs/f", "f"),
+    "parent": (":", "../a.txt"),
+    "absolute": (":", "/etc/passwd"),
+    "missing": (":", "f"),
+    "empty name": (":", ""),
+    "blob as a file": (":", "/blobs/a.txt"),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+async def test_output_that_is_no_file_of_its_own_is_refused(
+    name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    make, path = OUTPUTS[name]
+    answer = f'{{\\"id\\":\\"$id\\",\\"events\\":[{{\\"type\\":\\"t\\",\\"data\\":{{\\"blobs\\":[{{\\"path\\":\\"{path}\\"}}]}}}}]}}'
+    runner = make_runner(LOOP + f'case "$line" in *evil*) {make}; echo "{answer}"; continue;; esac; ' + EMPTY)
+    with pytest.raises(StepFailed) as failure:
+        await runner.run(await make_input(("a.txt", b"a"), evil=True), log)
+    assert failure.value.code == "step.outputs"
+    assert await runner.run(await make_input(), log) == []
+
+
+async def test_error_of_the_program_is_final_and_keeps_it_running(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+) -> None:
+    runner = make_runner(
+        LOOP + 'case "$line" in *evil*) echo "{\\"id\\":\\"$id\\",\\"error\\":\\"no\\"}"; continue;; esac; ' + EMPTY
+    )
+    await runner.start()
+    before = containers_of(engine.owner)
+    with pytest.raises(StepFailed, match="reports: no") as failure:
+        await runner.run(await make_input(evil=True), log)
+    assert failure.value.final
+    assert await runner.run(await make_input(), log) == []
+    assert containers_of(engine.owner) == before
+
+
+async def test_two_lines_for_one_event_end_the_program(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+) -> None:
+    runner = make_runner(LOOP + 'echo "{\\"id\\":\\"$id\\",\\"events\\":[]}"; ' + EMPTY)
+    await runner.run(await make_input(), log)
+    before = containers_of(engine.owner)
+    await eventually(lambda: runner._program.dialogue.broken is not None)  # type: ignore[attr-defined]
+    await runner.run(await make_input(), log)
+    assert containers_of(engine.owner) != before
+
+
+async def test_killed_in_mid_event_fails_it_with_its_last_words(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+) -> None:
+    runner = make_runner(LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY)
+    task = asyncio.create_task(runner.run(await make_input(evil=True), log))
+    await eventually(lambda: "working" in log)
+    (container,) = containers_of(engine.owner)
+    client = docker.from_env()
+    try:
+        await asyncio.to_thread(client.containers.get(container).kill)
+    finally:
+        client.close()
+    with pytest.raises(StepFailed, match="exited with 137") as failure:
+        await task
+    assert failure.value.fields["stderr"] == ["working"]
+    assert await runner.run(await make_input(), log) == []
+
+
+async def test_cancelled_event_ends_its_program(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+) -> None:
+    runner = make_runner(LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY)
+    task = asyncio.create_task(runner.run(await make_input(evil=True), log))
+    await eventually(lambda: "working" in log)
+    before = containers_of(engine.owner)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert containers_of(engine.owner) == []
+    await runner.run(await make_input(), log)
+    assert containers_of(engine.owner) != before
+
+
+async def test_close_leaves_nothing_behind(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine, tmp_path: Path
+) -> None:
+    runner = make_runner(LOOP + "echo working >&2; sleep 100; " + EMPTY)
+    task = asyncio.create_task(runner.run(await make_input(), log))
+    await eventually(lambda: "working" in log)
+    await runner.close()
+    with pytest.raises(StepFailed, match="being stopped"):
+        await task
+    assert containers_of(engine.owner) == []
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_start_sweeps_what_an_earlier_life_left(
+    engine: DockerEngine, make_runner: MakeRunner, make_input: MakeInput, log: Lines, tmp_path: Path
+) -> None:
+    await make_runner(LOOP + EMPTY).start()
+    (left,) = containers_of(engine.owner)
+    other = DockerEngine("somebody-else", tmp_path / "other")
+    await other.start()
+    assert containers_of(engine.owner) == [left]
+    again = DockerEngine(engine.owner, tmp_path / "again")
+    await again.start()
+    assert containers_of(engine.owner) == []
+    await other.close()
+    await again.close()
+
+
+async def test_missing_image_is_named(engine: DockerEngine, store: BlobStore) -> None:
+    runner = engine.runner(DockerTask(image="edge/none:1"), store, "s")
+    with pytest.raises(NotFound, match="edge/none:1"):
+        await runner.start()
+    with pytest.raises(NotFound, match="edge/none"):
+        await engine.image_id("edge/none:1")
+    await runner.close()
+
+
+async def test_image_id_is_the_engines(engine: DockerEngine, busybox: str) -> None:
+    assert (await engine.image_id(busybox)).startswith("sha256:")
+
+
+async def test_missing_program_is_named(
+    engine: DockerEngine, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
+) -> None:
+    runner = engine.runner(DockerTask(image=busybox, args=["/no/such"]), store, "s")
+    with pytest.raises(StepFailed, match="exited with 127") as failure:
+        await runner.run(await make_input(), log)
+    assert "/no/such" in str(failure.value.fields["stderr"])
+    assert containers_of(engine.owner) == []
+    await runner.close()
+
+
+async def test_absent_engine_is_a_reason_not_a_crash(tmp_path: Path, store: BlobStore) -> None:
+    engine = DockerEngine("nobody", tmp_path / "scratch", host=f"unix://{tmp_path}/none.sock")
+    await engine.start()
+    assert not engine.available
+    assert "no Docker engine answers" in engine.reason
+    assert not await engine.gpu()
+    runner = engine.runner(DockerTask(image="x"), store, "s")
+    with pytest.raises(Unreachable):
+        await runner.start()
+    await runner.close()
+    await engine.close()
+
+
+async def test_policy_is_named(tmp_path: Path, store: BlobStore, busybox: str) -> None:
+    off = DockerEngine("nobody", tmp_path / "a", allowed=False)
+    small = DockerEngine("nobody", tmp_path / "b", max_memory=MIB, max_cpus=0.5)
+    task = DockerTask(image=busybox, limits=Limits(memory=64 * MIB, cpus=2.0))
+    for engine, rule in ((off, "policy.docker"), (small, "policy.memory")):
+        with pytest.raises(Refused) as failure:
+            await engine.runner(task, store, "s").start()
+        assert failure.value.code == rule
+        await engine.close()
+
+
+async def test_gpu_that_is_not_there_is_said(engine: DockerEngine, store: BlobStore, busybox: str) -> None:
+    if await engine.gpu():
+        pytest.skip("this machine has a GPU for containers")
+    runner = engine.runner(DockerTask(image=busybox, gpus=1), store, "s")
+    with pytest.raises(StepFailed) as failure:
+        await runner.start()
+    assert "GPU" in failure.value.hint
+    await runner.close()
+
+
+async def test_program_ends_by_itself_when_the_agent_dies(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+) -> None:
+    """The agent's end of stdin closes with the agent: StdinOnce hands that on to the program."""
+    runner = make_runner(LOOP + EMPTY)
+    await runner.run(await make_input(), log)
+    runner._program._writer.transport.abort()  # type: ignore[attr-defined]
+    (container,) = containers_of(engine.owner)
+    client = docker.from_env()
+    try:
+        end = await asyncio.to_thread(client.containers.get(container).wait, timeout=20)
+    finally:
+        client.close()
+    assert end["StatusCode"] == 0
+
+
+def test_signals_are_what_the_messages_say() -> None:
+    assert 128 + signal.SIGKILL == 137
