@@ -1,0 +1,81 @@
+"""`edge-agent blob …`, `add` and `get`: bytes named by their CID."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.client import connect, path_of
+from agent.cli.context import JsonFlag, new_app, single
+from agent.cli.output import ago, console, escape, print_json, size, table
+from agent.errors import ConfigError
+
+app = new_app(
+    "Bytes named by their CID.", examples=("edge-agent add photo.jpg", "edge-agent get bafkrei… -o photo.jpg")
+)
+
+
+@app.command("list")
+def list_(json: JsonFlag = False) -> None:
+    """List the blobs on this node."""
+    with connect() as client:
+        found = client.get("/v1/blobs")
+    if json:
+        print_json(found)
+        return
+    cells = [
+        [escape(b["cid"]), size(b.get("size")), "pinned" if b.get("pinned") else "", ago(b.get("used"))]
+        for b in found.get("blobs", [])
+    ]
+    console().print(table(["cid", "size", "", "used"], cells, right=("size",)))
+    console().print(f"[dim]{found.get('count', 0)}, {size(found.get('bytes', 0))} of {size(found.get('quota', 0))}[/]")
+
+
+@app.command()
+def add(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="What to add; '-' is stdin.")], json: JsonFlag = False
+) -> None:
+    """Add a file's bytes to this node's blobs and print the CID."""
+    try:
+        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as source, connect(timeout=600) as client:
+            found = client.upload("/v1/blobs", source)
+    except OSError as e:
+        raise ConfigError(f"{file} cannot be read: {e.strerror}", hint="check the path") from None
+    if json:
+        print_json(found)
+    else:
+        typer.echo(found["cid"])
+
+
+@app.command()
+def get(
+    cid: Annotated[str, typer.Argument(metavar="CID")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE|-", help="Where to; default: stdout.")] = "-",
+) -> None:
+    """Write a blob's bytes, fetched and verified from any node that holds it."""
+    with connect(timeout=600) as client:
+        if output == "-":
+            if sys.stdout.isatty():
+                raise ConfigError("a terminal is no place for a blob", hint="name a file with -o, or use a pipe")
+            client.download(path_of("blobs", cid), sys.stdout.buffer)
+            return
+        target = Path(output)
+        try:
+            handle, fresh = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        except OSError as e:
+            raise ConfigError(f"{target} cannot be written: {e.strerror}", hint="check the folder") from None
+        try:
+            with os.fdopen(handle, "wb") as out:
+                client.download(path_of("blobs", cid), out)
+            Path(fresh).rename(target)
+        finally:
+            Path(fresh).unlink(missing_ok=True)
+
+
+add_app = single(add, examples=("edge-agent add photo.jpg", "tar c . | edge-agent add -"))
+get_app = single(get, examples=("edge-agent get bafkrei… -o photo.jpg",))

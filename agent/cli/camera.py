@@ -1,0 +1,115 @@
+"""`edge-agent camera …`: cameras of this node."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.client import connect, path_of
+from agent.cli.context import JsonFlag, YesFlag, new_app, read_secret
+from agent.cli.output import console, dot, escape, print_json, show, size, table
+from agent.errors import ConfigError
+
+app = new_app(
+    "Cameras of this node.",
+    examples=(
+        "edge-agent camera list",
+        "edge-agent camera add door /dev/video0 --rotate 180",
+        "edge-agent camera add porch -              asks for rtsp://user:password@host/stream",
+        "edge-agent camera test door -o door.jpg",
+    ),
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the camera.")]
+_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+
+
+@app.command("list")
+def list_(json: JsonFlag = False) -> None:
+    """List the cameras of this node, and devices that could be added."""
+    with connect() as client:
+        rows = client.get("/v1/cameras")
+    if json:
+        print_json(rows)
+        return
+    cells = [
+        [
+            dot(bool(c.get("ok")) if c.get("added", True) else None),
+            f"[bold]{escape(c['name'])}[/]",
+            escape(c.get("kind", "")),
+            escape(c.get("source", "")),
+            escape(c.get("text") or "") if c.get("added", True) else "[dim]not added[/]",
+        ]
+        for c in rows
+    ]
+    console().print(table(["", "camera", "kind", "source", ""], cells))
+
+
+@app.command()
+def add(
+    name: Name,
+    source: Annotated[
+        str, typer.Argument(help="/dev/videoN, rtsp://, http(s)://, file:…; '-' asks for it, @FILE reads it.")
+    ],
+    *,
+    rotate: Annotated[int, typer.Option("--rotate", help="0, 90, 180 or 270 degrees clockwise.")] = 0,
+    crop: Annotated[str | None, typer.Option("--crop", metavar="X,Y,W,H", help="Part of the picture, in 0..1.")] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option("--mask", metavar="X,Y,W,H", help="Blacken a part; repeatable.")
+    ] = None,
+    warm: Annotated[bool, typer.Option("--warm", help="Keep it open, so that a photo takes no start-up time.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Add a camera to this node. A source with a password is never taken from the command line."""
+    if _PASSWORD.search(source):
+        raise ConfigError(
+            "a password on the command line can be seen by everybody on this machine",
+            hint=f"edge-agent camera add {name} -   asks for the source, @FILE reads it",
+        )
+    if source == "-" or source.startswith("@"):
+        source = read_secret(source, "Source")
+    body = {"name": name, "source": source, "rotate": rotate, "warm": warm, "masks": [_box(m) for m in mask or []]}
+    with connect() as client:
+        c = client.post("/v1/cameras", body | ({"crop": _box(crop)} if crop else {}))
+    show(c, json, f"[green]✓[/] [bold]{escape(c['name'])}[/] {escape(c.get('kind', ''))} {escape(c.get('source', ''))}")
+
+
+@app.command()
+def remove(name: Name, yes: YesFlag = False, json: JsonFlag = False) -> None:
+    """Remove a camera from this node."""
+    if not yes and not json:
+        typer.confirm(f"Remove the camera {name}?", abort=True)
+    with connect() as client:
+        c = client.delete(path_of("cameras", name))
+    show(c, json, f"[green]✓[/] {escape(c['name'])} is removed")
+
+
+@app.command("test")
+def try_(
+    name: Name,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the photo here.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Take one photo now and say how long it took."""
+    with connect() as client:
+        c = client.post(path_of("cameras", name, "test"))
+    photo = base64.b64decode(c.pop("jpeg", "") or "")
+    if output is not None:
+        output.write_bytes(photo)
+        c["file"] = str(output)
+    text = f"{c.get('width')}×{c.get('height')}, {size(c.get('size'))}, in {c.get('ms', 0):.0f} ms"
+    show(c, json, f"[green]✓[/] {escape(c['name'])}: {text}" + (f" → {escape(str(output))}" if output else ""))
+
+
+def _box(text: str) -> list[float]:
+    try:
+        values = [float(v) for v in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 4 or not all(0 <= v <= 1 for v in values):
+        raise ConfigError(f"{text!r} is no part of a picture", hint="four numbers in 0..1: X,Y,W,H, like 0,0.5,1,0.5")
+    return values

@@ -1,0 +1,66 @@
+"""`edge-agent config …`: what is configured, and where each value came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli import context
+from agent.cli.context import JsonFlag, new_app
+from agent.cli.output import console, escape, print_json, table
+from agent.config import document, load_config
+
+app = new_app(
+    "Show and check the configuration.",
+    examples=("edge-agent config show --origin", "edge-agent config check /etc/edge-agent/config.yaml"),
+)
+
+
+@app.command()
+def show(
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value came from.")] = False,
+    running: Annotated[
+        bool, typer.Option("--running", help="What the running agent has, not what a new one would.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Show every key and its value: defaults, then the file, the environment and options, the last one
+    wins."""
+    if running:
+        from agent.cli.client import connect
+
+        with connect() as client:
+            rows = client.get("/v1/config")
+    else:
+        rows = document.show(load_config(context.chosen.config))
+    if json:
+        print_json(rows if origin else {r["key"]: r["value"] for r in rows})
+        return
+    cells = [[escape(r["key"]), _value(r), *([_origin(r["origin"])] if origin else [])] for r in rows]
+    console().print(table(["key", "value", *(["origin"] if origin else [])], cells))
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to check.")], json: JsonFlag = False
+) -> None:
+    """Check a configuration file; a mistake is shown with its line and the nearest name, and ends with 2."""
+    config = load_config(file, environ={})
+    keys = sorted(config.origins)
+    if json:
+        print_json({"file": str(file), "ok": True, "keys": keys})
+    else:
+        console().print(f"[green]✓[/] {escape(str(file))} is right; it sets {', '.join(keys) or 'nothing'}")
+
+
+def _value(row: dict[str, Any]) -> str:
+    value = row["value"]
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = "" if value in ("", ".", [], {}) else escape(text)
+    return f"[dim]{text}[/]" if row["origin"] == "default" else f"[bold]{text}[/]"
+
+
+def _origin(origin: str) -> str:
+    return f"[dim]{origin}[/]" if origin == "default" else escape(origin)

@@ -1,0 +1,95 @@
+"""What the root options chose, for all commands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class Chosen:
+    """The root command's options."""
+
+    socket: str | None = None
+    config: str | None = None
+
+
+chosen = Chosen()
+
+
+def socket_path() -> Path:
+    """The agent's socket: --socket, EDGE_AGENT_SOCKET, or the configuration's `run`."""
+    named = chosen.socket or os.environ.get("EDGE_AGENT_SOCKET")
+    if named:
+        return Path(named)
+    from agent.config import load_config
+
+    return load_config(chosen.config).run
+
+
+def new_app(help_text: str, *, examples: tuple[str, ...] = ()) -> typer.Typer:
+    """A noun's typer, looking like all others."""
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=epilog(*examples) if examples else None,
+    )
+
+
+def single(function: Any, *, examples: tuple[str, ...] = ()) -> typer.Typer:
+    """A typer of one command."""
+    app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+    app.command(epilog=epilog(*examples) if examples else None)(function)
+    return app
+
+
+def epilog(*examples: str) -> str:
+    """Examples below a help text, one a line."""
+    return "\n".join(("[bold]Examples[/bold]", *(f"  {e}" for e in examples)))
+
+
+def parse_labels(pairs: list[str]) -> dict[str, str]:
+    """`key=value` words as a dict; raises ConfigError."""
+    from agent.errors import ConfigError
+    from agent.model.labels import check_label
+
+    out = {}
+    for pair in pairs:
+        key, found, value = pair.partition("=")
+        if not found:
+            raise ConfigError(f"{pair!r} is not a label", hint="write it like camera=true")
+        check_label(key, value)
+        out[key] = value
+    return out
+
+
+def read_secret(where: str, prompt: str) -> str:
+    """A secret from stdin (`-`; asked for on a terminal) or from a file (`@FILE` or a path); raises
+    ConfigError."""
+    import sys
+
+    from agent.errors import ConfigError
+
+    if where == "-":
+        if sys.stdin.isatty():
+            import getpass
+
+            text = getpass.getpass(f"{prompt}: ")
+        else:
+            text = sys.stdin.readline(65536)
+    else:
+        file = Path(where.removeprefix("@"))
+        try:
+            text = file.read_text()[:65536]
+        except (OSError, UnicodeDecodeError) as e:
+            raise ConfigError(f"{file} cannot be read: {e}", hint="give a file with nothing else in it") from None
+    if not text.strip():
+        raise ConfigError(f"no {prompt.lower()} was given", hint="write it on one line")
+    return text.strip()

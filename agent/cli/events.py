@@ -1,0 +1,69 @@
+"""`edge-agent events`: what passes."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli.client import connect
+from agent.cli.context import JsonFlag, single
+from agent.cli.output import console, escape
+
+_COLOURS = {"wifi": "cyan", "device": "magenta", "camera": "yellow", "image": "green", "alert": "bold red"}
+
+
+def events(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new events until interrupted.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many recent ones first.")] = 20,
+    kind: Annotated[str, typer.Option("--type", "-t", help="Only events of this type.")] = "",
+    pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Only events of this pipeline.")] = "",
+    json: JsonFlag = False,
+) -> None:
+    """Show recent events that this node knows; with --follow also new ones as they pass.
+
+    With --json each line is the CloudEvent, with the name of its node as `node`.
+    """
+    with connect() as client:
+        rows = client.stream("/v1/events", follow=follow, limit=limit, type=kind or None, pipeline=pipeline or None)
+        for row in rows:
+            if json:
+                sys.stdout.write(jsonlib.dumps(row, ensure_ascii=False) + "\n")
+                sys.stdout.flush()
+            else:
+                console().print(line(row), overflow="ellipsis", no_wrap=True)
+
+
+def line(e: dict[str, Any]) -> str:
+    """One event as one line: time, node, step, type, and what matters of its data."""
+    kind = e.get("type", "")
+    colour = _COLOURS.get(kind.partition(".")[0], "white")
+    where = escape("/".join(filter(None, (e.get("pipeline"), e.get("step")))))
+    missed = f"[red]({e['missed']} missed)[/] " if e.get("missed") else ""
+    head = f"[dim]{escape(e.get('time', '')[11:23])}[/] {missed}[bold]{escape(e.get('node', '')):<8}[/]"
+    ident = f"[dim]{escape(e.get('id', ''))}[/]"
+    return f"{head} [{colour}]{escape(kind):<20}[/] [dim]{where}[/] {summary(e.get('data') or {})} {ident}"
+
+
+def summary(data: dict[str, Any]) -> str:
+    """The data in a few words: device, camera, labels with scores, sizes."""
+    words = []
+    if device := data.get("device"):
+        words.append(
+            escape(str(device.get("name") or device.get("id") or "a device")) + ("" if device.get("known") else "?")
+        )
+    elif data.get("mac"):
+        words.append(escape(str(data["mac"])))
+    if data.get("camera"):
+        words.append(f"camera {escape(str(data['camera']))}")
+    found = [f"{n.get('name')} {n.get('score', 0):.2f}" for n in data.get("labels") or [] if isinstance(n, dict)]
+    if found:
+        words.append(escape(", ".join(found[:4])) + (" …" if len(found) > 4 else ""))
+    if blobs := data.get("blobs"):
+        words.append(f"[dim]{len(blobs)} photo{'s' if len(blobs) > 1 else ''}[/]")
+    return " ".join(words)
+
+
+app = single(events, examples=("edge-agent events -f", "edge-agent events -t image.labels -n 5 --json"))

@@ -1,0 +1,132 @@
+"""The root command: which module has which noun, what every error looks like, and the exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli import context
+from agent.cli.lazy import LazyGroup, Noun
+from agent.errors import EdgeError
+
+NOUNS = (
+    Noun("serve", "Run the agent on this device.", "Run"),
+    Noun("status", "What this agent and its mesh are doing.", "See"),
+    Noun("nodes", "The nodes of the mesh.", "See"),
+    Noun("events", "Events as they pass.", "See"),
+    Noun("trace", "The way of an alert, hop by hop.", "See"),
+    Noun("logs", "What a step's programs wrote.", "See"),
+    Noun("egress", "Every byte that left the building.", "See"),
+    Noun("doctor", "Find out what is wrong with this device.", "See"),
+    Noun("node", "Admit, label, rename and remove nodes.", "Manage"),
+    Noun("token", "Tokens that let new nodes join.", "Manage"),
+    Noun("pipeline", "Apply and watch over pipelines.", "Manage"),
+    Noun("device", "Phones and laptops on the Wi-Fi.", "Manage"),
+    Noun("camera", "Cameras of this node.", "Manage"),
+    Noun("sink", "The sink that alerts go to.", "Manage"),
+    Noun("blob", "Bytes named by their CID.", "Manage"),
+    Noun("add", "Short for blob add.", "Manage", "blob", "add_app"),
+    Noun("get", "Short for blob get.", "Manage", "blob", "get_app"),
+    Noun("filter", "Check a filter of your own.", "Develop"),
+    Noun("config", "Show and check the configuration.", "Develop"),
+    Noun("demo", "The whole story on this machine.", "Develop"),
+    Noun("version", "The version of this program.", "Develop"),
+)
+
+EXIT_CODES = (
+    "[bold]Exit codes[/bold]  0 done · 1 failed · 2 wrong use, configuration or pipeline · 3 identity · "
+    "4 not reachable · 5 refused · 6 not found · 130 interrupted"
+)
+
+
+class Root(LazyGroup):
+    """The root group with all nouns."""
+
+    nouns = NOUNS
+
+
+app = typer.Typer(
+    cls=Root,
+    name="edge-agent",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\n".join(
+        (
+            "[bold]Examples[/bold]",
+            "  edge-agent serve                      start a mesh, or wait to be let in",
+            "  edge-agent token create               print the line for the next device",
+            "  edge-agent status --watch             everything at a glance",
+            "  edge-agent pipeline apply door.yaml   run a pipeline",
+            "",
+            EXIT_CODES,
+        )
+    ),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from agent import __version__
+
+        typer.echo(f"edge-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    socket: Annotated[
+        str | None,
+        typer.Option("--socket", metavar="PATH", help="The agent's unix socket; else EDGE_AGENT_SOCKET."),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="Configuration file; else EDGE_AGENT_CONFIG.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A masterless mesh of agents for a building full of devices: pipelines that run where the data is."""
+    context.chosen.socket = socket
+    context.chosen.config = config
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line and exit; errors are printed as message, hint and code, never as a traceback."""
+    try:
+        typer.main.get_command(app).main(args=arguments, prog_name="edge-agent")
+    except EdgeError as e:
+        report(e)
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as e:
+        if os.environ.get("EDGE_AGENT_DEBUG"):
+            raise
+        report(
+            EdgeError(
+                f"this is a mistake in edge-agent: {type(e).__name__}: {e}",
+                hint="EDGE_AGENT_DEBUG=1 shows where; please report it",
+            )
+        )
+        sys.exit(1)
+
+
+def report(error: EdgeError) -> None:
+    """Print an error on stderr: as JSON when --json was asked for, else message, hint and code."""
+    if "--json" in sys.argv:
+        import json
+
+        print(json.dumps({"error": error.to_dict()}, ensure_ascii=False, default=str), file=sys.stderr)
+        return
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    red, dim, off = ("\033[1;31m", "\033[2m", "\033[0m") if colour else ("", "", "")
+    print(f"{red}error:{off} {error.message} {dim}[{error.code}]{off}", file=sys.stderr)
+    if error.hint:
+        print(f" hint: {error.hint}", file=sys.stderr)

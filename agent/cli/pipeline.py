@@ -1,0 +1,275 @@
+"""`edge-agent pipeline …`: apply pipelines and watch over them."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli.client import Client, connect, path_of
+from agent.cli.context import JsonFlag, YesFlag, new_app
+from agent.cli.output import ago, console, escape, print_json, show, since, table
+from agent.cli.status_view import view_pipeline
+from agent.errors import ConfigError
+
+app = new_app(
+    "Apply pipelines and watch over them.",
+    examples=(
+        "edge-agent pipeline apply door.yaml",
+        "edge-agent pipeline diff door.yaml",
+        "edge-agent pipeline pause person-at-the-door --for 2h",
+        'edge-agent pipeline trigger person-at-the-door --data \'{"device": {"known": false}}\'',
+    ),
+)
+
+Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline's YAML file.")]
+APPLY_TIMEOUT = 600.0
+MOST_FILE = 32 << 20
+
+
+@app.command()
+def apply(
+    file: File,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Check a pipeline completely, sign it and run it. Says what it replaced, and which nodes run each step.
+
+    Modules and images are replaced by their hashes before signing: a tag or path never decides what runs.
+    """
+    with connect(timeout=APPLY_TIMEOUT) as client:
+        p = client.post_packed("/v1/pipelines", _source(client, file) | {"dry_run": dry_run})
+    if json:
+        print_json(p)
+    else:
+        _applied(p, "would be applied" if dry_run else "is applied" if p.get("changed", True) else "is as it was")
+
+
+@app.command()
+def diff(file: File, json: JsonFlag = False) -> None:
+    """Show what applying a file would change."""
+    with connect(timeout=APPLY_TIMEOUT) as client:
+        d = client.post_packed("/v1/pipeline-diff", _source(client, file))
+    if json:
+        print_json(d)
+        return
+    for line in d.get("diff", "").splitlines():
+        colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "default")
+        console().print(f"[{colour}]{escape(line)}[/]")
+    if not d.get("diff"):
+        console().print("[dim]no difference[/]")
+
+
+@app.command("list")
+def list_(json: JsonFlag = False) -> None:
+    """List the applied pipelines."""
+    with connect() as client:
+        rows = client.get("/v1/pipelines")
+    if json:
+        print_json(rows)
+        return
+    cells = [
+        [
+            f"[bold]{escape(p['name'])}[/]",
+            escape(p.get("version", "")),
+            str(p.get("steps", "")),
+            str(p.get("open", 0)),
+            _paused(p) or "running",
+            f"{ago(p.get('applied'))} by {escape(p.get('signer', ''))}",
+        ]
+        for p in rows
+    ]
+    console().print(table(["pipeline", "version", "steps", "open", "state", "applied"], cells, right=("steps", "open")))
+
+
+@app.command()
+def describe(
+    name: Name,
+    text: Annotated[bool, typer.Option("--text", help="Print the YAML as applied.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Show a pipeline's steps with their queues and ends, or with --text its YAML."""
+    with connect() as client:
+        p = client.get(path_of("pipelines", name))
+    if json:
+        print_json(p)
+    elif text:
+        sys.stdout.write(p.get("text", ""))
+    else:
+        console().print(view_pipeline(p))
+        console().print(f"[dim]applied {ago(p.get('applied'))} by {escape(p.get('signer', ''))}[/]")
+
+
+@app.command()
+def history(name: Name, json: JsonFlag = False) -> None:
+    """List the versions of a pipeline, newest first."""
+    with connect() as client:
+        rows = client.get(path_of("pipelines", name, "history"))
+    if json:
+        print_json(rows)
+        return
+    cells = [
+        [
+            "[green]●[/]" if h.get("current") else "",
+            escape(h["version"]),
+            str(h.get("counter", "")),
+            ago(h.get("applied")),
+            escape(h.get("signer", "")),
+        ]
+        for h in rows
+    ]
+    console().print(table(["", "version", "no", "applied", "by"], cells))
+
+
+@app.command()
+def rollback(
+    name: Name,
+    version: Annotated[str, typer.Argument(help="Version to return to; default: the one before.")] = "",
+    json: JsonFlag = False,
+) -> None:
+    """Apply an earlier version again."""
+    with connect(timeout=APPLY_TIMEOUT) as client:
+        p = client.post(path_of("pipelines", name, "rollback"), {"version": version})
+    if json:
+        print_json(p)
+    else:
+        _applied(p, "is applied again")
+
+
+@app.command()
+def pause(
+    name: Name,
+    for_: Annotated[str, typer.Option("--for", help="How long; default: until resumed.")] = "0s",
+    json: JsonFlag = False,
+) -> None:
+    """Stop taking new events into a pipeline, on all nodes."""
+    from agent.config import parse_duration
+
+    with connect() as client:
+        p = client.post(path_of("pipelines", name, "pause"), {"seconds": parse_duration(for_)})
+    show(p, json, f"[yellow]‖[/] {escape(p['name'])} is {_paused(p) or 'paused'}")
+
+
+@app.command()
+def resume(name: Name, json: JsonFlag = False) -> None:
+    """Let a paused pipeline go on."""
+    with connect() as client:
+        p = client.post(path_of("pipelines", name, "resume"))
+    show(p, json, f"[green]✓[/] {escape(p['name'])} goes on")
+
+
+@app.command()
+def trigger(
+    name: Name,
+    step: Annotated[str, typer.Option("--step", help="Step that gets the event; default: the first ones.")] = "",
+    kind: Annotated[str, typer.Option("--type", help="Type of the event.")] = "edge.trigger",
+    data: Annotated[str, typer.Option("--data", metavar="JSON|@FILE|-", help="Data of the event.")] = "{}",
+    json: JsonFlag = False,
+) -> None:
+    """Put an event into a pipeline by hand."""
+    value = _json(data)
+    if not isinstance(value, dict):
+        raise ConfigError("the data must be a JSON object", hint='like {"camera": "door"}')
+    with connect() as client:
+        e = client.post(path_of("pipelines", name, "trigger"), {"step": step, "type": kind, "data": value})
+    show(e, json, f"[green]✓[/] event {escape(e['id'])}  [dim]edge-agent trace {escape(e['id'])}[/]")
+
+
+@app.command("test")
+def try_(
+    file: File,
+    step: Annotated[str, typer.Argument(metavar="STEP", help="The step to try.")],
+    event: Annotated[
+        str, typer.Option("--event", "-e", metavar="JSON|@FILE|-", help="Event, or a list of them.")
+    ] = "-",
+    json: JsonFlag = False,
+) -> None:
+    """Run one step of a file on events, here and now; nothing is sent on."""
+    value = _json(event)
+    events = value if isinstance(value, list) else [value]
+    with connect(timeout=APPLY_TIMEOUT) as client:
+        answers = client.post_packed("/v1/pipeline-test", _source(client, file) | {"step": step, "events": events})
+    if json:
+        print_json(answers)
+        return
+    for a in answers:
+        reason = f" ({escape(a['reason'])})" if a.get("reason") else ""
+        console().print(
+            f"{escape(a.get('id', ''))} [bold]{escape(a['end'])}[/]{reason} [dim]{a.get('ms', 0):.1f} ms[/]"
+        )
+        for e in a.get("events", []):
+            console().print("  " + escape(jsonlib.dumps(e, ensure_ascii=False)))
+
+
+@app.command()
+def remove(name: Name, yes: YesFlag = False, json: JsonFlag = False) -> None:
+    """Remove a pipeline from all nodes. Events in flight finish."""
+    if not yes and not json:
+        typer.confirm(f"Remove the pipeline {name} from all nodes?", abort=True)
+    with connect() as client:
+        p = client.delete(path_of("pipelines", name))
+    show(p, json, f"[green]✓[/] {escape(p['name'])} is removed")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a pipeline file, for editors."""
+    with connect() as client:
+        print_json(client.get("/v1/pipeline-schema"))
+
+
+def _source(client: Client, file: Path) -> dict[str, Any]:
+    """The file with everything that it names, relative to its folder."""
+    try:
+        source: dict[str, Any] = {"text": file.read_text(), "file": str(file)}
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{file} cannot be read: {e}", hint="check the path") from None
+    files = {}
+    for name in client.post_packed("/v1/pipeline-files", source):
+        path = file.parent / name
+        try:
+            size = path.stat().st_size
+            if size > MOST_FILE:
+                raise ConfigError(f"{path} is larger than 32 MiB", hint="is this the module?")
+            files[name] = path.read_bytes()
+        except OSError as e:
+            raise ConfigError(
+                f"{file} names {name}, but {path} cannot be read: {e.strerror}", hint="build it first"
+            ) from None
+    return source | {"files": files}
+
+
+def _json(text: str) -> Any:
+    try:
+        if text == "-":
+            text = sys.stdin.read(1 << 20)
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text()
+        return jsonlib.loads(text)
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"this is not JSON: {e}", hint="quote it for the shell, or use @FILE") from None
+
+
+def _applied(p: dict[str, Any], what: str) -> None:
+    console().print(f"[green]✓[/] [bold]{escape(p['name'])}[/] {escape(p.get('version', ''))} {what}")
+    if over := p.get("overrode"):
+        console().print(f"  [dim]instead of {escape(over.get('version', ''))} by {escape(over.get('signer', ''))}[/]")
+    rows = [[escape(s["step"]), f"[dim]{escape(s.get('kind', ''))}[/]", _on(s)] for s in p.get("steps", [])]
+    if rows:
+        console().print(table(["step", "kind", "on"], rows))
+    for warning in p.get("warnings", []):
+        console().print(f"[yellow]![/] {escape(warning)}")
+
+
+def _on(s: dict[str, Any]) -> str:
+    return escape(" ".join(s.get("nodes", []))) or "[yellow]no node now[/]"
+
+
+def _paused(p: dict[str, Any]) -> str:
+    if p.get("paused_s") is None:
+        return ""
+    return f"[yellow]paused for {since(p['paused_s'])}[/]" if p["paused_s"] else "[yellow]paused[/]"

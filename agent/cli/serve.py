@@ -1,0 +1,110 @@
+"""`edge-agent serve`: run the agent in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli import context
+from agent.cli.context import parse_labels, read_secret, single
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
+
+
+def serve(
+    *,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            "--join",
+            metavar="TOKEN|-|@FILE|HOST:PORT",
+            help="Join a mesh with a token (a word, from stdin, from a file), or link to a known member's address.",
+        ),
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Make a new mesh even where one is heard.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Friendly name of this node.")] = None,
+    state: Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Folder of the state.")] = None,
+    socket: Annotated[Path | None, typer.Option("--socket", metavar="PATH", help="Unix socket of the API.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Label to ask for; repeatable.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", help="TCP port of the mesh.")] = None,
+    enrol_port: Annotated[int | None, typer.Option("--enrol-port", help="TCP port where new nodes join.")] = None,
+    log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
+) -> None:
+    """Run the agent on this device until it is stopped.
+
+    Without state it listens three seconds for a mesh: where there is none it makes one and prints the line
+    for the next device; where there is one it waits, with a short code, until an operator lets it in. With
+    state it is the node that it was.
+    """
+    from agent.config import load_config
+    from agent.health import setup_logging
+
+    token, address = _join(join)
+    settings = load_config(
+        config or context.chosen.config,
+        overrides={
+            "name": name,
+            "state": state,
+            "run": socket or context.chosen.socket,
+            "labels": parse_labels(label) if label else None,
+            "mesh.port": port,
+            "mesh.enrol_port": enrol_port,
+            "log.level": log_level,
+        },
+    )
+    if address:
+        from msgspec.structs import replace
+
+        settings = replace(settings, mesh=replace(settings.mesh, join=[*settings.mesh.join, address]))
+    setup_logging(settings.log)
+    from agent.api import serve_api
+    from agent.service import run_agent
+
+    async def run() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        try:
+            return await run_agent(settings, join=token, new=new, out=out, api=serve_api)
+        except asyncio.CancelledError:
+            return 0
+
+    raise typer.Exit(asyncio.run(run()))
+
+
+def out(text: str) -> None:
+    """Print a line for the person at the terminal; what is no terminal may be a log and gets no tokens."""
+    from agent.health.logs import redact
+
+    print(text if sys.stdout.isatty() else redact(text), flush=True)
+
+
+def _join(join: str | None) -> tuple[str | None, str | None]:
+    if join is None:
+        return None, None
+    if join == "-" or join.startswith("@"):
+        return read_secret(join, "Token"), None
+    if _ADDRESS.match(join):
+        return None, join
+    return join, None
+
+
+app = single(
+    serve,
+    examples=(
+        "edge-agent serve",
+        "edge-agent serve --join edge1.…          what the operator's device printed",
+        "edge-agent serve --join @/run/token      from a file that only root can read",
+        "edge-agent serve --join 10.0.0.5:7946    a member whose mDNS does not reach here",
+    ),
+)

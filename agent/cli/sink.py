@@ -1,0 +1,44 @@
+"""`edge-agent sink …`: where alerts go."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agent.cli.client import connect
+from agent.cli.context import JsonFlag, new_app, read_secret
+from agent.cli.output import console, escape, print_json, show
+from agent.cli.status_view import uplink
+
+app = new_app(
+    "The sink that alerts go to.",
+    examples=("edge-agent sink connect https://192.0.2.7:8443#sha256=…", "edge-agent sink status"),
+)
+
+
+@app.command("connect")
+def connect_(
+    url: Annotated[str, typer.Argument(help="The line that edge-sink printed: https://HOST#sha256=…")],
+    key_file: Annotated[
+        str,
+        typer.Option("--key-file", metavar="FILE|-", help="File with the sink's key; '-' asks for it or reads stdin."),
+    ] = "-",
+    json: JsonFlag = False,
+) -> None:
+    """Test a sink, remember it on this node only, and label the node uplink=true. The key is asked for."""
+    key = read_secret(key_file, "Key")
+    with connect() as client:
+        found = client.post("/v1/sink", {"url": url, "key": key})
+    show(found, json, f"[green]✓[/] {escape(found.get('node', ''))} is connected to {escape(found.get('sink', ''))}")
+
+
+@app.command()
+def status(json: JsonFlag = False) -> None:
+    """Show whether the sink answers, what waits, and what was delivered."""
+    with connect() as client:
+        found = client.get("/v1/sink")
+    if json:
+        print_json(found)
+    else:
+        console().print(uplink(found))

@@ -1,0 +1,77 @@
+"""`edge-agent status`: the whole agent at a glance."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli.client import connect
+from agent.cli.context import JsonFlag, single
+
+
+def status(
+    json: JsonFlag = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until interrupted.")] = False,
+    every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="How often, with --watch.")] = 2.0,
+) -> None:
+    """Show what this agent and its mesh are doing.
+
+    Identity, mesh, nodes, cameras, every step with its queue and ends (accepted = all ends + open), the
+    last event, the uplink, and what is wrong with what to do about it. With --watch --json: one JSON
+    document a line.
+    """
+    if not watch:
+        with connect() as client:
+            now = client.get("/v1/status")
+        if json:
+            from agent.cli.output import print_json
+
+            print_json(now)
+        else:
+            from agent.cli.output import console
+            from agent.cli.status_view import view
+
+            console().print(view(now))
+        return
+    if json or not sys.stdout.isatty():
+        _stream_json(every)
+    else:
+        _live(every)
+
+
+def _stream_json(every: float) -> None:
+    with connect() as client:
+        for now in client.stream("/v1/status", watch=every):
+            sys.stdout.write(jsonlib.dumps(now, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+
+
+def _live(every: float) -> None:
+    from rich.live import Live
+
+    from agent.cli.output import console
+    from agent.cli.status_view import view
+    from agent.errors import Unreachable
+
+    with Live(console=console(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            try:
+                with connect() as client:
+                    for now in client.stream("/v1/status", watch=every):
+                        live.update(view(now), refresh=True)
+            except Unreachable as e:
+                live.update(_absent(e), refresh=True)
+            time.sleep(every)
+
+
+def _absent(error: Any) -> str:
+    return f"[red]{error.message}[/]\n[dim]{error.hint}; waiting for it …[/]"
+
+
+app = single(
+    status, examples=("edge-agent status", "edge-agent status --watch", "edge-agent status --json | jq .warnings")
+)

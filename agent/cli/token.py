@@ -1,0 +1,75 @@
+"""`edge-agent token …`: tokens that let new nodes join."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agent.cli.client import connect, path_of
+from agent.cli.context import JsonFlag, new_app, parse_labels
+from agent.cli.output import ago, console, escape, labels, print_json, show, table
+
+app = new_app(
+    "Tokens that let new nodes join.",
+    examples=("edge-agent token create", "edge-agent token create --uses 5 --ttl 1d -l camera=true"),
+)
+
+
+@app.command()
+def create(
+    ttl: Annotated[str, typer.Option("--ttl", help="How long it is good for.")] = "1h",
+    uses: Annotated[int, typer.Option("--uses", help="How many nodes may join with it.")] = 1,
+    role: Annotated[str, typer.Option("--role", help="member or operator.")] = "member",
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", "-l", metavar="KEY=VALUE", help="Label of nodes that join; repeatable."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Make a token and print the exact line for the next device. It is shown this once."""
+    from agent.config import parse_duration
+
+    body = {"ttl": parse_duration(ttl), "uses": uses, "role": role, "labels": parse_labels(label or [])}
+    with connect() as client:
+        t = client.post("/v1/tokens", body)
+    if json:
+        print_json(t)
+        return
+    typer.echo(t["line"])
+    console().print(
+        f"[dim]{escape(t['id'])}: {escape(t['role'])}, good for {t['uses']} and until {escape(t['expires'])}[/]"
+    )
+
+
+@app.command("list")
+def list_(json: JsonFlag = False) -> None:
+    """List tokens that are still good. Their secrets are not shown again."""
+    with connect() as client:
+        rows = client.get("/v1/tokens")
+    if json:
+        print_json(rows)
+    elif not rows:
+        console().print("[dim]no token is good now; edge-agent token create makes one[/]")
+    else:
+        cells = [
+            [
+                escape(t["id"]),
+                escape(t.get("role", "")),
+                f"{t.get('left', 0)} of {t.get('uses', 0)}",
+                ago(t.get("expires")),
+                labels(t.get("labels", {})),
+            ]
+            for t in rows
+        ]
+        console().print(table(["token", "role", "left", "expires", "labels"], cells))
+
+
+@app.command()
+def revoke(
+    token: Annotated[str, typer.Argument(help="The token's id, see token list.")], json: JsonFlag = False
+) -> None:
+    """Take a token back. Nodes that joined with it stay."""
+    with connect() as client:
+        t = client.delete(path_of("tokens", token))
+    show(t, json, f"[green]✓[/] token {escape(t['id'])} is revoked")
