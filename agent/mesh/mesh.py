@@ -174,6 +174,10 @@ class Mesh:
         """How often what was refused since the start, by reason."""
         return dict(self._server.refusals.counts)
 
+    def running_calls(self, node_id: str) -> int:
+        """How many calls of a node this one is working on."""
+        return self._server.running(node_id)
+
     # Links ---------------------------------------------------------------------------------------------------
 
     def links(self) -> list[Link]:

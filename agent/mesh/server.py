@@ -89,6 +89,10 @@ class Server:
 
         return declare
 
+    def running(self, node: str) -> int:
+        """How many requests of a node are being handled."""
+        return self._budgets[node].running if node in self._budgets else 0
+
     async def call_here(self, verb: str, body: bytes) -> bytes:
         """A call of this node to itself: the same handler, without the wire."""
         handler, _ = self._handler(verb)
