@@ -49,6 +49,8 @@ class Pages:
     def incidents(self, keys: list[tuple[str, str]]) -> list[views.Incident]:
         """Incidents as cards, in the order of their keys."""
         names = {b.mesh: b.name for b in self.alerts.buildings()}
+        if len(names) == 1:
+            names.clear()  # where there is one building only, it goes without saying
         found = self.alerts.of_incidents(keys)
         return [views.incident_of(found[k], names.get(k[0], "")) for k in keys if found[k]]
 

@@ -142,6 +142,8 @@ def milliseconds(value: float) -> str:
         return f"{value / 60_000:.1f} min"
     if value >= 1000:
         return f"{value / 1000:.2f} s"
+    if value < 0.05:
+        return "0 ms"
     return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
