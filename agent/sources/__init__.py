@@ -1,0 +1,6 @@
+"""Sources of lines: log files, journald, logread and syslog senders."""
+
+from agent.sources.batch import MAX_BATCH, MAX_LINE, Batch, Counters, LineSource, Position
+from agent.sources.tail import FileSource
+
+__all__ = ["MAX_BATCH", "MAX_LINE", "Batch", "Counters", "FileSource", "LineSource", "Position"]

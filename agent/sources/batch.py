@@ -1,0 +1,131 @@
+"""What every source of lines gives: batches of whole lines, each line with an origin, and a position to
+resume from.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import msgspec
+
+Position = dict[str, Any]
+"""Where to go on reading: opaque, JSON-serialisable, committed in the same transaction as the batch's
+events.
+"""
+MAX_BATCH = 1024 * 1024
+"""Most bytes of log in one batch; cut lines aside, what a batch holds."""
+MAX_LINE = 64 * 1024
+"""Longest line in bytes, its newline aside; what is longer is cut to this and counted."""
+_STRIDE = 4096
+
+
+class Batch:
+    """Whole lines as they were read, each ending in a newline, and where each came from.
+
+    `data` may be empty: then there is only a new `position` to commit. The lines of a batch belong to
+    one `stream` (a random generation); `offset` is where the first of them starts in it. Lines count
+    from 1.
+    """
+
+    __slots__ = ("_known", "_origins", "_segments", "data", "lines", "offset", "position", "stream")
+
+    def __init__(
+        self,
+        stream: str,
+        offset: int,
+        data: bytes,
+        position: Position | None,
+        *,
+        segments: list[tuple[int, int]] | None = None,
+        origins: list[str] | None = None,
+    ) -> None:
+        """`segments` pairs places in `data` with offsets in the stream where bytes were left out
+        between them.
+
+        `origins` are the streams of single lines, for sources whose lines have ids of their own.
+        """
+        self.stream = stream
+        self.offset = offset
+        self.data = data
+        self.position = position
+        self.lines = data.count(b"\n")
+        self._segments = segments or [(0, offset)]
+        self._origins = origins
+        self._known = (1, 0)
+
+    def origin(self, line: int) -> tuple[str, int]:
+        """What the id of an event from this line is made of: (stream, offset); raises IndexError."""
+        if self._origins is None:
+            return self.stream, self.offset_of(line)
+        self._check(line)
+        return self._origins[line - 1], 0
+
+    def offset_of(self, line: int) -> int:
+        """Where this line starts in the stream; cheap for ascending line numbers. Raises IndexError."""
+        place = self._place(line)
+        start, offset = self._segments[bisect_right(self._segments, place, key=lambda s: s[0]) - 1]
+        return offset + place - start
+
+    def line(self, line: int) -> bytes:
+        """The line without its newline; raises IndexError."""
+        place = self._place(line)
+        return self.data[place : self.data.find(b"\n", place)]
+
+    def _check(self, line: int) -> None:
+        if not 1 <= line <= self.lines:
+            raise IndexError(f"line {line} of {self.lines}")
+
+    def _place(self, line: int) -> int:
+        """Where the line starts in `data`: newlines are counted in blocks, from the last place asked
+        for on.
+        """
+        self._check(line)
+        number, place = self._known
+        if line < number:
+            number, place = 1, 0
+        data = self.data
+        while (count := data.count(b"\n", place, place + _STRIDE)) < line - number:
+            number += count
+            place += _STRIDE
+        for _ in range(line - number):
+            place = data.find(b"\n", place) + 1
+        self._known = (line, place)
+        return place
+
+
+class Counters(msgspec.Struct):
+    """Since the start of the source; what was dropped is counted by reason.
+
+    `unread` are bytes that were rotated away before they were read; `gaps` how often that may have happened.
+    """
+
+    lines: int = 0
+    bytes: int = 0
+    cut: int = 0
+    unread: int = 0
+    gaps: int = 0
+    restarts: int = 0
+    dropped: dict[str, int] = {}
+
+    def drop(self, reason: str, count: int = 1) -> bool:
+        """Count what was dropped; returns whether it is the first time for this reason, which is worth
+        a log line.
+        """
+        before = self.dropped.get(reason, 0)
+        self.dropped[reason] = before + count
+        return before == 0
+
+
+class LineSource(Protocol):
+    """Where lines come from. Reading goes on only when the next batch is asked for."""
+
+    name: str
+    counters: Counters
+    problem: str
+    """What keeps it from reading now, for `status`; empty when all is well."""
+
+    def batches(self, position: Position | None) -> AsyncIterator[Batch]:
+        """Batches from `position` on, for ever; raises ConfigError for what can never be read."""
+        ...

@@ -1,0 +1,319 @@
+"""Following one log file through everything that happens to log files; blocking, for a thread.
+
+What is open is read to its end before anything else is looked at, so no order of writing, renaming and
+creating loses a line. A file is left only when its name belongs to another one that already has bytes:
+a writer that still holds the old file has then moved on. Copy-truncate is followed into the copy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from agent.errors import ConfigError
+from agent.sources.batch import MAX_BATCH, Batch, Counters, Position
+from agent.sources.lines import shape
+from agent.sources.mark import REMEMBERED, Mark, before, bind, continues, identity, moved, new_generation, place
+from agent.sources.siblings import siblings
+
+logger = logging.getLogger(__name__)
+
+CLOCK_TICK = 20_000_000
+"""Nanoseconds by which the times of files may lag behind the clock: they have the kernel's coarse one."""
+
+
+class Follower:
+    """Reads the lines of the file at `path` as it is rotated; not thread-safe."""
+
+    def __init__(self, path: Path, mark: Mark | None, *, from_start: bool, counters: Counters) -> None:
+        """Go on at `mark`, else at the end of what is there now (`from_start`: at its beginning)."""
+        self._path = path
+        self._counters = counters
+        self._fd = -1
+        self._waiting: deque[int] = deque()
+        self._superseded = False
+        if mark is not None:
+            self._mark = mark
+            self._resume()
+        else:
+            self._mark = Mark(new_generation())
+            self._begin(from_start)
+
+    def close(self) -> None:
+        """Close what is open."""
+        for fd in (self._fd, *self._waiting):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = -1
+        self._waiting.clear()
+
+    @property
+    def position(self) -> Position:
+        """Where to go on after what was read."""
+        return {"file": msgspec.to_builtins(self._mark)}
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, or -1; to be watched."""
+        return self._fd
+
+    def read(self) -> Batch | None:
+        """The next lines, or None when there are none now; raises OSError and ConfigError."""
+        while True:
+            if self._fd < 0 and not self._open_first():
+                return None
+            batch = self._read_block()
+            if batch is not None:
+                self._counters.lines += batch.lines
+                self._counters.bytes += len(batch.data)
+                return batch
+            if not self._advance():
+                return None
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    def _read_block(self) -> Batch | None:
+        """Lines from the open file; None at its end."""
+        while True:
+            mark = self._mark
+            if not continues(self._fd, mark):
+                self._emptied()
+                continue
+            if self._overtaken():
+                continue
+            previous = before(mark, self._fd)
+            block = os.pread(self._fd, MAX_BATCH, mark.offset)
+            final = self._complete() and len(block) < MAX_BATCH
+            shaped = shape(block, mark.offset, mark.skip, final=final)
+            if not shaped.consumed:
+                return None
+            after = moved(mark, previous, block[: shaped.consumed])
+            # It may have been emptied and written again between the look and the read.
+            if not continues(self._fd, after):
+                self._emptied()
+                continue
+            bind(after, self._fd)
+            after.skip = shaped.skipping
+            self._mark = after
+            self._counters.cut += shaped.cut
+            if shaped.data:
+                start = shaped.segments[0][1]
+                return Batch(mark.generation, start, shaped.data, self.position, segments=shaped.segments)
+
+    def _complete(self) -> bool:
+        """Whether nothing will be added to the open file any more."""
+        return self._superseded or bool(self._waiting)
+
+    def _emptied(self) -> None:
+        """The open file was truncated or written anew in place: go on in the copy that was made of it,
+        if any.
+        """
+        copy = self._find_copy()
+        if copy >= 0:
+            self._line_up(copy)
+            self._switch(copy, self._mark)
+        else:
+            self._lost()
+            self._switch(self._fd, self._fresh())
+
+    def _overtaken(self) -> bool:
+        """Whether the open file, of which nothing was read yet, was copied away and emptied meanwhile."""
+        mark = self._mark
+        if mark.offset or self._complete() or os.fstat(self._fd).st_mtime_ns == mark.mtime:
+            return False
+        since = mark.mtime
+        bind(mark, self._fd)
+        self._line_up_since(since, {(mark.device, mark.inode)})
+        if not self._waiting:
+            return False
+        self._waiting.append(self._fd)
+        self._fd = -1
+        self._switch(self._waiting.popleft(), self._fresh())
+        return True
+
+    # -- moving on ----------------------------------------------------------------------------------
+
+    def _advance(self) -> bool:
+        """At the end of the open file: move on to the next one, if there is one."""
+        if self._waiting:
+            self._finish()
+            self._switch(self._waiting.popleft(), self._fresh())
+            return True
+        if self._superseded:
+            self._finish()
+            self._line_up(self._fd)
+            if self._waiting:
+                self._switch(self._waiting.popleft(), self._fresh())
+                return True
+            self._superseded = False
+            return False
+        status = self._look()
+        if status is None or not status.st_size:
+            return False
+        open_now = os.fstat(self._fd)
+        if (status.st_dev, status.st_ino) == (open_now.st_dev, open_now.st_ino):
+            return False
+        # Another file has the name, and bytes: once more to the end of the old one, then it is left.
+        self._superseded = True
+        return True
+
+    def _open_first(self) -> bool:
+        """Open the first file with bytes that came after `mark.mtime`, as a new generation."""
+        if not self._waiting:
+            self._line_up_since(self._mark.mtime, set())
+        if not self._waiting:
+            return False
+        self._switch(self._waiting.popleft(), self._fresh())
+        return True
+
+    def _switch(self, fd: int, mark: Mark) -> None:
+        if self._fd >= 0 and self._fd != fd:
+            os.close(self._fd)
+        self._fd = fd
+        self._superseded = False
+        bind(mark, fd)
+        self._mark = mark
+
+    def _fresh(self) -> Mark:
+        return Mark(new_generation(), done=self._mark.done)
+
+    def _finish(self) -> None:
+        """Remember that the open file was read to its end."""
+        done = [*self._mark.done, identity(self._fd)]
+        self._mark.done = done[-REMEMBERED:]
+
+    def _line_up(self, current: int) -> None:
+        """Let the files that came after `current` wait their turn: rotated ones that were missed, then
+        the log itself.
+        """
+        status = os.fstat(current)
+        self._line_up_since(status.st_mtime_ns, {(status.st_dev, status.st_ino)})
+
+    def _line_up_since(self, mtime: int, known: set[tuple[int, int]]) -> None:
+        # The log is opened before the others are listed: renamed in between, it is not missed.
+        last = self._open(self._path)
+        if last >= 0:
+            status = os.fstat(last)
+            if (status.st_dev, status.st_ino) in known or not status.st_size:
+                os.close(last)
+                last = -1
+            else:
+                known.add((status.st_dev, status.st_ino))
+        for sibling in siblings(self._path):
+            if (sibling.device, sibling.inode) in known or sibling.mtime < mtime or not sibling.size:
+                continue
+            other = self._open_sibling(sibling.path)
+            if other >= 0 and identity(other) in self._mark.done:
+                os.close(other)
+            elif other >= 0:
+                self._waiting.append(other)
+        if last >= 0:
+            self._waiting.append(last)
+
+    # -- finding ------------------------------------------------------------------------------------
+
+    def _begin(self, from_start: bool) -> None:
+        for sibling in siblings(self._path)[-REMEMBERED:]:
+            fd = self._open_sibling(sibling.path)
+            if fd >= 0:
+                self._mark.done.append(identity(fd))
+                os.close(fd)
+        fd = self._open(self._path)
+        if fd >= 0:
+            if not from_start:
+                place(self._mark, fd, _last_line_start(fd))
+            self._switch(fd, self._mark)
+        else:
+            self._mark.mtime = time.time_ns() - CLOCK_TICK
+
+    def _resume(self) -> None:
+        """Find the marked place: in the file itself, under its rotated name, or in a copy."""
+        mark = self._mark
+        if not mark.inode:
+            return
+        fd = self._open(self._path)
+        if fd >= 0:
+            if _is_file_of(fd, mark) and continues(fd, mark):
+                self._switch(fd, mark)
+                return
+            os.close(fd)
+        fd = self._find_copy(same_inode=True)
+        if fd < 0:
+            fd = self._find_copy()
+        if fd >= 0:
+            self._line_up(fd)
+            self._switch(fd, mark)
+            return
+        self._lost()
+        self._mark = msgspec.structs.replace(self._fresh(), mtime=mark.mtime)
+
+    def _find_copy(self, *, same_inode: bool = False) -> int:
+        """A rotated file in which the marked place is found again; -1 if there is none."""
+        mark = self._mark
+        for sibling in reversed(siblings(self._path)):
+            is_marked = (sibling.device, sibling.inode) == (mark.device, mark.inode)
+            if is_marked != same_inode or sibling.mtime < mark.mtime:
+                continue
+            if not mark.offset and not same_inode:
+                continue
+            fd = self._open_sibling(sibling.path)
+            if fd >= 0:
+                if continues(fd, mark):
+                    return fd
+                os.close(fd)
+        return -1
+
+    def _lost(self) -> None:
+        mark = self._mark
+        missed = max(0, mark.size - mark.offset)
+        self._counters.unread += missed
+        self._counters.gaps += 1
+        logger.info("%s was emptied or rotated away; %d bytes were not read", self._path, missed)
+
+    def _look(self) -> os.stat_result | None:
+        try:
+            return self._path.stat()
+        except FileNotFoundError:
+            return None
+
+    def _open_sibling(self, path: Path) -> int:
+        try:
+            return self._open(path)
+        except PermissionError as error:
+            logger.warning("a rotated log cannot be read: %s", error)
+            return -1
+
+    def _open(self, path: Path) -> int:
+        """Open a regular file; -1 where there is none."""
+        try:
+            # Without O_NONBLOCK opening a FIFO would wait for its writer.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return -1
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise ConfigError(f"{path} is not a regular file", hint="tail a log file, journald, logread or {syslog: …}")
+        return fd
+
+
+def _is_file_of(fd: int, mark: Mark) -> bool:
+    status = os.fstat(fd)
+    return (status.st_dev, status.st_ino) == (mark.device, mark.inode)
+
+
+def _last_line_start(fd: int) -> int:
+    """Where the unfinished last line starts; the size where there is none, or where it is too long to
+    matter.
+    """
+    size = os.fstat(fd).st_size
+    start = max(0, size - MAX_BATCH)
+    newline = os.pread(fd, size - start, start).rfind(b"\n")
+    if newline < 0:
+        return 0 if start == 0 else size
+    return start + newline + 1

@@ -1,0 +1,45 @@
+"""The rotated files beside a log: `messages.1`, `messages-20260301`, `messages.old`; compressed ones
+are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+_SUFFIX = re.compile(r"[.-](?:(?P<number>\d{1,4})|\d[\dT:._-]*|old|bak|prev)\Z")
+
+
+class Sibling(NamedTuple):
+    """A rotated file, as it was when it was listed; `age` is its number: the higher, the older."""
+
+    mtime: int
+    age: int
+    path: Path
+    device: int
+    inode: int
+    size: int
+
+
+def siblings(path: Path) -> list[Sibling]:
+    """The rotated files of this log, the one that was written to last at the end."""
+    found = []
+    try:
+        with os.scandir(path.parent) as entries:
+            for entry in entries:
+                if not entry.name.startswith(path.name):
+                    continue
+                match = _SUFFIX.fullmatch(entry.name[len(path.name) :])
+                if match is None:
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    age = -int(match["number"] or 0)
+                    place = Path(entry.path)
+                    found.append(Sibling(status.st_mtime_ns, age, place, status.st_dev, status.st_ino, status.st_size))
+    except FileNotFoundError:
+        pass
+    return sorted(found)
