@@ -19,7 +19,6 @@ from agent.model.event import Event
 MAX_EXPRESSION = 4096
 
 
-
 class _Parser(jmespath.parser.Parser):  # type: ignore[misc]
     """JMESPath whose `!` takes the whole path after it: `!data.device.known` is `!(data.device.known)`.
 

@@ -183,7 +183,9 @@ class Node:
 class Building:
     """Some nodes and a sink that counts."""
 
-    def __init__(self, path: Path, text: str = STORY, *, seed: int = 0, lose: float = 0.0, max_open: int = 10_000) -> None:
+    def __init__(
+        self, path: Path, text: str = STORY, *, seed: int = 0, lose: float = 0.0, max_open: int = 10_000
+    ) -> None:
         self.path = path
         self.net = MemoryNet(seed, lose)
         self.pipeline: Pipeline = load_pipeline(text)
@@ -211,7 +213,9 @@ class Building:
     def quiet(self) -> bool:
         """Nothing is open and everything is closed and reported, on every running node."""
         running = [n for n in self.nodes.values() if n.name in self.net.nodes]
-        return all(r.closed and all(k == 2 for k in r.claims.values()) for n in running for r in n.p.journal.rows.values())
+        return all(
+            r.closed and all(k == 2 for k in r.claims.values()) for n in running for r in n.p.journal.rows.values()
+        )
 
     def ends(self) -> dict[str, Counter[str]]:
         """Ends by step over all rows of all nodes that were not made for another node."""
@@ -231,3 +235,15 @@ class Building:
         for node in self.nodes.values():
             if node.name in self.net.nodes:
                 await node.stop()
+
+    def unfinished(self) -> str:
+        """What is still open, unclosed or unreported, for the message of a failed test."""
+        lines = [f"{len(self.alerts)} alerts"]
+        for node in self.nodes.values():
+            for r in node.p.journal.rows.values():
+                if not r.closed or any(k < 2 for k in r.claims.values()):
+                    lines.append(
+                        f"{node.name} {r.n} {r.event.id[:5]} {r.step} {r.state.name} {r.end} target={r.target} "
+                        f"closed={r.closed} claims={r.claims} parent={r.parent} attempts={r.attempts} {r.reason}"
+                    )
+        return "\n".join(lines[:40])
