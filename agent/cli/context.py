@@ -36,6 +36,7 @@ def new_app(help_text: str, *, examples: tuple[str, ...] = ()) -> typer.Typer:
     """A noun's typer, looking like all others."""
     return typer.Typer(
         help=help_text,
+        add_completion=False,
         no_args_is_help=True,
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -45,7 +46,9 @@ def new_app(help_text: str, *, examples: tuple[str, ...] = ()) -> typer.Typer:
 
 def single(function: Any, *, examples: tuple[str, ...] = ()) -> typer.Typer:
     """A typer of one command."""
-    app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+    app = typer.Typer(
+        add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
+    )
     app.command(epilog=epilog(*examples) if examples else None)(function)
     return app
 

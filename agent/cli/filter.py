@@ -1,1 +1,90 @@
 """`edge-agent filter …`: try a filter of your own before a pipeline depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from agent.cli.context import JsonFlag, new_app
+from agent.cli.output import console, escape, print_json
+from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agent.executors.filter_check import FilterReport
+
+app = new_app(
+    "Check a filter of your own.",
+    examples=(
+        "edge-agent filter check my-filter.wasm /var/log/messages",
+        "edge-agent filter check my-filter.wasm messages.log --arg --strict --rounds 50",
+    ),
+)
+MOST_INPUT = 256 << 20
+
+
+@app.callback()
+def group() -> None:
+    """Check a filter of your own."""
+
+
+@app.command()
+def check(
+    module: Annotated[Path, typer.Argument(metavar="MODULE", help="The filter, a WASI preview 1 command.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log for it to read.")],
+    *,
+    arg: Annotated[list[str] | None, typer.Option("--arg", help="Argument for the filter; repeatable.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="How often to cut at random.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random cuts.")] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Feed a log to a filter whole, cut at random, and line by line: the events must be the same.
+
+    Needs no running agent. Ends with 1 when the filter breaks the contract.
+    """
+    data = _read(file)
+    if not module.is_file():
+        raise ConfigError(f"there is no module {module}", hint="build it first: docs/write-your-own-filter.md")
+    report = asyncio.run(_check(module, data, arg or [], rounds, seed))
+    if json:
+        print_json(msgspec.to_builtins(report))
+    else:
+        _show(module, report)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+async def _check(module: Path, data: bytes, arguments: list[str], rounds: int, seed: int) -> FilterReport:
+    from agent.executors.filter_check import check_filter
+    from agent.executors.wasm import WasmEngine
+    from agent.model.task import WasmTask
+
+    with tempfile.TemporaryDirectory(prefix="edge-agent-") as folder:
+        engine = WasmEngine(Path(folder) / "cache", Path(folder) / "scratch", workers=1)
+        try:
+            runner = engine.filter(module.absolute(), WasmTask(module=str(module), args=arguments))
+            return await check_filter(runner, data, rounds=rounds, seed=seed)
+        finally:
+            await engine.close()
+
+
+def _read(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > MOST_INPUT:
+            raise ConfigError(f"{file} is larger than 256 MiB", hint="take a part: head -c 200M")
+        return file.read_bytes()
+    except OSError as e:
+        raise ConfigError(f"{file} cannot be read: {e.strerror}", hint="check the path") from None
+
+
+def _show(module: Path, r: FilterReport) -> None:
+    types = ", ".join(f"{n} {escape(kind)}" for kind, n in r.types.items()) or "no events"
+    console().print(f"[bold]{escape(module.name)}[/]: {r.lines} lines, {types}")
+    console().print(f"[dim]{r.lines_per_second:,.0f} lines/s; cut {r.rounds} times, {r.single} lines alone[/]")
+    for violation in r.violations:
+        console().print(f"[red]✗[/] {escape(violation)}")
+    if r.ok:
+        console().print("[green]✓[/] the same events wherever the input is cut")

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import typer
 from typer._click import Command, Context, HelpFormatter
 from typer.core import TyperCommand, TyperGroup
 
-from agent.errors import NotFound
+from agent.errors import ConfigError, NotFound
 
 
 class Noun:
@@ -57,6 +58,14 @@ class LazyGroup(TyperGroup):
         if noun is None:
             return None
         return noun.stub() if self._listing else noun.load()
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """An unknown noun is an error with near names."""
+        if args and args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
+            near = get_close_matches(args[0], self.list_commands(ctx), 3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "edge-agent --help lists the commands"
+            raise ConfigError(f"there is no command {args[0]}", hint=hint, code="cli.command")
+        return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Help lists the nouns without importing them."""

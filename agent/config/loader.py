@@ -52,10 +52,8 @@ def find_file(path: Path | str | None, environ: Mapping[str, str]) -> Path | Non
     """The file that `load_config` reads, or None; raises ConfigError when a named one does not exist."""
     named = path or environ.get("EDGE_AGENT_CONFIG")
     if named:
-        if not Path(named).is_file():
-            raise ConfigError(
-                f"there is no configuration file {named}", hint="check --config and EDGE_AGENT_CONFIG"
-            )
+        if not Path(named).exists() or Path(named).is_dir():
+            raise ConfigError(f"there is no configuration file {named}", hint="check --config and EDGE_AGENT_CONFIG")
         return Path(named)
     return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
 
@@ -90,9 +88,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, st
             continue
         if variable not in known:
             near = difflib.get_close_matches(variable, known, 1)
-            logger.warning(
-                "the environment variable %s sets nothing%s", variable, f"; {near[0]}?" if near else ""
-            )
+            logger.warning("the environment variable %s sets nothing%s", variable, f"; {near[0]}?" if near else "")
             continue
         key = known[variable]
         try:
@@ -164,12 +160,7 @@ def _shown(value: Any) -> str:
 def _why(key: Key, detail: str) -> str:
     if key.name == "name":
         return "letters, digits, '-', '_' and '.', at most 63"
-    return (
-        detail.split(" - at", maxsplit=1)[0]
-        .replace("`str`", "text")
-        .replace("`int`", "a whole number")
-        .lower()
-    )
+    return detail.split(" - at", maxsplit=1)[0].replace("`str`", "text").replace("`int`", "a whole number").lower()
 
 
 def _from_text(key: Key, text: str) -> Any:
@@ -192,9 +183,7 @@ def _collection_from_text(origin: Any, text: str) -> Any:
         return parts
     if origin is dict:
         if not all("=" in p for p in parts):
-            raise ConfigError(
-                f"{text!r} is not a list of key=value", hint="write it like camera=true,room=hall"
-            )
+            raise ConfigError(f"{text!r} is not a list of key=value", hint="write it like camera=true,room=hall")
         return dict(p.split("=", 1) for p in parts)
     return text
 

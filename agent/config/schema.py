@@ -39,16 +39,12 @@ def default_name() -> str:
 class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The private network of nodes."""
 
-    listen: Annotated[str, Meta(description="Address that the mesh and enrolment ports listen on.")] = (
-        "0.0.0.0"  # noqa: S104
-    )
+    listen: Annotated[str, Meta(description="Address that the mesh and enrolment ports listen on.")] = "0.0.0.0"  # noqa: S104
     port: Annotated[int, port("TCP port of the mesh (mTLS).")] = 7946
     enrol_port: Annotated[int, port("TCP port where new nodes join.")] = 7947
     advertise: Annotated[
         list[str],
-        Meta(
-            description="`HOST` or `HOST:PORT` told to other nodes; empty: the addresses of the interfaces."
-        ),
+        Meta(description="`HOST` or `HOST:PORT` told to other nodes; empty: the addresses of the interfaces."),
     ] = []
     mdns: Annotated[bool, Meta(description="Announce this node and find others by mDNS.")] = True
     join: Annotated[
@@ -70,20 +66,16 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BlobsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Photos and other bytes kept on this node."""
 
-    quota: Annotated[
-        int, size("Most bytes of blobs on disk; 0: the lesser of 5 GB and 10 % of what is free.")
-    ] = 0
+    quota: Annotated[int, size("Most bytes of blobs on disk; 0: the lesser of 5 GB and 10 % of what is free.")] = 0
 
 
 class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where accepted events wait."""
 
-    max_open: Annotated[
-        int, Meta(description="Most events open at once; above it deliveries are refused.", ge=1)
-    ] = 10000
-    dir: Annotated[Path, Meta(description="Folder of the journal; empty: in `state` (OpenWrt: in RAM).")] = (
-        Path()
+    max_open: Annotated[int, Meta(description="Most events open at once; above it deliveries are refused.", ge=1)] = (
+        10000
     )
+    dir: Annotated[Path, Meta(description="Folder of the journal; empty: in `state` (OpenWrt: in RAM).")] = Path()
 
 
 class SourcesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,9 +90,7 @@ class SourcesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The container engine."""
 
-    host: Annotated[
-        str, Meta(description="Address of the engine; empty: `DOCKER_HOST` or the standard socket.")
-    ] = ""
+    host: Annotated[str, Meta(description="Address of the engine; empty: `DOCKER_HOST` or the standard socket.")] = ""
 
 
 class UplinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,9 +98,7 @@ class UplinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     status: Annotated[bool, Meta(description="Send the status summary as well as alerts.")] = True
     status_every: Annotated[float, duration("How often the summary goes out when nothing changes.")] = 900.0
-    macs: Annotated[
-        bool, Meta(description="Let MAC addresses leave in the clear instead of as a keyed hash.")
-    ] = False
+    macs: Annotated[bool, Meta(description="Let MAC addresses leave in the clear instead of as a keyed hash.")] = False
     spool: Annotated[int, size("Most bytes of alerts that wait for the sink.")] = 1 << 30
     ledger_keep: Annotated[float, duration("How long rows of the egress ledger are kept.")] = 365 * 86400.0
 
@@ -118,20 +106,16 @@ class UplinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ApiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The local API on the unix socket `run`."""
 
-    group: Annotated[str, Meta(description="Group that may read, if it exists (the socket is 0660).")] = (
-        "edge-agent"
-    )
-    operators: Annotated[str, Meta(description="Group that may also change things, besides root.")] = (
-        "edge-operator"
-    )
+    group: Annotated[str, Meta(description="Group that may read, if it exists (the socket is 0660).")] = "edge-agent"
+    operators: Annotated[str, Meta(description="Group that may also change things, besides root.")] = "edge-operator"
 
 
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The agent's own log, on stderr."""
 
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Least severe lines to write.")
-    ] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least severe lines to write.")] = (
+        "info"
+    )
     format: Annotated[
         Literal["auto", "text", "json"],
         Meta(description="`auto`: text, with journald priorities under systemd."),
@@ -148,16 +132,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
         ),
     ] = msgspec.field(default_factory=default_name)
-    state: Annotated[Path, Meta(description="Folder of identity, journal, blobs and documents.")] = (
-        DEFAULT_STATE
-    )
+    state: Annotated[Path, Meta(description="Folder of identity, journal, blobs and documents.")] = DEFAULT_STATE
     run: Annotated[Path, Meta(description="Unix socket of the local API.")] = DEFAULT_SOCKET
     labels: Annotated[
         dict[str, str], Meta(description="Labels that this node asks for; an operator confirms them.")
     ] = {}
-    cameras_file: Annotated[
-        Path, Meta(description="File of cameras, 0600; empty: `cameras.yaml` in `state`.")
-    ] = Path()
+    cameras_file: Annotated[Path, Meta(description="File of cameras, 0600; empty: `cameras.yaml` in `state`.")] = Path()
     mesh: MeshConfig = MeshConfig()
     policy: PolicyConfig = PolicyConfig()
     blobs: BlobsConfig = BlobsConfig()

@@ -59,7 +59,7 @@ def format_duration(seconds: float) -> str:
 def format_size(size: int) -> str:
     """A size in the largest unit that divides it, else rounded to one decimal: `64MiB`, `5GB`, `1.5MiB`."""
     for unit in ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB"):
-        if size and size % _BYTES[unit] == 0:
+        if 0 < size < _BYTES[unit] * 10_000 and size % _BYTES[unit] == 0:
             return f"{size // _BYTES[unit]}{unit}"
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size >= _BYTES[unit]:

@@ -80,9 +80,7 @@ def _entries(node: Any, budget: list[int], file: Path) -> list[Entry]:
 def _plain(value: Any, budget: list[int], file: Path) -> Any:
     budget[0] -= 1
     if budget[0] < 0:
-        raise ConfigError(
-            f"{file} holds more than {MAX_VALUES} values", hint="use fewer aliases", file=str(file)
-        )
+        raise ConfigError(f"{file} holds more than {MAX_VALUES} values", hint="use fewer aliases", file=str(file))
     if isinstance(value, dict):
         return {str(k): _plain(v, budget, file) for k, v in value.items()}
     if isinstance(value, list):

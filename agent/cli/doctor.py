@@ -1,0 +1,47 @@
+"""`edge-agent doctor`: find out what is wrong with this device."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import typer
+
+from agent.cli import context
+from agent.cli.context import JsonFlag, single
+from agent.cli.doctor_checks import Finding, look
+from agent.cli.output import console, escape, print_json, table
+
+_MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
+
+
+def doctor(json: JsonFlag = False) -> None:
+    """Look at everything that an agent needs on this device, whether one runs or not.
+
+    Configuration, socket, state and its permissions, disk, memory, ports, multicast, WASM and container
+    engines, cameras, clock, and what the running agent warns of. Ends with 1 when something fails;
+    warnings end with 0.
+    """
+    named = context.chosen.socket or os.environ.get("EDGE_AGENT_SOCKET")
+    findings = list(look(context.chosen.config, Path(named) if named else None))
+    failed = [f for f in findings if f.state == "fail"]
+    if json:
+        print_json({"ok": not failed, "findings": [msgspec.to_builtins(f) for f in findings]})
+    else:
+        console().print(table(["", "", ""], [_row(f) for f in findings]))
+        warned = sum(f.state == "warn" for f in findings)
+        console().print(
+            f"[bold red]{len(failed)} failed[/], {warned} to look at"
+            if failed
+            else f"[green]nothing failed[/], {warned} to look at"
+        )
+    raise typer.Exit(1 if failed else 0)
+
+
+def _row(f: Finding) -> list[str]:
+    remedy = f"\n[dim]→ {escape(f.remedy)}[/]" if f.remedy else ""
+    return [_MARKS[f.state], escape(f.check), escape(f.text) + remedy]
+
+
+app = single(doctor, examples=("edge-agent doctor", "sudo edge-agent doctor --json"))

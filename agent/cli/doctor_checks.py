@@ -1,0 +1,234 @@
+"""What `doctor` looks at on this device, without a running agent: one function per thing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from agent.cli.client import Client
+from agent.config import Config, format_size, load_config
+from agent.errors import EdgeError, Unreachable
+from agent.health import clock_synchronised
+
+MDNS = "224.0.0.251"
+"""The IPv4 group of multicast DNS (RFC 6762)."""
+
+SHM = Path("/dev/shm")  # noqa: S108
+
+
+class Finding(msgspec.Struct):
+    """One thing looked at: `ok`, `warn` or `fail`, in words, and what to do about it."""
+
+    check: str
+    state: Literal["ok", "warn", "fail"]
+    text: str
+    remedy: str = ""
+
+
+class Device(msgspec.Struct):
+    """What the checks share: the configuration, and whether an agent runs here."""
+
+    config: Config
+    running: bool
+
+
+def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
+    """Everything, one finding after the other; a check that fails inside is a finding too."""
+    try:
+        config = load_config(file)
+    except EdgeError as e:
+        yield Finding("configuration", "fail", e.message, e.hint)
+        config = Config()
+    else:
+        yield Finding("configuration", "ok", f"{len(config.origins)} values are set, the rest are defaults")
+    running, findings = _agent(socket_path or config.run)
+    yield from findings
+    device = Device(running or config, running is not None)
+    for check in CHECKS:
+        try:
+            yield from check(device)
+        except (OSError, EdgeError) as e:
+            yield Finding(check.__name__.strip("_"), "warn", f"could not be looked at: {e}", "run it as root")
+
+
+def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
+    """The running agent's configuration, and what it finds itself."""
+    try:
+        with Client(path, timeout=10) as client:
+            status, inside, rows = (client.get(f"/v1/{what}") for what in ("status", "checks", "config"))
+        config = load_config(os.devnull, environ={}, overrides={r["key"]: r["value"] for r in rows})
+    except Unreachable as e:
+        return None, [Finding("agent", "warn", e.message, e.hint)]
+    except EdgeError as e:
+        return None, [Finding("agent", "fail", e.message, e.hint)]
+    node = status.get("node", {})
+    out = [Finding("agent", "ok", f"{node.get('name')} runs as {node.get('role')}, version {status.get('version')}")]
+    out += [Finding(i["check"], i["state"], i["text"], i.get("remedy", "")) for i in inside]
+    for w in status.get("warnings", []):
+        state: Literal["warn", "fail"] = "fail" if w.get("severity") == "error" else "warn"
+        out.append(Finding(w["code"], state, w["text"], w.get("remedy", "")))
+    return config, out
+
+
+def state(device: Device) -> Iterator[Finding]:
+    """The state folder is there, this user's, and closed to others; keys are 0600."""
+    folder = device.config.state
+    if not folder.exists():
+        parent = next(p for p in folder.parents if p.exists())
+        able = os.access(parent, os.W_OK)
+        text = f"{folder} is not there yet" + ("" if able else f", and {parent} is not writable")
+        yield Finding("state", "ok" if able else "fail", text, "" if able else "use sudo, or set --state")
+        return
+    mode = folder.stat().st_mode
+    if mode & 0o002:
+        yield Finding("state", "fail", f"{folder} can be written by everybody", f"chmod 0700 {folder}")
+    loose = [p for p in _secrets(folder) if p.stat().st_mode & 0o077]
+    for path in loose:
+        yield Finding("state", "fail", f"{path} can be read by others", f"chmod 0600 {path}")
+    if not loose and not mode & 0o002:
+        yield Finding("state", "ok", f"{folder} is closed to others")
+
+
+def _secrets(folder: Path) -> list[Path]:
+    identity = folder / "identity"
+    keys = [p for p in identity.glob("*") if p.is_file() and "key" in p.name] if identity.is_dir() else []
+    return keys + [p for p in (folder / "cameras.yaml", folder / "tokens.json") if p.is_file()]
+
+
+def disk(device: Device) -> Iterator[Finding]:
+    """There is room for blobs and the journal."""
+    folder = next(p for p in (device.config.state, *device.config.state.parents) if p.exists())
+    free = shutil.disk_usage(folder).free
+    low = free < 200 << 20
+    remedy = "free some space, or set state to a larger disk" if low else ""
+    yield Finding("disk", "warn" if low else "ok", f"{format_size(free)} are free at {folder}", remedy)
+
+
+def memory(device: Device) -> Iterator[Finding]:
+    """Enough memory is available; /dev/shm is there, which the mesh needs."""
+    import psutil
+
+    available = psutil.virtual_memory().available
+    low = available < 64 << 20
+    remedy = "stop something else" if low else ""
+    yield Finding("memory", "warn" if low else "ok", f"{format_size(available)} are available", remedy)
+    if not SHM.is_dir():
+        yield Finding("shared memory", "fail", f"{SHM} is missing", f"mount -t tmpfs tmpfs {SHM}")
+
+
+def ports(device: Device) -> Iterator[Finding]:
+    """The mesh's and enrolment's ports are free, or the running agent's."""
+    mesh = device.config.mesh
+    for what, port in (("mesh port", mesh.port), ("enrolment port", mesh.enrol_port)):
+        free = _is_free(mesh.listen, port)
+        if free == (not device.running) or port == 0:
+            yield Finding(what, "ok", f"{port} is {'free' if free else 'open'}")
+        elif free:
+            yield Finding(what, "warn", f"nothing listens on {port}", "look into the agent's log")
+        else:
+            yield Finding(what, "fail", f"{port} is taken by another program", f"see: ss -ltnp 'sport = :{port}'")
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def multicast(device: Device) -> Iterator[Finding]:
+    """This device can take part in multicast DNS."""
+    if not device.config.mesh.mdns:
+        yield Finding("multicast", "ok", "mDNS is switched off")
+        return
+    remedy = "join with --join HOST:PORT, or switch it off with mesh.mdns: false"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            group = struct.pack("4s4s", socket.inet_aton(MDNS), socket.inet_aton("0.0.0.0"))  # noqa: S104
+            probe.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+        except OSError as e:
+            yield Finding("multicast", "warn", f"mDNS cannot be heard: {e.strerror}", remedy)
+            return
+    yield Finding("multicast", "ok", "mDNS can be heard")
+
+
+def wasm(device: Device) -> Iterator[Finding]:
+    """A WASM engine can be loaded."""
+    for engine in ("wasmtime", "wasm3"):
+        try:
+            __import__(engine)
+        except (ImportError, OSError, RuntimeError):
+            continue
+        yield Finding("wasm", "ok", f"{engine} is here")
+        return
+    yield Finding("wasm", "fail", "no WASM engine can be loaded", "pip install wasmtime (or pywasm3 on armv7)")
+
+
+def docker(device: Device) -> Iterator[Finding]:
+    """A container engine answers, where the owner allows it."""
+    if not device.config.policy.docker:
+        yield Finding("docker", "ok", "containers are not allowed here (policy.docker)")
+        return
+    import docker as sdk
+    import requests
+
+    remedy = "start Docker, or set docker.host; only steps with docker: need it"
+    try:
+        host = device.config.docker.host
+        client = sdk.DockerClient(base_url=host, timeout=5) if host else sdk.from_env(timeout=5)
+        try:
+            version = client.version().get("Version", "?")
+        finally:
+            client.close()
+    except (sdk.errors.DockerException, requests.exceptions.RequestException, OSError):
+        yield Finding("docker", "warn", "no container engine answers", remedy)
+        return
+    yield Finding("docker", "ok", f"version {version}")
+
+
+def cameras(device: Device) -> Iterator[Finding]:
+    """Video devices are readable, and the library for them is installed."""
+    from importlib.util import find_spec
+
+    found = sorted(Path("/dev").glob("video*"))
+    closed = [p for p in found if not os.access(p, os.R_OK | os.W_OK)]
+    if closed:
+        names = " ".join(map(str, closed))
+        yield Finding("cameras", "warn", f"this user may not open {names}", "add it to the group video")
+    if device.config.cameras_file.exists() and find_spec("cv2") is None:
+        yield Finding("cameras", "fail", "OpenCV is not installed", "pip install 'edge-agent[camera]'")
+    elif not closed:
+        text = f"{len(found)} video devices" if found else "no video device here"
+        yield Finding("cameras", "ok", text)
+
+
+def clock(device: Device) -> Iterator[Finding]:
+    """A time service keeps the clock."""
+    kept = clock_synchronised()
+    text = {True: "synchronised", False: "not synchronised", None: "the kernel does not say"}[kept]
+    remedy = "start a time service; only shown times suffer" if kept is False else ""
+    yield Finding("clock", "warn" if kept is False else "ok", text, remedy)
+
+
+CHECKS: tuple[Callable[[Device], Iterator[Finding]], ...] = (
+    state,
+    disk,
+    memory,
+    ports,
+    multicast,
+    wasm,
+    docker,
+    cameras,
+    clock,
+)
