@@ -21,7 +21,8 @@ from agent.model.labels import check_label
 logger = logging.getLogger(__name__)
 
 PREFIX = "EDGE_AGENT_"
-NOT_KEYS = frozenset({"EDGE_AGENT_CONFIG"})
+OPTION_ALIASES = {"run": "--socket", "labels": "--label", "log.level": "--log-level"}
+NOT_KEYS = frozenset({"EDGE_AGENT_CONFIG", "EDGE_AGENT_DEBUG"})
 
 
 def load_config(
@@ -103,7 +104,7 @@ def _from_options(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]
             continue
         if name not in keys():
             raise ConfigError(f"unknown key {name}", hint=nearest(name), key=name)
-        option = "--" + name.rpartition(".")[2].replace("_", "-")
+        option = OPTION_ALIASES.get(name, "--" + name.rpartition(".")[2].replace("_", "-"))
         key = keys()[name]
         try:
             yield (

@@ -1,0 +1,79 @@
+"""Each check finds its fault, and a healthy node has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.health import FailingStep, Facts, SourceFact, clock_synchronised, run_checks
+from agent.health.checks import CHECKS, CODES
+from agent.model.node import CameraInfo
+
+HEALTHY: dict[str, Any] = {
+    "node": "gpu", "state": "/var/lib/edge-agent", "disk_free": 10 << 30, "disk_total": 100 << 30, "operators": 2,
+    "backup": True, "certificate_days": 300.0, "nodes": 4, "sink_wanted": True, "sink_connected": True,
+    "clock_synchronised": True, "cameras": [CameraInfo("door", "file")], "gpu_wanted": True, "gpu_used": True,
+    "docker_wanted": True, "docker_available": True, "queue_open": 10, "queue_max": 10_000, "blobs_bytes": 5,
+    "blobs_quota": 1000, "failing": [FailingStep("p", "s", 2, "x")], "sources": [SourceFact("log", True)],
+}  # fmt: skip
+
+FAULTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("disk.full", "warning", {"disk_free": 100 << 20}),
+    ("disk.full", "error", {"disk_free": 10 << 20}),
+    ("operator.one", "info", {"operators": 1}),
+    ("operator.no-backup", "info", {"backup": False}),
+    ("node.pending", "warning", {"pending": 2}),
+    ("certificate.expiring", "warning", {"certificate_days": 59.0}),
+    ("certificate.expiring", "error", {"certificate_days": -1.0}),
+    ("sink.missing", "error", {"sink_connected": None}),
+    ("sink.disconnected", "warning", {"sink_connected": False, "sink_error": "refused"}),
+    ("clock.unsynchronised", "info", {"clock_synchronised": False}),
+    ("camera.silent", "warning", {"cameras": [CameraInfo("door", "rtsp", False)]}),
+    ("step.failing", "error", {"failing": [FailingStep("p", "s", 3, "died")]}),
+    ("step.no-node", "warning", {"steps_without_node": ["p/labels"]}),
+    ("gpu.unused", "warning", {"gpu_used": False}),
+    ("docker.missing", "error", {"docker_available": False}),
+    ("queue.full", "warning", {"queue_open": 9_500}),
+    ("queue.full", "error", {"queue_open": 10_000}),
+    ("blobs.full", "info", {"blobs_bytes": 990}),
+    ("source.unreadable", "error", {"sources": [SourceFact("log", False, "no permission")]}),
+    ("source.unread", "warning", {"sources": [SourceFact("log", True, unread=4096)]}),
+    ("mesh.unlinked", "info", {"unlinked": ["porch"]}),
+]
+
+
+def test_a_healthy_node_has_no_warnings() -> None:
+    assert run_checks(Facts(**HEALTHY)) == []
+
+
+def test_what_is_unknown_is_no_fault() -> None:
+    assert run_checks(Facts(node="new")) == []
+
+
+@pytest.mark.parametrize(("code", "severity", "fault"), FAULTS)
+def test_a_fault_gives_its_warning_with_a_remedy(code: str, severity: str, fault: dict[str, Any]) -> None:
+    found = run_checks(Facts(**HEALTHY | fault))
+    assert [(w.code, w.severity) for w in found] == [(code, severity)]
+    assert found[0].remedy
+    assert found[0].text
+    assert found[0].subject
+
+
+def test_every_code_of_the_checks_is_tried_here() -> None:
+    assert {code for code, _, _ in FAULTS} == CODES
+    assert sum(len(m.CODES) for m in CHECKS) == len(CODES)
+
+
+def test_a_large_disk_may_be_nearly_full_as_long_as_there_is_room() -> None:
+    assert run_checks(Facts(**HEALTHY | {"disk_free": 1 << 30, "disk_total": 10 << 40})) == []
+
+
+def test_the_warning_travels_as_json() -> None:
+    found = run_checks(Facts(**HEALTHY | {"pending": 1}))
+    assert b"node.pending" in msgspec.json.encode(found)
+
+
+def test_the_kernel_says_whether_it_believes_its_clock() -> None:
+    assert clock_synchronised() in (True, False, None)
