@@ -24,9 +24,7 @@ _SECRETS = (
     (re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"), "…"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 …"),
     (
-        re.compile(
-            r"(?i)\b(password|passwd|secret|token|api[_-]?key|authorization)(\"?\s*[=:]\s*\"?)[^\s\"',;&]{4,}"
-        ),
+        re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key|authorization)(\"?\s*[=:]\s*\"?)[^\s\"',;&]{4,}"),
         r"\1\2…",
     ),
     (
@@ -56,12 +54,11 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {k: v for k, v in vars(record).items() if k not in _STANDARD and not k.startswith("_")}
-        message = record.getMessage()
+        fields = {k: redact(str(v)) for k, v in fields.items()}
+        message = redact(record.getMessage())
         if record.exc_info and record.exc_info[1] is not None:
-            fields["exception"] = self.formatException(record.exc_info)
-        line = (
-            self._as_json(record, message, fields) if self._json else self._as_text(record, message, fields)
-        )
+            fields["exception"] = redact(self.formatException(record.exc_info))
+        line = self._as_json(record, message, fields) if self._json else self._as_text(record, message, fields)
         prefix = f"<{_PRIORITY.get(record.levelno, 6)}>" if self._journal else ""
         return prefix + redact(line)[:MAX_LINE]
 
@@ -72,7 +69,7 @@ class Formatter(logging.Formatter):
             "logger": record.name,
             "message": message,
         }
-        return json.dumps(row | {k: str(v) for k, v in fields.items()}, ensure_ascii=False)
+        return json.dumps(row | dict(fields), ensure_ascii=False)
 
     def _as_text(self, record: logging.LogRecord, message: str, fields: Mapping[str, Any]) -> str:
         trace = fields.get("exception", "")
@@ -91,9 +88,7 @@ def setup_logging(
     stream = stream or sys.stderr
     environ = os.environ if environ is None else environ
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        Formatter(config.format, journal=_to_journal(stream, environ) and config.format != "json")
-    )
+    handler.setFormatter(Formatter(config.format, journal=_to_journal(stream, environ) and config.format != "json"))
     root = logging.getLogger()
     for old in [h for h in root.handlers if isinstance(h.formatter, Formatter)]:
         root.removeHandler(old)
@@ -127,9 +122,7 @@ def _time(record: logging.LogRecord) -> str:
 
 def _one_line(text: str) -> str:
     return (
-        text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-        if "\n" in text or "\r" in text
-        else text
+        text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r") if "\n" in text or "\r" in text else text
     )
 
 

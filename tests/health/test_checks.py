@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.health import FailingStep, Facts, SourceFact, clock_synchronised, run_checks
+from agent.health import Facts, FailingStep, SourceFact, clock_synchronised, run_checks
 from agent.health.checks import CHECKS, CODES
 from agent.model.node import CameraInfo
 

@@ -102,7 +102,8 @@ def test_setting_up_twice_writes_each_line_once(clean_root: None) -> None:
 
 
 def test_priorities_come_only_when_stderr_is_the_journal(tmp_path: Path) -> None:
-    code = "import logging; from agent.health import setup_logging; setup_logging(); logging.getLogger('agent.x').info('hi')"
+    code = "import logging; from agent.health import setup_logging; setup_logging(); "
+    code += "logging.getLogger('agent.x').info('hi')"
     with (tmp_path / "journal").open("wb") as journal:
         stat = os.fstat(journal.fileno())
         for stream in (f"{stat.st_dev}:{stat.st_ino}", "1:1"):
