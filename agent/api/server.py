@@ -101,7 +101,8 @@ def open_socket(path: Path, group: str) -> socket.socket:
         fresh.rename(path)
     except OSError as e:
         sock.close()
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink()
         raise ConfigError(
             f"the socket {path} cannot be made: {e.strerror}", hint="check the folder's owner, or set --socket"
         ) from e

@@ -56,7 +56,8 @@ STEPS = [
 
 STATUS: Json = {
     "version": "0.1.0", "time": "2026-11-22T10:00:00.000Z", "uptime_s": 93784.0,
-    "node": {"id": "g4h5j6k7m8n9p2q3", "name": "gpu", "role": "operator", "labels": NODES[0]["labels"], "arch": "x86_64"},
+    "node": {"id": "g4h5j6k7m8n9p2q3", "name": "gpu", "role": "operator", "labels": NODES[0]["labels"],
+             "arch": "x86_64"},
     "mesh": {"id": "m2c4kq7w", "operators": 1, "pending": 1, "listen": "0.0.0.0:7946", "enrol": "0.0.0.0:7947"},
     "certificate": {"not_after": "2027-12-27T10:00:00Z", "days_left": 399.7},
     "nodes": NODES,
