@@ -20,7 +20,9 @@ VALID = timedelta(days=3650)
 
 
 def ensure_certificate(data: Path, names: list[str]) -> tuple[Path, Path, str]:
-    """The certificate's file, the key's file and the pin (SHA-256 of the DER form, hex); made for `names` when missing."""
+    """The certificate's file, the key's file and the pin (SHA-256 of the DER form, hex); made for `names` when
+    missing.
+    """
     folder = private_folder(data / "tls")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     if not (certificate.exists() and key.exists()):

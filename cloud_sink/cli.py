@@ -8,20 +8,22 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 
 from agent.errors import ConfigError, EdgeError
 from cloud_sink.files import private_folder, write_private
-from cloud_sink.server import Part, Ready, run, serve
+from cloud_sink.ingest.mqtt import parse_broker
+from cloud_sink.notify import SLACK_API, Channel, Slack, read_others
+from cloud_sink.server import Extras, Ready, run, serve
 from cloud_sink.settings import Settings
 from cloud_sink.store import Access, open_database
 
 app = typer.Typer(
     help="The cloud sink: keeps what buildings report, shows it on a page, and tells Slack.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong option or setting, 4 database or broker not reachable, 6 no such thing.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong option or setting, 4 database not reachable, 6 no such thing.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -39,7 +41,7 @@ Db = Annotated[
     typer.Option(
         "--db",
         envvar="EDGE_SINK_DB",
-        help="Database URL, `postgresql://…`; default: SQLite in the data folder. A password belongs into the environment.",
+        help="Database URL, `postgresql://…`; default: SQLite in DATA. A password belongs into the environment.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -75,7 +77,7 @@ def serve_command(
         Path | None,
         typer.Option(envvar="EDGE_SINK_SLACK_TOKEN_FILE", help="File with the bot token; or EDGE_SINK_SLACK_TOKEN."),
     ] = None,
-    slack_api: Annotated[str, typer.Option(envvar="EDGE_SINK_SLACK_API", hidden=True)] = "https://slack.com/api/",
+    slack_api: Annotated[str, typer.Option(envvar="EDGE_SINK_SLACK_API", hidden=True)] = SLACK_API,
     apprise_file: Annotated[
         Path | None,
         typer.Option(envvar="EDGE_SINK_APPRISE_FILE", help="File with Apprise URLs, one a line, for others."),
@@ -99,8 +101,10 @@ def serve_command(
     _log_to_stderr()
     settings = Settings(data=data, host=host, port=port, public=url, database=db, keep=keep)
     try:
-        parts, prepare = _extras(
-            settings, mqtt, mqtt_password_file, slack_channel, slack_token_file, slack_api, apprise_file
+        extras = Extras(
+            broker=parse_broker(mqtt) if mqtt else None,
+            broker_password=_secret(mqtt_password_file, "EDGE_SINK_MQTT_PASSWORD"),
+            channels=_channels(slack_channel, slack_token_file, slack_api, url, apprise_file),
         )
     except EdgeError as e:
         _fail(e)
@@ -111,19 +115,31 @@ def serve_command(
             write_private(ready_file.absolute(), msgspec.json.encode(facts))
         _announce(facts, new_key, as_json)
 
-    raise typer.Exit(run(serve(settings, ready, parts=parts, prepare=prepare, login_link=ready_file is not None)))
+    raise typer.Exit(run(serve(settings, ready, extras=extras, login_link=ready_file is not None)))
 
 
-def _extras(
-    settings: Settings,
-    mqtt: str,
-    mqtt_password_file: Path | None,
-    slack_channel: str,
-    slack_token_file: Path | None,
-    slack_api: str,
-    apprise_file: Path | None,
-) -> tuple[list[Part], Any]:
-    return [], None
+def _channels(
+    slack_channel: str, token_file: Path | None, slack_api: str, page: str, apprise_file: Path | None
+) -> list[Channel]:
+    channels: list[Channel] = []
+    if slack_channel:
+        token = _secret(token_file, "EDGE_SINK_SLACK_TOKEN")
+        if not token:
+            raise ConfigError("Slack needs the bot's token", hint="--slack-token-file, or EDGE_SINK_SLACK_TOKEN")
+        channels.append(Slack(token, slack_channel, page=page, api=slack_api))
+    if apprise_file is not None:
+        channels += read_others(apprise_file)
+    return channels
+
+
+def _secret(file: Path | None, variable: str) -> str:
+    """A secret from its file, else from the environment: an argument would show it to everybody on the machine."""
+    if file is None:
+        return os.environ.get(variable, "").strip()
+    try:
+        return file.read_text().strip()
+    except OSError as e:
+        raise ConfigError(f"{file} cannot be read: {e.strerror}") from e
 
 
 def _announce(facts: Ready, new_key: str, as_json: bool) -> None:
@@ -178,7 +194,7 @@ def key_list(data: Data = DATA, db: Db = "", as_json: Json = False) -> None:
             "id": k.id, "name": k.name, "mesh": k.mesh, "created": _time(k.created), "used": _time(k.used),
             "revoked": _time(k.revoked),
         }
-        for k in _access(data, db).keys()
+        for k in _access(data, db).all_keys()
     ]  # fmt: skip
     _table(rows, as_json)
 
@@ -268,10 +284,7 @@ def _access(data: Path, db: str) -> Access:
 def _password(file: Path | None) -> str:
     if file is None:
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
-    try:
-        return file.read_text().strip()
-    except OSError as e:
-        raise ConfigError(f"{file} cannot be read: {e.strerror}") from e
+    return _secret(file, "")
 
 
 def _fail(e: EdgeError) -> NoReturn:

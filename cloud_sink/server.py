@@ -19,6 +19,8 @@ from cloud_sink.app import Sink, create_app
 from cloud_sink.certificate import ensure_certificate, local_names, primary_address
 from cloud_sink.clock import DAY, now_ms
 from cloud_sink.files import private_folder, write_private
+from cloud_sink.ingest.mqtt import Broker, MqttIngest
+from cloud_sink.notify import Channel, Notices, Notifier
 from cloud_sink.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -27,8 +29,19 @@ KEEP_ALIVE = 120
 """Seconds that an idle connection is kept; an uplink uses one for all its alerts."""
 _HOURLY = 3600.0
 
-Part = Callable[[Sink], Awaitable[None]]
+Part = Callable[[], Awaitable[None]]
 """Something that runs beside the web server until cancelled."""
+
+
+class Extras(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sink does besides: a broker to take alerts from, channels to tell."""
+
+    broker: Broker | None = None
+    broker_password: str = ""
+    channels: list[Channel] = []
+
+    def __repr__(self) -> str:
+        return f"Extras(broker={self.broker}, channels={len(self.channels)})"
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -54,8 +67,7 @@ async def serve(
     settings: Settings,
     on_ready: Callable[[Ready, str], None],
     *,
-    parts: list[Part] | None = None,
-    prepare: Callable[[Sink], None] | None = None,
+    extras: Extras | None = None,
     login_link: bool = False,
 ) -> None:
     """Run until SIGTERM or SIGINT. `on_ready` gets the facts and, only at the first start, the text of a new key.
@@ -69,16 +81,15 @@ async def serve(
     sink = await asyncio.to_thread(Sink, settings, f"edge-agent sink connect {url}#sha256={pin}")
     try:
         facts, new_key = await asyncio.to_thread(_first_start, sink, url, pin, login_link)
-        if prepare is not None:
-            prepare(sink)
-        await _run(sink, listener, (certificate, key), lambda: on_ready(facts, new_key), parts or [])
+        parts = _parts(sink, extras or Extras())
+        await _run(sink, listener, (certificate, key), lambda: on_ready(facts, new_key), parts)
     finally:
         sink.close()
         listener.close()
 
 
 async def _run(
-    sink: Sink, listener: socket.socket, tls: tuple[Path, Path], ready: Callable[[], None], parts: list[Part]
+    sink: Sink, listener: socket.socket, tls: tuple[Path, Path], ready: Callable[[], None], parts: dict[str, Part]
 ) -> None:
     sink.live.start()
     server = _Server(
@@ -103,7 +114,7 @@ async def _run(
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
         web = group.create_task(server.serve(sockets=[listener]))
-        others = [group.create_task(_supervised(part, sink)) for part in [housekeeping, *parts]]
+        others = [group.create_task(_supervised(name, part)) for name, part in parts.items()]
         while not server.started and not web.done():
             await asyncio.sleep(0.005)
         if server.started:
@@ -116,17 +127,30 @@ async def _run(
             task.cancel()
 
 
-async def _supervised(part: Part, sink: Sink) -> None:
+def _parts(sink: Sink, extras: Extras) -> dict[str, Part]:
+    parts: dict[str, Part] = {"housekeeping": lambda: housekeeping(sink)}
+    if extras.broker is not None:
+        limits = sink.settings.limits
+        parts["mqtt"] = MqttIngest(extras.broker, extras.broker_password, sink.intake, sink.access, limits).run
+    if extras.channels:
+        notifier = Notifier(extras.channels, Notices(sink.engine), sink.alerts, sink.photos)
+        sink.intake.channels = [c.name for c in extras.channels]
+        sink.on_alert = lambda _seq: notifier.wake()
+        parts["notifier"] = notifier.run
+    return parts
+
+
+async def _supervised(name: str, part: Part) -> None:
     """Run a part again after it failed: no broker and no chat may take the page down."""
     pause = 1.0
     while True:
         try:
-            await part(sink)
+            await part()
             return
         except EdgeError as e:
-            logger.error("%s: %s (%s)", getattr(part, "__name__", type(part).__name__), e.message, e.code)
-        except Exception:  # noqa: BLE001 - logged whole, and tried again
-            logger.exception("%s failed", getattr(part, "__name__", type(part).__name__))
+            logger.error("%s: %s (%s)", name, e.message, e.code)
+        except Exception:
+            logger.exception("%s failed", name)
         await asyncio.sleep(pause)
         pause = min(pause * 2, 60.0)
 
@@ -148,7 +172,7 @@ async def housekeeping(sink: Sink) -> None:
 def _first_start(sink: Sink, url: str, pin: str, login_link: bool) -> tuple[Ready, str]:
     key_file = sink.settings.data / "first.key"
     new_key = ""
-    if not sink.access.keys():
+    if not sink.access.all_keys():
         new_key = sink.access.create_key("Home")
         write_private(key_file, f"{new_key}\n".encode())
     users = sink.access.users()

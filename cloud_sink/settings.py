@@ -24,8 +24,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One sink. `data` holds certificate, photos and, unless `database` names another, the SQLite file.
 
-    `public` is the address that buildings and browsers use, where it differs from host and port. `keep` is how many days
-    of alerts are kept, 0 for all.
+    `public` is the address that buildings and browsers use, where it differs from host and port. `keep` is how many
+    days of alerts are kept, 0 for all.
     """
 
     data: Path

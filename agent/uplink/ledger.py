@@ -19,10 +19,17 @@ from agent.uplink.files import private_database
 MAX_ROWS = 1_000_000
 """Oldest rows are folded into one `folded` row above this many, so that the sums stay true and the file bounded."""
 _FOLD = 10_000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS egress (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, event_id TEXT NOT NULL,
+    sink TEXT NOT NULL, up INTEGER NOT NULL, down INTEGER NOT NULL, result TEXT NOT NULL)
+"""
 
 
 class EgressRow(msgspec.Struct, frozen=True):
-    """One exchange with the sink; `time` is this node's wall clock in RFC 3339, `kind` is hello, alert, status, close or folded."""
+    """One exchange with the sink; `time` is this node's wall clock in RFC 3339, `kind` is hello, alert, status,
+    close or folded.
+    """
 
     seq: int
     time: str
@@ -41,10 +48,7 @@ class EgressLedger:
         self._db = private_database(path)
         self._lock = threading.Lock()
         self._max_rows = max_rows
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS egress (seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL,"
-            " event_id TEXT NOT NULL, sink TEXT NOT NULL, up INTEGER NOT NULL, down INTEGER NOT NULL, result TEXT NOT NULL)"
-        )
+        self._db.execute(_SCHEMA)
 
     async def add(self, *, kind: str, event_id: str, sink: str, up: int, down: int, result: str) -> None:
         """Append one row; committed when it returns."""

@@ -33,7 +33,9 @@ ANSWER_TIMEOUT = 30.0
 KEEPALIVE = 60
 """Seconds between MQTT pings on a quiet connection."""
 _TCP_INFO_ACKED = 120
-"""Offset of tcpi_bytes_acked, followed by tcpi_bytes_received, in Linux's struct tcp_info (include/uapi/linux/tcp.h)."""
+"""Offset of tcpi_bytes_acked, followed by tcpi_bytes_received, in Linux's struct tcp_info
+(include/uapi/linux/tcp.h).
+"""
 
 
 class MqttSender:
@@ -118,7 +120,8 @@ class MqttSender:
             CallbackAPIVersion.VERSION2,
             client_id=f"edge-{self._node[:16]}-{secrets.token_hex(3)}",
             clean_session=True,
-            # A new client for a new connection: its counts start at nought, and its pin is checked in the caller's sight.
+            # A new client for a new connection: its counts start at nought, and its pin is checked in the
+            # caller's sight.
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT
@@ -182,7 +185,9 @@ class _Rejected(Exception):
 
 
 def pinned_context(pin: str) -> ssl.SSLContext:
-    """A TLS context whose sockets end with an error right after the handshake unless the certificate has this SHA-256."""
+    """A TLS context whose sockets end with an error right after the handshake unless the certificate has this
+    SHA-256.
+    """
 
     class PinnedSocket(ssl.SSLSocket):
         def do_handshake(self, block: bool = False) -> None:
@@ -201,7 +206,9 @@ def pinned_context(pin: str) -> ssl.SSLContext:
 
 
 def wire_bytes(sock: Any) -> tuple[int, int]:
-    """Bytes that a connected TCP socket has had acknowledged and received, by the kernel's own count; (0, 0) when gone."""
+    """Bytes that a connected TCP socket has had acknowledged and received, by the kernel's own count; (0, 0) when
+    gone.
+    """
     if not isinstance(sock, socket.socket) or sock.fileno() < 0:
         return 0, 0
     try:

@@ -44,8 +44,8 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Uplink:
     """The one way out of the building. One instance per node, also on nodes that have no sink (then it refuses alerts).
 
-    `on_delivered(event id)` is called on the loop when the sink has the alert on disk, `on_refused(event id, reason)` when
-    it will never take it; both again after a restart and for a repeated `submit`, so they have to be idempotent.
+    `on_delivered(event id)` is called on the loop when the sink has the alert on disk, `on_refused(event id, reason)`
+    when it will never take it; both again after a restart and for a repeated `submit`, so they have to be idempotent.
     `sign`, where given, turns an unsigned alert into a signed one: it gets the bytes and returns a DER signature.
     """
 
@@ -102,7 +102,9 @@ class Uplink:
         self._reset()
 
     async def submit(self, alert: Alert) -> None:
-        """Commit the alert to the spool; harmless to repeat. Raises Refused (`uplink.full`, `.no-sink`, `.too-large`, `.mac`)."""
+        """Commit the alert to the spool; harmless to repeat. Raises Refused (`uplink.full`, `.no-sink`, `.too-
+        large`, `.mac`).
+        """
         if self._config is None:
             raise Refused("this node has no sink", code="uplink.no-sink", hint="run `edge-agent sink connect` on it")
         if not REQUEST_ID.match(alert.event.id):

@@ -1,7 +1,7 @@
 """Whether bytes are the ones that a CID names (CIDv1, sha2-256; raw up to one chunk, UnixFS above).
 
-Sources: the CID specification (multiformats/cid), the UnixFS specification (ipfs/specs, balanced layout, 256 KiB chunks,
-174 links a node). The sink computes it itself because it shares nothing with the agents but the model.
+Sources: the CID specification (multiformats/cid), the UnixFS specification (ipfs/specs, balanced layout, 256 KiB
+chunks, 174 links a node). The sink computes it itself because it shares nothing with the agents but the model.
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ class Intake:
         self._alerts, self._access, self._photos, self._limits = alerts, access, photos, limits
 
     def alert(self, key: Key, body: bytes, via: str) -> tuple[str, bool]:
-        """Store an alert, once; (event id, whether it is new). Durable when it returns. Raises Refused, IdentityError."""
+        """Store an alert, once; (event id, whether it is new). Durable when it returns. Raises Refused,
+        IdentityError.
+        """
         alert = decode_alert(body, self._limits)
         key = self._bound(key, alert.mesh)
         check_signature(alert, key.ca)

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from agent.errors import EdgeError, IdentityError, Refused
+from agent.errors import EdgeError, Refused
 from agent.model.alert import MAX_ALERT
-from cloud_sink import metrics
+from cloud_sink.ingest.answers import TooMany, answer_of, unknown_key
 from cloud_sink.ingest.intake import Intake
 from cloud_sink.ingest.limits import Rates
 from cloud_sink.settings import Limits
@@ -20,17 +20,6 @@ logger = logging.getLogger(__name__)
 
 BODY_TIMEOUT = 60.0
 """Seconds in which a whole body has to arrive."""
-_STATUS = {"sink.too-large": 413, "sink.rate": 429, "sink.key": 401, "sink.mesh": 403, "sink.body": 408}
-
-
-class TooMany(Refused):
-    """The sender is over its rate; `wait` is in seconds."""
-
-    code = "sink.rate"
-
-    def __init__(self, wait: int) -> None:
-        super().__init__("too many requests", hint=f"wait {wait} s")
-        self.wait = wait
 
 
 def ingest_routes(intake: Intake, access: Access, limits: Limits) -> APIRouter:
@@ -45,9 +34,7 @@ def ingest_routes(intake: Intake, access: Access, limits: Limits) -> APIRouter:
         if key is None:
             if wait := strangers.take(request.client.host if request.client else ""):
                 raise TooMany(wait)
-            raise IdentityError(
-                "the key is unknown or revoked", code="sink.key", hint="`edge-sink key create` makes one"
-            )
+            raise unknown_key()
         if wait := rates.take(key.id):
             raise TooMany(wait)
         return key
@@ -98,14 +85,10 @@ _MSGPACK = {
 async def answer_error(_request: Request, e: Exception) -> JSONResponse:
     """An EdgeError as the JSON answer that the uplink understands."""
     assert isinstance(e, EdgeError)
-    status = _STATUS.get(e.code, 422 if isinstance(e, Refused | IdentityError) else 500)
-    metrics.REFUSED.labels(e.code).inc()
+    status, headers, body = answer_of(e)
     if status not in (401, 429):
         logger.warning("refused: %s (%s)", e.message, e.code)
-    headers = {"retry-after": str(e.wait)} if isinstance(e, TooMany) else {}
-    if status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return JSONResponse(e.to_dict(), status_code=status, headers=headers)
+    return JSONResponse(body, status_code=status, headers=headers)
 
 
 async def _body(request: Request) -> bytes:

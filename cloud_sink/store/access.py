@@ -46,7 +46,7 @@ class Access(Transactions):
             s.add(Key(id=key_id, name=name[:100], digest=key_digest(text), created=now_ms()))
         return text
 
-    def keys(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """All keys, oldest first."""
         with self.read() as s:
             return list(s.scalars(select(Key).order_by(Key.created)))
@@ -66,10 +66,14 @@ class Access(Transactions):
         key = self.key_by_id(m[1])
         return key if key is not None and hmac.compare_digest(key.digest, key_digest(text)) else None
 
+    def stored_key(self, key_id: str) -> Key | None:
+        """The key with this id, revoked or not."""
+        with self.read() as s:
+            return s.get(Key, key_id)
+
     def key_by_id(self, key_id: str) -> Key | None:
         """The key with this id, unless it is revoked. Notes the use, once a minute."""
-        with self.read() as s:
-            key = s.get(Key, key_id)
+        key = self.stored_key(key_id)
         if key is None or key.revoked:
             return None
         if now_ms() - key.used > 60 * SECOND:
@@ -111,7 +115,9 @@ class Access(Transactions):
             s.delete(_user(s.scalar(select(User).where(User.name == name)), name))
 
     def set_password(self, name: str, password: str, *, keep: str = "") -> None:
-        """Set a password and log all other browsers out (`keep` is the session that stays); raises ConfigError, NotFound."""
+        """Set a password and log all other browsers out (`keep` is the session that stays); raises ConfigError,
+        NotFound.
+        """
         hashed = _hashed(password)
         with self.write() as s:
             user = _user(s.scalar(select(User).where(User.name == name)), name)

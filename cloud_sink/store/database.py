@@ -18,7 +18,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_database(url: str) -> Engine:
-    """The engine, with the schema upgraded. Raises ConfigError for a bad URL, Unreachable when nothing answers there."""
+    """The engine, with the schema upgraded. Raises ConfigError for a bad URL, Unreachable when nothing answers
+    there.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError as e:

@@ -1,4 +1,6 @@
-"""The sink's tables. Times are milliseconds since 1970 by the sink's clock; an event's own time stays as it was sent."""
+"""The sink's tables. Times are milliseconds since 1970 by the sink's clock; an event's own time stays as it was
+sent.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,6 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
 
 
 class Key(Base):

@@ -1,7 +1,7 @@
 """Photos on disk, made anew: what a building sends is decoded and encoded again before anybody looks at it.
 
-So no EXIF (place, serial numbers), no trailing data and no crafted file gets further than this module. A file is named by
-the SHA-256 of its new bytes, in 256 folders.
+So no EXIF (place, serial numbers), no trailing data and no crafted file gets further than this module. A file is
+named by the SHA-256 of its new bytes, in 256 folders.
 """
 
 from __future__ import annotations

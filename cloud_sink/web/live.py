@@ -13,7 +13,9 @@ _QUEUE = 100
 
 
 class Live:
-    """Hands messages from any thread to the pages that are open. A page that does not read loses its stream, not memory."""
+    """Hands messages from any thread to the pages that are open. A page that does not read loses its stream, not
+    memory.
+    """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -39,7 +39,9 @@ def login_routes(pages: Pages) -> APIRouter:
             return _too_many(pages, request, wait)
         user = pages.access.redeem(secret)
         if user is None:
-            text = "This link has been used or is too old. In the sink's terminal, `edge-sink user login-link` prints a new one."
+            text = (
+                "This link was used or is too old. In the sink's terminal, `edge-sink user login-link` prints another."
+            )
             return pages.render(request, "login.html", error=text, status=403)
         return enter(user)
 

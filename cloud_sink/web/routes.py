@@ -10,9 +10,9 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.templating import Jinja2Templates
 from sse_starlette import EventSourceResponse
 
+from cloud_sink import incidents as views
 from cloud_sink.clock import now_ms
 from cloud_sink.store import Access, Alerts, PhotoStore, Visitor
-from cloud_sink.web import views
 from cloud_sink.web.live import Live
 from cloud_sink.web.security import COOKIE
 

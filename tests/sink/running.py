@@ -151,7 +151,8 @@ async def running_sink(
     log = data.with_name(f"{data.name}.log")
     with log.open("ab") as out:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cloud_sink", "serve", "--data", str(data), "--host", "127.0.0.1", "--port", str(port),
+            sys.executable, "-m", "cloud_sink", "serve", "--data", str(data), "--host", "127.0.0.1",
+            "--port", str(port),
             "--ready-file", str(ready), "--json", *options,
             stdout=out, stderr=out, env={**os.environ, **(environ or {})},
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the pages show: rows of the store turned into plain values that a template only has to print."""
+"""Incidents as people read them: rows of the store made into plain values that a page or a message only prints."""
 
 from __future__ import annotations
 
@@ -324,6 +324,7 @@ def _trace(alert: Alert) -> Trace:
 def _raw(alert: Alert) -> dict[str, Any]:
     return {
         "seq": alert.seq,
+        "received_ms": alert.received,
         "id": alert.event_id,
         "node": alert.node,
         "camera": alert.camera,

@@ -1,0 +1,35 @@
+"""What a sender is answered: the same numbers and words over HTTPS and MQTT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.errors import EdgeError, IdentityError, Refused
+from cloud_sink import metrics
+
+_STATUS = {"sink.too-large": 413, "sink.rate": 429, "sink.key": 401, "sink.mesh": 403, "sink.body": 408}
+
+
+class TooMany(Refused):
+    """The sender is over its rate; `wait` is in seconds."""
+
+    code = "sink.rate"
+
+    def __init__(self, wait: int) -> None:
+        super().__init__("too many requests", hint=f"wait {wait} s")
+        self.wait = wait
+
+
+def unknown_key() -> IdentityError:
+    """The error for a key that is not good."""
+    return IdentityError("the key is unknown or revoked", code="sink.key", hint="`edge-sink key create` makes one")
+
+
+def answer_of(e: EdgeError) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """(HTTP status, headers, JSON) for an error; counted."""
+    status = _STATUS.get(e.code, 422 if isinstance(e, Refused | IdentityError) else 500)
+    metrics.REFUSED.labels(e.code).inc()
+    headers = {"retry-after": str(e.wait)} if isinstance(e, TooMany) else {}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return status, headers, e.to_dict()

@@ -1,0 +1,207 @@
+"""Alerts by way of an MQTT broker: the same intake, and the sink's own sealed answer for each
+(agent/model/envelope.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import ssl
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from agent.errors import ConfigError, EdgeError, IdentityError, Refused
+from agent.model.alert import MAX_ALERT
+from agent.model.envelope import PREFIX, REQUEST_ID, check, open_envelope, seal
+from cloud_sink.ingest.answers import TooMany, answer_of, unknown_key
+from cloud_sink.ingest.intake import Intake
+from cloud_sink.ingest.limits import Rates
+from cloud_sink.settings import Limits
+from cloud_sink.store import Access
+
+logger = logging.getLogger(__name__)
+
+QUEUE = 32
+"""Most messages that wait to be stored; more are dropped, and their senders send again."""
+KINDS = ("alert", "status", "hello")
+_OVERHEAD = 1024
+
+
+class Broker(msgspec.Struct, frozen=True):
+    """A broker's address: `mqtt://` in the clear, `mqtts://` by the system's authorities or by a pin."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str
+    pin: str
+
+    @property
+    def name(self) -> str:
+        """The address for logs."""
+        return f"{self.host}:{self.port}"
+
+
+def parse_broker(text: str) -> Broker:
+    """The broker in a URL; raises ConfigError."""
+    hint = "mqtts://USER@HOST:PORT#sha256=…, or mqtt://HOST:PORT on the same machine"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as e:
+        raise ConfigError(f"--mqtt: {e}", hint=hint) from e
+    if parts.scheme not in ("mqtt", "mqtts") or not host:
+        raise ConfigError("--mqtt is not the address of a broker", hint=hint)
+    if parts.password is not None:
+        raise ConfigError("a password does not belong into the address", hint="use --mqtt-password-file")
+    pin = parts.fragment.removeprefix("sha256=").replace(":", "").lower()
+    if parts.fragment and (parts.scheme == "mqtt" or not re.fullmatch(r"[0-9a-f]{64}", pin)):
+        raise ConfigError("--mqtt: the pin is sha256= and 64 hex digits, for mqtts", hint=hint)
+    tls = parts.scheme == "mqtts"
+    return Broker(host, port or (8883 if tls else 1883), tls, unquote(parts.username or ""), pin)
+
+
+class MqttIngest:
+    """Subscribes and answers until cancelled; paho reconnects by itself."""
+
+    __name__ = "mqtt"
+
+    def __init__(self, broker: Broker, password: str, intake: Intake, access: Access, limits: Limits) -> None:
+        self._broker, self._password = broker, password
+        self._intake, self._access = intake, access
+        self._rates = Rates(limits.rate, limits.burst)
+        self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(QUEUE)
+        self._dropped = 0
+        self.subscribed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        client = self._client(asyncio.get_running_loop())
+        client.connect_async(self._broker.host, self._broker.port, keepalive=60)
+        client.loop_start()
+        try:
+            while True:
+                topic, payload = await self._queue.get()
+                answer = await asyncio.to_thread(self._answer, topic, payload)
+                if answer is not None:
+                    client.publish(answer[0], answer[1], qos=1)
+        finally:
+            client.disconnect()
+            await asyncio.to_thread(client.loop_stop)
+
+    def _client(self, loop: asyncio.AbstractEventLoop) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"edge-sink-{secrets.token_hex(6)}")
+        client.reconnect_delay_set(1, 30)
+        if self._broker.user:
+            client.username_pw_set(self._broker.user, self._password or None)
+        if self._broker.tls:
+            client.tls_set_context(_context(self._broker.pin))
+            client.tls_insecure_set(bool(self._broker.pin))
+
+        def on_connect(_c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
+            if code.is_failure:
+                logger.error("the broker at %s refuses: %s", self._broker.name, code)
+            else:
+                client.subscribe([(f"{PREFIX}/+/{kind}", 1) for kind in KINDS])
+
+        def on_subscribe(_c: Any, _u: Any, _m: Any, codes: Any, _p: Any) -> None:
+            if any(c.is_failure for c in codes):
+                logger.error("the broker at %s does not let the sink subscribe to %s/+/…", self._broker.name, PREFIX)
+            else:
+                logger.info("taking alerts from the broker at %s", self._broker.name)
+                loop.call_soon_threadsafe(self.subscribed.set)
+
+        def on_disconnect(_c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
+            if code.is_failure:
+                logger.warning("the broker at %s is gone: %s", self._broker.name, code)
+
+        client.on_connect, client.on_subscribe, client.on_disconnect = on_connect, on_subscribe, on_disconnect
+        client.on_connect_fail = lambda _c, _u: logger.warning("the broker at %s cannot be reached", self._broker.name)
+        client.on_message = lambda _c, _u, m: loop.call_soon_threadsafe(self._put, m.topic, bytes(m.payload))
+        return client
+
+    def _put(self, topic: str, payload: bytes) -> None:
+        try:
+            self._queue.put_nowait((topic, payload))
+        except asyncio.QueueFull:
+            self._dropped += 1
+            logger.warning("too many messages wait: %d dropped so far, to be sent again", self._dropped)
+
+    def _answer(self, topic: str, payload: bytes) -> tuple[str, bytes] | None:
+        """The ack's topic and payload; None for what no key of ours has sealed."""
+        mesh, kind = topic.split("/")[1:3]
+        try:
+            if len(payload) > MAX_ALERT + _OVERHEAD:
+                raise Refused("the message is too large", code="sink.too-large")
+            envelope = open_envelope(payload)
+            key = self._access.stored_key(envelope.key)
+            if key is None:
+                raise unknown_key()
+            check(envelope, key.digest, topic)
+            request, body = _framed(envelope.body)
+        except EdgeError as e:
+            answer_of(e)
+            logger.warning("a message on %s is not a building's: %s", topic, e.message)
+            return None
+        said = self._handle(kind, key.id, body)
+        ack = f"{PREFIX}/{mesh}/ack/{request}"
+        return ack, seal(key.id, key.digest, ack, msgspec.msgpack.encode(said))
+
+    def _handle(self, kind: str, key_id: str, body: bytes) -> dict[str, Any]:
+        status, headers = 200, dict[str, str]()
+        try:
+            key = self._access.key_by_id(key_id)
+            if key is None:
+                raise unknown_key()
+            if wait := self._rates.take(key_id):
+                raise TooMany(wait)
+            if kind == "alert":
+                event_id, new = self._intake.alert(key, body, "mqtt")
+                said: dict[str, Any] = {"id": event_id, "stored": new}
+            elif kind == "status":
+                self._intake.status(key, body)
+                said = {"stored": True}
+            else:
+                said = {"building": self._intake.hello(key, body), "service": "edge-sink"}
+        except EdgeError as e:
+            status, headers, said = answer_of(e)
+        except Exception:
+            logger.exception("a message could not be stored")
+            status, said = 500, {"message": "the sink failed"}
+        return {"status": status, "headers": headers, "body": msgspec.json.encode(said)}
+
+
+def _framed(raw: bytes) -> tuple[str, bytes]:
+    try:
+        request, body = msgspec.msgpack.decode(raw, type=tuple[str, bytes])
+    except (msgspec.DecodeError, ValueError) as e:
+        raise IdentityError("the envelope holds no request", code="sink.envelope") from e
+    if not REQUEST_ID.match(request):
+        raise IdentityError("the request has no id", code="sink.envelope")
+    return request, body
+
+
+def _context(pin: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if pin:
+
+        class PinnedSocket(ssl.SSLSocket):
+            def do_handshake(self, block: bool = False) -> None:
+                super().do_handshake(block)
+                seen = hashlib.sha256(self.getpeercert(binary_form=True) or b"").hexdigest()
+                if not hmac.compare_digest(seen, pin):
+                    self.close()
+                    raise ConnectionError(f"the broker's certificate is not the pinned one (sha256 {seen[:16]}…)")
+
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.sslsocket_class = PinnedSocket
+    return context

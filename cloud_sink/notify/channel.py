@@ -1,0 +1,45 @@
+"""What a channel is, and how its failures are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cloud_sink.incidents import Incident, Picture
+from cloud_sink.notify.queue import Pending
+
+
+class Later(Exception):
+    """Not now: try again after `seconds` (0: the usual backoff). `posted` says whether the message may have arrived."""
+
+    def __init__(self, reason: str, seconds: float = 0.0, *, maybe_posted: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.seconds, self.maybe_posted = reason, seconds, maybe_posted
+
+
+@dataclass(frozen=True)
+class Books:
+    """What a channel may ask of the queue while it works.
+
+    `keep_files` remembers uploaded files, `posting` that the first message is under way, `picture` gives a photo's JPEG
+    with its boxes drawn in.
+    """
+
+    keep_files: Callable[[dict[str, str]], Awaitable[None]]
+    posting: Callable[[bool], Awaitable[None]]
+    picture: Callable[[Picture], Awaitable[bytes]]
+
+
+class Channel(Protocol):
+    """One place where incidents are shown."""
+
+    name: str
+
+    async def show(self, pending: Pending, incident: Incident, books: Books) -> str:
+        """Show the incident, or bring its message up to date; returns the message's id. Raises Later."""
+        ...
+
+    async def close(self) -> None:
+        """Give connections up."""
+        ...

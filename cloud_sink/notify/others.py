@@ -1,0 +1,60 @@
+"""Other places by Apprise: mail, Telegram, ntfy, Matrix and a hundred more. One message for each incident, not
+edited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import apprise
+
+from agent.errors import ConfigError
+from cloud_sink.incidents import Incident
+from cloud_sink.notify.channel import Books, Later
+from cloud_sink.notify.queue import Pending
+
+
+class Other:
+    """The channel `apprise:<hash of its URL>`; the URL holds secrets and is shown nowhere."""
+
+    def __init__(self, url: str) -> None:
+        self._target: Any = apprise.Apprise()
+        if not self._target.add(url):
+            raise ConfigError(
+                "a line of the Apprise file is no URL that Apprise knows", hint="see Apprise's list of services"
+            )
+        self.name = f"apprise:{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+
+    async def close(self) -> None:
+        """See Channel."""
+
+    async def show(self, pending: Pending, incident: Incident, books: Books) -> str:
+        """See Channel."""
+        if pending.message:
+            return pending.message
+        photo = await books.picture(incident.pictures[0]) if incident.pictures else b""
+        if not await asyncio.to_thread(self._send, incident, photo):
+            raise Later("the service did not take the message", maybe_posted=True)
+        return "sent"
+
+    def _send(self, incident: Incident, photo: bytes) -> bool:
+        body = f"{incident.who} joined the Wi-Fi at {incident.time}" if incident.who else f"At {incident.time}"
+        with tempfile.TemporaryDirectory(prefix="edge-sink-") as folder:
+            attach = None
+            if photo:
+                attach = Path(folder) / "photo.jpg"
+                attach.write_bytes(photo)
+            return bool(self._target.notify(title=incident.title, body=body, attach=str(attach) if attach else None))
+
+
+def read_others(path: Path) -> list[Other]:
+    """The channels of a file with one Apprise URL a line; `#` starts a comment. Raises ConfigError."""
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be read: {e.strerror}") from e
+    return [Other(line) for line in lines if line and not line.startswith("#")]

@@ -1,0 +1,233 @@
+"""Slack: one message for each incident, with its photos, edited when more of it arrives.
+
+Photos go up by the external-upload flow (files.getUploadURLExternal, POST of the bytes, files.completeUploadExternal
+without a channel) and are shown by image blocks that name the files, so that chat.postMessage answers with the
+message's ts at once and chat.update can add more. Sources: docs.slack.dev, "Working with files", methods
+files.getUploadURLExternal, files.completeUploadExternal, files.info, chat.postMessage, chat.update,
+conversations.history, "Rate limits". Scopes of the bot: chat:write, files:write, files:read, channels:history
+(groups:history in a private channel).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import Any
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from agent.errors import ConfigError
+from cloud_sink.incidents import Incident, Picture, milliseconds, size
+from cloud_sink.notify.channel import Books, Later
+from cloud_sink.notify.queue import Pending
+
+logger = logging.getLogger(__name__)
+
+API = "https://slack.com/api/"
+MAX_PHOTOS = 10
+"""Photos in one message; Slack allows 50 blocks."""
+TIMEOUT = 30
+_CHANNEL = re.compile(r"[CGD][A-Z0-9]{8,20}\Z")
+_TOKEN = re.compile(r"xox[a-z]-[A-Za-z0-9-]+\Z")
+_READY_TRIES = 10
+_HOPELESS_PAUSE = 600.0
+_HOPELESS = frozenset(
+    [
+        "invalid_auth",
+        "not_authed",
+        "token_revoked",
+        "token_expired",
+        "account_inactive",
+        "missing_scope",
+        "channel_not_found",
+        "not_in_channel",
+        "is_archived",
+        "no_permission",
+        "team_access_not_granted",
+        "restricted_action",
+    ]
+)
+"""Errors that only a person can mend: tried again every ten minutes."""
+_GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
+"""Somebody deleted the message, or Slack lets nobody change it any more: leave it."""
+
+
+class Slack:
+    """The channel `slack:<channel id>`."""
+
+    def __init__(self, token: str, channel: str, *, page: str = "", api: str = API) -> None:
+        if not _CHANNEL.match(channel):
+            raise ConfigError(
+                f"{channel!r} is not a Slack channel's id", hint="it looks like C0123456789: see the channel's details"
+            )
+        if not _TOKEN.match(token):
+            raise ConfigError(
+                "this is no Slack token", hint="the bot's token, xoxb-…, from the app's page OAuth & Permissions"
+            )
+        self.name = f"slack:{channel}"
+        self._channel, self._token, self._page, self._api = channel, token, page.rstrip("/"), api
+        self._session: aiohttp.ClientSession | None = None
+        self._client: AsyncWebClient | None = None
+
+    async def close(self) -> None:
+        """See Channel."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def show(self, pending: Pending, incident: Incident, books: Books) -> str:
+        """See Channel."""
+        client = self._open()
+        try:
+            files = await self._upload(client, pending, incident, books)
+            blocks = self._blocks(pending, incident, files)
+            if not pending.message and pending.posting:
+                pending.message = await self._find(client, pending, incident)
+            if pending.message:
+                return await self._edit(client, pending, incident, blocks)
+            await books.posting(True)
+            return await self._post(client, incident, blocks)
+        except SlackApiError as e:
+            raise _later(e) from e
+        except (SlackClientError, aiohttp.ClientError, OSError, TimeoutError) as e:
+            raise Later(f"Slack cannot be reached: {type(e).__name__}", maybe_posted=True) from e
+
+    def _open(self) -> AsyncWebClient:
+        if self._session is None or self._client is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT))
+            self._client = AsyncWebClient(
+                token=self._token, base_url=self._api, timeout=TIMEOUT, session=self._session, retry_handlers=[]
+            )
+        return self._client
+
+    async def _upload(
+        self, client: AsyncWebClient, pending: Pending, incident: Incident, books: Books
+    ) -> dict[str, str]:
+        """Upload what is not up yet; each finished file is remembered at once."""
+        files = dict(pending.files)
+        for picture in incident.pictures[:MAX_PHOTOS]:
+            if picture.url not in files:
+                files[picture.url] = await self._upload_one(client, picture, await books.picture(picture))
+                await books.keep_files(files)
+        return files
+
+    async def _upload_one(self, client: AsyncWebClient, picture: Picture, content: bytes) -> str:
+        name = re.sub(r"[^A-Za-z0-9._-]", "-", picture.camera or "photo") + ".jpg"
+        place = await client.files_getUploadURLExternal(filename=name, length=len(content), alt_txt=picture.alt[:1000])
+        url, file_id = str(place["upload_url"]), str(place["file_id"])
+        if not url.startswith("https://") and self._api == API:
+            raise Later("Slack named an upload address without TLS")
+        assert self._session is not None
+        # The address is the permission: the token is not sent there.
+        async with self._session.post(
+            url, data=content, headers={"content-type": "application/octet-stream"}
+        ) as answer:
+            if answer.status == 429:
+                raise Later("Slack: too many uploads", _seconds(answer.headers.get("Retry-After", "")))
+            if answer.status != 200:
+                raise Later(f"Slack's upload answered HTTP {answer.status}")
+        await client.files_completeUploadExternal(files=[{"id": file_id, "title": picture.camera}])
+        await self._until_ready(client, file_id)
+        return file_id
+
+    async def _until_ready(self, client: AsyncWebClient, file_id: str) -> None:
+        """Slack looks at a file after its upload has ended, and refuses blocks that name it before that."""
+        for attempt in range(_READY_TRIES):
+            info = await client.files_info(file=file_id)
+            if info["file"].get("mimetype"):
+                return
+            await asyncio.sleep(0.2 * (attempt + 1))
+        raise Later("Slack has not finished with the photo")
+
+    async def _find(self, client: AsyncWebClient, pending: Pending, incident: Incident) -> str:
+        """The message of a try whose answer never came; empty when there is none."""
+        oldest = min(a["received_ms"] for a in incident.alerts) / 1000 - 60
+        try:
+            found = await client.conversations_history(channel=self._channel, oldest=f"{oldest:.6f}", limit=200)
+        except SlackApiError as e:
+            if e.response.get("error") != "missing_scope":
+                raise
+            logger.warning("slack: without the scope channels:history a message may come twice after a crash")
+            return ""
+        messages: list[dict[str, Any]] = found.get("messages", [])
+        for message in messages:
+            if any(b.get("block_id") == _block_id(pending) for b in message.get("blocks", [])):
+                return str(message["ts"])
+        return ""
+
+    async def _post(self, client: AsyncWebClient, incident: Incident, blocks: list[dict[str, Any]]) -> str:
+        answer = await client.chat_postMessage(
+            channel=self._channel, text=_plain(incident), blocks=blocks, unfurl_links=False, unfurl_media=False
+        )
+        return str(answer["ts"])
+
+    async def _edit(
+        self, client: AsyncWebClient, pending: Pending, incident: Incident, blocks: list[dict[str, Any]]
+    ) -> str:
+        try:
+            await client.chat_update(channel=self._channel, ts=pending.message, text=_plain(incident), blocks=blocks)
+        except SlackApiError as e:
+            if e.response.get("error") not in _GONE:
+                raise
+            logger.info("slack: the message of incident %s is not to be changed any more", pending.root)
+        return pending.message
+
+    def _blocks(self, pending: Pending, incident: Incident, files: dict[str, str]) -> list[dict[str, Any]]:
+        title = f"*{_escape(incident.title)}*"
+        if self._page:
+            title = f"*<{self._page}{incident.url}|{_escape(incident.title)}>*"
+        who = f"{incident.who} joined the Wi-Fi" if incident.who else ""
+        line = " · ".join(filter(None, [incident.time, _escape(who), _escape(incident.detail)]))
+        blocks: list[dict[str, Any]] = [
+            {
+                "type": "section",
+                "block_id": _block_id(pending),
+                "text": {"type": "mrkdwn", "text": f"{title}\n{line}"[:3000]},
+            }
+        ]
+        for picture in incident.pictures[:MAX_PHOTOS]:
+            blocks.append(
+                {
+                    "type": "image",
+                    "slack_file": {"id": files[picture.url]},
+                    "alt_text": picture.alt[:2000],
+                    "title": {"type": "plain_text", "text": picture.camera[:2000] or "photo"},
+                }
+            )
+        facts = f"{milliseconds(incident.total_ms)} from log line to alert · {size(incident.size)} left the building"
+        blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": facts}]})
+        return blocks
+
+
+def _block_id(pending: Pending) -> str:
+    """Marks a message as this incident's; Slack keeps it with the message."""
+    return f"edge {pending.mesh} {pending.root}"[:255]
+
+
+def _later(e: SlackApiError) -> Later:
+    status, error = e.response.status_code, str(e.response.get("error", ""))
+    if status == 429 or error == "ratelimited":
+        return Later("Slack: too many requests", _seconds(e.response.headers.get("Retry-After", "")))
+    if error in _HOPELESS:
+        needed = str(e.response.get("needed", ""))
+        return Later(f"Slack says {error}" + (f" (scope {needed})" if needed else ""), _HOPELESS_PAUSE)
+    return Later(f"Slack says {error or f'HTTP {status}'}", maybe_posted=status >= 500)
+
+
+def _seconds(text: str) -> float:
+    return min(float(text), 3600.0) if text.isascii() and text.isdigit() and text != "0" else 1.0
+
+
+def _plain(incident: Incident) -> str:
+    """What notifications and screen readers get."""
+    return _escape(
+        f"{incident.title}: {incident.who or 'somebody'} joined the Wi-Fi" if incident.who else incident.title
+    )
+
+
+def _escape(text: str) -> str:
+    """Slack's three control characters ("Formatting text for app surfaces")."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
