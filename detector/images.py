@@ -17,6 +17,9 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 import cv2  # noqa: E402
 
+# One picture at a time beside a model that has its own threads; a pool as large as the host would not fit a container.
+cv2.setNumThreads(1)
+
 MAX_FILE = 32 << 20
 """Largest picture file in bytes."""
 
@@ -65,7 +68,7 @@ def prepare(frame: Frame, spec: InputSpec) -> tuple[Array, Placement]:
         scale_x = scale_y = min(scale_x, scale_y)
     inner = (max(1, min(spec.width, round(width * scale_x))), max(1, min(spec.height, round(height * scale_y))))
     # Averaging keeps what is small when shrinking a lot; below a factor of two, linear is as good and cheaper.
-    method = cv2.INTER_AREA if scale_x < 1 and scale_y < 1 else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if max(scale_x, scale_y) < 0.5 else cv2.INTER_LINEAR
     small = cv2.resize(frame, inner, interpolation=method)
     left, top = 0, 0
     if inner != (spec.width, spec.height):
@@ -74,17 +77,20 @@ def prepare(frame: Frame, spec: InputSpec) -> tuple[Array, Placement]:
         canvas: Frame = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
         canvas[top : top + inner[1], left : left + inner[0]] = small
         small = canvas
-    if spec.colour == "rgb":
-        small = small[:, :, ::-1]
-    if spec.layout == "nchw":
-        tensor = np.subtract(small.transpose(2, 0, 1), _column(spec.mean), dtype=np.float32)
-        tensor *= 1 / _column(spec.std)
-    else:
-        tensor = np.subtract(small, np.asarray(spec.mean, np.float32), dtype=np.float32)
-        tensor *= 1 / np.asarray(spec.std, np.float32)
+    tensor = _normalised(small, spec)
     place = Placement(inner[0] / width, inner[1] / height, left, top, width, height)
-    return np.ascontiguousarray(tensor[None]), place
+    return tensor[None], place
 
 
-def _column(values: list[float]) -> Array:
-    return np.asarray(values, np.float32).reshape(3, 1, 1)
+def _normalised(small: Frame, spec: InputSpec) -> Array:
+    """BGR pixels as the model's floats, in its layout; by whole planes, three times as fast as broadcasting."""
+    planes = cv2.split(small)
+    if spec.colour == "rgb":
+        planes = planes[::-1]
+    first = spec.layout == "nchw"
+    tensor = np.empty((3, *small.shape[:2]) if first else small.shape, np.float32)
+    for i, plane in enumerate(planes):
+        out = tensor[i] if first else tensor[:, :, i]
+        np.multiply(plane, np.float32(1 / spec.std[i]), out=out, dtype=np.float32)
+        out -= np.float32(spec.mean[i] / spec.std[i])
+    return tensor

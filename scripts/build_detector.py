@@ -98,6 +98,9 @@ def build(options: argparse.Namespace, manifest: Path) -> None:
             arguments += ["--tag", tag]
         # Debian's engine has the classic builder only; buildx, where a newer client looks for it, may be absent.
         docker(*arguments, str(context), environment={"DOCKER_BUILDKIT": "0"})
+    # What this build left without a name: its first stage, and the image that had these tags before.
+    for leftover in ("edge.stage=detector-build", LABEL):
+        docker("image", "prune", "--force", "--filter", f"label={leftover}")
     size = int(docker("image", "inspect", "--format", "{{.Size}}", tags[0]))
     say(f"{', '.join(tags)} built ({size / 1e6:.0f} MB)")
 

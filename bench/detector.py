@@ -1,0 +1,143 @@
+"""The detector's images per second as a step's program, against a bare ONNX Runtime loop over the same model.
+
+    python bench/detector.py [--json] [--rounds N]
+
+The worker is the real program at the other end of two pipes, with two events in flight as the agent keeps them: it
+reads, decodes, shapes, runs, suppresses and answers 640×360 photos of the demo's scenes. The bare loop only runs the
+model, on a tensor made beforehand, with the same session settings and one thread. The two take turns in short rounds;
+each side's figure is its fastest round, the one that the rest of the machine disturbed least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)  # this file is called like the package that it measures
+
+from detector import images  # noqa: E402
+from detector.engines import OnnxEngine  # noqa: E402
+from detector.evaluate import open_rescale  # noqa: E402
+from detector.manifest import load_model  # noqa: E402
+from detector.worker import default_model  # noqa: E402
+
+GOAL = 0.9
+IN_FLIGHT = 2
+BATCH = 12
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    result = measure(options.rounds)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print(f"{result['what']}: {result['figure']} images/s, bare loop {result['peer']} images/s")
+        print(f"(medians of the rounds: {result['median']} and {result['peer_median']})")
+        print(f"ratio {result['ratio']:.2f}, goal {result['goal']}: {'reached' if result['reached'] else 'MISSED'}")
+    return 0
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """One figure with its peer, goal and ratio."""
+    with tempfile.TemporaryDirectory(prefix="edge-bench.") as temporary:
+        photos = make_photos(Path(temporary))
+        worker, bare = Worker(photos), Bare(photos[0])
+        try:
+            worker.rate(BATCH)
+            bare.rate(BATCH)
+            pairs = [(worker.rate(BATCH), bare.rate(BATCH)) for _ in range(rounds)]
+        finally:
+            worker.close()
+    figure, peer = max(w for w, _ in pairs), max(b for _, b in pairs)
+    ratio = figure / peer
+    return {
+        "name": "detector",
+        "what": "detector, images per second against a bare onnxruntime loop",
+        "figure": round(figure, 1),
+        "peer": round(peer, 1),
+        "median": round(statistics.median(w for w, _ in pairs), 1),
+        "peer_median": round(statistics.median(b for _, b in pairs), 1),
+        "ratio": round(ratio, 3),
+        "goal": f">= {GOAL}",
+        "reached": ratio >= GOAL,
+        "bound_by": "the model itself, one thread",
+    }
+
+
+def make_photos(folder: Path) -> list[Path]:
+    """The demo's frames after the rescale step."""
+    scenes = sorted((ROOT / "build/scenes").glob("*/*.jpg"))
+    if not scenes:
+        raise SystemExit("no scenes: run scripts/scenes.py first")
+    rescale, _ = open_rescale(ROOT / "build/filters/rescale.wasm", 640)
+    paths = []
+    for i, scene in enumerate(scenes):
+        paths.append(folder / f"{i}.jpg")
+        paths[-1].write_bytes(rescale(scene.read_bytes()))
+    return paths
+
+
+class Worker:
+    """The detector's program, fed over a pipe."""
+
+    def __init__(self, photos: list[Path]) -> None:
+        self._lines = [
+            json.dumps({"id": str(i), "data": {"blobs": [{"name": "p.jpg", "cid": "c", "path": str(p)}]}}).encode()
+            + b"\n"
+            for i, p in enumerate(photos)
+        ]
+        command = [sys.executable, "-m", "detector.worker", "--provider", "cpu", "--threads", "1"]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+
+    def rate(self, count: int) -> float:
+        """Images per second over `count` images, two in flight."""
+        to, back = self._process.stdin, self._process.stdout
+        assert to is not None
+        assert back is not None
+        began = time.perf_counter()
+        for i in range(count + IN_FLIGHT):
+            if i >= IN_FLIGHT and b'"events"' not in back.readline():
+                raise SystemExit("the detector gave no labels")
+            if i < count:
+                os.write(to.fileno(), self._lines[i % len(self._lines)])
+        return count / (time.perf_counter() - began)
+
+    def close(self) -> None:
+        """End the program by the end of its input."""
+        self._process.communicate()
+
+
+class Bare:
+    """ONNX Runtime alone."""
+
+    def __init__(self, photo: Path) -> None:
+        model = load_model(default_model())
+        self._engine = OnnxEngine(model, "cpu", threads=1)
+        self._tensor, _ = images.prepare(images.decode(photo.read_bytes()), model.manifest.input)
+
+    def rate(self, count: int) -> float:
+        """Runs per second."""
+        began = time.perf_counter()
+        for _ in range(count):
+            self._engine.run(self._tensor)
+        return count / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
