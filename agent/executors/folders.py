@@ -97,7 +97,7 @@ def measure(folder: Path, *, max_bytes: int, max_files: int) -> str:
                     if stat.S_ISDIR(info.st_mode):
                         todo.append(Path(entry.path))
                     else:
-                        size += max(info.st_size, info.st_blocks * 512)
+                        size += info.st_size
                     if size > max_bytes:
                         return f"more than {max_bytes} bytes in the outputs folder"
         except OSError:

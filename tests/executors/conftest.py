@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Iterator[BlobStore]:
 
 
 @pytest.fixture
-async def make_input(store: BlobStore) -> AsyncIterator[MakeInput]:
+async def make_input(store: BlobStore) -> MakeInput:
     """Makes an event `e<n>` with the given files as its blobs."""
     count = 0
 
@@ -50,7 +50,7 @@ async def make_input(store: BlobStore) -> AsyncIterator[MakeInput]:
         event = Event(id=f"e{count}", source="/n/p/s", type="test.input", time="2026-01-01T00:00:00Z", data=dict(data))
         return StepInput(event, blobs)
 
-    yield make
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,12 @@ from pathlib import Path
 import docker
 import docker.errors
 
-IMAGE = "edge/test-busybox:1"
-TOOLS = ["sh", "cat", "echo", "dd", "sed", "head", "sleep", "ln", "mkfifo", "mkdir", "kill", "yes", "touch", "seq", "env", "id", "ls", "true", "grep", "rm", "tail", "wc", "ip"]
+NAME, TAG = "edge/test-busybox", "1"
+IMAGE = f"{NAME}:{TAG}"
+TOOLS = (
+    *("sh", "cat", "echo", "dd", "sed", "head", "sleep", "ln", "mkfifo", "mkdir", "kill", "yes", "touch", "seq"),
+    *("env", "id", "ls", "true", "grep", "rm", "tail", "wc", "ip"),
+)
 
 
 def busybox_image() -> str:
@@ -20,7 +24,7 @@ def busybox_image() -> str:
         try:
             client.images.get(IMAGE)
         except docker.errors.ImageNotFound:
-            client.api.import_image_from_data(_root(), repository=IMAGE.split(":", maxsplit=1)[0], tag=IMAGE.split(":")[1])
+            client.api.import_image_from_data(_root(), repository=NAME, tag=TAG)
         return IMAGE
     finally:
         client.close()

@@ -184,7 +184,8 @@ async def test_output_that_is_no_file_of_its_own_is_refused(
     name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     make, path = OUTPUTS[name]
-    answer = f'{{\\"id\\":\\"$id\\",\\"events\\":[{{\\"type\\":\\"t\\",\\"data\\":{{\\"blobs\\":[{{\\"path\\":\\"{path}\\"}}]}}}}]}}'
+    blobs = f'[{{\\"path\\":\\"{path}\\"}}]'
+    answer = f'{{\\"id\\":\\"$id\\",\\"events\\":[{{\\"type\\":\\"t\\",\\"data\\":{{\\"blobs\\":{blobs}}}}}]}}'
     runner = make_runner(LOOP + f'case "$line" in *evil*) {make}; echo "{answer}"; continue;; esac; ' + EMPTY)
     with pytest.raises(StepFailed) as failure:
         await runner.run(await make_input(("a.txt", b"a"), evil=True), log)
@@ -330,7 +331,7 @@ async def test_policy_is_named(tmp_path: Path, store: BlobStore, busybox: str) -
 async def test_gpu_that_is_not_there_is_said(engine: DockerEngine, store: BlobStore, busybox: str) -> None:
     if await engine.gpu():
         pytest.skip("this machine has a GPU for containers")
-    runner = engine.runner(DockerTask(image=busybox, gpus=1), store, "s")
+    runner = engine.runner(DockerTask(image=busybox, args=["sh"], gpus=1), store, "s")
     with pytest.raises(StepFailed) as failure:
         await runner.start()
     assert "GPU" in failure.value.hint

@@ -27,8 +27,8 @@ class DockerEngine:
     """The node's Docker engine; it may come and go while the agent runs.
 
     `owner` marks this agent's containers (its node id). `scratch` holds their folders. `allowed`, `max_cpus` and
-    `max_memory` (bytes) are the owner's policy. `host` is a `unix://` or `tcp://` address; empty takes the
-    environment's.
+    `max_memory` (bytes) are the owner's policy. `host` is a `unix://` or `tcp://` address; empty takes
+    DOCKER_HOST, else the usual socket.
     """
 
     def __init__(

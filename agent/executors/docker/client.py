@@ -14,6 +14,7 @@ from agent.executors.protocol import broken
 
 T = TypeVar("T")
 
+DEFAULT_HOST = "unix:///var/run/docker.sock"
 TIMEOUT = 60
 """Seconds for one call of the engine's API."""
 THREADS = 4
@@ -56,10 +57,9 @@ class Engine:
         if self._client is None:
             if self._host.startswith("https://"):
                 raise Unreachable("a Docker engine behind TLS is not supported", hint="use its unix socket")
-            if self._host:
-                self._client = docker.DockerClient(base_url=self._host, timeout=TIMEOUT, max_pool_size=THREADS)
-            else:
-                self._client = docker.from_env(timeout=TIMEOUT, max_pool_size=THREADS)
+            host = self._host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+            _probe(host)
+            self._client = docker.DockerClient(base_url=host, timeout=TIMEOUT, max_pool_size=THREADS)
         return self._client
 
     def _drop(self) -> None:
@@ -71,6 +71,13 @@ class Engine:
         """Close the connection and end the threads; blocks for calls that are under way."""
         self._threads.shutdown()
         self._drop()
+
+
+def _probe(host: str) -> None:
+    """Raise OSError when nothing listens on a unix socket: the SDK leaves a descriptor behind when it finds out."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(host.removeprefix("unix://"))
 
 
 def attach(container: Any) -> socket.socket:

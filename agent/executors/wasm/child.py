@@ -108,7 +108,8 @@ def _limit() -> None:
 
 
 def _limit_run(request: Request) -> None:
-    file_size = max(request.file_size, request.call.stdout, request.call.stderr)
+    # The guest's stdout and stderr are files too, a little larger than their limits.
+    file_size = max(request.file_size, max(request.call.stdout, request.call.stderr) + MIB)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_DATA, (request.call.memory + _RESERVE, resource.RLIM_INFINITY))
 

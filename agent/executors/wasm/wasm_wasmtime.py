@@ -32,6 +32,8 @@ _SWITCHED_OFF = ("simd", "relaxed_simd", "threads", "memory64", "multi_memory", 
 """Proposals that not every platform's engine has: a module that needs one must fail everywhere alike."""
 _BYTES = ctypes.POINTER(ctypes.c_ubyte)
 PAGE = 65536
+"""A page of WebAssembly memory in bytes."""
+SLACK = PAGE
 
 
 class Wasmtime:
@@ -106,11 +108,9 @@ class WasmtimeProgram:
                     kind, code, note, full = self._start(store, call.memory)
             finally:
                 store.close()
-            stdout, stderr = out.read(), err.read()
-        if len(stdout) >= call.stdout:
-            kind = "stdout"
-        elif len(stderr) >= call.stderr:
-            kind = "stderr"
+            (stdout, out_overrun), (stderr, err_overrun) = out.read(), err.read()
+        if out_overrun or err_overrun:
+            kind = "stdout" if out_overrun else "stderr"
         return Outcome(kind, code, stdout, stderr, note, full)
 
     def _start(self, store: Any, memory: int) -> tuple[Kind, int, str, bool]:
@@ -168,22 +168,29 @@ class Ticker:
 
 
 class _Capture:
-    """One output stream of the guest, as a memfd that the kernel keeps from growing beyond `limit` bytes."""
+    """One output stream of the guest, as a memfd that the kernel keeps from growing.
+
+    It is SLACK larger than `limit`: a write that does not fit is refused, and where the last one began tells whether
+    the limit was overrun.
+    """
 
     def __init__(self, wasi: Any, attribute: str, limit: int) -> None:
+        self._limit = limit
         self._fd = os.memfd_create(attribute, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             # wasmtime opens (and truncates) the file here, with an offset of its own; then it gets its size and seals.
             setattr(wasi, attribute, f"/proc/self/fd/{self._fd}")
-            os.ftruncate(self._fd, limit)
+            os.ftruncate(self._fd, limit - limit % -PAGE + SLACK)
             fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
         except BaseException:
             os.close(self._fd)
             raise
 
-    def read(self) -> bytes:
-        """What was written: up to the first hole, without the zeros that fill its last page."""
-        return os.pread(self._fd, os.lseek(self._fd, 0, os.SEEK_HOLE), 0).rstrip(b"\0")
+    def read(self) -> tuple[bytes, bool]:
+        """What was written within the limit, without the zeros that fill its last page, and whether there was more."""
+        end = os.lseek(self._fd, 0, os.SEEK_HOLE)
+        data = os.pread(self._fd, min(end, self._limit + 1), 0).rstrip(b"\0")
+        return data[: self._limit], len(data) > self._limit or end > self._limit - self._limit % -PAGE
 
     def __enter__(self) -> _Capture:
         return self
@@ -207,10 +214,10 @@ def _set_stdin(wasi: Any, data: bytes) -> None:
 
 
 def _is_full(exports: Any, store: Any, memory: int) -> bool:
-    """Whether the guest's memory is within a sixteenth of its limit: it then most likely died of wanting more."""
+    """Whether the guest's memory is within an eighth of its limit: it then most likely died of wanting more."""
     if exports is None or "memory" not in {name for name, _ in exports.items()}:
         return False
-    return bool(exports["memory"].data_len(store) + max(PAGE, memory // 16) > memory)
+    return bool(exports["memory"].data_len(store) + max(PAGE, memory // 8) > memory)
 
 
 def _first_lines(e: Exception) -> str:

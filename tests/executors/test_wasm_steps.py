@@ -1,0 +1,219 @@
+"""WASM modules as steps: good ones, and hostile ones that are stopped within their limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agent.blobs import BlobStore
+from agent.errors import StepFailed
+from agent.executors import WasmEngine
+from agent.model.task import MIB, Limits, Runner, WasmTask
+from tests.executors.conftest import Lines, MakeInput
+from tests.support import eventually
+
+LIMITS = Limits(memory=16 * MIB, timeout=0.5, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
+
+MakeRunner = Callable[..., Runner]
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[WasmEngine]:
+    made = WasmEngine(tmp_path / "cache", tmp_path / "scratch", workers=2)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def make_runner(engine: WasmEngine, store: BlobStore, program: Callable[[str], Path]) -> MakeRunner:
+    def make(name: str, limits: Limits = LIMITS) -> Runner:
+        return engine.runner(program(name), WasmTask(module=name, limits=limits), store)
+
+    return make
+
+
+def children() -> list[int]:
+    """This process's WASM workers."""
+    return [c.pid for c in psutil.Process().children() if "agent.executors.wasm.child" in " ".join(c.cmdline())]
+
+
+async def test_step_reads_its_blob_and_its_file_becomes_one(
+    make_runner: MakeRunner, make_input: MakeInput, store: BlobStore, log: Lines
+) -> None:
+    runner = make_runner("files")
+    await runner.start()
+    (output,) = await runner.run(await make_input(("a.txt", b"hello"), copy=True), log)
+    assert output.type == "t.out"
+    assert output.data == {}
+    assert [(b.name, b.size, b.path) for b in output.blobs] == [("b.txt", 5, "")]
+    assert await store.read(output.blobs[0].cid) == b"hello"
+
+
+async def test_several_events_at_once_never_mix(
+    make_runner: MakeRunner, make_input: MakeInput, store: BlobStore, log: Lines
+) -> None:
+    runner = make_runner("files")
+    items = [await make_input(("a.txt", f"file {n}".encode()), copy=True) for n in range(30)]
+    outputs = await asyncio.gather(*(runner.run(item, log) for item in items))
+    contents = [await store.read(output.blobs[0].cid) for (output,) in outputs]
+    assert contents == [f"file {n}".encode() for n in range(30)]
+    assert len(children()) <= 2
+
+
+HOSTILE = {
+    "loop": ("step.timeout", "longer than its limit of 0.5 s"),
+    "sleep": ("step.exit", "exited with 7"),
+    "memory": ("step.exit", "memory had reached the limit of 16777216 bytes"),
+    "memory-trap": ("step.trap|step.exit", "memory had reached the limit|crashed"),
+    "stdout": ("step.stdout|step.trap|step.timeout", ""),
+    "stdout-text": ("step.stdout", "65536 bytes to stdout"),
+    "stderr": ("step.stderr", "4096 bytes to stderr"),
+    "bytes": ("step.outputs", "the outputs folder"),
+    "one-big-file": ("step.exit", "exited with 6"),
+    "unlinked": ("step.exit", "exited with 6"),
+    "files": ("step.outputs", "more than 8 files in the outputs folder"),
+    "folders": ("step.outputs", "more than 8 files in the outputs folder"),
+    "descriptors": ("step.exit", "exited with 5"),
+    "crash": ("step.trap", "crashed"),
+    "stack": ("step.trap", "crashed"),
+    "exit": ("step.exit", "exited with 3"),
+    "exit-high": ("step.failed|step.exit", ""),
+    "silence": ("step.answer", "without an answer"),
+    "garbage": ("step.answer", "may answer"),
+    "nul": ("step.answer", "may answer"),
+    "two": ("step.answer", "with 2 lines"),
+    "other": ("step.order", "other"),
+    "shape": ("step.answer", "may answer"),
+    "foreign-blob": ("step.answer", "bafy"),
+}
+
+
+@pytest.mark.parametrize("evil", HOSTILE)
+async def test_hostile_module_is_stopped_and_nothing_else_notices(
+    evil: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines, tmp_path: Path
+) -> None:
+    codes, text = HOSTILE[evil]
+    runner = make_runner("hostile")
+    # A neighbour is under way in the other child all the while.
+    neighbour = make_runner("files")
+    good = await make_input(("a.txt", b"hello"), copy=True)
+    bad = await make_input(evil=evil)
+    results = await asyncio.gather(runner.run(bad, log), neighbour.run(good, log), return_exceptions=True)
+    failure, neighbours = results
+    assert isinstance(failure, StepFailed), failure
+    assert failure.code in codes.split("|")
+    assert any(part in failure.message for part in text.split("|")), failure.message
+    assert not failure.final
+    assert not isinstance(neighbours, BaseException)
+    assert await runner.run(await make_input(), log) == []
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_descriptors_are_few(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
+    with pytest.raises(StepFailed):
+        await make_runner("hostile").run(await make_input(evil="descriptors"), log)
+    assert 8 <= int(log[0]) <= 96
+
+
+async def test_unlinked_files_do_not_evade_the_limits(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    """Open and unlinked files are bounded by descriptors times the largest file."""
+    with pytest.raises(StepFailed):
+        await make_runner("hostile").run(await make_input(evil="unlinked"), log)
+    assert "errno" in log[0]
+
+
+async def test_error_of_the_program_is_final(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
+    with pytest.raises(StepFailed, match="reports: no") as failure:
+        await make_runner("hostile").run(await make_input(evil="error"), log)
+    assert failure.value.final
+
+
+async def test_module_cannot_get_out_of_its_folders(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, store: BlobStore
+) -> None:
+    item = await make_input(("a.txt", b"hello"))
+    await make_runner("files").run(item, log)
+    assert len(log) == 10
+    assert [line for line in log if not line.endswith("refused")] == []
+    assert await store.read(item.blobs[0].cid) == b"hello"
+
+
+@pytest.mark.parametrize(
+    "name", ["../blobs/a.txt", "/etc/passwd", "missing", "folder", "/blobs/a.txt", ".", "", "a//b"]
+)
+async def test_output_that_is_no_file_of_its_own_is_refused(
+    name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    with pytest.raises(StepFailed) as failure:
+        await make_runner("files").run(await make_input(("a.txt", b"x"), name="!" + name), log)
+    assert failure.value.code == "step.outputs"
+
+
+async def test_killed_child_fails_its_event_only(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: WasmEngine
+) -> None:
+    runner = make_runner("hostile", Limits(timeout=30.0))
+    await runner.start()
+    (child,) = children()
+    task = asyncio.create_task(runner.run(await make_input(evil="loop"), log))
+    await eventually(lambda: psutil.Process(child).cpu_times().user > 0.3)
+    os.kill(child, 9)
+    with pytest.raises(StepFailed, match="worker died") as failure:
+        await task
+    assert failure.value.code == "wasm.worker"
+    assert await runner.run(await make_input(), log) == []
+
+
+async def test_child_that_died_while_idle_is_replaced(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    runner = make_runner("hostile")
+    await runner.start()
+    (child,) = children()
+    os.kill(child, 9)
+    await eventually(lambda: child not in children())
+    assert await runner.run(await make_input(), log) == []
+
+
+async def test_cancelled_event_ends_its_child(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, tmp_path: Path
+) -> None:
+    runner = make_runner("hostile", Limits(timeout=30.0))
+    await runner.start()
+    (child,) = children()
+    task = asyncio.create_task(runner.run(await make_input(evil="loop"), log))
+    await eventually(lambda: psutil.Process(child).cpu_times().user > 0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert child not in children()
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_leftovers_of_an_earlier_life_are_removed(
+    tmp_path: Path, make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    deep = tmp_path / "scratch2" / "old"
+    deep.mkdir(parents=True)
+    (deep / "outputs").mkdir()
+    (deep / "outputs" / "link").symlink_to("/etc")
+    engine = WasmEngine(tmp_path / "cache2", tmp_path / "scratch2")
+    assert list((tmp_path / "scratch2").iterdir()) == []
+    assert Path("/etc/passwd").exists()
+    await engine.close()
+
+
+async def test_close_ends_every_child(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: WasmEngine
+) -> None:
+    await make_runner("hostile").run(await make_input(), log)
+    assert children()
+    await engine.close()
+    assert children() == []
