@@ -114,9 +114,9 @@ static edge_span program_name(edge_span tag) {
   return edge_make(tag.p, n);
 }
 
-/* RFC 5424 after its version: TIMESTAMP HOST APP PROCID MSGID STRUCTURED-DATA [MSG]; s becomes the message. */
+/* RFC 5424 without its PRI: 1 TIMESTAMP HOST APP PROCID MSGID STRUCTURED-DATA [MSG]; s becomes the message. */
 static bool header_5424(edge_span *s, edge_span *program) {
-  word(s); word(s);
+  word(s); word(s); word(s);
   *program = program_name(word(s));
   word(s); word(s);
   while (s->n && *s->p == ' ') *s = edge_from(*s, 1);

@@ -64,7 +64,7 @@ jcapimin jcapistd jccoefct jccolor jcdctmgr jchuff jcicc jcinit jcmainct jcmarke
 jcprepct jcsample jdapimin jdapistd jdatadst jdatasrc jdcoefct jdcolor jddctmgr jdhuff jdicc jdinput jdmainct jdmarker
 jdmaster jdmerge jdphuff jdpostct jdsample jerror jfdctflt jfdctfst jfdctint jidctflt jidctfst jidctint jidctred
 jquant1 jquant2 jutils jmemmgr jmemnobs jsimd_none
-""".split()
+"""
 
 # What its configure step would write for wasm32 (jconfig.h, jconfigint.h, jversion.h).
 JPEG_HEADERS = {
@@ -113,6 +113,7 @@ MIB = 1 << 20
 TARGETS = (
     Target("wifi-join", ("wifi-join.c",), 4 * MIB),
     Target("rescale", ("rescale.c",), 512 * MIB, (JPEG, STB)),
+    Target("wifi-join-zig", ("wifi-join.zig",), 4 * MIB, depends=()),
 )
 
 
@@ -241,13 +242,13 @@ def unpack(archive: Archive) -> Path:
 
 
 def jpeg_library() -> Path:
-    """libjpeg.a for wasm32, compiled once for this compiler and these options; returns the folder with its headers too."""
+    """The folder with libjpeg.a for wasm32 and its headers, compiled once for this compiler and these options."""
     key = hashlib.sha256(repr((JPEG, JPEG_SOURCES, JPEG_HEADERS, COMMON, zig_version())).encode()).hexdigest()[:16]
     folder = CACHE / "jpeg" / key
     if (folder / "libjpeg.a").exists():
         return folder
     source = unpack(JPEG)
-    say(f"compile  {JPEG.package} ({len(JPEG_SOURCES)} files)")
+    say(f"compile  {JPEG.package} ({len(JPEG_SOURCES.split())} files)")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in JPEG_HEADERS.items():
         (folder / name).write_text(text.lstrip())
@@ -263,7 +264,7 @@ def jpeg_library() -> Path:
             return to
 
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            built = list(pool.map(one, JPEG_SOURCES))
+            built = list(pool.map(one, JPEG_SOURCES.split()))
         zig("ar", ["rcs", str(folder / "part.a"), *built])
     (folder / "part.a").rename(folder / "libjpeg.a")
     return folder
@@ -286,11 +287,10 @@ def stamp_of(target: Target) -> str:
 def build(target: Target, out: Path) -> None:
     """Compile one module to `out`."""
     sources = [str(FILTERS / name) for name in target.sources]
-    limits = ["-z", "stack-size=131072"]
     if target.sources[0].endswith(".zig"):
-        # Zig's own front end takes the same choices under other names.
-        zig("build-exe", [*sources, "-target", "wasm32-wasi", "-mcpu=mvp", "-OReleaseFast", "-fstrip", "--stack", limits[1][11:],
-                          f"--max-memory={target.memory}", f"-femit-bin={out}"])  # fmt: skip
+        # Zig's own front end: the same choices under other names.
+        options = ["-target", "wasm32-wasi", "-mcpu=mvp", "-OReleaseFast", "-fstrip", "--stack", "131072"]
+        zig("build-exe", [*sources, *options, f"--max-memory={target.memory}", f"-femit-bin={out}"])
         return
     flags = [*COMMON, *WARN, f"-Wl,--max-memory={target.memory}", f"-I{FILTERS}", *target.flags]
     if target.archives:
