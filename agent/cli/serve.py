@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -69,17 +68,7 @@ def serve(
     from agent.api import serve_api
     from agent.service import run_agent
 
-    async def run() -> int:
-        task = asyncio.current_task()
-        assert task is not None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        try:
-            return await run_agent(settings, join=token, new=new, out=out, api=serve_api)
-        except asyncio.CancelledError:
-            return 0
-
-    raise typer.Exit(asyncio.run(run()))
+    raise typer.Exit(asyncio.run(run_agent(settings, join=token, new=new, out=out, api=serve_api)))
 
 
 def out(text: str) -> None:

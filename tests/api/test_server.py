@@ -281,8 +281,8 @@ def test_a_member_of_the_operators_group_may_change_things() -> None:
 
 STRANGER = """
 import httpx, os, sys
-os.setgroups([]), os.setgid(65534), os.setuid(65534)
 with httpx.Client(transport=httpx.HTTPTransport(uds=sys.argv[1]), base_url="http://agent") as http:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
     print(http.get("/v1/status").status_code)
     print(http.post("/v1/pipeline-diff", json={"text": "x"}).status_code)
     refused = http.post("/v1/tokens")
