@@ -123,13 +123,18 @@ class Follower:
             self._switch(self._fd, self._fresh())
 
     def _overtaken(self) -> bool:
-        """Whether the open file, of which nothing was read yet, was copied away and emptied meanwhile."""
+        """Whether the log, of which nothing was read yet, was copied away and emptied meanwhile: the
+        copies come first.
+        """
         mark = self._mark
         if mark.offset or self._complete() or os.fstat(self._fd).st_mtime_ns == mark.mtime:
             return False
+        here = self._look()
+        if here is None or (here.st_dev, here.st_ino) != (mark.device, mark.inode):
+            return False
         since = mark.mtime
         bind(mark, self._fd)
-        self._line_up_since(since, {(mark.device, mark.inode)})
+        self._line_up_rotated(since, {(mark.device, mark.inode)})
         if not self._waiting:
             return False
         self._waiting.append(self._fd)
@@ -177,11 +182,15 @@ class Follower:
             os.close(self._fd)
         self._fd = fd
         self._superseded = False
+        since = mark.mtime
         bind(mark, fd)
+        if not mark.offset:
+            # Nothing is known of this file yet: what has happened to it since the last one is still to be looked at.
+            mark.mtime = since
         self._mark = mark
 
     def _fresh(self) -> Mark:
-        return Mark(new_generation(), done=self._mark.done)
+        return Mark(new_generation(), mtime=self._mark.mtime, done=self._mark.done)
 
     def _finish(self) -> None:
         """Remember that the open file was read to its end."""
@@ -205,6 +214,11 @@ class Follower:
                 last = -1
             else:
                 known.add((status.st_dev, status.st_ino))
+        self._line_up_rotated(mtime, known)
+        if last >= 0:
+            self._waiting.append(last)
+
+    def _line_up_rotated(self, mtime: int, known: set[tuple[int, int]]) -> None:
         for sibling in siblings(self._path):
             if (sibling.device, sibling.inode) in known or sibling.mtime < mtime or not sibling.size:
                 continue
@@ -213,8 +227,6 @@ class Follower:
                 os.close(other)
             elif other >= 0:
                 self._waiting.append(other)
-        if last >= 0:
-            self._waiting.append(last)
 
     # -- finding ------------------------------------------------------------------------------------
 
@@ -226,8 +238,7 @@ class Follower:
                 os.close(fd)
         fd = self._open(self._path)
         if fd >= 0:
-            if not from_start:
-                place(self._mark, fd, _last_line_start(fd))
+            place(self._mark, fd, 0 if from_start else _last_line_start(fd))
             self._switch(fd, self._mark)
         else:
             self._mark.mtime = time.time_ns() - CLOCK_TICK
@@ -251,7 +262,7 @@ class Follower:
             self._switch(fd, mark)
             return
         self._lost()
-        self._mark = msgspec.structs.replace(self._fresh(), mtime=mark.mtime)
+        self._mark = self._fresh()
 
     def _find_copy(self, *, same_inode: bool = False) -> int:
         """A rotated file in which the marked place is found again; -1 if there is none."""
