@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.errors import ConfigError, IdentityError, JoinRefused
+from agent.errors import ConfigError, EdgeError, IdentityError, JoinRefused
 from agent.identity import wire
 from agent.identity.certificates import clean_name, csr_key
 from agent.identity.dsse import sign_envelope
@@ -132,7 +132,12 @@ class AdmissionDesk:
         self._not_removed(node_id)
         async with self._one_at_a_time:
             name = record.redeemed.get(node_id) or self._free_name(body.name, node_id)
-            record = await asyncio.to_thread(self.tokens.redeem, body.token, node_id, name)
+            try:
+                record = await asyncio.to_thread(self.tokens.redeem, body.token, node_id, name)
+            except OSError as error:
+                raise EdgeError(
+                    f"the operator cannot write its token book: {error.strerror}", hint="look at the operator's disk"
+                ) from error
             labels = _merged(body.labels, record.labels)
             return wire.Admitted(await self._admit(key, record.role, record.redeemed[node_id], labels))
 

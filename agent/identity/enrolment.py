@@ -13,6 +13,7 @@ import hashlib
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from agent.errors import ConfigError, EdgeError, JoinRefused
@@ -30,6 +31,7 @@ EdgeError.
 
 PORT = 7947
 MAX_CONNECTIONS = 64
+MAX_PER_ADDRESS = 16
 _HANDSHAKE, _IDLE, _CLOSE = 10.0, 20.0, 2.0
 """Seconds for the TLS handshake, for the next request, and for closing."""
 
@@ -65,7 +67,8 @@ class EnrolmentServer:
         self.desk = desk
         self._relay, self._certificate_of = relay, certificate_of
         self._attempts = Attempts(attempts, 60.0)
-        self._open = 0
+        self._waiting = Attempts(8, 60.0)
+        self._open: Counter[str] = Counter()
         self.update(identity)
 
     def update(self, identity: Identity) -> None:
@@ -122,11 +125,12 @@ class EnrolmentServer:
         return listener
 
     def _take(self, tasks: asyncio.TaskGroup, connection: socket.socket, address: str) -> None:
-        if self._open >= MAX_CONNECTIONS or self._attempts.count(address) >= 4 * self._attempts.limit:
+        full = self._open.total() >= MAX_CONNECTIONS or self._open[address] >= MAX_PER_ADDRESS
+        if full or self._attempts.count(address) >= 4 * self._attempts.limit:
             self._failed(address, JoinRefused("too many connections", code="join.rate"))
             connection.close()
             return
-        self._open += 1
+        self._open[address] += 1
         tasks.create_task(self._serve(connection, address))
 
     async def _serve(self, connection: socket.socket, address: str) -> None:
@@ -145,8 +149,11 @@ class EnrolmentServer:
             reason = getattr(error, "reason", "") or str(error) or type(error).__name__
             text = "it does not speak TLS" if reason in _NO_TLS else f"the connection broke off: {reason}"
             self._failed(address, JoinRefused(text, code="join.plain" if reason in _NO_TLS else "join.broken"))
+        except Exception:
+            # Whatever one joiner brings about, the others are still served.
+            logger.exception("a joiner from %s met a mistake of ours", address)
         finally:
-            self._open -= 1
+            self._open -= Counter([address])
             if writer is None:
                 connection.close()
             else:
@@ -219,8 +226,9 @@ class EnrolmentServer:
         """Count a failure and log it, one line; an address that fails too often gets one more line, then
         silence.
         """
-        if error.code == wire.AWAY:
-            logger.info("cannot help a joiner from %s now: %s", address, error.message)
+        if error.code in wire.NOT_NOW:
+            if self._waiting.failed(address) == 1:
+                logger.info("cannot help a joiner from %s now: %s", address, error.message)
             return
         count = self._attempts.failed(address)
         if count <= self._attempts.limit:

@@ -32,7 +32,7 @@ PATIENCE = 120.0
 """Seconds that `join` goes on trying to reach the issuer."""
 
 _CONNECT, _ANSWER = 6.0, 20.0
-_AGAIN = frozenset({wire.AWAY, "join.busy", "unreachable"})
+_AGAIN = wire.NOT_NOW | {"join.busy"}
 """Refusals that may be over in a moment."""
 
 _admission = msgspec.msgpack.Decoder(wire.Admission)
@@ -285,9 +285,9 @@ async def wait_as_pending(
 ) -> Joined:
     """Ask a mesh that was heard to be let in, show a code, and wait until an operator approves it.
 
-    `on_code` gets the code to show, again when it changes. Goes on through restarts of either side until
-    approved or cancelled. Raises JoinRefused when an operator turns this node away, or the mesh is not
-    `mesh_id`.
+    `on_code` gets the code to show, again when it changes. Goes on through restarts of either side until approved or
+    cancelled; `addresses` are read anew for each poll, so they may be a list that grows. Raises JoinRefused when an
+    operator turns this node away, or the mesh is not `mesh_id`.
     """
     key, csr = store.pending_key(), make_csr(store.pending_key().key)
     poll: wire.Poll | None = None

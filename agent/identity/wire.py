@@ -26,7 +26,8 @@ MAX_FRAME = 64 * 1024
 
 ADMISSION_TYPE = "application/vnd.edge-agent.admission"
 AWAY = "join.operator-away"
-"""The code for: ask again later, the operator cannot be reached from here now."""
+NOT_NOW = frozenset({AWAY, "unreachable"})
+"""Codes for: ask again later, the operator cannot be reached from here now. Nobody's fault, so not counted as attempts."""
 
 
 class Hello(msgspec.Struct, tag_field="verb", tag="hello", omit_defaults=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -15,6 +16,7 @@ import pytest
 from agent.errors import ConfigError, EdgeError, JoinRefused, Unreachable
 from agent.identity import EnrolmentServer, IdentityStore, Joined, Token, Trust, join, wire
 from agent.identity.certificates import make_csr
+from agent.identity.enrolment import MAX_PER_ADDRESS
 from agent.identity.joining import meet
 from agent.identity.keys import spki
 from tests.identity.meshes import Mesh, address, serving
@@ -308,6 +310,21 @@ async def test_a_member_that_cannot_relay_says_whom_it_lacks(mesh: Mesh, store: 
     assert mesh.identity.node_id in error.message
 
 
+async def test_waiting_for_an_operator_is_no_failed_attempt(
+    mesh: Mesh, store: IdentityStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def nobody(issuer: str, body: bytes) -> bytes:
+        raise Unreachable("no operator answers")
+
+    server = mesh.member_server("garage", nobody)
+    async with serving(server):
+        token = mesh.token(server)
+        assert {(await refused(token, store)).code for _ in range(30)} == {"unreachable"}
+    assert [r.levelname for r in caplog.records if "enrolment" in r.name] == ["INFO"], "one line, not thirty"
+
+
 async def test_dead_addresses_do_not_hinder(mesh: Mesh, store: IdentityStore) -> None:
     server = mesh.operator_server()
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -442,6 +459,53 @@ async def test_tls_below_1_3_is_refused(mesh: Mesh, log: pytest.LogCaptureFixtur
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await asyncio.open_connection("127.0.0.1", server.port, ssl=context, server_hostname="")
         await eventually(lambda: lines(log))
+    assert len(lines(log)) == 1
+
+
+async def test_one_address_cannot_take_all_the_places(mesh: Mesh, log: pytest.LogCaptureFixture) -> None:
+    server = mesh.operator_server()
+    async with serving(server), contextlib.AsyncExitStack() as stack:
+        for _ in range(MAX_PER_ADDRESS):
+            session = await meet(address(server), wire.Hello(), lambda *_: None)
+            stack.push_async_callback(session.close)
+        with pytest.raises(EdgeError):
+            await meet(address(server), wire.Hello(), lambda *_: None)
+        assert "too many connections" in lines(log)[0]
+        await stack.aclose()
+        await eventually(lambda: server._open.total() == 0)
+        await (await meet(address(server), wire.Hello(), lambda *_: None)).close()
+
+
+async def test_a_disk_that_is_full_lets_nobody_in_and_says_so(
+    mesh: Mesh, store: IdentityStore, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    server = mesh.operator_server()
+    async with serving(server):
+        token = mesh.token(server)
+        with monkeypatch.context() as patch:
+            patch.setattr("agent.identity.tokens.write_private", full)
+            assert "No space left" in (await refused(token, store)).message
+        assert (await try_join(token, store)).identity.name == "porch"
+    assert len(lines(log)) == 1
+
+
+async def test_a_mistake_of_ours_ends_one_connection_and_not_the_server(
+    mesh: Mesh, store: IdentityStore, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(request: wire.Request) -> wire.Answer:
+        raise ZeroDivisionError
+
+    server = mesh.operator_server()
+    async with serving(server):
+        token = mesh.token(server)
+        with monkeypatch.context() as patch:
+            patch.setattr(mesh.desk, "handle", broken)
+            with pytest.raises(Unreachable):
+                await try_join(token, store)
+        assert (await try_join(token, store)).identity.name == "porch"
     assert len(lines(log)) == 1
 
 
