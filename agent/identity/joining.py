@@ -75,6 +75,8 @@ class Session:
             raise Unreachable(f"{self.address} closed the connection", hint="it may be busy; look into its log")
         answer = wire.decode_answer(raw)
         if isinstance(answer, wire.Refusal):
+            if answer.code == Unreachable.code:
+                raise Unreachable(f"{self.address} says: {answer.message[:500]}", hint=answer.hint[:500])
             raise JoinRefused(answer.message[:500], code=answer.code[:64], hint=answer.hint[:500])
         return answer
 

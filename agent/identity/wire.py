@@ -27,7 +27,7 @@ MAX_FRAME = 64 * 1024
 ADMISSION_TYPE = "application/vnd.edge-agent.admission"
 AWAY = "join.operator-away"
 NOT_NOW = frozenset({AWAY, "unreachable"})
-"""Codes for: ask again later, the operator cannot be reached from here now. Nobody's fault, so not counted as attempts."""
+"""Codes for: ask again later, the operator cannot be reached from here now. They count as no attempt."""
 
 
 class Hello(msgspec.Struct, tag_field="verb", tag="hello", omit_defaults=True):
