@@ -1,0 +1,23 @@
+"""Where the system's log is."""
+
+from __future__ import annotations
+
+from agent.platforms.facts import Host
+from agent.platforms.rules.openwrt import is_openwrt
+
+FILES = ("/var/log/messages", "/var/log/syslog")
+LOGREAD = ("/sbin/logread", "/usr/sbin/logread", "/bin/logread", "/usr/bin/logread")
+JOURNALS = ("/run/log/journal", "/var/log/journal", "/run/systemd/journal/socket")
+
+
+def log_source(host: Host) -> str:
+    """`logread` on OpenWrt (its log is in RAM), else a syslog file, else `journald`; empty where there is none."""
+    logread = any(host.exists(p) for p in LOGREAD)
+    if is_openwrt(host) and logread:
+        return "logread"
+    for path in FILES:
+        if host.path(path).is_file():
+            return str(host.path(path))
+    if any(host.exists(p) for p in JOURNALS):
+        return "journald"
+    return "logread" if logread else ""

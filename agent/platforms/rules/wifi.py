@@ -1,0 +1,18 @@
+"""Does this host's log tell who joins the Wi-Fi?"""
+
+from __future__ import annotations
+
+from agent.platforms.facts import Host
+from agent.platforms.rules.logs import log_source
+from agent.platforms.rules.openwrt import is_openwrt
+
+HOSTAPD = ("/var/run/hostapd", "/run/hostapd")
+"""Where hostapd has its control sockets while it runs."""
+
+
+def labels(host: Host) -> dict[str, str]:
+    """`wifi-log=true` where there is a log and an access point writes to it."""
+    access_point = any(host.exists(path) for path in HOSTAPD) or (
+        is_openwrt(host) and host.exists("/etc/config/wireless")
+    )
+    return {"wifi-log": "true"} if access_point and log_source(host) else {}
