@@ -238,8 +238,8 @@ class ThingsFacade(Protocol):
         ...
 
     async def camera_add(self, name: str, source: str, options: Mapping[str, Any]) -> Json:
-        """Options: rotate (0|90|180|270), crop and masks ([[x, y, w, h] in 0..1]), warm (bool). The camera
-        as in the list."""
+        """Options: rotate (0|90|180|270), crop and masks ([[x, y, w, h] in 0..1]), warm and
+        insecure (bools). The camera as in the list."""
         ...
 
     async def camera_remove(self, name: str) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,6 +62,7 @@ def add(
         list[str] | None, typer.Option("--mask", metavar="X,Y,W,H", help="Blacken a part; repeatable.")
     ] = None,
     warm: Annotated[bool, typer.Option("--warm", help="Keep it open, so that a photo takes no start-up time.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Accept any TLS certificate of the camera.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Add a camera to this node. A source with a password is never taken from the command line."""
@@ -72,7 +73,8 @@ def add(
         )
     if source == "-" or source.startswith("@"):
         source = read_secret(source, "Source")
-    body = {"name": name, "source": source, "rotate": rotate, "warm": warm, "masks": [_box(m) for m in mask or []]}
+    body: dict[str, Any] = {"name": name, "source": source, "rotate": rotate, "warm": warm, "insecure": insecure}
+    body["masks"] = [_box(m) for m in mask or []]
     with connect() as client:
         c = client.post("/v1/cameras", body | ({"crop": _box(crop)} if crop else {}))
     show(c, json, f"[green]✓[/] [bold]{escape(c['name'])}[/] {escape(c.get('kind', ''))} {escape(c.get('source', ''))}")

@@ -23,6 +23,7 @@ class Add(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     crop: Box | None = None
     masks: list[Box] = []
     warm: bool = False
+    insecure: bool = False
 
 
 async def cameras(agent: AgentFacade, request: Request) -> list[Json]:

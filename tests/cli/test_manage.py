@@ -1,0 +1,164 @@
+"""The verbs that change things, as typed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.memory import MAC, MemoryAgent
+from tests.cli.conftest import Shell
+
+NAME = "person-at-the-door"
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        (["node", "approve", "K7Q2", "-l", "camera=true"], ("approve", "K7Q2", {"camera": "true"})),
+        (["node", "approve", "K7Q2"], ("approve", "K7Q2", None)),
+        (["node", "rename", "ap", "attic"], ("rename", "ap", "attic")),
+        (["node", "label", "ap", "room=hall", "battery-"], ("label", "ap", {"room": "hall"}, ["battery"])),
+        (["node", "remove", "ap", "--yes"], ("remove", "ap")),
+        (["token", "create", "--ttl", "2h", "--uses", "3", "-l", "a=b"], ("token", 7200.0, 3, "member", {"a": "b"})),
+        (["token", "revoke", "t1"], ("revoke", "t1")),
+        (["pipeline", "pause", NAME, "--for", "2h"], ("pause", NAME, 7200.0)),
+        (["pipeline", "resume", NAME], ("resume", NAME)),
+        (["pipeline", "rollback", NAME], ("rollback", NAME, "")),
+        (["pipeline", "remove", NAME, "-y"], ("remove-pipeline", NAME)),
+        (
+            ["pipeline", "trigger", NAME, "--step", "photos", "--type", "device.arrived", "--data", '{"a": 1}'],
+            ("trigger", NAME, "photos", "device.arrived", {"a": 1}),
+        ),
+        (
+            ["camera", "add", "gate", "/dev/video0", "--rotate", "180", "--crop", "0,0,1,0.5", "--warm"],
+            ("camera", "gate", "/dev/video0", {"rotate": 180, "crop": (0.0, 0.0, 1.0, 0.5), "warm": True}),
+        ),
+    ],
+)
+async def test_a_command_reaches_the_agent_and_says_so(
+    edge: Shell, agent: MemoryAgent, line: list[str], call: tuple[Any, ...]
+) -> None:
+    result = await edge(*line)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.strip()
+    assert agent.calls == [call]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["node", "list"], ["node", "pending"], ["node", "describe", "gpu"], ["token", "list"], ["pipeline", "list"],
+        ["pipeline", "describe", NAME], ["pipeline", "history", NAME], ["device", "list"], ["camera", "list"],
+        ["sink", "status"], ["blob", "list"], ["config", "show"], ["version"],
+    ],
+)  # fmt: skip
+async def test_what_is_listed_is_also_json(edge: Shell, line: list[str]) -> None:
+    shown = await edge(*line)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.strip()
+    assert (await edge(*line, "--json")).json
+
+
+async def test_a_token_is_the_line_for_the_next_device(edge: Shell) -> None:
+    assert (await edge("token", "create")).out.splitlines()[0] == "edge-agent serve --join edge1.c2VjcmV0"
+
+
+async def test_removing_asks_first(edge: Shell, agent: MemoryAgent) -> None:
+    refused = await edge("node", "remove", "ap", input="n\n")
+    assert (refused.code, agent.calls) == (1, [])
+    agreed = await edge("node", "remove", "ap", input="y\n")
+    assert (agreed.code, agent.calls) == (0, [("remove", "ap")])
+    assert "not yet confirmed by porch" in agreed.out
+
+
+async def test_applying_sends_the_modules_beside_the_file(edge: Shell, agent: MemoryAgent, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "f.wasm").write_bytes(b"\0asm")
+    (tmp_path / "home" / "door.yaml").write_text("steps:\n  wifi:\n    wasm:\n      module: f.wasm\n")
+    result = await edge("pipeline", "apply", "home/door.yaml")
+    assert (result.code, result.err) == (0, "")
+    assert "instead of 8f3a91c2 by gpu" in result.out
+    assert agent.calls == [("apply", "home/door.yaml", {"f.wasm": b"\0asm"}, False)]
+
+
+async def test_a_missing_module_is_named(edge: Shell, agent: MemoryAgent, tmp_path: Path) -> None:
+    (tmp_path / "door.yaml").write_text("steps:\n    module: nowhere.wasm\n")
+    result = await edge("pipeline", "apply", "door.yaml")
+    assert (result.code, agent.calls) == (2, [])
+    assert "nowhere.wasm" in result.err
+
+
+async def test_a_wrong_pipeline_is_shown_with_its_line(edge: Shell, tmp_path: Path) -> None:
+    (tmp_path / "door.yaml").write_text("stesp:\n")
+    result = await edge("pipeline", "apply", "door.yaml", "--json")
+    assert (result.code, '"line": 1' in result.err) == (2, True)
+
+
+async def test_diff_and_test_of_a_file(edge: Shell, tmp_path: Path) -> None:
+    (tmp_path / "door.yaml").write_text("steps:\n")
+    assert "+score: 0.5" in (await edge("pipeline", "diff", "door.yaml")).out
+    tried = await edge("pipeline", "test", "door.yaml", "labels", input='{"id": "e1"}')
+    assert "e1 delivered" in tried.out
+
+
+async def test_devices_are_named_known_and_forgotten(edge: Shell, agent: MemoryAgent) -> None:
+    assert (await edge("device", "name", MAC, "Ada's phone")).code == 0
+    assert (await edge("device", "know", MAC)).code == 0
+    assert agent.devices[MAC] | {"name": "Ada's phone", "known": True} == agent.devices[MAC]
+    assert "Ada's phone" in (await edge("device", "list")).out
+    assert (await edge("device", "know", MAC, "--not")).code == 0
+    assert agent.devices[MAC]["known"] is False
+    assert (await edge("device", "forget", MAC, "-y")).code == 0
+    assert agent.devices == {}
+    assert (await edge("device", "forget", MAC, "-y")).code == 6
+
+
+async def test_a_password_on_the_command_line_is_refused_and_stdin_is_the_way(
+    edge: Shell, agent: MemoryAgent, tmp_path: Path
+) -> None:
+    source = "rtsp://admin:hunter2@10.0.0.4/stream"
+    refused = await edge("camera", "add", "porch", source)
+    assert (refused.code, agent.calls) == (2, [])
+    assert "hunter2" not in refused.err
+    assert (await edge("camera", "add", "porch", "-", input=source + "\n")).code == 0
+    (tmp_path / "source").write_text(source)
+    assert (await edge("camera", "add", "porch", "@source")).code == 0
+    assert [c[2] for c in agent.calls] == [source, source]
+
+
+async def test_a_camera_test_writes_the_photo(edge: Shell, tmp_path: Path) -> None:
+    result = await edge("camera", "test", "door", "-o", "door.jpg")
+    assert "1920×1080" in result.out
+    assert (tmp_path / "door.jpg").read_bytes() == b"\xff\xd8\xff\xd9"
+    assert (await edge("camera", "test", "gate")).code == 1
+
+
+async def test_the_sinks_key_comes_from_stdin_or_a_file_and_is_not_shown(
+    edge: Shell, agent: MemoryAgent, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("k-from-file\n")
+    url = "https://192.0.2.7:8443#sha256=ab"
+    first = await edge("sink", "connect", url, input="k-from-stdin\n")
+    assert (first.code, agent.sink_key) == (0, "k-from-stdin")
+    second = await edge("sink", "connect", url, "--key-file", "key", "--json")
+    assert (second.code, agent.sink_key) == (0, "k-from-file")
+    assert "k-from" not in first.out + first.err + second.out + second.err
+    assert (await edge("sink", "connect", url)).code == 2
+
+
+async def test_a_blob_makes_the_round_trip(edge: Shell, tmp_path: Path) -> None:
+    data = os.urandom(2 << 20)
+    (tmp_path / "in").write_bytes(data)
+    cid = (await edge("add", "in")).out.strip()
+    assert (await edge("get", cid, "-o", "out")).code == 0
+    assert (tmp_path / "out").read_bytes() == data
+    assert (await edge("blob", "add", "-", input=b"abc")).out.strip().startswith("bafkrei")
+
+
+async def test_a_blob_that_nobody_has_leaves_no_file(edge: Shell, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    assert (await edge("get", "bafkreinobody", "-o", "out")).code == 6
+    assert set(tmp_path.iterdir()) == before

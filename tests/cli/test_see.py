@@ -1,0 +1,126 @@
+"""status, nodes, events, trace, logs, egress: what people look at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import pytest
+
+from agent.cli.status_view import adds_up
+from agent.cli.trace import draw, longest_hop
+from tests.api.memory import EVENT, TRACE, MemoryAgent
+from tests.cli.conftest import Shell
+
+
+async def test_status_shows_everything_at_a_glance(edge: Shell) -> None:
+    shown = (await edge("status")).out
+    for text in (
+        "gpu  operator", "m2c4kq7w", "3 of 4 nodes alive", "1 waiting for approval", "garage", "gone 5m 12s",
+        "porch/door", "no picture for 10 s", "person-at-the-door 8f3a91c2", "3 delivered 9 skipped",
+        "the container died", "43 accepted = 42 ended + 1 open", "1.4 MiB of 4.7 GiB", "wasmtime 50.0.1",
+        "image.labels", "https://192.0.2.7:8443", "60.0 KiB up today", "edge-agent camera test gate",
+    ):  # fmt: skip
+        assert text in shown, text
+    assert "does not add up" not in shown
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+async def test_status_fits_the_terminal(edge: Shell, columns: str) -> None:
+    shown = (await edge("status", COLUMNS=columns)).out
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= int(columns)
+
+
+async def test_status_cries_out_when_events_are_unaccounted_for(edge: Shell, agent: MemoryAgent) -> None:
+    agent.state["pipelines"][0]["steps"][0]["accepted"] += 1
+    assert (await edge("status")).out.count("does not add up") == 1
+
+
+async def test_status_as_json_is_what_the_agent_said(edge: Shell, agent: MemoryAgent) -> None:
+    assert (await edge("status", "--json")).json == agent.state
+
+
+async def test_a_young_agent_with_nothing_yet_has_a_status(edge: Shell, agent: MemoryAgent) -> None:
+    agent.state = {"version": "0.1.0", "node": {"name": "new", "role": "pending", "code": "K7Q2"}, "mesh": {}}
+    shown = await edge("status")
+    assert shown.code == 0
+    assert "edge-agent node approve K7Q2" in shown.out
+
+
+async def test_watching_prints_one_document_a_line(edge: Shell, agent: MemoryAgent) -> None:
+    process = await edge.start("status", "--watch", "--json", "--every", "0.5")
+    assert process.stdout is not None
+    first = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+    agent.state["uptime_s"] = 1.0
+    second = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+    process.terminate()
+    await process.communicate()
+    assert first["uptime_s"] != second["uptime_s"] == 1.0
+
+
+async def test_nodes_can_be_selected_by_label(edge: Shell) -> None:
+    everyone = await edge("nodes")
+    assert all(name in everyone.out for name in ("ap", "porch", "garage", "gpu", "4 nodes, 3 alive"))
+    assert [n["name"] for n in (await edge("nodes", "-l", "camera=true", "--json")).json] == ["porch", "garage"]
+
+
+async def test_trace_is_a_waterfall_that_names_the_longest_hop(edge: Shell) -> None:
+    shown = (await edge("trace", "alert")).out
+    lines = shown.splitlines()
+    steps = [m[0] for line in lines if (m := re.match(r"\w+ +(ap|gpu|porch) ", line))]
+    assert [s.split()[0] for s in steps] == [h["step"] for h in TRACE["hops"]]
+    assert next(line for line in lines if "← longest" in line).startswith("labels")
+    assert "131.5 ms" in shown
+    assert "60.0 KiB left the building" in shown
+    assert (await edge("trace", "alert", "--json")).json == TRACE
+
+
+async def test_trace_of_something_unknown_is_not_found(edge: Shell) -> None:
+    found = await edge("trace", "nothing")
+    assert (found.code, found.out) == (6, "")
+    assert "error:" in found.err
+    assert "hint:" in found.err
+    assert "[not-found]" in found.err
+
+
+async def test_events_are_lines_and_json_is_the_cloudevent(edge: Shell) -> None:
+    assert "wifi.client.joined" in (await edge("events")).out
+    assert json.loads((await edge("events", "--json")).out) == EVENT
+    assert (await edge("events", "-t", "image.labels")).out == ""
+
+
+async def test_events_follow_what_passes(edge: Shell, agent: MemoryAgent) -> None:
+    process = await edge.start("events", "-f", "--json")
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), 20)
+    agent.events_queue.put_nowait(EVENT | {"id": "passing"})
+    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    process.terminate()
+    await process.communicate()
+    assert json.loads(line)["id"] == "passing"
+
+
+async def test_logs_come_with_their_node_and_end_with_an_error_when_it_leaves(edge: Shell) -> None:
+    shown = await edge("logs", "person-at-the-door/labels", "-n", "2")
+    assert shown.out.splitlines()[0].endswith("gpu labels line 0")
+    left = await edge("logs", "person-at-the-door/labels", "-f")
+    assert (left.code, "the node gpu left" in left.err) == (5, True)
+
+
+async def test_egress_adds_up_what_left(edge: Shell) -> None:
+    shown = await edge("egress", "--since", "7d")
+    assert "60.0 KiB up" in shown.out
+    assert "alert-abc" in shown.out
+    assert (await edge("egress", "--json")).json["total"]["up"] == 61440
+
+
+def test_accepted_is_the_sum_of_ends_and_open() -> None:
+    assert adds_up({"accepted": 3, "open": 1, "ends": {"delivered": 1, "lost": 1}})
+    assert not adds_up({"accepted": 3, "open": 1, "ends": {"delivered": 1}})
+
+
+def test_a_bar_is_shaded_while_waiting_and_solid_while_running() -> None:
+    assert draw(0, 50, 25, 100, 20) == "[dim]░░░░░[/][green]█████[/]"
+    assert draw(0, 0, 0, 0, 20) == ""
+    assert longest_hop([]) is None
