@@ -353,6 +353,10 @@ class BlobStore:
             self._index.touch(self._touched)
             self._touched = {}
 
+    def contents(self) -> dict[str, int]:
+        """The CIDs of all blobs here with their sizes in bytes. Reads the disk."""
+        return self._on_disk()
+
     def _on_disk(self) -> dict[str, int]:
         with os.scandir(self._files) as entries:
             return {e.name: e.stat(follow_symlinks=False).st_size for e in entries}

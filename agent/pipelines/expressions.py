@@ -19,7 +19,7 @@ from agent.model.event import Event
 MAX_EXPRESSION = 4096
 
 
-class _Parser(jmespath.parser.Parser):  # type: ignore[misc]
+class _Parser(jmespath.parser.Parser):
     """JMESPath whose `!` takes the whole path after it: `!data.device.known` is `!(data.device.known)`.
 
     The library reads it as `(!data).device.known`, which is never what people mean (docs/decisions/0002).

@@ -19,8 +19,8 @@ from ruamel.yaml.error import MarkedYAMLError
 from agent.config.units import parse_duration, parse_size
 from agent.errors import ConfigError, PipelineError
 from agent.model.labels import Selector
-from agent.model.task import DockerTask, ProcessTask, WasmTask
 from agent.model.pipeline import SINK_DEADLINE, Keep, Pipeline, Step, Window
+from agent.model.task import DockerTask, ProcessTask, WasmTask
 from agent.pipelines.expressions import compile_key, compile_when
 from agent.pipelines.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS, Key
 

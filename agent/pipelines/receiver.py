@@ -11,7 +11,6 @@ import msgspec
 
 from agent.errors import BlobError, EdgeError, Refused
 from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, decode_event
-from agent.model.pipeline import Pipeline, Step
 from agent.pipelines.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.placement import may_send, selector
@@ -77,7 +76,7 @@ class Receiver:
         checked = self._check(peer, item)
         if isinstance(checked, Verdict):
             return None, False, checked
-        pipeline, step, event = checked
+        event = checked
         if (row := self._known(peer, item, event)) is not None:
             return row, False, ACCEPTED
         key = (event.id, item.pipeline, item.step, item.slot)
@@ -115,7 +114,7 @@ class Receiver:
             return row
         return row
 
-    def _check(self, peer: Any, item: Delivery) -> tuple[Pipeline, Step, Event] | Verdict:
+    def _check(self, peer: Any, item: Delivery) -> Event | Verdict:
         found = self.core.definitions.step(item.pipeline, item.version, item.step)
         if found is None:
             return self._no(peer, "version", f"{item.pipeline} {item.version} is not known here yet")
@@ -137,7 +136,7 @@ class Receiver:
             return self._no(peer, "not-allowed", f"this node does not match {step.where}")
         if not self.policy.get(step.kind, True):
             return self._no(peer, "policy", f"policy.{step.kind} of this node says no")
-        return pipeline, step, event
+        return event
 
     def _labels(self, node_id: str) -> dict[str, str]:
         return next((n.labels for n in self.core.mesh.live() if n.id == node_id), {"id": node_id})

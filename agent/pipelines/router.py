@@ -215,9 +215,10 @@ class Router:
 
     def _close_forgotten(self, now: float) -> None:
         for row in list(self.core.journal.rows.values()):
-            if row.end is not None and not row.closed and not self.core.mesh.is_live(row.target) and row.target:
-                if now - self._gone.setdefault(row.target, now) >= CLOSE_AFTER:
-                    self.core.close_if_done(row, told=True)
+            if row.open or row.closed or not row.target or self.core.mesh.is_live(row.target):
+                continue
+            if now - self._gone.setdefault(row.target, now) >= CLOSE_AFTER:
+                self.core.close_if_done(row, told=True)
 
 
 def presence_key(row: Row) -> str:

@@ -40,7 +40,8 @@ class TailRunner:
         make_filter: Callable[[], Awaitable[FilterRunner]],
         *,
         log_to: Callable[[str], None],
-        restarted_at: float | None,
+        restarted_at: float,
+        local_clock: bool = True,
     ) -> None:
         self.core = core
         self.pipeline = pipeline
@@ -50,6 +51,7 @@ class TailRunner:
         self.make_filter = make_filter
         self.log_to = log_to
         self.restarted_at = restarted_at
+        self.local_clock = local_clock
         self.error = ""
         self.events = 0
         self.too_old = 0
@@ -90,7 +92,9 @@ class TailRunner:
             if not self.step.emit or item.type in self.step.emit:
                 rows += self._rows(batch, item, index, read_at)
         self.events += len(found)
-        await self.core.journal.commit(add=rows, position=(self.stream, batch.position))
+        await self.core.journal.commit(
+            add=rows, position=(self.stream, batch.position) if batch.position is not None else None
+        )
         self.core.take(rows)
 
     async def _filtered(self, program: FilterRunner, batch: Batch) -> list[LineEvent]:
@@ -111,12 +115,12 @@ class TailRunner:
 
     def _rows(self, batch: Batch, item: LineEvent, index: int, read_at: float) -> list[Row]:
         generation, offset = batch.origin(item.line)
-        age = line_age(batch.line(item.line)) if batch.local_clock else 0.0
+        age = line_age(batch.line(item.line)) if self.local_clock else 0.0
         root_at = read_at - age
         ident = event_id(generation, offset, self.pipeline.name, self.step.name, index)
         data: dict[str, Any] = dict(item.data)
-        if self.restarted_at is not None and read_at - self.restarted_at < RESTART_FLAG:
-            data["restarted_s"] = round(read_at - self.restarted_at, 1)
+        if (since := read_at - self.restarted_at) < RESTART_FLAG:
+            data["restarted_s"] = round(since, 1)
         event = Event(
             id=ident, source=f"/{self.core.node_id}/{self.pipeline.name}/{self.step.name}", type=item.type, time=now(),
             subject=str(data.get("mac", "")), data=data, root=ident, traceparent=traceparent(ident),

@@ -1,0 +1,9 @@
+"""The service: builds the houses, wires them, supervises what runs, and answers the local API.
+
+`run_agent` is a node's whole life; `Agent` is what the API sees.
+"""
+
+from agent.service.agent import Agent
+from agent.service.start import run_agent
+
+__all__ = ["Agent", "run_agent"]

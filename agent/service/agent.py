@@ -1,0 +1,383 @@
+"""One node: the houses built, wired and run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+import agent
+from agent.blobs import BlobExchange, BlobStore
+from agent.config import Config
+from agent.config.quota import blob_quota
+from agent.discovery import Discovery, Found
+from agent.errors import EdgeError, JoinRefused, Unreachable
+from agent.executors import WasmEngine
+from agent.executors.camera import CameraBook
+from agent.executors.docker import DockerEngine
+from agent.executors.process import ProcessEngine
+from agent.health import HealthRegistry
+from agent.identity import (
+    AdmissionDesk,
+    EnrolmentServer,
+    Identity,
+    IdentityStore,
+    PeerIdentity,
+    Renewal,
+    TokenBook,
+    Trust,
+)
+from agent.identity.renewal import renewal_handler
+from agent.mesh import Mesh, MeshSettings
+from agent.mesh.addresses import local_addresses, parse_address
+from agent.model.alert import Alert
+from agent.model.node import Capacity, NodeRecord
+from agent.pipelines import Journal, Pipelines, Workshop
+from agent.platforms import detect
+from agent.service.documents import DocumentReader
+from agent.service.engines import BookCameras, NodeEngines
+from agent.service.facade_nodes import NodeMixin
+from agent.service.facade_pipelines import PipelineMixin
+from agent.service.facade_status import StatusMixin
+from agent.service.facade_things import ThingsMixin
+from agent.service.health import Watch
+from agent.service.labels import Labels
+from agent.service.logs import StepLogs
+from agent.service.resolve import serve_image
+from agent.service.sources import SourceSteps
+from agent.service.supervise import supervised
+from agent.uplink import Hello, Uplink, UplinkSettings
+
+log = logging.getLogger(__name__)
+
+Api = Callable[[Any], Awaitable[None]]
+CAPACITY_EVERY = 10.0
+
+
+class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
+    """Everything that one node has. `run` is its life; the mix-ins are what the local API asks."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        *,
+        wanted: dict[str, str],
+        endpoints: list[str] | None = None,
+        had_state: bool = True,
+    ) -> None:
+        self._config = config
+        self.identity = identity
+        self.wanted = wanted
+        self.had_state = had_state
+        self.version = agent.__version__
+        self.platform = detect()
+        self.health = HealthRegistry()
+        self.trust = Trust(identity.ca_der)
+        self._build_mesh(config, endpoints or [])
+        self._build_work(config)
+        self._build_admission(config)
+        self._serve_verbs()
+        self.documents = DocumentReader(self)
+        self.sources = SourceSteps(self)
+        self.watch = Watch(self)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    @property
+    def node_id(self) -> str:
+        """This node's id."""
+        return self.identity.node_id
+
+    # -- building -----------------------------------------------------------------------------------------------------
+
+    def _build_mesh(self, config: Config, endpoints: list[str]) -> None:
+        settings = MeshSettings(
+            listen=config.mesh.listen,
+            port=config.mesh.port,
+            advertise=config.mesh.advertise,
+            join=[*config.mesh.join, *endpoints],
+            version=self.version,
+        )
+        self.mesh = Mesh(self.identity, self.trust, settings, config.state)
+        self.labels = Labels(self.identity, self.mesh)
+        self.discovery = Discovery(self._found, interfaces=interfaces_of(config)) if config.mesh.mdns else None
+
+    def _found(self, found: Found) -> None:
+        if found.mesh == self.identity.mesh_id and found.node != self.node_id:
+            for address in found.mesh_addresses:
+                self.mesh.add_endpoint(address)
+
+    def _build_work(self, config: Config) -> None:
+        state = config.state
+        cores, memory = os.cpu_count() or 1, psutil.virtual_memory().total
+        self.blobs = BlobStore(state / "blobs", blob_quota(config.blobs.quota, state))
+        self.exchange = BlobExchange(self.blobs, self.mesh.call, self._may_read)
+        for verb, handler in self.exchange.verbs.items():
+            self.mesh.serve(verb, handler)
+        folder = state if config.journal.dir == Path() else config.journal.dir
+        self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
+        self.pipelines = Pipelines(self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch)
+        self.wasm = WasmEngine(state / "cache" / "wasm", state / "scratch" / "wasm")
+        self.docker = DockerEngine(
+            self.node_id,
+            state / "scratch" / "docker",
+            host=config.docker.host,
+            allowed=config.policy.docker,
+            max_cpus=max(1.0, config.policy.cpus * cores),
+            max_memory=int(config.policy.memory * memory),
+        )
+        self.process = ProcessEngine(state / "scratch" / "process")
+        self.cameras = CameraBook(cameras_file(config))
+        self.logs_kept = StepLogs(self.mesh.publish_log)
+        self.uplink = Uplink(
+            state / "uplink",
+            Hello(self.identity.mesh_id, self.node_id, self.identity.name, self.identity.ca_pem.decode()),
+            settings=UplinkSettings(spool=config.uplink.spool, macs=config.uplink.macs),
+            sign=self.identity.sign,
+            certificate=self.identity.cert_der,
+        )
+        self.workshop = Workshop(
+            self.pipelines.core,
+            mesh_id=self.identity.mesh_id,
+            engines=NodeEngines(self.wasm, self.docker, self.process, config.policy, self.blobs),
+            cameras=BookCameras(self.cameras) if config.policy.camera else None,
+            presence=self.pipelines.presence,
+            path_of=self.blobs.path,
+            writer=self.blobs,
+            submit=self._submit,
+            log_to=self.logs_kept.write,
+        )
+        self.pipelines.workshop = self.workshop
+        self.pipelines.receiver.policy = {
+            "wasm": config.policy.wasm,
+            "docker": config.policy.docker,
+            "process": config.policy.process,
+            "camera": config.policy.camera,
+        }
+        self.uplink.on_delivered = self.workshop.delivered
+        self.uplink.on_refused = self.workshop.refused
+
+    def _build_admission(self, config: Config) -> None:
+        self.tokens = TokenBook(config.state / "tokens.json")
+        self.desk: AdmissionDesk | None = None
+        if self.identity.ca_key_pem is not None:
+            self.desk = AdmissionDesk(
+                self.identity,
+                self.trust,
+                self.tokens,
+                name_taken=self._name_taken,
+                on_joined=self._on_joined,
+                endpoints=self._endpoints,
+                standing=lambda peer: (self.labels.name_of(peer.id) or peer.name, peer.role),
+            )
+            self.mesh.serve("enrol.renew", renewal_handler(self.desk))
+        self.enrolment = EnrolmentServer(
+            self.identity,
+            host=config.mesh.listen,
+            port=config.mesh.enrol_port,
+            desk=self.desk,
+            relay=self._relay,
+            certificate_of=self._certificate_of,
+        )
+        self.mesh.serve("enrol.redeem", lambda _peer, body: self.enrolment.redeem(body))
+        self.renewal = Renewal(
+            self.identity,
+            IdentityStore(config.state / "identity"),
+            call=self.mesh.call,
+            operators=self.operators,
+            on_renewed=self._renewed,
+            addresses=self._enrolment_of_others,
+        )
+
+    def _serve_verbs(self) -> None:
+        self.mesh.serve("docker.image", lambda peer, body: serve_image(self, peer, body))
+        self.mesh.serve("device.list", self.serve_devices)
+        self.mesh.serve("device.forget", self.serve_forget)
+        self.mesh.serve("node.renew", self._renew_now)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self, api: Api | None = None) -> None:
+        """Run until cancelled; raises what cannot be mended by starting a service again."""
+        self.pipelines.load()
+        self.documents.load()
+        self.pipelines.on_event = self._publish_event
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.mesh.run())
+                await self.mesh.ready.wait()
+                await self.docker.start()
+                tasks.create_task(self.pipelines.run())
+                for name, run in self._services(api):
+                    tasks.create_task(supervised(name, run, self.health))
+                if self.discovery is not None:
+                    self.discovery.announce(
+                        self.identity.mesh_id,
+                        self.node_id,
+                        self.identity.name,
+                        self.config.mesh.port,
+                        self.config.mesh.enrol_port,
+                        version=self.version,
+                    )
+                log.info("node %s (%s) is in mesh %s", self.identity.name, self.node_id, self.identity.mesh_id)
+        finally:
+            await self._close()
+
+    def _services(self, api: Api | None) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        services: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("enrolment", self.enrolment.run),
+            ("renewal", self.renewal.run),
+            ("labels", self._keep_labels),
+            ("sources", self.sources.run),
+            ("cameras", self.cameras.run),
+            ("uplink", self.uplink.run),
+            ("capacity", self._tell_capacity),
+            ("health", self.watch.run),
+        ]
+        if self.discovery is not None:
+            services.append(("discovery", self.discovery.run))
+        if api is not None:
+            services.append(("api", lambda: api(self)))
+        return services
+
+    async def _close(self) -> None:
+        await self.cameras.close()
+        await self.wasm.close()
+        await self.docker.close()
+        self.exchange.close()
+        await asyncio.to_thread(self.blobs.close)
+        await asyncio.to_thread(self.journal.close)
+
+    async def _keep_labels(self) -> None:
+        """Have the labels that this node should have, whenever operators come or what is wanted changes."""
+        while True:
+            wanted = dict(self.wanted)
+            if self.cameras.list():
+                wanted["camera"] = "true"
+            if self.uplink.configured:
+                wanted["uplink"] = "true"
+            await self.labels.want(wanted)
+            await asyncio.sleep(2.0 if self.labels.unsigned else 10.0)
+
+    async def _tell_capacity(self) -> None:
+        """Announce what this node can take, and its cameras, when either changes."""
+        told: tuple[Any, ...] = ()
+        while True:
+            memory = int(psutil.virtual_memory().available * self.config.policy.memory)
+            cpus = (os.cpu_count() or 1) * self.config.policy.cpus
+            free = max(1, self.journal.room() // 100)
+            now = (cpus, memory >> 28, free, self.cameras.infos())
+            if now != told:
+                told = now
+                self.mesh.announce(capacity=Capacity(cpus, memory, free), cameras=self.cameras.infos())
+            await asyncio.sleep(CAPACITY_EVERY)
+
+    # -- wires --------------------------------------------------------------------------------------------------------
+
+    async def _fetch(self, cid: str, holders: list[str], timeout: float) -> Path:
+        return await self.exchange.fetch(cid, holders, timeout=timeout)
+
+    def _may_read(self, node_id: str, cid: str) -> bool:
+        peer = next((n for n in self.mesh.live() if n.id == node_id), None)
+        return (peer is not None and peer.role == "operator") or self.pipelines.may_read(node_id, cid)
+
+    async def _submit(self, alert: Alert) -> None:
+        await self.uplink.submit(alert)
+
+    def _publish_event(self, event: dict[str, Any]) -> None:
+        try:
+            self.mesh.publish_log("events", msgspec.json.encode(event).decode())
+        except EdgeError as e:
+            log.debug("an event was not published: %s", e)
+
+    def operators(self) -> list[str]:
+        """Ids of the live operators."""
+        return [n.id for n in self.mesh.live() if n.role == "operator"]
+
+    async def _relay(self, operator: str, body: bytes) -> bytes:
+        """Pass a joiner's request to the operator that it names, or to any."""
+        error: EdgeError = Unreachable("no operator of the mesh is here", hint="start the node that issued the token")
+        for node in [operator] if operator else self.operators():
+            try:
+                return await self.mesh.call(node, "enrol.redeem", body, timeout=10.0)
+            except JoinRefused:
+                raise
+            except EdgeError as e:
+                error = e
+        raise error
+
+    def _certificate_of(self, node_id: str) -> bytes | None:
+        record = next((n for n in self.mesh.known() if n.id == node_id), None)
+        return record.certificate if record is not None and record.certificate else None
+
+    def _name_taken(self, name: str, node_id: str) -> bool:
+        return any(n.name == name and n.id != node_id for n in self.mesh.known())
+
+    async def _on_joined(self, node_id: str, name: str, role: str, labels: dict[str, str]) -> None:
+        await self.labels.sign(node_id, labels, name)
+        log.info("%s (%s) joined as %s with %s", name, node_id, role, labels or "no labels")
+
+    def _endpoints(self) -> list[str]:
+        own = self._addresses(self.config.mesh.port)
+        others = [e for n in self.mesh.live() if n.id != self.node_id for e in n.endpoints[:2]]
+        return (own + others)[:16]
+
+    def _addresses(self, port: int) -> list[str]:
+        if self.config.mesh.advertise:
+            hosts = [parse_address(a, port).rpartition(":")[0] for a in self.config.mesh.advertise]
+            return [f"{h}:{port}" for h in hosts]
+        return local_addresses(self.config.mesh.listen, port)
+
+    def _enrolment_of_others(self) -> list[str]:
+        """Where other members let nodes in, as far as their usual port tells: for an expired certificate."""
+        hosts = {str(e.address).rpartition(":")[0] for e in self.mesh.endpoints()}
+        return [f"{h}:{self.config.mesh.enrol_port}" for h in sorted(hosts)][:16]
+
+    def enrol_addresses(self) -> list[str]:
+        """Where new nodes knock: here, then at other members."""
+        return self._addresses(self.config.mesh.enrol_port)[:16]
+
+    def join_line(self, **options: Any) -> str:
+        """The exact command for the next device, with a fresh token."""
+        token = self.tokens.issue(self.identity, self.enrol_addresses(), **options)
+        return f"edge-agent serve --join {token.encode()}"
+
+    async def _renew_now(self, peer: PeerIdentity, body: bytes) -> bytes:
+        if peer.is_operator:
+            await self.renewal.renew()
+        return b""
+
+    def _renewed(self, identity: Identity) -> None:
+        self.identity = identity
+        self.enrolment.update(identity)
+        self.labels.identity = identity
+        self._renewing = asyncio.get_running_loop().create_task(self.mesh.use(identity))
+
+    def record(self, node_id: str) -> NodeRecord | None:
+        """The last record of a node."""
+        return next((n for n in self.mesh.known() if n.id == node_id), None)
+
+
+def cameras_file(config: Config) -> Path:
+    """Where this node's cameras are written down."""
+    return config.state / "cameras.yaml" if config.cameras_file == Path() else config.cameras_file
+
+
+def interfaces_of(config: Config) -> list[str] | None:
+    """The interfaces that mDNS uses: those of the listen address, None for all of them."""
+    if config.mesh.listen in ("0.0.0.0", "::"):  # noqa: S104
+        return None
+    found = [
+        name for name, addresses in psutil.net_if_addrs().items() for a in addresses if a.address == config.mesh.listen
+    ]
+    return found or None

@@ -1,0 +1,114 @@
+"""Looking after the node: facts, checks, the status summary for the sink."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from agent.errors import EdgeError
+from agent.health.checks import CODES, run_checks
+from agent.health.clock import clock_synchronised
+from agent.health.facts import Facts, FailingStep, SourceFact
+from agent.model.alert import StatusSummary
+from agent.model.event import now
+from agent.model.health import Warning
+from agent.service.facade_status import no_nodes
+
+if TYPE_CHECKING:
+    from agent.service.agent import Agent
+
+log = logging.getLogger(__name__)
+
+EVERY = 5.0
+
+
+class Watch:
+    """Runs the checks every few seconds and tells the sink when something changes."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self._told: tuple[float, object] = (0.0, None)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            facts = await asyncio.to_thread(self.facts)
+            self.agent.health.update(CODES, run_checks(facts))
+            self._own()
+            await self._tell_sink()
+            if self.agent.config.policy.docker and not self.agent.docker.available:
+                await self.agent.docker.check()
+            await asyncio.sleep(EVERY)
+
+    def facts(self) -> Facts:
+        """What the checks look at."""
+        a = self.agent
+        disk = shutil.disk_usage(a.config.state)
+        current = list(a.pipelines.definitions.current.values())
+        kinds = {s.kind for p in current for s in p.steps}
+        mine = a.mesh.me.labels
+        usage = a.blobs.usage()
+        return Facts(
+            node=a.identity.name,
+            state=str(a.config.state),
+            disk_free=disk.free,
+            disk_total=disk.total,
+            operators=sum(n.role == "operator" for n in a.mesh.known()),
+            certificate_days=(a.identity.not_after - time.time()) / 86400,
+            nodes=len(a.mesh.known()),
+            sink_wanted="sink" in kinds,
+            sink_connected=any(n.labels.get("uplink") == "true" for n in a.mesh.live()),
+            clock_synchronised=clock_synchronised(),
+            cameras=a.cameras.infos(),
+            failing=[
+                FailingStep(h.pipeline.name, h.step.name, h.failures, h.error)
+                for h in a.pipelines.hosts.hosts.values()
+                if h.failures >= 3
+            ],
+            sources=[
+                SourceFact(f"{k[2]} {r.source.name}", not (r.error or r.source.problem), r.error or r.source.problem,
+                           r.source.counters.unread)
+                for k, r in list(a.sources.runners.items())
+            ],
+            docker_wanted=any(s.kind == "docker" for p in current for s in p.steps) and mine.get("docker") == "true",
+            docker_available=a.docker.available,
+            queue_open=a.journal.open_count,
+            queue_max=a.journal.max_open,
+            blobs_bytes=usage.bytes,
+            blobs_quota=usage.quota,
+            pending=len(a.desk.pending.list()) + len(a.labels.wishes) if a.desk else 0,
+            steps_without_node=[note for p in current for note in no_nodes(a, p)],
+        )  # fmt: skip
+
+    def _own(self) -> None:
+        """Warnings that come from what only the service sees."""
+        a = self.agent
+        a.health.update({"sink.denied", "sink.unreachable"}, a.uplink.warnings())
+        unsigned = ", ".join(f"{k}={v}" for k, v in a.labels.unsigned.items())
+        remedy = f"on an operator: edge-agent node label {a.identity.name} {unsigned.replace(', ', ' ')}"
+        warnings = [Warning("labels.unsigned", a.identity.name, f"no operator has signed {unsigned} yet", remedy)]
+        a.health.update({"labels.unsigned"}, warnings if unsigned else [])
+
+    async def _tell_sink(self) -> None:
+        a = self.agent
+        if not (a.config.uplink.status and a.uplink.configured):
+            return
+        nodes = [
+            {"name": n.name, "alive": "yes" if a.mesh.is_live(n.id) else "no", "version": n.version}
+            for n in a.mesh.known()
+        ]
+        warnings = a.health.list()
+        state = (nodes, [(w.code, w.subject) for w in warnings])
+        at, told = self._told
+        if state == told and time.monotonic() - at < a.config.uplink.status_every:
+            return
+        self._told = (time.monotonic(), state)
+        try:
+            await a.uplink.send_status(
+                StatusSummary(mesh=a.identity.mesh_id, node=a.identity.name, time=now(), nodes=nodes, warnings=warnings)
+            )
+        except EdgeError as e:
+            log.debug("the summary was not sent: %s", e)

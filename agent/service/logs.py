@@ -1,0 +1,44 @@
+"""Log lines of steps: the last ones kept here, all of them published to whoever follows."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable
+
+import msgspec
+
+from agent.errors import EdgeError
+from agent.model.event import now
+
+KEPT = 200
+MAX_LINE = 4096
+
+
+class StepLogs:
+    """`write` is given to executors; `last` is what is kept."""
+
+    def __init__(self, publish: Callable[[str, str], None]) -> None:
+        self._publish = publish
+        self._kept: dict[tuple[str, str], deque[dict[str, str]]] = defaultdict(lambda: deque(maxlen=KEPT))
+        self.unpublished = 0
+        self.on_line: Callable[[str, str, str], None] = lambda pipeline, step, line: None
+
+    def write(self, pipeline: str, step: str, line: str) -> None:
+        """Keep and publish one line."""
+        row = {"time": now(), "step": step, "line": line[:MAX_LINE]}
+        self._kept[pipeline, step].append(row)
+        self.on_line(pipeline, step, line)
+        try:
+            self._publish(execution(pipeline, step), msgspec.json.encode(row).decode())
+        except EdgeError:
+            self.unpublished += 1
+
+    def last(self, pipeline: str, step: str, lines: int) -> list[dict[str, str]]:
+        """The last lines of a step (of all steps where it is empty), oldest first."""
+        rows = [r for (p, s), kept in self._kept.items() if p == pipeline and step in ("", s) for r in kept]
+        return sorted(rows, key=lambda r: r["time"])[-lines:]
+
+
+def execution(pipeline: str, step: str) -> str:
+    """The name under which a step's lines travel."""
+    return f"{pipeline}.{step}"

@@ -1,0 +1,123 @@
+"""What runs is never named by a mutable path or tag: modules become CIDs and images become image ids when a pipeline is applied."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agent.blobs import parse_cid
+from agent.errors import BlobError, EdgeError, NotFound, PipelineError
+from agent.identity import PeerIdentity
+from agent.model.pipeline import Pipeline, Step
+from agent.model.task import WasmTask
+from agent.pipelines.placement import may_run
+
+if TYPE_CHECKING:
+    from agent.service.agent import Agent
+
+log = logging.getLogger(__name__)
+
+MAX_MODULE = 32 * 1024 * 1024
+
+
+def module_paths(pipeline: Pipeline) -> list[str]:
+    """The paths of modules as written; CIDs are left out."""
+    found = {m for s in pipeline.steps if (m := _module(s)) and not _is_cid(m)}
+    return sorted(found)
+
+
+def _module(step: Step) -> str:
+    task = step.task.get("wasm", step.task) if step.kind == "tail" else step.task
+    return str(task.get("module", "")) if isinstance(task, dict) else ""
+
+
+def _is_cid(text: str) -> bool:
+    try:
+        parse_cid(text)
+    except BlobError:
+        return False
+    return True
+
+
+class Resolver:
+    """Resolves one pipeline on this node, asking others about images."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+
+    async def resolve(
+        self, pipeline: Pipeline, files: Mapping[str, bytes], *, keep: bool
+    ) -> tuple[Pipeline, list[str]]:
+        """The pipeline with CIDs and image ids, and notes for its author; raises PipelineError, NotFound."""
+        cids = {path: await self._module(path, files, keep=keep) for path in module_paths(pipeline)}
+        notes: list[str] = []
+        steps = []
+        for step in pipeline.steps:
+            task = dict(step.task)
+            if step.kind == "tail":
+                wasm = dict(task["wasm"])
+                wasm["module"] = cids.get(wasm["module"], wasm["module"])
+                task["wasm"] = wasm
+            elif step.kind == "wasm":
+                task["module"] = cids.get(task["module"], task["module"])
+            elif step.kind == "docker" and not str(task["image"]).startswith("sha256:"):
+                task["image"] = await self._image(pipeline, step, str(task["image"]), notes)
+            steps.append(msgspec.structs.replace(step, task=task))
+        return msgspec.structs.replace(pipeline, steps=steps), notes
+
+    async def _module(self, path: str, files: Mapping[str, bytes], *, keep: bool) -> str:
+        data = files.get(path)
+        if data is None:
+            raise PipelineError(
+                f"the module {path} was not given", hint="is it beside the pipeline file?", key="module"
+            )
+        if len(data) > MAX_MODULE or not data.startswith(b"\0asm"):
+            raise PipelineError(
+                f"{path} is not a WebAssembly module",
+                hint="build it for wasm32-wasi (docs/write-your-own-filter.md)",
+                key="module",
+            )
+        cid, _ = await self.agent.blobs.put(data)
+        self.agent.blobs.pin(cid, f"module:{cid}")
+        if keep:
+            runner = self.agent.wasm.runner(self.agent.blobs.path(cid), WasmTask(module=cid), self.agent.blobs)
+            try:
+                await runner.start()
+            except EdgeError as e:
+                raise PipelineError(f"{path} cannot run: {e.message}", hint=e.hint, key="module") from None
+            finally:
+                await runner.close()
+        return cid
+
+    async def _image(self, pipeline: Pipeline, step: Step, image: str, notes: list[str]) -> str:
+        found: dict[str, list[str]] = {}
+        for node in self.agent.mesh.live():
+            if may_run(pipeline, step, node.labels):
+                try:
+                    answer = await self.agent.mesh.call(
+                        node.id, "docker.image", msgspec.msgpack.encode(image), timeout=10.0
+                    )
+                    found.setdefault(msgspec.msgpack.decode(answer, type=str), []).append(node.name)
+                except (EdgeError, msgspec.MsgspecError) as e:
+                    notes.append(f"step {step.name}: {node.name} has no image {image} ({e})")
+        if not found:
+            raise NotFound(
+                f"step {step.name}: no live node that may run it has the image {image}",
+                hint="load it there (docker load, docker build) and apply again",
+            )
+        best = max(found, key=lambda i: len(found[i]))
+        for other, nodes in found.items():
+            if other != best:
+                notes.append(
+                    f"step {step.name}: {', '.join(nodes)} has another {image} ({other[:19]}) and will not run it"
+                )
+        return best
+
+
+async def serve_image(agent: Agent, peer: PeerIdentity, body: bytes) -> bytes:
+    """The id of an image that is on this node."""
+    name: Any = msgspec.msgpack.decode(body, type=str)
+    return msgspec.msgpack.encode(await agent.docker.image_id(name))
