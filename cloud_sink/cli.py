@@ -16,7 +16,7 @@ import typer
 from agent.errors import ConfigError, EdgeError
 from cloud_sink.files import private_folder, write_private
 from cloud_sink.ingest.mqtt import parse_broker
-from cloud_sink.notify import SLACK_API, Channel, Slack, read_others
+from cloud_sink.notify import Channel
 from cloud_sink.server import Extras, Ready, run, serve
 from cloud_sink.settings import Settings
 from cloud_sink.store import Access, open_database
@@ -77,7 +77,7 @@ def serve_command(
         Path | None,
         typer.Option(envvar="EDGE_SINK_SLACK_TOKEN_FILE", help="File with the bot token; or EDGE_SINK_SLACK_TOKEN."),
     ] = None,
-    slack_api: Annotated[str, typer.Option(envvar="EDGE_SINK_SLACK_API", hidden=True)] = SLACK_API,
+    slack_api: Annotated[str, typer.Option(envvar="EDGE_SINK_SLACK_API", hidden=True)] = "",
     apprise_file: Annotated[
         Path | None,
         typer.Option(envvar="EDGE_SINK_APPRISE_FILE", help="File with Apprise URLs, one a line, for others."),
@@ -126,8 +126,12 @@ def _channels(
         token = _secret(token_file, "EDGE_SINK_SLACK_TOKEN")
         if not token:
             raise ConfigError("Slack needs the bot's token", hint="--slack-token-file, or EDGE_SINK_SLACK_TOKEN")
-        channels.append(Slack(token, slack_channel, page=page, api=slack_api))
+        from cloud_sink.notify.slack import API, Slack
+
+        channels.append(Slack(token, slack_channel, page=page, api=slack_api or API))
     if apprise_file is not None:
+        from cloud_sink.notify.others import read_others
+
         channels += read_others(apprise_file)
     return channels
 

@@ -49,6 +49,7 @@ class PinnedConnection:
         self.address = address
         self.up = 0
         self.down = 0
+        self._served = 0
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._incoming = ssl.MemoryBIO()
@@ -77,10 +78,14 @@ class PinnedConnection:
             )
 
     async def request(self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> Answer:
-        """One request and its whole answer. Raises Unreachable when nothing of an answer came, else BadAnswer."""
+        """One request and its whole answer.
+
+        Raises BadAnswer, but Unreachable where a connection that has served before gave nothing at all: it was probably
+        closed while it was idle, which says nothing about this request.
+        """
         a = self.address
         head = [("host", f"{a.host}:{a.port}"), ("content-length", str(len(body))), *headers]
-        started = False
+        started = self._served == 0
         try:
             data = self._http.send(h11.Request(method=method, target=path, headers=head)) or b""
             if body:
@@ -108,7 +113,7 @@ class PinnedConnection:
                     raise BadAnswer(f"{a.url} closed the connection instead of answering")
         except h11.ProtocolError as e:
             kind: type[BadAnswer | Unreachable] = BadAnswer if started else Unreachable
-            raise kind(f"no whole HTTP answer from {a.url}: {e}", hint="is this the sink's address?") from e
+            raise kind(f"no whole answer from {a.url}: {e}", hint="is this the sink's address?") from e
         except (OSError, EOFError) as e:
             kind = BadAnswer if started else Unreachable
             raise kind(f"the connection to {a.url} broke: {_reason(e)}") from e
@@ -118,6 +123,7 @@ class PinnedConnection:
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
+        self._served += 1
         return self._reader is not None and not self._reader.at_eof()
 
     async def close(self) -> None:

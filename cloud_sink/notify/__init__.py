@@ -1,10 +1,9 @@
-"""Telling other places: Slack, and whatever Apprise knows."""
+"""Telling other places: Slack (`notify.slack`), and whatever Apprise knows (`notify.others`); both loaded when
+asked for.
+"""
 
 from cloud_sink.notify.channel import Channel
 from cloud_sink.notify.notifier import Notifier
-from cloud_sink.notify.others import read_others
 from cloud_sink.notify.queue import Notices
-from cloud_sink.notify.slack import API as SLACK_API
-from cloud_sink.notify.slack import Slack
 
-__all__ = ["SLACK_API", "Channel", "Notices", "Notifier", "Slack", "read_others"]
+__all__ = ["Channel", "Notices", "Notifier"]

@@ -72,7 +72,9 @@ async def listener(data: Path, respond: Respond, *, port: int = 0) -> AsyncItera
         writers.append(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
-                length = int(next(ln for ln in head.lower().split(b"\r\n") if ln.startswith(b"content-length")).split()[1])
+                length = int(
+                    next(ln for ln in head.lower().split(b"\r\n") if ln.startswith(b"content-length")).split()[1]
+                )
                 request = head + await reader.readexactly(length)
                 found.got += request
                 await respond(reader, writer, request)

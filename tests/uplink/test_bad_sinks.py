@@ -1,0 +1,253 @@
+"""Sinks that lie, stall and break: the alert stays until a real one has it, and the key goes to the pinned one only."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.errors import Refused, SinkError, Unreachable
+from agent.model.alert import MAX_ALERT, Alert
+from agent.uplink.address import parse_address
+from agent.uplink.connect import SinkConfig, store_sink
+from agent.uplink.https import HttpsSender
+from agent.uplink.ledger import EgressLedger
+from agent.uplink.outcome import Verdict
+from tests.sink.running import Building, unsigned
+from tests.support import eventually
+from tests.uplink.helpers import KEY, answer, listener, running_uplink
+
+
+def event_of(request: bytes) -> str:
+    body = request.partition(b"\r\n\r\n")[2]
+    return msgspec.msgpack.decode(body, type=Alert).event.id
+
+
+def yes(request: bytes) -> bytes:
+    """What a good sink says."""
+    if request.startswith(b"POST /v1/alerts"):
+        return answer(200, msgspec.json.encode({"id": event_of(request), "stored": True}))
+    return answer(200, b'{"stored": true}')
+
+
+def connected(state: Path, address: str) -> None:
+    store_sink(state / "sink.json", SinkConfig(address, KEY))
+
+
+async def test_nothing_at_all_is_said_to_a_sink_with_another_certificate(tmp_path: Path) -> None:
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        writer.write(yes(request))
+
+    building = Building()
+    async with (
+        listener(tmp_path / "tls", respond) as thief,
+        running_uplink(tmp_path / "up", building) as (uplink, seen),
+    ):
+        wrong = f"https://127.0.0.1:{thief.port}#sha256={'ab' * 32}"
+        with pytest.raises(SinkError) as refused:
+            await uplink.connect(wrong, KEY)
+        assert refused.value.code == "sink.pin"
+        connected(tmp_path / "up2", wrong)
+        async with running_uplink(tmp_path / "up2", building) as (other, _):
+            await other.submit(unsigned(building.mesh, building.node, 1))
+            await eventually(lambda: thief.connections >= 3)
+            assert other.warnings()[0].code == "sink.denied"
+            assert other.state()["waiting"] == 1
+        assert thief.got == b""
+        assert not seen.delivered
+
+
+async def cut_at_once(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, _q: bytes) -> None:
+    writer.transport.abort()
+
+
+async def half(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+    writer.write(yes(request)[:-9])
+    await writer.drain()
+    writer.close()
+
+
+async def garbage(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, _q: bytes) -> None:
+    writer.write(b"\x00\xff SSH-2.0 hello\r\n\r\n")
+    await writer.drain()
+
+
+async def failing(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, _q: bytes) -> None:
+    writer.write(answer(500, b"Traceback"))
+
+
+async def flood(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, _q: bytes) -> None:
+    writer.write(answer(200, b"x" * 1_000_000))
+
+
+async def another_alert(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, _q: bytes) -> None:
+    writer.write(answer(200, b'{"id": "another", "stored": true}'))
+
+
+async def polite_page(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, _q: bytes) -> None:
+    writer.write(answer(200, b"<html>Welcome to the hotel</html>"))
+
+
+async def moved(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, _q: bytes) -> None:
+    writer.write(answer(302, b"", "location: https://example.org/"))
+
+
+@pytest.mark.parametrize("misbehave", [cut_at_once, half, garbage, failing, flood, another_alert, polite_page, moved])
+async def test_what_is_no_plain_yes_is_tried_again_until_it_is(tmp_path: Path, misbehave: object) -> None:
+    """The first two answers are bad, the third is good: delivered once, never refused."""
+    count = 0
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        nonlocal count
+        if request.startswith(b"POST /v1/alerts"):
+            count += 1
+            if count <= 2:
+                await misbehave(reader, writer, request)  # type: ignore[operator]
+                return
+        writer.write(yes(request))
+
+    building = Building()
+    async with listener(tmp_path / "tls", respond) as bad:
+        connected(tmp_path / "up", bad.address)
+        async with running_uplink(tmp_path / "up", building) as (uplink, seen):
+            alert = unsigned(building.mesh, building.node, 1)
+            await uplink.submit(alert)
+            await eventually(lambda: seen.delivered == [alert.event.id])
+            assert count == 3
+            assert seen.refused == []
+            assert len(uplink.ledger.of_event(alert.event.id)) >= 3
+
+
+async def test_a_sink_that_never_answers_is_given_up_and_tried_again(tmp_path: Path) -> None:
+    async def silent(_r: asyncio.StreamReader, _w: asyncio.StreamWriter, _q: bytes) -> None:
+        await asyncio.Event().wait()
+
+    async with listener(tmp_path / "tls", silent) as bad:
+        ledger = EgressLedger(tmp_path / "egress.db")
+        sender = HttpsSender(parse_address(bad.address), KEY, ledger, answer_timeout=0.2)
+        outcome = await sender.alert("id", b"body")
+        assert outcome.verdict is Verdict.RETRY
+        assert "in time" in outcome.reason
+        await sender.close()
+        ledger.close()
+
+
+async def test_one_poisonous_alert_does_not_keep_the_others_back(tmp_path: Path) -> None:
+    building = Building()
+    poison = unsigned(building.mesh, building.node, "poison")
+
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        if request.startswith(b"POST /v1/alerts") and event_of(request) == poison.event.id:
+            writer.transport.abort()
+        else:
+            writer.write(yes(request))
+
+    async with listener(tmp_path / "tls", respond) as bad:
+        connected(tmp_path / "up", bad.address)
+        async with running_uplink(tmp_path / "up", building) as (uplink, seen):
+            good = [unsigned(building.mesh, building.node, n) for n in range(5)]
+            for alert in [poison, *good]:
+                await uplink.submit(alert)
+            await eventually(lambda: seen.delivered == [a.event.id for a in good])
+            assert uplink.state()["waiting"] == 1
+
+
+async def test_a_busy_sink_is_left_alone_as_long_as_it_asks(tmp_path: Path) -> None:
+    times: list[float] = []
+
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        if not request.startswith(b"POST /v1/alerts"):
+            writer.write(yes(request))
+            return
+        times.append(asyncio.get_running_loop().time())
+        writer.write(answer(429, b"{}", "retry-after: 1") if len(times) == 1 else yes(request))
+
+    building = Building()
+    async with listener(tmp_path / "tls", respond) as busy:
+        connected(tmp_path / "up", busy.address)
+        async with running_uplink(tmp_path / "up", building) as (uplink, seen):
+            await uplink.submit(unsigned(building.mesh, building.node, 1))
+            await eventually(lambda: len(seen.delivered) == 1)
+    assert times[1] - times[0] >= 1.0
+
+
+async def test_one_connection_serves_many_alerts_and_a_closed_one_is_replaced(tmp_path: Path) -> None:
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        writer.write(yes(request))
+
+    async with listener(tmp_path / "tls", respond) as good:
+        ledger = EgressLedger(tmp_path / "egress.db")
+        sender = HttpsSender(parse_address(good.address), KEY, ledger)
+        body = msgspec.msgpack.encode(unsigned("m", "n", 1))
+        event = unsigned("m", "n", 1).event.id
+        for _ in range(3):
+            assert (await sender.alert(event, body)).verdict is Verdict.STORED
+        assert good.connections == 1
+        await sender.close()
+        assert (await sender.alert(event, body)).verdict is Verdict.STORED
+        assert good.connections == 2
+        await sender.close()
+        first, second = ledger.of_event(event)[:2]
+        assert first.up > second.up, "the first one paid for the handshake"
+        ledger.close()
+
+
+async def test_the_spool_refuses_when_it_is_full_and_takes_again_what_it_has(tmp_path: Path) -> None:
+    building = Building()
+    connected(tmp_path / "up", "https://127.0.0.1:9#sha256=" + "0" * 64)
+    async with running_uplink(tmp_path / "up", building, spool=20_000) as (uplink, _):
+        first = unsigned(building.mesh, building.node, 0)
+        await uplink.submit(first)
+        with pytest.raises(Refused) as refused:
+            for n in range(1, 20):
+                await uplink.submit(unsigned(building.mesh, building.node, n))
+        assert refused.value.code == "uplink.full"
+        await uplink.submit(first)
+
+
+async def test_what_no_sink_would_take_is_refused_at_once(tmp_path: Path) -> None:
+    building = Building()
+    connected(tmp_path / "up", "https://127.0.0.1:9#sha256=" + "0" * 64)
+    async with running_uplink(tmp_path / "up", building) as (uplink, _):
+        with pytest.raises(Refused) as large:
+            await uplink.submit(unsigned(building.mesh, building.node, 1, photo=b"x" * MAX_ALERT))
+        assert large.value.code == "uplink.too-large"
+        odd = unsigned(building.mesh, building.node, 1)
+        odd.event.id = "../../etc/passwd"
+        with pytest.raises(Refused) as malformed:
+            await uplink.submit(odd)
+        assert malformed.value.code == "uplink.malformed"
+
+
+async def test_macs_leave_only_as_a_keyed_hash(tmp_path: Path) -> None:
+    sent: list[bytes] = []
+
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        sent.append(request)
+        writer.write(yes(request))
+
+    building = Building()
+    async with listener(tmp_path / "tls", respond) as sink:
+        connected(tmp_path / "up", sink.address)
+        async with running_uplink(tmp_path / "up", building) as (uplink, seen):
+            device = {"mac": "AA:BB:cc:00:11:22", "known": False}
+            await uplink.submit(unsigned(building.mesh, building.node, 1, device=device, note="saw aa-bb-cc-00-11-22"))
+            await eventually(lambda: len(seen.delivered) == 1)
+            with pytest.raises(Refused) as refused:
+                await uplink.submit(building.alert(2, device=device))
+            assert refused.value.code == "uplink.mac"
+    wire = b"".join(sent).lower()
+    assert not re.search(rb"aa[:-]bb[:-]cc", wire)
+    assert wire.count(b"dev-") == 2
+
+
+async def test_nobody_there_is_said_plainly(tmp_path: Path) -> None:
+    building = Building()
+    async with running_uplink(tmp_path / "up", building) as (uplink, _):
+        with pytest.raises(Unreachable) as e:
+            await uplink.connect("https://127.0.0.1:9#sha256=" + "0" * 64, KEY)
+        assert e.value.code == "sink.unreachable"
+        assert "edge-sink serve" in e.value.hint

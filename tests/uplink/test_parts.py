@@ -1,0 +1,148 @@
+"""Addresses, masks, ledger and spool: the parts by themselves."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.errors import ConfigError, IdentityError
+from agent.model.envelope import check, key_digest, open_envelope, seal
+from agent.model.event import Event
+from agent.uplink import EgressLedger, has_mac, load_mask_key, mask_device, mask_event, masked, parse_address
+from agent.uplink.connect import load_sink
+from agent.uplink.spool import Spool
+
+PIN = "0a" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        (f"https://10.0.0.7:8443#sha256={PIN}", "https://10.0.0.7:8443"),
+        (f"https://sink.example#sha256={PIN.upper()}", "https://sink.example:443"),
+        (f"https://[fd00::1]:9443/#sha256={PIN}", "https://[fd00::1]:9443"),
+        (f"mqtts://me@broker#sha256={PIN}", "mqtts://broker:8883"),
+        ("mqtt://127.0.0.1", "mqtt://127.0.0.1:1883"),
+    ],
+)
+def test_an_address_is_read_and_written_again(text: str, url: str) -> None:
+    address = parse_address(text)
+    assert address.url == url
+    assert parse_address(address.line) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("https://10.0.0.7", "pin is missing"),
+        (f"http://10.0.0.7#sha256={PIN}", "not an address"),
+        ("https://10.0.0.7#sha256=123", "64 hex"),
+        (f"https://u:p@10.0.0.7#sha256={PIN}", "password"),
+        (f"https://10.0.0.7/path#sha256={PIN}", "nothing may follow"),
+        (f"https://10.0.0.7:99999#sha256={PIN}", "not an address"),
+        (f"mqtt://10.0.0.7#sha256={PIN}", "no certificate"),
+        ("", "not an address"),
+    ],
+)
+def test_a_wrong_address_says_what_is_wrong(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse_address(text)
+
+
+@given(st.binary(min_size=6, max_size=6), st.sampled_from([":", "-", "."]), st.booleans())
+def test_a_mac_has_one_mask_however_it_is_written(raw: bytes, sign: str, upper: bool) -> None:
+    plain = raw.hex()
+    step = 4 if sign == "." else 2
+    text = sign.join(plain[i : i + step] for i in range(0, 12, step))
+    text = text.upper() if upper else text
+    assert masked(text, b"k" * 32) == masked(plain, b"k" * 32)
+    event = Event(id="e", source="s", type="t", time="n", subject=text, data={"a": [f"({text})", {text: 1}]})
+    assert has_mac(event)
+    clean = mask_event(event, b"k" * 32)
+    assert not has_mac(clean)
+    assert clean.subject == masked(text, b"k" * 32)
+
+
+def test_a_device_keeps_all_but_its_mac() -> None:
+    data = {"device": {"mac": "aa:bb:cc:dd:ee:ff", "name": "Anna's phone"}, "camera": "porch"}
+    found = mask_device(data, b"k" * 32)
+    assert found == {"device": {"name": "Anna's phone", "id": masked("aabbccddeeff", b"k" * 32)}, "camera": "porch"}
+    assert data["device"]["mac"] == "aa:bb:cc:dd:ee:ff"  # type: ignore[index]
+    assert masked("aabbccddeeff", b"k" * 32) != masked("aabbccddeeff", b"l" * 32)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-22T10:11:12:13", "aa:bb:cc:dd:ee", "00:11:22:33:44:55:66", "bafkreigh2akiscaild"]
+)
+def test_what_only_looks_like_a_mac_is_left_alone(text: str) -> None:
+    assert mask_device({"x": text}, b"k" * 32) == {"x": text}
+
+
+def test_the_mask_key_is_made_once_and_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "mask.key"
+    key = load_mask_key(path)
+    assert load_mask_key(path) == key
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_bytes(b"short")
+    with pytest.raises(IdentityError):
+        load_mask_key(path)
+
+
+async def test_the_ledger_stays_bounded_and_its_sums_stay_true(tmp_path: Path) -> None:
+    ledger = EgressLedger(tmp_path / "egress.db", max_rows=500)
+    for _ in range(1000):
+        ledger._add("alert", "e", "https://s", 100, 10, "HTTP 200")
+    assert ledger.totals()["all"]["up"] == 100_000
+    assert len(ledger.rows()) < 500 + 1
+    assert ledger.rows()[0].kind == "folded"
+    ledger.close()
+
+
+def test_the_spool_forgets_old_ends_and_never_what_waits(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", remember=10)
+    spool.add("waits", b"x")
+    for n in range(50):
+        spool.add(f"e{n}", b"x")
+        spool.settle(f"e{n}", "delivered")
+    assert [s.id for s in spool.settled()] == [f"e{n}" for n in range(40, 50)]
+    waiting = spool.next()
+    assert waiting is not None
+    assert waiting.id == "waits"
+    assert spool.add("e45", b"x") is not None
+    spool.close()
+
+
+def test_a_damaged_sink_file_says_how_to_mend_it(tmp_path: Path) -> None:
+    path = tmp_path / "sink.json"
+    assert load_sink(path) is None
+    path.write_text("{")
+    with pytest.raises(ConfigError) as e:
+        load_sink(path)
+    assert "sink connect" in e.value.hint
+
+
+@given(st.binary(max_size=200), st.text(max_size=20), st.text(max_size=20))
+def test_an_envelope_opens_for_its_own_topic_and_key_only(body: bytes, topic: str, other: str) -> None:
+    digest = key_digest("esk_one")
+    envelope = open_envelope(seal("id", digest, topic, body))
+    check(envelope, digest, topic)
+    assert envelope.body == body
+    with pytest.raises(IdentityError):
+        check(envelope, key_digest("esk_two"), topic)
+    if other != topic:
+        with pytest.raises(IdentityError):
+            check(envelope, digest, other)
+
+
+@given(st.binary(max_size=100))
+def test_garbage_is_no_envelope(raw: bytes) -> None:
+    try:
+        envelope = open_envelope(raw)
+    except IdentityError:
+        return
+    with pytest.raises(IdentityError):
+        check(envelope, key_digest("esk_one"), "t")
