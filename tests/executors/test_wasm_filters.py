@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, StepFailed
-from agent.executors import WasmEngine, check_cuts
-from agent.executors.wasm.filter import MAX_BATCH
+from agent.executors import WasmEngine
+from agent.executors.wasm.filter import MAX_BATCH, parse_events
+from agent.executors.wasm.sandbox import Call, Program
+from agent.executors.wasm.wasm_wasmtime import Wasmtime
 from agent.model.task import MIB, FilterRunner, Limits, LineEvent, WasmTask
 from tests.executors.conftest import Lines
 
@@ -125,33 +128,35 @@ def test_cache_of_somebody_else_is_refused(tmp_path: Path) -> None:
         WasmEngine(tmp_path / "cache", tmp_path / "scratch")
 
 
-async def test_check_cuts_finds_a_filter_that_remembers(make_filter: MakeFilter) -> None:
-    data = b"".join(b"hit\n" if n % 3 == 0 else b"miss\n" for n in range(60))
-    assert len(await check_cuts(make_filter(), data)) == 20
-    with pytest.raises(StepFailed, match="cut before lines") as failure:
-        await check_cuts(make_filter("state"), data)
-    assert failure.value.code == "filter.cuts"
+@pytest.fixture(scope="module")
+def count(program: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """The filter as the engine runs it, without threads around it."""
+    target = tmp_path_factory.mktemp("compiled") / "count.bin"
+    sandbox = Wasmtime()
+    sandbox.compile(program("count"), target)
+    yield sandbox.load(target)
+    sandbox.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None)
 @given(lines=st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"").replace(b"\0", b"")), max_size=30))
-def test_line_numbers_are_right_for_any_bytes(
-    lines: list[bytes], program: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    from agent.executors.wasm.filter import parse_events
-    from agent.executors.wasm.sandbox import Call
-    from agent.executors.wasm.wasm_wasmtime import Wasmtime
-
-    global _loaded
-    if _loaded is None:
-        target = tmp_path_factory.mktemp("compiled") / "count.bin"
-        sandbox = Wasmtime()
-        sandbox.compile(program("count"), target)
-        _loaded = sandbox.load(target)
+def test_line_numbers_are_right_for_any_bytes(lines: list[bytes], count: Program) -> None:
     data = b"".join(line + b"\n" for line in lines)
-    outcome = _loaded.run(Call(["count"], data, 5.0, 16 * MIB, MIB, 4096))
+    outcome = count.run(Call(["count"], data, 5.0, 16 * MIB, MIB, 4096))
     expected = [n for n, line in enumerate(lines, 1) if b"hit" in line]
     assert [e.line for e in parse_events(outcome.stdout, data)] == expected
 
 
-_loaded = None
+async def test_deadlines_hold_while_other_runs_come_and_go(make_filter: MakeFilter, log: Lines) -> None:
+    """Each new run must not move the clock of those that are under way."""
+    slow = asyncio.create_task(make_filter("loop").feed(b"x\n", log))
+    quick = make_filter()
+    runs = 0
+    began = time.monotonic()
+    while not slow.done():
+        await quick.feed(b"hit\n", log)
+        runs += 1
+    with pytest.raises(StepFailed, match="longer than"):
+        await slow
+    assert runs > 0
+    assert time.monotonic() - began >= LIMITS.timeout

@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ __all__ = ["ProcessEngine"]
 DESCRIPTORS = 256
 LOOK = 0.1
 """Seconds between looks at the size of the outputs folder while an event is open."""
+LAST_WORDS = 0.25
+"""Seconds that a dead process's output is still waited for."""
 _PIECE = 1 << 16
 
 
@@ -121,13 +124,24 @@ class _Process:
     async def _follow(self) -> None:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pump(self._process.stdout, self.dialogue, self.dialogue.stdout))
-            group.create_task(_pump(self._process.stderr, self.dialogue, self.dialogue.stderr))
-        if self.dialogue.broken is None:
-            code = await self._process.wait()
-            how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
-            self.dialogue.ended(f"the process {how}")
+        output = asyncio.gather(
+            _pump(self._process.stdout, self.dialogue, self.dialogue.stdout),
+            _pump(self._process.stderr, self.dialogue, self.dialogue.stderr),
+        )
+        end = asyncio.create_task(self._process.wait())
+        try:
+            await asyncio.wait({end, output}, return_when=asyncio.FIRST_COMPLETED)
+            # The one may come a little before the other; a grandchild may also hold the pipes open for ever.
+            await asyncio.wait({end, output}, timeout=LAST_WORDS)
+        finally:
+            output.cancel()
+            end.cancel()
+            await asyncio.wait({end, output})
+        code = self._process.returncode
+        if code is None:
+            self.dialogue.ended("the process closed its stdout and stderr")
+        else:
+            self.dialogue.ended(f"the process {f'was killed by signal {-code}' if code < 0 else f'exited with {code}'}")
 
     async def _watch(self) -> None:
         limits = self._limits
@@ -140,8 +154,7 @@ class _Process:
         self.dialogue.fail(broken(f"the program wrote {overrun}", code="step.outputs", hint=hint))
 
 
-async def _pump(stream: asyncio.StreamReader, dialogue: Dialogue, take: object) -> None:
-    assert callable(take)
+async def _pump(stream: asyncio.StreamReader, dialogue: Dialogue, take: Callable[[bytes], None]) -> None:
     while dialogue.broken is None and (data := await stream.read(_PIECE)):
         take(data)
 

@@ -12,14 +12,14 @@ from agent.errors import StepFailed
 from agent.executors.folders import clear_leftovers
 from agent.executors.wasm.cache import CompileCache
 from agent.executors.wasm.child import Request
-from agent.executors.wasm.filter import WasmFilter, check_cuts
+from agent.executors.wasm.filter import WasmFilter
 from agent.executors.wasm.platform import engine_name, fingerprint, make_sandbox
 from agent.executors.wasm.runner import WasmRunner
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
 from agent.executors.wasm.workers import Pool
 from agent.model.task import BlobWriter, FilterRunner, Runner, WasmTask
 
-__all__ = ["WasmEngine", "check_cuts"]
+__all__ = ["WasmEngine"]
 
 SLOWNESS = {"wasmtime": 1.0, "wasm3": 12.0}
 """By how much an engine stretches time limits; wasm3 against wasmtime on the rescale program."""
@@ -80,6 +80,7 @@ class WasmEngine:
         """Kill the children and end the threads; filters that are running end at their limits."""
         await self._pool.close()
         await asyncio.to_thread(self._threads.shutdown)
+        self._programs.clear()
         if self._sandbox is not None:
             self._sandbox.close()
 

@@ -5,8 +5,6 @@ The batch itself is never looked at in Python except to count its lines: only th
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -16,7 +14,7 @@ from agent.executors.logs import LogTail
 from agent.executors.protocol import broken, check_type
 from agent.executors.wasm.sandbox import Call, Outcome, check_outcome
 from agent.model.event import MAX_EVENT
-from agent.model.task import FilterRunner, LineEvent, LogSink, WasmTask
+from agent.model.task import LineEvent, LogSink, WasmTask
 
 MAX_BATCH = 4 << 20
 """Largest batch in bytes; sources cut at 1 MiB, plus one long line."""
@@ -80,32 +78,3 @@ def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
     if len(stdout) > MAX_EVENT and any(len(msgspec.json.encode(e)) > MAX_EVENT for e in events):
         raise broken(f"an event of the filter is larger than {MAX_EVENT} bytes")
     return events
-
-
-async def check_cuts(runner: FilterRunner, data: bytes, *, rounds: int = 8, seed: int = 0) -> list[LineEvent]:
-    """Run a filter over `data` whole and cut at random into batches; returns the events.
-
-    Raises StepFailed (`filter.cuts`) when the cuts change what it says. `data` is whole lines, at most one batch.
-    """
-
-    def silent(line: str) -> None:
-        return None
-
-    whole = await runner.feed(data, silent)
-    lines = data.splitlines(keepends=True)
-    rng = random.Random(seed)  # noqa: S311
-    for _ in range(rounds):
-        cuts = sorted(rng.sample(range(1, len(lines)), min(len(lines) - 1, rng.randint(1, 16)))) if lines else []
-        found: list[LineEvent] = []
-        for start, end in zip([0, *cuts], [*cuts, len(lines)], strict=True):
-            part = await runner.feed(b"".join(lines[start:end]), silent)
-            found += [LineEvent(e.line + start, e.type, e.data) for e in part]
-            await asyncio.sleep(0)
-        if found != whole:
-            raise StepFailed(
-                f"cut before lines {[c + 1 for c in cuts]}, the filter finds {len(found)} events; whole, {len(whole)}",
-                final=True,
-                code="filter.cuts",
-                hint="a filter must not remember one line when it reads the next",
-            )
-    return whole

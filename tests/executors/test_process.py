@@ -1,0 +1,173 @@
+"""Plain executables after the step contract, allowed or not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agent.blobs import BlobStore
+from agent.errors import Refused, StepFailed
+from agent.executors import ProcessEngine
+from agent.model.task import MIB, Limits, ProcessTask, Runner
+from tests.executors.conftest import Lines, MakeInput
+from tests.support import eventually
+
+LIMITS = Limits(memory=256 * MIB, timeout=1.0, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
+HEAD = """
+import json, os, sys, time, subprocess, signal
+def answer(event, *blobs):
+    data = {"blobs": list(blobs)} if blobs else {}
+    print(json.dumps({"id": event["id"], "events": [{"type": "t.out", "data": data}] if blobs else []}), flush=True)
+for line in sys.stdin:
+    event = json.loads(line)
+    evil = event["data"].get("evil")
+"""
+MakeRunner = Callable[..., Runner]
+
+
+@pytest.fixture
+async def make_runner(tmp_path: Path, store: BlobStore) -> AsyncIterator[MakeRunner]:
+    """Runners of a Python program's loop body; closed at the end."""
+    engine = ProcessEngine(tmp_path / "scratch")
+    made: list[Runner] = []
+
+    def make(body: str, *, allowed: bool = True, limits: Limits = LIMITS, **env: str) -> Runner:
+        text = HEAD + "\n".join("    " + line for line in body.strip().splitlines())
+        task = ProcessTask(command=[sys.executable, "-S", "-E", "-c", text], env=env, limits=limits)
+        made.append(engine.runner(task, store, allowed))
+        return made[-1]
+
+    yield make
+    for runner in made:
+        await runner.close()
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert psutil.Process().children() == []
+
+
+async def test_reads_its_blob_and_its_file_becomes_one(
+    make_runner: MakeRunner, make_input: MakeInput, store: BlobStore, log: Lines
+) -> None:
+    runner = make_runner("""
+text = open(event["data"]["blobs"][0]["path"]).read()
+open(os.environ["EDGE_OUTPUTS"] + "b.txt", "w").write(text.upper())
+answer(event, {"name": "b.txt", "type": "text/plain"})
+""")
+    for text in (b"one", b"two"):
+        (output,) = await runner.run(await make_input(("a.txt", text)), log)
+        assert await store.read(output.blobs[0].cid) == text.upper()
+
+
+async def test_is_refused_unless_allowed(make_runner: MakeRunner) -> None:
+    with pytest.raises(Refused, match=r"policy\.process"):
+        await make_runner("answer(event)", allowed=False).start()
+
+
+async def test_knows_nothing_of_the_agent(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_SECRET", "s3cret")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/frozen")
+    monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", "/before")
+    with open(os.devnull) as held:  # noqa: PTH123
+        os.set_inheritable(held.fileno(), True)
+        runner = make_runner(
+            """
+print(os.environ.get("EDGE_SECRET"), os.environ["LD_LIBRARY_PATH"], os.environ["MORE"], file=sys.stderr)
+print(len(os.listdir("/proc/self/fd")), os.getpid() == os.getsid(0), file=sys.stderr)
+answer(event)
+""",
+            MORE="yes",
+        )
+        await runner.run(await make_input(), log)
+    await eventually(lambda: len(log) == 2)
+    # stdin, stdout, stderr, and the listing itself.
+    assert log == ["None /before yes", "4 True"]
+
+
+HOSTILE = {
+    "endless loop": ("while True: pass", "step.timeout", "limit of 1 s"),
+    "sleep": ("time.sleep(100)", "step.timeout", "limit of 1 s"),
+    "a child that stays": ("subprocess.Popen(['sleep', '100']); os._exit(4)", "step.exit", "exited with 4"),
+    "a child that holds stdout": ("subprocess.Popen(['sleep', '100']); time.sleep(100)", "step.timeout", ""),
+    "memory bomb": ("x = []\n    while True: x.append(bytearray(1 << 24))", "step.exit", "exited with 1"),
+    "stdout flood": ("while True: sys.stdout.write('x' * 65536)", "step.stdout", "65536 bytes to stdout"),
+    "stderr flood": ("while True: sys.stderr.write('x' * 65536)", "step.stderr", "4096 bytes to stderr"),
+    "large outputs": (
+        "[open(os.environ['EDGE_OUTPUTS'] + str(n), 'w').write('x' * 900_000) for n in range(4)]; time.sleep(9)",
+        "step.outputs",
+        "bytes in the outputs folder",
+    ),
+    "many outputs": (
+        "[open(os.environ['EDGE_OUTPUTS'] + str(n), 'w') for n in range(99)]; time.sleep(9)",
+        "step.outputs",
+        "more than 8 files",
+    ),
+    "descriptors": ("x = [open('/dev/null') for _ in range(9999)]", "step.exit", "exited with 1"),
+    "crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "step.exit", "killed by signal 11"),
+    "garbage": ("print('hello', flush=True)", "step.answer", "may answer"),
+    "other": ("answer({'id': 'other'})", "step.order", "other"),
+    "link": (
+        "os.symlink('/etc/passwd', os.environ['EDGE_OUTPUTS'] + 'f'); answer(event, {'name': 'f'})",
+        "step.outputs",
+        "a link",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_process_is_stopped_and_the_next_event_works(
+    name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    body, code, text = HOSTILE[name]
+    runner = make_runner(f"if evil:\n    {body}\nanswer(event)")
+    with pytest.raises(StepFailed) as failure:
+        await runner.run(await make_input(evil=True), log)
+    assert failure.value.code == code
+    assert text in failure.value.message
+    assert not failure.value.final
+    assert await runner.run(await make_input(), log) == []
+
+
+async def test_blob_is_a_copy_that_the_process_cannot_spoil(
+    make_runner: MakeRunner, make_input: MakeInput, store: BlobStore, log: Lines
+) -> None:
+    runner = make_runner("""
+path = event["data"]["blobs"][0]["path"]
+os.chmod(path, 0o644)
+open(path, "w").write("spoiled")
+answer(event)
+""")
+    item = await make_input(("a.txt", b"good"))
+    await runner.run(item, log)
+    assert await store.read(item.blobs[0].cid) == b"good"
+
+
+async def test_missing_program_is_named(tmp_path: Path, store: BlobStore) -> None:
+    runner = ProcessEngine(tmp_path / "s").runner(ProcessTask(command=["/no/such"]), store, True)
+    with pytest.raises(StepFailed, match="/no/such does not start"):
+        await runner.start()
+    await runner.close()
+
+
+async def test_failures_in_a_row_are_spaced_and_close_does_not_wait_for_that(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    runner = make_runner("os._exit(1)")
+    for _ in range(2):
+        with pytest.raises(StepFailed):
+            await runner.run(await make_input(), log)
+    runner._backoff._failures = 30  # type: ignore[attr-defined]
+    runner._backoff.failed()  # type: ignore[attr-defined]
+    assert 30 < runner._backoff.left() <= 60  # type: ignore[attr-defined]
+    waiting = asyncio.create_task(runner.run(await make_input(), log))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await runner.close()
+        with pytest.raises(StepFailed, match="being stopped"):
+            await waiting
