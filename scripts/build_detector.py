@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from detector import nanodet  # noqa: E402
 from detector.errors import DetectorError  # noqa: E402
+from detector.fetch import cache_folder  # noqa: E402
 from detector.manifest import load_model  # noqa: E402
 
 LABEL = "edge.content"
@@ -156,7 +157,7 @@ def machine() -> str:
 def gather_wheels(options: argparse.Namespace, requirements: Path) -> Path:
     """The folder with the wheels of a requirements file, from the cache or by `pip download`."""
     key = hashlib.sha256(requirements.read_bytes() + options.python.encode() + machine().encode()).hexdigest()[:16]
-    folder = nanodet.cache_folder() / f"wheels-{options.variant}-{key}"
+    folder = cache_folder() / f"wheels-{options.variant}-{key}"
     if folder.is_dir():
         return folder
     say(f"fetching wheels ({requirements.name})")
