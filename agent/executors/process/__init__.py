@@ -124,19 +124,14 @@ class _Process:
     async def _follow(self) -> None:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        output = asyncio.gather(
-            _pump(self._process.stdout, self.dialogue, self.dialogue.stdout),
-            _pump(self._process.stderr, self.dialogue, self.dialogue.stderr),
-        )
-        end = asyncio.create_task(self._process.wait())
-        try:
-            await asyncio.wait({end, output}, return_when=asyncio.FIRST_COMPLETED)
-            # The one may come a little before the other; a grandchild may also hold the pipes open for ever.
-            await asyncio.wait({end, output}, timeout=LAST_WORDS)
-        finally:
-            output.cancel()
-            end.cancel()
-            await asyncio.wait({end, output})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(self._process.stdout, self.dialogue, self.dialogue.stdout))
+            group.create_task(_pump(self._process.stderr, self.dialogue, self.dialogue.stderr))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), LAST_WORDS)
+        self._ended()
+
+    def _ended(self) -> None:
         code = self._process.returncode
         if code is None:
             self.dialogue.ended("the process closed its stdout and stderr")
@@ -149,9 +144,14 @@ class _Process:
         while True:
             await asyncio.sleep(LOOK)
             if overrun := await asyncio.to_thread(look):
-                break
-        hint = "raise limits.outputs or limits.files"
-        self.dialogue.fail(broken(f"the program wrote {overrun}", code="step.outputs", hint=hint))
+                hint = "raise limits.outputs or limits.files"
+                self.dialogue.fail(broken(f"the program wrote {overrun}", code="step.outputs", hint=hint))
+                return
+            if self._process.returncode is not None:
+                # A grandchild may hold the pipes open, so that their end never comes.
+                await asyncio.sleep(LAST_WORDS)
+                self._ended()
+                return
 
 
 async def _pump(stream: asyncio.StreamReader, dialogue: Dialogue, take: Callable[[bytes], None]) -> None:
