@@ -152,7 +152,8 @@ static struct jpeg_error_mgr *jpeg_errors(struct jpeg_error_mgr *e) {
   return e;
 }
 
-static unsigned tiff(const uint8_t *p, int n, bool big) {
+/* An unsigned number of n bytes. */
+static unsigned number(const uint8_t *p, int n, bool big) {
   unsigned v = 0;
   for (int i = 0; i < n; i++) v |= (unsigned)p[big ? n - 1 - i : i] << 8 * i;
   return v;
@@ -165,12 +166,12 @@ static int orientation(const struct jpeg_decompress_struct *c) {
     if (m->marker != JPEG_APP0 + 1 || m->data_length < 20 || memcmp(m->data, "Exif\0", 6)) continue;
     size_t n = m->data_length - 6;
     bool big = t[0] == 'M';
-    size_t at = tiff(t + 4, 4, big);
+    size_t at = number(t + 4, 4, big);
     if (at > n - 2) continue;
-    for (unsigned i = 0, count = tiff(t + at, 2, big); i < count && at + 2 + 12 * (i + 1) <= n; i++) {
+    for (unsigned i = 0, count = number(t + at, 2, big); i < count && at + 2 + 12 * (i + 1) <= n; i++) {
       const uint8_t *entry = t + at + 2 + 12 * i;
-      if (tiff(entry, 2, big) != 0x0112) continue;
-      unsigned v = tiff(entry + 8, 2, big);
+      if (number(entry, 2, big) != 0x0112) continue;
+      unsigned v = number(entry + 8, 2, big);
       return v >= 1 && v <= 8 ? (int)v : 1;
     }
   }
@@ -257,8 +258,9 @@ static picture turned(picture in, int how) {
 /* Transparent pixels are laid on white. */
 static picture decode_png(const uint8_t *data, size_t n, uint32_t max) {
   int w, h, channels;
+  if (n < 24) refuse("the PNG is damaged");
+  check_size(number(data + 16, 4, true), number(data + 20, 4, true)); /* IHDR stands first: before anything is allocated */
   if (!stbi_info_from_memory(data, (int)n, &w, &h, &channels)) refuse("the PNG is damaged");
-  check_size((uint32_t)w, (uint32_t)h);
   int planes = channels == 2 || channels == 4 ? 4 : 3;
   uint8_t *pixels = stbi_load_from_memory(data, (int)n, &w, &h, &channels, planes);
   if (!pixels) refuse("the PNG is damaged, or needs more memory than the step's limit allows");
@@ -343,7 +345,7 @@ static void rescale(answer *all, size_t index, const char *path, uint32_t max, u
   uint8_t *data = read_file(path, &n);
   picture image;
   if (n > 2 && data[0] == 0xff && data[1] == 0xd8) image = decode_jpeg(data, n, max, &keep, &turn);
-  else if (n > 8 && !memcmp(data, "\x89PNG\r\n\x1a\n", 8)) image = decode_png(data, n, max);
+  else if (n >= 8 && !memcmp(data, "\x89PNG\r\n\x1a\n", 8)) image = decode_png(data, n, max);
   else refuse("neither a JPEG nor a PNG");
   free(data);
   if (!keep || !a->cid.n) {

@@ -1,0 +1,48 @@
+"""The built filters and an engine to run them."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.executors import WasmEngine
+from agent.model.task import FilterRunner, WasmTask
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def filters() -> Path:
+    """The folder of built modules; building does nothing where they are up to date."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (ROOT / "build" / ".filters.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "build_filters.py")], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    return ROOT / "build" / "filters"
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The engine's cache, one for all tests: compiling takes longer than the tests."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+async def engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmEngine]:
+    made = WasmEngine(compiled / "cache", tmp_path / "scratch", workers=1)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def open_filter(filters: Path, engine: WasmEngine) -> Callable[[str], FilterRunner]:
+    """Opens a built filter by name."""
+    return lambda name: engine.filter(filters / f"{name}.wasm", WasmTask(module=name))

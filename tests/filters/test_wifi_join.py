@@ -1,0 +1,139 @@
+"""wifi-join: which lines are events, in C and in Zig."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.model.task import FilterRunner
+
+HERE = Path(__file__).parent
+LINES = HERE / "lines.jsonl"
+MEASURED = HERE.parents[2] / "shared" / "data" / "ap-logs" / "lines.jsonl"
+SOURCES = [p for p in (LINES, MEASURED) if p.exists()]
+BOTH = pytest.mark.parametrize("name", ["wifi-join", "wifi-join-zig"])
+JOIN = b"hostapd: wlan0: AP-STA-CONNECTED 02:1b:5c:00:00:01\n"
+
+
+def load(path: Path) -> list[tuple[bytes, Any]]:
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(e["line"].encode("utf-8", "surrogatepass") + b"\n", e["event"]) for e in entries]
+
+
+def silent(_: str) -> None:
+    return None
+
+
+async def events_of(runner: FilterRunner, data: bytes) -> dict[int, Any]:
+    found = await runner.feed(data, silent)
+    assert len({e.line for e in found}) == len(found)
+    return {e.line: {"type": e.type, **e.data} for e in found}
+
+
+@BOTH
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.parent.name)
+async def test_each_line_gives_exactly_the_event_that_is_written_beside_it(
+    name: str, path: Path, open_filter: Callable[[str], FilterRunner]
+) -> None:
+    entries = load(path)
+    found = await events_of(open_filter(name), b"".join(line for line, _ in entries))
+    for number, (line, event) in enumerate(entries, 1):
+        assert found.get(number) == event, line
+
+
+@BOTH
+async def test_where_the_batches_are_cut_changes_nothing(name: str, open_filter: Callable[[str], FilterRunner]) -> None:
+    runner, lines = open_filter(name), [line for line, _ in load(LINES)] * 3
+    random.Random(5).shuffle(lines)
+    whole = await events_of(runner, b"".join(lines))
+    for seed in range(6):
+        rng = random.Random(seed)
+        cuts = [0, *sorted(rng.sample(range(1, len(lines)), 9)), len(lines)]
+        parts: dict[int, Any] = {}
+        for start, end in pairwise(cuts):
+            part = await events_of(runner, b"".join(lines[start:end]))
+            parts |= {start + n: event for n, event in part.items()}
+        assert parts == whole
+
+
+@BOTH
+async def test_a_megabyte_of_lines_is_numbered_to_the_end(
+    name: str, open_filter: Callable[[str], FilterRunner]
+) -> None:
+    rng, lines = random.Random(1), []
+    for _ in range(9_000):
+        lines.append(b"x" * rng.randrange(200) + b"\n" if rng.random() < 0.99 else JOIN)
+    found = await events_of(open_filter(name), b"".join(lines))
+    assert list(found) == [n for n, line in enumerate(lines, 1) if line == JOIN]
+
+
+@BOTH
+@pytest.mark.parametrize("size", [1 << 16, (1 << 18) - 1, 1 << 18, (1 << 18) + 1, 5 << 16, 700_000, 2_000_000])
+async def test_a_very_long_line_is_one_line_and_an_event_up_to_256_kib(
+    name: str, size: int, open_filter: Callable[[str], FilterRunner]
+) -> None:
+    long = JOIN[:-1] + b" " + b"x" * (size - len(JOIN)) + b"\n"
+    found = await events_of(open_filter(name), JOIN + long + JOIN + JOIN[:-1])
+    assert list(found) == ([1, 2, 3, 4] if size <= 1 << 18 else [1, 3, 4])
+
+
+async def test_bytes_that_are_not_utf8_come_out_as_valid_json(open_filter: Callable[[str], FilterRunner]) -> None:
+    line = b"hostapd: wl\xff\xc3\xa4\xed\xa0\x80: AP-STA-CONNECTED 02:1b:5c:00:00:01 auth_alg=\x01\xe2\x82\n"
+    found = await events_of(open_filter("wifi-join"), line)
+    assert found[1]["interface"] == "wl\u00ff\u00e4\u00ed\u00a0\u0080"
+    assert found[1]["auth"] == "\u0001\u00e2\u0082"
+
+
+# ---- any bytes: the same C, compiled natively with the sanitizers, since a thousand processes are cheaper than builds
+
+PIECES = [
+    *(line for line, _ in load(LINES)),
+    b"hostapd: ", b"wlan0: ", b"AP-STA-CONNECTED ", b"02:1b:5c:00:00:01", b"stahtd[1]: ", b'{"message_type":"STA_ASSOC_TRACKER",',
+    b'"mac":"02:1b:5c:00:00:01"', b"}", b"\n", b"\\", b'"', b"\xff", b"\0", b"<30>", b"[", b"]",
+    b"EVENT_STA_JOIN ", b"wevent: ",
+]  # fmt: skip
+BYTES = st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=12)), max_size=12).map(b"".join)
+
+
+@pytest.fixture(scope="session")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """wifi-join for this machine; any access outside of its memory, and any overflow, ends it with a trap."""
+    out = tmp_path_factory.mktemp("native") / "wifi-join"
+    flags = ["-O1", "-g", "-fsanitize=undefined", "-fsanitize-trap=undefined", "-DEDGE_READ=64"]
+    source = HERE.parents[1] / "filters" / "wifi-join.c"
+    done = subprocess.run(
+        [sys.executable, "-m", "ziglang", "cc", *flags, str(source), "-o", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def run_native(program: Path, data: bytes) -> list[Any]:
+    done = subprocess.run([program], input=data, capture_output=True, check=False, timeout=20)
+    assert done.returncode == 0
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=BYTES, cut=st.integers(0, 400))
+def test_no_bytes_crash_it_and_every_cut_between_lines_gives_the_same(checked: Path, data: bytes, cut: int) -> None:
+    events = run_native(checked, data)
+    count = data.count(b"\n") + (not data.endswith(b"\n"))
+    assert all(1 <= e["line"] <= count and e["type"].startswith("wifi.client.") for e in events)
+    at = data.rfind(b"\n", 0, cut) + 1
+    first, second = run_native(checked, data[:at]), run_native(checked, data[at:])
+    lines = data[:at].count(b"\n")
+    assert events == first + [e | {"line": e["line"] + lines} for e in second]
