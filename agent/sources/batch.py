@@ -121,10 +121,20 @@ class Counters(msgspec.Struct):
 class LineSource(Protocol):
     """Where lines come from. Reading goes on only when the next batch is asked for."""
 
-    name: str
-    counters: Counters
-    problem: str
-    """What keeps it from reading now, for `status`; empty when all is well."""
+    @property
+    def name(self) -> str:
+        """What it reads, for people."""
+        ...
+
+    @property
+    def counters(self) -> Counters:
+        """What it has read and dropped."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """What keeps it from reading now, for `status`; empty when all is well."""
+        ...
 
     def batches(self, position: Position | None) -> AsyncIterator[Batch]:
         """Batches from `position` on, for ever; raises ConfigError for what can never be read."""

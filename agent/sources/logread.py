@@ -1,0 +1,47 @@
+"""The log of OpenWrt and of busybox, which is kept in RAM, through `logread -f`.
+
+It has no positions: lines written while nobody reads are not seen, and each restart of the program counts as a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from agent.sources.batch import Batch, Counters, Position
+from agent.sources.child import LogProgram
+from agent.sources.lines import shape
+from agent.sources.mark import new_generation
+
+
+class LogreadSource:
+    """New lines of `logread -f`; ids come from a random generation for each start, and the offset in it."""
+
+    name = "logread"
+
+    def __init__(self, *, backoff: float = 1.0) -> None:
+        self.counters = Counters()
+        self._program = LogProgram("logread", self.counters, backoff)
+
+    @property
+    def problem(self) -> str:
+        """Why nothing comes now."""
+        return self._program.problem
+
+    async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
+        """Lines from now on, whatever `position` is; raises ConfigError where there is no logread."""
+        generation, offset, rest, skipping = new_generation(), 0, b"", False
+        async for block in self._program.blocks(lambda: ["-f"]):
+            shaped = shape(rest + block, offset, skipping, final=not block)
+            if shaped.data:
+                batch = Batch(generation, shaped.segments[0][1], shaped.data, None, segments=shaped.segments)
+                self.counters.lines += batch.lines
+                self.counters.bytes += len(batch.data)
+                self.counters.cut += shaped.cut
+                yield batch
+            if not block:
+                self.counters.gaps += 1
+                generation, offset, rest, skipping = new_generation(), 0, b"", False
+                continue
+            rest = (rest + block)[shaped.consumed :]
+            offset += shaped.consumed
+            skipping = shaped.skipping

@@ -1,0 +1,66 @@
+"""From what a pipeline or a configuration says to the source that is meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.errors import ConfigError
+from agent.platforms import detect
+from agent.sources.batch import LineSource
+from agent.sources.journald import JournaldSource
+from agent.sources.logread import LogreadSource
+from agent.sources.syslog import SyslogSource
+from agent.sources.tail import FileSource
+
+_HINT = 'a path, auto, journald, logread, {file: PATH, from_start: true} or {syslog: "udp://:5514", allow: [192.168.1.0/24]}'
+_KEYS = {"file": ("file", "from_start"), "syslog": ("syslog", "allow", "rate")}
+
+
+def open_source(spec: str | Mapping[str, Any], state: Path) -> LineSource:
+    """The source of lines that `spec` names; nothing is opened before its batches are asked for.
+
+    `auto` is what the platform has. Raises ConfigError for what is none. `state` is for sources that keep files.
+    """
+    if isinstance(spec, str):
+        return _named(spec)
+    for kind, keys in _KEYS.items():
+        if kind in spec:
+            _check_keys(spec, keys)
+            return _file(spec) if kind == "file" else SyslogSource.of(spec)
+    raise ConfigError(f"{dict(spec)!r} is no source of lines", hint=_HINT)
+
+
+def _named(name: str) -> LineSource:
+    if name == "auto":
+        found = detect().log_source
+        if not found:
+            raise ConfigError("this node has no log that is known", hint="set sources.tail to the path of a log file")
+        return _named(found)
+    if name == "journald":
+        return JournaldSource()
+    if name == "logread":
+        return LogreadSource()
+    if name.startswith(("udp://", "tcp://")):
+        return SyslogSource.of({"syslog": name})
+    path = Path(name).expanduser()
+    if not path.is_absolute():
+        raise ConfigError(f"{name!r} is no absolute path and no source of lines", hint=_HINT)
+    return FileSource(path)
+
+
+def _file(spec: Mapping[str, Any]) -> LineSource:
+    path, from_start = spec["file"], spec.get("from_start", False)
+    if not isinstance(path, str) or not path.startswith("/") or not isinstance(from_start, bool):
+        raise ConfigError(f"{dict(spec)!r} is no file to follow", hint=_HINT)
+    return FileSource(Path(path), from_start=from_start)
+
+
+def _check_keys(spec: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in spec:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+            raise ConfigError(f"{key!r} is no key of a source", hint=hint)
