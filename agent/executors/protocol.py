@@ -19,6 +19,9 @@ BLOBS = "/blobs/"
 OUTPUTS = "/outputs/"
 """Where a program writes the files that become blobs."""
 
+CODES = ("step.answer", "step.exit", "step.trap")
+"""Codes of failures that are chosen at run time; docs/errors.md has them all."""
+
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _MEDIA = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,63}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,63}(;[ -~]{0,127})?\Z")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")

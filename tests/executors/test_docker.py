@@ -319,13 +319,26 @@ async def test_absent_engine_is_a_reason_not_a_crash(tmp_path: Path, store: Blob
 
 async def test_policy_is_named(tmp_path: Path, store: BlobStore, busybox: str) -> None:
     off = DockerEngine("nobody", tmp_path / "a", allowed=False)
-    small = DockerEngine("nobody", tmp_path / "b", max_memory=MIB, max_cpus=0.5)
+    small = DockerEngine("nobody", tmp_path / "b", max_memory=MIB)
     task = DockerTask(image=busybox, limits=Limits(memory=64 * MIB, cpus=2.0))
     for engine, rule in ((off, "policy.docker"), (small, "policy.memory")):
         with pytest.raises(Refused) as failure:
             await engine.runner(task, store, "s").start()
         assert failure.value.code == rule
         await engine.close()
+
+
+async def test_policy_caps_the_cpus(
+    engine: DockerEngine, make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    engine.max_cpus = 0.25
+    await make_runner(LOOP + EMPTY).start()
+    client = docker.from_env()
+    try:
+        (container,) = containers_of(engine.owner)
+        assert client.containers.get(container).attrs["HostConfig"]["NanoCpus"] == 250_000_000
+    finally:
+        client.close()
 
 
 async def test_gpu_that_is_not_there_is_said(engine: DockerEngine, store: BlobStore, busybox: str) -> None:

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from agent.errors import EdgeError, Refused, Unreachable
 from agent.executors.docker.client import Engine
 from agent.executors.docker.container import OWNER_LABEL, Container, open_container
@@ -127,7 +129,7 @@ class DockerEngine:
 
     async def open(self, task: DockerTask, name: str) -> Container:
         """Start a container within the owner's policy; raises Refused, NotFound, Unreachable or StepFailed."""
-        self._check_policy(task)
+        task = self._within_policy(task)
         folder = self._scratch / os.urandom(8).hex()
         try:
             container = await open_container(self._engine, task, folder, self.owner, name)
@@ -146,7 +148,8 @@ class DockerEngine:
         """End the engine's threads; runners are closed before."""
         await asyncio.to_thread(self._engine.close)
 
-    def _check_policy(self, task: DockerTask) -> None:
+    def _within_policy(self, task: DockerTask) -> DockerTask:
+        """The task with no more CPU than this node gives, which only makes it slower; raises Refused for the rest."""
         limits = task.limits
         if not self.allowed:
             raise Refused("this node runs no containers", code="policy.docker", hint="set policy.docker on this node")
@@ -157,11 +160,8 @@ class DockerEngine:
                 hint="lower limits.memory of the step or raise policy.memory on this node",
             )
         if self.max_cpus and limits.cpus > self.max_cpus:
-            raise Refused(
-                f"the step wants {limits.cpus:g} CPUs, this node gives {self.max_cpus:g} (policy.cpus)",
-                code="policy.cpus",
-                hint="lower limits.cpus of the step or raise policy.cpus on this node",
-            )
+            return msgspec.structs.replace(task, limits=msgspec.structs.replace(limits, cpus=self.max_cpus))
+        return task
 
 
 class _DockerRunner(WarmRunner):
