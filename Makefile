@@ -1,0 +1,39 @@
+# Every target does its own set-up (scripts/setup.py): quick when nothing changed.
+#   PYTHON=python3.12 make …   another Python          NO_APT=1 make …   never install Debian packages
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint fmt clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: ## the whole story on this machine; ARGS="--once --json" runs it unattended
+	@$(PYTHON) scripts/setup.py demo
+	@PYTHONUNBUFFERED=1 $(BIN)/edge-agent demo $(ARGS)
+
+test: ## all tests, the story with a real Docker engine among them; ARGS go to pytest
+	@$(PYTHON) scripts/setup.py test
+	@PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh $(BIN)/python -m pytest $(ARGS)
+
+bench: ## the figures, against their goals
+	@$(PYTHON) scripts/setup.py bench
+	@PATH="$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh $(BIN)/python -m bench $(ARGS)
+
+lint: ## ruff, mypy and the arrows between the houses
+	@$(PYTHON) scripts/setup.py lint
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache
+
+fmt: ## format the code
+	@$(PYTHON) scripts/setup.py lint
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format .
+
+clean: ## remove what was built here; caches stay in ~/.cache/edge-agent
+	rm -rf .venv build dist bench/out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find agent cloud_sink detector tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
