@@ -52,6 +52,7 @@ class Ready(msgspec.Struct, frozen=True):
     connect: str
     key_file: str
     login_url: str
+    port: int
     pid: int = 0
 
 
@@ -80,7 +81,7 @@ async def serve(
     url = settings.public.rstrip("/") or _url(settings.host, listener.getsockname()[1])
     sink = await asyncio.to_thread(Sink, settings, f"edge-agent sink connect {url}#sha256={pin}")
     try:
-        facts, new_key = await asyncio.to_thread(_first_start, sink, url, pin, login_link)
+        facts, new_key = await asyncio.to_thread(_first_start, sink, url, pin, listener.getsockname()[1], login_link)
         parts = _parts(sink, extras or Extras())
         await _run(sink, listener, (certificate, key), lambda: on_ready(facts, new_key), parts)
     finally:
@@ -169,7 +170,7 @@ async def housekeeping(sink: Sink) -> None:
         await asyncio.sleep(_HOURLY)
 
 
-def _first_start(sink: Sink, url: str, pin: str, login_link: bool) -> tuple[Ready, str]:
+def _first_start(sink: Sink, url: str, pin: str, port: int, login_link: bool) -> tuple[Ready, str]:
     key_file = sink.settings.data / "first.key"
     new_key = ""
     if not sink.access.all_keys():
@@ -183,7 +184,7 @@ def _first_start(sink: Sink, url: str, pin: str, login_link: bool) -> tuple[Read
     if login_link or not any(u.password for u in users):
         link = f"{url}/login/{sink.access.login_link(users[0].name)}"
     connect = f"edge-agent sink connect {url}#sha256={pin}"
-    return Ready(url, pin, connect, str(key_file) if key_file.exists() else "", link), new_key
+    return Ready(url, pin, connect, str(key_file) if key_file.exists() else "", link, port), new_key
 
 
 def _listen(host: str, port: int) -> socket.socket:

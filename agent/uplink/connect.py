@@ -10,7 +10,7 @@ from agent.errors import ConfigError, IdentityError, SinkError, Unreachable
 from agent.model.envelope import key_id
 from agent.uplink.address import SinkAddress, parse_address
 from agent.uplink.files import write_private
-from agent.uplink.https import HttpsSender
+from agent.uplink.https import ANSWER_TIMEOUT, HttpsSender
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.mqtt import MqttSender
 from agent.uplink.outcome import Outcome, Sender, Verdict
@@ -51,12 +51,12 @@ def store_sink(path: Path, config: SinkConfig) -> None:
     write_private(path, msgspec.json.encode(config))
 
 
-def open_sender(config: SinkConfig, mesh: str, node: str, ledger: EgressLedger) -> Sender:
-    """The way to this sink. Nothing is sent yet."""
+def open_sender(config: SinkConfig, hello: Hello, ledger: EgressLedger, timeout: float = ANSWER_TIMEOUT) -> Sender:
+    """The way to this sink, which is given `timeout` seconds for each answer. Nothing is sent yet."""
     address = parse_address(config.address)
     if address.scheme == "https":
-        return HttpsSender(address, config.key, ledger)
-    return MqttSender(address, config.key, config.password, mesh, node, ledger)
+        return HttpsSender(address, config.key, ledger, answer_timeout=timeout)
+    return MqttSender(address, config.key, config.password, hello.mesh, hello.node, ledger, answer_timeout=timeout)
 
 
 def checked(url_with_pin: str, key: str, password: str = "") -> SinkConfig:
@@ -68,7 +68,7 @@ def checked(url_with_pin: str, key: str, password: str = "") -> SinkConfig:
 
 async def connect(path: Path, config: SinkConfig, hello: Hello, ledger: EgressLedger) -> None:
     """Try the sink and store it. Raises Unreachable, SinkError (`sink.pin`, …) or IdentityError (`sink.key`)."""
-    sender = open_sender(config, hello.mesh, hello.node, ledger)
+    sender = open_sender(config, hello, ledger)
     try:
         outcome = await sender.hello(msgspec.msgpack.encode(hello))
     finally:

@@ -18,6 +18,7 @@ from agent.model.alert import MAX_ALERT, Alert, StatusSummary
 from agent.model.envelope import REQUEST_ID
 from agent.model.health import Warning
 from agent.uplink.connect import Hello, checked, connect, load_sink, open_sender
+from agent.uplink.https import ANSWER_TIMEOUT
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.mask import has_mac, load_mask_key, mask_event
 from agent.uplink.outcome import Outcome, Sender, Verdict
@@ -39,6 +40,7 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     macs: bool = False
     first_pause: float = FIRST_PAUSE
     longest_pause: float = LONGEST_PAUSE
+    answer_timeout: float = ANSWER_TIMEOUT
 
 
 class Uplink:
@@ -185,7 +187,7 @@ class Uplink:
         if self._config is None:
             await self._changed.wait()
             return
-        self._sender = open_sender(self._config, self.hello.mesh, self.hello.node, self.ledger)
+        self._sender = open_sender(self._config, self.hello, self.ledger, self._settings.answer_timeout)
         try:
             while not self._changed.is_set():
                 await self._step(self._sender)

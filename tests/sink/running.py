@@ -129,7 +129,7 @@ class RunningSink:
     def __init__(self, process: asyncio.subprocess.Process, facts: dict[str, Any], log: Path) -> None:
         self.process, self.facts, self.log = process, facts, log
         self.url, self.pin, self.connect = facts["url"], facts["pin"], f"{facts['url']}#sha256={facts['pin']}"
-        self.port = int(self.url.rsplit(":", 1)[1])
+        self.port: int = facts["port"]
 
     @property
     def key(self) -> str:
