@@ -12,7 +12,7 @@ import typer
 
 from agent.cli.client import connect, path_of
 from agent.cli.context import JsonFlag, new_app, single
-from agent.cli.output import ago, console, escape, print_json, size, table
+from agent.cli.output import ago, console, escape, listing, print_json, size
 from agent.errors import ConfigError
 
 app = new_app(
@@ -32,7 +32,7 @@ def list_(json: JsonFlag = False) -> None:
         [escape(b["cid"]), size(b.get("size")), "pinned" if b.get("pinned") else "", ago(b.get("used"))]
         for b in found.get("blobs", [])
     ]
-    console().print(table(["cid", "size", "", "used"], cells, right=("size",)))
+    console().print(listing(["cid", "size", "", "used"], cells, empty="no blob is here", right=("size",)))
     console().print(f"[dim]{found.get('count', 0)}, {size(found.get('bytes', 0))} of {size(found.get('quota', 0))}[/]")
 
 

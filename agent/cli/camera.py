@@ -11,7 +11,7 @@ import typer
 
 from agent.cli.client import connect, path_of
 from agent.cli.context import JsonFlag, YesFlag, new_app, read_secret
-from agent.cli.output import console, dot, escape, print_json, show, size, table
+from agent.cli.output import console, dot, escape, listing, print_json, show, size
 from agent.errors import ConfigError
 
 app = new_app(
@@ -46,7 +46,9 @@ def list_(json: JsonFlag = False) -> None:
         ]
         for c in rows
     ]
-    console().print(table(["", "camera", "kind", "source", ""], cells))
+    console().print(
+        listing(["", "camera", "kind", "source", ""], cells, empty="no camera; edge-agent camera add NAME SOURCE")
+    )
 
 
 @app.command()

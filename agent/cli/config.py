@@ -57,8 +57,16 @@ def check(
 
 def _value(row: dict[str, Any]) -> str:
     value = row["value"]
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    text = "" if value in ("", ".", [], {}) else escape(text)
+    match value:
+        case bool():
+            text = str(value).lower()
+        case list():
+            text = ", ".join(map(str, value))
+        case dict():
+            text = ", ".join(f"{k}={v}" for k, v in value.items())
+        case _:
+            text = "" if value == "." else str(value)
+    text = escape(text)
     return f"[dim]{text}[/]" if row["origin"] == "default" else f"[bold]{text}[/]"
 
 

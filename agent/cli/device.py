@@ -8,7 +8,7 @@ import typer
 
 from agent.cli.client import connect, path_of
 from agent.cli.context import JsonFlag, YesFlag, new_app
-from agent.cli.output import ago, console, dot, escape, print_json, show, table
+from agent.cli.output import ago, console, dot, escape, listing, print_json, show
 
 app = new_app(
     "Phones and laptops on the Wi-Fi: who is here, and whom the house knows.",
@@ -42,7 +42,9 @@ def list_(json: JsonFlag = False) -> None:
         ]
         for d in rows
     ]
-    console().print(table(["", "name", "", "id", "at", "last seen", "first seen"], cells))
+    console().print(
+        listing(["", "name", "", "id", "at", "last seen", "first seen"], cells, empty="no device was heard yet")
+    )
 
 
 @app.command()

@@ -40,7 +40,7 @@ def doctor(json: JsonFlag = False) -> None:
 
 
 def _row(f: Finding) -> list[str]:
-    remedy = f"\n[dim]→ {escape(f.remedy)}[/]" if f.remedy else ""
+    remedy = f"\n[dim]→ {escape(f.remedy)}[/]" if f.remedy and f.state != "ok" else ""
     return [_MARKS[f.state], escape(f.check), escape(f.text) + remedy]
 
 

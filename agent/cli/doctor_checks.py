@@ -73,7 +73,9 @@ def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
     out += [Finding(i["check"], i["state"], i["text"], i.get("remedy", "")) for i in inside]
     for w in status.get("warnings", []):
         state: Literal["warn", "fail"] = "fail" if w.get("severity") == "error" else "warn"
-        out.append(Finding(w["code"], state, w["text"], w.get("remedy", "")))
+        found = Finding(w["code"], state, w["text"], w.get("remedy", ""))
+        if not any((f.check, f.text) == (found.check, found.text) for f in out):
+            out.append(found)
     return config, out
 
 
@@ -214,7 +216,9 @@ def cameras(device: Device) -> Iterator[Finding]:
 
 
 def clock(device: Device) -> Iterator[Finding]:
-    """A time service keeps the clock."""
+    """A time service keeps the clock; a running agent warns of that itself."""
+    if device.running:
+        return
     kept = clock_synchronised()
     text = {True: "synchronised", False: "not synchronised", None: "the kernel does not say"}[kept]
     remedy = "start a time service; only shown times suffer" if kept is False else ""

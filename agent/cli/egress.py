@@ -8,7 +8,7 @@ import typer
 
 from agent.cli.client import connect
 from agent.cli.context import JsonFlag, single
-from agent.cli.output import console, count, escape, print_json, size, table
+from agent.cli.output import console, count, escape, listing, print_json, size
 
 
 def egress(
@@ -36,7 +36,8 @@ def egress(
         ]
         for r in found.get("rows", [])
     ]
-    console().print(table(["time", "what", "up", "down", "event", "to"], rows, right=("up", "down")))
+    columns = ["time", "what", "up", "down", "event", "to"]
+    console().print(listing(columns, rows, empty="nothing left the building", right=("up", "down")))
     requests, alerts = count(total.get("requests", 0), "request"), count(total.get("alerts", 0), "alert")
     console().print(
         f"[bold]{size(total.get('up', 0))} up[/], {size(total.get('down', 0))} down in {requests}, {alerts}"

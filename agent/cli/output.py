@@ -21,6 +21,7 @@ __all__ = [
     "dot",
     "escape",
     "labels",
+    "listing",
     "print_json",
     "show",
     "since",
@@ -72,6 +73,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Itera
     for row in rows:
         grid.add_row(*row)
     return grid
+
+
+def listing(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, right: Iterable[str] = ()
+) -> Table | str:
+    """The rows as a table, or in their place what it means that there are none."""
+    return table(columns, rows, right=right) if rows else f"[dim]{empty}[/]"
 
 
 def dot(ok: bool | None) -> str:

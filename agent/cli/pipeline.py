@@ -11,7 +11,7 @@ import typer
 
 from agent.cli.client import Client, connect, path_of
 from agent.cli.context import JsonFlag, YesFlag, new_app
-from agent.cli.output import ago, console, escape, print_json, show, since, table
+from agent.cli.output import ago, console, escape, listing, print_json, show, since, table
 from agent.cli.status_view import view_pipeline
 from agent.errors import ConfigError
 
@@ -83,7 +83,9 @@ def list_(json: JsonFlag = False) -> None:
         ]
         for p in rows
     ]
-    console().print(table(["pipeline", "version", "steps", "open", "state", "applied"], cells, right=("steps", "open")))
+    columns = ["pipeline", "version", "steps", "open", "state", "applied"]
+    empty = "no pipeline is applied; edge-agent pipeline apply FILE"
+    console().print(listing(columns, cells, empty=empty, right=("steps", "open")))
 
 
 @app.command()

@@ -119,7 +119,8 @@ def _facts(s: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "source", f"{dot(bool(source.get('ok', True)))} {escape(source['name'])}{bad}"
     if b:
         yield "blobs", f"{b.get('count', 0)}, {size(b.get('bytes'))} of {size(b.get('quota'))}"
-    docker = f"docker {escape(str(e['docker']))}" if e.get("docker") else "[dim]no docker[/]"
+    version = str(e.get("docker") or "").removeprefix("yes")
+    docker = f"docker {escape(version)}".strip() if e.get("docker") else "[dim]no docker[/]"
     words = [escape(e.get("wasm") or ""), docker, "gpu" if e.get("gpu") else "[dim]no gpu[/]"]
     yield "engines", " · ".join(w for w in [*words, "processes" if e.get("process") else ""] if w) if e else ""
     if last := s.get("last_event"):
