@@ -75,7 +75,7 @@ def list_(json: JsonFlag = False) -> None:
     cells = [
         [
             f"[bold]{escape(p['name'])}[/]",
-            escape(p.get("version", "")),
+            escape(p.get("version", "")[:8]),
             str(p.get("steps", "")),
             str(p.get("open", 0)),
             _paused(p) or "running",
@@ -257,9 +257,11 @@ def _json(text: str) -> Any:
 
 
 def _applied(p: dict[str, Any], what: str) -> None:
-    console().print(f"[green]✓[/] [bold]{escape(p['name'])}[/] {escape(p.get('version', ''))} {what}")
+    console().print(f"[green]✓[/] [bold]{escape(p['name'])}[/] {escape(p.get('version', '')[:8])} {what}")
     if over := p.get("overrode"):
-        console().print(f"  [dim]instead of {escape(over.get('version', ''))} by {escape(over.get('signer', ''))}[/]")
+        console().print(
+            f"  [dim]instead of {escape(over.get('version', '')[:8])} by {escape(over.get('signer', ''))}[/]"
+        )
     rows = [[escape(s["step"]), f"[dim]{escape(s.get('kind', ''))}[/]", _on(s)] for s in p.get("steps", [])]
     if rows:
         console().print(table(["step", "kind", "on"], rows))

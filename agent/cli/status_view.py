@@ -72,7 +72,7 @@ def view_pipeline(p: Mapping[str, Any]) -> RenderableType:
 def _pipeline(p: Mapping[str, Any]) -> Iterator[RenderableType]:
     paused = p.get("paused_s")
     state = "" if paused is None else f"  [yellow]paused{f' for {since(paused)}' if paused else ''}[/]"
-    yield f"[bold]{escape(p['name'])}[/] [dim]{escape(p.get('version', ''))}[/]{state}"
+    yield f"[bold]{escape(p['name'])}[/] [dim]{escape(p.get('version', '')[:8])}[/]{state}"
     columns = ["step", "kind", "on", "accepted", "open", "ends", "ms"]
     yield table(columns, [_step(s) for s in p.get("steps", [])], right=("accepted", "open", "ms"))
     for step in p.get("steps", []):

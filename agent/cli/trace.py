@@ -10,9 +10,11 @@ from rich.console import Group, RenderableType
 
 from agent.cli.client import connect, path_of
 from agent.cli.context import JsonFlag, single
-from agent.cli.output import console, count, escape, print_json, size, table
+from agent.cli.output import console, count, escape, print_json, since, size, table
 
 LEAST_BAR, MOST_BAR = 16, 56
+NOTABLE = 1000.0
+"""Ms between a line's time and its reading from which on it is mentioned: log lines have whole seconds."""
 
 
 def trace(
@@ -38,14 +40,16 @@ def waterfall(t: Mapping[str, Any], width: int) -> RenderableType:
 
 
 def _parts(t: Mapping[str, Any], width: int) -> Iterator[RenderableType]:
-    hops: list[dict[str, Any]] = t.get("hops", [])
-    total = t.get("total_ms") or max((h.get("at_ms", 0) for h in hops), default=0)
+    late, hops = from_reading(t.get("hops", []))
+    total = max((h["at_ms"] for h in hops), default=0.0)
     about = " · ".join(escape(t.get(k, "")) for k in ("pipeline", "type", "time"))
     yield f"[bold]{escape(t.get('id', ''))}[/]  {about}"
     state = "" if t.get("complete", True) else "  [yellow]still under way[/]"
     left = f" · {size(t['bytes_up'])} left the building" if t.get("bytes_up") is not None else ""
     root = f"[dim]root {escape(t.get('root', ''))}[/]"
     yield f"{root} · [bold]{total:.1f} ms[/] in all · {count(len(hops), 'hop')}{left}{state}"
+    if late >= NOTABLE:
+        yield f"[dim]the line was read {since(late / 1000)} after the time it bears[/]"
     longest = longest_hop(hops)
     bar = max(LEAST_BAR, min(MOST_BAR, width - 52))
     rows, before = [], 0.0
@@ -79,6 +83,15 @@ def _rest(t: Mapping[str, Any], longest: Mapping[str, Any] | None) -> Iterator[s
         reason = f" ({escape(b['reason'])})" if b.get("reason") else ""
         where = f"{escape(b['step'])} on {escape(b.get('node', ''))}"
         yield f"[dim]also from this root: {b.get('count', 1)} × {escape(b['end'])}{reason} at {where}[/]"
+
+
+def from_reading(hops: list[dict[str, Any]]) -> tuple[float, list[dict[str, Any]]]:
+    """How many ms after its own time the line was read, and the hops with their times counted from then.
+
+    A line's own time has whole seconds and another program's clock: it says nothing about this mesh.
+    """
+    late: float = hops[0].get("at_ms", 0.0) if hops and hops[0].get("step") == "line" else 0.0
+    return late, [{**h, "at_ms": max(0.0, h["at_ms"] - late)} for h in hops]
 
 
 def longest_hop(hops: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,10 @@ async def test_a_command_reaches_the_agent_and_says_so(
     ],
 )  # fmt: skip
 async def test_what_is_listed_is_also_json(edge: Shell, line: list[str]) -> None:
-    shown = await edge(*line)
-    assert (shown.code, shown.err) == (0, "")
+    shown, machine = await asyncio.gather(edge(*line), edge(*line, "--json"))
+    assert (shown.code, shown.err, machine.code) == (0, "", 0)
     assert shown.out.strip()
-    assert (await edge(*line, "--json")).json
+    assert machine.json
 
 
 async def test_a_token_is_the_line_for_the_next_device(edge: Shell) -> None:

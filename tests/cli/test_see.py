@@ -9,7 +9,7 @@ import re
 import pytest
 
 from agent.cli.status_view import adds_up
-from agent.cli.trace import draw, longest_hop
+from agent.cli.trace import draw, from_reading, longest_hop
 from tests.api.memory import EVENT, TRACE, MemoryAgent
 from tests.cli.conftest import Shell
 
@@ -118,6 +118,13 @@ async def test_egress_adds_up_what_left(edge: Shell) -> None:
 def test_accepted_is_the_sum_of_ends_and_open() -> None:
     assert adds_up({"accepted": 3, "open": 1, "ends": {"delivered": 1, "lost": 1}})
     assert not adds_up({"accepted": 3, "open": 1, "ends": {"delivered": 1}})
+
+
+def test_a_trace_counts_from_the_reading_of_the_line() -> None:
+    hops = [{"step": "line", "at_ms": 60_000.0}, {"step": "wifi", "at_ms": 60_003.0}]
+    assert from_reading(hops) == (60_000.0, [{"step": "line", "at_ms": 0.0}, {"step": "wifi", "at_ms": 3.0}])
+    assert from_reading([{"step": "photos", "at_ms": 5.0}]) == (0.0, [{"step": "photos", "at_ms": 5.0}])
+    assert from_reading([]) == (0.0, [])
 
 
 def test_a_bar_is_shaded_while_waiting_and_solid_while_running() -> None:
