@@ -164,7 +164,7 @@ class LogLife(RuleBasedStateMachine):
 
 
 TestLogLife = LogLife.TestCase
-TestLogLife.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestLogLife.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
 
 
 @pytest.fixture
