@@ -20,7 +20,7 @@ from agent.errors import ConfigError
 from agent.sources.batch import MAX_BATCH, Batch, Counters, Position
 from agent.sources.lines import shape
 from agent.sources.mark import REMEMBERED, Mark, before, bind, continues, identity, moved, new_generation, place
-from agent.sources.siblings import siblings
+from agent.sources.siblings import Sibling, siblings
 
 logger = logging.getLogger(__name__)
 
@@ -123,18 +123,19 @@ class Follower:
             self._switch(self._fd, self._fresh())
 
     def _overtaken(self) -> bool:
-        """Whether the log, of which nothing was read yet, was copied away and emptied meanwhile: the
+        """Whether the open file, of which nothing was read yet, was copied away and emptied meanwhile: the
         copies come first.
         """
         mark = self._mark
         if mark.offset or self._complete() or os.fstat(self._fd).st_mtime_ns == mark.mtime:
             return False
-        here = self._look()
-        if here is None or (here.st_dev, here.st_ino) != (mark.device, mark.inode):
-            return False
         since = mark.mtime
         bind(mark, self._fd)
-        self._line_up_rotated(since, {(mark.device, mark.inode)})
+        older = siblings(self._path)
+        places = [(s.device, s.inode) for s in older]
+        if (mark.device, mark.inode) in places:
+            older = older[: places.index((mark.device, mark.inode))]
+        self._line_up_rotated(older, since, set())
         if not self._waiting:
             return False
         self._waiting.append(self._fd)
@@ -214,12 +215,12 @@ class Follower:
                 last = -1
             else:
                 known.add((status.st_dev, status.st_ino))
-        self._line_up_rotated(mtime, known)
+        self._line_up_rotated(siblings(self._path), mtime, known)
         if last >= 0:
             self._waiting.append(last)
 
-    def _line_up_rotated(self, mtime: int, known: set[tuple[int, int]]) -> None:
-        for sibling in siblings(self._path):
+    def _line_up_rotated(self, rotated: list[Sibling], mtime: int, known: set[tuple[int, int]]) -> None:
+        for sibling in rotated:
             if (sibling.device, sibling.inode) in known or sibling.mtime < mtime or not sibling.size:
                 continue
             other = self._open_sibling(sibling.path)
