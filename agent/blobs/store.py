@@ -64,7 +64,7 @@ class BlobStore:
         self._sync_lock = asyncio.Lock()
         try:
             for folder in (root, self._files, self._tmp):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for left in self._tmp.iterdir():
                 left.unlink()
             self._index = Index(root / "index.sqlite", self._on_disk)
@@ -291,7 +291,8 @@ class BlobStore:
             return True
 
     def _adopt(self, path: Path, fd: int, hashed: Hashed, owner: str | None) -> None:
-        os.fchmod(fd, 0o440)
+        # Programs in containers run as nobody and are shown this very file; the folder above is 0700.
+        os.fchmod(fd, 0o444)
         with self._lock:
             if owner is not None:
                 self.pin(hashed.cid, owner)

@@ -39,7 +39,8 @@ class Folders:
     def make(self) -> None:
         """Make the folders, which are not there yet."""
         self.root.mkdir(mode=0o700, parents=True)
-        self.blobs.mkdir(mode=0o755)
+        self.blobs.mkdir()
+        self.blobs.chmod(0o755)  # whatever the agent's umask says
         self.outputs.mkdir(mode=0o700)
         if self._owner is not None:
             os.chown(self.outputs, self._owner, self._owner)
@@ -196,6 +197,7 @@ def _link(source: Path, target: Path) -> bool:
 def _copy(fd: int, target: Path) -> None:
     out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     try:
+        os.fchmod(out, 0o444)  # whatever the agent's umask says
         while os.sendfile(out, fd, None, 1 << 24):
             pass
     finally:

@@ -223,7 +223,7 @@ class Workshop:
         at = boottime()
         trace = row.hop(step.name, self.core.node_name, at, at - (row.started or at))
         return Alert(
-            mesh=self.mesh_id, node=self.core.node_name, event=msgspec.convert(made, Event), trace=trace, photos=photos
+            mesh=self.mesh_id, node=self.core.node_id, event=msgspec.convert(made, Event), trace=trace, photos=photos
         )
 
     def delivered(self, ident: str) -> None:

@@ -60,7 +60,8 @@ class Watch:
             certificate_days=(a.identity.not_after - time.time()) / 86400,
             nodes=len(a.mesh.known()),
             sink_wanted="sink" in kinds,
-            sink_connected=any(n.labels.get("uplink") == "true" for n in a.mesh.live()),
+            sink_connected=self._sink(),
+            sink_error=a.uplink.state().get("last_error", ""),
             clock_synchronised=clock_synchronised(),
             cameras=a.cameras.infos(),
             failing=[
@@ -82,6 +83,11 @@ class Watch:
             pending=len(a.desk.pending.list()) + len(a.labels.wishes) if a.desk else 0,
             steps_without_node=[note for p in current for note in no_nodes(a, p)],
         )  # fmt: skip
+
+    def _sink(self) -> bool | None:
+        if self.agent.uplink.configured:
+            return self.agent.uplink.connected
+        return True if any(n.labels.get("uplink") == "true" for n in self.agent.mesh.known()) else None
 
     def _own(self) -> None:
         """Warnings that come from what only the service sees."""
