@@ -141,5 +141,9 @@ def _raise_for(response: httpx.Response) -> None:
     try:
         error = msgspec.json.decode(response.content)["error"]
     except (msgspec.DecodeError, KeyError, TypeError):
+        if response.status_code == 503:
+            raise Unreachable(
+                "the agent has too many callers at once", hint="try again in a moment", code="agent.slow"
+            ) from None
         error = {"message": f"the agent answered {response.status_code}", "hint": "its log may say more"}
     raise RemoteError(error)
