@@ -95,6 +95,16 @@ class CameraBook:
         """What went wrong at the camera's last use; empty when it worked or was not used."""
         return self._errors.get(name, "")
 
+    def is_open(self, name: str) -> bool:
+        """Whether the camera is open now; raises NotFound."""
+        self.get(name)
+        return self._booths[name].ready
+
+    def progress(self, name: str) -> int:
+        """How many photos it has given since the book was made or it was added; raises NotFound."""
+        self.get(name)
+        return self._booths[name].taken
+
     def probe(self) -> Devices:
         """The V4L2 devices that are there and not in the book."""
         known = {camera.source for camera in self._cameras.values()}

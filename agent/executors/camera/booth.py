@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TypeVar
 
+from agent.errors import CameraError
 from agent.executors.camera.capture import CaptureSession
 from agent.executors.camera.files import Reel, file_session
 from agent.executors.camera.session import Frame, Session, failed
@@ -21,6 +22,8 @@ class Booth:
     """Takes one frame at a time; whatever fails or overruns its deadline takes the session with it."""
 
     def __init__(self, camera: Camera) -> None:
+        self.taken = 0
+        """Frames so far."""
         self._camera = camera
         self._reel = Reel()
         self._session: Session | None = None
@@ -47,9 +50,11 @@ class Booth:
         """A picture taken after this call, within `deadline` seconds. Raises CameraError."""
         try:
             async with asyncio.timeout(deadline), self._busy:
-                return await self._or_drop(self._take(deadline))
+                frame = await self._or_drop(self._take(deadline))
         except TimeoutError:
             raise failed(f"no picture within {deadline:g} s") from None
+        self.taken += 1
+        return frame
 
     async def warm(self, deadline: float) -> None:
         """Open it if it is not. Raises CameraError."""
@@ -64,7 +69,16 @@ class Booth:
         await asyncio.shield(self._drop())
 
     async def _take(self, deadline: float) -> Frame:
-        return await (await self._opened(deadline)).frame()
+        kept = self._session is not None and self._session.alive
+        session = await self._opened(deadline)
+        try:
+            return await session.frame()
+        except CameraError:
+            if not kept:
+                raise
+            # It was open since an earlier photo and may have died silently: once more from the start.
+            await self._drop()
+            return await (await self._opened(deadline)).frame()
 
     async def _or_drop(self, work: Awaitable[T]) -> T:
         """The work's result; whatever stops it, the deadline included, the session is not used again."""

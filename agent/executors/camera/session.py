@@ -39,6 +39,6 @@ class Session(Protocol):
         ...
 
 
-def failed(what: str, hint: str = "look at the camera's address, power and cable") -> CameraError:
+def failed(what: str, hint: str = "look at its address, user and password, its power and its cable") -> CameraError:
     """A CameraError; the book puts the camera's name in front."""
     return CameraError(what, hint=hint)

@@ -18,7 +18,7 @@ Kind = Literal["v4l2", "rtsp", "http", "file"]
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?\Z")
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _VIDEO_DEVICE = re.compile(r"/dev/(video\d+|v4l/[\w./:+-]+)\Z")
-_SECRET = re.compile(r"(?i)\b((?:[a-z]*pass?[a-z]*|pas|pwd|psw|token|auth|key|user[a-z]*|usr|login[a-z]*)=)[^&/_?;]+")
+_SECRET = re.compile(r"(?i)\b((?:[a-z]*pass?[a-z]*|pas|pwd|psw|token|auth|key|user[a-z]*|usr|login[a-z]*)=)[^&/?;]+")
 _HINT = "a source is /dev/video0, rtsp://…, http://… (a snapshot or MJPEG) or file:PATH"
 
 

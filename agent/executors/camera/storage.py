@@ -88,7 +88,7 @@ def _camera(path: Path, entry: Any, name: str, line: int) -> Camera:
 
 def save_book(path: Path, cameras: dict[str, Camera]) -> None:
     """Write the file: a temporary one beside it (0600), fsync, rename, fsync of the folder. Raises ConfigError."""
-    yaml = YAML(typ="safe")
+    yaml = YAML(typ="rt")
     yaml.default_flow_style = None
     temporary = ""
     try:

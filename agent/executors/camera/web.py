@@ -23,6 +23,10 @@ for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
+FRESH = 0.5
+"""Seconds for which the snapshot that answered the opening counts as the first photo."""
+
+
 class Stream:
     """An MJPEG response, read by a task of its own so that no old picture waits in a buffer."""
 
@@ -88,17 +92,18 @@ class WebSession:
         self._converter = Converter(view)
         self._client: httpx.AsyncClient | None = None
         self._stream: Stream | None = None
+        self._first: tuple[bytes, float] | None = None
 
     async def open(self, timeout: float) -> None:
-        """See Session. A stream is started here, so that a warm camera's pictures are already coming."""
+        """See Session. The first request is made here: a warm camera's stream is then already coming."""
         client = httpx.AsyncClient(
             verify=not self._insecure, timeout=httpx.Timeout(timeout), follow_redirects=False, trust_env=False
         )
         self._client = await self._stack.enter_async_context(client)
         await self._converter.start()
-        await self._request(stream_only=True)
+        self._first = await self._request()
 
-    async def _request(self, *, stream_only: bool) -> tuple[bytes, float] | None:
+    async def _request(self) -> tuple[bytes, float] | None:
         """One GET: the snapshot and when it arrived, or None after starting the stream."""
         if self._client is None:
             raise failed("it is not open", "try again")
@@ -111,7 +116,7 @@ class WebSession:
                     self._stream = Stream(response.aiter_bytes(), boundary)
                     self._stack.push_async_exit(stack.pop_all())
                     return None
-                return None if stream_only else (await _bounded(response), time.monotonic())
+                return await _bounded(response), time.monotonic()
             except httpx.TimeoutException as e:
                 raise failed("it does not answer in time") from e
             except httpx.HTTPError as e:
@@ -141,8 +146,10 @@ class WebSession:
 
     async def frame(self) -> Frame:
         """See Session."""
-        got = await (self._stream.next() if self._stream else self._request(stream_only=False))
-        if got is None and self._stream:
+        got, self._first = self._first, None
+        if self._stream is None and (got is None or got[1] < time.monotonic() - FRESH):
+            got = await self._request()
+        if self._stream is not None:
             got = await self._stream.next()
         if got is None:
             raise failed("it gave no picture")

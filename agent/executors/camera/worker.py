@@ -26,8 +26,9 @@ MAX_MESSAGE = 64 << 20
 """Longest message in bytes, either way."""
 QUALITY = 90
 """JPEG quality of pictures that are encoded here."""
-DARK = 14.0
-"""Mean luma (0..255) below which a picture right after opening counts as taken before the exposure has settled."""
+DARK = 20.0
+"""Mean luma (0..255) below which a picture right after opening counts as taken before the exposure has settled;
+video's black is 16."""
 SETTLE = 1.0
 """Seconds after the first frame in which dark ones are skipped."""
 MAX_PIXELS = 50_000_000
@@ -249,10 +250,15 @@ def send(link: socket.socket, reply: Reply) -> None:
 
 
 def load_cv2() -> Any:
-    """OpenCV, told to keep its and FFmpeg's messages (which name addresses) to itself."""
+    """OpenCV, told to keep its and FFmpeg's messages (which name addresses) to itself.
+
+    FFmpeg looks at a stream for up to five seconds before its first picture; 0.1 s (in microseconds) is enough.
+    """
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = (
+        "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay|analyzeduration;100000"
+    )
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
     import cv2
 

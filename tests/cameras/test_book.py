@@ -1,0 +1,168 @@
+"""The book: what may stand in it, what is shown of it, and how it is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.errors import CameraError, ConfigError, NotFound
+from agent.executors.camera import CameraBook, masked, probe
+from agent.executors.camera.spec import normal_source
+
+
+async def test_cameras_survive_a_restart_in_a_file_of_mode_0600(tmp_path: Path, book: CameraBook) -> None:
+    await book.add("hall", "rtsp://u:secret@10.0.0.7/live", rotate=90, masks=[[0, 0, 0.5, 0.5]], warm=True)
+    await book.add("door", "v4l2:/dev/video0", crop=[0.1, 0.1, 0.9, 0.9], insecure=True)
+    await book.add("gone", "/dev/video1")
+    await book.remove("gone")
+    path = tmp_path / "state" / "cameras.yaml"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["cameras.yaml"]
+    again = CameraBook(path)
+    assert again.list() == book.list()
+    assert [(i.name, i.kind, i.ok) for i in again.infos()] == [("hall", "rtsp", True), ("door", "v4l2", True)]
+
+
+async def test_a_book_that_others_could_read_is_closed_to_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cameras.yaml"
+    path.write_text("cameras:\n  hall: {source: /dev/video0}\n")
+    path.chmod(0o644)
+    assert list(CameraBook(path).list()) == ["hall"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "readable by others" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cameras: [", ":1: "),
+        ("cameras:\n  a: b\n", ":2: camera a must be a mapping"),
+        ("cameras:\n  hall:\n    sorce: /dev/video0\n", "there is no key 'sorce'"),
+        ("cameras:\n  hall: {rotate: 90}\n", "source"),
+        ("cameras:\n  hall: {source: 7}\n", "source"),
+        ("cameras:\n  hall: {source: /dev/video0, rotate: 45}\n", "rotate"),
+        ("cameras:\n  hall: {source: /dev/video0, crop: [0, 0, 2, 1]}\n", "crop"),
+        ("cameras:\n  hall: {source: /dev/video0, crop: [0.5, 0, 0.6, 1]}\n", "leaves the picture"),
+        ("cameras:\n  hall: {source: /dev/video0, masks: [[0, 0, 0, 1]]}\n", "empty"),
+        ("cameras:\n  'a b': {source: /dev/video0}\n", "cannot name"),
+        ("cameras:\n  hall: {source: 'ftp://u:secret@h/x'}\n", "is not a camera's source"),
+        ("hall: {source: /dev/video0}\n", "one mapping"),
+        ("- 1\n", "one mapping"),
+        ("cameras: \xff", "one mapping"),
+    ],
+)
+def test_a_damaged_book_says_where_and_never_shows_a_password(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "cameras.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        CameraBook(path)
+    assert says in caught.value.message
+    assert str(path) in caught.value.message
+    assert caught.value.hint
+    assert "secret" not in str(caught.value.to_dict())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "", "video0", "/dev/sda", "/dev/video0/../sda", "/etc/passwd", "file:", "rtsp://", "http://", "http:///x", "ftp://h/x",
+        "http://h:99999999/x", "rtsp://h/a b", "http://h/\nx", "http://[::1", "concat:a|b", "rtmp://h/x",
+    ],
+)  # fmt: skip
+async def test_what_is_no_source_is_refused(source: str, book: CameraBook) -> None:
+    with pytest.raises(ConfigError):
+        await book.add("cam", source)
+    assert book.list() == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://10.0.0.7/live", "rtsp://10.0.0.7/live"),
+        ("rtsp://user:secret@10.0.0.7:554/live", "rtsp://***@10.0.0.7:554/live"),
+        ("rtsp://user:se/cret@10.0.0.7/live", "rtsp://***@10.0.0.7/live"),
+        ("rtsp://user:se@cret@10.0.0.7/live", "rtsp://***@10.0.0.7/live"),
+        ("http://h/snap.cgi?usr=admin&pwd=secret", "http://h/snap.cgi?usr=***&pwd=***"),
+        ("http://h/snap?secret", "http://h/snap?***"),
+        ("rtsp://h/user=admin&password=secret&channel=1", "rtsp://h/user=***&password=***&channel=1"),
+        ("rtsp://h/user=admin_password=secret_channel=1", "rtsp://h/user=***"),
+        ("/dev/video0", "/dev/video0"),
+        ("file:/srv/pictures", "file:/srv/pictures"),
+    ],
+)
+def test_credentials_are_masked(source: str, shown: str) -> None:
+    assert masked(source) == shown
+
+
+async def test_a_camera_in_a_log_or_an_error_hides_its_credentials(book: CameraBook) -> None:
+    camera = await book.add("hall", "http://u:secret@10.0.0.7/x")
+    assert "secret" not in f"{camera} {camera!r} {book.list()}"
+    assert camera.shown == "http://***@10.0.0.7/x"
+
+
+async def test_sources_have_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert normal_source("v4l2:/dev/video2") == "/dev/video2"
+    assert normal_source("file:pictures") == f"file:{tmp_path}/pictures"
+    assert normal_source("file:///srv/x") == "file:/srv/x"
+    assert normal_source(" http://h/x ") == "http://h/x"
+
+
+async def test_names_options_and_shots_are_checked(book: CameraBook) -> None:
+    with pytest.raises(ConfigError):
+        await book.add("a/b", "/dev/video0")
+    with pytest.raises(ConfigError):
+        await book.add("a", "/dev/video0", rotate=33)
+    with pytest.raises(ConfigError):
+        await book.add("a", "/dev/video0", colour="red")
+    await book.add("hall", "/dev/video0")
+    with pytest.raises(NotFound, match="no camera 'hal'") as caught:
+        await book.shoot("hal")
+    assert "hall" in caught.value.hint
+    with pytest.raises(ConfigError):
+        await book.shoot("hall", 0)
+    with pytest.raises(NotFound):
+        await book.remove("door")
+
+
+async def test_a_missing_device_is_an_error_at_once_and_a_health_report(book: CameraBook) -> None:
+    reports: list[tuple[str, str]] = []
+    book.on_health = lambda name, error: reports.append((name, error.message if error else ""))
+    await book.add("cam", "/dev/video99")
+    with pytest.raises(CameraError, match="camera cam: there is no /dev/video99"):
+        await book.test("cam")
+    assert reports == [("cam", "camera cam: there is no /dev/video99")]
+    assert book.error("cam") == reports[0][1]
+    assert not book.infos()[0].ok
+
+
+async def test_a_device_that_is_no_camera_is_an_error(tmp_path: Path, book: CameraBook) -> None:
+    """Through the same child and capture code as a real one: there is no video device where tests run."""
+    from agent.executors.camera.capture import CaptureSession
+    from agent.executors.camera.spec import View
+
+    session = CaptureSession("/dev/null", View())
+    try:
+        with pytest.raises(CameraError, match="cannot be opened"):
+            await session.open(5.0)
+    finally:
+        await session.close()
+
+
+def test_probing_finds_the_first_node_of_each_device_in_order(tmp_path: Path) -> None:
+    for node, index, name in [
+        ("video10", "0", "B"),
+        ("video2", "0", "USB cam\x1b[0m"),
+        ("video3", "1", "meta"),
+        ("x", "0", ""),
+    ]:
+        (tmp_path / node).mkdir()
+        (tmp_path / node / "index").write_text(index + "\n")
+        (tmp_path / node / "name").write_text(name + "\n")
+    found = [msgspec.to_builtins(device) for device in probe(tmp_path)]
+    assert found == [{"source": "/dev/video2", "text": "USB cam[0m"}, {"source": "/dev/video10", "text": "B"}]
+    assert probe(tmp_path / "none") == []
