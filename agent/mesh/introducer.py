@@ -30,7 +30,9 @@ INTRODUCE_SECONDS = 6.0
 LINGER_SECONDS = 1.5
 """How long the two get to link after the introducer reached both; then it stays as a relay."""
 _TICK = 0.5
+_YIELD_SECONDS = 2.0
 MAX_RELAYS = 8
+MAX_TARGETS = 32
 MAX_ENDPOINTS = 512
 
 
@@ -44,7 +46,6 @@ class Endpoint(msgspec.Struct):
     failures: int = 0
     due: float = 0.0
     asked_for: bool = False
-    busy: bool = False
 
 
 class Introducer:
@@ -104,16 +105,13 @@ class Introducer:
     async def run(self) -> None:
         """Dial until cancelled; relays are closed at the end."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                while True:
-                    await self._close_relays()
-                    for endpoint in self._due():
-                        endpoint.busy = True
-                        tasks.create_task(self._dial(endpoint))
-                    self._wake.clear()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_TICK):
-                            await self._wake.wait()
+            while True:
+                await self._close_relays()
+                await self._round(self._due())
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK):
+                        await self._wake.wait()
         finally:
             relays, self._relays = list(self._relays.values()), {}
             for relay in relays:
@@ -121,24 +119,38 @@ class Introducer:
 
     def _due(self) -> list[Endpoint]:
         now = time.monotonic()
-        due = [e for e in self._endpoints.values() if e.due <= now and not e.busy]
-        if not due or not self._session.zid:
-            return []
-        links = self._session.links()
-        linked = {self._session.identity.node_id, *(link.node for link in links), *self._relays}
-        there = {link.there for link in links}
-        return [e for e in due if (e.node not in linked if e.node else e.address not in there)]
+        due = [e for e in self._endpoints.values() if e.due <= now]
+        return [e for e in due if not self._linked(e)] if due and self._session.zid else []
 
-    async def _dial(self, endpoint: Endpoint) -> None:
-        try:
-            resolved = await self._probe(endpoint)
-            if resolved:
-                await self._introduce(endpoint, resolved)
-        finally:
-            endpoint.busy = False
+    def _linked(self, endpoint: Endpoint) -> bool:
+        links = self._session.links()
+        if endpoint.node:
+            linked = {self._session.identity.node_id, *(link.node for link in links), *self._relays}
+            return endpoint.node in linked
+        return any(link.there == endpoint.address for link in links)
+
+    async def _round(self, due: list[Endpoint]) -> None:
+        """Probe all that are due at once, then introduce this node to those that accept connections, all at
+        once.
+        """
+        now = time.monotonic()
+        for endpoint in due:
             pause = min(self._settings.redial_max, self._settings.redial_min * 2 ** min(endpoint.failures, 10))
             endpoint.failures += 1
-            endpoint.due = time.monotonic() + pause * random.uniform(0.7, 1.3)  # noqa: S311  guards nothing
+            endpoint.due = now + pause * random.uniform(0.7, 1.3)  # noqa: S311  spreads the dials, guards nothing
+        answers = await asyncio.gather(*map(self._probe, due))
+        open_ones = [e for e, resolved in zip(due, answers, strict=True) if resolved]
+        if open_ones and self._yields(open_ones):
+            await asyncio.sleep(_YIELD_SECONDS)
+        targets = {r: e for e, r in zip(due, answers, strict=True) if r and not self._linked(e)}
+        if targets:
+            await self._introduce(dict(list(targets.items())[:MAX_TARGETS]))
+
+    def _yields(self, endpoints: list[Endpoint]) -> bool:
+        """Two nodes that miss each other would introduce each other twice: the one with the larger id waits
+        first.
+        """
+        return all(e.node and e.node < self._session.identity.node_id for e in endpoints)
 
     async def _probe(self, endpoint: Endpoint) -> str:
         """The resolved address if something accepts connections there, else empty: a session costs more
@@ -154,41 +166,45 @@ class Introducer:
         writer.transport.abort()
         return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
-    async def _introduce(self, endpoint: Endpoint, resolved: str) -> None:
+    async def _introduce(self, targets: dict[str, Endpoint]) -> None:
         try:
             session = await open_session(
                 {
                     **link_config(self._session.identity, self._settings.lease),
                     **denial(self._session.denied),
+                    "scouting/gossip/autoconnect": {},
                     "listen/endpoints": [],
-                    "connect/endpoints": [f"tls/{self._own}", f"tls/{resolved}"],
+                    "connect/endpoints": [f"tls/{a}" for a in (self._own, *targets)],
                     "connect/timeout_ms": int(INTRODUCE_SECONDS * 1000),
                 }
             )
         except EdgeError as error:
-            logger.debug("no introduction to %s: %s", endpoint.address, error)
+            logger.debug("no introduction to %s: %s", ", ".join(targets), error)
             return
         keep = False
         try:
-            keep = await self._watch(session, endpoint, resolved)
+            keep = await self._watch(session, targets)
         finally:
             if not keep:
                 await close_session(session)
 
-    async def _watch(self, session: Any, endpoint: Endpoint, resolved: str) -> bool:
-        """Wait until the two are linked; True where the introducer stays as a relay, because they cannot."""
+    async def _watch(self, session: Any, targets: dict[str, Endpoint]) -> bool:
+        """Wait until all are linked; True where the introducer stays as a relay, because some cannot be."""
         start, met = time.monotonic(), 0.0
         while (now := time.monotonic()) - start < INTRODUCE_SECONDS:
-            links = {link.session: link for link in links_of(session)}
-            other = next((link for link in links.values() if link.there == resolved), None)
-            if other is not None:
-                met = met or now
-                self._note(endpoint, other.node)
-                direct = {self._session.zid, *(link.session for link in self._session.links())}
-                if other.session in direct:
-                    return False
-                if now - met > LINGER_SECONDS and self._session.zid in links:
-                    return self._relay(session, other.node)
+            reached = {link.there: link for link in links_of(session)}
+            for address, endpoint in targets.items():
+                if address in reached:
+                    self._note(endpoint, reached[address].node)
+            others = {link.session: link.node for there, link in reached.items() if there in targets}
+            direct = {self._session.zid, *(link.session for link in self._session.links())}
+            apart = {zid: node for zid, node in others.items() if zid not in direct}
+            met = met or (now if others else 0.0)
+            settled = met and now - met > LINGER_SECONDS
+            if settled and apart and self._own in reached:
+                return self._relay(session, next(iter(apart.values())))
+            if others and not apart and (settled or len(reached) > len(targets)):
+                return False
             await asyncio.sleep(0.03)
         return False
 

@@ -5,7 +5,9 @@ opened anew.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from pathlib import Path
 
 from agent.errors import ConfigError
@@ -24,6 +26,8 @@ DIAL_AT_OPEN = 64
 REMOVAL_SLOT = 2.0
 """Seconds between the reopenings of two nodes after a removal, so that one is away at a time."""
 _ADDRESS_SECONDS = 3.0
+_UNROUTED_SECONDS = 4.0
+_UNROUTED_MAX = 120.0
 
 
 class Linking:
@@ -55,10 +59,10 @@ class Linking:
 
     async def reopen(self) -> None:
         """Open the session anew, announced, so that nobody counts this node lost meanwhile."""
-        self._session.denied = set(self._presence.removed)
         self._presence.publish(pause=REOPEN_GRACE)
         await asyncio.sleep(0.1)  # let the announcement out before the links close
         self._presence.expect_silence(REOPEN_GRACE)
+        self._session.denied = set(self._presence.removed)
         await self._session.reopen()
         self._presence.publish()
         self.introducer.retry_all()
@@ -73,6 +77,7 @@ class Linking:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.introducer.run())
             tasks.create_task(self._shut_out())
+            tasks.create_task(self._watch_routes())
             await self._watch_addresses()
 
     async def advertise(self) -> list[str]:
@@ -100,6 +105,34 @@ class Linking:
             self._reopen.clear()
             if self._session.denied != self._presence.removed:
                 await self.reopen()
+
+    async def _watch_routes(self) -> None:
+        """Open the session anew when it broke, or when a node is linked but not to be heard of.
+
+        zenoh sometimes fails to tell a router of what others declared while the mesh changes (see
+        SETTLE_SECONDS); whoever comes later is told everything. A node may be silent for its own reasons,
+        so the pauses between two attempts grow.
+        """
+        since: dict[str, float] = {}
+        pause, quiet_until = _UNROUTED_SECONDS, 0.0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._session.broken.wait()
+            now = time.monotonic()
+            linked = {link.node for link in self._session.links()} - {self._presence.me.id, "", *self._presence.removed}
+            unrouted = {node for node in linked if self._presence.is_unrouted(node)}
+            since = {node: since.get(node, now) for node in unrouted}
+            stuck = [node for node, start in since.items() if now - start > _UNROUTED_SECONDS]
+            if self._session.broken.is_set() or (stuck and now > quiet_until):
+                logger.warning(
+                    "mesh: no way to %s although linked: the session is opened anew", ", ".join(stuck) or "others"
+                )
+                await self.reopen()
+                since, quiet_until = {}, time.monotonic() + pause
+                pause = min(pause * 2, _UNROUTED_MAX)
+            elif not unrouted and now > quiet_until + _UNROUTED_MAX:
+                pause = _UNROUTED_SECONDS
 
     def _dial_at_open(self) -> list[str]:
         remembered = [a for p in self._peers.all() for a in p.endpoints[:2]]

@@ -184,6 +184,11 @@ class Mesh:
         """The direct links of this node."""
         return self._session.links()
 
+    @property
+    def denied(self) -> set[str]:
+        """The ids of removed nodes that this node's open session shuts out; `status` shows who has not done so yet."""
+        return set(self._session.denied)
+
     def endpoints(self) -> list[Endpoint]:
         """The addresses that are dialled when their node is not linked, for `status`."""
         return self._linking.introducer.known()

@@ -41,12 +41,26 @@ REOPEN_GRACE = 8.0
 """Seconds that a reopening session believes in the nodes that it knew before."""
 _HELLO_TIMEOUT = 3.0
 _RETRY_MAX = 3.0
+_MISSES = 3
+"""Requests in a row that found no way to a node before it counts as dead, whatever its token says."""
 
 
 class _Node:
     """What is known of another node."""
 
-    __slots__ = ("asking", "confirmed", "grace", "misses", "record", "retry_at", "seen", "session", "token", "told")
+    __slots__ = (
+        "asking",
+        "confirmed",
+        "grace",
+        "misses",
+        "record",
+        "retry_at",
+        "seen",
+        "session",
+        "token",
+        "told",
+        "unrouted",
+    )
 
     def __init__(self) -> None:
         self.token = False
@@ -57,6 +71,7 @@ class _Node:
         self.confirmed = ""
         self.asking = False
         self.misses = 0
+        self.unrouted = False
         self.retry_at = 0.0
         self.told: tuple[NodeRecord, bool] | None = None
 
@@ -140,6 +155,16 @@ class PresenceBook:
     def records(self) -> list[NodeRecord]:
         """The last records of all nodes seen since the start, alive or not, this one first."""
         return [self.view(self.me), *(self.view(n.record) for n in self._nodes.values() if n.record is not None)]
+
+    def is_unrouted(self, node: str) -> bool:
+        """Whether nothing is heard of a node, or requests to it find no way; a node that merely is slow is
+        neither.
+        """
+        known = self._nodes.get(node)
+        if known is None:
+            return True
+        lost = not known.token and time.monotonic() > known.grace
+        return lost or (known.unrouted and not self._alive(known, time.monotonic()))
 
     def session_of(self, node: str) -> str:
         """The zenoh id of a node's session, or the empty string."""
@@ -285,7 +310,7 @@ class PresenceBook:
     def _confirm(self, node_id: str, node: _Node, *, again: bool = False) -> None:
         """Ask a node that has a token for its record, unless its boot is known and its record fresh."""
         now = time.monotonic()
-        fresh = node.confirmed and now - node.seen < self._settings.publish_every * 1.5
+        fresh = node.confirmed and not node.unrouted and now - node.seen < self._settings.publish_every * 1.5
         if self._tasks is None or not node.token or node.asking or now < node.retry_at or (fresh and not again):
             return
         if node_id in self._certificates.trust.removed:
@@ -299,12 +324,15 @@ class PresenceBook:
             presence = self._opened(node_id, raw)
         except (EdgeError, msgspec.MsgspecError) as error:
             node.misses += 1
+            node.unrouted = error.fields.get("reason") == "no-answer" if isinstance(error, EdgeError) else False
             pause = min(_RETRY_MAX, 0.1 * 2 ** min(node.misses, 10))
             node.retry_at = time.monotonic() + pause
             asyncio.get_running_loop().call_later(pause + 0.001, self._confirm, node_id, node)
+            self._consider(node_id)
             logger.debug("hello to %s: %s", node_id, error)
         else:
             node.misses = 0
+            node.unrouted = False
             node.confirmed = presence.record.boot
             self._rpc.note_boot(node_id, presence.record.boot)
             self._take(node_id, node, presence)
@@ -316,6 +344,7 @@ class PresenceBook:
             (node.token or now < node.grace)
             and node.record is not None
             and now - node.seen < self._settings.stale_after
+            and not (node.unrouted and node.misses >= _MISSES)
             and node.record.id not in self._certificates.trust.removed
         )
 

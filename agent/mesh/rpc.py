@@ -25,7 +25,7 @@ from agent.mesh.loop import soon
 from agent.mesh.ports import Handler
 from agent.mesh.sender import Sender
 from agent.mesh.server import Server
-from agent.mesh.session import BULK, MeshSession
+from agent.mesh.session import BULK, MeshSession, is_panic
 from agent.mesh.wire import Failure, Reply, Request, Sealed
 
 logger = logging.getLogger(__name__)
@@ -175,6 +175,11 @@ class Rpc:
             except zenoh.ZError as error:
                 logger.debug("a request could not be sent: %s", error)
                 soon(loop, self._on_end, pending)
+            except BaseException as error:
+                if not is_panic(error):
+                    raise
+                soon(loop, self._session.broke)
+                soon(loop, self._on_end, pending)
 
         return send
 
@@ -228,6 +233,7 @@ class Rpc:
             pending.done.set_exception(
                 Unreachable(
                     f"{pending.node} gave no valid answer to {pending.request.verb}",
+                    reason="no-answer",
                     hint="it is not linked or is just leaving",
                 )
             )

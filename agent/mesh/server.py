@@ -20,6 +20,7 @@ from agent.mesh.loop import soon
 from agent.mesh.ports import Handler
 from agent.mesh.replay import ReplayGuard
 from agent.mesh.sender import Sender
+from agent.mesh.session import is_panic
 from agent.mesh.settings import MeshSettings
 from agent.mesh.wire import Keys, Reply, Request, Sealed
 
@@ -230,6 +231,10 @@ class Server:
                 query.reply(query.key_expr, body, attachment=attachment, express=True)
             except zenoh.ZError as error:
                 logger.debug("a reply could not be sent: %s", error)
+            except BaseException as error:
+                if not is_panic(error):
+                    raise
+                logger.error("mesh: a reply could not be sent, the session broke")
             finally:
                 query.drop()
 

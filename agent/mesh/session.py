@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,6 +29,14 @@ BULK = 64 << 10
 TX_WAIT_US = 20_000
 """How long a small message waits for room in a full transmit queue before it is dropped, in microseconds."""
 CLOSE_SECONDS = 5.0
+SETTLE_SECONDS = 0.7
+"""Pause between the closing of one session of this process and the opening of the next.
+
+zenoh's routers recompute their trees 100 ms after a change and tell declarations to those that are new in
+them; one that comes in the place of one that just left does not look new, and would never hear of the
+others.
+"""
+_closed_at = float("-inf")
 
 _EVERYTHING = [
     "put", "delete", "declare_subscriber", "query", "reply", "declare_queryable",
@@ -104,6 +113,7 @@ async def open_session(settings: dict[str, Any]) -> Any:
     try:
         for key, value in settings.items():
             config.insert_json5(key, json.dumps(value))
+        await asyncio.sleep(_closed_at + SETTLE_SECONDS - time.monotonic())
         return await asyncio.to_thread(zenoh.open, config)
     except zenoh.ZError as error:
         where = settings.get("listen/endpoints", [])
@@ -132,6 +142,7 @@ class MeshSession:
         self._session: Any = None
         self._lock = asyncio.Lock()
         self._up = asyncio.Event()
+        self.broken = asyncio.Event()
 
     @property
     def listen(self) -> str:
@@ -182,8 +193,22 @@ class MeshSession:
 
     def put(self, key: str, payload: bytes) -> None:
         """Publish a small message; dropped while the session is closed or its queue is full."""
-        if self._session is not None:
+        if self._session is None:
+            return
+        try:
             self._session.put(key, payload, congestion_control=zenoh.CongestionControl.DROP, express=True)
+        except zenoh.ZError as error:
+            logger.debug("not published: %s", _short(error))
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            self.broke()
+
+    def broke(self) -> None:
+        """The session failed inside; `broken` is set so that it is opened anew."""
+        if not self.broken.is_set():
+            logger.error("mesh: the session broke and is opened anew")
+            self.broken.set()
 
     def links(self) -> list[Link]:
         """The direct links of this node."""
@@ -203,18 +228,23 @@ class MeshSession:
         for declaration in self._declarations:
             self._declarations[declaration] = declaration(session)
         self._session = session
+        self.broken.clear()
         self._up.set()
 
     async def _close(self) -> None:
         session, self._session = self._session, None
         self._up.clear()
-        self._declarations = dict.fromkeys(self._declarations)
+        declared, self._declarations = list(self._declarations.values()), dict.fromkeys(self._declarations)
         if session is not None:
+            for declaration in declared:
+                declaration.undeclare()
+            await asyncio.sleep(0.05)
             await close_session(session)
 
 
 async def close_session(session: Any) -> None:
     """Close a zenoh session in a thread; one that does not close in time is left behind and logged."""
+    global _closed_at
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await asyncio.to_thread(session.close)
@@ -222,6 +252,17 @@ async def close_session(session: Any) -> None:
         logger.warning("a mesh session did not close in %s s", CLOSE_SECONDS)
     except zenoh.ZError as error:
         logger.warning("a mesh session did not close cleanly: %s", _short(error))
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        logger.error("a mesh session broke while it closed")
+    finally:
+        _closed_at = time.monotonic()
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether this is a failure inside zenoh, which it raises outside of Python's Exception tree."""
+    return type(error).__name__ == "PanicException"
 
 
 def links_of(session: Any) -> list[Link]:
