@@ -100,7 +100,6 @@ class UplinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status_every: Annotated[float, duration("How often the summary goes out when nothing changes.")] = 900.0
     macs: Annotated[bool, Meta(description="Let MAC addresses leave in the clear instead of as a keyed hash.")] = False
     spool: Annotated[int, size("Most bytes of alerts that wait for the sink.")] = 1 << 30
-    ledger_keep: Annotated[float, duration("How long rows of the egress ledger are kept.")] = 365 * 86400.0
 
 
 class ApiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
