@@ -13,7 +13,7 @@ from agent.executors.folders import clear_leftovers
 from agent.executors.wasm.cache import CompileCache
 from agent.executors.wasm.child import Request
 from agent.executors.wasm.filter import WasmFilter
-from agent.executors.wasm.platform import engine_name, fingerprint, make_sandbox
+from agent.executors.wasm.platform import engine_name, make_sandbox
 from agent.executors.wasm.runner import WasmRunner
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
 from agent.executors.wasm.workers import Pool
@@ -29,16 +29,17 @@ class WasmEngine:
     """Compiles once into `cache` (0700), runs filters in this process and modules with folders in `workers` children.
 
     `scratch` holds the folders of running programs, one each; leftovers of an earlier life are removed here. A disk
-    in RAM suits it. Raises ConfigError when `cache` is not this user's own.
+    in RAM suits it. `engine` is the platform's unless it is named. Raises ConfigError when `cache` is not this user's
+    own.
     """
 
-    def __init__(self, cache: Path, scratch: Path, *, workers: int | None = None) -> None:
-        self.name = engine_name()
+    def __init__(self, cache: Path, scratch: Path, *, workers: int | None = None, engine: str = "") -> None:
+        self.name = engine or engine_name()
         self._slowness = SLOWNESS[self.name]
-        self._cache = CompileCache(cache, fingerprint())
+        self._cache = CompileCache(cache, self.name)
         self._scratch = clear_leftovers(scratch)
         count = workers or max(1, min(4, os.cpu_count() or 1))
-        self._pool = Pool(count)
+        self._pool = Pool(self.name, count)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="wasm")
         self._sandbox: Sandbox | None = None
         self._programs: dict[Path, Program] = {}
@@ -105,7 +106,7 @@ class WasmEngine:
 
     def _load(self, compiled: Path) -> Program:
         if self._sandbox is None:
-            self._sandbox = make_sandbox()
+            self._sandbox = make_sandbox(self.name)
         return self._sandbox.load(compiled)
 
     async def _run_in_child(

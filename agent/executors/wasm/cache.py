@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from agent.errors import ConfigError
+from agent.executors.wasm.platform import fingerprint
 from agent.executors.wasm.sandbox import invalid
 from agent.executors.wasm.workers import compile_in_child
 
@@ -17,20 +18,20 @@ MAX_MODULE = 32 << 20
 
 
 class CompileCache:
-    """`<folder>/<sha256>-<fingerprint>.bin`.
+    """`<folder>/<sha256>-<engine and version>.bin`.
 
     Compiled forms are native code that is trusted as it is, so the folder must be ours and closed to all others;
     anything else raises ConfigError.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(self, folder: Path, engine: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = folder.lstat()
         if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
             raise ConfigError(f"{folder} is not a folder of this user", hint="remove it; the agent makes it anew")
         folder.chmod(0o700)
         self._folder = folder
-        self._fingerprint = fingerprint
+        self._engine = engine
         self._locks: dict[Path, asyncio.Lock] = {}
         self._known: dict[tuple[Path, int, int, int], Path] = {}
 
@@ -43,10 +44,10 @@ class CompileCache:
         key = (module, info.st_ino, info.st_mtime_ns, info.st_size)
         if key in self._known and not fresh:
             return self._known[key]
-        target = self._folder / f"{await asyncio.to_thread(_digest, module)}-{self._fingerprint}.bin"
+        target = self._folder / f"{await asyncio.to_thread(_digest, module)}-{fingerprint(self._engine)}.bin"
         async with self._locks.setdefault(target, asyncio.Lock()):
             if fresh or not target.exists():
-                await compile_in_child(module, target)
+                await compile_in_child(self._engine, module, target)
         self._known[key] = target
         return target
 

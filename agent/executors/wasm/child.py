@@ -1,8 +1,8 @@
 """The worker child: runs modules that get folders, under resource limits, one call after another.
 
-Started by `workers.py` as `python -m agent.executors.wasm.child serve FD` (a frozen agent: `edge-agent wasm-child
-serve FD`). On its socket, each message is a 4-byte big-endian length and msgpack: a Request in, a Reply out.
-`compile SRC DST` compiles one module and prints a Reply as JSON.
+Started by `workers.py` as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
+serve ENGINE FD`). On its socket, each message is a 4-byte big-endian length and msgpack: a Request in, a Reply out.
+`compile ENGINE SRC DST` compiles one module and prints a Reply as JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 
 from agent.errors import EdgeError
 from agent.executors.wasm.platform import make_sandbox
-from agent.executors.wasm.sandbox import Call, Outcome, Program
+from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
 
 MIB = 1 << 20
 HEADER = struct.Struct(">I")
@@ -56,21 +56,20 @@ class Reply(msgspec.Struct, array_like=True):
 def main(arguments: list[str]) -> int:
     """Entry of the child process."""
     match arguments:
-        case ["serve", fd]:
+        case ["serve", engine, fd]:
             _limit()
             with socket.socket(fileno=int(fd)) as link:
-                return serve(link)
-        case ["compile", source, target]:
+                return serve(link, make_sandbox(engine))
+        case ["compile", engine, source, target]:
             _limit()
-            return compile_module(Path(source), Path(target))
+            return compile_module(engine, Path(source), Path(target))
         case _:
             sys.stderr.write("this is the agent's WASM worker; it is started by the agent\n")
             return 2
 
 
-def serve(link: socket.socket) -> int:
+def serve(link: socket.socket, sandbox: Sandbox) -> int:
     """Answer requests until the parent closes its end."""
-    sandbox = make_sandbox()
     programs: dict[str, Program] = {}
     while (raw := _receive(link)) is not None:
         request = msgspec.msgpack.decode(raw, type=Request)
@@ -86,13 +85,13 @@ def serve(link: socket.socket) -> int:
     return 0
 
 
-def compile_module(source: Path, target: Path) -> int:
+def compile_module(engine: str, source: Path, target: Path) -> int:
     """Compile in this process, so that a module that is costly to compile costs the agent nothing."""
     resource.setrlimit(resource.RLIMIT_DATA, (COMPILE_MEMORY, COMPILE_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (COMPILE_SECONDS, COMPILE_SECONDS))
     reply = Reply()
     try:
-        make_sandbox().compile(source, target)
+        make_sandbox(engine).compile(source, target)
     except EdgeError as e:
         reply = Reply(code=e.code, text=e.message)
     sys.stdout.buffer.write(msgspec.json.encode(reply))
@@ -104,7 +103,8 @@ def _limit() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    if sys.maxsize > _ADDRESS_SPACE:
+        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
 
 
 def _limit_run(request: Request) -> None:

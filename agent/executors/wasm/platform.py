@@ -21,9 +21,8 @@ def engine_name() -> str:
     return "wasm3"
 
 
-def fingerprint() -> str:
+def fingerprint(name: str) -> str:
     """What compiled forms depend on besides the module: the engine, its version, our settings."""
-    name = engine_name()
     try:
         version = importlib.metadata.version("wasmtime" if name == "wasmtime" else "pywasm3")
     except importlib.metadata.PackageNotFoundError:
@@ -32,9 +31,9 @@ def fingerprint() -> str:
     return f"{name}-{version}-{_SETTINGS}"
 
 
-def make_sandbox() -> Sandbox:
-    """The engine, in this process."""
-    if engine_name() == "wasmtime":
+def make_sandbox(name: str) -> Sandbox:
+    """The engine of this name, in this process."""
+    if name == "wasmtime":
         from agent.executors.wasm.wasm_wasmtime import Wasmtime
 
         return Wasmtime()

@@ -78,7 +78,10 @@ class Sandbox(Protocol):
 def invalid(text: str) -> StepFailed:
     """The module cannot run anywhere: trying again is no use."""
     return StepFailed(
-        text, final=True, code="wasm.invalid", hint="build it as a WASI preview 1 command; see docs/write-your-own-filter.md"
+        text,
+        final=True,
+        code="wasm.invalid",
+        hint="build it as a WASI preview 1 command; see docs/write-your-own-filter.md",
     )
 
 

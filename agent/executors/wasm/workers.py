@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -35,10 +36,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "agent.executors.wasm.child", *arguments]
 
 
-async def compile_in_child(source: Path, target: Path) -> None:
+async def compile_in_child(engine: str, source: Path, target: Path) -> None:
     """Check and compile a module; raises StepFailed (final) when it is not one that can run here."""
     process = await asyncio.create_subprocess_exec(
-        *command("compile", str(source), str(target)),
+        *command("compile", engine, str(source), str(target)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -65,25 +66,34 @@ class Worker:
     """One child process; answers one call at a time."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        engine: str,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
+        self._engine = engine
         self._process = process
         self._reader = reader
         self._writer = writer
+        self.spent = False
+        """Whether it must not be used again."""
 
     @property
     def alive(self) -> bool:
-        """Whether the child still listens."""
-        return self._process.returncode is None and not self._reader.at_eof()
+        """Whether the child still listens: an idle one has nothing to say, so anything to read is its end."""
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
+        return self._process.returncode is None and not poll.poll(0)
 
     @classmethod
-    async def spawn(cls) -> Worker:
+    async def spawn(cls, engine: str) -> Worker:
         """Start a child; 70–100 ms."""
         mine, its = socket.socketpair()
         with its:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *command("serve", str(its.fileno())),
+                    *command("serve", engine, str(its.fileno())),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,
@@ -95,7 +105,7 @@ class Worker:
                 mine.close()
                 raise broken(f"the WASM worker does not start: {e}", code="wasm.worker") from e
         reader, writer = await asyncio.open_connection(sock=mine)
-        return cls(process, reader, writer)
+        return cls(engine, process, reader, writer)
 
     async def call(self, request: Request, seconds: float, overrun: Callable[[], str] | None) -> Outcome:
         """Run one request; the child is to be killed after any exception.
@@ -118,7 +128,10 @@ class Worker:
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})
-        return task.result()
+        outcome = task.result()
+        # Of an interpreter that failed, nobody knows what it left in its process.
+        self.spent = self._engine == "wasm3" and outcome.kind != "ok"
+        return outcome
 
     async def _ask(self, request: Request) -> Outcome:
         data = msgspec.msgpack.encode(request)
@@ -148,7 +161,8 @@ class Worker:
 class Pool:
     """At most `size` children; each is lent to one call at a time and is not used again after a failure of its own."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, engine: str, size: int) -> None:
+        self._engine = engine
         self.size = size
         self._free = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
@@ -171,7 +185,7 @@ class Pool:
             except BaseException:
                 await asyncio.shield(worker.close())
                 raise
-            if self._is_closed():
+            if self._is_closed() or worker.spent:
                 await worker.close()
             else:
                 self._idle.append(worker)
@@ -186,7 +200,7 @@ class Pool:
                 return worker
             logger.warning("a WASM worker died while idle; another is started")
             await worker.close()
-        return await Worker.spawn()
+        return await Worker.spawn(self._engine)
 
     async def close(self) -> None:
         """Kill the idle children; lent ones go when they come back."""
