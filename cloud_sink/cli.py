@@ -8,18 +8,19 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
 import typer
 
 from agent.errors import ConfigError, EdgeError
 from cloud_sink.files import private_folder, write_private
-from cloud_sink.ingest.mqtt import parse_broker
-from cloud_sink.notify import Channel
-from cloud_sink.server import Extras, Ready, run, serve
 from cloud_sink.settings import Settings
 from cloud_sink.store import Access, open_database
+
+if TYPE_CHECKING:
+    from cloud_sink.notify import Channel
+    from cloud_sink.server import Ready
 
 app = typer.Typer(
     help="The cloud sink: keeps what buildings report, shows it on a page, and tells Slack.",
@@ -98,6 +99,10 @@ def serve_command(
 
     * `EDGE_SINK_SLACK_TOKEN=xoxb-… edge-sink serve --slack-channel C0123456789`
     """
+    # Loaded here, for `key` and `user` need no web server.
+    from cloud_sink.ingest.mqtt import parse_broker
+    from cloud_sink.server import Extras, run, serve
+
     _log_to_stderr()
     settings = Settings(data=data, host=host, port=port, public=url, database=db, keep=keep)
     try:

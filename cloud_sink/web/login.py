@@ -16,9 +16,13 @@ _Text = Annotated[str, Form(max_length=1024)]
 
 
 def login_routes(pages: Pages) -> APIRouter:
-    """The routes. Ten tries at once and then one in ten seconds, for each address and each name."""
+    """The routes.
+
+    Passwords: ten tries at once and then one in ten seconds, for each address and each name. Links hold 256 random bits;
+    their limit only keeps the database free.
+    """
     router = APIRouter(include_in_schema=False)
-    rates = Rates(0.1, 10)
+    rates, link_rates = Rates(0.1, 10), Rates(1, 60)
     LoggedIn = Annotated[Visitor, Depends(pages.visitor)]
 
     def limited(*names: str) -> int:
@@ -35,7 +39,7 @@ def login_routes(pages: Pages) -> APIRouter:
 
     @router.get("/login/{secret}")
     def by_link(request: Request, secret: str) -> Response:
-        if wait := limited(f"address {_address(request)}"):
+        if wait := link_rates.take(_address(request)):
             return _too_many(pages, request, wait)
         user = pages.access.redeem(secret)
         if user is None:

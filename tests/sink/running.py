@@ -7,13 +7,17 @@ import io
 import json
 import os
 import signal
+import ssl
+import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -177,3 +181,47 @@ async def running_sink(
 
 def encode(alert: Alert) -> bytes:
     return msgspec.msgpack.encode(alert)
+
+
+class Caller:
+    """A running sink with a plain HTTP client, for tests that only ask and look."""
+
+    def __init__(self, facts: dict[str, Any], data: Path, log: Path) -> None:
+        self.facts, self.data, self.log = facts, data, log
+        self.key = Path(facts["key_file"]).read_text().strip()
+        context = ssl.create_default_context(cafile=str(data / "tls" / "certificate.pem"))
+        self.http = httpx.Client(base_url=facts["url"], verify=context, timeout=20)
+
+    def post(self, path: str, body: bytes, key: str | None = None) -> httpx.Response:
+        return self.http.post(path, content=body, headers={"authorization": f"Bearer {key or self.key}"})
+
+    def cli(self, *arguments: str, check: bool = True) -> str:
+        command = [sys.executable, "-m", "cloud_sink", *arguments, "--data", str(self.data)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout + done.stderr
+
+
+@contextmanager
+def calling_sink(data: Path, *options: str, environ: dict[str, str] | None = None) -> Iterator[Caller]:
+    """Start `edge-sink serve` without an event loop; ends with the block."""
+    ready, log = data.with_name(f"{data.name}.ready"), data.with_name(f"{data.name}.log")
+    ready.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "cloud_sink", "serve", "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [*command, "--ready-file", str(ready), "--json", *options],
+            stdout=out, stderr=out, env={**os.environ, **(environ or {})},
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + 30
+        while not ready.exists():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, "the sink did not start"
+            time.sleep(0.02)
+        caller = Caller(json.loads(ready.read_text()), data, log)
+        yield caller
+        caller.http.close()
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0, log.read_text()

@@ -1,0 +1,152 @@
+"""Who may look: links, passwords, sessions, and forms from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cloud_sink.store import Access, open_database
+from tests.sink.running import Building, Caller, calling_sink, encode
+
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture
+def browser(sink: Caller) -> Iterator[httpx.Client]:
+    """A browser that is not logged in."""
+    with httpx.Client(base_url=sink.http.base_url, verify=sink.http._transport._pool._ssl_context) as client:  # type: ignore[attr-defined]
+        yield client
+
+
+def login_link(sink: Caller, user: str = "owner") -> str:
+    """What `edge-sink user login-link` prints, without a process of its own for each test."""
+    engine = open_database(f"sqlite:///{sink.data / 'sink.db'}")
+    secret = Access(engine).login_link(user)
+    engine.dispose()
+    return f"/login/{secret}"
+
+
+def csrf(page: str) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("path", ["/", "/buildings", "/incidents/m/r", "/photos/1.jpg", "/account"])
+def test_nothing_is_shown_without_a_login(browser: httpx.Client, path: str) -> None:
+    answer = browser.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+def test_the_live_stream_needs_a_login_too(browser: httpx.Client) -> None:
+    assert browser.get("/live").status_code == 401
+
+
+def test_a_link_lets_in_once_and_sets_a_safe_cookie(sink: Caller, browser: httpx.Client) -> None:
+    printed = json.loads(sink.cli("user", "login-link", "--json"))["link"]
+    link = "/login/" + str(printed).rsplit("/", 1)[1]
+    answer = browser.get(link)
+    assert answer.status_code == 303
+    cookie = answer.headers["set-cookie"].lower()
+    for part in ("__host-session=", "secure", "httponly", "samesite=lax", "path=/"):
+        assert part in cookie
+    assert browser.get("/").status_code == 200
+    browser.cookies.clear()
+    assert browser.get(link).status_code == 403
+
+
+def test_a_user_sets_a_password_and_other_browsers_are_logged_out(sink: Caller, browser: httpx.Client) -> None:
+    folder = Path(sink.data).parent
+    (folder / "pw").write_text(PASSWORD)
+    sink.cli("user", "add", "anna", "--password-file", str(folder / "pw"))
+    first, second = login_link(sink, "anna"), login_link(sink, "anna")
+    browser.get(first)
+    token = csrf(browser.get("/account").text)
+    with httpx.Client(base_url=browser.base_url, verify=browser._transport._pool._ssl_context) as other:  # type: ignore[attr-defined]
+        other.get(second)
+        assert other.get("/").status_code == 200
+        form = {"csrf": token, "old": "wrong one here", "new": PASSWORD + "!"}
+        assert browser.post("/account", data=form).status_code == 403
+        assert browser.post("/account", data={**form, "old": PASSWORD, "new": "short"}).status_code == 422
+        assert "logged out" in browser.post("/account", data={**form, "old": PASSWORD}).text
+        assert other.get("/").status_code == 303
+    assert browser.get("/").status_code == 200
+    browser.cookies.clear()
+    assert browser.post("/login", data={"name": "anna", "password": PASSWORD}).status_code == 403
+    assert browser.post("/login", data={"name": "anna", "password": PASSWORD + "!"}).status_code == 303
+    assert browser.post("/logout", data={"csrf": csrf(browser.get("/").text)}).status_code == 303
+    assert browser.get("/").status_code == 303
+    sink.cli("user", "remove", "anna")
+    assert "there is no user anna" in sink.cli("user", "remove", "anna", check=False)
+
+
+def test_forms_from_other_sites_and_without_the_token_do_nothing(sink: Caller, browser: httpx.Client) -> None:
+    browser.get(login_link(sink))
+    token = csrf(browser.get("/").text)
+    assert browser.post("/logout", data={"csrf": "x"}).status_code == 403
+    for headers in (
+        {"sec-fetch-site": "cross-site"},
+        {"origin": "https://evil.example"},
+        {"sec-fetch-site": "same-site"},
+    ):
+        assert browser.post("/logout", data={"csrf": token}, headers=headers).status_code == 403
+    assert browser.get("/").status_code == 200
+    origin = str(browser.base_url).rstrip("/")
+    same = {"origin": origin, "sec-fetch-site": "same-origin"}
+    assert browser.post("/logout", data={"csrf": token}, headers=same).status_code == 303
+
+
+def test_guessing_is_slowed_down_by_name_and_by_address(tmp_path: Path) -> None:
+    with calling_sink(tmp_path / "sink") as sink:
+        answers = [sink.http.post("/login", data={"name": "owner", "password": "x"}).status_code for _ in range(12)]
+        assert answers[:10] == [403] * 10
+        assert answers[10:] == [429, 429]
+        secret = sink.facts["login_url"].rsplit("/", 1)[1]
+        assert sink.http.get(f"/login/{secret}").status_code == 303, "the link from the terminal still lets in"
+
+
+def test_every_page_carries_the_headers_and_no_script_of_its_own(
+    sink: Caller, browser: httpx.Client, home: Building
+) -> None:
+    sink.post("/v1/alerts", encode(home.alert("headers", device={"name": "<script>alert(1)</script>"})))
+    browser.get(login_link(sink))
+    for path in ("/", "/buildings", "/account", "/login", "/nothing"):
+        answer = browser.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "<script>" not in answer.text
+        assert not re.search(r"\sstyle=|\son\w+=", answer.text)
+    assert browser.get("/nothing").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/photos/99999.jpg", "/photos/-1.jpg", "/incidents/none/none", "/?before=x", "/photos/x.jpg"]
+)
+def test_what_is_not_there_is_a_page_that_says_so(sink: Caller, browser: httpx.Client, path: str) -> None:
+    browser.get(login_link(sink))
+    answer = browser.get(path)
+    assert answer.status_code in (404, 422)
+    assert "Back to the alerts" in answer.text
+
+
+def test_the_history_goes_back_page_by_page(sink: Caller, browser: httpx.Client, home: Building) -> None:
+    for n in range(45):
+        assert sink.post("/v1/alerts", encode(home.alert(f"page {n}", photo=b""))).status_code == 200
+    browser.get(login_link(sink))
+    seen: list[str] = []
+    path = "/"
+    while path:
+        page = browser.get(path).text
+        seen += re.findall(r'data-key="([^"]+)"', page)
+        older = re.search(r'href="(/\?before=\d+)"', page)
+        path = older[1] if older else ""
+    assert len(seen) == len(set(seen))
+    assert len(seen) >= 45
