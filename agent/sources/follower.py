@@ -70,7 +70,7 @@ class Follower:
                 return None
             batch = self._read_block()
             if batch is not None:
-                self._counters.lines += batch.lines
+                self._counters.lines += batch.about()
                 self._counters.bytes += len(batch.data)
                 return batch
             if not self._advance():

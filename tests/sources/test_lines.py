@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,3 +67,21 @@ def test_a_batch_finds_its_lines_in_any_order(lines: list[bytes], data: st.DataO
         assert batch.line(n) == lines[n - 1]
         assert batch.offset_of(n) == 7 + sum(len(line) + 1 for line in lines[: n - 1])
         assert batch.origin(n) == ("s", batch.offset_of(n))
+    for n in (0, -1, len(lines) + 1, 10_000):
+        with pytest.raises(IndexError):
+            batch.origin(n)
+
+
+def test_a_batch_of_very_uneven_lines_finds_them_too() -> None:
+    lines = [b"x" * (n * n % 5000) for n in range(2000)]
+    batch = Batch("s", 0, b"".join(line + b"\n" for line in lines), None)
+    assert [batch.line(n) for n in (1, 2, 500, 499, 1999, 2000, 3)] == [
+        lines[n - 1] for n in (1, 2, 500, 499, 1999, 2000, 3)
+    ]
+    assert batch.lines == 2000
+
+
+def test_the_number_of_lines_is_exact_for_small_batches_and_close_for_large_ones() -> None:
+    small, large = b"line of a log\n" * 1000, b"line of a log\n" * 100_000
+    assert Batch("s", 0, small, None).about() == 1000
+    assert Batch("s", 0, large, None).about() == pytest.approx(100_000, rel=0.01)
