@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -21,6 +22,7 @@ HERE = Path(__file__).parent
 LINES = HERE / "lines.jsonl"
 MEASURED = HERE.parents[2] / "shared" / "data" / "ap-logs" / "lines.jsonl"
 SOURCES = [p for p in (LINES, MEASURED) if p.exists()]
+ZIG = HERE.parents[1] / ".cache" / "zig"
 BOTH = pytest.mark.parametrize("name", ["wifi-join", "wifi-join-zig"])
 JOIN = b"hostapd: wlan0: AP-STA-CONNECTED 02:1b:5c:00:00:01\n"
 
@@ -116,6 +118,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(ZIG), "ZIG_LOCAL_CACHE_DIR": str(ZIG)},
     )
     assert done.returncode == 0, done.stderr
     return out
