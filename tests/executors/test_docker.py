@@ -317,6 +317,78 @@ async def test_absent_engine_is_a_reason_not_a_crash(tmp_path: Path, store: Blob
     await engine.close()
 
 
+class Relay:
+    """The engine's socket at another place, which can be taken away."""
+
+    def __init__(self, path: Path) -> None:
+        self.host = f"unix://{path}"
+        self._path = path
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._path.unlink()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        up_reader, up_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
+        try:
+            await asyncio.gather(_copy(reader, up_writer), _copy(up_reader, writer))
+        except (asyncio.CancelledError, OSError):
+            pass
+        finally:
+            for end in (writer, up_writer):
+                end.transport.abort()
+            self._tasks.discard(task)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
+
+
+async def test_engine_may_go_and_come_back(
+    tmp_path: Path, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
+) -> None:
+    relay = Relay(tmp_path / "docker.sock")
+    await relay.open()
+    engine = DockerEngine(f"away-{os.getpid()}", tmp_path / "scratch", host=relay.host)
+    await engine.start()
+    script = LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY
+    runner = engine.runner(DockerTask(image=busybox, args=["sh", "-c", script]), store, "s")
+    task = asyncio.create_task(runner.run(await make_input(evil=True), log))
+    await eventually(lambda: "working" in log)
+    await relay.close()
+    with pytest.raises(StepFailed, match="the container is gone"):
+        await task
+    with pytest.raises(Unreachable):
+        await runner.run(await make_input(), log)
+    assert not engine.available
+    (left,) = containers_of(engine.owner)
+    await relay.open()
+    assert await runner.run(await make_input(), log) == []
+    assert engine.reason == ""
+    assert len(containers_of(engine.owner)) == 1
+    assert left not in containers_of(engine.owner)
+    await runner.close()
+    await engine.close()
+    await relay.close()
+    assert containers_of(engine.owner) == []
+
+
 async def test_policy_is_named(tmp_path: Path, store: BlobStore, busybox: str) -> None:
     off = DockerEngine("nobody", tmp_path / "a", allowed=False)
     small = DockerEngine("nobody", tmp_path / "b", max_memory=MIB)

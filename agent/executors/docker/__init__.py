@@ -136,8 +136,11 @@ class DockerEngine:
         except Unreachable as e:
             self.available, self.reason = False, e.message
             raise
-        self.available, self.reason = True, ""
         self._live.add(container.id)
+        if not self.available:
+            self.available, self.reason = True, ""
+            # What could not be removed while the engine was away.
+            await self.sweep()
         return container
 
     def forget(self, container: Container) -> None:

@@ -25,7 +25,7 @@ class Engine:
     """The engine's API; the connection is made at the first call and again after a failure."""
 
     def __init__(self, host: str = "") -> None:
-        self._host = host
+        self._host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
         self._client: Any = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
 
@@ -42,6 +42,7 @@ class Engine:
         import requests
 
         try:
+            _probe(self._host)
             return work(self._connected())
         except docker.errors.NotFound as e:
             raise NotFound(f"docker: {_text(e)}", hint="load, pull or build it on this node") from e
@@ -57,9 +58,7 @@ class Engine:
         if self._client is None:
             if self._host.startswith("https://"):
                 raise Unreachable("a Docker engine behind TLS is not supported", hint="use its unix socket")
-            host = self._host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
-            _probe(host)
-            self._client = docker.DockerClient(base_url=host, timeout=TIMEOUT, max_pool_size=THREADS)
+            self._client = docker.DockerClient(base_url=self._host, timeout=TIMEOUT, max_pool_size=THREADS)
         return self._client
 
     def _drop(self) -> None:
