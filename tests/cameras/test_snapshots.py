@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from agent.errors import CameraError
 from agent.executors.camera import CameraBook
 from tests.cameras.conftest import picture
-from tests.cameras.servers import URL_LOGIN, Snapshots, snapshot_server
+from tests.cameras.servers import URL_LOGIN, Snapshots, self_signed, snapshot_server
 
 PICTURE = picture()
 
@@ -72,3 +73,14 @@ async def test_a_snapshot_camera_is_asked_once_for_each_photo(server: Snapshots,
     await book.add("cam", f"http://{server.at}/open")
     await book.shoot("cam", 3)
     assert len(server.requests) == 3
+
+
+async def test_a_certificate_that_nobody_signed_is_refused_unless_the_camera_is_said_to_be_insecure(
+    tmp_path: Path, book: CameraBook
+) -> None:
+    with snapshot_server(PICTURE, self_signed(tmp_path)) as server:
+        await book.add("cam", f"https://{server.at}/open")
+        with pytest.raises(CameraError, match="cannot be reached"):
+            await book.shoot("cam")
+        await book.add("cam", f"https://{server.at}/open", insecure=True)
+        assert [p.jpeg for p in await book.shoot("cam")] == [PICTURE]
