@@ -275,7 +275,7 @@ def main() -> int:
     if len(sys.argv) != 2 or sys.argv[1] not in STEPS:
         print((__doc__ or "").strip(), file=sys.stderr)
         return 1
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this runs before pip can refuse)
         print(f"set-up: this is Python {sys.version.split()[0]}; name one from 3.11 on: make PYTHON=…", file=sys.stderr)
         return 1
     steps = STEPS[sys.argv[1]]

@@ -1,0 +1,255 @@
+"""The demo's building: four agents that join each other by tokens, two cameras, a pipeline, and a sink outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.cli.client import Client
+from agent.cli.demo import phone
+from agent.cli.demo.children import Children, DemoError
+from agent.cli.demo.place import HOST, Checkout, free_ports, write_private, yaml_of
+from agent.errors import EdgeError, Unreachable
+
+NODES = ("gpu", "ap", "porch", "garage")
+"""In the order of their start: the first makes the mesh and lets the others in."""
+LABELS = {"ap": {"wifi-log": "true"}, "porch": {"camera": "true"}, "garage": {"camera": "true"}}
+CAMERAS = ("porch", "garage")
+KNOWN = {"ada": "a4:83:e7:2b:10:5c"}
+"""Devices that the house knows from the start."""
+PIPELINE = "person-at-the-door"
+START, JOIN, LINK, APPLY, WARM = 60.0, 90.0, 60.0, 180.0, 60.0
+"""Seconds to wait for a process to answer, a node to join, all to be linked, a pipeline to run, the log to be read."""
+
+AGENT = (sys.executable, "-c", "from agent.cli import main; main()")
+"""This very program, wherever its script is."""
+
+Say = Callable[[str], None]
+
+
+class SinkFacts(msgspec.Struct):
+    """What the sink wrote when it was ready (cloud_sink.server.Ready)."""
+
+    url: str
+    connect: str
+    key_file: str
+    login_url: str
+
+
+class Building:
+    """Everything that runs, and how to ask it."""
+
+    def __init__(self, folder: Path, checkout: Checkout, *, docker: bool, say: Say) -> None:
+        self.folder, self.checkout, self.docker, self.say = folder, checkout, docker, say
+        self.children = Children()
+        self.began = time.monotonic()
+        self.log = folder / "ap" / "messages"
+        self.sockets = {name: folder / name / "agent.sock" for name in NODES}
+        self.ids: dict[str, str] = {}
+        self.sink_data = folder / "sink"
+        self.sink: SinkFacts | None = None
+        self._ports = iter(free_ports(2 * len(NODES)))
+
+    def start(self) -> None:
+        """Start all of it; raises DemoError, or the error that an agent answered with."""
+        self.say("the sink, and the first agent: gpu, which makes the mesh")
+        self._start_sink()
+        self._start_agent("gpu", "--new")
+        self.ids["gpu"] = str(self._wait_for_agent("gpu", START)["node"]["id"])
+        for name in NODES[1:]:
+            self.say(f"{name} joins with a token")
+            self._join(name)
+        self.children.wait_for("all agents linked to each other", self._linked, LINK)
+        self.say("cameras, the sink's key, the pipeline")
+        for name in CAMERAS:
+            self.ask(name, "post", "/v1/cameras", {"name": name, "source": f"file:{self.checkout.scenes / name}"})
+        self._connect_sink()
+        self._apply()
+        for name, mac in KNOWN.items():
+            self.know(name, mac)
+        self.say("the access point's log is being read")
+        self._warm()
+
+    # -- asking --------------------------------------------------------------------------------------------------------
+
+    def ask(self, node: str, verb: str, path: str, *arguments: Any, timeout: float = 20.0, **parameters: Any) -> Any:
+        """A question to one agent's API."""
+        with Client(self.sockets[node], timeout=timeout) as client:
+            return getattr(client, verb)(path, *arguments, **parameters)
+
+    def status(self, node: str) -> dict[str, Any] | None:
+        """One agent's status; None while it does not answer."""
+        try:
+            found: dict[str, Any] = self.ask(node, "get", "/v1/status")
+        except Unreachable:
+            return None
+        return found
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """The status of all agents that answer, by name."""
+        return {name: s for name in NODES if (s := self.status(name)) is not None}
+
+    def events(self, node: str, kind: str = "", limit: int = 500) -> list[dict[str, Any]]:
+        """The newest events that passed a node."""
+        try:
+            with Client(self.sockets[node], timeout=20.0) as client:
+                return list(client.stream("/v1/events", limit=limit, type=kind or None))
+        except Unreachable:
+            return []
+
+    # -- starting ------------------------------------------------------------------------------------------------------
+
+    def _start_sink(self) -> None:
+        ready = self.folder / "sink-ready.json"
+        command = [sys.executable, "-m", "cloud_sink", "serve", "--host", HOST, "--port", "0", "--json"]
+        self.children.start(
+            "sink", [*command, "--data", self.sink_data, "--ready-file", ready], self.folder / "sink.log"
+        )
+
+        def look() -> SinkFacts | None:
+            return msgspec.json.decode(ready.read_bytes(), type=SinkFacts) if ready.exists() else None
+
+        self.sink = self.children.wait_for("the sink", look, START, ["sink"])
+        ready.unlink()  # it holds a link that logs in
+
+    def _start_agent(self, name: str, *options: str) -> None:
+        folder = self.folder / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        config = folder / "config.yaml"
+        write_private(config, yaml_of(self._config(name)))
+        if name == "ap":
+            phone.append(self.log, phone.boot())
+        self.children.start(name, [*AGENT, "serve", "--config", config, *options], folder / "agent.log")
+
+    def _config(self, name: str) -> dict[str, Any]:
+        folder = self.folder / name
+        found: dict[str, Any] = {
+            "name": name,
+            "state": str(folder / "state"),
+            "run": str(self.sockets[name]),
+            "mesh": {"listen": HOST, "port": next(self._ports), "enrol_port": next(self._ports), "mdns": False},
+            "policy": {"docker": name == "gpu" and self.docker, "process": name == "gpu" and not self.docker},
+            "log": {"format": "text"},
+        }
+        if name == "ap":
+            found["sources"] = {"tail": [str(self.log)]}
+        return found
+
+    def _wait_for_agent(self, name: str, timeout: float) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            return self.status(name) if self.sockets[name].exists() else None
+
+        return self.children.wait_for(f"the agent {name}", look, timeout, [name])
+
+    def _join(self, name: str) -> None:
+        body = {"ttl": 600.0, "uses": 1, "role": "member", "labels": LABELS[name]}
+        token = self.folder / f"{name}.token"
+        write_private(token, self.ask("gpu", "post", "/v1/tokens", body)["token"] + "\n")
+        try:
+            self._start_agent(name, "--join", f"@{token}")
+            self.ids[name] = str(self._wait_for_agent(name, JOIN)["node"]["id"])
+        finally:
+            token.unlink()
+
+    def _linked(self) -> bool | None:
+        """True once every agent sees all others, with their labels."""
+        found = self.statuses()
+        whole = len(found) == len(NODES) and all(
+            sum(bool(n["alive"]) for n in s["nodes"]) == len(NODES)
+            and all(LABELS.get(n["name"], {}).items() <= n["labels"].items() for n in s["nodes"])
+            for s in found.values()
+        )
+        return whole or None
+
+    def _connect_sink(self) -> None:
+        assert self.sink is not None
+        key = Path(self.sink.key_file).read_text().strip()
+        line = self.sink.connect.split()[-1]
+        self.ask("gpu", "post", "/v1/sink", {"url": line, "key": key}, timeout=60.0)
+        self.children.wait_for("the sink's label on gpu", self._uplink_known, LINK, ["gpu"])
+
+    def _uplink_known(self) -> bool | None:
+        found = self.statuses()
+        named = ({n["name"]: n["labels"] for n in s["nodes"]}.get("gpu", {}) for s in found.values())
+        return (len(found) == len(NODES) and all(labels.get("uplink") == "true" for labels in named)) or None
+
+    def _apply(self) -> None:
+        file = self.checkout.pipeline if self.docker else self._with_process()
+        command = [*AGENT, "--socket", str(self.sockets["gpu"]), "pipeline", "apply", str(file)]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=APPLY
+            )
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"the pipeline was not applied within {APPLY:.0f} s", hint="see gpu/agent.log") from None
+        if done.returncode:
+            raise DemoError(f"{file} was not applied:\n{done.stderr.strip()}", hint="see gpu/agent.log")
+        self.children.wait_for("the pipeline on every agent", self._applied, APPLY)
+
+    def _with_process(self) -> Path:
+        """The pipeline with the detector as a local process on gpu instead of a container."""
+        text = self.checkout.pipeline.read_text()
+        command = [sys.executable, "-m", "detector.worker", "--model", str(self.checkout.model)]
+        changes = {
+            "docker: {image: edge/detector:1}": f"process: {{command: {msgspec.json.encode(command).decode()}}}",
+            "where: docker=true": "where: node=gpu",
+            "../build/": f"{self.checkout.root}/build/",
+        }
+        for old, new in changes.items():
+            if old not in text:
+                raise DemoError(f"{self.checkout.pipeline} has no {old!r}", hint="git checkout examples")
+            text = text.replace(old, new)
+        file = self.folder / "pipeline.yaml"
+        file.write_text(text)
+        return file
+
+    def _applied(self) -> bool | None:
+        found = self.statuses()
+        return (
+            len(found) == len(NODES) and all(PIPELINE in {p["name"] for p in s["pipelines"]} for s in found.values())
+        ) or None
+
+    def know(self, name: str, mac: str) -> None:
+        """Tell the house of a device, and wait until every agent has heard."""
+        self.ask("gpu", "post", f"/v1/devices/{mac}", {"name": name, "known": True})
+
+        def heard() -> bool | None:
+            return all(self._knows(node, mac) for node in NODES) or None
+
+        self.children.wait_for(f"every agent knows {name}", heard, LINK)
+
+    def _knows(self, node: str, mac: str) -> bool:
+        return any(d["id"] == mac and d["known"] for d in self.ask(node, "get", "/v1/devices"))
+
+    def _warm(self) -> None:
+        """Let a neighbour's device leave until the filter has told of it: from then on no line is missed."""
+        written = 0.0
+
+        def look() -> bool | None:
+            nonlocal written
+            if time.monotonic() - written > 1.0:
+                written = time.monotonic()
+                phone.append(self.log, phone.leaves(phone.NEIGHBOUR))
+            return bool(self.events("ap", "wifi.client.left", 1)) or None
+
+        self.children.wait_for("the access point's log is read", look, WARM, ["ap"])
+
+    # -- ending --------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End every process at once."""
+        self.children.stop()
+
+
+def explain(error: EdgeError, building: Building) -> DemoError:
+    """Any error of the demo with the ends of the logs."""
+    if isinstance(error, DemoError):
+        return error
+    text = f"{error.message} [{error.code}]\n{building.children.last_lines()}"
+    return DemoError(text, hint=error.hint)

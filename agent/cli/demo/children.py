@@ -1,0 +1,132 @@
+"""The demo's child processes: each in a session of its own, with a log; stopped together, and with the demo's death."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from agent.errors import EdgeError
+
+T = TypeVar("T")
+
+GRACE = 10.0
+"""Seconds that children have to end by themselves."""
+LAST_LINES = 12
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class DemoError(EdgeError):
+    """The demo did not go as it should; the message has the last lines of the logs that may say why."""
+
+    code = "demo"
+
+
+@dataclass
+class Child:
+    """One process and its log."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def last_lines(self) -> str:
+        """The end of its log."""
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        except OSError as e:
+            lines = [str(e)]
+        return "\n".join(f"  {self.name}: {line}" for line in lines)
+
+
+class Children:
+    """All processes of a demo. Start them from the main thread: their death signal follows the thread that forked."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, Child] = {}
+
+    def start(self, name: str, command: Sequence[str | Path], log: Path) -> Child:
+        """Start a process; raises DemoError when it cannot be started."""
+        parent = os.getpid()
+        with log.open("ab") as out:
+            try:
+                process = subprocess.Popen(
+                    [str(c) for c in command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    env=_environment(),
+                    start_new_session=True,
+                    preexec_fn=lambda: _die_with(parent),
+                )
+            except OSError as e:
+                raise DemoError(f"{command[0]} cannot be started: {e.strerror}", hint="make demo sets it up") from e
+        self.all[name] = Child(name, process, log)
+        return self.all[name]
+
+    def check(self) -> None:
+        """Raises DemoError when one has ended by itself."""
+        for child in self.all.values():
+            if (code := child.process.poll()) is not None:
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                raise DemoError(f"{child.name} {how}; its last lines:\n{child.last_lines()}", hint=f"see {child.log}")
+
+    def wait_for(self, what: str, look: Callable[[], T | None], timeout: float, who: Sequence[str] = ()) -> T:
+        """What `look` returns once it is not None; raises DemoError when that takes too long or a child dies."""
+        end = time.monotonic() + timeout
+        while (found := look()) is None:
+            self.check()
+            if time.monotonic() > end:
+                raise DemoError(f"{what}: not within {timeout:.0f} s\n{self.last_lines(who)}", hint="the logs say more")
+            time.sleep(0.05)
+        return found
+
+    def last_lines(self, who: Sequence[str] = ()) -> str:
+        """The ends of some logs (of all by default)."""
+        return "\n".join(c.last_lines() for c in self.all.values() if not who or c.name in who)
+
+    def stop(self) -> None:
+        """End all at once: asked first, killed after GRACE or on another Ctrl-C."""
+        for child in self.all.values():
+            child.process.terminate()
+        end = time.monotonic() + GRACE
+        try:
+            for child in self.all.values():
+                child.process.wait(max(0.0, end - time.monotonic()))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            pass
+        finally:
+            for child in self.all.values():
+                _kill_group(child.process)
+            for child in self.all.values():
+                child.process.wait()
+            self.all.clear()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """What is left of a child and of those that it started in its session's group."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _environment() -> dict[str, str]:
+    """The caller's, without settings that are for its own agent or sink (those of Slack stay)."""
+    foreign = ("EDGE_AGENT_", "EDGE_SINK_DATA", "EDGE_SINK_DB", "EDGE_SINK_HOST", "EDGE_SINK_PORT", "EDGE_SINK_URL")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign) or k == "EDGE_AGENT_DEBUG"}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _die_with(parent: int) -> None:
+    """In the child, before exec: SIGTERM when the demo dies, however it dies."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the call
+        os._exit(1)

@@ -1,0 +1,167 @@
+"""`edge-agent demo` and `edge-agent demo poke`."""
+
+from __future__ import annotations
+
+import contextlib
+import json as jsonlib
+import os
+import shutil
+import signal
+import sys
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli.demo import phone, story
+from agent.cli.demo.building import KNOWN, Building, explain
+from agent.cli.demo.children import DemoError
+from agent.cli.demo.engine import Engine
+from agent.cli.demo.place import Checkout, Running, announced, demo_folder, start_time
+from agent.errors import ConfigError, EdgeError
+
+app = typer.Typer(
+    help="The whole story on this machine: four agents, two cameras, a sink.",
+    add_completion=False,
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="With --once: print one JSON summary.")]
+
+
+@app.callback()
+def demo(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Unattended: one arrival, then end.")] = False,
+    json: Json = False,
+    require_docker: Annotated[
+        bool, typer.Option("--require-docker", help="Fail when the detector cannot run in Docker.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="Keep everything there, logs and states.")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the sink's page where there is a screen.")] = True,
+) -> None:
+    """Start four agents (ap, porch, garage, gpu) and a sink on this machine, and let phones join the Wi-Fi.
+
+    Enter lets somebody's phone join: photos are taken, rescaled and looked at, and one labelled photo for each
+    camera that sees a person reaches the sink. Ctrl-C ends all of it. `edge-agent demo poke` does the same
+    from another shell.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if json and not once:
+        raise ConfigError("--json needs --once", hint="edge-agent demo --once --json")
+    with _interruptible():
+        try:
+            code = _run(once=once, as_json=json, require_docker=require_docker, kept=folder, browser=browser)
+        except KeyboardInterrupt:
+            _say("stopped")
+            code = 130
+    raise typer.Exit(code)
+
+
+@app.command()
+def poke(
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="A device that the house knows (ada, or a new name)."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Let somebody's phone join the Wi-Fi of the demo that runs in another shell; --device NAME: a known one's."""
+    from agent.cli.demo.poke import poke_running
+
+    poke_running(device, as_json=json)
+
+
+def _run(*, once: bool, as_json: bool, require_docker: bool, kept: Path | None, browser: bool) -> int:
+    checkout = Checkout()
+    folder = demo_folder(kept)
+    engine = Engine(checkout)
+    building: Building | None = None
+    failed = True
+    try:
+        engine.prepare(required=require_docker)
+        if engine.why_not:
+            _say(f"no Docker ({engine.why_not}): the detector runs as a local process")
+        building = Building(folder, checkout, docker=engine.usable, say=_say)
+        try:
+            building.start()
+            with announced(_running(building)):
+                code = _once(building, as_json=as_json) if once else _attended(building, browser=browser)
+        except EdgeError as e:
+            raise explain(e, building) from e
+        failed = code != 0
+        return code
+    finally:
+        if building is not None:
+            building.stop()
+        engine.sweep(list(building.ids.values()) if building else [])
+        if kept is None and not failed:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif failed and building is not None:
+            _say(f"logs and states are kept in {folder}")
+
+
+def _once(building: Building, *, as_json: bool) -> int:
+    arrival = story.join(building, phone.new_mac())
+    _say(f"a phone joins: {arrival.mac}")
+    story.settle(building, arrival, building.children.check)
+    made = story.summary(building, arrival)
+    if as_json:
+        print(jsonlib.dumps(made, ensure_ascii=False), flush=True)
+    else:
+        from agent.cli.demo.picture import result
+        from agent.cli.output import console
+
+        console().print(result(building, arrival))
+    for fault in made["faults"]:
+        _say(f"fault: {fault}")
+    if made["faults"]:
+        _say(building.children.last_lines())
+    return 0 if made["ok"] else 1
+
+
+def _attended(building: Building, *, browser: bool) -> int:
+    from agent.cli.demo.picture import attend
+
+    assert building.sink is not None
+    if browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(building.sink.login_url)
+    attend(building)
+    return 0
+
+
+def _running(building: Building) -> Running:
+    return Running(os.getpid(), start_time(os.getpid()), str(building.folder))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and a closed terminal end the demo as Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before: list[Callable[..., Any] | int | None] = [signal.signal(n, interrupt) for n in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+_began = time.monotonic()
+
+
+def _say(text: str) -> None:
+    """Progress, on stderr."""
+    print(f"demo: {time.monotonic() - _began:4.0f} s  {text}", file=sys.stderr, flush=True)

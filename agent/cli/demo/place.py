@@ -1,0 +1,138 @@
+"""Where a demo lives: what it needs of the checkout, its folder, its ports, and how another shell finds it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import agent
+from agent.errors import ConfigError, NotFound
+
+HOST = "127.0.0.1"
+IMAGE = "edge/detector:1"
+MOST_SOCKET_PATH = 100
+"""Longest path of a unix socket in bytes, with some room (107, unix(7))."""
+
+
+class Checkout:
+    """What the demo uses of the checkout that this program runs from; raises NotFound where something is missing."""
+
+    def __init__(self) -> None:
+        self.root = Path(agent.__file__).resolve().parent.parent
+        self.pipeline = self._needed("examples/person-at-the-door.yaml")
+        self.scenes = self._needed("build/scenes")
+        self.modules = self._needed("build/filters")
+        self.model = self._needed("build/models/nanodet/manifest.json")
+
+    def _needed(self, name: str) -> Path:
+        path = self.root / name
+        if not path.exists():
+            raise NotFound(
+                f"the demo needs {name}, which is not in {self.root}",
+                hint="in a checkout, make demo builds what it needs and starts it",
+                code="demo.set-up",
+            )
+        return path
+
+
+class Running(msgspec.Struct):
+    """What another shell needs to know of a running demo. No secret is in it."""
+
+    pid: int
+    started: int
+    """The process's start time in clock ticks, so that a pid given to another program is not taken for it."""
+    folder: str
+
+
+def demo_folder(chosen: Path | None) -> Path:
+    """A new private folder: a temporary one, or the chosen one, which must be empty; raises ConfigError."""
+    if chosen is None:
+        return Path(tempfile.mkdtemp(prefix="edge-demo-"))
+    folder = chosen.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty", hint="--dir names a new or an empty folder")
+    except OSError as e:
+        raise ConfigError(f"{folder} cannot be used: {e.strerror}", hint="--dir names a folder of yours") from e
+    if len(os.fsencode(folder)) > MOST_SOCKET_PATH - len("/garage/agent.sock"):
+        raise ConfigError(f"{folder} is too long a path for unix sockets", hint="give --dir a shorter one")
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of the loopback interface that nothing listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        return [s.getsockname()[1] for s in sockets]
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    part = path.with_name(path.name + ".part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    part.replace(path)
+
+
+# -- finding a running demo ----------------------------------------------------------------------------------------
+
+
+def runtime_folder() -> Path:
+    """This user's folder for what runs now, 0700; raises ConfigError when somebody else owns it."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(base) / "edge-agent-demo" if base else Path(tempfile.gettempdir()) / f"edge-agent-demo-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise ConfigError(f"{folder} is not a private folder of yours", hint="remove it, or set XDG_RUNTIME_DIR")
+    return folder
+
+
+@contextlib.contextmanager
+def announced(running: Running) -> Iterator[None]:
+    """Let other shells find the demo while the block runs."""
+    file = runtime_folder() / f"{running.pid}.json"
+    write_private(file, msgspec.json.encode(running).decode())
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def find_running() -> Running:
+    """The demo that was started last and still runs; raises NotFound."""
+    found: list[Running] = []
+    for file in runtime_folder().glob("*.json"):
+        try:
+            running = msgspec.json.decode(file.read_bytes(), type=Running)
+        except (OSError, msgspec.MsgspecError):
+            continue
+        if start_time(running.pid) == running.started:
+            found.append(running)
+        else:
+            file.unlink(missing_ok=True)
+    if not found:
+        raise NotFound("no demo is running", hint="start one: make demo", code="demo.not-running")
+    return max(found, key=lambda r: r.started)
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since the machine did (proc(5), field 22); 0 where there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def yaml_of(value: dict[str, Any]) -> str:
+    """A configuration file's text: JSON is YAML 1.2."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
