@@ -34,18 +34,16 @@ class Sink:
         self.intake = Intake(self.alerts, self.access, self.photos, settings.limits)
         self.intake.on_alert = self._told
         self.intake.on_status = lambda mesh: self.live.tell("building", mesh=mesh)
-        self.on_alert: Callable[[int], None] = lambda _seq: None
+        self.on_alert: Callable[[], None] = lambda: None
         self.pages = Pages(self.alerts, self.access, self.photos, self.live, connect_line)
 
     def close(self) -> None:
         """Let the database go."""
         self.engine.dispose()
 
-    def _told(self, seq: int) -> None:
-        alert = self.alerts.get(seq)
-        if alert is not None:
-            self.live.tell("incident", seq=seq, mesh=alert.mesh, root=alert.root)
-        self.on_alert(seq)
+    def _told(self, seq: int, mesh: str, root: str) -> None:
+        self.live.tell("incident", seq=seq, mesh=mesh, root=root)
+        self.on_alert()
 
 
 def create_app(sink: Sink) -> FastAPI:

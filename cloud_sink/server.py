@@ -136,7 +136,7 @@ def _parts(sink: Sink, extras: Extras) -> dict[str, Part]:
     if extras.channels:
         notifier = Notifier(extras.channels, Notices(sink.engine), sink.alerts, sink.photos)
         sink.intake.channels = [c.name for c in extras.channels]
-        sink.on_alert = lambda _seq: notifier.wake()
+        sink.on_alert = notifier.wake
         parts["notifier"] = notifier.run
     return parts
 
@@ -188,14 +188,20 @@ def _first_start(sink: Sink, url: str, pin: str, port: int, login_link: bool) ->
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY on accepted connections only where the protocol is named; without it each answer, which is
+    # written in two parts, waits 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
-        )
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(512)
     except OSError as e:
+        listener.close()
         raise ConfigError(
             f"cannot listen on {host} port {port}: {e.strerror}", hint="another --host or --port?", code="sink.listen"
         ) from e
+    return listener
 
 
 def _url(host: str, port: int) -> str:

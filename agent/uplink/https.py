@@ -48,7 +48,7 @@ class HttpsSender:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
-            await self._book(connection, "close", "", "ok")
+            self._book(connection, "close", "", "ok")
 
     async def _exchange(self, kind: str, event_id: str, path: str, body: bytes) -> tuple[Outcome, Answer | None]:
         reused = self._connection is not None
@@ -83,14 +83,14 @@ class HttpsSender:
                 if answer is None or not connection.reusable():
                     self._connection = None
                     await connection.close()
-                await self._book(connection, kind, event_id, outcome.reason)
+                self._book(connection, kind, event_id, outcome.reason)
         return outcome, answer
 
-    async def _book(self, connection: PinnedConnection, kind: str, event_id: str, result: str) -> None:
+    def _book(self, connection: PinnedConnection, kind: str, event_id: str, result: str) -> None:
         up, down = connection.up - self._counted[0], connection.down - self._counted[1]
         self._counted = (connection.up, connection.down)
         if up or down:
-            await self._ledger.add(kind=kind, event_id=event_id, sink=self.address.url, up=up, down=down, result=result)
+            self._ledger.add(kind=kind, event_id=event_id, sink=self.address.url, up=up, down=down, result=result)
 
     def _headers(self) -> list[tuple[str, str]]:
         return [("authorization", f"Bearer {self._key}"), ("content-type", "application/msgpack")]

@@ -6,9 +6,9 @@ socket (HTTPS) or at the MQTT client's socket calls; a request that failed half-
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,15 +47,26 @@ class EgressLedger:
     def __init__(self, path: Path, *, max_rows: int = MAX_ROWS) -> None:
         self._db = private_database(path)
         self._lock = threading.Lock()
+        self._pending_lock = threading.Lock()
+        self._pending: list[tuple[float, str, str, str, int, int, str]] = []
+        self._flushing = False
+        self._thread = ThreadPoolExecutor(1, "egress-ledger")
+        self._added = 0
         self._max_rows = max_rows
         self._db.execute(_SCHEMA)
 
-    async def add(self, *, kind: str, event_id: str, sink: str, up: int, down: int, result: str) -> None:
-        """Append one row; committed when it returns."""
-        await asyncio.to_thread(self._add, kind, event_id, sink, up, down, result)
+    def add(self, *, kind: str, event_id: str, sink: str, up: int, down: int, result: str) -> None:
+        """Append one row. It is committed soon, in a thread, and before anything is read."""
+        with self._pending_lock:
+            self._pending.append((time.time(), kind, event_id, sink, up, down, result[:300]))
+            if self._flushing:
+                return
+            self._flushing = True
+        self._thread.submit(self._flush)
 
     def rows(self, since: float = 0.0, *, limit: int = 10_000) -> list[EgressRow]:
         """Rows from the wall-clock time `since` (seconds since 1970) on, oldest first; the newest `limit` of them."""
+        self._flush()
         with self._lock:
             found = self._db.execute(
                 "SELECT * FROM (SELECT seq, at, kind, event_id, sink, up, down, result FROM egress WHERE at >= ?"
@@ -66,6 +77,7 @@ class EgressLedger:
 
     def totals(self, since: float = 0.0) -> dict[str, dict[str, int]]:
         """`{kind: {requests, up, down}}` since then, and the sums under `all`."""
+        self._flush()
         with self._lock:
             found = self._db.execute(
                 "SELECT kind, COUNT(*), SUM(up), SUM(down) FROM egress WHERE at >= ? GROUP BY kind", (since,)
@@ -76,6 +88,7 @@ class EgressLedger:
 
     def of_event(self, event_id: str) -> list[EgressRow]:
         """The rows of one alert, oldest first: more than one when it needed more than one try."""
+        self._flush()
         with self._lock:
             found = self._db.execute(
                 "SELECT seq, at, kind, event_id, sink, up, down, result FROM egress WHERE event_id = ? ORDER BY seq",
@@ -84,18 +97,27 @@ class EgressLedger:
         return [EgressRow(seq, _iso(at), *rest) for seq, at, *rest in found]
 
     def close(self) -> None:
-        """Close the file."""
+        """Write what is pending and close the file."""
+        self._flush()
+        self._thread.shutdown()
         with self._lock:
             self._db.close()
 
-    def _add(self, kind: str, event_id: str, sink: str, up: int, down: int, result: str) -> None:
-        with self._lock, self._db:
-            seq = self._db.execute(
-                "INSERT INTO egress (at, kind, event_id, sink, up, down, result) VALUES (?,?,?,?,?,?,?)",
-                (time.time(), kind, event_id, sink, up, down, result[:300]),
-            ).lastrowid
-            if seq is not None and seq % 1000 == 0:
-                self._fold()
+    def _flush(self) -> None:
+        """Write what is pending, in its order."""
+        with self._lock:
+            with self._pending_lock:
+                rows, self._pending, self._flushing = self._pending, [], False
+            if not rows:
+                return
+            with self._db:
+                self._db.executemany(
+                    "INSERT INTO egress (at, kind, event_id, sink, up, down, result) VALUES (?,?,?,?,?,?,?)", rows
+                )
+                self._added += len(rows)
+                if self._added >= 1000:
+                    self._added = 0
+                    self._fold()
 
     def _fold(self) -> None:
         (count,) = self._db.execute("SELECT COUNT(*) FROM egress").fetchone()

@@ -71,7 +71,7 @@ class MqttSender:
         """See Sender."""
         client, self._client = self._client, None
         if client is not None:
-            await self._book(client, "close", "", "ok")
+            self._book(client, "close", "", "ok")
             client.disconnect()
             await asyncio.to_thread(client.loop_stop)
 
@@ -91,7 +91,7 @@ class MqttSender:
             outcome = Outcome(Verdict.DOWN, f"the broker at {self.address.url} cannot be reached: {e}")
         finally:
             if self._client is not None:
-                await self._book(self._client, kind, event_id, outcome.reason or "stored")
+                self._book(self._client, kind, event_id, outcome.reason or "stored")
                 if outcome.verdict in (Verdict.DOWN, Verdict.DENIED):
                     await self.close()
         return outcome
@@ -166,12 +166,12 @@ class MqttSender:
             return
         ack.set_result(envelope.body)
 
-    async def _book(self, client: paho.Client, kind: str, event_id: str, result: str) -> None:
+    def _book(self, client: paho.Client, kind: str, event_id: str, result: str) -> None:
         up, down = wire_bytes(client.socket())
         up, down = max(up, self._counted[0]), max(down, self._counted[1])
         spent, self._counted = (up - self._counted[0], down - self._counted[1]), (up, down)
         if any(spent):
-            await self._ledger.add(
+            self._ledger.add(
                 kind=kind, event_id=event_id, sink=self.address.url, up=spent[0], down=spent[1], result=result
             )
 

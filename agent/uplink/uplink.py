@@ -225,13 +225,14 @@ class Uplink:
         await self._after(outcome)
 
     async def _settle(self, settled: Settled) -> None:
-        await asyncio.to_thread(self._spool.settle, settled.id, settled.state, settled.reason)
+        """Report and remember it, in this order: a crash in between asks the sink once more, which says the same."""
         self._due.pop(settled.id, None)
         if settled.state == "delivered":
             self._delivered += 1
         else:
             self._refused += 1
         self._tell(settled)
+        await asyncio.to_thread(self._spool.settle, settled.id, settled.state, settled.reason)
 
     def _tell(self, settled: Settled) -> None:
         try:

@@ -22,10 +22,10 @@ class WrongMesh(Refused):
 
 
 class Intake:
-    """Calls block, so they run in threads; `on_alert(seq)` and `on_status(mesh)` are called from there."""
+    """Calls block, so they run in threads; `on_alert(seq, mesh, root)` and `on_status(mesh)` are called from there."""
 
     def __init__(self, alerts: Alerts, access: Access, photos: PhotoStore, limits: Limits) -> None:
-        self.on_alert: Callable[[int], None] = lambda _seq: None
+        self.on_alert: Callable[[int, str, str], None] = lambda _seq, _mesh, _root: None
         self.on_status: Callable[[str], None] = lambda _mesh: None
         self.channels: Sequence[str] = ()
         self._alerts, self._access, self._photos, self._limits = alerts, access, photos, limits
@@ -47,7 +47,7 @@ class Intake:
         metrics.BYTES.inc(len(body))
         if seq is not None:
             logger.info("alert %s of mesh %s from %s stored", alert.event.id, alert.mesh, alert.node)
-            self.on_alert(seq)
+            self.on_alert(seq, alert.mesh, alert.event.root or alert.event.id)
         return alert.event.id, seq is not None
 
     def status(self, key: Key, body: bytes) -> None:
