@@ -43,6 +43,14 @@ async def engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmEngine]:
 
 
 @pytest.fixture
+async def small_engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmEngine]:
+    """The engine of small devices, which knows only the oldest instructions."""
+    made = WasmEngine(compiled / "small-cache", tmp_path / "small-scratch", workers=1, engine="wasm3")
+    yield made
+    await made.close()
+
+
+@pytest.fixture
 def open_filter(filters: Path, engine: WasmEngine) -> Callable[[str], FilterRunner]:
     """Opens a built filter by name."""
     return lambda name: engine.filter(filters / f"{name}.wasm", WasmTask(module=name))

@@ -100,6 +100,17 @@ async def test_a_full_hd_photo_becomes_640_wide_and_keeps_the_events_data(rescal
     assert difference(small, averaged(big, (640, 360))) < 4
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+async def test_the_engine_of_small_devices_makes_the_same_bytes(
+    kind: str, small_engine: WasmEngine, engine: WasmEngine, filters: Path, store: BlobStore
+) -> None:
+    content, made = encoded(scene(1280, 720), kind), []
+    for each in (small_engine, engine):
+        output = await Rescale(each, filters / "rescale.wasm", store)(("p.jpg", content, "image/jpeg"))
+        made.append(output.blobs[0].cid)
+    assert made[0] == made[1]
+
+
 @pytest.mark.parametrize("size", [(1280, 720), (721, 1283), (4000, 500), (2592, 1944), (641, 640), (8000, 40)])
 async def test_any_shape_fits_and_looks_like_an_area_average(rescale: Rescale, size: tuple[int, int]) -> None:
     big = scene(*size)
