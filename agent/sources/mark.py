@@ -72,12 +72,13 @@ def before(mark: Mark, fd: int) -> bytes:
     return os.pread(fd, length, mark.offset - length)
 
 
-def moved(mark: Mark, previous: bytes, read: bytes) -> Mark:
-    """The mark after `read`, where `previous` are the bytes before it; computed from what was read, not
-    from the file.
+def moved(mark: Mark, previous: bytes, read: memoryview) -> Mark:
+    """The mark after `read`, where `previous` are the bytes before it.
+
+    It is computed from what was read, not from the file, which may be another one by now.
     """
     offset = mark.offset + len(read)
-    tail = read[-PROBE:] if len(read) >= PROBE else (previous + read)[-PROBE:]
+    tail = bytes(read[-PROBE:]) if len(read) >= PROBE else (previous + read)[-PROBE:]
     head = mark.head if mark.offset >= PROBE else _digest((previous + read[:PROBE])[:PROBE])
     return msgspec.structs.replace(mark, offset=offset, head=head, tail=_digest(tail))
 
