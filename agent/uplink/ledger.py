@@ -54,10 +54,13 @@ class EgressLedger:
         self._added = 0
         self._max_rows = max_rows
         self._db.execute(_SCHEMA)
+        self._sums = self._summed(0.0)
 
     def add(self, *, kind: str, event_id: str, sink: str, up: int, down: int, result: str) -> None:
         """Append one row. It is committed soon, in a thread, and before anything is read."""
         with self._pending_lock:
+            n, was_up, was_down = self._sums.get(kind, (0, 0, 0))
+            self._sums[kind] = (n + 1, was_up + up, was_down + down)
             self._pending.append((time.time(), kind, event_id, sink, up, down, result[:300]))
             if self._flushing:
                 return
@@ -76,15 +79,23 @@ class EgressLedger:
         return [EgressRow(seq, _iso(at), *rest) for seq, at, *rest in found]
 
     def totals(self, since: float = 0.0) -> dict[str, dict[str, int]]:
-        """`{kind: {requests, up, down}}` since then, and the sums under `all`."""
-        self._flush()
-        with self._lock:
-            found = self._db.execute(
-                "SELECT kind, COUNT(*), SUM(up), SUM(down) FROM egress WHERE at >= ? GROUP BY kind", (since,)
-            ).fetchall()
-        totals = {kind: {"requests": n, "up": up, "down": down} for kind, n, up, down in found}
+        """`{kind: {requests, up, down}}` since then, and the sums under `all`. Without `since` it reads nothing."""
+        if since > 0:
+            self._flush()
+            with self._lock:
+                sums = self._summed(since)
+        else:
+            with self._pending_lock:
+                sums = dict(self._sums)
+        totals = {kind: {"requests": n, "up": up, "down": down} for kind, (n, up, down) in sums.items()}
         totals["all"] = {key: sum(t[key] for t in totals.values()) for key in ("requests", "up", "down")}
         return totals
+
+    def _summed(self, since: float) -> dict[str, tuple[int, int, int]]:
+        found = self._db.execute(
+            "SELECT kind, COUNT(*), SUM(up), SUM(down) FROM egress WHERE at >= ? GROUP BY kind", (since,)
+        ).fetchall()
+        return {kind: (n, up, down) for kind, n, up, down in found}
 
     def of_event(self, event_id: str) -> list[EgressRow]:
         """The rows of one alert, oldest first: more than one when it needed more than one try."""

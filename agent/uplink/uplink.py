@@ -133,6 +133,7 @@ class Uplink:
     def state(self) -> dict[str, Any]:
         """For `status`: what is configured, whether it works, and what waits. Ages in seconds, sizes in bytes."""
         waiting, size, oldest = self._spool.usage()
+        total = self.ledger.totals()["all"]
         return {
             "configured": self.configured,
             "connected": self.connected,
@@ -143,8 +144,8 @@ class Uplink:
             "last_error": self._last_error,
             "delivered": self._delivered,
             "refused": self._refused,
-            "bytes_up": self.ledger.totals()["all"]["up"],
-            "bytes_down": self.ledger.totals()["all"]["down"],
+            "bytes_up": total["up"],
+            "bytes_down": total["down"],
         }
 
     def warnings(self) -> list[Warning]:

@@ -1,0 +1,111 @@
+"""`edge-sink` as people and scripts use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sink.running import Building, Caller, RunningSink, encode, running_sink
+
+
+async def edge_sink(*arguments: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cloud_sink", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_the_ready_file_says_all_and_is_private_and_stdout_keeps_the_secrets(tmp_path: Path) -> None:
+    async with running_sink(tmp_path / "sink") as sink:
+        ready = tmp_path / "sink.ready"
+        assert stat.S_IMODE(ready.stat().st_mode) == 0o600
+        assert set(sink.facts) == {"url", "pin", "connect", "key_file", "login_url", "port", "pid"}
+        assert sink.facts["connect"] == f"edge-agent sink connect {sink.url}#sha256={sink.pin}"
+        printed = json.loads(sink.log.read_text().splitlines()[0])
+        assert printed["pin"] == sink.pin
+        assert "login_url" not in printed
+        assert await sink.stop() == 0
+
+
+async def test_a_restart_keeps_certificate_key_and_alerts(tmp_path: Path) -> None:
+    async with running_sink(tmp_path / "sink") as sink:
+        pin, key = sink.pin, sink.key
+    async with running_sink(tmp_path / "sink") as sink:
+        assert (sink.pin, sink.key) == (pin, key)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "code"),
+    [
+        (["--port", "1", "--host", "203.0.113.9"], "cannot listen", 2),
+        (["--db", "oracle://x"], "database", 2),
+        (["--slack-channel", "#general"], "Slack needs the bot's token", 2),
+        (["--mqtt", "http://x"], "not the address of a broker", 2),
+        (["--apprise-file", "/nonexistent"], "cannot be read", 2),
+    ],
+)
+async def test_a_wrong_option_is_three_clear_lines_and_an_exit_code(
+    tmp_path: Path, arguments: list[str], says: str, code: int
+) -> None:
+    returned, _, err = await edge_sink("serve", "--data", str(tmp_path / "sink"), *arguments)
+    assert returned == code
+    assert says in err
+    assert "Traceback" not in err
+
+
+async def test_two_sinks_on_one_port_is_an_error_and_not_a_fight(tmp_path: Path) -> None:
+    async with running_sink(tmp_path / "sink") as sink:
+        arguments = ("--host", "127.0.0.1", "--port", str(sink.port), "--data", str(tmp_path / "other"))
+        returned, _, err = await edge_sink("serve", *arguments)
+        assert returned == 2
+        assert "sink.listen" in err
+
+
+def test_a_key_can_be_written_to_a_file_instead_of_the_screen(sink: Caller, tmp_path: Path) -> None:
+    said = json.loads(sink.cli("key", "create", "Barn", "--out", str(tmp_path / "barn.key"), "--json"))
+    text = (tmp_path / "barn.key").read_text().strip()
+    assert text.startswith("esk_")
+    assert text not in json.dumps(said)
+    assert stat.S_IMODE((tmp_path / "barn.key").stat().st_mode) == 0o600
+    assert sink.post("/v1/alerts", encode(Building("mesh-barn").alert(1)), text).status_code == 200
+
+
+def test_lists_read_well_for_people_and_for_scripts(sink: Caller) -> None:
+    assert sink.cli("user", "list").split()[:3] == ["NAME", "PASSWORD", "CREATED"]
+    assert "owner" in [u["name"] for u in json.loads(sink.cli("user", "list", "--json"))]
+    assert "[not-found]" in sink.cli("key", "revoke", "nokey", check=False)
+
+
+async def test_help_names_every_command_with_what_it_does() -> None:
+    _, out, _ = await edge_sink("--help")
+    for word in ("serve", "key", "user", "Exit codes"):
+        assert word in out
+    _, out, _ = await edge_sink("serve", "--help")
+    for option in ("--slack-channel", "--mqtt", "--db", "--ready-file", "--keep"):
+        assert option in out
+
+
+def test_sigterm_ends_a_sink_with_open_connections_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running_sink(tmp_path / "sink") as sink:
+            writers = [await connected(sink) for _ in range(5)]
+            started = asyncio.get_running_loop().time()
+            assert await sink.stop() == 0
+            assert asyncio.get_running_loop().time() - started < 5
+            for writer in writers:
+                writer.transport.abort()
+
+    asyncio.run(scenario())
+
+
+async def connected(sink: RunningSink) -> asyncio.StreamWriter:
+    _, writer = await asyncio.open_connection("127.0.0.1", sink.port)
+    writer.write(b"\x16\x03\x01")
+    await writer.drain()
+    return writer
