@@ -54,6 +54,7 @@ class Introducer:
     """
 
     def __init__(self, session: MeshSession, settings: MeshSettings) -> None:
+        self.is_routed: Callable[[str], bool] = lambda node: False
         self.reached: Callable[[str, str], None] = lambda node, address: None
         self._session, self._settings = session, settings
         self._own = own_listener(settings.listen, settings.port)
@@ -97,6 +98,11 @@ class Introducer:
         """Stop dialling a removed node."""
         for address in [a for a, e in self._endpoints.items() if e.node == node]:
             del self._endpoints[address]
+
+    @property
+    def relayed(self) -> set[str]:
+        """The nodes that are linked through a relay in this agent."""
+        return set(self._relays)
 
     def known(self) -> list[Endpoint]:
         """The known addresses, for `status`."""
@@ -198,12 +204,13 @@ class Introducer:
                     self._note(endpoint, reached[address].node)
             others = {link.session: link.node for there, link in reached.items() if there in targets}
             direct = {self._session.zid, *(link.session for link in self._session.links())}
-            apart = {zid: node for zid, node in others.items() if zid not in direct}
+            apart = {zid: node for zid, node in others.items() if zid not in direct and not self.is_routed(node)}
             met = met or (now if others else 0.0)
             settled = met and now - met > LINGER_SECONDS
             if settled and apart and self._own in reached:
                 return self._relay(session, next(iter(apart.values())))
-            if others and not apart and (settled or len(reached) > len(targets)):
+            linked = others and all(zid in direct for zid in others)
+            if others and not apart and (settled or (linked and len(reached) > len(targets))):
                 return False
             await asyncio.sleep(0.03)
         return False

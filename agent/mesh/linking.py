@@ -41,6 +41,7 @@ class Linking:
         self._reopen = asyncio.Event()
         self.introducer = Introducer(session, settings)
         self.introducer.reached = self._reached
+        self.introducer.is_routed = presence.is_live
         session.connect = self._dial_at_open
         presence.on_change(self._changed)
 
@@ -120,7 +121,8 @@ class Linking:
                 async with asyncio.timeout(1.0):
                     await self._session.broken.wait()
             now = time.monotonic()
-            linked = {link.node for link in self._session.links()} - {self._presence.me.id, "", *self._presence.removed}
+            ends = {link.node for link in self._session.links()} | self.introducer.relayed
+            linked = ends - {self._presence.me.id, "", *self._presence.removed}
             unrouted = {node for node in linked if self._presence.is_unrouted(node)}
             since = {node: since.get(node, now) for node in unrouted}
             stuck = [node for node, start in since.items() if now - start > _UNROUTED_SECONDS]

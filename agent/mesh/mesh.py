@@ -186,7 +186,9 @@ class Mesh:
 
     @property
     def denied(self) -> set[str]:
-        """The ids of removed nodes that this node's open session shuts out; `status` shows who has not done so yet."""
+        """The ids of removed nodes that this node's open session shuts out; `status` shows who has not done
+        so yet.
+        """
         return set(self._session.denied)
 
     def endpoints(self) -> list[Endpoint]:

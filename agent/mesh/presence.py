@@ -103,6 +103,7 @@ class PresenceBook:
             keys, settings, session, rpc, certificates,
         )  # fmt: skip
         self._nodes: dict[str, _Node] = {}
+        rpc.on_no_way = self.doubt
         self._callbacks: list[Changed] = []
         self._dirty = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -191,6 +192,12 @@ class PresenceBook:
                 self._tell(self.view(self.me), True)
             elif node_id in self._nodes:
                 self._consider(node_id)
+
+    def doubt(self, node_id: str) -> None:
+        """A request found no way to a node: ask it whether it is there."""
+        node = self._nodes.get(node_id)
+        if node is not None and not node.unrouted:
+            self._confirm(node_id, node, again=True)
 
     def expect_silence(self, seconds: float) -> None:
         """Our own session reopens: believe in the others' tokens for so long."""

@@ -71,6 +71,7 @@ class Rpc:
         self._keys = server.keys
         self._counter = itertools.count(1)
         self._boots: dict[str, str] = {}
+        self.on_no_way: Callable[[str], None] = lambda node: None
         self._limits: dict[str, int] = {}
 
     def note_boot(self, node: str, boot: str) -> None:
@@ -230,6 +231,7 @@ class Rpc:
 
     def _on_end(self, pending: _Pending) -> None:
         if not pending.done.done():
+            self.on_no_way(pending.node)
             pending.done.set_exception(
                 Unreachable(
                     f"{pending.node} gave no valid answer to {pending.request.verb}",

@@ -28,7 +28,7 @@ BULK = 64 << 10
 """Bodies above this many bytes are sent from a thread, because a full transmit queue may block the sender."""
 TX_WAIT_US = 20_000
 """How long a small message waits for room in a full transmit queue before it is dropped, in microseconds."""
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
 SETTLE_SECONDS = 0.7
 """Pause between the closing of one session of this process and the opening of the next.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ async def answer(mesh: Mesh, verb: str, arguments: list[str]) -> Any:
 
 async def main() -> None:
     folder, name, port, *join = sys.argv[1:]
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(message)s")
     identity = IdentityStore(Path(folder) / "ids" / name).load()
     assert identity is not None
     settings = MeshSettings(port=int(port), join=join, **FAST)

@@ -1,5 +1,5 @@
-"""Several hosts on a bridge: joining by address alone, and everything that links have to survive. There is no multicast here:
-the nodes know of each other only what they are told.
+"""Several hosts on a bridge: joining by address alone, and everything that links have to survive. There is
+no multicast here: the nodes know of each other only what they are told.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class House:
                     answers = {(a, b): await self[a].ask("call", b) for a in wanted for b in wanted if a != b}
                     if all(answer == f"{a}:hello" for (a, _), answer in answers.items()):
                         return
-                    seen = {**seen, "calls": answers}
+                    bad = {pair: answer for pair, answer in answers.items() if answer != f"{pair[0]}:hello"}
+                    print(bad)
                 assert asyncio.get_running_loop().time() < end, seen
                 await asyncio.sleep(0.1)
 

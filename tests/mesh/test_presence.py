@@ -171,7 +171,7 @@ async def _settled(*meshes: Mesh) -> None:
     for number, mesh in enumerate(meshes):
         mesh.announce(version=f"v{number}")
     for number, mesh in enumerate(meshes):
-        await eventually(lambda: all(m.node(mesh.me.id).version == f"v{number}" for m in meshes))  # noqa: B023
+        await eventually(lambda: all(m.node(mesh.me.id).version == f"v{number}" for m in meshes))
 
 
 async def test_a_session_that_opens_anew_is_not_counted_lost_and_serves_on(building: Building) -> None:
