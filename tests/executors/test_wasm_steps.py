@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -140,7 +141,7 @@ async def test_module_cannot_get_out_of_its_folders(
 ) -> None:
     item = await make_input(("a.txt", b"hello"))
     await make_runner("files").run(item, log)
-    assert len(log) == 10
+    assert len(log) == 13
     assert [line for line in log if not line.endswith("refused")] == []
     assert await store.read(item.blobs[0].cid) == b"hello"
 
@@ -217,3 +218,34 @@ async def test_close_ends_every_child(
     assert children()
     await engine.close()
     assert children() == []
+
+
+async def test_children_do_not_outlive_an_agent_that_is_killed(
+    tmp_path: Path, program: Callable[[str], Path], store: BlobStore
+) -> None:
+    text = f"""
+import asyncio, os, psutil
+from pathlib import Path
+from agent.executors import WasmEngine
+from agent.model.event import Event
+from agent.model.task import Limits, StepInput, WasmTask
+
+async def main():
+    engine = WasmEngine(Path({str(tmp_path / "cache")!r}), Path({str(tmp_path / "scratch")!r}))
+    task = WasmTask(module="hostile", limits=Limits(timeout=60.0))
+    runner = engine.runner(Path({str(program("hostile"))!r}), task, None)
+    await runner.start()
+    event = Event(id="e", source="/n/p/s", type="t", time="2026-01-01T00:00:00Z", data={{"evil": "loop"}})
+    asyncio.create_task(runner.run(StepInput(event), print))
+    (child,) = psutil.Process().children()
+    while child.cpu_times().user < 0.5:
+        await asyncio.sleep(0.01)
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", text, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == -9
+    await eventually(lambda: not psutil.pid_exists(int(out)))

@@ -24,6 +24,9 @@ int main(void) {
   }
   attempt("write a blob", open("/blobs/a.txt", O_WRONLY) >= 0);
   attempt("make a blob", put("/blobs/new", "x") == 0);
+  attempt("touch a blob", utimensat(AT_FDCWD, "/blobs/a.txt", 0, 0) == 0);
+  attempt("touch an open blob", futimens(open("/blobs/a.txt", O_RDONLY), 0) == 0);
+  attempt("cut a blob", truncate("/blobs/a.txt", 0) == 0);
   attempt("remove a blob", unlink("/blobs/a.txt") == 0);
   attempt("rename a blob", rename("/blobs/a.txt", "/outputs/a.txt") == 0);
   attempt("link a blob", link("/blobs/a.txt", "/outputs/a.txt") == 0);
