@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from agent.errors import ConfigError, Unreachable
+from agent.mesh import Mesh, parse_address
+from agent.mesh.session import close_session, link_config, open_session
+from tests.mesh.building import Building, met
+from tests.support import eventually
+
+
+async def test_an_address_told_at_run_time_links_two_running_nodes(building: Building) -> None:
+    hall, porch = await building.start("hall"), await building.start("porch")
+    porch.add_endpoint(building.address("hall"))
+    await met(hall, porch)
+    assert [link.node for link in porch.links()] == [hall.me.id]
+    assert [link.node for link in hall.links()] == [porch.me.id]
+    with pytest.raises(ConfigError):
+        porch.add_endpoint("not an address")
+
+
+async def test_nodes_told_one_address_each_all_link_to_all(building: Building) -> None:
+    names = ("hall", "porch", "garage", "gpu")
+    nodes = [await building.start(n) for n in names]
+    for node, other in zip(nodes[1:], names, strict=False):  # a chain
+        node.add_endpoint(building.address(other))
+    await met(*nodes, timeout=30)
+    ids = {n.me.id for n in nodes}
+    await eventually(lambda: all({x.node for x in n.links()} >= ids - {n.me.id} for n in nodes), 30)
+
+
+async def test_peers_are_remembered_over_restarts_without_being_told_again(building: Building) -> None:
+    hall = await building.start("hall")
+    porch = await building.start("porch", join=("hall",))
+    await met(hall, porch)
+    remembered = building.folder / "state" / "porch" / "mesh" / "peers.json"
+    await eventually(lambda: remembered.exists() and hall.me.id in remembered.read_text())
+    assert remembered.stat().st_mode & 0o777 == 0o600
+    await building.stop("porch")
+    porch = await building.start("porch")
+    await met(hall, porch)
+    await building.stop("porch")
+    remembered.write_text("{broken")
+    porch = await building.start("porch")  # then it is found again by the one that remembers it
+    await met(hall, porch, timeout=20)
+
+
+async def test_a_port_that_is_taken_is_a_clear_error(building: Building) -> None:
+    await building.start("hall")
+    building.ports["porch"] = building.ports["hall"]
+    with pytest.raises(BaseExceptionGroup) as error:
+        await building.start("porch")
+    found = error.value.subgroup(lambda e: isinstance(e, Unreachable) and e.code == "mesh.open")
+    assert found is not None
+    building.running.pop("porch")
+
+
+async def _linked(hall: Mesh, settings: dict[str, object]) -> bool:
+    """Whether a session with these settings links to hall within a while."""
+    session = await open_session(
+        {**settings, "listen/endpoints": [], "connect/timeout_ms": 1500, "connect/exit_on_failure": False}
+    )
+    try:
+        end = asyncio.get_running_loop().time() + 1.5
+        while asyncio.get_running_loop().time() < end:
+            if session.info.links() and hall.links():
+                return True
+            await asyncio.sleep(0.02)
+        return False
+    finally:
+        await close_session(session)
+
+
+async def test_only_certificates_of_this_mesh_get_a_link(building: Building, tmp_path: Path) -> None:
+    hall = await building.start("hall")
+    where = building.address("hall")
+    member = link_config(building.identity("porch"), 6.0)
+    stranger = link_config(Building(tmp_path / "elsewhere").operator, 6.0)
+    target = {"connect/endpoints": [f"tls/{where}"]}
+    assert await _linked(hall, {**member, **target})
+    await eventually(lambda: not hall.links())
+    # Another mesh's certificate, with its own CA and with ours.
+    assert not await _linked(hall, {**stranger, **target})
+    tls = dict(stranger["transport/link/tls"])
+    tls["root_ca_certificate_base64"] = member["transport/link/tls"]["root_ca_certificate_base64"]
+    assert not await _linked(hall, {**stranger, "transport/link/tls": tls, **target})
+    # No certificate at all, and no TLS at all.
+    bare = {"root_ca_certificate_base64": tls["root_ca_certificate_base64"], "verify_name_on_connect": False}
+    assert not await _linked(hall, {**member, "transport/link/tls": bare, **target})
+    assert not await _linked(hall, {**member, "connect/endpoints": [f"tcp/{where}"]})
+    assert hall.live() == [hall.me]
+
+
+async def test_garbage_on_the_port_harms_nobody(building: Building) -> None:
+    hall, porch = await building.pair()
+    host, port = "127.0.0.1", building.ports["hall"]
+    for garbage in (b"", b"GET / HTTP/1.1\r\n\r\n", bytes(100_000), b"\x16\x03\x01\xff\xff" + bytes(70_000)):
+        with socket.create_connection((host, port), timeout=5) as raw:
+            try:
+                raw.sendall(garbage)
+            except OSError:
+                continue
+
+    async def echo(peer: object, body: bytes) -> bytes:
+        return body
+
+    hall.serve("echo", echo)
+    assert await porch.call(hall.me.id, "echo", b"x") == b"x"
+
+
+async def test_what_a_node_keeps_on_disk_holds_no_key(building: Building) -> None:
+    hall, porch = await building.pair()
+    await hall.documents.put("labels", "x", b"{}")
+    state = building.folder / "state" / "hall"
+    await eventually(lambda: (state / "mesh" / "peers.json").exists())
+    for path in state.rglob("*"):
+        if path.is_file():
+            assert path.stat().st_mode & 0o077 == 0
+            assert b"PRIVATE" not in path.read_bytes()
+    assert json.loads((state / "mesh" / "peers.json").read_text())["peers"][0]["id"] == porch.me.id
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1:7946"),
+        ("10.0.0.1:80", "10.0.0.1:80"),
+        ("porch.local:1", "porch.local:1"),
+        ("[fd00::1]", "[fd00::1]:7946"),
+        ("[FD00:0::1]:99", "[fd00::1]:99"),
+        ("fd00::1", "[fd00::1]:7946"),
+    ],
+)
+def test_addresses_are_read_in_every_usual_form(text: str, address: str) -> None:
+    assert parse_address(text, 7946) == address
+
+
+@pytest.mark.parametrize("text", ["", ":", "a:b", "a:0", "a:65536", "a b", "[::1", "tls/1.2.3.4:5", "1.2.3.4:5?x", "a#b"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_address(text, 7946)
