@@ -85,7 +85,7 @@ class LogProgram:
                 code = await process.wait()
             finally:
                 drain.cancel()
-                await _stop(process)
+                await stop(process)
             said = complaint.decode(errors="replace").strip().rpartition("\n")[2]
             self._ended(code, said)
             yield b""
@@ -108,7 +108,7 @@ async def _keep_last(stream: asyncio.StreamReader, kept: bytearray) -> None:
         del kept[:-_STDERR]
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def stop(process: asyncio.subprocess.Process) -> None:
     """Kill it, if it still runs, and wait until it is gone and its pipes are closed."""
     if process.returncode is None:
         process.kill()

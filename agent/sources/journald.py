@@ -16,7 +16,7 @@ import msgspec
 
 from agent.errors import ConfigError
 from agent.sources.batch import MAX_BATCH, MAX_LINE, Batch, Counters, Position
-from agent.sources.child import LogProgram, child_environment, find_program
+from agent.sources.child import LogProgram, child_environment, find_program, stop
 from agent.sources.shaping import one_line, stamp
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,10 @@ async def _now() -> str:
         stderr=asyncio.subprocess.DEVNULL,
         env=child_environment(),
     )
-    printed, _ = await process.communicate()
+    try:
+        printed, _ = await process.communicate()
+    finally:
+        await stop(process)
     match = _CURSOR.search(printed)
     return match[1].decode(errors="replace") if match else ""
 

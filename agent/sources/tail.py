@@ -48,11 +48,12 @@ class FileSource:
         Raises ConfigError where the path is no log file.
         """
         mark = load_mark(position)
+        follower: Follower | None = None
         inotify = self._inotify()
-        follower = await self._patiently(
-            lambda: Follower(self._path, mark, from_start=self._from_start, counters=self.counters)
-        )
         try:
+            follower = await self._patiently(
+                lambda: Follower(self._path, mark, from_start=self._from_start, counters=self.counters)
+            )
             if position is None:
                 yield Batch("", 0, b"", follower.position)
             wait = POLL_FIRST
@@ -76,7 +77,8 @@ class FileSource:
                     if told and pause > 0:
                         await asyncio.sleep(pause)
         finally:
-            await in_thread(follower.close)
+            if follower is not None:
+                await in_thread(follower.close)
             if inotify is not None:
                 inotify.close()
 

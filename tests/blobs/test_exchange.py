@@ -154,8 +154,10 @@ async def test_any_reply_of_a_bad_holder_is_survived(wire: Wire, bent: bytes, ve
     await bad._store.put(data)
     honest = wire.deliver
 
-    async def deliver(sender: str, node: str, asked: str, body: bytes) -> bytes:
-        return bent if (node, asked) == ("bad", verb) else await honest(sender, node, asked, body)
+    bad_verb = verb
+
+    async def deliver(sender: str, node: str, verb: str, body: bytes) -> bytes:
+        return bent if (node, verb) == ("bad", bad_verb) else await honest(sender, node, verb, body)
 
     wire.deliver = deliver  # type: ignore[method-assign]
     assert (await b.fetch(cid, ["bad", "a"], timeout=10)).read_bytes() == data

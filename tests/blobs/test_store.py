@@ -47,10 +47,12 @@ async def test_bytes_files_and_descriptors_get_the_same_name(make_store: MakeSto
     assert store.usage().bytes == len(data)
 
 
-async def test_blobs_are_read_only_files(make_store: MakeStore) -> None:
+async def test_blobs_are_read_only_files_in_a_folder_that_is_closed_to_others(make_store: MakeStore) -> None:
     store = make_store()
     cid, _ = await store.put(b"photo")
-    assert store.path(cid).stat().st_mode & 0o777 == 0o440
+    assert store.path(cid).stat().st_mode & 0o777 == 0o444
+    assert store.root.stat().st_mode & 0o077 == 0
+    assert store.contents() == {cid: 5}
     assert temporary_files(store) == []
 
 
