@@ -11,19 +11,14 @@ from typing import Any
 
 import msgspec
 
-from agent.cli.client import Client
 from agent.cli.demo import phone
-from agent.cli.demo.children import Children, DemoError
+from agent.cli.demo.children import Children
+from agent.cli.demo.house import CAMERAS, KNOWN, NODES, PIPELINE, DemoError, House, wait_for
 from agent.cli.demo.place import HOST, Checkout, free_ports, write_private, yaml_of
-from agent.errors import EdgeError, Unreachable
+from agent.errors import EdgeError
 
-NODES = ("gpu", "ap", "porch", "garage")
-"""In the order of their start: the first makes the mesh and lets the others in."""
 LABELS = {"ap": {"wifi-log": "true"}, "porch": {"camera": "true"}, "garage": {"camera": "true"}}
-CAMERAS = ("porch", "garage")
-KNOWN = {"ada": "a4:83:e7:2b:10:5c"}
-"""Devices that the house knows from the start."""
-PIPELINE = "person-at-the-door"
+KNOWN_MAC = "a4:83:e7:2b:10:5c"
 START, JOIN, LINK, APPLY, WARM = 60.0, 90.0, 60.0, 180.0, 60.0
 """Seconds to wait for a process to answer, a node to join, all to be linked, a pipeline to run, the log to be read."""
 
@@ -42,17 +37,14 @@ class SinkFacts(msgspec.Struct):
     login_url: str
 
 
-class Building:
-    """Everything that runs, and how to ask it."""
+class Building(House):
+    """The house and what runs in it."""
 
     def __init__(self, folder: Path, checkout: Checkout, *, docker: bool, say: Say) -> None:
-        self.folder, self.checkout, self.docker, self.say = folder, checkout, docker, say
+        super().__init__(folder, time.monotonic())
+        self.checkout, self.docker, self.say = checkout, docker, say
         self.children = Children()
-        self.began = time.monotonic()
-        self.log = folder / "ap" / "messages"
-        self.sockets = {name: folder / name / "agent.sock" for name in NODES}
         self.ids: dict[str, str] = {}
-        self.sink_data = folder / "sink"
         self.sink: SinkFacts | None = None
         self._ports = iter(free_ports(2 * len(NODES)))
 
@@ -65,43 +57,15 @@ class Building:
         for name in NODES[1:]:
             self.say(f"{name} joins with a token")
             self._join(name)
-        self.children.wait_for("all agents linked to each other", self._linked, LINK)
+        wait_for("all agents linked to each other", self._linked, LINK, self.children.check)
         self.say("cameras, the sink's key, the pipeline")
         for name in CAMERAS:
             self.ask(name, "post", "/v1/cameras", {"name": name, "source": f"file:{self.checkout.scenes / name}"})
         self._connect_sink()
         self._apply()
-        for name, mac in KNOWN.items():
-            self.know(name, mac)
+        self.know(KNOWN, KNOWN_MAC)
         self.say("the access point's log is being read")
         self._warm()
-
-    # -- asking --------------------------------------------------------------------------------------------------------
-
-    def ask(self, node: str, verb: str, path: str, *arguments: Any, timeout: float = 20.0, **parameters: Any) -> Any:
-        """A question to one agent's API."""
-        with Client(self.sockets[node], timeout=timeout) as client:
-            return getattr(client, verb)(path, *arguments, **parameters)
-
-    def status(self, node: str) -> dict[str, Any] | None:
-        """One agent's status; None while it does not answer."""
-        try:
-            found: dict[str, Any] = self.ask(node, "get", "/v1/status")
-        except Unreachable:
-            return None
-        return found
-
-    def statuses(self) -> dict[str, dict[str, Any]]:
-        """The status of all agents that answer, by name."""
-        return {name: s for name in NODES if (s := self.status(name)) is not None}
-
-    def events(self, node: str, kind: str = "", limit: int = 500) -> list[dict[str, Any]]:
-        """The newest events that passed a node."""
-        try:
-            with Client(self.sockets[node], timeout=20.0) as client:
-                return list(client.stream("/v1/events", limit=limit, type=kind or None))
-        except Unreachable:
-            return []
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -115,7 +79,7 @@ class Building:
         def look() -> SinkFacts | None:
             return msgspec.json.decode(ready.read_bytes(), type=SinkFacts) if ready.exists() else None
 
-        self.sink = self.children.wait_for("the sink", look, START, ["sink"])
+        self.sink = wait_for("the sink", look, START, self.children.check)
         ready.unlink()  # it holds a link that logs in
 
     def _start_agent(self, name: str, *options: str) -> None:
@@ -145,7 +109,7 @@ class Building:
         def look() -> dict[str, Any] | None:
             return self.status(name) if self.sockets[name].exists() else None
 
-        return self.children.wait_for(f"the agent {name}", look, timeout, [name])
+        return wait_for(f"the agent {name}", look, timeout, self.children.check)
 
     def _join(self, name: str) -> None:
         body = {"ttl": 600.0, "uses": 1, "role": "member", "labels": LABELS[name]}
@@ -172,7 +136,7 @@ class Building:
         key = Path(self.sink.key_file).read_text().strip()
         line = self.sink.connect.split()[-1]
         self.ask("gpu", "post", "/v1/sink", {"url": line, "key": key}, timeout=60.0)
-        self.children.wait_for("the sink's label on gpu", self._uplink_known, LINK, ["gpu"])
+        wait_for("the sink's label on gpu", self._uplink_known, LINK, self.children.check)
 
     def _uplink_known(self) -> bool | None:
         found = self.statuses()
@@ -190,7 +154,7 @@ class Building:
             raise DemoError(f"the pipeline was not applied within {APPLY:.0f} s", hint="see gpu/agent.log") from None
         if done.returncode:
             raise DemoError(f"{file} was not applied:\n{done.stderr.strip()}", hint="see gpu/agent.log")
-        self.children.wait_for("the pipeline on every agent", self._applied, APPLY)
+        wait_for("the pipeline on every agent", self._applied, APPLY, self.children.check)
 
     def _with_process(self) -> Path:
         """The pipeline with the detector as a local process on gpu instead of a container."""
@@ -215,18 +179,6 @@ class Building:
             len(found) == len(NODES) and all(PIPELINE in {p["name"] for p in s["pipelines"]} for s in found.values())
         ) or None
 
-    def know(self, name: str, mac: str) -> None:
-        """Tell the house of a device, and wait until every agent has heard."""
-        self.ask("gpu", "post", f"/v1/devices/{mac}", {"name": name, "known": True})
-
-        def heard() -> bool | None:
-            return all(self._knows(node, mac) for node in NODES) or None
-
-        self.children.wait_for(f"every agent knows {name}", heard, LINK)
-
-    def _knows(self, node: str, mac: str) -> bool:
-        return any(d["id"] == mac and d["known"] for d in self.ask(node, "get", "/v1/devices"))
-
     def _warm(self) -> None:
         """Let a neighbour's device leave until the filter has told of it: from then on no line is missed."""
         written = 0.0
@@ -238,7 +190,7 @@ class Building:
                 phone.append(self.log, phone.leaves(phone.NEIGHBOUR))
             return bool(self.events("ap", "wifi.client.left", 1)) or None
 
-        self.children.wait_for("the access point's log is read", look, WARM, ["ap"])
+        wait_for("the access point's log is read", look, WARM, self.children.check)
 
     # -- ending --------------------------------------------------------------------------------------------------------
 
@@ -247,9 +199,6 @@ class Building:
         self.children.stop()
 
 
-def explain(error: EdgeError, building: Building) -> DemoError:
-    """Any error of the demo with the ends of the logs."""
-    if isinstance(error, DemoError):
-        return error
-    text = f"{error.message} [{error.code}]\n{building.children.last_lines()}"
-    return DemoError(text, hint=error.hint)
+def explain(error: EdgeError, building: Building) -> EdgeError:
+    """Any error of the demo with the ends of all logs."""
+    return DemoError(f"{error.message}\n{building.children.last_lines()}", hint=error.hint, code=error.code)

@@ -7,26 +7,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from agent.errors import EdgeError
-
-T = TypeVar("T")
+from agent.cli.demo.house import DemoError
 
 GRACE = 10.0
 """Seconds that children have to end by themselves."""
 LAST_LINES = 12
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class DemoError(EdgeError):
-    """The demo did not go as it should; the message has the last lines of the logs that may say why."""
-
-    code = "demo"
 
 
 @dataclass
@@ -64,7 +55,8 @@ class Children:
                     stderr=out,
                     env=_environment(),
                     start_new_session=True,
-                    preexec_fn=lambda: _die_with(parent),
+                    # Safe here: no other thread runs yet that could hold a lock over the fork.
+                    preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509
                 )
             except OSError as e:
                 raise DemoError(f"{command[0]} cannot be started: {e.strerror}", hint="make demo sets it up") from e
@@ -77,16 +69,6 @@ class Children:
             if (code := child.process.poll()) is not None:
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
                 raise DemoError(f"{child.name} {how}; its last lines:\n{child.last_lines()}", hint=f"see {child.log}")
-
-    def wait_for(self, what: str, look: Callable[[], T | None], timeout: float, who: Sequence[str] = ()) -> T:
-        """What `look` returns once it is not None; raises DemoError when that takes too long or a child dies."""
-        end = time.monotonic() + timeout
-        while (found := look()) is None:
-            self.check()
-            if time.monotonic() > end:
-                raise DemoError(f"{what}: not within {timeout:.0f} s\n{self.last_lines(who)}", hint="the logs say more")
-            time.sleep(0.05)
-        return found
 
     def last_lines(self, who: Sequence[str] = ()) -> str:
         """The ends of some logs (of all by default)."""

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli.demo import phone, story
-from agent.cli.demo.building import KNOWN, Building, explain
-from agent.cli.demo.children import DemoError
+from agent.cli.demo.building import Building, explain
 from agent.cli.demo.engine import Engine
+from agent.cli.demo.house import DemoError
 from agent.cli.demo.place import Checkout, Running, announced, demo_folder, start_time
 from agent.errors import ConfigError, EdgeError
 
@@ -110,10 +110,13 @@ def _run(*, once: bool, as_json: bool, require_docker: bool, kept: Path | None, 
 
 
 def _once(building: Building, *, as_json: bool) -> int:
-    arrival = story.join(building, phone.new_mac())
-    _say(f"a phone joins: {arrival.mac}")
+    mac = phone.new_mac()
+    _say(f"somebody's phone joins the Wi-Fi: {mac}")
+    arrival = story.join(building, mac, alive=building.children.check)
     story.settle(building, arrival, building.children.check)
-    made = story.summary(building, arrival)
+    faults = story.faults(arrival)
+    made = {"ok": not faults, "faults": faults, **story.summary(building, arrival)}
+    made |= {"docker": building.docker, "seconds": round(time.monotonic() - building.began, 1)}
     if as_json:
         print(jsonlib.dumps(made, ensure_ascii=False), flush=True)
     else:
@@ -121,15 +124,13 @@ def _once(building: Building, *, as_json: bool) -> int:
         from agent.cli.output import console
 
         console().print(result(building, arrival))
-    for fault in made["faults"]:
-        _say(f"fault: {fault}")
-    if made["faults"]:
-        _say(building.children.last_lines())
-    return 0 if made["ok"] else 1
+    if faults:
+        raise DemoError("the story did not come true: " + "; ".join(faults), hint="the agents' logs may say why")
+    return 0
 
 
 def _attended(building: Building, *, browser: bool) -> int:
-    from agent.cli.demo.picture import attend
+    from agent.cli.demo.attend import attend
 
     assert building.sink is not None
     if browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from agent.cli.demo.children import DemoError
+from agent.cli.demo.house import DemoError
 from agent.cli.demo.place import IMAGE, Checkout
 
 START_TIMEOUT = 90.0

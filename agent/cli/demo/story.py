@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import msgspec
 
 from agent.cli.client import Client, path_of
 from agent.cli.demo import phone
-from agent.cli.demo.building import CAMERAS, NODES, PIPELINE, Building
-from agent.errors import EdgeError, NotFound, Unreachable
+from agent.cli.demo.house import CAMERAS, NODES, PIPELINE, House, wait_for
+from agent.errors import NotFound
 
 SETTLE = 120.0
 """Seconds until an arrival must have settled everywhere."""
-SEEN = 30.0
+HEARD = 30.0
 """Seconds until the join must have come out of the filter."""
 STREAM = 2_000_000 / 8
 """Bytes a second of a camera that is streamed at 2 Mbit/s, as cloud cameras are."""
@@ -25,46 +26,65 @@ HOPS = ("line", "wifi", "arrived", "photos", "small", "labels", "alert")
 END_WORDS = ("delivered", "skipped", "deduplicated", "suppressed", "failed", "expired", "lost")
 
 
+Alive = Callable[[], object] | None
+"""Called again and again while waiting; may raise."""
+
+
 class Arrival(msgspec.Struct):
     """A device that joined, and what followed."""
 
     mac: str
-    name: str
+    name: str = ""
     root: str = ""
-    arrived: bool = False
-    """Whether it was an arrival: a device that is here already is none."""
-    settled: bool = False
+    """Id of the event that the access point's log line became."""
     ends: dict[str, dict[str, int]] = {}
-    """For each step of the pipeline, in order: how many events it took, and how they ended, over all nodes."""
+    """For each step, in order: how many events it took, and how they ended, summed over the nodes. An event that was
+    handed to another node counts on both."""
     alerts: list[str] = []
     """Ids of its alerts in the sink."""
     traces: list[dict[str, Any]] = []
     sizes: list[dict[str, Any]] = []
     """For each photo: camera, and bytes before and after the rescale."""
 
+    @property
+    def arrived(self) -> bool:
+        """Whether it was an arrival: a device that is here already is none."""
+        return bool(self.ends.get("photos", {}).get("accepted"))
 
-def join(building: Building, mac: str, name: str = "") -> Arrival:
-    """The access point writes that a device joined."""
-    phone.append(building.log, phone.joins(mac, name))
-    return Arrival(mac, name)
+    @property
+    def known(self) -> bool:
+        """Whether it was an arrival of a device that the house knows."""
+        photos = self.ends.get("photos", {})
+        return self.arrived and photos.get("skipped", 0) == photos["accepted"]
 
 
-def settle(building: Building, arrival: Arrival, alive: Any = lambda: None) -> None:
-    """Wait until all that followed has ended, and collect it; `alive` is called often and may raise.
+def join(house: House, mac: str, name: str = "", alive: Alive = None) -> Arrival:
+    """Let the access point write that a device joined; returns when its agent has heard. Raises DemoError."""
+    before = set(_joins(house, mac))
+    phone.append(house.log, phone.joins(mac, name))
 
-    Raises Unreachable when that takes too long.
-    """
-    end = time.monotonic() + SEEN
-    while not (root := _root_of(building, arrival.mac)):
-        _in_time(end, f"the access point's agent did not hear that {arrival.mac} joined", alive)
-    arrival.root = root
-    end = time.monotonic() + SETTLE
+    def look() -> str | None:
+        return next((e for e in _joins(house, mac) if e not in before), None)
+
+    return Arrival(mac, name, wait_for(f"the access point's agent hears that {mac} joined", look, HEARD, alive))
+
+
+def _joins(house: House, mac: str) -> list[str]:
+    """Ids of the joins of a device."""
+    return [e["id"] for e in house.events("ap", "wifi.client.joined") if e.get("data", {}).get("mac") == mac]
+
+
+def settle(house: House, arrival: Arrival, alive: Alive = None) -> None:
+    """Wait until all that followed has ended, and collect it. Raises DemoError when that takes too long."""
     quiet = 0
-    while quiet < 2:
-        _in_time(end, "the events have not all ended", alive)
-        quiet = quiet + 1 if is_quiet(building.statuses()) else 0
-    arrival.settled = True
-    collect(building, arrival)
+
+    def look() -> bool | None:
+        nonlocal quiet
+        quiet = quiet + 1 if is_quiet(house.statuses()) else 0
+        return quiet > 1 or None
+
+    wait_for("all events have ended on all agents", look, SETTLE, alive)
+    collect(house, arrival)
 
 
 def is_quiet(statuses: dict[str, dict[str, Any]]) -> bool:
@@ -74,36 +94,20 @@ def is_quiet(statuses: dict[str, dict[str, Any]]) -> bool:
     )
 
 
-def _in_time(end: float, what: str, alive: Any) -> None:
-    alive()
-    if time.monotonic() > end:
-        raise Unreachable(f"{what} in time", hint="edge-agent status and the agents' logs may say why", code="demo")
-    time.sleep(0.1)
-
-
-def _root_of(building: Building, mac: str) -> str:
-    """The id of a device's newest join."""
-    joined = [e for e in building.events("ap", "wifi.client.joined") if e.get("data", {}).get("mac") == mac]
-    return str(joined[-1].get("root") or joined[-1]["id"]) if joined else ""
-
-
-def collect(building: Building, arrival: Arrival) -> None:
+def collect(house: House, arrival: Arrival) -> None:
     """Fill in ends, alerts, traces and sizes."""
-    arrival.alerts = alerts_in_sink(building.sink_data, arrival.root)
-    with Client(building.sockets["gpu"], timeout=20.0) as client:
+    arrival.alerts = alerts_in_sink(house.sink_data, arrival.root)
+    with Client(house.sockets["gpu"], timeout=20.0) as client:
         for ident in arrival.alerts or [arrival.root]:
             with contextlib.suppress(NotFound):
                 arrival.traces.append(client.get(path_of("trace", ident)))
-    arrival.ends = _ends(building, arrival)
-    arrival.arrived = any(h["step"] == "arrived" for t in arrival.traces for h in t["hops"]) or bool(
-        arrival.ends.get("photos", {}).get("accepted")
-    )
-    arrival.sizes = _sizes(building, arrival.root)
+    arrival.ends = _ends(house, arrival)
+    arrival.sizes = _sizes(house, arrival.root)
 
 
-def _ends(building: Building, arrival: Arrival) -> dict[str, dict[str, int]]:
-    steps = [s["step"] for s in building.ask("gpu", "get", path_of("pipelines", PIPELINE))["steps"]]
-    made: dict[str, dict[str, int]] = {s: {"accepted": 0} for s in steps}
+def _ends(house: House, arrival: Arrival) -> dict[str, dict[str, int]]:
+    steps = house.ask("gpu", "get", path_of("pipelines", PIPELINE))["steps"]
+    made: dict[str, dict[str, int]] = {s["step"]: {"accepted": 0} for s in steps if s["kind"] != "tail"}
     for branch in arrival.traces[0]["branches"] if arrival.traces else []:
         counts = made.setdefault(branch["step"], {"accepted": 0})
         counts["accepted"] += branch["count"]
@@ -111,10 +115,10 @@ def _ends(building: Building, arrival: Arrival) -> dict[str, dict[str, int]]:
     return made
 
 
-def _sizes(building: Building, root: str) -> list[dict[str, Any]]:
+def _sizes(house: House, root: str) -> list[dict[str, Any]]:
     """Photos and their rescaled versions, as the nodes that made them know."""
     seen = {
-        e["id"]: e for name in CAMERAS for e in building.events(name) if e.get("root") == root and e.get("data")
+        e["id"]: e for name in CAMERAS for e in house.events(name) if e.get("root") == root and e.get("data")
     }  # fmt: skip
     made = []
     for event in seen.values():
@@ -143,10 +147,10 @@ def hops_of(trace: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def egress(building: Building) -> dict[str, Any]:
-    """What left the building so far, in bytes on the wire, against streaming its cameras for as long."""
-    total = building.ask("gpu", "get", "/v1/egress")["total"]
-    seconds = time.monotonic() - building.began
+def egress(house: House) -> dict[str, Any]:
+    """What left the house so far, in bytes on the wire, against streaming its cameras for as long."""
+    total = house.ask("gpu", "get", "/v1/egress")["total"]
+    seconds = time.monotonic() - house.began
     streamed = round(STREAM * len(CAMERAS) * seconds)
     return {
         "up": total["up"],
@@ -158,21 +162,18 @@ def egress(building: Building) -> dict[str, Any]:
     }
 
 
-def summary(building: Building, arrival: Arrival) -> dict[str, Any]:
-    """What `--once --json` prints."""
+def summary(house: House, arrival: Arrival) -> dict[str, Any]:
+    """An arrival as JSON."""
     return {
-        "ok": not faults(arrival),
-        "faults": faults(arrival),
         "device": {"mac": arrival.mac, "name": arrival.name},
+        "arrived": arrival.arrived,
+        "known": arrival.known,
         "root": arrival.root,
         "alerts": arrival.alerts,
         "events": arrival.ends,
         "hops": [hops_of(t) for t in arrival.traces if arrival.alerts],
         "rescale": arrival.sizes,
-        "egress": egress(building),
-        "docker": building.docker,
-        "detector": "container" if building.docker else "process",
-        "seconds": round(time.monotonic() - building.began, 1),
+        "egress": egress(house),
     }
 
 
@@ -189,8 +190,3 @@ def faults(arrival: Arrival) -> list[str]:
         if counts["accepted"] != sum(counts.get(e, 0) for e in END_WORDS):
             found.append(f"the ends at {step} do not add up: {counts}")
     return found
-
-
-def said(error: EdgeError) -> str:
-    """An error in one line."""
-    return f"{error.message} [{error.code}]"

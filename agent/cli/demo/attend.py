@@ -1,0 +1,181 @@
+"""The attended demo: keys let phones join, a live picture shows what passes."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import subprocess
+import sys
+import termios
+import threading
+import time
+import tty
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+
+from agent.cli.client import Client
+from agent.cli.demo import phone, story
+from agent.cli.demo.building import KNOWN_MAC, Building
+from agent.cli.demo.house import KNOWN
+from agent.cli.demo.picture import mesh, passing, result
+from agent.cli.output import console, escape
+from agent.errors import EdgeError
+
+FRAME = 0.2
+LIT = 1.5
+"""Seconds that a node stays lit after an event."""
+LOOK = 1.0
+HELP = (
+    f"[bold]Enter[/] somebody's phone joins the Wi-Fi · [bold]k[/] {KNOWN}'s, which the house knows"
+    " · [bold]l[/] another link to the page · [bold]q[/] end"
+)
+
+
+class Watch:
+    """Follows the mesh in threads of its own: what passes, the nodes' states, and arrivals that have settled."""
+
+    def __init__(self, building: Building) -> None:
+        self.building = building
+        self.events: deque[dict[str, Any]] = deque(maxlen=100)
+        self.lit: dict[str, float] = {}
+        self.statuses: dict[str, dict[str, Any]] = building.statuses()
+        self.results: deque[RenderableType] = deque()
+        self._arrivals: deque[story.Arrival] = deque()
+        self._ended = threading.Event()
+        for work in (self._follow, self._look):
+            threading.Thread(target=work, daemon=True, name=f"demo {work.__name__}").start()
+
+    def end(self) -> None:
+        """Stop following."""
+        self._ended.set()
+
+    def busy(self) -> list[str]:
+        """Nodes where something passed just now."""
+        now = time.monotonic()
+        return [name for name, at in self.lit.items() if now - at < LIT]
+
+    def _follow(self) -> None:
+        while not self._ended.is_set():
+            try:
+                with Client(self.building.sockets["gpu"]) as client:
+                    for event in client.stream("/v1/events", follow=True, limit=None):
+                        self._passed(event)
+            except EdgeError:
+                self._ended.wait(LOOK)
+
+    def _passed(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        self.lit[str(event.get("node", ""))] = time.monotonic()
+        if event.get("type") == "wifi.client.joined" and event["id"] not in {a.root for a in self._arrivals}:
+            self._arrivals.append(story.Arrival(event["data"]["mac"], "", event["id"]))
+
+    def _look(self) -> None:
+        while not self._ended.wait(LOOK if not self._arrivals else LOOK / 4):
+            try:
+                self.statuses = self.building.statuses()
+                if self._arrivals and story.is_quiet(self.statuses):
+                    self._finish(self._arrivals.popleft())
+            except EdgeError as e:
+                self.results.append(f"[red]{escape(e.message)}[/]")
+
+    def _finish(self, arrival: story.Arrival) -> None:
+        story.settle(self.building, arrival)
+        rows = self.building.ask("gpu", "get", "/v1/devices")
+        arrival.name = next((d.get("name", "") for d in rows if d["id"] == arrival.mac), "")
+        self.results.append(result(self.building, arrival))
+
+
+def attend(building: Building) -> None:
+    """Show and serve until `q`, Ctrl-C, or the death of a part (DemoError)."""
+    watch = Watch(building)
+    console().print(_welcome(building))
+    try:
+        with _keys() as keyed, Live(console=console(), auto_refresh=False, transient=True) as live:
+            while True:
+                building.children.check()
+                while watch.results:
+                    console().print(watch.results.popleft())
+                if sys.stdout.isatty():
+                    live.update(_frame(watch, keyed=keyed), refresh=True)
+                if not _key(building, _pressed(keyed=keyed)):
+                    return
+    finally:
+        watch.end()
+
+
+def _welcome(building: Building) -> RenderableType:
+    detector = "in Docker" if building.docker else "as a local process (there is no Docker here)"
+    lines = [
+        "\n[bold]Four agents and a sink run on this machine.[/] The detector runs " + detector + ".",
+        f"The sink's page, logged in, once: [cyan]{_link(building)}[/]",
+        "[dim]your browser warns of its certificate, which is its own; agents pin it[/]",
+        "From another shell: [bold]edge-agent demo poke[/], with [bold]--device NAME[/] for one that the house knows.",
+        f"[dim]logs and states: {escape(str(building.folder))}[/]\n",
+    ]
+    return Group(*lines)
+
+
+def _link(building: Building) -> str:
+    """The address that logs in; only a terminal gets it, since what is no terminal may be a log."""
+    assert building.sink is not None
+    if sys.stdout.isatty():
+        return building.sink.login_url
+    return f"edge-sink user login-link --data {building.sink_data} --url {building.sink.url}"
+
+
+def _another_link(building: Building) -> str:
+    assert building.sink is not None
+    command = [sys.executable, "-m", "cloud_sink", "user", "login-link"]
+    command += ["--data", str(building.sink_data), "--url", building.sink.url]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.strip() or done.stderr.strip()
+
+
+def _frame(watch: Watch, *, keyed: bool) -> RenderableType:
+    grid = Table.grid(padding=(0, 3))
+    grid.add_row(mesh(watch.statuses, watch.busy()), passing(watch.events))
+    keys = HELP if keyed else "[dim]no keyboard here: edge-agent demo poke lets a phone join; Ctrl-C ends[/]"
+    return Group(Padding(grid, (1, 0, 0, 1)), Padding(keys, (0, 0, 0, 1)))
+
+
+def _key(building: Building, key: str) -> bool:
+    """Do what a key says; whether to go on."""
+    match key:
+        case "\n" | "\r":
+            phone.append(building.log, phone.joins(phone.new_mac()))
+        case "k":
+            phone.append(building.log, phone.joins(KNOWN_MAC, KNOWN))
+        case "l":
+            console().print(f"  [cyan]{escape(_another_link(building))}[/]")
+        case "q":
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[bool]:
+    """Single keys without echo while the block runs; whether there is a keyboard."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        yield False
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield True
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _pressed(*, keyed: bool) -> str:
+    """The key that was pressed within a frame's time."""
+    if not keyed:
+        time.sleep(FRAME)
+        return ""
+    ready, _, _ = select.select([sys.stdin], [], [], FRAME)
+    return sys.stdin.read(1) if ready else ""
