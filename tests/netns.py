@@ -32,7 +32,21 @@ class Host:
         peer = f"v{os.getpid() % 10000}x{number}"
         run("ip", "netns", "add", self.namespace)
         network.namespaces.append(self.namespace)
-        run("ip", "link", "add", peer, "netns", network.switch, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
+        run(
+            "ip",
+            "link",
+            "add",
+            peer,
+            "netns",
+            network.switch,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            self.namespace,
+        )
         run("ip", "-n", network.switch, "link", "set", peer, "master", "br0", "up")
         self.ip("link", "set", "lo", "up")
         self.ip("link", "set", "eth0", "up")

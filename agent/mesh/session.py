@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,6 +21,7 @@ import zenoh
 
 from agent.errors import Unreachable
 from agent.identity import Identity
+from agent.mesh.loop import soon
 from agent.mesh.settings import MeshSettings
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ BULK = 64 << 10
 TX_WAIT_US = 20_000
 """How long a small message waits for room in a full transmit queue before it is dropped, in microseconds."""
 CLOSE_SECONDS = 2.0
+REOPEN_SECONDS = 60.0
+"""How long a session that opens anew waits for its port; the close of a broken one takes zenoh 10 s and more."""
 SETTLE_SECONDS = 0.7
 """Pause between the closing of one session of this process and the opening of the next.
 
@@ -175,7 +179,15 @@ class MeshSession:
         """
         async with self._lock:
             await self._close()
-            await self._open()
+            end = time.monotonic() + REOPEN_SECONDS
+            while True:
+                try:
+                    return await self._open()
+                except Unreachable as error:  # a session that closes slowly still holds the port
+                    if time.monotonic() > end:
+                        raise
+                    logger.info("mesh: not open yet: %s", error)
+                    await asyncio.sleep(0.5)
 
     async def close(self) -> None:
         """Close the session; nothing is declared afterwards."""
@@ -236,10 +248,21 @@ class MeshSession:
         self._up.clear()
         declared, self._declarations = list(self._declarations.values()), dict.fromkeys(self._declarations)
         if session is not None:
-            for declaration in declared:
-                declaration.undeclare()
+            await asyncio.to_thread(_undeclare, declared)
             await asyncio.sleep(0.05)
             await close_session(session)
+
+
+def _undeclare(declared: list[Any]) -> None:
+    # zenoh panics now and then in a session that closes with its declarations in place.
+    for declaration in declared:
+        try:
+            declaration.undeclare()
+        except zenoh.ZError as error:
+            logger.debug("not undeclared: %s", _short(error))
+        except BaseException as error:
+            if not is_panic(error):
+                raise
 
 
 async def close_session(session: Any) -> None:
@@ -247,7 +270,7 @@ async def close_session(session: Any) -> None:
     global _closed_at
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
-            await asyncio.to_thread(session.close)
+            await _in_daemon(session.close)
     except TimeoutError:
         logger.warning("a mesh session did not close in %s s", CLOSE_SECONDS)
     except zenoh.ZError as error:
@@ -258,6 +281,24 @@ async def close_session(session: Any) -> None:
         logger.error("a mesh session broke while it closed")
     finally:
         _closed_at = time.monotonic()
+
+
+async def _in_daemon(work: Callable[[], None]) -> None:
+    """Run `work` in a thread that does not keep the process from ending."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  raised again below
+            failed.append(error)
+        soon(loop, done.set)
+
+    threading.Thread(target=run, name="mesh-close", daemon=True).start()
+    await done.wait()
+    if failed:
+        raise failed[0]
 
 
 def is_panic(error: BaseException) -> bool:

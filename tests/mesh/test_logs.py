@@ -16,7 +16,7 @@ async def follow(mesh: Mesh, execution: str, node: str = "") -> tuple[list[str],
 
     async def collect() -> None:
         async for line in mesh.tail_logs(execution, node):
-            lines.append(line)  # noqa: PERF401
+            lines.append(line)
 
     task = asyncio.create_task(collect())
     await asyncio.sleep(0)
