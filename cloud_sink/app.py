@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from agent.errors import EdgeError
 from cloud_sink import metrics
-from cloud_sink.ingest import Intake, answer_error, ingest_routes
+from cloud_sink.ingest import Intake, answer_error, complete, ingest_routes
 from cloud_sink.settings import Settings
 from cloud_sink.store import Access, Alerts, PhotoStore, open_database
 from cloud_sink.web import HERE, Live, NeedLogin, Pages, SecureHeaders, login_routes, page_routes
@@ -48,7 +48,7 @@ class Sink:
 
 def create_app(sink: Sink) -> FastAPI:
     """The application."""
-    app = FastAPI(title="edge-sink", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app = FastAPI(title="edge-sink", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(SecureHeaders)
     app.add_exception_handler(EdgeError, answer_error)
     app.add_exception_handler(NeedLogin, _to_login)
@@ -58,6 +58,10 @@ def create_app(sink: Sink) -> FastAPI:
     app.include_router(page_routes(sink.pages))
     app.include_router(login_routes(sink.pages))
     app.mount("/static", _Assets(directory=HERE / "static"))
+
+    @app.get("/v1/openapi.json", include_in_schema=False)
+    async def schema() -> Response:
+        return JSONResponse(complete(app.openapi()))
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:

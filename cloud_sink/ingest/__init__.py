@@ -2,6 +2,7 @@
 
 from cloud_sink.ingest.intake import Intake
 from cloud_sink.ingest.limits import Rates
+from cloud_sink.ingest.openapi import complete
 from cloud_sink.ingest.routes import answer_error, ingest_routes
 
-__all__ = ["Intake", "Rates", "answer_error", "ingest_routes"]
+__all__ = ["Intake", "Rates", "answer_error", "complete", "ingest_routes"]

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from agent.errors import EdgeError, Refused
-from agent.model.alert import MAX_ALERT
+from agent.model.alert import MAX_ALERT, Alert, StatusSummary
 from cloud_sink.ingest.answers import TooMany, answer_of, unknown_key
+from cloud_sink.ingest.check import Hello
 from cloud_sink.ingest.intake import Intake
 from cloud_sink.ingest.limits import Rates
+from cloud_sink.ingest.openapi import described
 from cloud_sink.settings import Limits
 from cloud_sink.store import Access
 from cloud_sink.store.models import Key
@@ -41,45 +43,25 @@ def ingest_routes(intake: Intake, access: Access, limits: Limits) -> APIRouter:
 
     Authorised = Annotated[Key, Depends(authorised)]
 
-    @router.post("/hello", openapi_extra=_MSGPACK)
+    @router.post("/hello", openapi_extra=described(Hello))
     async def hello(request: Request, key: Authorised) -> JSONResponse:
         """Is this a sink, does it know the key, and which building is it for it?"""
         name = await asyncio.to_thread(intake.hello, key, await _body(request))
         return JSONResponse({"building": name, "service": "edge-sink"})
 
-    @router.post("/alerts", openapi_extra=_MSGPACK)
+    @router.post("/alerts", openapi_extra=described(Alert))
     async def alerts(request: Request, key: Authorised) -> JSONResponse:
         """Store one alert; `stored` is false when it was there already."""
         event_id, new = await asyncio.to_thread(intake.alert, key, await _body(request), "https")
         return JSONResponse({"id": event_id, "stored": new})
 
-    @router.post("/status", openapi_extra=_MSGPACK)
+    @router.post("/status", openapi_extra=described(StatusSummary))
     async def status(request: Request, key: Authorised) -> JSONResponse:
         """Keep the building's newest status summary."""
         await asyncio.to_thread(intake.status, key, await _body(request))
         return JSONResponse({"stored": True})
 
     return router
-
-
-_MSGPACK = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/msgpack": {"schema": {"type": "string", "format": "binary"}}},
-    },
-    "security": [{"key": []}],
-    "responses": {
-        code: {"description": text}
-        for code, text in {
-            "401": "the key is unknown or revoked",
-            "403": "the key belongs to another mesh",
-            "408": "the body did not arrive in time",
-            "413": "too large",
-            "422": "malformed, not signed, or a photo that is none; the same bytes will never be taken",
-            "429": "too many; Retry-After says when again",
-        }.items()
-    },
-}
 
 
 async def answer_error(_request: Request, e: Exception) -> JSONResponse:
