@@ -113,23 +113,31 @@ typedef struct {
   uint64_t lines;     /* newlines passed before the piece that edge_lines() returned */
 } edge_reader;
 
-/* Count the newlines in [p, end), eight bytes at a time. */
-EDGE_API uint64_t edge_newlines(const uint8_t *p, const uint8_t *end) {
+/* Ones in the bytes of w that are no newline. */
+static inline uint64_t edge_others(uint64_t w) {
   const uint64_t ones = 0x0101010101010101u, low = 0x7f7f7f7f7f7f7f7fu;
+  w ^= ones * '\n';
+  return ((((w & low) + low) | w) >> 7) & ones;
+}
+
+static inline uint64_t edge_add_bytes(uint64_t w) {
+  const uint64_t even = 0x00ff00ff00ff00ffu;
+  return (((w & even) + ((w >> 8) & even)) * 0x0001000100010001u) >> 48;
+}
+
+/* Count the newlines in [p, end), 32 bytes a turn in four sums. */
+EDGE_API uint64_t edge_newlines(const uint8_t *p, const uint8_t *end) {
   uint64_t total = 0;
-  while (end - p >= 8) {
-    size_t words = (size_t)(end - p) / 8;
-    if (words > 255) words = 255; /* each byte of `sum` counts up to 255 */
-    uint64_t sum = 0;
-#pragma clang loop unroll_count(8)
-    for (size_t i = 0; i < words; i++, p += 8) {
-      uint64_t w;
-      memcpy(&w, p, 8);
-      w ^= ones * '\n';
-      sum += (~(((w & low) + low) | w | low)) >> 7;
+  while (end - p >= 32) {
+    size_t turns = (size_t)(end - p) / 32;
+    if (turns > 255) turns = 255; /* each byte of a sum counts up to 255 */
+    uint64_t sum[4] = {0, 0, 0, 0}, w[4];
+    for (const uint8_t *stop = p + turns * 32; p < stop; p += 32) {
+      memcpy(w, p, 32);
+      for (int i = 0; i < 4; i++) sum[i] += edge_others(w[i]);
     }
-    uint64_t pairs = (sum & 0x00ff00ff00ff00ffu) + ((sum >> 8) & 0x00ff00ff00ff00ffu);
-    total += (pairs * 0x0001000100010001u) >> 48;
+    total += turns * 32;
+    for (int i = 0; i < 4; i++) total -= edge_add_bytes(sum[i]);
   }
   for (; p < end; p++) total += *p == '\n';
   return total;
