@@ -138,7 +138,8 @@ class Core:
     def ran(self, row: Row, made: list[Row]) -> asyncio.Future[Any]:
         """The step ran and these rows came of it, in one transaction."""
         row.state = State.RAN
-        waiting = [r for r in made if r.open]
+        children = {r.n: r for r in (*made, *self.journal.children.get(row.n, ()))}
+        waiting = [r for r in children.values() if r.state < State.PLACED]
         if waiting:
             done = self.journal.commit(add=made, change=[row])
         else:

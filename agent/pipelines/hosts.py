@@ -20,8 +20,10 @@ log = logging.getLogger(__name__)
 
 Made = tuple[StepOutput, tuple[Any, ...]]
 """An output, and what its id is made of besides version, step, parent and index."""
-Work = Callable[[Row, Step], Awaitable[list[Made] | None]]
-"""Runs one event: its outputs, or None where the row ends later (the sink)."""
+Emit = Callable[[list[Made]], Awaitable[None]]
+"""Sends outputs on before the step has ended: a camera's first shot need not wait for its last."""
+Work = Callable[[Row, Step, Emit], Awaitable[list[Made] | None]]
+"""Runs one event: its outputs (besides those emitted), or None where the row ends later (the sink)."""
 BACKOFF = (0.2, 1.0, 5.0, 15.0)
 """Seconds before a program that could not be started or reached is tried again here."""
 RUNS_KEPT = 32
@@ -73,8 +75,14 @@ class StepHost:
             return
         self.running += 1
         row.started = boottime()
+
+        async def emit(made: list[Made]) -> None:
+            rows = self._rows(row, made, boottime())
+            await self.core.journal.commit(add=rows)
+            self.core.take(rows)
+
         try:
-            made = await self.work(row, self.step)
+            made = await self.work(row, self.step, emit)
         except StepFailed as e:
             self._failed(row, e)
         except (Unreachable, Refused) as e:
@@ -95,6 +103,11 @@ class StepHost:
         """Turn outputs into events and rows, in one transaction with the end of this one."""
         at = boottime()
         self.recent.append(at - row.started)
+        rows = self._rows(row, made, at)
+        row.trace = row.hop(self.step.name, self.core.node_name, at, at - row.started)
+        await self.core.ran(row, rows)
+
+    def _rows(self, row: Row, made: list[Made], at: float) -> list[Row]:
         trace = row.hop(self.step.name, self.core.node_name, at, at - row.started)
         rows: list[Row] = []
         for index, (output, extra) in enumerate(made):
@@ -102,7 +115,7 @@ class StepHost:
                 continue
             event = self._event(row.event, output, index, extra)
             rows += self.core.rows_for(self.pipeline, event, row, root_at=row.root_at, trace=trace)
-        await self.core.ran(row, rows)
+        return rows
 
     def _event(self, parent: Event, output: StepOutput, index: int, extra: tuple[Any, ...]) -> Event:
         root = parent.root or parent.id
@@ -181,6 +194,13 @@ class Hosts:
             for key in list(self._waiting):
                 tasks.create_task(self._start(key))
             await asyncio.Event().wait()
+
+    def warm(self, key: tuple[str, str, str]) -> None:
+        """Start the step's program before its first event."""
+        if key not in self.hosts and key not in self._waiting:
+            self._waiting[key] = []
+            if self._tasks is not None:
+                self._tasks.create_task(self._start(key))
 
     def enqueue(self, row: Row) -> None:
         """Give the row to its step's host."""

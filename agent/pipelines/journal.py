@@ -47,6 +47,9 @@ class Journal:
         self.children: dict[int, list[Row]] = defaultdict(list)
         self.by_cid: dict[str, set[int]] = defaultdict(set)
         self.open_count = 0
+        self.delivered_open: Counter[StepKey] = Counter()
+        """Open rows that other nodes delivered, by step."""
+        self._from_others: set[int] = set()
         self.counts: dict[StepKey, Counter[str]] = defaultdict(Counter)
         self.positions: dict[str, Any] = {}
         self.kept: dict[str, float] = {}
@@ -155,7 +158,7 @@ class Journal:
         for row, how, why in end:
             if row.end is None:
                 row.end, row.reason, row.state = how, why[:500], State.ENDED
-                self.open_count -= 1
+                self._opened(row, -1)
                 counts[row.pipeline, row.step, how] += 1
             written[row.n] = row
         for (pipeline, step, what), n in counts.items():
@@ -175,7 +178,7 @@ class Journal:
             key = (row.pipeline, row.step, row.end)
             self.storage.write(lambda db: _count(db, {key: -1}))
             row.end, row.reason, row.matched = None, "", False
-            self.open_count += 1
+            self._opened(row, 1)
         if row.closed:
             row.closed = False
             self._closed = [r for r in self._closed if r is not row]
@@ -233,9 +236,18 @@ class Journal:
         if row.parent:
             self.children[row.parent].append(row)
         if row.open:
-            self.open_count += 1
+            self._opened(row, 1)
         for blob in row.event.blobs():
             self.by_cid[blob.cid].add(row.n)
+
+    def _opened(self, row: Row, by: int) -> None:
+        self.open_count += by
+        if by > 0 and row.delivered:
+            self._from_others.add(row.n)
+        if row.n in self._from_others:
+            self.delivered_open[row.pipeline, row.step] += by
+        if by < 0:
+            self._from_others.discard(row.n)
 
     def totals(self) -> dict[StepKey, dict[str, int]]:
         """Accepted, each end, and open for each step; accepted = the ends + open always."""

@@ -80,7 +80,7 @@ class Receiver:
         if (row := self._known(peer, item, event)) is not None:
             return row, False, ACCEPTED
         key = (event.id, item.pipeline, item.step, item.slot)
-        if self.core.journal.room() <= len(self._pending) or key in self._pending:
+        if not self._room(item) or key in self._pending:
             return None, False, self._no(peer, "full", "the queue is full, or the same event is just being accepted")
         self._pending.add(key)
         try:
@@ -95,6 +95,16 @@ class Receiver:
             trace=item.trace[:MAX_TRACE], decided=True, claims={peer.id: 0},
         )  # fmt: skip
         return row, True, ACCEPTED
+
+    def _room(self, item: Delivery) -> bool:
+        """Each step has its own part of the queue: one for all could fill with rows that wait for each other's nodes.
+
+        With a part for each, rows of the last step always find room once it has run some, then those of the step before.
+        """
+        steps = sum(len(p.steps) for p in self.core.definitions.current.values()) or 1
+        pending = sum((p, s) == (item.pipeline, item.step) for _, p, s, _ in self._pending)
+        journal = self.core.journal
+        return journal.delivered_open[item.pipeline, item.step] + pending < max(1, journal.max_open // steps)
 
     def _known(self, peer: Any, item: Delivery, event: Event) -> Row | None:
         row = self.core.journal.find(event.id, item.pipeline, item.step, item.slot)

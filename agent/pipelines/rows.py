@@ -77,6 +77,11 @@ class Row:
         return (self.event.id, self.pipeline, self.step, self.slot)
 
     @property
+    def delivered(self) -> bool:
+        """Whether another node made the event and delivered it here first."""
+        return self.parent == 0 and bool(self.claims)
+
+    @property
     def open(self) -> bool:
         """Whether it still counts as open."""
         return self.state is not State.ENDED

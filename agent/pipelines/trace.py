@@ -57,7 +57,7 @@ class Traces:
         """This node's rows of a root event."""
         return [
             TraceRow(
-                node=self.core.node_name, pipeline=r.pipeline, step=r.step, event=self._alert(r) or r.event.id,
+                node=self.core.node_name, pipeline=r.pipeline, step=r.step, event=r.event.id, alert=self._alert(r),
                 parent=r.event.parent, type=r.event.type, time=r.event.time, state=r.state.name.lower(), end=r.end or "",
                 reason=r.reason, target=r.target, attempts=r.attempts, trace=r.trace,
             )

@@ -99,4 +99,5 @@ class TraceRow(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     target: str = ""
     attempts: int = 0
+    alert: str = ""
     trace: list[Hop] = []

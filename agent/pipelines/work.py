@@ -17,7 +17,7 @@ from agent.model.pipeline import Pipeline, SinkTask, Step
 from agent.model.task import BlobWriter, CameraTask, DockerTask, LogSink, ProcessTask, Runner, StepOutput, WasmTask
 from agent.pipelines.clock import boottime
 from agent.pipelines.core import Core
-from agent.pipelines.hosts import Made, Work, step_input
+from agent.pipelines.hosts import Emit, Made, Work, step_input
 from agent.pipelines.presence import Presence
 from agent.pipelines.rows import Row
 
@@ -38,7 +38,7 @@ class Cameras(Protocol):
     """The cameras of this node."""
 
     def names(self) -> list[str]: ...
-    async def shoot(self, name: str, shots: int, every: float) -> list[Any]: ...
+    async def shoot(self, name: str, shots: int, every: float, taken: Callable[[Any], Awaitable[None]]) -> None: ...
 
 
 class Engines(Protocol):
@@ -116,7 +116,7 @@ class Workshop:
         self._runners.append(runner)
         sink = self.log_sink(pipeline, step)
 
-        async def work(row: Row, step: Step) -> list[Made] | None:
+        async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
             try:
                 item = step_input(row.event, lambda cid: str(self.path_of(cid)))
             except BlobError as e:
@@ -147,29 +147,30 @@ class Workshop:
     def _camera(self, pipeline: Pipeline, step: Step) -> Work:
         task: CameraTask = step.task_of()
 
-        async def work(row: Row, step: Step) -> list[Made] | None:
+        async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
             if self.cameras is None:
                 raise StepFailed("this node has no cameras", hint="edge-agent camera add NAME SOURCE")
             names = [n for n in self.cameras.names() if not task.cameras or n in task.cameras]
-            made: list[Made] = []
-            errors: list[str] = []
-            for result in await _together([self._shoot(name, task, row) for name in names]):
-                if isinstance(result, CameraError):
-                    errors.append(result.message)
-                else:
-                    made += result
-            if errors and not made:
-                raise StepFailed("; ".join(errors))
+            results = await asyncio.gather(
+                *(self._shoot(name, task, row, emit) for name in names), return_exceptions=True
+            )
+            errors = [r for r in results if isinstance(r, BaseException)]
             for error in errors:
-                self.log_to(pipeline.name, step.name, error)
-            return made
+                if not isinstance(error, CameraError):
+                    raise error
+                self.log_to(pipeline.name, step.name, error.message)
+            if errors and len(errors) == len(names):
+                raise StepFailed("; ".join(str(e) for e in errors))
+            return []
 
         return work
 
-    async def _shoot(self, name: str, task: CameraTask, row: Row) -> list[Made]:
+    async def _shoot(self, name: str, task: CameraTask, row: Row, emit: Emit) -> None:
         assert self.cameras is not None
-        made: list[Made] = []
-        for shot, photo in enumerate(await self.cameras.shoot(name, task.shots, task.every)):
+        shot = 0
+
+        async def taken(photo: Photo) -> None:
+            nonlocal shot
             cid, size = await self.writer.put(photo.jpeg)
             data = {k: v for k, v in row.event.data.items() if k != "blobs"}
             data |= {
@@ -180,14 +181,16 @@ class Workshop:
                 "height": photo.height,
             }
             blob = BlobRef(f"{name}-{shot}.jpg", cid, "image/jpeg", size)
-            made.append((StepOutput("camera.photo", data, [blob]), (self.core.node_id, name, shot)))
-        return made
+            await emit([(StepOutput("camera.photo", data, [blob]), (self.core.node_id, name, shot))])
+            shot += 1
+
+        await self.cameras.shoot(name, task.shots, task.every, taken)
 
     def _presence(self, pipeline: Pipeline, step: Step) -> Work:
         task = step.task_of()
         scope = f"{pipeline.name}/{step.name}"
 
-        async def work(row: Row, step: Step) -> list[Made] | None:
+        async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
             found = await self.presence.see(scope, task, row.event)
             return [(StepOutput(kind, data), ()) for kind, data in found]
 
@@ -196,7 +199,7 @@ class Workshop:
     def _sink(self, pipeline: Pipeline, step: Step) -> Work:
         task: SinkTask = step.task_of()
 
-        async def work(row: Row, step: Step) -> list[Made] | None:
+        async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
             alert = await self.alert(pipeline, step, task, row)
             self.alerts[alert.event.id] = row
             try:
@@ -221,9 +224,14 @@ class Workshop:
         made["source"] = f"/{self.core.node_id}/{pipeline.name}/{step.name}"
         made["step"] = step.name
         at = boottime()
-        trace = row.hop(step.name, self.core.node_name, at, at - (row.started or at))
+        if not row.trace or row.trace[-1].step != step.name:
+            row.trace = row.hop(step.name, self.core.node_name, at, at - (row.started or at))
         return Alert(
-            mesh=self.mesh_id, node=self.core.node_id, event=msgspec.convert(made, Event), trace=trace, photos=photos
+            mesh=self.mesh_id,
+            node=self.core.node_id,
+            event=msgspec.convert(made, Event),
+            trace=row.trace,
+            photos=photos,
         )
 
     def delivered(self, ident: str) -> None:
@@ -244,12 +252,3 @@ class Workshop:
 def alert_id(version: str, step: str, event: Event) -> str:
     """The id of the alert that a sink step makes of an event."""
     return event_id(version, step, event.id, "alert")
-
-
-async def _together(jobs: list[Any]) -> list[Any]:
-
-    results = await asyncio.gather(*jobs, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, CameraError):
-            raise result
-    return results

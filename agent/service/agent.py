@@ -52,6 +52,7 @@ from agent.service.logs import StepLogs
 from agent.service.resolve import serve_image
 from agent.service.sources import SourceSteps
 from agent.service.supervise import supervised
+from agent.service.warmth import Warmth
 from agent.uplink import Hello, Uplink, UplinkSettings
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self._serve_verbs()
         self.documents = DocumentReader(self)
         self.sources = SourceSteps(self)
+        self.warmth = Warmth(self)
         self.watch = Watch(self)
 
     @property
@@ -242,6 +244,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             ("cameras", self.cameras.run),
             ("uplink", self.uplink.run),
             ("capacity", self._tell_capacity),
+            ("warmth", self.warmth.run),
             ("health", self.watch.run),
         ]
         if self.discovery is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,10 @@ class BookCameras:
         """All cameras of this node."""
         return sorted(self._book.list())
 
-    async def shoot(self, name: str, shots: int, every: float) -> list[Any]:
-        """Photos, or those that it gave before it failed; raises CameraError when it gave none."""
+    async def shoot(self, name: str, shots: int, every: float, taken: Callable[[Any], Awaitable[None]]) -> None:
+        """Photos, each given to `taken` at once; raises CameraError when the camera gave none."""
         try:
-            return list(await self._book.shoot(name, shots, every))
+            await self._book.shoot(name, shots, every, taken=taken)
         except ShootFailed as e:
-            if e.photos:
-                return list(e.photos)
-            raise
+            if not e.photos:
+                raise

@@ -120,19 +120,15 @@ class StatusMixin:
         """The way of an alert or event over all nodes."""
         a = cast("Agent", self)
         root, rows = await a.pipelines.traces.gather(ident)
-        best = next((r for r in rows if r.event.startswith(ident) and r.trace), None)
-        whole = best or max(rows, key=lambda r: len(r.trace))
+        named = [r for r in rows if ident and (r.alert.startswith(ident) or r.event.startswith(ident))]
+        whole = max(named or rows, key=lambda r: (r.alert.startswith(ident), len(r.trace)))
         hops = [msgspec.to_builtins(h) for h in whole.trace]
-        alert = best is not None and best.step not in {h["step"] for h in hops}
-        if alert and best is not None:
-            hops.append({"step": best.step, "node": best.node, "at_ms": hops[-1]["at_ms"] if hops else 0.0, "run_ms": 0.0,
-                         "event": best.event, "end": best.end or best.state})  # fmt: skip
         photos = []
         for row in a.journal.of_root(root):
-            if row.event.id == whole.event or row.event.parent == whole.parent:
+            if row.event.id == whole.event:
                 photos = [{"name": b.name, "cid": b.cid, "size": b.size} for b in row.event.blobs()]
         made: Json = {
-            "id": whole.event,
+            "id": whole.alert or whole.event,
             "root": root,
             "pipeline": whole.pipeline,
             "type": whole.type,
@@ -143,7 +139,7 @@ class StatusMixin:
             "branches": branches(rows),
             "photos": photos,
         }
-        up = sum(r.up for r in await asyncio.to_thread(a.uplink.ledger.of_event, whole.event))
+        up = sum(r.up for r in await asyncio.to_thread(a.uplink.ledger.of_event, whole.alert or whole.event))
         if up:
             made["bytes_up"] = up
         return made

@@ -72,9 +72,10 @@ class Cameras:
     def names(self) -> list[str]:
         return [f"{self.node}-cam"]
 
-    async def shoot(self, name: str, shots: int, every: float) -> list[Photo]:
+    async def shoot(self, name: str, shots: int, every: float, taken: Any) -> None:
         self.shots += shots
-        return [Photo(f"{name} {self.shots} {i}".encode()) for i in range(shots)]
+        for i in range(shots):
+            await taken(Photo(f"{name} {self.shots} {i}".encode()))
 
 
 class Program:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -148,9 +148,18 @@ class CameraBook:
         """One photo. Raises NotFound or CameraError."""
         return (await self.shoot(name))[0]
 
-    async def shoot(self, name: str, shots: int = 1, every: float = 0.0, *, deadline: float | None = None) -> Photos:
+    async def shoot(
+        self,
+        name: str,
+        shots: int = 1,
+        every: float = 0.0,
+        *,
+        deadline: float | None = None,
+        taken: Callable[[Photo], Awaitable[None]] | None = None,
+    ) -> Photos:
         """`shots` photos, `every` seconds apart; each, opening included, within `deadline` seconds of when it is due.
 
+        `taken` is awaited with each photo as soon as it is there, so that the first need not wait for the last.
         Raises NotFound, or ShootFailed (a CameraError, which holds the photos taken before) within the deadline.
         """
         self.get(name)
@@ -163,6 +172,8 @@ class CameraBook:
                 due = time.monotonic()
                 for i in range(shots):
                     photos.append(_photo(await booth.frame(limit)))
+                    if taken is not None:
+                        await taken(photos[-1])
                     due = max(due, photos[0].taken) + every
                     if i + 1 < shots:
                         await asyncio.sleep(max(0.0, due - time.monotonic()))
