@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 from agent.errors import EdgeError, StepFailed
@@ -63,10 +64,12 @@ class TailRunner:
             try:
                 program = await self.make_filter()
                 try:
-                    async for batch in self.source.batches(self.core.journal.positions.get(self.stream)):
-                        await self._room()
-                        await self._batch(program, batch)
-                        attempt, self.error = 0, ""
+                    position = self.core.journal.positions.get(self.stream)
+                    async with aclosing(self.source.batches(position)) as batches:  # type: ignore[type-var]
+                        async for batch in batches:
+                            await self._room()
+                            await self._batch(program, batch)
+                            attempt, self.error = 0, ""
                 finally:
                     await program.close()
                 return
@@ -83,7 +86,7 @@ class TailRunner:
 
     async def _batch(self, program: FilterRunner, batch: Batch) -> None:
         read_at = boottime()
-        found = await self._filtered(program, batch)
+        found = await self._filtered(program, batch) if batch.data else []
         rows: list[Row] = []
         seen: dict[int, int] = {}
         for item in found:

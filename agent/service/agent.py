@@ -78,7 +78,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self.wanted = wanted
         self.had_state = had_state
         self.version = agent.__version__
-        self.platform = detect()
+        self.platform = detect(docker_host=config.docker.host)
         self.health = HealthRegistry()
         self.trust = Trust(identity.ca_der)
         self._build_mesh(config, endpoints or [])

@@ -14,7 +14,7 @@ from agent.model.task import FilterRunner
 from agent.pipelines.clock import boottime
 from agent.pipelines.placement import may_run
 from agent.pipelines.tail import TailRunner
-import agent.sources as sources_house
+from agent.sources import open_source
 
 if TYPE_CHECKING:
     from agent.service.agent import Agent
@@ -90,7 +90,7 @@ class SourceSteps:
             self.agent.pipelines.core,
             pipeline,
             step,
-            _open(spec, self.agent.config.state),
+            open_source(spec, self.agent.config.state),
             stream,
             self._filter(task),
             log_to=lambda line: self.agent.logs_kept.write(pipeline.name, step.name, line),
@@ -104,7 +104,3 @@ class SourceSteps:
 
         return make
 
-
-def _open(spec: Any, state: Any) -> Any:
-    maker = getattr(sources_house, "open_source", None)
-    return maker(spec, state) if maker else sources_house.FileSource(__import__("pathlib").Path(spec))

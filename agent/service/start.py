@@ -117,7 +117,7 @@ async def begin(config: Config, token: str | None, new: bool, out: Out) -> Begin
 
 def wanted_labels(config: Config) -> dict[str, str]:
     """Labels that this node would like: what its hardware shows, then what its owner wrote."""
-    found = dict(detect().labels)
+    found = dict(detect(docker_host=config.docker.host).labels)
     if not config.policy.docker:
         found.pop("docker", None)
     if _has_cameras(config):
