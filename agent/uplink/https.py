@@ -51,6 +51,8 @@ class HttpsSender:
             self._book(connection, "close", "", "ok")
 
     async def _exchange(self, kind: str, event_id: str, path: str, body: bytes) -> tuple[Outcome, Answer | None]:
+        if self._connection is not None and await self._connection.stale():
+            await self.close()
         reused = self._connection is not None
         outcome, answer = await self._once(kind, event_id, path, body)
         if reused and answer is None and outcome.verdict is Verdict.DOWN:

@@ -126,6 +126,26 @@ class PinnedConnection:
         self._served += 1
         return self._reader is not None and not self._reader.at_eof()
 
+    async def stale(self) -> bool:
+        """Whether the other side has closed the connection while it was idle. Reads what has come, waits for nothing."""
+        if self._reader is None:
+            return True
+        try:
+            async with asyncio.timeout(0):
+                while await self._feed():
+                    pass
+        except TimeoutError:
+            pass
+        except OSError:
+            return True
+        try:
+            self._tls.read(1)
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            return True
+        return True  # an answer that nobody asked for
+
     async def close(self) -> None:
         """Close the socket; safe to call twice."""
         writer, self._writer = self._writer, None

@@ -195,6 +195,28 @@ async def test_one_connection_serves_many_alerts_and_a_closed_one_is_replaced(tm
         ledger.close()
 
 
+async def test_a_connection_that_the_sink_closed_while_idle_costs_no_failed_try(tmp_path: Path) -> None:
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        writer.write(yes(request))
+        writer.close()
+
+    async with listener(tmp_path / "tls", respond) as polite:
+        ledger = EgressLedger(tmp_path / "egress.db")
+        sender = HttpsSender(parse_address(polite.address), KEY, ledger)
+        for n in range(3):
+            alert = unsigned("m", "n", n)
+            body = msgspec.msgpack.encode(alert)
+            assert (await sender.alert(alert.event.id, body)).verdict is Verdict.STORED
+            assert [r.result for r in ledger.of_event(alert.event.id)] == ["HTTP 200"]
+            connection = sender._connection
+            async with asyncio.timeout(10):
+                while connection is not None and not await connection.stale():
+                    await asyncio.sleep(0.01)
+        assert polite.connections == 3
+        await sender.close()
+        ledger.close()
+
+
 async def test_the_spool_refuses_when_it_is_full_and_takes_again_what_it_has(tmp_path: Path) -> None:
     building = Building()
     connected(tmp_path / "up", "https://127.0.0.1:9#sha256=" + "0" * 64)
