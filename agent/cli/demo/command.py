@@ -116,7 +116,11 @@ def _once(building: Building, *, as_json: bool) -> int:
     story.settle(building, arrival, building.children.check)
     faults = story.faults(arrival)
     made = {"ok": not faults, "faults": faults, **story.summary(building, arrival)}
-    made |= {"docker": building.docker, "seconds": round(time.monotonic() - building.began, 1)}
+    made |= {
+        "docker": building.docker,
+        "nodes": building.ids,
+        "seconds": round(time.monotonic() - building.began, 1),
+    }
     if as_json:
         print(jsonlib.dumps(made, ensure_ascii=False), flush=True)
     else:

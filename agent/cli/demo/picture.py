@@ -16,7 +16,7 @@ from agent.cli.output import console, count, escape, size
 from agent.cli.trace import waterfall
 
 Point = tuple[int, int]
-WIDTH, HEIGHT = 46, 7
+WIDTH, HEIGHT = 48, 7
 PLACES: dict[str, Point] = {"ap": (2, 0), "porch": (24, 0), "garage": (2, 6), "gpu": (24, 6)}
 TASKS = {"ap": "Wi-Fi log", "porch": "camera", "garage": "camera", "gpu": "detector"}
 LINES: dict[tuple[str, str], tuple[Point, Point]] = {
