@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -40,7 +41,12 @@ def make_runner(engine: WasmEngine, store: BlobStore, program: Callable[[str], P
 
 def children() -> list[int]:
     """This process's WASM workers."""
-    return [c.pid for c in psutil.Process().children() if "agent.executors.wasm.child" in " ".join(c.cmdline())]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if "agent.executors.wasm.child" in child.cmdline():
+                found.append(child.pid)
+    return found
 
 
 async def test_step_reads_its_blob_and_its_file_becomes_one(
