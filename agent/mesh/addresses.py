@@ -45,7 +45,7 @@ def local_addresses(listen: str, port: int) -> list[str]:
 
     Its own address, or those of this host's interfaces where it listens on all.
     """
-    ip = ipaddress.ip_address(listen)
+    ip = _listen_ip(listen)
     if not ip.is_unspecified:
         return [parse_address(f"[{listen}]" if ip.version == 6 else listen, port)]
     found = []
@@ -60,6 +60,13 @@ def local_addresses(listen: str, port: int) -> list[str]:
 
 def own_listener(listen: str, port: int) -> str:
     """The `host:port` by which this host reaches its own listener."""
-    ip = ipaddress.ip_address(listen)
+    ip = _listen_ip(listen)
     host = listen if not ip.is_unspecified else ("127.0.0.1" if ip.version == 4 else "::1")
     return parse_address(f"[{host}]" if ":" in host else host, port)
+
+
+def _listen_ip(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(listen)
+    except ValueError:
+        raise ConfigError(f"mesh.listen: {listen!r} is not an IP address", hint="write 0.0.0.0 for all") from None

@@ -26,7 +26,7 @@ DIAL_AT_OPEN = 64
 REMOVAL_SLOT = 2.0
 """Seconds between the reopenings of two nodes after a removal, so that one is away at a time."""
 _ADDRESS_SECONDS = 3.0
-_UNROUTED_SECONDS = 4.0
+_UNROUTED_SECONDS = 3.0
 _UNROUTED_MAX = 120.0
 
 

@@ -151,7 +151,8 @@ class MeshSession:
     @property
     def listen(self) -> str:
         """Where the session listens, as a zenoh endpoint."""
-        return f"tls/{self._settings.listen}:{self._settings.port}"
+        host = self._settings.listen
+        return f"tls/[{host}]:{self._settings.port}" if ":" in host else f"tls/{host}:{self._settings.port}"
 
     @property
     def zid(self) -> str:

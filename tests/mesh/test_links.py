@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError, Unreachable
-from agent.mesh import Mesh, parse_address
+from agent.identity import IdentityStore, PeerIdentity, Trust
+from agent.mesh import Mesh, MeshSettings, parse_address
 from agent.mesh.session import close_session, link_config, open_session
 from tests.mesh.building import Building, met
 from tests.support import eventually
@@ -48,6 +49,30 @@ async def test_peers_are_remembered_over_restarts_without_being_told_again(build
     remembered.write_text("{broken")
     porch = await building.start("porch")  # then it is found again by the one that remembers it
     await met(hall, porch, timeout=20)
+
+
+async def test_a_renewed_certificate_with_a_new_name_is_taken_up_without_a_restart(building: Building) -> None:
+    hall, porch = await building.pair()
+    old = building.identity("porch")
+    store = IdentityStore(building.folder / "ids" / "porch")
+    made = building.operator.issue(old.key.public_key(), role="operator", name="front-door")
+    await porch.use(store.renewed(old, made))
+    await eventually(lambda: hall.node(porch.me.id).name == "front-door")
+    assert hall.node("front-door").role == "operator"
+    await met(hall, porch)
+
+    async def who(peer: PeerIdentity, body: bytes) -> bytes:
+        return peer.name.encode()
+
+    hall.serve("who", who)
+    await eventually(lambda: [link.node for link in hall.links()] == [porch.me.id])
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                assert await porch.call(hall.me.id, "who", b"", timeout=1) == b"front-door"
+                break
+            except Unreachable:
+                await asyncio.sleep(0.05)
 
 
 async def test_a_port_that_is_taken_is_a_clear_error(building: Building) -> None:
@@ -117,12 +142,18 @@ async def test_what_a_node_keeps_on_disk_holds_no_key(building: Building) -> Non
     hall, porch = await building.pair()
     await hall.documents.put("labels", "x", b"{}")
     state = building.folder / "state" / "hall"
-    await eventually(lambda: (state / "mesh" / "peers.json").exists())
+    await eventually((state / "mesh" / "peers.json").exists)
     for path in state.rglob("*"):
         if path.is_file():
             assert path.stat().st_mode & 0o077 == 0
             assert b"PRIVATE" not in path.read_bytes()
     assert json.loads((state / "mesh" / "peers.json").read_text())["peers"][0]["id"] == porch.me.id
+
+
+def test_a_listen_address_that_is_none_is_a_configuration_error(building: Building, tmp_path: Path) -> None:
+    identity = building.operator
+    with pytest.raises(ConfigError):
+        Mesh(identity, Trust(identity.ca_pem), MeshSettings(listen="hall.local"), tmp_path)
 
 
 @pytest.mark.parametrize(
