@@ -27,10 +27,10 @@ async def test_the_ready_file_says_all_and_is_private_and_stdout_keeps_the_secre
         assert stat.S_IMODE(ready.stat().st_mode) == 0o600
         assert set(sink.facts) == {"url", "pin", "connect", "key_file", "login_url", "port", "pid"}
         assert sink.facts["connect"] == f"edge-agent sink connect {sink.url}#sha256={sink.pin}"
+        assert await sink.stop() == 0
         printed = json.loads(sink.log.read_text().splitlines()[0])
         assert printed["pin"] == sink.pin
         assert "login_url" not in printed
-        assert await sink.stop() == 0
 
 
 async def test_a_restart_keeps_certificate_key_and_alerts(tmp_path: Path) -> None:
