@@ -137,6 +137,9 @@ class Core:
 
     def ran(self, row: Row, made: list[Row]) -> asyncio.Future[Any]:
         """The step ran and these rows came of it, in one transaction."""
+        if not row.open:
+            log.info("%s/%s: %s ended while it ran; what it made is dropped", row.pipeline, row.step, row.event.id)
+            return self.journal.commit()
         row.state = State.RAN
         children = {r.n: r for r in (*made, *self.journal.children.get(row.n, ()))}
         waiting = [r for r in children.values() if r.state < State.PLACED]

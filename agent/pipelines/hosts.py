@@ -65,9 +65,11 @@ class StepHost:
                 self._ready.clear()
                 await self._ready.wait()
             row = self.queue.popleft()
-            self._queued.discard(row.n)
-            if row.state is State.QUEUED:
-                await self._one(row)
+            try:
+                if row.state is State.QUEUED:
+                    await self._one(row)
+            finally:
+                self._queued.discard(row.n)
 
     async def _one(self, row: Row) -> None:
         if boottime() >= row.deadline:
