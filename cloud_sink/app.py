@@ -109,8 +109,8 @@ def _error_page(pages: Pages) -> Callable[[Request, Exception], Awaitable[Respon
         )
         headers = dict(e.headers or {}) if isinstance(e, AnyHTTPException) else {}
         if request.url.path.startswith("/v1/"):
-            body = {"code": "sink.http", "message": text, "hint": "docs/sink.md has the addresses"}
-            return JSONResponse(body, status, headers)
+            error = EdgeError(text, code="sink.http", hint="docs/sink.md has the addresses")
+            return JSONResponse(error.to_dict(), status, headers)
         response = pages.render(request, "error.html", status=status, code=status, text=text)
         response.headers.update(headers)
         return response
