@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVERY = 5.0
+NO_GPU = "detector: warning no-gpu"
+READY = "detector: ready"
+"""How the detector's worker begins these lines (detector/README.md)."""
 
 
 class Watch:
@@ -31,6 +34,18 @@ class Watch:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self._told: tuple[float, object] = (0.0, None)
+        self._without_gpu: set[tuple[str, str]] = set()
+        agent.logs_kept.on_line = self._line
+
+    def _line(self, pipeline: str, step: str, line: str) -> None:
+        """A detector says on stderr which provider it uses; that it wanted another one is worth a warning."""
+        if line.startswith(READY):
+            self._without_gpu.discard((pipeline, step))
+        found = self.agent.pipelines.definitions.current.get(pipeline)
+        wanted = found.step(step) if found else None
+        asked = wanted is not None and wanted.kind == "docker" and wanted.task.get("gpus", 0) > 0
+        if line.startswith(NO_GPU) or (asked and line.startswith(READY) and "provider=cuda" not in line):
+            self._without_gpu.add((pipeline, step))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -74,6 +89,8 @@ class Watch:
                            r.source.counters.unread)
                 for k, r in list(a.sources.runners.items())
             ],
+            gpu_wanted=bool(self._without_gpu),
+            gpu_used=False if self._without_gpu else None,
             docker_wanted=any(s.kind == "docker" for p in current for s in p.steps) and mine.get("docker") == "true",
             docker_available=a.docker.available,
             queue_open=a.journal.open_count,
