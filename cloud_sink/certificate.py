@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from agent.errors import IdentityError
-from cloud_sink.files import private_folder, write_private
+from agent.files import write_private
+from cloud_sink.files import private_folder
 
 VALID = timedelta(days=3650)
 

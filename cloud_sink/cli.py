@@ -14,7 +14,8 @@ import msgspec
 import typer
 
 from agent.errors import ConfigError, EdgeError
-from cloud_sink.files import private_folder, write_private
+from agent.files import write_private
+from cloud_sink.files import private_folder
 from cloud_sink.settings import Settings
 from cloud_sink.store import Access, open_database
 

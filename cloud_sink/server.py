@@ -15,10 +15,11 @@ import msgspec
 import uvicorn
 
 from agent.errors import ConfigError, EdgeError
+from agent.files import write_private
 from cloud_sink.app import Sink, create_app
 from cloud_sink.certificate import ensure_certificate, local_names, primary_address
 from cloud_sink.clock import DAY, now_ms
-from cloud_sink.files import private_folder, write_private
+from cloud_sink.files import private_folder
 from cloud_sink.ingest.mqtt import Broker, MqttIngest
 from cloud_sink.notify import Channel, Notices, Notifier
 from cloud_sink.settings import Settings

@@ -19,8 +19,9 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import ConfigError, IdentityError, JoinRefused, NotFound
+from agent.files import write_private
 from agent.identity.certificates import ROLES
-from agent.identity.files import read_private, write_private
+from agent.identity.files import read_private
 from agent.identity.store import Identity
 from agent.model.labels import check_label
 from agent.model.node import ROLE_MEMBER

@@ -7,7 +7,8 @@ import re
 import time
 from pathlib import Path
 
-from agent.identity import read_private, write_private
+from agent.files import write_private
+from agent.identity import read_private
 
 BOOT = re.compile(r"[0-9a-f]{12}-[0-9a-f]{16}\Z")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from agent.identity import read_private, write_private
+from agent.files import write_private
+from agent.identity import read_private
 
 logger = logging.getLogger(__name__)
 

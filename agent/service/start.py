@@ -16,7 +16,8 @@ import msgspec
 from agent.config import Config
 from agent.discovery import listen_for_meshes
 from agent.errors import ConfigError, EdgeError
-from agent.identity import Identity, IdentityStore, clean_name, join, wait_as_pending, write_private
+from agent.files import write_private
+from agent.identity import Identity, IdentityStore, clean_name, join, wait_as_pending
 from agent.model.labels import check_label
 from agent.platforms import detect
 from agent.service.agent import Agent, cameras_file, interfaces_of

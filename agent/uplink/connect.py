@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import ConfigError, IdentityError, SinkError, Unreachable
+from agent.files import write_private
 from agent.model.envelope import key_id
 from agent.uplink.address import SinkAddress, parse_address
-from agent.uplink.files import write_private
 from agent.uplink.https import ANSWER_TIMEOUT, HttpsSender
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.mqtt import MqttSender

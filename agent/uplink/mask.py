@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from agent.errors import IdentityError
+from agent.files import write_private
 from agent.model.event import Event
-from agent.uplink.files import write_private
 
 KEY_SIZE = 32
 _MAC = re.compile(

@@ -15,7 +15,8 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from agent.errors import Refused
-from cloud_sink.files import private_folder, write_private
+from agent.files import write_private
+from cloud_sink.files import private_folder
 from cloud_sink.settings import Limits
 from cloud_sink.store.alerts import StoredPhoto
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import IdentityError
-from agent.identity import Identity, IdentityStore, Trust, certificates, clean_name, keys, node_id_of, write_private
+from agent.files import write_private
+from agent.identity import Identity, IdentityStore, Trust, certificates, clean_name, keys, node_id_of
 from agent.identity.sealing import seal, unseal
 from agent.identity.store import x509_pem
 from tests.identity.meshes import Mesh

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-import tempfile
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from agent.errors import ConfigError
 from agent.executors.camera.spec import Camera, check_camera, check_name, normal_source
+from agent.files import write_private
 
 logger = logging.getLogger(__name__)
 
@@ -87,25 +88,13 @@ def _camera(path: Path, entry: Any, name: str, line: int) -> Camera:
 
 
 def save_book(path: Path, cameras: dict[str, Camera]) -> None:
-    """Write the file: a temporary one beside it (0600), fsync, rename, fsync of the folder. Raises ConfigError."""
+    """Write the file atomically, 0600. Raises ConfigError."""
     yaml = YAML(typ="rt")
     yaml.default_flow_style = None
-    temporary = ""
+    text = io.StringIO(_HEAD)
+    text.seek(0, io.SEEK_END)
+    yaml.dump({"cameras": {name: msgspec.to_builtins(camera) for name, camera in cameras.items()}}, text)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(fd, "w", encoding="utf-8") as f:
-            f.write(_HEAD)
-            yaml.dump({"cameras": {name: msgspec.to_builtins(camera) for name, camera in cameras.items()}}, f)
-            f.flush()
-            os.fsync(f.fileno())
-        Path(temporary).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_private(path, text.getvalue().encode())
     except OSError as e:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise ConfigError(f"{path} cannot be written: {e.strerror}", hint="is the disk full or read-only?") from e
