@@ -64,6 +64,7 @@ class TailRunner:
             try:
                 program = await self.make_filter()
                 try:
+                    await program.feed(b"", self.log_to)  # compiles it, so that the first line need not wait
                     position = self.core.journal.positions.get(self.stream)
                     async with aclosing(self.source.batches(position)) as batches:  # type: ignore[type-var]
                         async for batch in batches:
