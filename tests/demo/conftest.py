@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from tests.demo.running import Demo, stop_hard
 
 
 @pytest.fixture
-def make_demo() -> Iterator[Callable[..., Demo]]:
+async def make_demo() -> AsyncIterator[Callable[..., Demo]]:
     """Makes demos, in folders whose paths are short enough for unix sockets."""
     folder = Path(tempfile.mkdtemp(prefix="edge-test-"))
     made: list[Demo] = []
@@ -26,5 +26,5 @@ def make_demo() -> Iterator[Callable[..., Demo]]:
 
     yield make
     for demo in made:
-        stop_hard(demo)
+        await stop_hard(demo)
     shutil.rmtree(folder, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -49,6 +50,29 @@ class Demo:
                 start_new_session=True,
             )
 
+    async def start_in_terminal(self) -> None:
+        """Start it in a terminal of its own (script(1)), where `type` presses keys; all that it shows is in `out`."""
+        command = [sys.executable, "-c", "from agent.cli import main; main()", "demo", "--dir", str(self.folder)]
+        self.err = self.out
+        self.process = await asyncio.create_subprocess_exec(
+            "script", "-q", "-e", "-f", "-c", shlex.join(command), str(self.out),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+            env={**self.environ, "TERM": "xterm", "SHELL": "/bin/sh"}, start_new_session=True,
+        )  # fmt: skip
+
+    async def type(self, keys: str) -> None:
+        """Press keys."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(keys.encode())
+        await self.process.stdin.drain()
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        assert self.process is not None
+        async with asyncio.timeout(30):
+            return await self.process.wait()
+
     async def run(self, *options: str) -> int:
         """Run it to its end; its exit code."""
         await self.start(*options)
@@ -60,13 +84,15 @@ class Demo:
         """Send a signal; the exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        async with asyncio.timeout(30):
-            return await self.process.wait()
+        return await self.wait()
 
-    async def ready(self) -> None:
-        """Wait until phones can join."""
+    async def ready(self, text: str = "demo poke") -> None:
+        """Wait until phones can join: until it shows this."""
         assert self.process is not None
-        await eventually(lambda: "demo poke" in self.out.read_text() or self.process.returncode is not None, MOST)
+        process = self.process
+        await eventually(
+            lambda: (self.out.exists() and text in self.out.read_text()) or process.returncode is not None, MOST
+        )
         assert self.process.returncode is None, self.err.read_text()
 
     async def poke(self, *options: str) -> dict[str, Any]:
@@ -114,7 +140,8 @@ class Demo:
             return False
 
 
-def stop_hard(demo: Demo) -> None:
+async def stop_hard(demo: Demo) -> None:
     """Leave nothing behind a test that failed."""
     if demo.process is not None and demo.process.returncode is None:
         os.killpg(demo.process.pid, signal.SIGKILL)
+        await demo.process.wait()

@@ -73,22 +73,31 @@ async def test_docker_that_is_required_and_absent_is_a_clear_failure(make_demo: 
     assert demo.left() == []
 
 
-async def test_phones_join_from_another_shell_and_ctrl_c_leaves_nothing_running(make_demo: MakeDemo) -> None:
+async def test_phones_join_by_a_key_or_from_another_shell_and_ctrl_c_leaves_nothing_running(
+    make_demo: MakeDemo,
+) -> None:
     demo = make_demo(**NO_DOCKER)
-    await demo.start()
-    await demo.ready()
+    await demo.start_in_terminal()
+    await demo.ready("another link to the page")
+    assert "/login/" in demo.out.read_text()
+    await demo.type("\n")
+    await eventually(lambda: "left the building" in demo.out.read_text(), 60)
+    shown = demo.out.read_text()
+    assert "somebody's phone" in shown
+    assert all(step in shown for step in HOPS)
 
-    stranger = await demo.poke()
-    assert stranger["alerts"]
     known = await demo.poke("--device", "ada")
     assert (known["arrived"], known["known"], known["alerts"]) == (True, True, [])
     again = await demo.poke("--device", "ada")
     assert (again["arrived"], again["alerts"]) == (False, [])
     new = await demo.poke("--device", "Grace")
     assert (new["known"], new["alerts"]) == (True, [])
-    await eventually(lambda: stranger["alerts"][0] in demo.out.read_text(), 30)
+    stranger = await demo.poke()
+    assert stranger["arrived"]
+    assert stranger["root"] != known["root"]
 
-    assert await demo.end(signal.SIGINT) == 130
+    await demo.type("\x03")
+    assert await demo.wait() == 130
     await eventually(lambda: not demo.left())
     code, _, err = await demo.shell("demo", "poke")
     assert code == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import subprocess
 import sys
@@ -31,6 +32,8 @@ FRAME = 0.2
 LIT = 1.5
 """Seconds that a node stays lit after an event."""
 LOOK = 1.0
+WIDE = 110
+"""Columns from which on the mesh and what passes are side by side."""
 HELP = (
     f"[bold]Enter[/] somebody's phone joins the Wi-Fi · [bold]k[/] {KNOWN}'s, which the house knows"
     " · [bold]l[/] another link to the page · [bold]q[/] end"
@@ -47,6 +50,7 @@ class Watch:
         self.statuses: dict[str, dict[str, Any]] = building.statuses()
         self.results: deque[RenderableType] = deque()
         self._arrivals: deque[story.Arrival] = deque()
+        self._heard: set[str] = set()
         self._ended = threading.Event()
         for work in (self._follow, self._look):
             threading.Thread(target=work, daemon=True, name=f"demo {work.__name__}").start()
@@ -72,17 +76,23 @@ class Watch:
     def _passed(self, event: dict[str, Any]) -> None:
         self.events.append(event)
         self.lit[str(event.get("node", ""))] = time.monotonic()
-        if event.get("type") == "wifi.client.joined" and event["id"] not in {a.root for a in self._arrivals}:
-            self._arrivals.append(story.Arrival(event["data"]["mac"], "", event["id"]))
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK if not self._arrivals else LOOK / 4):
             try:
                 self.statuses = self.building.statuses()
-                if self._arrivals and story.is_quiet(self.statuses):
+                self._hear()
+                if self._arrivals:
                     self._finish(self._arrivals.popleft())
             except EdgeError as e:
                 self.results.append(f"[red]{escape(e.message)}[/]")
+
+    def _hear(self) -> None:
+        """Joins that the access point's agent knows of: the stream of what passes may miss one, its own list does not."""
+        for event in self.building.events("ap", "wifi.client.joined"):
+            if event["id"] not in self._heard:
+                self._heard.add(event["id"])
+                self._arrivals.append(story.Arrival(event["data"]["mac"], "", event["id"]))
 
     def _finish(self, arrival: story.Arrival) -> None:
         story.settle(self.building, arrival)
@@ -138,10 +148,13 @@ def _another_link(building: Building) -> str:
 
 
 def _frame(watch: Watch, *, keyed: bool) -> RenderableType:
-    grid = Table.grid(padding=(0, 3))
-    grid.add_row(mesh(watch.statuses, watch.busy()), passing(watch.events))
+    parts: list[RenderableType] = [mesh(watch.statuses, watch.busy()), passing(watch.events)]
+    if console().width >= WIDE:
+        grid = Table.grid(padding=(0, 3))
+        grid.add_row(*parts)
+        parts = [grid]
     keys = HELP if keyed else "[dim]no keyboard here: edge-agent demo poke lets a phone join; Ctrl-C ends[/]"
-    return Group(Padding(grid, (1, 0, 0, 1)), Padding(keys, (0, 0, 0, 1)))
+    return Group(*(Padding(p, (1, 0, 0, 1)) for p in parts), Padding(keys, (1, 0, 0, 1)))
 
 
 def _key(building: Building, key: str) -> bool:
@@ -178,4 +191,4 @@ def _pressed(*, keyed: bool) -> str:
         time.sleep(FRAME)
         return ""
     ready, _, _ = select.select([sys.stdin], [], [], FRAME)
-    return sys.stdin.read(1) if ready else ""
+    return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""

@@ -82,6 +82,7 @@ def poke(
 
 def _run(*, once: bool, as_json: bool, require_docker: bool, kept: Path | None, browser: bool) -> int:
     checkout = Checkout()
+    os.umask(0o077)  # logs, states and photos are for nobody else
     folder = demo_folder(kept)
     engine = Engine(checkout)
     building: Building | None = None
@@ -99,6 +100,9 @@ def _run(*, once: bool, as_json: bool, require_docker: bool, kept: Path | None, 
             raise explain(e, building) from e
         failed = code != 0
         return code
+    except KeyboardInterrupt:
+        failed = False
+        raise
     finally:
         if building is not None:
             building.stop()

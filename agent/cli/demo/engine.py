@@ -60,6 +60,7 @@ class Engine:
         """Start an engine that is installed; returns why not."""
         if shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None:
             return "no Docker engine is installed"
+        self.started = True  # before it is: an interrupted start must be undone, too
         done = _script(self.checkout.root / "scripts/docker-engine.sh")
         self.started = done.returncode == 0
         return "" if self.started else (done.stderr.strip().splitlines() or ["the engine does not start"])[-1]

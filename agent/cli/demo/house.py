@@ -20,7 +20,7 @@ KNOWN = "ada"
 PIPELINE = "person-at-the-door"
 HEAR = 30.0
 """Seconds in which every agent must have heard of a device."""
-LOOK = 0.05
+LOOK = 0.1
 
 
 class DemoError(EdgeError):

@@ -51,7 +51,7 @@ class Canvas:
 
     def text(self) -> Text:
         """All of it."""
-        made = Text()
+        made = Text(no_wrap=True, overflow="crop")
         for row in self.cells:
             for char, style in row:
                 made.append(char, style)
@@ -80,10 +80,12 @@ def mesh(statuses: dict[str, dict[str, Any]], busy: Sequence[str]) -> Text:
 def passing(events: Sequence[dict[str, Any]], lines: int = HEIGHT) -> Table:
     """The newest events."""
     grid = Table.grid(padding=(0, 2))
+    for width in (8, 6, 18, None):
+        grid.add_column(no_wrap=True, min_width=width, overflow="ellipsis")
     for event in list(events)[-lines:]:
         data = event.get("data") or {}
         what = data.get("camera") or data.get("mac") or (data.get("device") or {}).get("mac") or ""
-        named = ", ".join(f"{x['name']} {x['score']:.2f}" for x in data.get("labels") or [])
+        named = ", ".join(f"{x['name']} {x['score']:.2f}" for x in (data.get("labels") or [])[:3])
         grid.add_row(
             f"[dim]{escape(event.get('time', '')[11:19])}[/]",
             f"[bold]{escape(event.get('node', ''))}[/]",
