@@ -1,8 +1,6 @@
 """The detector's images per second as a step's program, against a bare ONNX Runtime loop over the same model.
 
-    python bench/detector.py [--json] [--rounds N]
-
-The worker is the real program at the other end of two pipes, with two events in flight as the agent keeps them: it
+The worker is the real program at the other end of two pipes, one event after the other as the agent gives them: it
 reads, decodes, shapes, runs, suppresses and answers 640×360 photos of the demo's scenes. The bare loop only runs the
 model, on a tensor made beforehand, with the same session settings and one thread. The two take turns in short rounds;
 each side's figure is its fastest round, the one that the rest of the machine disturbed least.
@@ -10,7 +8,6 @@ each side's figure is its fastest round, the one that the rest of the machine di
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -19,63 +16,43 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # this file is called like the package that it measures
+from bench.agents import ROOT
+from bench.figure import Figure
+from detector import images
+from detector.engines import OnnxEngine
+from detector.evaluate import open_rescale
+from detector.manifest import load_model
+from detector.worker import default_model
 
-from detector import images  # noqa: E402
-from detector.engines import OnnxEngine  # noqa: E402
-from detector.evaluate import open_rescale  # noqa: E402
-from detector.manifest import load_model  # noqa: E402
-from detector.worker import default_model  # noqa: E402
-
-GOAL = 0.9
-IN_FLIGHT = 2
+IN_FLIGHT = 1
+"""As the agent keeps them (docs/decisions/one-event-at-a-time.md)."""
 BATCH = 12
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rounds", type=int, default=20)
-    options = parser.parse_args()
-    result = measure(options.rounds)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print(f"{result['what']}: {result['figure']} images/s, bare loop {result['peer']} images/s")
-        print(f"(medians of the rounds: {result['median']} and {result['peer_median']})")
-        print(f"ratio {result['ratio']:.2f}, goal {result['goal']}: {'reached' if result['reached'] else 'MISSED'}")
-    return 0
-
-
-def measure(rounds: int) -> dict[str, Any]:
-    """One figure with its peer, goal and ratio."""
-    with tempfile.TemporaryDirectory(prefix="edge-bench.") as temporary:
+def measure(*, quick: bool = False) -> list[Figure]:
+    """The worker's rate against the bare loop's."""
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as temporary:
         photos = make_photos(Path(temporary))
         worker, bare = Worker(photos), Bare(photos[0])
         try:
             worker.rate(BATCH)
             bare.rate(BATCH)
-            pairs = [(worker.rate(BATCH), bare.rate(BATCH)) for _ in range(rounds)]
+            pairs = [(worker.rate(BATCH), bare.rate(BATCH)) for _ in range(5 if quick else 20)]
         finally:
             worker.close()
     figure, peer = max(w for w, _ in pairs), max(b for _, b in pairs)
-    ratio = figure / peer
-    return {
-        "name": "detector",
-        "what": "detector, images per second against a bare onnxruntime loop",
-        "figure": round(figure, 1),
-        "peer": round(peer, 1),
+    details = {
+        "images_per_s": round(figure, 1),
+        "bare_per_s": round(peer, 1),
         "median": round(statistics.median(w for w, _ in pairs), 1),
-        "peer_median": round(statistics.median(b for _, b in pairs), 1),
-        "ratio": round(ratio, 3),
-        "goal": f">= {GOAL}",
-        "reached": ratio >= GOAL,
-        "bound_by": "the model itself, one thread",
+        "bare_median": round(statistics.median(b for _, b in pairs), 1),
     }
+    return [
+        Figure(name="detector", what="detector, images per second, against a bare onnxruntime loop", figure=figure / peer,
+               goal=0.9, unit="×", sense="at least", details=details,
+               bound_by="the model itself on one thread; reading, decoding and shaping the photo are the rest"),
+    ]  # fmt: skip
 
 
 def make_photos(folder: Path) -> list[Path]:
@@ -106,7 +83,7 @@ class Worker:
         )
 
     def rate(self, count: int) -> float:
-        """Images per second over `count` images, two in flight."""
+        """Images per second over `count` images."""
         to, back = self._process.stdin, self._process.stdout
         assert to is not None
         assert back is not None
@@ -137,7 +114,3 @@ class Bare:
         for _ in range(count):
             self._engine.run(self._tensor)
         return count / (time.perf_counter() - began)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,126 @@
+"""One hop of an event between two agents: journalled, signed, delivered, journalled there, acknowledged.
+
+Both are whole agents in processes of their own (this one is the producer). Each event is put into a pipeline here and its
+step runs there, in a program that answers at once; the hop is over when the other node has answered that the event is on
+its disk. First one event at a time, then as many as the delivery takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+
+from agent.pipelines.rows import Row, State
+from bench.figure import Figure, spread
+from bench.pair import Pair, pair
+
+PIPELINE = """\
+version: 1
+name: bench
+steps:
+  here: {tail: /nowhere/messages, where: node=near, wasm: {module: ROOT/build/filters/wifi-join.wasm}}
+  there:
+    after: here
+    where: far=true
+    process: {command: COMMAND}
+"""
+ANSWER = """
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"id": json.loads(line)["id"], "events": []}), flush=True)
+"""
+IN_FLIGHT = 1024
+
+
+class Producer:
+    """Puts events into the pipeline and sees them accepted by the other node."""
+
+    def __init__(self, made: Pair) -> None:
+        self.pipelines = made.near.pipelines
+        self.pipeline = self.pipelines.definitions.current["bench"]
+        self._accepted: dict[str, asyncio.Event] = {}
+        self.pipelines.journal.changed = self._changed
+
+    def _changed(self, row: Row) -> None:
+        if row.state >= State.PLACED and (waiting := self._accepted.pop(row.event.id, None)) is not None:
+            waiting.set()
+
+    async def hop(self, number: int) -> float:
+        """Seconds until event `number` is accepted there."""
+        ident = f"bench-{time.monotonic_ns():x}-{number}"
+        accepted = self._accepted[ident] = asyncio.Event()
+        began = time.perf_counter()
+        data = {
+            "mac": f"a4:83:e7:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}",
+            "interface": "wlan0",
+        }
+        await self.pipelines.trigger(self.pipeline, "here", "wifi.client.joined", data, ident)
+        await accepted.wait()
+        return time.perf_counter() - began
+
+    async def many(self, count: int) -> float:
+        """Events a second."""
+        room = asyncio.Semaphore(IN_FLIGHT)
+
+        async def one(number: int) -> None:
+            async with room:
+                await self.hop(number)
+
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(count):
+                tasks.create_task(one(number))
+        return count / (time.perf_counter() - began)
+
+    async def settle(self) -> None:
+        """Wait until every event has ended here."""
+        async with asyncio.timeout(60):
+            while self.pipelines.journal.open_count:
+                await asyncio.sleep(0.02)
+
+
+async def prepare(made: Pair) -> Producer:
+    """Apply the pipeline and wait until the first event passes."""
+    from bench.agents import ROOT
+
+    text = PIPELINE.replace("ROOT", str(ROOT)).replace("COMMAND", json.dumps([sys.executable, "-c", ANSWER]))
+    files = {
+        name: (ROOT / name.removeprefix(f"{ROOT}/")).read_bytes()
+        for name in await made.near.pipeline_files(text, "bench.yaml")
+    }
+    await made.near.pipeline_apply(text, "bench.yaml", files, dry_run=False)
+    await asyncio.to_thread(made.others.applied)
+    producer = Producer(made)
+    await asyncio.wait_for(producer.hop(0), 30)
+    await producer.settle()
+    return producer
+
+
+async def _measure(singles: int, many: int, rounds: int) -> tuple[list[float], list[float]]:
+    async with pair() as made:
+        producer = await prepare(made)
+        await asyncio.sleep(2.0)
+        times: list[float] = []
+        for number in range(singles):
+            times.append(await producer.hop(number))
+            await asyncio.sleep(0.005)
+        await producer.settle()
+        rates = []
+        for _ in range(rounds):
+            rates.append(await producer.many(many))
+            await producer.settle()
+    return [t * 1e3 for t in times], rates
+
+
+def measure(*, quick: bool = False) -> list[Figure]:
+    """Latency and rate."""
+    times, rates = asyncio.run(_measure(*((100, 1000, 2) if quick else (500, 4000, 5))))
+    details = {"ms": spread(times, 2), "rates": [round(r) for r in rates], "in_flight": IN_FLIGHT}
+    return [
+        Figure(name="hop", what="event hop, journalled, signed and acknowledged, p50", figure=spread(times, 3)["p50"],
+               goal=3.0, unit="ms", sense="at most", bound_by="", details=details),
+        Figure(name="hop-rate", what="event hops a second", figure=max(rates), goal=2000.0, unit="events/s",
+               sense="at least", bound_by="", details=details),
+    ]  # fmt: skip

@@ -1,0 +1,82 @@
+"""An agent that has nothing to do, with the demo's pipeline applied: memory with its children, CPU, and how fast it starts.
+
+One node has it all: it reads a log, has a camera, keeps the rescale program warm and is the mesh's operator. Memory is
+PSS, which nobody else shares here: no other agent runs. Ready is when its API answers.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import psutil
+
+from agent.cli.demo import phone
+from agent.cli.demo.house import wait_for
+from bench.agents import ROOT, Agents, agents, cpu_seconds, family
+from bench.figure import Figure, spread
+
+LABELS = {"wifi-log": "true", "camera": "true"}
+SETTLE = 15.0
+
+
+def pss(pid: int) -> int:
+    """Proportional set size of one process in bytes (proc_pid_smaps(5))."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
+def pipeline(log: Path) -> str:
+    """The demo's, with the detector on a node that is not here."""
+    text = (ROOT / "examples/person-at-the-door.yaml").read_text()
+    text = text.replace("../build/", f"{ROOT}/build/").replace("tail: auto", f"tail: {log}")
+    return text.replace("docker: {image: edge/detector:1}", "process: {command: [/bin/cat]}").replace(
+        "where: docker=true", "where: node=gpu"
+    )
+
+
+def start(made: Agents) -> float:
+    """Seconds from the start of the process until its API answers."""
+    began = time.perf_counter()
+    made.start("ap", labels=LABELS)
+    return time.perf_counter() - began
+
+
+def all_cpu(pid: int) -> float:
+    """CPU seconds of the agent and its children so far."""
+    return sum(cpu_seconds(p.pid) for p in family(pid))
+
+
+def measure(*, quick: bool = False) -> list[Figure]:
+    """Memory, CPU and start."""
+    seconds = 10.0 if quick else 30.0
+    with agents() as made:
+        log = made.folder / "messages"
+        log.write_text(phone.boot())
+        start(made)
+        made.ask("ap", "post", "/v1/cameras", {"name": "porch", "source": f"file:{ROOT / 'build/scenes/porch'}"})
+        made.apply("ap", pipeline(log))
+        phone.append(log, phone.joins(phone.new_mac()))
+        wait_for("the line is read", lambda: made.status("ap"), 20)
+        time.sleep(3)
+        starts = []
+        for _ in range(3 if quick else 7):
+            made.stop("ap")
+            starts.append(start(made))
+        time.sleep(SETTLE)
+        pid = made.children.all["ap"].process.pid
+        before, began = all_cpu(pid), time.monotonic()
+        time.sleep(seconds)
+        share = (all_cpu(pid) - before) / (time.monotonic() - began)
+        memory = {f"{p.pid} {' '.join(p.cmdline()[1:4])[:60]}": pss(p.pid) / 1e6 for p in family(pid)}
+        threads = psutil.Process(pid).num_threads()
+    parts = {name: round(size, 1) for name, size in memory.items()}
+    return [
+        Figure(name="idle-memory", what="agent idle: PSS with children, x86_64", figure=sum(memory.values()), goal=80.0,
+               unit="MB", sense="at most", bound_by="", details={"MB": parts, "threads": threads}),
+        Figure(name="idle-cpu", what="agent idle: CPU", figure=share * 100, goal=0.5, unit="%", sense="at most",
+               bound_by="", details={"seconds": seconds}),
+        Figure(name="start", what="start to ready, with state, x86_64", figure=statistics.median(starts), goal=1.0,
+               unit="s", sense="at most", bound_by="", details=spread(starts, 2)),
+    ]  # fmt: skip
