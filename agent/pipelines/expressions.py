@@ -1,7 +1,7 @@
 """JMESPath over events: `when` and the keys of `dedupe` and `cooldown`.
 
 The event is seen as its JSON, so `data.device.known`, `type` and `root` work. An expression that meets a value of the wrong
-type is false rather than an error, as JMESPath's null would be.
+type is false rather than an error, as JMESPath's null would be. Nothing that an event holds can make one raise.
 """
 
 from __future__ import annotations
@@ -11,12 +11,25 @@ from typing import Any, ClassVar
 
 import jmespath
 import jmespath.exceptions
+import jmespath.functions
 import jmespath.parser
 import msgspec
 
 from agent.model.event import Event
 
 MAX_EXPRESSION = 4096
+MAX_DEPTH = 50
+"""Deepest nesting of an expression's parts: the library walks them by recursion."""
+_RAISED = (
+    jmespath.exceptions.JMESPathError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What the library raises on values that an expression was not made for, `'a' > `0`` or `[::0]` among them."""
 
 
 class _Parser(jmespath.parser.Parser):
@@ -31,10 +44,32 @@ class _Parser(jmespath.parser.Parser):
 
 @lru_cache(maxsize=1024)
 def compile_when(text: str) -> Any:
-    """The compiled expression; raises jmespath.exceptions.JMESPathError."""
+    """The compiled expression, its functions checked; raises jmespath.exceptions.JMESPathError."""
     if len(text) > MAX_EXPRESSION:
         raise jmespath.exceptions.JMESPathError(f"longer than {MAX_EXPRESSION} characters")
-    return _Parser().parse(text)
+    try:
+        made = _Parser().parse(text)
+    except RecursionError:
+        raise jmespath.exceptions.JMESPathError("nested too deeply") from None
+    _check(made.parsed, 0)
+    return made
+
+
+def _check(node: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise jmespath.exceptions.JMESPathError("nested too deeply")
+    if node["type"] == "function_expression":
+        name, given = node["value"], len(node["children"])
+        known = jmespath.functions.Functions.FUNCTION_TABLE.get(name)
+        if known is None:
+            raise jmespath.exceptions.UnknownFunctionError(f"there is no function {name}()")
+        signature = known["signature"]
+        more = bool(signature) and signature[-1].get("variadic", False)
+        if given < len(signature) or (given > len(signature) and not more):
+            raise jmespath.exceptions.JMESPathError(f"{name}() takes {len(signature)} arguments, not {given}")
+    for child in node["children"]:
+        if isinstance(child, dict):
+            _check(child, depth + 1)
 
 
 compile_key = compile_when
@@ -53,7 +88,7 @@ def passes(text: str, event: Event) -> bool:
         return True
     try:
         return _truth(compile_when(text).search(view(event)))
-    except jmespath.exceptions.JMESPathError:
+    except _RAISED:
         return False
 
 
@@ -65,8 +100,10 @@ def key_of(expressions: list[str], event: Event) -> str:
 
 def _value(expression: str, seen: dict[str, Any]) -> Any:
     try:
-        return compile_key(expression).search(seen)
-    except jmespath.exceptions.JMESPathError:
+        value = compile_key(expression).search(seen)
+        msgspec.json.encode(value)
+        return value
+    except _RAISED:
         return None
 
 

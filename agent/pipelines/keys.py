@@ -18,6 +18,9 @@ class Key(msgspec.Struct, frozen=True):
     example: str = "…"
     required: bool = False
     field: str = ""
+    least: float = 0.0
+    most: float = 2.0**53
+    """Bounds of a number, a duration in seconds or a size in bytes. The highest is what JSON carries exactly."""
 
     @property
     def name(self) -> str:
@@ -27,6 +30,9 @@ class Key(msgspec.Struct, frozen=True):
 
 EXECUTORS = ("tail", "wasm", "docker", "process", "camera", "presence", "sink")
 Pick = Literal["", "all", "one", "here"]
+LONGEST = 10 * 365 * 86400.0
+"""Longest duration in seconds."""
+_TIB = 1 << 40
 
 
 def _keys(*keys: Key) -> dict[str, Key]:
@@ -63,8 +69,16 @@ STEP_KEYS = _keys(
         "{key: [root], for: 5m}",
     ),
     Key("emit", "a list of event types", list[str], [], "types that go on; empty: all", "[wifi.client.joined]"),
-    Key("deadline", "duration", float, 3600.0, "age of the root event above which events expire (sink: 7d)", "15s"),
-    Key("attempts", "a number", int, 3, "runs before an event has failed", "3"),
+    Key(
+        "deadline",
+        "duration",
+        float,
+        3600.0,
+        "age of the root event above which events expire (sink: 7d)",
+        "15s",
+        most=LONGEST,
+    ),
+    Key("attempts", "a number", int, 3, "runs before an event has failed", "3", least=1, most=10),
     Key(
         "tail",
         "a path, auto, journald, logread or {syslog: …}",
@@ -105,15 +119,15 @@ TASK_KEYS: dict[str, dict[str, Key]] = {
         Key("image", "an image", str, None, "the image; an image id once applied", "edge/detector:1", required=True),
         Key("args", "a list of strings", list[str], [], "arguments", "[--threshold, '0.4']"),
         Key("env", "a mapping of strings", dict[str, str], {}, "environment", "{LANG: C.UTF-8}"),
-        Key("gpus", "a number", int, 0, "GPUs asked for", "1"),
+        Key("gpus", "a number", int, 0, "GPUs asked for", "1", most=64),
     ),
     "process": _keys(
         Key("command", "a list of strings", list[str], None, "program and arguments", "[/usr/bin/prog]", required=True),
         Key("env", "a mapping of strings", dict[str, str], {}, "environment", "{LANG: C.UTF-8}"),
     ),
     "camera": _keys(
-        Key("shots", "a number", int, 1, "photos a camera takes for an event", "2"),
-        Key("every", "duration", float, 2.0, "time between them", "2s"),
+        Key("shots", "a number", int, 1, "photos a camera takes for an event", "2", least=1, most=100),
+        Key("every", "duration", float, 2.0, "time between them", "2s", most=3600),
         Key(
             "cameras",
             "a list of names",
@@ -124,8 +138,8 @@ TASK_KEYS: dict[str, dict[str, Key]] = {
         ),
     ),
     "presence": _keys(
-        Key("away", "duration", float, 1800.0, "silence after which a join is an arrival", "30m"),
-        Key("settle", "duration", float, 180.0, "time after a restart in which joins only refresh", "3m"),
+        Key("away", "duration", float, 1800.0, "silence after which a join is an arrival", "30m", most=LONGEST),
+        Key("settle", "duration", float, 180.0, "time after a restart in which joins only refresh", "3m", most=LONGEST),
     ),
     "sink": _keys(
         Key("photo", "labelled or none", Literal["labelled", "none"], "labelled", "which photo leaves", "labelled")
@@ -140,19 +154,37 @@ TASK_KEYS: dict[str, dict[str, Key]] = {
             "[root]",
             required=True,
         ),
-        Key("for", "duration", float, None, "for how long", "5m", required=True),
+        Key("for", "duration", float, None, "for how long", "5m", required=True, most=LONGEST),
     ),
     "keep": _keys(
-        Key("matched", "duration", float, 604800.0, "photos that led to an alert", "7d"),
-        Key("unmatched", "duration", float, 0.0, "photos that led to nothing", "0"),
+        Key("matched", "duration", float, 604800.0, "photos that led to an alert", "7d", most=LONGEST),
+        Key("unmatched", "duration", float, 0.0, "photos that led to nothing", "0", most=LONGEST),
     ),
 }
 
 LIMITS = _keys(
-    Key("memory", "size", int, None, "memory limit (wasm 64MiB, docker and process 1GiB)", "64MiB"),
-    Key("timeout", "duration", float, None, "time for one event (wasm 10s, docker and process 30s)", "10s"),
-    Key("outputs", "size", int, None, "bytes of all files written for one event", "16MiB"),
-    Key("files", "a number", int, 32, "files written for one event", "32"),
-    Key("cpus", "a number", float, None, "CPU cores (docker)", "2"),
-    Key("pids", "a number", int, 64, "processes (docker)", "64"),
+    Key(
+        "memory",
+        "size",
+        int,
+        None,
+        "memory limit (wasm 64MiB, docker and process 1GiB)",
+        "64MiB",
+        least=1 << 16,
+        most=_TIB,
+    ),
+    Key(
+        "timeout",
+        "duration",
+        float,
+        None,
+        "time for one event (wasm 10s, docker and process 30s)",
+        "10s",
+        least=0.001,
+        most=86400,
+    ),
+    Key("outputs", "size", int, None, "bytes of all files written for one event", "16MiB", most=_TIB),
+    Key("files", "a number", int, 32, "files written for one event", "32", most=10_000),
+    Key("cpus", "a number", float, None, "CPU cores (docker)", "2", least=0.01, most=1024),
+    Key("pids", "a number", int, 64, "processes (docker)", "64", least=1, most=1 << 20),
 )

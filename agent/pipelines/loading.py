@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 import re
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jmespath.exceptions
 import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from agent.config.units import parse_duration, parse_size
 from agent.errors import ConfigError, PipelineError
@@ -23,10 +24,16 @@ from agent.model.pipeline import SINK_DEADLINE, Keep, Pipeline, Step, Window
 from agent.model.task import DockerTask, ProcessTask, WasmTask
 from agent.pipelines.expressions import compile_key, compile_when
 from agent.pipelines.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS, Key
+from agent.sources import open_source
 
 MAX_TEXT = 256 * 1024
 MAX_STEPS = 64
+MAX_VALUES = 10_000
+"""Most values in one file, aliases counted each time they are used."""
+MAX_DEPTH = 20
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+NOT_FOR_SOURCES = ("when", "prefer", "dedupe", "cooldown", "deadline")
+"""Keys that say something about events that come in."""
 _PICK = {
     "tail": "all",
     "camera": "all",
@@ -48,7 +55,7 @@ class _Loader:
         self.file = file
 
     def load(self, text: str) -> Pipeline:
-        if len(text.encode()) > MAX_TEXT:
+        if len(text.encode(errors="replace")) > MAX_TEXT:
             self.fail(None, None, f"the file is larger than {MAX_TEXT >> 10} KiB", "split it into several pipelines")
         doc = self.parse(text)
         self.check_keys(doc, PIPELINE_KEYS, "a pipeline")
@@ -81,9 +88,24 @@ class _Loader:
                 line=line,
                 column=column,
             ) from None
+        except (YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as e:
+            # The parser's own errors for what it cannot read at all; they have no place.
+            said = (str(e).splitlines() or ["not YAML"])[0]
+            self.fail(None, None, f"not YAML: {said}", "save it as plain UTF-8 text with few brackets in each other")
         if not isinstance(doc, CommentedMap):
             self.fail(None, None, "a pipeline is a mapping", "start with `version: 1`")
+        self.bounded(doc, [MAX_VALUES], 0)
         return doc
+
+    def bounded(self, value: Any, left: list[int], depth: int) -> None:
+        """Aliases may stand for a great deal: nothing of it is looked at before it is known to be little."""
+        left[0] -= 1
+        if left[0] < 0 or depth > MAX_DEPTH:
+            self.fail(None, None, f"more than {MAX_VALUES} values, or {MAX_DEPTH} in each other", "use fewer aliases")
+        if isinstance(value, dict | list | set | tuple):
+            parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+            for part in parts:
+                self.bounded(part, left, depth + 1)
 
     def step(self, steps: CommentedMap, key: Any) -> Step:
         name = self.name(steps, key, key)
@@ -103,8 +125,9 @@ class _Loader:
             pick = "one"
         if kind in ("tail", "camera") and pick == "one":
             self.fail(raw, "pick", f"{kind} runs on all nodes that match", "narrow `where` instead, e.g. node=NAME")
-        if not 1 <= get["attempts"] <= 10:
-            self.fail(raw, "attempts", "attempts is 1 to 10", "3 is the default")
+        if kind == "tail":
+            for unused in (k for k in NOT_FOR_SOURCES if k in raw):
+                self.fail(raw, unused, f"a source has no {unused}", f"give `{unused}` to the step that follows {name}")
         return Step(
             name=name,
             kind=kind,  # type: ignore[arg-type]
@@ -139,11 +162,13 @@ class _Loader:
             source = raw["tail"]
             if not isinstance(source, str | dict):
                 self.fail(raw, "tail", "tail takes a path, auto, journald, logread or {syslog: …}", "tail: auto")
-            plain = source if isinstance(source, str) else {str(k): _plain(v) for k, v in source.items()}
+            plain = str(source) if isinstance(source, str) else {str(k): _plain(v) for k, v in source.items()}
+            self.source(raw, plain)
             return {"source": plain, "wasm": self.task(raw, "wasm")}
         body = raw[kind]
         if body is None:
             body = CommentedMap()
+            body.lc.line, body.lc.col = raw.lc.key(kind)
         if not isinstance(body, CommentedMap):
             self.fail(raw, kind, f"{kind} is not a mapping", f"write it like {kind}: {{…}}")
         keys = TASK_KEYS[kind]
@@ -153,6 +178,15 @@ class _Loader:
         if limits and kind in ("wasm", "docker", "process"):
             task["limits"] = {**DEFAULT_LIMITS[kind], **limits}
         return task
+
+    def source(self, raw: CommentedMap, source: str | dict[str, Any]) -> None:
+        """`auto` is known only where it runs; everything else is checked now."""
+        if source == "auto":
+            return
+        try:
+            open_source(source, Path("/nonexistent"))
+        except ConfigError as e:
+            self.fail(raw, "tail", e.message, e.hint)
 
     def window(self, raw: CommentedMap, key: str) -> Window | None:
         body = raw.get(key)
@@ -208,13 +242,18 @@ class _Loader:
         v = _plain(raw[key])
         try:
             if spec.type == "duration":
-                return parse_duration(v)
-            if spec.type == "size":
-                return parse_size(v)
-            return msgspec.convert(v, spec.struct)
-        except (msgspec.ValidationError, ConfigError) as e:
-            text = e.message if isinstance(e, ConfigError) else f"{key} is {spec.type}, not {v!r}"
+                v = parse_duration(v)
+            elif spec.type == "size":
+                v = parse_size(v)
+            else:
+                v = msgspec.convert(v, spec.struct)
+        except (msgspec.ValidationError, ConfigError, OverflowError) as e:
+            text = e.message if isinstance(e, ConfigError) else f"{key} is {spec.type}, not {repr(v)[:80]}"
             self.fail(raw, key, text, f"for example `{key}: {spec.example}`")
+        if isinstance(v, int | float) and not spec.least <= v <= spec.most:
+            said = "too small" if v < spec.least else "too large"
+            self.fail(raw, key, f"{key} is {said}", f"for example `{key}: {spec.example}`")
+        return v
 
     def check_keys(self, raw: CommentedMap, known: dict[str, Key], what: str) -> None:
         for key in raw:
@@ -245,8 +284,8 @@ class _Loader:
         if raw is not None:
             try:
                 line, column = raw.lc.key(key) if key is not None else (raw.lc.line, raw.lc.col)
-            except KeyError:
-                line, column = raw.lc.line, raw.lc.col
+            except (KeyError, TypeError):
+                line, column = raw.lc.line, raw.lc.col  # a key that came by an alias has no place of its own
             line, column = line + 1, column + 1
         raise PipelineError(
             f"{self.file}:{line}:{column}: {message}",

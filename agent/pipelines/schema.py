@@ -36,6 +36,8 @@ def json_schema() -> dict[str, Any]:
     for name, key in STEP_KEYS.items():
         table = _NESTED.get(name, name)
         properties[name] = _object(_keys(table)) if table in TASK_KEYS else _one(key)
+        if name in EXECUTORS and "required" not in properties[name] and name in TASK_KEYS:
+            properties[name]["type"] = ["object", "null"]  # `sink:` alone is enough
     step = {"type": "object", "additionalProperties": False, "properties": properties}
     made = _object(PIPELINE_KEYS)
     made["properties"]["version"] = {"const": 1}
@@ -61,7 +63,10 @@ def _object(keys: dict[str, Key]) -> dict[str, Any]:
 
 
 def _one(key: Key) -> dict[str, Any]:
-    return {**_TYPES[key.type], "description": key.text}
+    made = {**_TYPES[key.type], "description": key.text}
+    if key.type == "a number":
+        made |= {"minimum": key.least, "maximum": key.most}
+    return made
 
 
 def markdown() -> str:
