@@ -263,7 +263,7 @@ class ThingsFacade(Protocol):
         """{count, bytes, quota, blobs: [{cid, size, pinned: bool, used: time?}]} of this node."""
         ...
 
-    async def sink_connect(self, url: str, key: str) -> Json:
+    async def sink_connect(self, url: str, key: str, *, password: str = "") -> Json:
         """Test and store the sink on this node and label it uplink=true: {sink, node, connected}."""
         ...
 

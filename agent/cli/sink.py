@@ -24,12 +24,17 @@ def connect_(
         str,
         typer.Option("--key-file", metavar="FILE|-", help="File with the sink's key; '-' asks for it or reads stdin."),
     ] = "-",
+    password_file: Annotated[
+        str,
+        typer.Option(metavar="FILE|-", help="File with the broker's password, for mqtt://USER@HOST and mqtts://."),
+    ] = "",
     json: JsonFlag = False,
 ) -> None:
     """Test a sink, remember it on this node only, and label the node uplink=true. The key is asked for."""
     key = read_secret(key_file, "Key")
+    password = read_secret(password_file, "Broker's password") if password_file else ""
     with connect() as client:
-        found = client.post("/v1/sink", {"url": url, "key": key})
+        found = client.post("/v1/sink", {"url": url, "key": key, "password": password})
     show(found, json, f"[green]✓[/] {escape(found.get('node', ''))} is connected to {escape(found.get('sink', ''))}")
 
 

@@ -204,10 +204,10 @@ class ThingsMixin:
 
     # -- sink ---------------------------------------------------------------------------------------------------------
 
-    async def sink_connect(self, url: str, key: str) -> Json:
+    async def sink_connect(self, url: str, key: str, *, password: str = "") -> Json:
         """Connect this node to a sink."""
         a = cast("Agent", self)
-        await a.uplink.connect(url, key)
+        await a.uplink.connect(url, key, password)
         try:
             await a.labels.want({**a.wanted, "uplink": "true"})
         except EdgeError as e:

@@ -346,7 +346,7 @@ class MemoryAgent:
         rows = [{"cid": c, "size": len(b), "pinned": False} for c, b in self.blobs.items()]
         return {"count": len(rows), "bytes": sum(len(b) for b in self.blobs.values()), "quota": 1 << 30, "blobs": rows}
 
-    async def sink_connect(self, url: str, key: str) -> Json:
+    async def sink_connect(self, url: str, key: str, *, password: str = "") -> Json:
         self.sink_key = key
         return {"sink": url.partition("#")[0], "node": "gpu", "connected": True}
 

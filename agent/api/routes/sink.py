@@ -10,16 +10,17 @@ from agent.api.web import body, get, post, query_number
 
 
 class Connect(msgspec.Struct, forbid_unknown_fields=True):
-    """The sink's address with its pin, and the key (which is never logged)."""
+    """The sink's address with its pin, the key, and the broker's password for MQTT (neither is ever logged)."""
 
     url: str
     key: str
+    password: str = ""
 
 
 async def connect(agent: AgentFacade, request: Request) -> Json:
     """POST /v1/sink."""
     c = await body(request, Connect)
-    return await agent.sink_connect(c.url, c.key)
+    return await agent.sink_connect(c.url, c.key, password=c.password)
 
 
 async def status(agent: AgentFacade, request: Request) -> Json:
