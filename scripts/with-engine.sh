@@ -8,9 +8,9 @@ here=$(dirname "$0")
 if docker info >/dev/null 2>&1; then
     exec "$@"
 fi
-"$here/docker-engine.sh" >&2 || exit
+"$here/docker-engine.sh" >/dev/null || exit
 trap : INT # the command hears it too; this shell stays to stop the engine
 "$@"
 code=$?
-"$here/docker-engine.sh" --stop >&2
+"$here/docker-engine.sh" --stop >/dev/null
 exit "$code"
