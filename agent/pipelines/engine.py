@@ -62,9 +62,10 @@ class Pipelines:
         self.deciders.load()
 
     async def run(self) -> None:
-        """Deliver until cancelled."""
+        """Deliver until cancelled; ends with EdgeError `journal.write` when the journal cannot be written any more."""
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.journal.storage.failing())
                 for part in (self.router, self.senders, self.reports, self.hosts):
                     tasks.create_task(part.run())
                 await asyncio.sleep(0)

@@ -25,6 +25,7 @@ from agent.pipelines.storage import Storage
 
 KEEP_ROWS = 50_000
 """Closed rows kept for traces and against late repeats; the oldest go first."""
+STAMP_EVERY = 30.0
 _pack = msgspec.msgpack.encode
 _COLUMNS = (
     "n, event, root, pipeline, version, step, slot, parent, state, ending, reason, target, attempts, avoid, deadline, root_at, "
@@ -58,6 +59,7 @@ class Journal:
         self._next = 1
         self._read: sqlite3.Connection | None = None
         self._closed: list[Row] = []
+        self._stamped = 0.0
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -87,17 +89,22 @@ class Journal:
             self._read = None
 
     def _shift(self, db: sqlite3.Connection) -> None:
+        """After a reboot CLOCK_BOOTTIME counts from 0 again: move what is stored, and the stamp with it, at once or not at all."""
         meta = dict(db.execute("SELECT key, value FROM meta"))
-        if meta.get("boot_id") not in (None, boot_id()):
-            by = shift_after_reboot(float(meta["boottime"]), float(meta["wall"]))
-            with db:
-                db.execute("UPDATE row SET deadline = deadline + ?, root_at = root_at + ?, at = at + ?", (by, by, by))
-                db.execute("UPDATE decision SET at = at + ?, until = until + ?", (by, by))
-                db.execute("UPDATE kept SET until = until + ?", (by,))
+        if meta.get("boot_id") in (None, boot_id()):
+            return
+        by = shift_after_reboot(float(meta["boottime"]), float(meta["wall"]))
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE row SET deadline = deadline + ?, root_at = root_at + ?, at = at + ?", (by, by, by))
+        db.execute("UPDATE decision SET at = at + ?, until = until + ?", (by, by))
+        db.execute("UPDATE kept SET until = until + ?", (by,))
+        _stamp(db)
+        db.execute("COMMIT")
 
-    def _stamp(self) -> asyncio.Future[Any]:
-        values = [("boot_id", boot_id()), ("boottime", str(boottime())), ("wall", str(time.time()))]
-        return self.storage.write(lambda db: db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values))
+    def _stamp(self) -> None:
+        """Note the clocks: where the wall clock is lost with the power, deadlines are right to STAMP_EVERY."""
+        self._stamped = boottime()
+        self.storage.write(_stamp)
 
     # -- what callers ask ---------------------------------------------------------------------------------------------
 
@@ -166,6 +173,8 @@ class Journal:
         if position is not None:
             self.positions[position[0]] = position[1]
         values = [_values(r) for r in written.values()]
+        if boottime() - self._stamped > STAMP_EVERY:
+            self._stamp()
         future = self.storage.write(lambda db: _write(db, list(events.values()), values, counts, position))
         for row in written.values():
             self.changed(row)
@@ -228,7 +237,6 @@ class Journal:
             db.execute("DELETE FROM event WHERE id NOT IN (SELECT event FROM row)")
 
         self.storage.write(write)
-        self._stamp()
 
     def _index(self, row: Row) -> None:
         self.rows[row.key] = row
@@ -256,6 +264,11 @@ class Journal:
             key: {"accepted": c["accepted"], **{e: c[e] for e in ENDS}, "open": opened[key]}
             for key, c in sorted(self.counts.items())
         }
+
+
+def _stamp(db: sqlite3.Connection) -> None:
+    values = [("boot_id", boot_id()), ("boottime", str(boottime())), ("wall", str(time.time()))]
+    db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
 
 
 def _values(row: Row) -> tuple[Any, ...]:

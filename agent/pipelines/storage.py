@@ -76,12 +76,27 @@ class Storage:
         self._queue: queue.SimpleQueue[tuple[Write, asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.failed: BaseException | None = None
+        self.failed: Exception | None = None
+        """Why nothing more can be written."""
+        self.broken = asyncio.Event()
 
     def open(self) -> sqlite3.Connection:
-        """A connection, with the schema made where it is missing; raises EdgeError for a journal of a newer agent."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        """A connection, with the schema made where it is missing.
+
+        Raises EdgeError: `journal.version` for a journal of a newer agent, `journal.open` for a file that cannot be used.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as e:
+            raise _unusable(self.path, e) from None
+        try:
+            return self._prepared(db)
+        except (OSError, sqlite3.Error) as e:
+            db.close()
+            raise _unusable(self.path, e) from None
+
+    def _prepared(self, db: sqlite3.Connection) -> sqlite3.Connection:
         self.path.chmod(0o600)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
@@ -117,12 +132,18 @@ class Storage:
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.failed is not None:
             future.set_exception(_broken(self.failed))
+            future.exception()  # nobody need be waiting: the journal's own health tells
         else:
             self._queue.put((fn, future))
         return future
 
     def _run(self) -> None:
-        db = self.open()
+        try:
+            db = self.open()
+        except EdgeError as e:
+            log.critical("%s", e)
+            self._broke(e)
+            db = sqlite3.connect(":memory:")  # every write to it fails, as it should
         try:
             while (first := self._queue.get()) is not None:
                 group, more = [first], True
@@ -140,27 +161,44 @@ class Storage:
         finally:
             db.close()
 
+    def _broke(self, error: Exception) -> None:
+        if self.failed is None:
+            self.failed = error
+            self._tell(self.broken.set)
+
     def _commit(self, db: sqlite3.Connection, group: list[tuple[Write, asyncio.Future[Any]]]) -> None:
         results: list[Any] = []
-        error: BaseException | None = None
+        error: Exception | None = None
         try:
+            if self.failed is not None:
+                raise self.failed
             db.execute("BEGIN IMMEDIATE")
             results = [fn(db) for fn, _ in group]
             db.execute("COMMIT")
-        except sqlite3.Error as e:
-            # Memory and disk would differ from here on, so nothing more is accepted: the supervisor restarts from the disk.
-            error = self.failed = e
-            log.critical("the journal %s cannot be written: %s", self.path, e)
+        except Exception as e:
+            # Memory and disk would differ from here on, so nothing more is accepted: a restart goes on from the disk.
+            log.critical("the journal %s cannot be written: %s", self.path, e, exc_info=self.failed is None)
+            self._broke(e)
+            error = self.failed
             if db.in_transaction:
                 db.execute("ROLLBACK")
+        self._tell(_resolve, [f for _, f in group], results, error)
+
+    def _tell(self, fn: Callable[..., Any], *args: Any) -> None:
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(_resolve, [f for _, f in group], results, error)
+            self._loop.call_soon_threadsafe(fn, *args)
         except RuntimeError:
             log.debug("the loop has ended before the journal")
 
+    async def failing(self) -> None:
+        """Wait until nothing more can be written, then raise why (EdgeError `journal.write`)."""
+        await self.broken.wait()
+        assert self.failed is not None
+        raise _broken(self.failed)
 
-def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: BaseException | None) -> None:
+
+def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: Exception | None) -> None:
     for i, future in enumerate(futures):
         if future.done():
             continue
@@ -171,7 +209,15 @@ def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: Base
             future.set_result(results[i])
 
 
-def _broken(error: BaseException) -> EdgeError:
+def _unusable(path: Path, error: Exception) -> EdgeError:
+    return EdgeError(
+        f"the journal {path} cannot be used: {error}",
+        hint="check the disk and the file's owner; a damaged journal can be moved away to start with an empty one",
+        code="journal.open",
+    )
+
+
+def _broken(error: Exception) -> EdgeError:
     return EdgeError(
         f"the journal cannot be written: {error}",
         hint="check the disk (full? read-only?) and restart the agent",

@@ -1,0 +1,603 @@
+"""The journal: what was accepted outlives every restart and crash, and the counters add up at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.errors import EdgeError
+from agent.model.alert import Hop
+from agent.pipelines import Journal, clock, journal
+from agent.pipelines.clock import boottime
+from agent.pipelines.definitions import Definitions
+from agent.pipelines.rows import ENDS, Row, State
+from tests.pipelines.events import event
+from tests.support import eventually
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.db"
+
+
+def opened(path: Path, **options: Any) -> Journal:
+    made = Journal(path, **options)
+    made.open()
+    return made
+
+
+def row(j: Journal, ident: str, step: str = "s", **fields: Any) -> Row:
+    blobs, root = fields.pop("blobs", []), fields.pop("root", "")
+    data = {"blobs": [{"name": c, "cid": c} for c in blobs]} if blobs else {}
+    made = {"deadline": boottime() + 60, "root_at": boottime(), **fields}
+    return j.new(event(ident, data=data, root=root), "p", "v1", step, **made)
+
+
+def content(j: Journal) -> dict[int, tuple[Any, ...]]:
+    """Everything of each row that a restart must give back."""
+    return {
+        r.n: (
+            r.key, r.version, r.parent, r.state, r.end, r.reason, r.target, r.attempts, r.avoid, r.deadline, r.root_at,
+            r.matched, r.closed, r.claims, r.decided, [(h.step, h.node, h.at_ms) for h in r.trace], r.event.encode(),
+        )
+        for r in j.rows.values()
+    }  # fmt: skip
+
+
+def sums_hold(j: Journal) -> bool:
+    return all(
+        c["accepted"] == c["open"] + sum(c[e] for e in ENDS) and min(c.values()) >= 0 for c in j.totals().values()
+    ) and j.open_count == len(j.open_rows())
+
+
+# -- restarts ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_restart_gives_back_every_field(path: Path) -> None:
+    j = opened(path)
+    parent = row(j, "a", blobs=["cid1"])
+    child = row(
+        j, "b", "next", root="a", parent=parent.n, slot="porch", target="porch", state=State.SENDING, attempts=2,
+        avoid=["x", "y"], trace=[Hop("line", "ap", 1.5)], decided=True,
+    )  # fmt: skip
+    other = row(j, "c", claims={"gpu": 1}, matched=True)
+    await j.commit(add=[parent, child, other], position=("stream", {"offset": 7}))
+    await j.commit(end=[(other, "failed", "it broke")])
+    before, totals = content(j), j.totals()
+    j.close()
+    j = opened(path)
+    assert content(j) == before
+    assert j.totals() == totals
+    assert j.positions == {"stream": {"offset": 7}}
+    assert [r.n for r in j.children[parent.n]] == [child.n]
+    assert j.needs("cid1")
+    assert j.delivered_open == Counter()
+    assert j.new(event("d"), "p", "v1", "s").n > other.n
+    j.close()
+
+
+async def test_what_was_not_committed_is_not_there(path: Path) -> None:
+    j = opened(path)
+    j.new(event("a"), "p", "v1", "s")
+    await j.commit()
+    j.close()
+    j = opened(path)
+    assert not j.rows
+    j.close()
+
+
+async def test_a_reason_is_cut_and_a_second_end_changes_nothing(path: Path) -> None:
+    j = opened(path)
+    r = row(j, "a")
+    await j.commit(add=[r])
+    await j.commit(end=[(r, "failed", "x" * 10_000)])
+    await j.commit(end=[(r, "delivered", "")])
+    assert (r.end, len(r.reason)) == ("failed", 500)
+    assert j.totals()["p", "s"] | {"accepted": 1, "failed": 1, "delivered": 0, "open": 0} == j.totals()["p", "s"]
+    j.close()
+
+
+async def test_rows_from_other_nodes_count_against_their_own_step_until_they_end(path: Path) -> None:
+    j = opened(path)
+    r, mine = row(j, "a", claims={"ap": 0}), row(j, "b")
+    await j.commit(add=[r, mine])
+    assert j.delivered_open == {("p", "s"): 1}
+    j.close()
+    j = opened(path)
+    assert j.delivered_open == {("p", "s"): 1}
+    again = j.find("a", "p", "s", "")
+    assert again is not None
+    await j.commit(end=[(again, "delivered", "")])
+    assert j.delivered_open["p", "s"] == 0
+    assert j.room() == j.max_open - 1
+    j.close()
+
+
+async def test_photos_are_kept_for_as_long_as_their_row_was_closed_for(path: Path) -> None:
+    j = opened(path)
+    matched, plain = row(j, "a", blobs=["m"]), row(j, "b", blobs=["u"])
+    await j.commit(add=[matched, plain])
+    await j.commit(end=[(matched, "delivered", ""), (plain, "skipped", "when")])
+    assert j.needs("m")
+    assert j.needs("u")
+    await j.close_row(matched, keep=100)
+    await j.close_row(plain, keep=0)
+    assert j.needs("m")
+    assert not j.needs("u")
+    j.close()
+    j = opened(path)
+    assert j.needs("m")
+    assert not j.needs("u")
+    j.forget_kept(["m"])
+    j.close()
+    j = opened(path)
+    assert not j.needs("m")
+    j.close()
+
+
+_ops = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "child", "ended", "change", "end", "end twice", "close", "reopen", "restart", "many"]),
+        st.integers(0, 1000),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=40)
+@given(_ops)
+def test_any_history_adds_up_and_survives_restarts(
+    tmp_path_factory: pytest.TempPathFactory, ops: list[tuple[str, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("j") / "journal.db"
+    asyncio.run(_history(path, ops))
+
+
+async def _history(path: Path, ops: list[tuple[str, int]]) -> None:
+    j = opened(path)
+    made = 0
+    for op, n in ops:
+        rows = sorted(j.rows.values(), key=lambda r: r.n)
+        some = rows[n % len(rows)] if rows else None
+        if op in ("add", "ended", "many") or some is None:
+            new = [
+                row(j, f"e{made + i}", f"s{n % 3}", claims={"ap": 0} if n % 2 else {})
+                for i in range(5 if op == "many" else 1)
+            ]
+            made += len(new)
+            if op == "ended":
+                new[0].state, new[0].end, new[0].reason = State.ENDED, ENDS[n % 7], "when"
+            j.commit(add=new)
+        elif op == "child":
+            j.commit(add=[row(j, f"e{made}", f"s{n % 3}", parent=some.n)], change=[some])
+            made += 1
+        elif op == "change" and some.open:
+            some.state, some.attempts = State(n % 5), some.attempts + 1
+            j.commit(change=[some])
+        elif op.startswith("end"):
+            for _ in range(2 if "twice" in op else 1):
+                j.commit(end=[(some, ENDS[n % 7], "why")])
+        elif op == "close" and not some.open and not some.closed:
+            j.close_row(some, keep=float(n % 2))
+        elif op == "reopen" and not some.open:
+            j.reopen(some)
+            some.state = State.QUEUED
+            j.commit(change=[some])
+        elif op == "restart":
+            before, totals = content(j), j.totals()
+            j.close()
+            j = opened(path)
+            assert content(j) == before
+            assert j.totals() == totals
+        assert sums_hold(j), j.totals()
+    before = content(j)
+    j.close()
+    j = opened(path)
+    assert content(j) == before
+    assert sums_hold(j)
+    j.close()
+
+
+# -- crashes ----------------------------------------------------------------------------------------------------------
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from agent.pipelines import Journal
+from agent.model.event import Event
+
+async def main():
+    j = Journal(Path(sys.argv[1]))
+    j.open()
+    n = 0
+    rows = []
+    while True:
+        made = [j.new(Event(id=f"e{n + i}", source="/a/p/s", type="t", time="x"), "p", "v", "s") for i in range(3)]
+        n += 3
+        rows += made
+        ends = [(rows.pop(0), "delivered", "") for _ in range(2)]
+        await j.commit(add=made, end=ends, position=("log", n))
+        print(n, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("after", [1, 7, 40])
+async def test_a_kill_at_any_time_loses_nothing_that_was_acknowledged(path: Path, after: int) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WRITER, str(path), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert child.stdout is not None
+    for _ in range(after):
+        acknowledged = int(await child.stdout.readline())
+    child.send_signal(signal.SIGKILL)
+    more = (await child.stdout.read()).decode().rpartition("\n")[0].split()
+    await child.wait()
+    acknowledged = max(acknowledged, *map(int, more)) if more else acknowledged
+    j = opened(path)
+    assert len(j.rows) >= acknowledged
+    assert j.positions["log"] == len(j.rows)  # the position and the rows of its batch are one transaction
+    assert {r.event.id for r in j.rows.values()} == {f"e{i}" for i in range(len(j.rows))}
+    assert sums_hold(j)
+    j.close()
+
+
+async def test_the_files_as_they_lie_there_at_any_moment_can_be_opened(path: Path, tmp_path: Path) -> None:
+    j = opened(path)
+    for i in range(12):
+        made = [row(j, f"e{i}-{k}") for k in range(20)]
+        await j.commit(add=made, position=("log", i))
+        ended = j.commit(end=[(r, "delivered", "") for r in made[: i + 1]])
+        await ended  # the writer is idle: the copy is what a power cut would leave
+        copy = tmp_path / f"copy{i}" / "journal.db"
+        copy.parent.mkdir()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+        again = opened(copy)
+        assert content(again) == content(j)
+        assert sums_hold(again)
+        again.close()
+    j.close()
+
+
+async def test_a_torn_end_of_the_log_costs_only_what_was_not_acknowledged(path: Path, tmp_path: Path) -> None:
+    j = opened(path)
+    await j.commit(add=[row(j, "a")])
+    size = Path(f"{path}-wal").stat().st_size
+    await j.commit(add=[row(j, "b")])
+    copy = tmp_path / "copy.db"
+    shutil.copy(path, copy)
+    torn = Path(f"{copy}-wal")
+    shutil.copy(f"{path}-wal", torn)
+    os.truncate(torn, size + 100)
+    j.close()
+    again = opened(copy)
+    assert [r.event.id for r in again.rows.values()] == ["a"]
+    assert sums_hold(again)
+    again.close()
+
+
+# -- clocks -----------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """A machine's clocks: `boot` names its boot, `up` counts from its start, `wall` is what it takes the time to be."""
+
+    def __init__(self) -> None:
+        self.boot, self.up, self.wall = "boot-1", 1000.0, 2_000_000.0
+
+    def pass_(self, seconds: float) -> None:
+        self.up += seconds
+        self.wall += seconds
+
+    def reboot(self, off: float, *, wall: float | None = None, boot: str = "boot-2") -> None:
+        self.boot, self.up = boot, 20.0
+        self.wall = self.wall + off if wall is None else wall
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    c = Clock()
+    for module in (clock, journal):
+        monkeypatch.setattr(module, "boottime", lambda: c.up)
+        monkeypatch.setattr(module, "boot_id", lambda: c.boot)
+        monkeypatch.setattr(module.time, "time", lambda: c.wall)  # type: ignore[attr-defined]
+    yield c
+    monkeypatch.undo()
+
+
+async def left_after(path: Path, machine: Clock) -> float:
+    j = opened(path)
+    (r,) = j.rows.values()
+    left = r.deadline - machine.up
+    j.close()
+    return left
+
+
+async def committed(path: Path, machine: Clock, deadline: float) -> None:
+    j = opened(path)
+    machine.pass_(5000)
+    await j.commit(add=[row(j, "a", deadline=machine.up + deadline, root_at=machine.up)])
+    j.close()
+
+
+async def test_a_restart_without_a_reboot_leaves_deadlines_alone(path: Path, machine: Clock) -> None:
+    await committed(path, machine, 100)
+    machine.pass_(30)
+    assert await left_after(path, machine) == 70
+
+
+async def test_after_a_reboot_the_time_off_counts(path: Path, machine: Clock) -> None:
+    await committed(path, machine, 100)
+    machine.reboot(30)
+    assert await left_after(path, machine) == pytest.approx(70)
+
+
+async def test_a_shift_is_made_once_even_when_the_agent_dies_right_after_it(path: Path, machine: Clock) -> None:
+    await committed(path, machine, 100)
+    machine.reboot(30)
+    j = Journal(path)
+    db = j.storage.open()
+    j._shift(db)  # the agent dies here: the writer never started
+    db.close()
+    machine.pass_(10)
+    assert await left_after(path, machine) == pytest.approx(60)
+
+
+async def test_without_a_clock_over_the_power_cut_a_deadline_grows_by_half_a_minute_at_most(
+    path: Path, machine: Clock
+) -> None:
+    await committed(path, machine, 15)
+    machine.reboot(0, wall=1_000.0)  # 1970
+    assert 15 <= await left_after(path, machine) <= 15 + journal.STAMP_EVERY
+
+
+async def test_what_is_kept_and_decided_is_shifted_too(path: Path, machine: Clock) -> None:
+    j = opened(path)
+    r = row(j, "a", blobs=["m"])
+    await j.commit(add=[r])
+    await j.commit(end=[(r, "delivered", "")])
+    await j.close_row(r, keep=500)
+    sql = "INSERT INTO decision VALUES ('s', 'k', 'f', ?, ?, 0, '{}')"
+    await j.storage.write(lambda db: db.execute(sql, (machine.up, machine.up + 500)))
+    j.close()
+    machine.reboot(100)
+    j = opened(path)
+    assert j.kept["m"] - machine.up == pytest.approx(400)
+    assert j.query("SELECT until FROM decision")[0][0] - machine.up == pytest.approx(400)
+    j.close()
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_file_is_the_owner_s_alone(path: Path) -> None:
+    j = opened(path)
+    await j.commit(add=[row(j, "a")])
+    assert all(p.stat().st_mode & 0o077 == 0 for p in path.parent.iterdir())
+    j.close()
+
+
+async def test_a_newer_format_is_refused_and_left_alone(path: Path) -> None:
+    j = opened(path)
+    await j.commit(add=[row(j, "a")])
+    j.close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version=2")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(EdgeError, match="format 2, this one reads 1") as caught:
+        opened(path)
+    assert caught.value.code == "journal.version"
+    assert "newer agent" in caught.value.hint
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_journal_is_refused_with_a_way_out(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(EdgeError) as caught:
+        opened(path)
+    assert caught.value.code == "journal.open"
+    assert "moved away" in caught.value.hint
+
+
+async def test_a_folder_that_cannot_be_made_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgeError) as caught:
+        opened(tmp_path / "file" / "journal.db")
+    assert caught.value.code == "journal.open"
+
+
+async def test_a_journal_of_the_first_format_opens(path: Path) -> None:
+    """data/journal-v1.sql was dumped by the first version of the agent and never changes."""
+    db = sqlite3.connect(path)
+    db.executescript((DATA / "journal-v1.sql").read_text())
+    db.close()
+    j = opened(path)
+    rows = sorted(j.rows.values(), key=lambda r: r.n)
+    assert [(r.event.id, r.step, r.slot, r.state, r.end, r.closed) for r in rows] == [
+        ("root", "arrived", "", State.ENDED, "delivered", True),
+        ("child", "photos", "porch", State.PLACED, None, False),
+        ("other", "labels", "", State.QUEUED, None, False),
+    ]
+    assert rows[1].avoid == ["garage"]
+    assert [h.step for h in rows[1].trace] == ["line", "wifi"]
+    assert rows[2].claims == {"ap": 0}
+    assert [b.cid for b in rows[2].event.blobs()] == ["bafy1"]
+    assert j.positions == {"p/wifi/auto": {"offset": 42}}
+    assert list(j.kept) == ["bafy0"]
+    assert sums_hold(j)
+    definitions = Definitions(j)
+    definitions.load()
+    assert [s.name for s in definitions.current["p"].steps] == ["wifi"]
+    j.close()
+
+
+# -- when it cannot be written ----------------------------------------------------------------------------------------
+
+
+def full(db: sqlite3.Connection) -> None:
+    """As on a full disk: no page more than there are."""
+    db.execute(f"PRAGMA max_page_count={db.execute('PRAGMA page_count').fetchone()[0]}")
+
+
+async def test_on_a_full_disk_writes_fail_and_nothing_is_accepted_afterwards(path: Path) -> None:
+    j = opened(path)
+    await j.commit(add=[row(j, "a")])
+    await j.storage.write(lambda db: None)
+    db_full = j.storage.write(lambda db: (db.execute("COMMIT"), full(db), db.execute("BEGIN")))
+    await db_full
+    big = j.new(event("big", data={"x": "y" * 200_000}), "p", "v1", "s")
+    with pytest.raises(EdgeError) as caught:
+        await j.commit(add=[big])
+    assert caught.value.code == "journal.write"
+    assert "full" in caught.value.message
+    with pytest.raises(EdgeError, match="cannot be written"):
+        await j.commit(add=[row(j, "b")])
+    with pytest.raises(EdgeError, match="cannot be written"):
+        await j.storage.failing()
+    j.close()
+    j = opened(path)
+    assert [r.event.id for r in j.rows.values()] == ["a"]
+    assert sums_hold(j)
+    j.close()
+
+
+async def test_all_that_were_in_the_failed_transaction_hear_of_it(path: Path) -> None:
+    j = opened(path)
+
+    def broken(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO nothing VALUES (1)")
+
+    futures = [j.commit(add=[row(j, "a")]), j.storage.write(broken), j.commit(add=[row(j, "b")])]
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    assert isinstance(results[1], EdgeError)
+    assert isinstance(results[2], EdgeError)
+    j.close()
+    j = opened(path)
+    assert {r.event.id for r in j.rows.values()} == ({"a"} if results[0] is None else set())
+    j.close()
+
+
+async def test_a_value_that_the_file_cannot_hold_breaks_the_journal_loudly_instead_of_hanging(path: Path) -> None:
+    j = opened(path)
+    with pytest.raises(EdgeError) as caught:
+        await asyncio.wait_for(j.commit(add=[row(j, "a", attempts=2**70)]), 5)
+    assert caught.value.code == "journal.write"
+    j.close()
+
+
+async def test_a_journal_that_goes_away_before_the_writer_starts_fails_writes(path: Path) -> None:
+    j = Journal(path)
+    j._read = j.storage.open()
+    shutil.move(path.parent, path.parent.with_name("gone"))
+    path.parent.write_text("")
+    j.storage.start()
+    await eventually(lambda: j.storage.failed is not None)
+    with pytest.raises(EdgeError, match="cannot be written"):
+        await j.storage.write(lambda db: None)
+    j.close()
+    path.parent.unlink()
+
+
+# -- purging ----------------------------------------------------------------------------------------------------------
+
+
+async def test_old_closed_rows_go_with_their_events_and_open_ones_stay(path: Path) -> None:
+    j = opened(path, keep_rows=50)
+    survivor = row(j, "open", blobs=["kept"])
+    await j.commit(add=[survivor])
+    for i in range(300):
+        r = row(j, f"e{i}", blobs=[f"cid{i}"])
+        j.commit(add=[r])
+        j.commit(end=[(r, "delivered", "")])
+        await j.close_row(r, keep=0)
+    closed = [r for r in j.rows.values() if r.closed]
+    assert 50 <= len(closed) <= 50 + 64
+    assert min(r.n for r in closed) > 150
+    assert j.find("open", "p", "s", "") is survivor
+    assert len(j.by_cid) == len(j.rows) == len(j.by_n)
+    await j.commit()
+    assert j.query("SELECT count(*) FROM row")[0][0] == len(j.rows)
+    assert j.query("SELECT count(*) FROM event WHERE id NOT IN (SELECT event FROM row)") == [(0,)]
+    assert j.query("SELECT count(*) FROM event")[0][0] == len(j.rows)
+    assert j.totals()["p", "s"]["delivered"] == 300
+    before = content(j)
+    j.close()
+    j = opened(path, keep_rows=50)
+    assert content(j) == before
+    assert sums_hold(j)
+    j.close()
+
+
+# -- definitions ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_applied_pipelines_are_known_before_the_mesh_is_there(path: Path) -> None:
+    import msgspec
+
+    from agent.pipelines import load_pipeline
+    from tests.pipelines.story import STORY
+
+    j = opened(path)
+    d = Definitions(j)
+    first = load_pipeline(STORY)
+    d.apply(first.name, msgspec.json.encode(first))
+    second = load_pipeline(STORY.replace("away: 30m", "away: 1h"))
+    d.apply(first.name, msgspec.json.encode(second))
+    with pytest.raises(msgspec.ValidationError, match="holds a pipeline named"):
+        d.apply("another", msgspec.json.encode(first))
+    with pytest.raises(msgspec.MsgspecError):
+        d.apply(first.name, b"{")
+    await j.commit()
+    j.close()
+    j = opened(path)
+    d = Definitions(j)
+    d.load()
+    assert d.current[first.name] == second
+    assert d.get(first.name, first.version) == first
+    assert [h["current"] for h in d.history(first.name)] == [True, False]
+    d.apply(first.name, None)
+    await j.commit()
+    j.close()
+    j = opened(path)
+    d = Definitions(j)
+    d.load()
+    assert not d.current
+    assert d.get(first.name, second.version) == second  # events in flight end under it
+    j.close()
+
+
+async def test_only_so_many_versions_are_kept_besides_those_in_use(path: Path) -> None:
+    import msgspec
+
+    from agent.pipelines import load_pipeline
+    from tests.pipelines.story import STORY
+
+    j = opened(path)
+    d = Definitions(j)
+    versions = [load_pipeline(STORY.replace("away: 30m", f"away: {i}m")) for i in range(1, 16)]
+    used = versions[0]
+    await j.commit(add=[j.new(event("a"), used.name, used.version, "arrived")])
+    for p in versions:
+        d.apply(p.name, msgspec.json.encode(p))
+    kept = [p for p in versions if d.get(p.name, p.version)]
+    assert kept == [used, *versions[-10:]]
+    await j.commit()
+    assert j.query("SELECT count(*) FROM definition") == [(11,)]
+    j.close()
