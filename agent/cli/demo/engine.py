@@ -12,6 +12,8 @@ from agent.cli.demo.house import DemoError
 from agent.cli.demo.place import IMAGE, Checkout
 
 START_TIMEOUT = 90.0
+SOCKET = Path("/var/run/docker.sock")
+"""Where an engine listens that nothing else names."""
 
 
 class Engine:
@@ -40,6 +42,8 @@ class Engine:
     def _find(self) -> str:
         client, why_not = _client()
         if client is None and not os.environ.get("DOCKER_HOST"):
+            if SOCKET.exists() and not os.access(SOCKET, os.W_OK):
+                return "an engine is here, but you may not use it: sudo usermod -aG docker $USER"
             why_not = self._start() or why_not
             client, why_not = _client() if self.started else (None, why_not)
         if client is None:
