@@ -154,12 +154,12 @@ def _running(building: Building) -> Running:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does."""
+    """SIGTERM and a closed terminal end the demo as Ctrl-C does, and SIGINT does also where a shell had it ignored."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before: list[Callable[..., Any] | int | None] = [signal.signal(n, interrupt) for n in numbers]
     try:
         yield
