@@ -103,4 +103,3 @@ class SourceSteps:
             return self.agent.wasm.filter(await self.agent.workshop.module(task.wasm.module), task.wasm)
 
         return make
-
