@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from agent.cli.client import Client, path_of
 from agent.cli.demo import phone
@@ -192,7 +193,10 @@ class Node:
 
     def devices_read(self) -> int:
         """How many joins its log source has put into its journal."""
-        return len({r["event"] for r in self.rows("step = 'arrived' AND claims = x'80'")})
+        with contextlib.closing(sqlite3.connect(f"file:{self.state}/journal.db?mode=ro", uri=True, timeout=10)) as db:
+            sql = "SELECT body FROM event WHERE id IN (SELECT event FROM row WHERE step = 'arrived')"
+            found = [json.loads(body) for (body,) in db.execute(sql)]
+        return sum(e["type"] == "wifi.client.joined" and e["source"].startswith(f"/{self.id}/") for e in found)
 
 
 class Building:
@@ -259,6 +263,15 @@ class Building:
         done = by.cli("pipeline", "apply", str(file))
         assert done.code == 0, done.err
         self.until("the pipeline on every agent", lambda: all(self._has_pipeline(n) for n in self.running))
+        for node in self.running:
+            if "wifi-log" in node.labels:
+                self.until("its log is being read", lambda n=node: self._reads(n))
+
+    def _reads(self, node: Node) -> bool:
+        """Let a neighbour's device leave until the node has heard: a new log is read from its end on."""
+        phone.append(node.messages, phone.leaves(phone.NEIGHBOUR))
+        with Client(node.socket) as client:
+            return any(e["type"] == "wifi.client.left" for e in client.stream("/v1/events", limit=5))
 
     def _has_pipeline(self, node: Node) -> bool:
         status = node.status()
@@ -287,11 +300,7 @@ class Building:
 
     def quiet(self) -> bool:
         """Whether nothing is open on any node, nothing waits for the sink, and every branch is closed and told."""
-        for node in self.running:
-            status = node.status()
-            if status is None or status["journal"]["open"] or status["uplink"].get("waiting"):
-                return False
-        return not self.unfinished()
+        return all(self.open_on(n) == 0 for n in self.running) and not self.unfinished()
 
     def unfinished(self) -> list[str]:
         """Rows that are open, not closed, or not told to who delivered them (a member that is gone for good aside)."""
@@ -308,6 +317,11 @@ class Building:
                         f"to={r['target'][:4]} closed={r['closed']} claims={claims} parent={r['parent']} {r['reason']}"
                     )
         return found
+
+    def open_on(self, node: Node) -> int:
+        """Open events of a node, and what waits there for the sink; -1 while it does not answer."""
+        status = node.status()
+        return -1 if status is None else status["journal"]["open"] + status["uplink"].get("waiting", 0)
 
     def check_sums(self) -> None:
         """Accepted = the sum of the ends, and nothing open, for each step on every node; from `status --json`."""
@@ -339,11 +353,12 @@ class Building:
 
 
 def pictures(folder: Path, name: str, count: int = 200) -> Path:
-    """A folder of small photos that all differ."""
+    """A folder of small photos that all differ: mostly green where the camera's name begins with `empty`, else blue."""
     folder.mkdir(parents=True, exist_ok=True)
     for n in range(count):
-        image = Image.new("RGB", (160, 90), (n, 40, 90))
-        ImageDraw.Draw(image).text((4, 4), f"{name} {n}", fill=(255, 255, 255))
+        noise = Image.frombytes("RGB", (40, 20), random.Random(f"{name} {n}").randbytes(2400)).resize((160, 90))
+        colour = (60, 200, 40) if name.startswith("empty") else (60, 40, 200)
+        image = Image.blend(noise, Image.new("RGB", noise.size, colour), 0.5)
         image.save(folder / f"{n:04}.jpg", "JPEG", quality=70)
     return folder
 
@@ -355,13 +370,10 @@ def building() -> Iterator[Building]:
     made = Building(folder)
     try:
         yield made
-    except BaseException:
-        if kept := os.environ.get("EDGE_STORY_KEEP"):
-            made.children.stop()
-            shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock"))
-        raise
     finally:
         made.children.stop()
+        if kept := os.environ.get("EDGE_STORY_KEEP"):
+            shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock"))
         shutil.rmtree(folder, ignore_errors=True)
 
 

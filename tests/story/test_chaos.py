@@ -1,6 +1,6 @@
 """A thousand arrivals while agents die and come back at random: every event has one end, the sink each alert once.
 
-`EDGE_STORY_SEED` sets another schedule, `EDGE_STORY_KEEP` a folder that keeps the states of a failed run.
+`EDGE_STORY_SEED` sets another schedule, `EDGE_STORY_KEEP` a folder to keep the states in.
 """
 
 from __future__ import annotations
