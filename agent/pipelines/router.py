@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
@@ -40,6 +40,7 @@ class Router:
         self._later: dict[int, tuple[float, Row]] = {}
         self._wake = asyncio.Event()
         self._gone: dict[str, float] = {}
+        self._moved: Counter[tuple[str, str, str]] = Counter()
         self._tasks: asyncio.TaskGroup | None = None
         self._asking = asyncio.Semaphore(64)
         core.route = self.submit
@@ -187,6 +188,9 @@ class Router:
             now = boottime()
             for row in self.core.journal.open_rows():
                 self._check(row, now)
+            for (pipeline, step, node), rows in self._moved.items():
+                log.info("%s/%s: %s is gone, %d events there go to another node", pipeline, step, node, rows)
+            self._moved.clear()
             self._close_forgotten(now)
             self.core.expire_kept()
 
@@ -206,7 +210,7 @@ class Router:
         if found is None:
             return
         if not row.slot and found[1].pick == "one" and now < row.deadline and self.ranked(row, found[1]):
-            log.info("%s/%s: %s is gone, its work goes to another node", row.pipeline, row.step, row.target)
+            self._moved[row.pipeline, row.step, row.target] += 1
             row.state, row.target = State.WAITING, ""
             self.core.journal.commit(change=[row])
             self.submit(row)

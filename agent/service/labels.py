@@ -117,7 +117,12 @@ class Labels:
                 check_label(key, value)
         except (msgspec.MsgspecError, ConfigError) as e:
             raise Refused(f"not labels: {e}", code="bad") from None
-        if labels != self.signed(peer.id):
+        # A node that has just joined asks before it has heard what was signed for it: what counts is what is known here.
+        signed = self.signed(peer.id)
+        labels = {**signed, **labels}
+        if labels == signed:
+            self.wishes.pop(peer.id, None)
+        else:
             code = event_id("wish", peer.id, msgspec.json.encode(sorted(labels.items())))[:8]
             if peer.id not in self.wishes or self.wishes[peer.id].code != code:
                 self.wishes[peer.id] = LabelWish(code, peer.id, labels)
