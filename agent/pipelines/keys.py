@@ -30,8 +30,8 @@ class Key(msgspec.Struct, frozen=True):
 
 EXECUTORS = ("tail", "wasm", "docker", "process", "camera", "presence", "sink")
 Pick = Literal["", "all", "one", "here"]
-LONGEST = 10 * 365 * 86400.0
-"""Longest duration in seconds."""
+LONGEST = 400 * 86400.0
+"""Longest duration in seconds; no node keeps a decision for longer (limits.py)."""
 _TIB = 1 << 40
 
 

@@ -1,0 +1,269 @@
+"""Which joins are arrivals: one record for each device in the whole mesh."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import StepFailed
+from agent.model.event import event_id
+from agent.model.pipeline import PresenceTask
+from agent.pipelines import DeviceInfo
+from agent.pipelines.presence import HELD, REMEMBER
+from tests.pipelines.deciding import Clock, Council
+from tests.pipelines.events import event
+
+MAC = "02:00:00:00:00:01"
+MINUTE, HOUR = 60.0, 3600.0
+TASK = PresenceTask()
+
+
+class House:
+    """Access points that tell the mesh what devices do; the decider of a device answers, as routed deliveries would."""
+
+    def __init__(self, council: Council, clock: Clock) -> None:
+        self.council, self.clock, self.count = council, clock, 0
+
+    async def sees(
+        self, kind: str, mac: str = MAC, *, ap: str = "ap1", ident: str = "", **data: Any
+    ) -> list[dict[str, Any]]:
+        """The data of the arrivals that follow."""
+        self.count += 1
+        made = event(
+            ident or event_id("seen", self.count), f"wifi.client.{kind}", node=ap, time=ident or f"t{self.clock.now:.0f}",
+            data={"mac": mac, "interface": "wlan0", **data},
+        )  # fmt: skip
+        decider = self.council.ranked("", mac.lower())[0]
+        found = await self.council.presence[decider].see("p/arrived", TASK, made)
+        assert all(kind == "device.arrived" for kind, _ in found)
+        return [data for _, data in found]
+
+    async def after(self, seconds: float, kind: str, mac: str = MAC, **fields: Any) -> bool:
+        """Whether it is an arrival."""
+        self.clock.now += seconds
+        return bool(await self.sees(kind, mac, **fields))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+async def house(tmp_path: Path, clock: Clock) -> Any:
+    council = Council(tmp_path, clock)
+    council.start("ap1", "ap2", "ap3", "hall", "gpu")
+    yield House(council, clock)
+    council.close()
+
+
+async def test_a_device_that_was_never_seen_arrives(house: House) -> None:
+    assert await house.after(0, "joined")
+
+
+async def test_only_a_join_is_an_arrival(house: House) -> None:
+    assert not await house.after(0, "left")
+    assert not await house.after(HOUR, "roamed")
+    assert not await house.after(HELD + 1, "left")
+
+
+async def test_a_device_that_left_and_comes_back_after_away_arrives_again(house: House) -> None:
+    assert await house.after(0, "joined")
+    assert not await house.after(HOUR, "left")
+    assert not await house.after(TASK.away - 1, "joined")
+    assert not await house.after(MINUTE, "left")
+    assert await house.after(TASK.away + 1, "joined")
+
+
+async def test_a_device_that_was_turned_away_arrives_when_it_is_let_in(house: House) -> None:
+    assert not await house.after(0, "rejected")
+    assert await house.after(5, "joined")
+
+
+async def test_every_sign_of_life_begins_the_time_away_anew(house: House) -> None:
+    assert await house.after(0, "joined")
+    for _ in range(6):
+        assert not await house.after(10 * MINUTE, "left")
+        assert not await house.after(20 * MINUTE, "joined")
+
+
+async def test_a_roam_from_one_access_point_to_another_is_no_arrival(house: House) -> None:
+    assert await house.after(0, "joined", ap="ap1")
+    assert not await house.after(5 * HOUR, "joined", ap="ap2")
+    assert not await house.after(0.2, "left", ap="ap1")
+    assert not await house.after(20 * MINUTE, "joined", ap="ap3")
+
+
+async def test_a_phone_that_slept_for_hours_while_it_was_associated_does_not_arrive(house: House) -> None:
+    assert await house.after(0, "joined")
+    assert not await house.after(9 * HOUR, "joined")
+    assert not await house.after(11 * HOUR, "roamed")
+
+
+async def test_a_lost_left_line_does_not_hold_a_device_for_ever(house: House) -> None:
+    assert await house.after(0, "joined")
+    assert await house.after(HELD + 1, "joined")
+
+
+async def test_joins_after_a_restart_only_refresh(house: House) -> None:
+    assert not await house.after(0, "joined", restarted_s=TASK.settle - 1)
+    assert not await house.after(MINUTE, "left")
+    assert not await house.after(20 * MINUTE, "joined")  # the refresh counts as a sign of life
+    assert not await house.after(0, "left")
+    assert await house.after(HOUR, "joined", restarted_s=TASK.settle + 1)
+
+
+async def test_the_same_event_again_gets_the_same_answer_even_after_others(house: House) -> None:
+    one = await house.sees("joined", ident="e1")
+    assert one
+    house.clock.now += 1
+    assert await house.sees("joined", ident="e1") == one
+    assert not await house.after(5, "left")
+    assert len(await house.sees("joined", ident="e1")) == 1
+    assert not await house.after(5, "joined", ident="e2")
+    assert not await house.sees("joined", ident="e2")
+
+
+async def test_the_record_outlives_its_decider(house: House) -> None:
+    assert await house.after(0, "joined")
+    decider = house.council.ranked("", MAC)[0]
+    house.council.stop(decider, disk=False)
+    assert not await house.after(MINUTE, "joined")
+    house.council.start(decider)
+    assert not await house.after(MINUTE, "joined")
+
+
+async def test_two_devices_do_not_touch_each_other_and_letters_of_a_mac_do_not_matter(house: House) -> None:
+    assert await house.after(0, "joined", "02:AA:00:00:00:01")
+    assert await house.after(0, "joined", "02:aa:00:00:00:02")
+    assert not await house.after(1, "joined", "02:aa:00:00:00:01")
+
+
+async def test_an_arrival_says_who_it_is(house: House) -> None:
+    for p in house.council.presence.values():
+        p.devices["00:11:22:33:44:55"] = DeviceInfo("anna", known=True)
+    (data,) = await house.sees("joined", "00:11:22:33:44:55")
+    device = data["device"]
+    assert device == {
+        "mac": "00:11:22:33:44:55", "known": True, "name": "anna", "private": False, "first_seen": data["joined"]
+    }  # fmt: skip
+    assert data["interface"] == "wlan0"
+    (data,) = await house.sees("joined", "da:11:22:33:44:55")
+    assert data["device"]["private"] is True
+    assert data["device"]["known"] is False
+    assert "name" not in data["device"]
+
+
+async def test_the_first_time_that_a_device_was_seen_stays_with_it(house: House) -> None:
+    (data,) = await house.sees("joined")
+    born = data["device"]["first_seen"]
+    assert not await house.after(HOUR, "left")
+    house.clock.now += 2 * HOUR
+    (data,) = await house.sees("joined")
+    assert data["device"]["first_seen"] == born != data["joined"]
+
+
+async def test_a_device_that_is_forgotten_arrives_again(house: House) -> None:
+    assert await house.after(0, "joined")
+    assert MAC in house.council.presence[house.council.ranked("", MAC)[0]].seen()
+    forgotten = [p.forget(MAC) for p in house.council.presence.values()]
+    assert sum(forgotten) == 3  # the decider and its two witnesses
+    assert not any(p.forget(MAC) for p in house.council.presence.values())
+    assert await house.after(1, "joined")
+
+
+async def test_a_device_that_was_not_seen_for_long_arrives(house: House) -> None:
+    assert await house.after(0, "joined")
+    assert await house.after(REMEMBER + 1, "joined")
+
+
+async def test_the_late_word_of_the_access_point_that_it_roamed_from_does_not_make_it_gone(house: House) -> None:
+    assert await house.after(0, "joined", ap="ap1")
+    assert not await house.after(HOUR, "joined", ap="ap2")
+    assert not await house.after(5 * MINUTE, "left", ap="ap1")
+    assert not await house.after(3 * HOUR, "joined", ap="ap2")
+    assert not await house.after(MINUTE, "joined", ap="ap2", interface="wlan1")
+    assert not await house.after(5 * MINUTE, "left", ap="ap2", interface="wlan0")
+    assert not await house.after(3 * HOUR, "joined", ap="ap2")
+    assert not await house.after(MINUTE, "left", ap="ap2")
+    assert await house.after(HOUR, "joined", ap="ap1")
+
+
+@pytest.mark.parametrize("mac", ["", "wlan0", "02:00:00:00:00", "02-00-00-00-00-01", 7])
+async def test_an_event_without_a_mac_fails_for_good(house: House, mac: object) -> None:
+    with pytest.raises(StepFailed, match=r"data\.mac") as caught:
+        await house.council.presence["hall"].see("p/arrived", TASK, event("e", data={"mac": mac}))
+    assert caught.value.final
+    assert not house.council.deciders["hall"].records
+
+
+# -- a day ------------------------------------------------------------------------------------------------------------
+
+
+def day(rng: random.Random, device: int) -> tuple[list[tuple[float, str, str, float]], int]:
+    """What one device does in a day as (time, kind, access point, seconds since the restart), and its true arrivals.
+
+    Some are at home all day, some go out once or twice for more than `away`. All sleep (left for up to 25 minutes, or silent
+    for hours), roam between access points with the two lines in either order, and lose a left line now and then.
+    """
+    mac_events: list[tuple[float, str, str, float]] = []
+    aps = ["ap1", "ap2", "ap3"]
+    at, ap, arrivals = rng.uniform(0, 2 * HOUR), rng.choice(aps), 1
+    mac_events.append((at, "joined", ap, 1e9))
+    outings = device % 3
+    while at < 23 * HOUR:
+        act = rng.choice(["sleep", "silent", "roam", "roam", "out"])
+        if act == "sleep":
+            at += rng.uniform(60, HOUR)
+            if rng.random() < 0.8:
+                mac_events.append((at, "left", ap, 1e9))
+            at += rng.uniform(5, 25 * MINUTE)
+            mac_events.append((at, "joined", ap, 1e9))
+        elif act == "silent":
+            at += rng.uniform(HOUR, 5 * HOUR)
+            mac_events.append((at, "joined", ap, 1e9))
+        elif act == "roam":
+            at += rng.uniform(10, HOUR)
+            to = rng.choice(aps)
+            if to != ap:
+                late = rng.choice(
+                    [rng.uniform(-3, 3), 5 * MINUTE]
+                )  # the old access point notices at once or by silence
+                mac_events += [(at, "joined", to, 1e9), (at + late, "left", ap, 1e9)]
+            ap = to
+            at += 6 * MINUTE
+        elif outings:
+            outings -= 1
+            at += rng.uniform(60, HOUR)
+            mac_events.append((at, "left", ap, 1e9))
+            at += rng.uniform(31 * MINUTE, 4 * HOUR)
+            mac_events.append((at, "joined", ap, 1e9))
+            arrivals += 1
+    return mac_events, arrivals
+
+
+async def test_a_day_of_40_devices_has_no_false_arrival_and_misses_none(house: House) -> None:
+    rng = random.Random(40)
+    start, expected, events = house.clock.now, {}, []
+    for i in range(40):
+        mac = f"02:00:00:00:01:{i:02x}"
+        made, expected[mac] = day(rng, i)
+        events += [(at, kind, mac, ap, since) for at, kind, ap, since in made]
+        # Twice a day an access point restarts: everybody who is at home joins again within its first minutes.
+        for restart in (6 * HOUR, 15 * HOUR):
+            last = max((e for e in made if e[0] < restart and e[1] == "joined"), default=None, key=lambda e: e[0])
+            if last is not None and not any(e[1] == "left" and last[0] < e[0] < restart + 180 for e in made):
+                events.append((restart + rng.uniform(5, 170), "joined", mac, last[2], 170.0))
+    counted = dict.fromkeys(expected, 0)
+    for at, kind, mac, ap, since in sorted(events):
+        house.clock.now = start + at
+        counted[mac] += len(await house.sees(kind, mac, ap=ap, restarted_s=since))
+        if rng.random() < 0.01:  # now and then a node restarts
+            name = rng.choice(["hall", "gpu", "ap1", "ap2"])
+            house.council.stop(name)
+            house.council.start(name)
+    assert counted == expected
+    assert sum(expected.values()) > 60
