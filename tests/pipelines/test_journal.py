@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -316,7 +317,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     for module in (clock, journal):
         monkeypatch.setattr(module, "boottime", lambda: c.up)
         monkeypatch.setattr(module, "boot_id", lambda: c.boot)
-        monkeypatch.setattr(module.time, "time", lambda: c.wall)  # type: ignore[attr-defined]
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: c.wall))
     yield c
     monkeypatch.undo()
 
