@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import zenoh
 
-from agent.errors import IdentityError, Refused, Unreachable
+from agent.errors import EdgeError, IdentityError, Refused, Unreachable
 from agent.mesh import wire
 from agent.mesh.certificates import Certificates
 from agent.mesh.failures import to_error
@@ -35,6 +35,14 @@ MAX_REPLIES = 16
 BULK_VERBS = ("blob.",)
 """Verbs whose requests and replies give way to all others."""
 _ATTEMPTS = 4
+
+
+def _failed(node: str, answer: bytes) -> EdgeError:
+    """What the other side raised; a damaged one becomes Unreachable, so that a call raises nothing but EdgeErrors."""
+    try:
+        return to_error(wire.decode(Failure, answer))
+    except (msgspec.MsgspecError, RecursionError):
+        return Unreachable(f"{node} failed in a way that cannot be read", hint="it may run another version")
 
 
 class _Call(msgspec.Struct, frozen=True):
@@ -114,7 +122,7 @@ class Rpc:
                     return answer
                 case wire.STATUS_ERROR:
                     self._certificates.note_ours(node, reply.sender_boot)
-                    raise to_error(wire.decode(Failure, answer))
+                    raise _failed(node, answer)
                 case wire.STATUS_BOOT:
                     self._boots[node] = reply.sender_boot
                 case _:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from agent.errors import EdgeError, Refused, Unreachable
 from agent.pipelines.clock import boottime
 from agent.pipelines.core import MeshLike
 from agent.pipelines.journal import Journal
+from agent.pipelines.limits import check_question, check_record, decoded
 from agent.pipelines.placement import rank
 from agent.pipelines.wire import Question, Record
 
@@ -27,7 +30,8 @@ log = logging.getLogger(__name__)
 WITNESSES = 2
 TIMEOUT = 2.0
 MAX_RECORDS = 200_000
-MAX_KEY = 4096
+ASKED = 4
+"""How many nodes of the ranking are asked to decide, one after the other."""
 _INSERT = "INSERT OR REPLACE INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -40,7 +44,7 @@ class Deciders:
         self.journal = journal
         self.records: dict[tuple[str, str], Record] = {}
         """Records with `age` as the boottime they were made and `left` as the boottime they end."""
-        self._busy: dict[tuple[str, str], asyncio.Lock] = {}
+        self._busy = KeyedLocks()
         mesh.serve("pipeline.decide", self._decide)
         mesh.serve("pipeline.remember", self._remember)
 
@@ -50,37 +54,33 @@ class Deciders:
         sql = "SELECT scope, key, first, at, until, present, value FROM decision WHERE until > ?"
         for scope, key, first, at, until, present, value in self.journal.query(sql, now):
             self.records[scope, key] = Record(scope, key, first, at, until, bool(present), msgspec.json.decode(value))
+        self.journal.storage.write(lambda db: db.execute("DELETE FROM decision WHERE until <= ?", (now,)))
 
     async def first(self, scope: str, key: str, event: str, seconds: float) -> bool:
         """Whether this event is the first of its key within `seconds`; raises Unreachable when nobody can decide."""
         body = msgspec.msgpack.encode(Question(scope, key, event, seconds))
-        for node in rank(f"{scope}\0{key}", self.mesh.live(), weighed=False)[:4]:
-            if node.id == self.node_id:
-                return await self.decide(Question(scope, key, event, seconds)) == event
+        for node in rank(f"{scope}\0{key}", self.mesh.live(), weighed=False)[:ASKED]:
             try:
+                if node.id == self.node_id:
+                    return await self.decide(Question(scope, key, event, seconds)) == event
                 answer = await self.mesh.call(node.id, "pipeline.decide", body, timeout=TIMEOUT)
-                return msgspec.msgpack.decode(answer, type=str) == event
-            except (Unreachable, Refused, msgspec.MsgspecError) as e:
+                return bool(decoded(answer, str) == event)
+            except EdgeError as e:
                 log.debug("%s does not decide: %s", node.name, e)
         raise Unreachable("no node decides about this key now", hint="it is tried again until the deadline")
 
     async def decide(self, question: Question) -> str:
         """Here: the first event of the key, which is the asking one where there was none."""
         at = (question.scope, question.key)
-        lock = self._busy.setdefault(at, asyncio.Lock())
-        try:
-            async with lock:
-                now = boottime()
-                known = self.records.get(at)
-                if known is not None and known.left > now:
-                    return known.first
-                mine = Record(question.scope, question.key, question.event, now, now + question.seconds)
-                best = await self.witnessed(mine)
-                await self.keep(best)
-                return best.first
-        finally:
-            if not lock.locked():
-                self._busy.pop(at, None)
+        async with self._busy.hold(at):
+            now = boottime()
+            known = self.records.get(at)
+            if known is not None and known.left > now:
+                return known.first
+            mine = Record(question.scope, question.key, question.event, now, now + question.seconds)
+            best = await self.witnessed(mine)
+            await self.keep(best)
+            return best.first
 
     async def witnessed(self, mine: Record) -> Record:
         """Tell the next in the ranking; what counts is the best record that holds anywhere (see `merge`)."""
@@ -88,16 +88,18 @@ class Deciders:
         body = msgspec.msgpack.encode(outward(mine))
         best = mine
         for answer in await asyncio.gather(*(self._tell(n.id, body) for n in others[:WITNESSES])):
-            if answer is not None and (told := inward(answer)).left > boottime():
+            if answer is None or (answer.scope, answer.key) != (mine.scope, mine.key):
+                continue
+            if (told := inward(answer)).left > boottime():
                 best = merge(best, told)
         return best
 
     async def _tell(self, node: str, body: bytes) -> Record | None:
         try:
-            return msgspec.msgpack.decode(
-                await self.mesh.call(node, "pipeline.remember", body, timeout=TIMEOUT), type=Record
-            )
-        except (EdgeError, msgspec.MsgspecError) as e:
+            record: Record = decoded(await self.mesh.call(node, "pipeline.remember", body, timeout=TIMEOUT), Record)
+            check_record(record)
+            return record
+        except EdgeError as e:
             log.debug("%s does not witness: %s", node, e)
             return None
 
@@ -126,12 +128,16 @@ class Deciders:
         self.journal.storage.write(write)
 
     async def _decide(self, peer: Any, body: bytes) -> bytes:
-        question = _checked(body, Question)
+        question = decoded(body, Question)
+        check_question(question)
         return msgspec.msgpack.encode(await self.decide(question))
 
     async def _remember(self, peer: Any, body: bytes) -> bytes:
         """Keep the record and answer with what counts now; one that no longer holds only asks what is known."""
-        told = inward(_checked(body, Record))
+        record = decoded(body, Record)
+        check_record(record)
+        self._check_sender(peer.id, record)
+        told = inward(record)
         known = self.records.get((told.scope, told.key))
         if told.left <= boottime():
             return msgspec.msgpack.encode(outward(known if known is not None else told))
@@ -139,6 +145,34 @@ class Deciders:
         if best is not known:
             await self.keep(best)
         return msgspec.msgpack.encode(outward(best))
+
+    def _check_sender(self, node_id: str, record: Record) -> None:
+        """Only a node that could have been asked about the key tells of it; views differ by a node or two for a moment."""
+        if record.scope.startswith("presence:"):
+            return  # decided by the nodes that run the step
+        ranked = rank(f"{record.scope}\0{record.key}", self.mesh.live(), weighed=False)[: ASKED + WITNESSES]
+        if node_id not in (n.id for n in ranked):
+            raise Refused("this node does not decide about the key", code="not-allowed")
+
+
+class KeyedLocks:
+    """One lock for each key that somebody holds or waits for."""
+
+    def __init__(self) -> None:
+        self._locks: dict[Any, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, key: Any) -> AsyncIterator[None]:
+        """Hold the key's lock."""
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            _, users = self._locks.pop(key)
+            if users > 1:
+                self._locks[key] = (lock, users - 1)
 
 
 def merge(a: Record, b: Record) -> Record:
@@ -162,13 +196,3 @@ def inward(r: Record) -> Record:
     """A travelled record on this machine's clock."""
     now = boottime()
     return Record(r.scope, r.key, r.first, now - r.age, now + r.left, r.present, r.value)
-
-
-def _checked(body: bytes, kind: Any) -> Any:
-    try:
-        made = msgspec.msgpack.decode(body, type=kind)
-    except msgspec.MsgspecError as e:
-        raise Refused(f"not a {kind.__name__}: {e}", code="bad") from None
-    if len(made.key) > MAX_KEY or len(made.scope) > 512:
-        raise Refused("the key is too long", code="bad", hint="use a shorter key expression")
-    return made

@@ -193,9 +193,12 @@ class Hosts:
         """Own the hosts until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for key in list(self._waiting):
-                tasks.create_task(self._start(key))
-            await asyncio.Event().wait()
+            try:
+                for key in list(self._waiting):
+                    tasks.create_task(self._start(key))
+                await asyncio.Event().wait()
+            finally:
+                self._tasks = None
 
     def warm(self, key: tuple[str, str, str]) -> None:
         """Start the step's program before its first event."""

@@ -18,7 +18,7 @@ from agent.errors import StepFailed
 from agent.model.event import Event
 from agent.model.pipeline import PresenceTask
 from agent.pipelines.clock import boottime
-from agent.pipelines.deciders import Deciders
+from agent.pipelines.deciders import Deciders, KeyedLocks
 from agent.pipelines.wire import Record
 
 HELD = 12 * 3600.0
@@ -41,7 +41,7 @@ class Presence:
         self.deciders = deciders
         self.devices: dict[str, DeviceInfo] = {}
         """By MAC; the service keeps it in step with the documents."""
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = KeyedLocks()
 
     async def see(self, scope: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
         """The events (type, data) that follow from this one; raises StepFailed (final) for one without a MAC."""
@@ -50,15 +50,12 @@ class Presence:
             raise StepFailed(
                 "presence needs data.mac", final=True, hint="let the filter emit the device's MAC as data.mac"
             )
-        lock = self._locks.setdefault(mac, asyncio.Lock())
-        try:
-            async with lock:
-                return await self._see(f"presence:{scope}", mac, task, event)
-        finally:
-            if not lock.locked():
-                self._locks.pop(mac, None)
+        async with self._locks.hold(mac):
+            return await self._see(f"presence:{scope}", mac, task, event)
 
     async def _see(self, scope: str, mac: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
+        if event.type == "wifi.client.rejected":
+            return []  # knocking is no sign of being in: else a wrong password would hide the arrival that follows
         known = await self._known(scope, mac)
         if known is not None and known.first == event.id:
             return [("device.arrived", self._data(mac, known, event))]
@@ -66,13 +63,19 @@ class Presence:
         settling = float(event.data.get("restarted_s", 1e9)) < task.settle
         silent = known is None or now - known.age > (HELD if known.present else task.away)
         arrival = event.type == "wifi.client.joined" and silent and not settling
+        present = event.type in ("wifi.client.joined", "wifi.client.roamed")
+        where = {"node": event.source.split("/")[1], "interface": str(event.data.get("interface", ""))[:64]}
+        if event.type == "wifi.client.left" and known is not None and known.present:
+            there = {k: str(known.value.get(k, "")) for k in where}
+            if there != where:
+                # It roamed: the access point that it came from says so late, often after minutes of silence.
+                present, where = True, there
         value = {
-            "first_seen": known.value["first_seen"] if known else event.time,
+            "first_seen": known.value.get("first_seen", event.time) if known else event.time,
             "last_seen": event.time,
-            "node": event.source.split("/")[1],
+            **where,
         }
         first = event.id if arrival else (known.first if known else "")
-        present = event.type in ("wifi.client.joined", "wifi.client.roamed")
         record = Record(scope, mac, first, now, now + max(REMEMBER, task.away), present, value)
         await asyncio.gather(self.deciders.keep(record), self.deciders.witnessed(record))
         return [("device.arrived", self._data(mac, record, event))] if arrival else []

@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 
-from agent.errors import BlobError, EdgeError, Refused
-from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, decode_event
+from agent.blobs import raw_cid
+from agent.errors import EdgeError, Refused
+from agent.model.event import Event
 from agent.pipelines.clock import boottime
 from agent.pipelines.core import Core
+from agent.pipelines.limits import decoded, event_of
 from agent.pipelines.placement import may_send, selector
 from agent.pipelines.rows import MAX_TRACE, Row, State
-from agent.pipelines.wire import MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
+from agent.pipelines.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,8 @@ EVENTS_PER_SECOND = 10_000.0
 BYTES_PER_SECOND = 128e6
 """What one sender may deliver, with bursts of two seconds; a building's busiest minute is far below."""
 FETCH_TIMEOUT = 15.0
-MAX_BLOB = 64 * 1024 * 1024
+Key = tuple[str, str, str, str]
+Outcome = tuple[Row | None, Verdict]
 
 
 class Receiver:
@@ -35,7 +38,7 @@ class Receiver:
         self.refused: dict[str, int] = {}
         self.policy: dict[str, bool] = {}
         """Kinds of steps that this node's owner allows; what is absent is allowed."""
-        self._pending: set[tuple[str, str, str, str]] = set()
+        self._pending: set[Key] = set()
         self._buckets: dict[str, list[float]] = {}
         self._logged: set[tuple[str, str]] = set()
         core.mesh.serve("pipeline.deliver", self.deliver)
@@ -45,26 +48,41 @@ class Receiver:
 
     async def deliver(self, peer: Any, body: bytes) -> bytes:
         """Accept or refuse each delivery; what is accepted is on the disk when this answers."""
-        try:
-            request = msgspec.msgpack.decode(body, type=DeliverRequest)
-        except msgspec.MsgspecError as e:
-            raise Refused(f"not a delivery: {e}", code="bad", hint="the other node runs another version?") from None
+        request: DeliverRequest = decoded(body, DeliverRequest)
         if len(request.items) > MAX_ITEMS:
             raise Refused(f"more than {MAX_ITEMS} deliveries in one request", code="bad")
         if not self._rate(peer.id, len(request.items), len(body)):
             return msgspec.msgpack.encode([self._no(peer, "rate", "too much at once")] * len(request.items))
-        inline = await self._store(request.blobs)
-        outcomes = await asyncio.gather(*(self._one(peer, item, inline) for item in request.items))
-        new = [row for row, fresh, _ in outcomes if row is not None and fresh]
-        again = [row for row, fresh, _ in outcomes if row is not None and not fresh]
-        if new or again:
-            done = self.core.journal.commit(add=new, change=again)
-            self._pending.difference_update(row.key for row in new)
+        pending: set[Key] = set()
+        try:
+            outcomes = await asyncio.gather(*(self._one(peer, i, request.blobs, pending) for i in request.items))
+            new, again = self._settle(peer, request.items, outcomes)
+            done = self.core.journal.commit(add=new, change=again) if new or again else None
+        finally:
+            self._pending -= pending
+        if done is not None:
             await done
             self.core.take(new)
         for row in again:
             self._taken_again(row)
-        return msgspec.msgpack.encode([verdict for _, _, verdict in outcomes])
+        return msgspec.msgpack.encode([verdict for _, verdict in outcomes])
+
+    def _settle(self, peer: Any, items: list[Delivery], outcomes: list[Outcome]) -> tuple[list[Row], list[Row]]:
+        """New rows, and those that are here already: while the blobs came the same event may have come another way."""
+        new: list[Row] = []
+        again: list[Row] = []
+        for item, (row, _) in zip(items, outcomes, strict=True):
+            if row is None:
+                continue
+            known = self.core.journal.find(*row.key)
+            if known is None:
+                new.append(row)
+                continue
+            if known is not row:
+                self.core.blobs.unpin(str(row.n))
+            self._take_up(peer, item, known)
+            again.append(known)
+        return new, again
 
     def _taken_again(self, row: Row) -> None:
         if row.state is State.ENDED:
@@ -72,29 +90,37 @@ class Receiver:
         elif row.state is State.QUEUED:
             self.core.enqueue(row)
 
-    async def _one(self, peer: Any, item: Delivery, inline: set[str]) -> tuple[Row | None, bool, Verdict]:
-        checked = self._check(peer, item)
-        if isinstance(checked, Verdict):
-            return None, False, checked
-        event = checked
-        if (row := self._known(peer, item, event)) is not None:
-            return row, False, ACCEPTED
+    async def _one(self, peer: Any, item: Delivery, inline: dict[str, bytes], pending: set[Key]) -> Outcome:
+        """The row that takes the delivery, with its blobs here and pinned; the caller journals it."""
+        event = self._check(peer, item)
+        if isinstance(event, Verdict):
+            return None, event
         key = (event.id, item.pipeline, item.step, item.slot)
-        if not self._room(item) or key in self._pending:
-            return None, False, self._no(peer, "full", "the queue is full, or the same event is just being accepted")
+        known = self.core.journal.find(*key)
+        if known is not None and not _runs_again(known, item):
+            return known, ACCEPTED
+        if key in self._pending or (known is None and not self._room(item)):
+            return None, self._no(peer, "full", "the queue is full, or the same event is just being accepted")
         self._pending.add(key)
+        pending.add(key)
+        row = known if known is not None else self._new(peer, item, event)
         try:
-            await self._blobs(peer, event, inline)
+            await self._blobs(peer, event, inline, str(row.n))
         except EdgeError as e:
-            self._pending.discard(key)
-            return None, False, self._no(peer, "blob", e.message)
+            if not row.open or known is None:
+                self.core.blobs.unpin(str(row.n))
+            return None, self._no(peer, "blob", e.message)
+        return row, ACCEPTED
+
+    def _new(self, peer: Any, item: Delivery, event: Event) -> Row:
         now = boottime()
-        row = self.core.journal.new(
+        step = self.core.definitions.step(item.pipeline, item.version, item.step)
+        longest = step[1].deadline if step is not None else 0.0
+        return self.core.journal.new(
             event, item.pipeline, item.version, item.step, slot=item.slot, target=self.core.node_id, state=State.QUEUED,
-            attempts=item.attempts, deadline=now + item.remaining_ms / 1e3, root_at=now - item.age_ms / 1e3,
-            trace=item.trace[:MAX_TRACE], decided=True, claims={peer.id: 0},
+            attempts=item.attempts, deadline=now + min(item.remaining_ms / 1e3, longest),
+            root_at=now - max(0.0, item.age_ms) / 1e3, trace=item.trace[:MAX_TRACE], decided=True, claims={peer.id: 0},
         )  # fmt: skip
-        return row, True, ACCEPTED
 
     def _room(self, item: Delivery) -> bool:
         """Each step has its own part of the queue: one for all could fill with rows that wait for each other's nodes.
@@ -106,23 +132,18 @@ class Receiver:
         journal = self.core.journal
         return journal.delivered_open[item.pipeline, item.step] + pending < max(1, journal.max_open // steps)
 
-    def _known(self, peer: Any, item: Delivery, event: Event) -> Row | None:
-        row = self.core.journal.find(event.id, item.pipeline, item.step, item.slot)
-        if row is None:
-            return None
+    def _take_up(self, peer: Any, item: Delivery, row: Row) -> None:
         row.claims[peer.id] = 0
         row.turn += 1
-        if row.end == "failed" and item.attempts > row.attempts:
+        if _runs_again(row, item):
             self.core.journal.reopen(row)
             row.attempts, row.state, row.target = item.attempts, State.QUEUED, self.core.node_id
-            for blob in event.blobs():
+            row.free = row.final = False
+            for blob in row.event.blobs():
                 self.core.blobs.pin(blob.cid, str(row.n))
         elif row.state in (State.WAITING, State.SENDING, State.PLACED):
             # Somebody made the same event and chose us: run it here, or each might wait for the other.
             row.state, row.target = State.QUEUED, self.core.node_id
-        elif row.state is State.QUEUED:
-            return row
-        return row
 
     def _check(self, peer: Any, item: Delivery) -> Event | Verdict:
         found = self.core.definitions.step(item.pipeline, item.version, item.step)
@@ -130,17 +151,15 @@ class Receiver:
             return self._no(peer, "version", f"{item.pipeline} {item.version} is not known here yet")
         pipeline, step = found
         try:
-            if len(item.event) > MAX_EVENT:
-                raise ValueError(f"larger than {MAX_EVENT} bytes")
-            event = decode_event(item.event)
-            if len(event.blobs()) > MAX_BLOBS or any(b.size > MAX_BLOB for b in event.blobs()):
-                raise ValueError("too many or too large blobs")
-        except (msgspec.MsgspecError, ValueError) as e:
+            event = event_of(item)
+        except ValueError as e:
             return self._no(peer, "bad", f"not an event: {e}")
         labels = self._labels(peer.id)
         if not event.source.startswith(f"/{peer.id}/") or not may_send(pipeline, step, event.step, labels):
             return self._no(peer, "not-allowed", f"{peer.name} may not send {event.step}'s events to {step.name}")
-        if item.slot not in ("", self.core.node_id):
+        if step.pick == "here":
+            return self._no(peer, "not-allowed", f"{step.name} runs where its events are made")
+        if item.slot != (self.core.node_id if step.pick == "all" else ""):
             return self._no(peer, "bad", "this delivery is for another node")
         if step.where and not selector(step.where).matches(self._labels(self.core.node_id)):
             return self._no(peer, "not-allowed", f"this node does not match {step.where}")
@@ -173,35 +192,23 @@ class Receiver:
 
     # -- blobs --------------------------------------------------------------------------------------------------------
 
-    async def _store(self, blobs: dict[str, bytes]) -> set[str]:
-        stored: set[str] = set()
-        for cid, data in blobs.items():
-            if self.core.blobs.has(cid):
-                stored.add(cid)
-                continue
-            try:
-                made, _ = await self.core.blobs.put(data)
-            except BlobError as e:
-                log.debug("an inline blob was not stored: %s", e)
-                continue
-            if made == cid:
-                stored.add(cid)
-        return stored
-
-    async def _blobs(self, peer: Any, event: Event, inline: set[str]) -> None:
+    async def _blobs(self, peer: Any, event: Event, inline: dict[str, bytes], owner: str) -> None:
+        """Have the event's blobs here, pinned first: the end of another row that names one must not delete it meanwhile."""
         for blob in event.blobs():
-            if blob.cid in inline or self.core.blobs.has(blob.cid):
+            self.core.blobs.pin(blob.cid, owner)
+            if self.core.blobs.has(blob.cid):
                 continue
-            await self.core.fetch(blob.cid, [peer.id], FETCH_TIMEOUT)
+            data = inline.get(blob.cid, b"")
+            if data and len(data) <= INLINE and str(raw_cid(data)) == blob.cid:
+                await self.core.blobs.put(data)
+            else:
+                await self.core.fetch(blob.cid, [peer.id], FETCH_TIMEOUT)
 
     # -- report -------------------------------------------------------------------------------------------------------
 
     async def report(self, peer: Any, body: bytes) -> bytes:
         """A node tells how deliveries of ours went; answered once it is on the disk."""
-        try:
-            reports = msgspec.msgpack.decode(body, type=list[Report])
-        except msgspec.MsgspecError as e:
-            raise Refused(f"not a report: {e}", code="bad") from None
+        reports: list[Report] = decoded(body, list[Report])
         for report in reports:
             row = self.core.journal.find(report.event, report.pipeline, report.step, report.slot)
             if row is not None and row.target == peer.id and not row.closed:
@@ -230,6 +237,11 @@ class Receiver:
         if report.phase == 2 and not row.open:
             row.matched = row.matched or report.matched
             self.core.close_if_done(row, told=True)
+
+
+def _runs_again(row: Row, item: Delivery) -> bool:
+    """Whether the producer asks for another run of a row that failed here: with more attempts, or where none was used."""
+    return row.end == "failed" and (row.free or item.attempts > row.attempts)
 
 
 ENDS_ELSEWHERE = frozenset({"delivered", "failed", "expired", "lost", "skipped", "deduplicated", "suppressed"})

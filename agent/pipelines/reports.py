@@ -47,10 +47,13 @@ class Reports:
         """Own the calls until cancelled; every second the ones that failed are tried again."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            while True:
-                for node in list(self._due):
-                    self._pump(node)
-                await asyncio.sleep(AGAIN)
+            try:
+                while True:
+                    for node in list(self._due):
+                        self._pump(node)
+                    await asyncio.sleep(AGAIN)
+            finally:
+                self._tasks = None
 
     def _mesh_changed(self, record: NodeRecord, alive: bool) -> None:
         if alive:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
-from agent.errors import BlobError, EdgeError, Refused, Unreachable
+from agent.errors import BlobError, EdgeError, Unreachable
 from agent.pipelines.clock import boottime
 from agent.pipelines.core import Core
+from agent.pipelines.limits import decoded
 from agent.pipelines.rows import Row, State
 from agent.pipelines.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict
 
@@ -21,6 +22,10 @@ IN_FLIGHT = 4
 TIMEOUT = 20.0
 AGAIN = {"full": 0.5, "rate": 0.5, "version": 0.3, "blob": 0.5}
 """Seconds until a row that was refused for now is routed again; other refusals rule the node out for that row."""
+BUSY = frozenset({"busy"})
+"""Codes of refusals of a whole request that say nothing against the node."""
+Batch = dict[Row, bytes]
+"""Rows and their encoded events, in order."""
 
 
 class Senders:
@@ -38,9 +43,12 @@ class Senders:
         """Own the transfers until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for node in list(self._queues):
-                self._pump(node)
-            await asyncio.Event().wait()
+            try:
+                for node in list(self._queues):
+                    self._pump(node)
+                await asyncio.Event().wait()
+            finally:
+                self._tasks = None
 
     def send(self, row: Row) -> None:
         """Send the row to `row.target` soon."""
@@ -60,71 +68,74 @@ class Senders:
                 self._busy[node] = self._busy.get(node, 0) + 1
                 self._tasks.create_task(self._transfer(node, batch))
 
-    def _take(self, node: str) -> list[Row]:
+    def _take(self, node: str) -> Batch:
         queue, size = self._queues[node], 0
-        batch: list[Row] = []
+        batch: Batch = {}
         while queue and len(batch) < MAX_ITEMS and size < MAX_REQUEST // 4:
             row = queue.popleft()
             if row.state is State.SENDING and row.target == node:
-                batch.append(row)
-                size += 1024 + sum(b.size for b in row.event.blobs() if b.size <= INLINE)
+                batch[row] = row.event.encode()
+                size += 512 + len(batch[row]) + sum(b.size for b in row.event.blobs() if b.size <= INLINE)
         return batch
 
-    async def _transfer(self, node: str, batch: list[Row]) -> None:
+    async def _transfer(self, node: str, batch: Batch) -> None:
         try:
             await self._deliver(node, batch)
         finally:
             self._busy[node] -= 1
             self._pump(node)
 
-    async def _deliver(self, node: str, batch: list[Row]) -> None:
+    async def _deliver(self, node: str, batch: Batch) -> None:
         try:
             body = await self._request(batch)
             raw = await self.core.mesh.call(node, "pipeline.deliver", body, timeout=TIMEOUT)
-            verdicts = msgspec.msgpack.decode(raw, type=list[Verdict])
-        except (Unreachable, Refused) as e:
-            self._put_back(batch, e)
-            return
-        except (EdgeError, msgspec.MsgspecError) as e:
-            self._once(node, "error", str(e))
-            self._put_back(batch, e)
+            verdicts: list[Verdict] = decoded(raw, list[Verdict])
+        except EdgeError as e:
+            if not isinstance(e, Unreachable) and e.code not in BUSY:
+                self._once(node, "error", str(e))
+                self._avoid(node, batch)
+            self._put_back(node, batch, e)
             return
         accepted: list[Row] = []
-        for row, verdict in zip(batch, verdicts, strict=False):
+        short = [Verdict("bad", "the answer is too short")] * (len(batch) - len(verdicts))
+        for row, verdict in zip(batch, verdicts + short, strict=False):
             if row.state is not State.SENDING or row.target != node:
                 continue
             if verdict.status == "accepted":
                 accepted.append(row)
             else:
                 self._refuse(node, row, verdict)
-        for row in batch[len(verdicts) :]:
-            self._refuse(node, row, Verdict("bad", "the answer is too short"))
         if accepted:
             self.core.placed(accepted)
 
-    async def _request(self, batch: list[Row]) -> bytes:
+    async def _request(self, batch: Batch) -> bytes:
         blobs: dict[str, bytes] = {}
-        for row in batch:
-            for blob in row.event.blobs():
-                if blob.size <= INLINE and blob.cid not in blobs:
-                    try:
-                        blobs[blob.cid] = await self.core.blobs.read(blob.cid)
-                    except BlobError as e:
-                        log.debug("%s is not here to go along: %s", blob.cid, e)
+        left = MAX_REQUEST // 2
+        for blob in (b for row in batch for b in row.event.blobs()):
+            if blob.size > min(left, INLINE) or blob.cid in blobs:
+                continue
+            try:
+                data = await self.core.blobs.read(blob.cid)
+            except BlobError as e:
+                log.debug("%s is not here to go along: %s", blob.cid, e)
+                continue
+            if len(data) <= min(left, INLINE):
+                blobs[blob.cid] = data
+                left -= len(data)
         now = boottime()
         items = [
             Delivery(
-                r.pipeline, r.version, r.step, r.slot, r.event.encode(), (now - r.root_at) * 1e3,
-                (r.deadline - now) * 1e3, r.trace, r.attempts,
+                r.pipeline, r.version, r.step, r.slot, raw, (now - r.root_at) * 1e3, (r.deadline - now) * 1e3, r.trace,
+                r.attempts,
             )
-            for r in batch
+            for r, raw in batch.items()
         ]  # fmt: skip
         return msgspec.msgpack.encode(DeliverRequest(items, blobs))
 
-    def _put_back(self, batch: list[Row], why: EdgeError | msgspec.MsgspecError) -> None:
-        log.debug("%d deliveries go back to be routed again: %s", len(batch), why)
+    def _put_back(self, node: str, batch: Batch, why: EdgeError) -> None:
+        log.debug("%d deliveries to %s go back to be routed again: %s", len(batch), node, why)
         for row in batch:
-            if row.state is State.SENDING:
+            if row.state is State.SENDING and row.target == node:
                 row.state = State.WAITING
                 self.later(row, 0.3)
 
@@ -132,9 +143,13 @@ class Senders:
         row.state = State.WAITING
         if verdict.status not in AGAIN:
             self._once(node, f"{row.pipeline}/{row.step}: {verdict.status}", verdict.detail)
+            self._avoid(node, [row])
+        self.later(row, AGAIN.get(verdict.status, 1.0))
+
+    def _avoid(self, node: str, rows: Iterable[Row]) -> None:
+        for row in rows:
             if not row.slot and node not in row.avoid:
                 row.avoid.append(node)
-        self.later(row, AGAIN.get(verdict.status, 1.0))
 
     def _once(self, node: str, what: str, detail: str) -> None:
         if (node, what) not in self._refused:

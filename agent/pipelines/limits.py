@@ -1,0 +1,113 @@
+"""What a member of the mesh may put into a delivery, a question or a record; all else is refused before it is kept.
+
+Members are let in by an operator, yet one may be stolen: nothing that it sends may raise in a task of this node, break the
+journal (SQLite stores NaN as NULL and no integer above 64 bits) or grow without bound.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import msgspec
+
+from agent.errors import Refused
+from agent.model.alert import Hop
+from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, decode_event
+from agent.pipelines.wire import Delivery, Question, Record
+
+MAX_ID = 128
+MAX_FIELD = 1024
+MAX_DEPTH = 64
+"""How deeply an event's data may be nested: decoding, encoding and expressions all recurse."""
+MAX_ATTEMPTS = 100
+MAX_AGE_MS = 10 * 366 * 86400e3
+MAX_WINDOW = 400 * 86400.0
+"""Longest time in seconds that a record may hold."""
+MAX_BLOB = 64 * 1024 * 1024
+MAX_KEY = 4096
+MAX_SCOPE = 512
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
+
+
+def decoded(body: bytes, kind: Any) -> Any:
+    """The msgpack in `body`; raises Refused, also where it is nested too deeply."""
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except (msgspec.MsgspecError, RecursionError) as e:
+        name = getattr(kind, "__name__", str(kind))
+        raise Refused(f"not a {name}: {e}", code="bad", hint="the other node runs another version?") from None
+
+
+def event_of(item: Delivery) -> Event:
+    """The delivery's event; raises ValueError for anything that this node will not keep."""
+    if len(item.event) > MAX_EVENT:
+        raise ValueError(f"larger than {MAX_EVENT} bytes")
+    if not (math.isfinite(item.remaining_ms) and 0 <= item.attempts <= MAX_ATTEMPTS):
+        raise ValueError("its deadline or its number of attempts makes no sense")
+    if not abs(item.age_ms) <= MAX_AGE_MS:
+        raise ValueError("its age makes no sense")
+    for hop in item.trace:
+        _check_hop(hop)
+    try:
+        event = decode_event(item.event)
+        check_event(event)
+    except (msgspec.MsgspecError, RecursionError) as e:
+        raise ValueError(str(e)) from None
+    return event
+
+
+def check_event(event: Event) -> None:
+    """Raise ValueError or msgspec.ValidationError unless the event is one that every node would take."""
+    if not event.id or max(map(len, (event.id, event.parent, event.root, event.step, event.pipeline))) > MAX_ID:
+        raise ValueError("an id is empty or too long")
+    if max(map(len, (event.source, event.type, event.time, event.subject, event.traceparent))) > MAX_FIELD:
+        raise ValueError(f"a field is longer than {MAX_FIELD} characters")
+    _check_depth(event.data, MAX_DEPTH)
+    blobs = event.blobs()
+    if len(blobs) > MAX_BLOBS or not all(b.cid and 0 <= b.size <= MAX_BLOB for b in blobs):
+        raise ValueError("too many or too large blobs")
+    if any(len(b.name) > MAX_FIELD or len(b.type) > MAX_FIELD for b in blobs):
+        raise ValueError("a blob's name is too long")
+
+
+def _check_hop(hop: Hop) -> None:
+    if max(len(hop.step), len(hop.node), len(hop.event)) > MAX_ID:
+        raise ValueError("a name in its trace is too long")
+    if not (math.isfinite(hop.at_ms) and math.isfinite(hop.run_ms)):
+        raise ValueError("a time in its trace makes no sense")
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if left == 0:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for v in inner:
+        if isinstance(v, dict | list):
+            _check_depth(v, left - 1)
+
+
+def check_question(question: Question) -> None:
+    """Raise Refused unless it can be decided here."""
+    _check_key(question.scope, question.key)
+    if len(question.event) > MAX_ID or not 0.0 <= question.seconds <= MAX_WINDOW:
+        raise Refused("the window makes no sense", code="bad")
+
+
+def check_record(record: Record) -> None:
+    """Raise Refused unless the record may be kept; its times are ages and seconds left."""
+    _check_key(record.scope, record.key)
+    if len(record.first) > MAX_ID or not (math.isfinite(record.age) and math.isfinite(record.left)):
+        raise Refused("the record makes no sense", code="bad")
+    if record.left > MAX_WINDOW:
+        raise Refused(f"no record holds longer than {MAX_WINDOW:.0f} s", code="bad")
+    if len(record.value) > 8 or any(not isinstance(v, str) or len(k) + len(v) > 256 for k, v in record.value.items()):
+        raise Refused("the record holds more than a few words", code="bad")
+    if record.scope.startswith("presence:") and not _MAC.match(record.key):
+        raise Refused("a presence record is about a MAC", code="bad")
+
+
+def _check_key(scope: str, key: str) -> None:
+    if len(key) > MAX_KEY or len(scope) > MAX_SCOPE:
+        raise Refused("the key is too long", code="bad", hint="use a shorter key expression")

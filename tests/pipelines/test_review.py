@@ -1,0 +1,237 @@
+"""What a stolen member, a failing node or an unlucky moment may not do to delivery."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.blobs import raw_cid
+from agent.errors import Refused
+from agent.model.alert import Hop
+from agent.model.event import Event
+from agent.pipelines.rows import State
+from agent.pipelines.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
+from tests.doubles.memory import Peer
+from tests.pipelines.story import Building
+from tests.support import eventually
+
+
+def rescaled(b: Building, node: str = "porch", ident: str = "e1", **data: Any) -> Event:
+    return Event(
+        id=ident, source=f"/{node}/{b.pipeline.name}/small", type="image.rescaled", time="2026-01-01T00:00:00Z", root="r1",
+        data={"camera": "porch-cam", **data}, pipeline=b.pipeline.name, step="small",
+    )  # fmt: skip
+
+
+def delivery(b: Building, made_by: Event, step: str = "labels", **changes: Any) -> Delivery:
+    made = Delivery(b.pipeline.name, b.pipeline.version, step, "", made_by.encode(), 10.0, 60_000.0, [], 0)
+    for key, value in changes.items():
+        setattr(made, key, value)
+    return made
+
+
+async def deliver(
+    b: Building, to: str, items: list[Delivery], blobs: dict[str, bytes] | None = None, sender: str = "porch"
+) -> list[Verdict]:
+    body = msgspec.msgpack.encode(DeliverRequest(items, blobs or {}))
+    answer = await b.nodes[to].p.receiver.deliver(Peer(sender, sender), body)
+    return msgspec.msgpack.decode(answer, type=list[Verdict])
+
+
+def deep(levels: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for _ in range(levels):
+        made = {"a": made}
+    return made
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"remaining_ms": math.nan},
+        {"remaining_ms": math.inf},
+        {"age_ms": math.nan},
+        {"attempts": 2**64 - 1},
+        {"attempts": -1},
+        {"trace": [Hop("x" * 5000, "n", 1.0)]},
+        {"trace": [Hop("x", "n", math.nan)]},
+        {"event": b"[" * 100_000},
+        {"event": b"{}"},
+    ],
+)
+async def test_a_delivery_that_would_break_the_journal_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    (verdict,) = await deliver(b, "gpu", [delivery(b, rescaled(b), **changes)])
+    assert verdict.status == "bad"
+    assert b.nodes["gpu"].p.journal.storage.failed is None
+    (verdict,) = await deliver(b, "gpu", [delivery(b, rescaled(b))])
+    assert verdict.status == "accepted"
+    await b.stop()
+
+
+async def test_an_event_nested_too_deeply_is_refused_beside_a_good_one(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    bad = delivery(b, rescaled(b, ident="e2", x=deep(400)))
+    verdicts = await deliver(b, "gpu", [bad, delivery(b, rescaled(b))])
+    assert [v.status for v in verdicts] == ["bad", "accepted"]
+    await b.stop()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record("cooldown:p/alert", "k", "e", 1.0, math.nan),
+        Record("cooldown:p/alert", "k", "e", math.nan, 1.0),
+        Record("cooldown:p/alert", "k", "e", 1.0, 1e18),
+        Record("cooldown:p/alert", "k", "e" * 1000, 1.0, 1.0),
+        Record("presence:p/arrived", "no mac", "e", 1.0, 1.0),
+        Record("presence:p/arrived", "02:00:00:00:00:01", "e", 1.0, 1.0, True, {"node": "x" * 100_000}),
+        Record("presence:p/arrived", "02:00:00:00:00:01", "e", 1.0, 1.0, True, {"a": deep(3000)}),
+    ],
+)
+async def test_a_record_that_makes_no_sense_is_not_kept(tmp_path: Path, record: Record) -> None:
+    b = Building(tmp_path)
+    b.start("gpu", "up")
+    p = b.nodes["gpu"].p
+    with pytest.raises(Refused):
+        await p.deciders._remember(Peer("up", "up"), packed(record))
+    assert not p.deciders.records
+    assert await p.deciders.decide(Question("cooldown:p/alert", "k", "e1", 60.0)) == "e1"
+    await b.stop()
+
+
+def packed(record: Record) -> bytes:
+    """Also what msgspec itself would not encode: nesting without end."""
+    try:
+        return msgspec.msgpack.encode(record)
+    except RecursionError:
+        head = msgspec.msgpack.encode(msgspec.structs.replace(record, value={}))[:-1]
+        return head + b"\x81\xa1a" * 5000 + b"\x80"
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0, 1e18])
+async def test_a_question_without_a_sensible_window_is_refused(tmp_path: Path, seconds: float) -> None:
+    b = Building(tmp_path)
+    b.start("gpu")
+    with pytest.raises(Refused):
+        await b.nodes["gpu"].p.deciders._decide(
+            Peer("up", "up"), msgspec.msgpack.encode(Question("cooldown:p/alert", "k", "e", seconds))
+        )
+    await b.stop()
+
+
+async def test_blobs_that_no_accepted_event_names_are_not_stored(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("ap", "porch", "gpu", "up")
+    junk = {str(raw_cid(bytes([i]) * 100)): bytes([i]) * 100 for i in range(20)}
+    named = [{"name": "a.jpg", "cid": next(iter(junk)), "type": "image/jpeg", "size": 100}]
+    stolen = delivery(b, rescaled(b, node="ap", blobs=named))
+    (verdict,) = await deliver(b, "gpu", [stolen], junk, sender="ap")
+    assert verdict.status == "not-allowed"
+    assert not b.nodes["gpu"].blobs.data
+    await b.stop()
+
+
+async def test_an_inline_blob_under_a_false_name_is_not_taken(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    cid = str(raw_cid(b"the real one"))
+    named = [{"name": "a.jpg", "cid": cid, "type": "image/jpeg", "size": 12}]
+    (verdict,) = await deliver(b, "gpu", [delivery(b, rescaled(b, blobs=named))], {cid: b"another"})
+    assert verdict.status == "blob"
+    assert not b.nodes["gpu"].blobs.data
+    assert not b.nodes["gpu"].blobs.pins
+    await b.stop()
+
+
+async def test_a_step_that_runs_where_its_events_are_is_not_fed_from_outside(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "garage", "up")
+    event = rescaled(b, node="garage")
+    event = msgspec.structs.replace(event, source=f"/garage/{b.pipeline.name}/photos", step="photos")
+    (verdict,) = await deliver(b, "porch", [delivery(b, event, "small")], sender="garage")
+    assert verdict.status == "not-allowed"
+    await b.stop()
+
+
+@dataclass
+class Answer:
+    """A member that answers deliveries with this."""
+
+    body: bytes
+
+    async def __call__(self, peer: Any, body: bytes) -> bytes:
+        return self.body
+
+
+@pytest.mark.parametrize("body", [b"", b"\x90", b"\x91" * 100_000, b"\xc1", msgspec.msgpack.encode(["x"])])
+async def test_nonsense_for_an_answer_leaves_the_row_waiting_and_the_node_running(tmp_path: Path, body: bytes) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    real = b.net.nodes["gpu"].handlers["pipeline.deliver"]
+    nonsense = Answer(body)
+    b.net.nodes["gpu"].handlers["pipeline.deliver"] = nonsense
+    p = b.nodes["porch"].p
+    await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    (row,) = p.journal.open_rows()
+    await eventually(lambda: "gpu" in row.avoid)
+    b.net.nodes["gpu"].handlers["pipeline.deliver"] = real
+    await eventually(lambda: row.end == "delivered")
+    await b.stop()
+
+
+async def test_a_short_answer_does_not_open_an_ended_row_again(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    p = b.nodes["porch"].p
+
+    async def settle_then_answer_short(peer: Any, body: bytes) -> bytes:
+        item = msgspec.msgpack.decode(body, type=DeliverRequest).items[0]
+        event = msgspec.json.decode(item.event)["id"]
+        told = [Report(event, item.pipeline, item.step, item.slot, 2, "delivered", "", False, False)]
+        await p.receiver.report(Peer("gpu", "gpu"), msgspec.msgpack.encode(told))
+        return msgspec.msgpack.encode([])
+
+    b.net.nodes["gpu"].handlers["pipeline.deliver"] = settle_then_answer_short
+    await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    (row,) = p.journal.rows.values()
+    await eventually(lambda: row.closed)
+    await eventually(lambda: not p.senders._busy["gpu"])
+    assert row.state is State.ENDED
+    b.check_sums()
+    await b.stop()
+
+
+async def test_many_large_events_and_blobs_travel_in_requests_of_bounded_size(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    sizes: list[int] = []
+    real = b.net.nodes["gpu"].handlers["pipeline.deliver"]
+
+    async def measured(peer: Any, body: bytes) -> bytes:
+        sizes.append(len(body))
+        return await real(peer, body)
+
+    b.net.nodes["gpu"].handlers["pipeline.deliver"] = measured
+    p = b.nodes["porch"].p
+    b.net.cut.add(frozenset(("porch", "gpu")))
+    for i in range(20):
+        blobs = []
+        for j in range(16):
+            cid, size = await b.nodes["porch"].blobs.put(bytes([i, j]) * 90_000)
+            blobs.append({"name": f"{j}.jpg", "cid": cid, "type": "image/jpeg", "size": size})
+        await p.trigger(
+            b.pipeline, "small", "image.rescaled", {"camera": "porch-cam", "pad": "x" * 200_000, "blobs": blobs}
+        )
+    b.net.cut.clear()
+    b.net.nodes["porch"].tell(b.net.nodes["gpu"].record, True)
+    await eventually(lambda: all(r.end == "delivered" for r in p.journal.rows.values()), timeout=30)
+    assert max(sizes) < 4 << 20
+    await b.stop()
