@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.errors import EdgeError, StepFailed
 from agent.model.alert import Hop
@@ -25,7 +25,25 @@ RESERVE = 0.1
 """Part of the journal's room that sources leave for what other nodes deliver."""
 RESTART_FLAG = 600.0
 """Seconds after a restart in which events say how long ago it was (`data.restarted_s`, for presence)."""
+POSITIONS = 0.1
+"""Seconds between two positions without events: a backlog has hundreds of batches a second."""
 BACKOFF = (1.0, 5.0, 30.0)
+
+
+class Located(NamedTuple):
+    """An event of the filter, where its line came from, and the line."""
+
+    event: LineEvent
+    origin: tuple[str, int]
+    text: bytes
+
+
+def located(events: list[LineEvent], batch: Batch) -> list[Located]:
+    """Where the events' lines are, in the lines' order, found in one pass; raises StepFailed for a line that is not there."""
+    try:
+        return [Located(e, batch.origin(e.line), batch.line(e.line)) for e in sorted(events, key=lambda e: e.line)]
+    except IndexError as e:
+        raise StepFailed(f"the filter names {e} in its batch", code="step.answer") from None
 
 
 class TailRunner:
@@ -56,6 +74,9 @@ class TailRunner:
         self.error = ""
         self.events = 0
         self.too_old = 0
+        self._position: Any = None
+        """Of the last batch, while it is not handed to the journal."""
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Read until cancelled; what fails is tried again from the committed position."""
@@ -72,6 +93,7 @@ class TailRunner:
                             await self._batch(program, batch)
                             attempt, self.error = 0, ""
                 finally:
+                    self._stop_timer()
                     await program.close()
                 return
             except EdgeError as e:
@@ -79,6 +101,11 @@ class TailRunner:
                 log.warning("%s/%s: %s; reading goes on from the same line", self.pipeline.name, self.step.name, e)
                 await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
                 attempt += 1
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._later()
 
     async def _room(self) -> None:
         """Back-pressure: read no further while the journal is nearly full."""
@@ -91,21 +118,36 @@ class TailRunner:
         rows: list[Row] = []
         seen: dict[int, int] = {}
         for item in found:
-            index = seen.get(item.line, 0)
-            seen[item.line] = index + 1
-            if not self.step.emit or item.type in self.step.emit:
-                rows += self._rows(batch, item, index, read_at)
+            number = item.event.line
+            index = seen.get(number, 0)
+            seen[number] = index + 1
+            if not self.step.emit or item.event.type in self.step.emit:
+                rows += self._rows(item, index, read_at)
         self.events += len(found)
-        await self.core.journal.commit(
-            add=rows, position=(self.stream, batch.position) if batch.position is not None else None
-        )
-        self.core.take(rows)
+        self._position = batch.position if batch.position is not None else self._position
+        if rows:
+            await self._commit(rows)
+            self.core.take(rows)
+        elif self._timer is None and self._position is not None:
+            self._commit([])
+            self._timer = asyncio.get_running_loop().call_later(POSITIONS, self._later)
 
-    async def _filtered(self, program: FilterRunner, batch: Batch) -> list[LineEvent]:
+    def _commit(self, rows: list[Row]) -> asyncio.Future[Any]:
+        position = (self.stream, self._position) if self._position is not None else None
+        self._position = None
+        return self.core.journal.commit(add=rows, position=position)
+
+    def _later(self) -> None:
+        """The position that no events went with, once in a while: lost, it would give the same events again."""
+        self._timer = None
+        if self._position is not None:
+            self._commit([])
+
+    async def _filtered(self, program: FilterRunner, batch: Batch) -> list[Located]:
         attempts = self.step.attempts
         for attempt in range(1, attempts + 1):
             try:
-                return await program.feed(batch.data, self.log_to)
+                return located(await program.feed(batch.data, self.log_to), batch)
             except StepFailed as e:
                 self.error = e.message
                 if attempt == attempts or e.final:
@@ -117,9 +159,9 @@ class TailRunner:
                   self.step.name, len(batch.data), self.error)  # fmt: skip
         return []
 
-    def _rows(self, batch: Batch, item: LineEvent, index: int, read_at: float) -> list[Row]:
-        generation, offset = batch.origin(item.line)
-        age = line_age(batch.line(item.line)) if self.local_clock else 0.0
+    def _rows(self, found: Located, index: int, read_at: float) -> list[Row]:
+        item, (generation, offset) = found.event, found.origin
+        age = line_age(found.text) if self.local_clock else 0.0
         root_at = read_at - age
         ident = event_id(generation, offset, self.pipeline.name, self.step.name, index)
         data: dict[str, Any] = dict(item.data)

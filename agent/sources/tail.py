@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,7 @@ class FileSource:
         self._path = path
         self._from_start = from_start
         self._watch = watch
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tail")
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
         """Batches from `position` on; the first one without a position is empty and says where reading
@@ -78,7 +80,7 @@ class FileSource:
                         await asyncio.sleep(pause)
         finally:
             if follower is not None:
-                await in_thread(follower.close)
+                await in_thread(follower.close, self._thread)
             if inotify is not None:
                 inotify.close()
 
@@ -100,7 +102,7 @@ class FileSource:
         wait = 0.5
         while True:
             try:
-                result = await in_thread(work)
+                result = await in_thread(work, self._thread)
             except OSError as error:
                 if not self.problem:
                     logger.warning("%s cannot be read: %s", self._path, error)
