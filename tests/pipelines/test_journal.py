@@ -317,7 +317,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     for module in (clock, journal):
         monkeypatch.setattr(module, "boottime", lambda: c.up)
         monkeypatch.setattr(module, "boot_id", lambda: c.boot)
-        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: c.wall))
+        monkeypatch.setattr(
+            module, "time", SimpleNamespace(time=lambda: c.wall, clock_gettime=lambda _: c.up, CLOCK_BOOTTIME=7)
+        )
     yield c
     monkeypatch.undo()
 

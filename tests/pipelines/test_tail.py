@@ -1,0 +1,307 @@
+"""From a log file through the real filter into the journal: ids, positions, back-pressure, failures."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import StepFailed
+from agent.executors import WasmEngine
+from agent.model.task import FilterRunner, LineEvent, WasmTask
+from agent.pipelines import Journal, Pipelines, load_pipeline
+from agent.pipelines.clock import boottime
+from agent.pipelines.rows import Row
+from agent.pipelines.tail import TailRunner
+from agent.sources import FileSource
+from tests.doubles import MemoryBlobs, MemoryNet
+from tests.support import eventually
+
+TEXT = """\
+version: 1
+name: p
+steps:
+  wifi: {tail: auto, wasm: {module: wifi-join.wasm}, emit: [wifi.client.joined, wifi.client.left]}
+  alert: {after: wifi, sink: , deadline: 1h}
+"""
+PIPELINE = load_pipeline(TEXT)
+
+
+def joined(i: int, stamp: str = "") -> bytes:
+    return f"{stamp}hostapd: wlan0: AP-STA-CONNECTED 02:00:00:00:{i >> 8:02x}:{i & 255:02x}\n".encode()
+
+
+class Ap:
+    """A node with a log; `read` follows it into a journal until the block ends. Nothing is delivered on."""
+
+    def __init__(self, folder: Path, module_file: Path, engine: WasmEngine, *, max_open: int = 10_000) -> None:
+        self.folder, self.max_open = folder, max_open
+        self.log = folder / "messages"
+        self.log.touch()
+        self.program: FilterRunner = engine.filter(module_file, WasmTask(module="m"))
+        self.pipeline = PIPELINE
+        self.restarted_at = boottime() - 1e6
+        self.open()
+
+    def open(self) -> None:
+        self.journal = Journal(self.folder / "journal.db", max_open=self.max_open)
+        self.pipelines = Pipelines("ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch)
+        self.pipelines.load()
+        self.lines: list[str] = []
+
+    async def _fetch(self, cid: str, holders: list[str], timeout: float) -> None:
+        raise AssertionError("nothing is fetched")
+
+    def write(self, *lines: bytes) -> None:
+        with self.log.open("ab") as file:
+            file.write(b"".join(lines))
+
+    @property
+    def rows(self) -> list[Row]:
+        return sorted(self.journal.rows.values(), key=lambda r: r.n)
+
+    @property
+    def macs(self) -> list[int]:
+        return [int(r.event.data["mac"][-5:].replace(":", ""), 16) for r in self.rows]
+
+    async def __aenter__(self) -> Ap:
+        async def make() -> FilterRunner:
+            return self.program
+
+        self.runner = TailRunner(
+            self.pipelines.core, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
+            make, log_to=self.lines.append, restarted_at=self.restarted_at,
+        )  # fmt: skip
+        self.task = asyncio.create_task(self.runner.run())
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    def restart(self) -> None:
+        self.journal.close()
+        self.open()
+
+
+@pytest.fixture
+async def ap(tmp_path: Path, filters: Path, engine: WasmEngine) -> AsyncIterator[Ap]:
+    made = Ap(tmp_path, filters / "wifi-join.wasm", engine)
+    yield made
+    made.journal.close()
+
+
+async def test_a_line_becomes_a_row_for_each_step_that_follows(ap: Ap) -> None:
+    async with ap:
+        ap.write(b"kernel: hello\n", joined(1), b"hostapd: wlan0: AP-STA-DISCONNECTED 02:00:00:00:00:01\n")
+        await eventually(lambda: len(ap.rows) == 2)
+    first, second = ap.rows
+    assert (first.step, first.pipeline, first.version) == ("alert", "p", PIPELINE.version)
+    e = first.event
+    assert (e.type, e.source, e.step, e.subject, e.root) == (
+        "wifi.client.joined", "/ap/p/wifi", "wifi", "02:00:00:00:00:01", e.id
+    )  # fmt: skip
+    assert e.data["interface"] == "wlan0"
+    assert "restarted_s" not in e.data
+    assert second.event.type == "wifi.client.left"
+    assert second.event.id != e.id
+    assert [h.step for h in first.trace] == ["line", "wifi"]
+    assert ap.runner.events == 2
+
+
+async def test_types_that_the_step_does_not_emit_stay_behind(ap: Ap) -> None:
+    ap.pipeline = load_pipeline(TEXT.replace("wifi.client.joined, ", ""))
+    async with ap:
+        ap.write(joined(1), b"hostapd: wlan0: AP-STA-DISCONNECTED 02:00:00:00:00:01\n")
+        await eventually(lambda: ap.runner.events == 2)
+    assert [r.event.type for r in ap.rows] == ["wifi.client.left"]
+
+
+async def test_after_a_restart_no_line_is_lost_and_none_comes_twice(ap: Ap) -> None:
+    async with ap:
+        ap.write(joined(1), joined(2))
+        await eventually(lambda: len(ap.rows) == 2)
+    ap.restart()
+    ap.write(joined(3))
+    async with ap:
+        await eventually(lambda: len(ap.rows) == 3)
+        ap.write(joined(4))
+        await eventually(lambda: len(ap.rows) == 4)
+    assert ap.macs == [1, 2, 3, 4]
+
+
+async def test_the_same_lines_read_again_give_the_same_ids_and_no_second_row(ap: Ap) -> None:
+    async with ap:
+        ap.write(*(joined(i) for i in range(50)))
+        await eventually(lambda: len(ap.rows) == 50)
+        position = ap.journal.positions["stream"]
+        ap.write(joined(50), joined(51))
+        await eventually(lambda: len(ap.rows) == 52)
+    ids = [r.event.id for r in ap.rows]
+    ap.restart()
+    ap.journal.positions["stream"] = position  # as if the last position had been lost with a crash
+    async with ap:
+        ap.write(joined(52))
+        await eventually(lambda: 52 in ap.macs)
+    assert [r.event.id for r in ap.rows][:52] == ids
+    assert ap.macs == list(range(53))
+
+
+async def test_position_and_rows_are_one_transaction(ap: Ap) -> None:
+    seen = []
+    write = ap.journal.storage.write
+
+    def watched(fn: Any) -> Any:
+        future = write(fn)
+        future.add_done_callback(
+            lambda _: seen.append(
+                (ap.journal.query("SELECT count(*) FROM row")[0][0], ap.journal.query("SELECT value FROM position"))
+            )
+        )
+        return future
+
+    ap.journal.storage.write = watched  # type: ignore[method-assign]
+    async with ap:
+        for i in range(10):
+            ap.write(joined(i))
+            await eventually(lambda n=i: len(ap.rows) == n + 1)
+    by_position: dict[Any, set[int]] = {}
+    for count, position in seen:
+        if position:
+            by_position.setdefault(position[0][0], set()).add(count)
+    assert len(by_position) >= 10
+    assert all(len(counts) == 1 for counts in by_position.values()), "a position was seen with and without its rows"
+
+
+async def test_a_large_log_is_read_whole(ap: Ap) -> None:
+    noise = b"Mar  4 09:12:18 ap kernel: br-lan: port 3(wlan0) entered forwarding state\n" * 500
+    ap.write(*(joined(i) + noise for i in range(100)))
+    async with ap:
+        await eventually(lambda: len(ap.rows) == 100, 20)
+    assert ap.macs == list(range(100))
+
+
+async def test_reading_stops_while_the_journal_is_nearly_full_and_goes_on_afterwards(
+    tmp_path: Path, filters: Path, engine: WasmEngine
+) -> None:  # fmt: skip
+    ap = Ap(tmp_path, filters / "wifi-join.wasm", engine, max_open=40)
+    async with ap:
+        for i in range(36):
+            ap.write(joined(i))
+            await eventually(lambda n=i: len(ap.rows) == n + 1)
+        waiting = asyncio.Event()
+        room = ap.runner._room
+
+        async def watched() -> None:
+            waiting.set()
+            await room()
+
+        ap.runner._room = watched  # type: ignore[method-assign]
+        ap.write(joined(36), joined(37))
+        await asyncio.wait_for(waiting.wait(), 10)
+        assert len(ap.rows) == 36
+        assert ap.journal.room() == 4  # kept for what other nodes deliver
+        ap.journal.commit(end=[(r, "delivered", "") for r in ap.rows[:10]])
+        await eventually(lambda: len(ap.rows) == 38)
+    assert ap.macs == list(range(38))
+    ap.journal.close()
+
+
+async def test_lines_soon_after_a_restart_say_so(ap: Ap) -> None:
+    ap.restarted_at = boottime() - 5
+    async with ap:
+        ap.write(joined(1))
+        await eventually(lambda: len(ap.rows) == 1)
+    assert 5 <= ap.rows[0].event.data["restarted_s"] < 100
+
+
+def stamp(age: float) -> str:
+    return datetime.fromtimestamp(time.time() - age, UTC).strftime("%Y-%m-%dT%H:%M:%SZ ap ")
+
+
+async def test_a_deadline_counts_from_the_line_s_own_time(ap: Ap) -> None:
+    async with ap:
+        ap.write(joined(1, stamp(1800)), joined(2), joined(3, stamp(7200)))
+        await eventually(lambda: len(ap.rows) == 3)
+    now = boottime()
+    old, new, too_old = ap.rows
+    assert now - old.root_at == pytest.approx(1800, abs=60)
+    assert old.deadline - now == pytest.approx(1800, abs=60)
+    assert now - new.root_at < 60
+    assert old.trace[0].at_ms >= 1_800_000 - 60_000
+    assert too_old.deadline < now
+    assert ap.runner.too_old == 1
+
+
+# -- a filter that fails ----------------------------------------------------------------------------------------------
+
+
+class Failing:
+    """Runs the real filter, but fails on batches that hold a poisoned line."""
+
+    def __init__(self, program: FilterRunner, times: int, *, final: bool = False) -> None:
+        self.program, self.times, self.final, self.runs = program, times, final, 0
+
+    async def feed(self, lines: bytes, log: Any) -> list[LineEvent]:
+        if b"poison" in lines:
+            self.runs += 1
+            if self.runs <= self.times:
+                raise StepFailed("the filter trapped", final=self.final)
+        return await self.program.feed(lines, log)
+
+    async def close(self) -> None: ...
+
+
+async def test_a_filter_that_fails_once_runs_again_on_the_same_lines(ap: Ap) -> None:
+    ap.program = failing = Failing(ap.program, 2)
+    async with ap:
+        ap.write(joined(1), b"poison\n")
+        await eventually(lambda: len(ap.rows) == 1)
+    assert failing.runs == 3
+    assert "failed_batches" not in ap.journal.counts["p", "wifi"]
+
+
+@pytest.mark.parametrize(("final", "runs"), [(False, 3), (True, 1)])
+async def test_a_batch_that_no_run_gets_through_is_counted_told_and_passed_over(
+    ap: Ap, caplog: pytest.LogCaptureFixture, final: bool, runs: int
+) -> None:
+    ap.program = failing = Failing(ap.program, 1_000_000, final=final)
+    async with ap:
+        ap.write(b"poison\n")
+        await eventually(lambda: ap.journal.counts["p", "wifi"]["failed_batches"] == 1)
+        assert failing.runs == runs
+        ap.write(joined(2))
+        await eventually(lambda: len(ap.rows) == 1)
+    assert ap.macs == [2]
+    assert "passed over: the filter trapped" in caplog.text
+
+
+class Lying(Failing):
+    """Names lines that are not in the batch."""
+
+    async def feed(self, lines: bytes, log: Any) -> list[LineEvent]:
+        return [LineEvent(line=5000, type="x")] if lines else []
+
+
+async def test_a_filter_that_names_lines_that_are_not_there_has_failed(ap: Ap) -> None:
+    ap.program = Lying(ap.program, 0)
+    async with ap:
+        ap.write(joined(1))
+        await eventually(lambda: ap.journal.counts["p", "wifi"]["failed_batches"] == 1)
+    assert not ap.rows
+
+
+async def test_a_real_module_that_is_no_filter_fails_without_stopping_the_log(
+    tmp_path: Path, filters: Path, engine: WasmEngine
+) -> None:  # fmt: skip
+    ap = Ap(tmp_path, filters / "rescale.wasm", engine)
+    async with ap:
+        ap.write(joined(1))
+        await eventually(lambda: ap.journal.counts["p", "wifi"]["failed_batches"] >= 1, 20)
+        assert not ap.task.done()
+    ap.journal.close()
