@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agent.errors import ConfigError
 from agent.model.pipeline import Pipeline, Step, TailTask
 from agent.model.task import FilterRunner
 from agent.pipelines.clock import boottime
 from agent.pipelines.placement import may_run
 from agent.pipelines.tail import TailRunner
-from agent.sources import open_source
+from agent.sources import Batch, Counters, LineSource, Position, open_source
 
 if TYPE_CHECKING:
     from agent.service.agent import Agent
@@ -23,6 +24,20 @@ log = logging.getLogger(__name__)
 
 LOOK = 1.0
 Key = tuple[str, str, str, str]
+
+
+class Unreadable:
+    """Stands for a source that this node cannot have, so that `status` and the health checks say why."""
+
+    def __init__(self, spec: str | dict[str, Any], error: ConfigError) -> None:
+        self.name = spec if isinstance(spec, str) else msgspec.json.encode(spec).decode()
+        self.counters = Counters()
+        self.problem = error.message
+
+    async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
+        """Nothing, for ever."""
+        await asyncio.Event().wait()
+        yield Batch("", 0, b"", None)
 
 
 class SourceSteps:
@@ -90,13 +105,20 @@ class SourceSteps:
             self.agent.pipelines.core,
             pipeline,
             step,
-            open_source(spec, self.agent.config.state),
+            self._open(pipeline, step, spec),
             stream,
             self._filter(task),
             log_to=lambda line: self.agent.logs_kept.write(pipeline.name, step.name, line),
             restarted_at=self._started if self.agent.had_state else 0.0,
             local_clock=local,
         )
+
+    def _open(self, pipeline: Pipeline, step: Step, spec: Any) -> LineSource:
+        try:
+            return open_source(spec, self.agent.config.state)
+        except ConfigError as e:
+            log.warning("%s/%s has no source here: %s", pipeline.name, step.name, e.message)
+            return Unreadable(spec, e)
 
     def _filter(self, task: TailTask) -> Callable[[], Awaitable[FilterRunner]]:
         async def make() -> FilterRunner:
