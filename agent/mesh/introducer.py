@@ -22,6 +22,7 @@ from agent.errors import EdgeError
 from agent.mesh.addresses import own_listener, split_address
 from agent.mesh.session import MeshSession, close_session, denial, link_config, links_of, open_session
 from agent.mesh.settings import MeshSettings
+from agent.mesh.strangers import why_not
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ INTRODUCE_SECONDS = 6.0
 LINGER_SECONDS = 1.5
 """How long the two get to link after the introducer reached both; then it stays as a relay."""
 _TICK = 0.5
+_EXPLAIN_AT = 2
+"""Failures after which the log says why; the first may come of a node that is just starting."""
 _YIELD_SECONDS = 2.0
 MAX_RELAYS = 8
 MAX_TARGETS = 32
@@ -151,6 +154,12 @@ class Introducer:
         targets = {r: e for e, r in zip(due, answers, strict=True) if r and not self._linked(e)}
         if targets:
             await self._introduce(dict(list(targets.items())[:MAX_TARGETS]))
+        await asyncio.gather(*(self._explain(e) for e in due if e.asked_for and e.failures == _EXPLAIN_AT))
+
+    async def _explain(self, endpoint: Endpoint) -> None:
+        """Say once why an address that somebody asked for is not linked."""
+        if not self._linked(endpoint) and (reason := await why_not(endpoint.address, self._session.identity)):
+            logger.warning("mesh: %s is not linked: %s", endpoint.address, reason)
 
     def _yields(self, endpoints: list[Endpoint]) -> bool:
         """Two nodes that miss each other would introduce each other twice: the one with the larger id waits

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.errors import NotFound
 from agent.identity import Identity, Trust
-from agent.mesh import wire
+from agent.mesh import strangers, wire
 from agent.mesh.boot import next_boot
 from agent.mesh.certificates import Certificates
 from agent.mesh.documents import REMOVAL, Document, Documents
@@ -172,7 +172,7 @@ class Mesh:
     @property
     def refused(self) -> dict[str, int]:
         """How often what was refused since the start, by reason."""
-        return dict(self._server.refusals.counts)
+        return dict(self._server.refusals.counts + strangers.counts)
 
     def running_calls(self, node_id: str) -> int:
         """How many calls of a node this one is working on."""

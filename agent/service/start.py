@@ -18,6 +18,7 @@ from agent.discovery import listen_for_meshes
 from agent.errors import ConfigError, EdgeError
 from agent.files import write_private
 from agent.identity import Identity, IdentityStore, clean_name, join, wait_as_pending
+from agent.mesh.strangers import watch_handshakes
 from agent.model.labels import check_label
 from agent.platforms import detect
 from agent.service.agent import Agent, cameras_file, interfaces_of
@@ -54,6 +55,7 @@ async def run_agent(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    watch_handshakes()
     with _locked(config.state):
         life = asyncio.create_task(_life(config, join, new, out, api))
         stopped = asyncio.create_task(stop.wait())
