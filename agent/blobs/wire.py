@@ -64,5 +64,5 @@ def decode(raw: bytes, kind: type[T], limit: int = MAX_REQUEST) -> T:
         raise Refused(f"a message of {len(raw)} bytes about a blob; the limit is {limit}", code="refused.malformed")
     try:
         return msgspec.msgpack.decode(raw, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"a malformed message about a blob: {error}", code="refused.malformed") from error

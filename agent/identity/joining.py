@@ -268,7 +268,7 @@ def open_admission(answer: wire.Admitted, trust: Trust) -> wire.Admission:
     try:
         payload, _ = open_envelope(trust, answer.envelope, operator=True, payload_type=wire.ADMISSION_TYPE)
         return _admission.decode(payload)
-    except (IdentityError, msgspec.MsgspecError) as error:
+    except (IdentityError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise JoinRefused(
             "no operator signed the admission", code="join.forged", hint="try again through another address"
         ) from error

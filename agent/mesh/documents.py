@@ -30,6 +30,8 @@ REMOVAL = "removal"
 MAX_DOCUMENTS = 4096
 MAX_DOCUMENT = 1 << 20
 """Largest body of a document in bytes."""
+MAX_BAD = 256
+"""Documents in one message that may be unacceptable (their signer was removed, say) before the rest is not looked at."""
 CHUNK = 4 << 20
 """Bytes of envelopes in one message; a message always takes at least one."""
 
@@ -138,7 +140,10 @@ class Documents:
         that we lack.
         """
         del peer
-        theirs = {(k.kind, k.name): (k.counter, k.hash) for k in _decoded(DocumentDigest, body).have}
+        have = _decoded(DocumentDigest, body).have
+        if len(have) > MAX_DOCUMENTS:
+            raise Refused(f"no mesh has {len(have)} documents", code="too-many")
+        theirs = {(k.kind, k.name): (k.counter, k.hash) for k in have}
         newer = [d for key, d in self._documents.items() if d.rank > theirs.get(key, (0, ""))]
         lacking = [
             DocumentKey(kind, name, counter, hash_)
@@ -151,13 +156,7 @@ class Documents:
         """Answer `doc.put`: keep what wins; answers once that is on disk. Raises the first error there
         was.
         """
-        failed: EdgeError | None = None
-        for raw in _decoded(Envelopes, body).envelopes:
-            try:
-                await self.receive(raw)
-            except EdgeError as error:
-                self._refusals.note("document that is not acceptable", peer.name)
-                failed = failed or error
+        _, failed = await self._receive_all(_decoded(Envelopes, body).envelopes, peer.name)
         if failed is not None:
             raise failed
         return b""
@@ -167,15 +166,25 @@ class Documents:
         what it lacks, if any.
         """
         missing = _decoded(MissingDocuments, answer)
-        won = 0
-        for raw in missing.newer:
-            try:
-                won += await self.receive(raw)
-            except EdgeError as error:
-                self._refusals.note("document that is not acceptable", error.code)
+        won, _ = await self._receive_all(missing.newer, "an exchange")
         wanted = [self._documents[k.kind, k.name] for k in missing.lacking if (k.kind, k.name) in self._documents]
         fitting = _fitting(wanted)
         return won, wire.encode(Envelopes(fitting)) if fitting else b""
+
+    async def _receive_all(self, envelopes: builtins.list[bytes], sender: str) -> tuple[int, EdgeError | None]:
+        """Keep what wins; returns how many did, and the first error. Gives up on a sender of nothing but bad ones."""
+        won = bad = 0
+        failed: EdgeError | None = None
+        for raw in envelopes[:MAX_DOCUMENTS]:
+            try:
+                won += await self.receive(raw)
+            except EdgeError as error:
+                self._refusals.note("document that is not acceptable", sender)
+                failed, bad = failed or error, bad + 1
+                if bad >= MAX_BAD:
+                    break
+            await asyncio.sleep(0)  # each costs a signature check, and others are waiting
+        return won, failed
 
     # Inside --------------------------------------------------------------------------------------------------
 
@@ -234,7 +243,11 @@ class Documents:
     async def _take_over(self, node: str) -> None:
         """Sign anew what a node signed that is about to be removed: its signatures will count no more."""
         for document in [d for d in self._documents.values() if d.signer == node and node != self.identity.node_id]:
-            await self.put(document.kind, document.name, document.body, removed=document.removed)
+            try:
+                await self.put(document.kind, document.name, document.body, removed=document.removed)
+            except EdgeError as error:
+                # Whatever a bad operator signed, it must not keep others from removing it.
+                logger.error("mesh: %s/%s cannot be signed anew: %s", document.kind, document.name, error)
 
     def _load(self) -> None:
         # What is on this disk was checked when it came; its signers may have been removed since.

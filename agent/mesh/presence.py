@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 HELLO = "mesh.hello"
 MAX_NODES = 1024
+NODE = re.compile(r"[a-z2-7]{20}\Z")
+"""What a node id looks like (agent/identity/keys.py); any member may declare a token of any other name."""
 MAX_PAUSE = 60.0
 BLIP = 0.3
 """Seconds that a token may be gone before its node counts as dead: links are re-routed meanwhile."""
@@ -262,7 +265,12 @@ class PresenceBook:
             soon(loop, self._pushed, node_id, sample.payload.to_bytes())
 
     def _token(self, node_id: str, there: bool) -> None:
-        if node_id == self.me.id or (node_id not in self._nodes and len(self._nodes) >= MAX_NODES):
+        if node_id == self.me.id:
+            return
+        if not NODE.match(node_id):
+            self._rpc.refusals.note("token that names no node")
+            return
+        if node_id not in self._nodes and not (there and self._room()):
             return
         node = self._nodes.setdefault(node_id, _Node())
         node.token = there
@@ -274,6 +282,15 @@ class PresenceBook:
             node.grace = max(node.grace, now + BLIP)
             asyncio.get_running_loop().call_later(node.grace - now + 0.01, self._consider, node_id)
         self._consider(node_id)
+
+    def _room(self) -> bool:
+        """Room for one more node: of too many, the first goes that never proved to be one."""
+        if len(self._nodes) >= MAX_NODES:
+            unproven = next((i for i, n in self._nodes.items() if n.record is None), None)
+            if unproven is None:
+                return False
+            del self._nodes[unproven]
+        return True
 
     def _pushed(self, node_id: str, raw: bytes) -> None:
         if node_id == self.me.id:
@@ -320,7 +337,7 @@ class PresenceBook:
         fresh = node.confirmed and not node.unrouted and now - node.seen < self._settings.publish_every * 1.5
         if self._tasks is None or not node.token or node.asking or now < node.retry_at or (fresh and not again):
             return
-        if node_id in self._certificates.trust.removed:
+        if node_id in self._certificates.trust.removed or self._nodes.get(node_id) is not node:
             return
         node.asking = True
         self._tasks.create_task(self._ask(node_id, node))
@@ -357,8 +374,8 @@ class PresenceBook:
 
     def _consider(self, node_id: str) -> None:
         """Tell what changed about a node since it was last told."""
-        node = self._nodes[node_id]
-        if node.record is None:
+        node = self._nodes.get(node_id)
+        if node is None or node.record is None:
             return
         alive = self._alive(node, time.monotonic())
         view = self.view(node.record)

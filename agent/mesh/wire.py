@@ -179,8 +179,12 @@ def encode(value: msgspec.Struct) -> bytes:
 
 
 def decode(kind: type[T], raw: bytes) -> T:
-    """The struct in `raw`; raises msgspec.ValidationError or msgspec.DecodeError."""
-    value = _DECODERS[kind].decode(raw)
+    """The struct in `raw`; raises msgspec.ValidationError or msgspec.DecodeError, whatever the bytes are."""
+    try:
+        value = _DECODERS[kind].decode(raw)
+    except (UnicodeDecodeError, RecursionError) as error:
+        # msgspec lets these two through as they are: text that is not UTF-8, and nesting without end.
+        raise msgspec.DecodeError(str(error)) from None
     assert isinstance(value, kind)
     return value
 
