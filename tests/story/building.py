@@ -227,17 +227,21 @@ class Building:
         first.start("--new")
         first.wait()
         if first.labels:
-            self.label(first)
+            self.label(first, by=first)
         for node in others:
             self.join(node, first)
+        self.add_cameras()
+        self.together()
+
+    def add_cameras(self) -> None:
+        """Folders of pictures as the nodes' cameras."""
         for node in self.nodes.values():
             for camera in node.cameras:
                 source = f"file:{pictures(self.folder / 'pictures' / camera, camera)}"
                 node.ask("post", "/v1/cameras", {"name": camera, "source": source})
-        self.together()
 
-    def label(self, node: Node) -> None:
-        done = node.cli("node", "label", node.name, *(f"{k}={v}" for k, v in node.labels.items()))
+    def label(self, node: Node, *, by: Node) -> None:
+        done = by.cli("node", "label", node.name, *(f"{k}={v}" for k, v in node.labels.items()))
         assert done.code == 0, done.err
 
     def join(self, node: Node, by: Node) -> None:
