@@ -56,6 +56,7 @@ async def serve_api(agent: AgentFacade) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=2,
         )
@@ -65,7 +66,7 @@ async def serve_api(agent: AgentFacade) -> None:
         await asyncio.shield(task)
     finally:
         app.state.closing.event.set()
-        server.should_exit = True
+        server.end()
         await asyncio.wait({task})
         path.unlink(missing_ok=True)
 
@@ -136,7 +137,21 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn inside a program that handles its own signals."""
+    """uvicorn inside a program that handles its own signals, and that sleeps while nobody asks."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Stop serving."""
+        self.should_exit = True
+        self._ended.set()
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, which wakes ten times a second: more than all else that an idle agent does."""
+        await self.on_tick(0)
+        await self._ended.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

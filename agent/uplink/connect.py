@@ -12,7 +12,6 @@ from agent.model.envelope import key_id
 from agent.uplink.address import SinkAddress, parse_address
 from agent.uplink.https import ANSWER_TIMEOUT, HttpsSender
 from agent.uplink.ledger import EgressLedger
-from agent.uplink.mqtt import MqttSender
 from agent.uplink.outcome import Outcome, Sender, Verdict
 
 
@@ -56,6 +55,9 @@ def open_sender(config: SinkConfig, hello: Hello, ledger: EgressLedger, timeout:
     address = parse_address(config.address)
     if address.scheme == "https":
         return HttpsSender(address, config.key, ledger, answer_timeout=timeout)
+    # Only who has a broker pays for its client's start and memory.
+    from agent.uplink.mqtt import MqttSender
+
     return MqttSender(address, config.key, config.password, hello.mesh, hello.node, ledger, answer_timeout=timeout)
 
 

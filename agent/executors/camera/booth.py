@@ -13,7 +13,6 @@ from agent.executors.camera.capture import CaptureSession
 from agent.executors.camera.files import Reel, file_session
 from agent.executors.camera.session import Frame, Session, failed
 from agent.executors.camera.spec import Camera
-from agent.executors.camera.web import WebSession
 
 T = TypeVar("T")
 
@@ -100,6 +99,9 @@ class Booth:
         camera = self._camera
         match camera.kind:
             case "http":
+                # Only who has such a camera pays for an HTTP client's start and memory.
+                from agent.executors.camera.web import WebSession
+
                 return WebSession(camera.source, camera.view, insecure=camera.insecure)
             case "file":
                 return file_session(camera.source, camera.view, self._reel)

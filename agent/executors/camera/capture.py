@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import msgspec
 
+from agent.executors.camera.jpeg import jpeg_size
 from agent.executors.camera.session import Frame, failed
 from agent.executors.camera.spec import View
 from agent.executors.camera.worker import HEADER, MAX_MESSAGE, Ask, Reply
@@ -161,3 +162,21 @@ class Converter:
         """Kill the child if there is one."""
         if self._child is not None:
             await self._child.close()
+
+
+async def as_frame(picture: bytes, taken: float, view: View, converter: Converter) -> Frame:
+    """The picture as a frame: a whole JPEG goes through untouched, anything else through the converter."""
+    try:
+        width, height = jpeg_size(picture)
+    except ValueError as e:
+        if picture[:2] == b"\xff\xd8" or not _is_picture(picture):
+            raise failed(f"what it sends is no picture: {e}") from e
+        return await converter.apply(picture, taken)
+    if view.plain:
+        return Frame(picture, width, height, taken)
+    return await converter.apply(picture, taken)
+
+
+def _is_picture(data: bytes) -> bool:
+    """PNG, BMP, WebP or TIFF by its first bytes."""
+    return data[:4] in (b"\x89PNG", b"II*\0", b"MM\0*") or data[:2] == b"BM" or data[:4] == b"RIFF"

@@ -6,11 +6,10 @@ import asyncio
 import time
 from pathlib import Path
 
-from agent.executors.camera.capture import CaptureSession, Converter
+from agent.executors.camera.capture import CaptureSession, Converter, as_frame
 from agent.executors.camera.jpeg import MAX_JPEG
 from agent.executors.camera.session import Frame, Session, failed
 from agent.executors.camera.spec import PICTURES, View
-from agent.executors.camera.web import as_frame
 
 
 class Reel:

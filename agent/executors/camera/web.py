@@ -12,8 +12,8 @@ from urllib.parse import unquote
 import httpx
 
 from agent.errors import CameraError
-from agent.executors.camera.capture import Converter
-from agent.executors.camera.jpeg import MAX_JPEG, jpeg_size
+from agent.executors.camera.capture import Converter, as_frame
+from agent.executors.camera.jpeg import MAX_JPEG
 from agent.executors.camera.multipart import Parts, boundary_of
 from agent.executors.camera.session import Frame, failed
 from agent.executors.camera.spec import View, split_credentials
@@ -177,21 +177,3 @@ async def _bounded(response: httpx.Response) -> bytes:
         if len(data) > MAX_JPEG:
             raise failed(f"its picture is larger than {MAX_JPEG >> 20} MiB")
     return bytes(data)
-
-
-async def as_frame(picture: bytes, taken: float, view: View, converter: Converter) -> Frame:
-    """The picture as a frame: a whole JPEG goes through untouched, anything else through the converter."""
-    try:
-        width, height = jpeg_size(picture)
-    except ValueError as e:
-        if picture[:2] == b"\xff\xd8" or not _is_picture(picture):
-            raise failed(f"what it sends is no picture: {e}") from e
-        return await converter.apply(picture, taken)
-    if view.plain:
-        return Frame(picture, width, height, taken)
-    return await converter.apply(picture, taken)
-
-
-def _is_picture(data: bytes) -> bool:
-    """PNG, BMP, WebP or TIFF by its first bytes."""
-    return data[:4] in (b"\x89PNG", b"II*\0", b"MM\0*") or data[:2] == b"BM" or data[:4] == b"RIFF"

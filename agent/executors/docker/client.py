@@ -38,11 +38,16 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work)
 
     def _work(self, work: Callable[[Any], T]) -> T:
+        try:
+            _probe(self._host)
+        except OSError as e:
+            self._drop()
+            raise _away(e) from e
+        # Only who has an engine pays for its client's start and memory.
         import docker.errors
         import requests
 
         try:
-            _probe(self._host)
             return work(self._connected())
         except docker.errors.NotFound as e:
             raise NotFound(f"docker: {_text(e)}", hint="load, pull or build it on this node") from e
@@ -50,7 +55,7 @@ class Engine:
             raise _refused(_text(e)) from e
         except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as e:
             self._drop()
-            raise Unreachable(f"no Docker engine answers: {e}", hint=_HINT, code="docker.away") from e
+            raise _away(e) from e
 
     def _connected(self) -> Any:
         import docker
@@ -93,6 +98,10 @@ def attach(container: Any) -> socket.socket:
         if response is not None:
             response.close()
         raw.close()
+
+
+def _away(e: Exception) -> Unreachable:
+    return Unreachable(f"no Docker engine answers: {e}", hint=_HINT, code="docker.away")
 
 
 def _refused(text: str) -> EdgeError:
