@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from agent.blobs import parse_cid
+from agent.errors import BlobError, Refused
 from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline
 from agent.pipelines.clock import boottime
@@ -18,6 +20,7 @@ from agent.pipelines.deciders import Deciders
 from agent.pipelines.definitions import Definitions
 from agent.pipelines.hosts import Hosts
 from agent.pipelines.journal import Journal
+from agent.pipelines.limits import check_event
 from agent.pipelines.presence import Presence
 from agent.pipelines.receiver import Receiver
 from agent.pipelines.reports import Reports
@@ -48,7 +51,7 @@ class Pipelines:
         self.senders.later = self.router.later
         self.receiver = Receiver(self.core)
         self.reports = Reports(self.core)
-        self.hosts = Hosts(self.core, self._make)
+        self.hosts = Hosts(self.core, self._make, self._stop)
         self.traces = Traces(self.core)
         self.workshop: Workshop | None = None
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
@@ -56,10 +59,23 @@ class Pipelines:
         self.core.heard = self._heard
 
     def load(self) -> None:
-        """Read the journal; raises EdgeError where it cannot be used."""
+        """Read the journal and pin what its rows need, before anything can be evicted; raises EdgeError where it cannot be used."""
         self.journal.open()
         self.definitions.load()
         self.deciders.load()
+        for row in self.journal.rows.values():
+            if not row.closed:
+                for blob in row.event.blobs():
+                    self.core.blobs.pin(blob.cid, str(row.n))
+        self.pin_modules()
+
+    def pin_modules(self) -> None:
+        """Keep the modules of the current pipelines that are here: other nodes fetch them from whoever has them."""
+        for cid in self.modules():
+            try:
+                self.core.blobs.pin(cid, f"module:{cid}")
+            except BlobError as e:
+                log.debug("a module has no CID: %s", e)
 
     async def run(self) -> None:
         """Deliver until cancelled; ends with EdgeError `journal.write` when the journal cannot be written any more."""
@@ -76,10 +92,6 @@ class Pipelines:
 
     def _resume(self) -> None:
         """Take up what the journal says was going on."""
-        for row in sorted(self.journal.rows.values(), key=lambda r: r.n):
-            if not row.closed:
-                for blob in row.event.blobs():
-                    self.core.blobs.pin(blob.cid, str(row.n))
         for row in self.journal.open_rows():
             if row.state in (State.WAITING, State.SENDING):
                 self.core.route(row)
@@ -95,12 +107,19 @@ class Pipelines:
         assert self.workshop is not None
         return await self.workshop.make(pipeline, step)
 
+    async def _stop(self, key: tuple[str, str, str]) -> None:
+        if self.workshop is not None:
+            await self.workshop.stop(key)
+
     # -- what people ask ----------------------------------------------------------------------------------------------
 
     def may_read(self, node_id: str, cid: str) -> bool:
-        """Whether a node may have a blob from here: an event of ours for it names it, or a pipeline's module is it."""
+        """Whether a node may have a blob from here: an event of ours for it names it, or a pipeline's module is it.
+
+        Not by what it delivered itself: a node could name any CID in an event and have the photo for the asking.
+        """
         rows = (self.journal.by_n[n] for n in self.journal.by_cid.get(cid, ()) if n in self.journal.by_n)
-        if any(node_id in (r.target, r.slot) or node_id in r.claims for r in rows):
+        if any(node_id in (r.target, r.slot) for r in rows):
             return True
         return cid in self.modules()
 
@@ -129,10 +148,16 @@ class Pipelines:
             subject=str(data.get("mac", "")), data=data, root=ident, traceparent=traceparent(ident),
             pipeline=pipeline.name, step=parent,
         )  # fmt: skip
-        at = boottime()
-        rows = self.core.rows_for(pipeline, event, None, root_at=at, trace=[])
-        await self.journal.commit(add=rows)
+        try:
+            check_event(event)
+            for blob in event.blobs():
+                parse_cid(blob.cid)
+        except (msgspec.ValidationError, ValueError, BlobError) as e:
+            raise Refused(f"not an event that nodes would take: {e}", code="bad") from None
+        rows = self.core.rows_for(pipeline, event, None, root_at=boottime(), trace=[])
+        done = self.journal.commit(add=rows)
         self.core.take(rows)
+        await done
         return ident
 
     def _heard(self, row: Row, what: str) -> None:

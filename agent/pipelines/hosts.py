@@ -14,6 +14,7 @@ from agent.model.pipeline import Pipeline, Step
 from agent.model.task import StepInput, StepOutput
 from agent.pipelines.clock import boottime
 from agent.pipelines.core import Core
+from agent.pipelines.placement import matches
 from agent.pipelines.rows import Row, State
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ Work = Callable[[Row, Step, Emit], Awaitable[list[Made] | None]]
 BACKOFF = (0.2, 1.0, 5.0, 15.0)
 """Seconds before a program that could not be started or reached is tried again here."""
 RUNS_KEPT = 32
+RETIRE_EVERY = 10.0
+Key = tuple[str, str, str]
+"""Pipeline, version, step."""
 
 
 class StepHost:
@@ -80,8 +84,9 @@ class StepHost:
 
         async def emit(made: list[Made]) -> None:
             rows = self._rows(row, made, boottime())
-            await self.core.journal.commit(add=rows)
+            done = self.core.journal.commit(add=rows)
             self.core.take(rows)
+            await done
 
         try:
             made = await self.work(row, self.step, emit)
@@ -149,7 +154,8 @@ class StepHost:
             self.core.end(row, "failed", error.message)
         else:
             row.reason = error.message[:500]
-            row.avoid.append(self.core.node_id)
+            if self.core.node_id not in row.avoid:
+                row.avoid.append(self.core.node_id)
             row.state = State.QUEUED if row.claims or row.slot or self.step.pick == "here" else State.WAITING
             self.core.journal.commit(change=[row])
             self._again(row, BACKOFF[0])
@@ -159,14 +165,8 @@ class StepHost:
         self.error, self.failures = error.message, self.failures + 1
         if self.failures == 1:
             log.warning("%s/%s cannot run here: %s", row.pipeline, row.step, error.message)
-        if row.claims and not row.slot and self.step.pick == "one":
-            row.free = True
-            self.core.end(row, "failed", error.message)
-            return
-        if not row.claims and not row.slot and self.step.pick == "one":
-            row.avoid.append(self.core.node_id)
-            row.state = State.WAITING
-        self._again(row, BACKOFF[min(self.failures, len(BACKOFF)) - 1])
+        if not pass_on(self.core, self.step, row, error):
+            self._again(row, BACKOFF[min(self.failures, len(BACKOFF)) - 1])
 
     def _again(self, row: Row, seconds: float) -> None:
         def act() -> None:
@@ -178,34 +178,78 @@ class StepHost:
         asyncio.get_running_loop().call_later(seconds, act)
 
 
+def pass_on(core: Core, step: Step, row: Row, error: EdgeError) -> bool:
+    """Give a row that this node cannot run now to others, where there are any; it has used no attempt."""
+    if row.slot or step.pick != "one" or all(n.id == core.node_id for n in matches(step, core.mesh.live())):
+        return False
+    if row.claims:
+        row.free = True
+        core.end(row, "failed", error.message)
+        return True
+    if core.node_id not in row.avoid:
+        row.avoid.append(core.node_id)
+    row.state = State.WAITING
+    core.later(row, BACKOFF[0])
+    return True
+
+
 class Hosts:
     """Every step that runs here, made when its first event comes."""
 
-    def __init__(self, core: Core, make: Callable[[Pipeline, Step], Awaitable[tuple[Work, int]]]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        make: Callable[[Pipeline, Step], Awaitable[tuple[Work, int]]],
+        stop: Callable[[Key], Awaitable[None]],
+    ) -> None:
         self.core = core
         self.make = make
-        self.hosts: dict[tuple[str, str, str], StepHost] = {}
-        self._waiting: dict[tuple[str, str, str], list[Row]] = {}
+        self.stop = stop
+        self.hosts: dict[Key, StepHost] = {}
+        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._waiting: dict[Key, list[Row]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         core.enqueue = self.enqueue
 
     async def run(self) -> None:
-        """Own the hosts until cancelled."""
+        """Own the hosts until cancelled; those of versions that nothing needs any more are stopped."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             try:
                 for key in list(self._waiting):
-                    tasks.create_task(self._start(key))
-                await asyncio.Event().wait()
+                    self._begin(key)
+                while True:
+                    await asyncio.sleep(RETIRE_EVERY)
+                    await self.retire()
             finally:
                 self._tasks = None
 
-    def warm(self, key: tuple[str, str, str]) -> None:
+    async def retire(self) -> None:
+        """Stop the programs of replaced and removed versions of which no event is in flight here."""
+        old = [key for key, host in self.hosts.items() if not self._current(key) and not (host.queue or host.running)]
+        if not old:
+            return
+        busy = {(r.pipeline, r.version) for r in self.core.journal.open_rows()}
+        for key in old:
+            if key[:2] not in busy:
+                log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
+                del self.hosts[key]
+                self._running.pop(key).cancel()
+                await self.stop(key)
+
+    def _current(self, key: Key) -> bool:
+        now_ = self.core.definitions.current.get(key[0])
+        return now_ is not None and now_.version == key[1]
+
+    def _begin(self, key: Key) -> None:
+        if self._tasks is not None:
+            self._running[key] = self._tasks.create_task(self._start(key))
+
+    def warm(self, key: Key) -> None:
         """Start the step's program before its first event."""
         if key not in self.hosts and key not in self._waiting:
             self._waiting[key] = []
-            if self._tasks is not None:
-                self._tasks.create_task(self._start(key))
+            self._begin(key)
 
     def enqueue(self, row: Row) -> None:
         """Give the row to its step's host."""
@@ -215,36 +259,50 @@ class Hosts:
             return
         first = key not in self._waiting
         self._waiting.setdefault(key, []).append(row)
-        if first and self._tasks is not None:
-            self._tasks.create_task(self._start(key))
+        if first:
+            self._begin(key)
 
-    async def _start(self, key: tuple[str, str, str]) -> None:
+    async def _start(self, key: Key) -> None:
         attempt = 0
         while True:
-            rows = self._waiting.get(key, [])
             found = self.core.definitions.step(*key)
             try:
                 if found is None:
                     raise Unreachable(f"{key[0]} {key[1]} is not known here yet")
                 work, width = await self.make(*found)
             except EdgeError as e:
-                if attempt == 0:
-                    log.warning("%s/%s cannot start here: %s", key[0], key[2], e)
-                self._give_up_old(rows)
-                await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
-                attempt += 1
-                continue
-            host = StepHost(self.core, *found, work, width)
-            self.hosts[key] = host
-            for row in self._waiting.pop(key, []):
-                host.put(row)
-            await host.run()
+                error = e
+            except Exception as e:
+                log.exception("%s/%s: a fault of the agent itself", key[0], key[2])
+                error = StepFailed(f"internal: {type(e).__name__}: {e}")
+            else:
+                break
+            if attempt == 0:
+                log.warning("%s/%s cannot start here: %s", key[0], key[2], error)
+            self._not_started(key, error)
+            if not self._waiting[key] and not self._current(key):
+                del self._waiting[key], self._running[key]
+                return
+            await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
+            attempt += 1
+        host = StepHost(self.core, *found, work, width)
+        self.hosts[key] = host
+        for row in self._waiting.pop(key, []):
+            host.put(row)
+        await host.run()
 
-    def _give_up_old(self, rows: list[Row]) -> None:
+    def _not_started(self, key: Key, error: EdgeError) -> None:
+        """Rows that others may run go to them; those that are too old end; the rest waits for the next try."""
+        found = self.core.definitions.step(*key)
         now_ = boottime()
-        for row in [r for r in rows if r.deadline <= now_]:
-            rows.remove(row)
-            self.core.end(row, "expired", "the step could not be started in time")
+        rows, self._waiting[key] = self._waiting[key], []
+        for row in rows:
+            if row.state is not State.QUEUED:
+                continue
+            if row.deadline <= now_:
+                self.core.end(row, "expired", "the step could not be started in time")
+            elif found is None or not pass_on(self.core, found[1], row, error):
+                self._waiting[key].append(row)
 
     def describe(self, pipeline: str, step: str) -> dict[str, Any]:
         """Queue, runs under way, mean time and last error of a step here."""

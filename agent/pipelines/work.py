@@ -24,6 +24,8 @@ from agent.pipelines.rows import Row
 log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT = 60.0
+NEVER = frozenset({"uplink.too-large", "uplink.mac", "uplink.malformed"})
+"""Codes with which the uplink refuses an alert for good: another try, here or elsewhere, would end the same."""
 
 
 class Photo(Protocol):
@@ -79,7 +81,7 @@ class Workshop:
         self.log_to = log_to
         self.alerts: dict[str, Row] = {}
         """Alerts on their way to the sink, by event id."""
-        self._runners: list[Runner] = []
+        self._runners: dict[tuple[str, str, str], Runner] = {}
 
     async def make(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
         """The step's work and how many events it takes at once; raises Refused, Unreachable or StepFailed."""
@@ -95,11 +97,19 @@ class Workshop:
             case _:
                 raise Refused(f"{step.kind} takes no events", hint="only sources have this kind")
 
+    async def stop(self, key: tuple[str, str, str]) -> None:
+        """Stop the program of (pipeline, version, step), if it has one; what it cannot close is logged."""
+        runner = self._runners.pop(key, None)
+        if runner is None:
+            return
+        try:
+            await runner.close()
+        except Exception:
+            log.exception("%s/%s: the program could not be stopped", key[0], key[2])
+
     async def close(self) -> None:
         """Stop every program."""
-        for runner in self._runners:
-            await runner.close()
-        self._runners.clear()
+        await asyncio.gather(*(self.stop(key) for key in list(self._runners)))
 
     # -- programs -----------------------------------------------------------------------------------------------------
 
@@ -113,7 +123,7 @@ class Workshop:
         else:
             runner = self.engines.process(task)
         await runner.start()
-        self._runners.append(runner)
+        self._runners[pipeline.name, pipeline.version, step.name] = runner
         sink = self.log_sink(pipeline, step)
 
         async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
@@ -204,6 +214,11 @@ class Workshop:
             self.alerts[alert.event.id] = row
             try:
                 await self.submit(alert)
+            except Refused as e:
+                self.alerts.pop(alert.event.id, None)
+                if e.code in NEVER:
+                    raise StepFailed(e.message, hint=e.hint, code=e.code, final=True) from None
+                raise
             except BaseException:
                 self.alerts.pop(alert.event.id, None)
                 raise

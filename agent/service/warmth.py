@@ -24,6 +24,7 @@ class Warmth:
     async def run(self) -> None:
         """Look for new steps every second until cancelled."""
         while True:
+            self.agent.pipelines.pin_modules()
             for pipeline in self.agent.pipelines.definitions.running():
                 for step in pipeline.steps:
                     if step.kind in PROGRAMS and self._likely(pipeline, step):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,17 @@ import msgspec
 import pytest
 
 from agent.blobs import raw_cid
-from agent.errors import Refused
+from agent.errors import Refused, Unreachable
 from agent.model.alert import Hop
 from agent.model.event import Event
+from agent.model.node import Capacity, NodeRecord
+from agent.model.pipeline import Keep
+from agent.pipelines import router
+from agent.pipelines.placement import rank
 from agent.pipelines.rows import State
 from agent.pipelines.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
 from tests.doubles.memory import Peer
-from tests.pipelines.story import Building
+from tests.pipelines.story import STORY, Building
 from tests.support import eventually
 
 
@@ -235,3 +240,212 @@ async def test_many_large_events_and_blobs_travel_in_requests_of_bounded_size(tm
     await eventually(lambda: all(r.end == "delivered" for r in p.journal.rows.values()), timeout=30)
     assert max(sizes) < 4 << 20
     await b.stop()
+
+
+class Unable:
+    """A program that cannot be reached for its first `times` runs."""
+
+    in_flight = 4
+
+    def __init__(self, program: Any, times: list[int]) -> None:
+        self.program, self.times = program, times
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def run(self, item: Any, log: Any) -> Any:
+        if self.times[0] > 0:
+            self.times[0] -= 1
+            raise Unreachable("its daemon is away")
+        return await self.program.run(item, log)
+
+
+async def test_what_no_node_could_run_for_now_is_run_by_the_same_nodes_later_without_using_an_attempt(
+    tmp_path: Path,
+) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "old", "up")
+    times = [7]
+    for name in ("gpu", "old"):
+        engines = b.nodes[name].workshop.engines
+        engines.docker = lambda task, name, real=engines.docker: Unable(real(task, name), times)  # type: ignore[method-assign]
+    p = b.nodes["porch"].p
+    await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    await eventually(lambda: b.quiet() and bool(b.alerts), timeout=30)
+    (row,) = p.journal.rows.values()
+    assert (row.end, row.attempts, times) == ("delivered", 0, [0])
+    b.check_sums()
+    await b.stop()
+
+
+async def test_a_node_that_cannot_start_the_program_gives_its_rows_to_one_that_can(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "old", "up")
+
+    def no_daemon(task: Any, name: str) -> Any:
+        raise Unreachable("no docker here")
+
+    b.nodes["gpu"].workshop.engines.docker = no_daemon  # type: ignore[method-assign]
+    p = b.nodes["porch"].p
+    await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    await eventually(lambda: b.quiet() and bool(b.alerts))
+    assert b.nodes["old"].p.journal.counts[b.pipeline.name, "labels"]["delivered"] == 1
+    b.check_sums()
+    await b.stop()
+
+
+async def test_a_fault_while_a_program_is_started_does_not_end_the_agent(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "old", "up")
+
+    def faulty(task: Any, name: str) -> Any:
+        raise KeyError("image")
+
+    b.nodes["gpu"].workshop.engines.docker = faulty  # type: ignore[method-assign]
+    await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    await eventually(lambda: bool(b.alerts))
+    task = b.nodes["gpu"].task
+    assert task is not None
+    assert not task.done()
+    await b.stop()
+
+
+async def test_programs_of_a_replaced_version_are_stopped_once_nothing_is_in_flight(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    await eventually(lambda: b.quiet() and bool(b.alerts))
+    p, workshop = b.nodes["gpu"].p, b.nodes["gpu"].workshop
+    key = (b.pipeline.name, b.pipeline.version, "labels")
+    await p.hosts.retire()
+    assert key in p.hosts.hosts
+    newer = msgspec.structs.replace(b.pipeline, keep=Keep(unmatched=60.0))
+    p.definitions.apply(newer.name, msgspec.json.encode(newer))
+    await p.hosts.retire()
+    assert key not in p.hosts.hosts
+    assert not workshop._runners
+    # An event of the old version that comes late is still run.
+    await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    await eventually(lambda: len(b.alerts) == 2)
+    await b.stop()
+
+
+async def test_naming_a_photo_in_an_event_does_not_let_its_sender_read_it(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "garage", "gpu", "up")
+    cid, size = await b.nodes["gpu"].blobs.put(b"a photo of the garage")
+    named = [{"name": "a.jpg", "cid": cid, "type": "image/jpeg", "size": size}]
+    (verdict,) = await deliver(b, "gpu", [delivery(b, rescaled(b, blobs=named))])
+    assert verdict.status == "accepted"
+    assert not b.nodes["gpu"].p.may_read("porch", cid)
+    await b.stop()
+
+
+async def test_an_alert_that_may_never_leave_fails_for_good(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+
+    async def too_large(alert: Any) -> None:
+        raise Refused("too large", code="uplink.too-large")
+
+    b.nodes["up"].workshop.submit = too_large
+    await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    await eventually(lambda: b.quiet() and b.ends().get("alert") == {"failed": 2})
+    b.check_sums()
+    await b.stop()
+
+
+@pytest.mark.parametrize("data", [{"blobs": 3}, {"blobs": [{"name": "a", "cid": "no cid"}]}, {"x": deep(200)}])
+async def test_an_event_that_no_node_would_take_is_refused_before_it_is_journalled(
+    tmp_path: Path, data: dict[str, Any]
+) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    p = b.nodes["porch"].p
+    with pytest.raises(Refused):
+        await p.trigger(b.pipeline, "small", "image.rescaled", data)
+    assert not p.journal.rows
+    assert p.journal.open_count == 0
+    await b.stop()
+
+
+ACCEPT = Answer(msgspec.msgpack.encode([Verdict("accepted")]))
+
+
+async def test_a_node_that_accepted_and_forgot_is_given_the_event_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "PROBE", 0.0)
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    real = b.net.nodes["gpu"].handlers["pipeline.deliver"]
+    b.net.nodes["gpu"].handlers["pipeline.deliver"] = ACCEPT
+    p = b.nodes["porch"].p
+    await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    (row,) = p.journal.rows.values()
+    await eventually(lambda: row.state is State.PLACED)
+    b.net.nodes["gpu"].handlers["pipeline.deliver"] = real
+    await eventually(lambda: row.end == "delivered" and bool(b.alerts))
+    b.check_sums()
+    await b.stop()
+
+
+async def test_news_of_a_node_that_was_there_all_the_time_send_nothing_again(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    asked: list[bytes] = []
+
+    async def accept(peer: Any, body: bytes) -> bytes:
+        asked.append(body)
+        return ACCEPT.body
+
+    b.net.nodes["gpu"].handlers["pipeline.deliver"] = accept
+    p = b.nodes["porch"].p
+    await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
+    (row,) = p.journal.rows.values()
+    await eventually(lambda: row.state is State.PLACED)
+    news = b.net.nodes["gpu"].record
+    for free in range(5):
+        news = msgspec.structs.replace(news, capacity=Capacity(free=free))
+        b.net.nodes["porch"].tell(news, True)
+        assert row.state is State.PLACED
+    b.net.nodes["porch"].tell(msgspec.structs.replace(news, boot="another"), True)
+    await eventually(lambda: len(asked) == 2)
+    await b.stop()
+
+
+async def test_who_is_cancelled_while_the_journal_writes_leaves_no_row_behind(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    p = b.nodes["porch"].p
+    trigger = asyncio.create_task(p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"}))
+    await eventually(lambda: bool(p.journal.rows))
+    trigger.cancel()
+    await asyncio.gather(trigger, return_exceptions=True)
+    await eventually(lambda: b.quiet() and bool(b.alerts))
+    await b.stop()
+
+
+async def test_the_nodes_of_an_event_are_frozen_once_however_often_it_is_made(tmp_path: Path) -> None:
+    text = STORY.replace("camera: {shots: 2, every: 0s}", "camera: {shots: 1}\n    dedupe: {key: [root], for: 5m}")
+    b = Building(tmp_path, text)
+    b.start()
+    p = b.nodes["ap"].p
+    data = {"device": {"mac": "02:00:00:00:00:01", "known": False}}
+    for _ in range(2):
+        await p.trigger(b.pipeline, "arrived", "device.arrived", data, "the-same-event")
+        await eventually(lambda: b.quiet() and bool(b.alerts))
+    assert p.journal.counts[b.pipeline.name, "photos"]["deduplicated"] == 1
+    assert b.runs["docker"] == 2
+    b.check_sums()
+    await b.stop()
+
+
+def test_a_node_that_boasts_of_its_free_places_does_not_get_all_the_work() -> None:
+    nodes = [
+        NodeRecord(id="honest", name="honest", capacity=Capacity(free=100)),
+        NodeRecord(id="liar", name="liar", capacity=Capacity(free=10**15)),
+    ]
+    first = [rank(f"event {i}", nodes)[0].id for i in range(500)]
+    assert first.count("honest") > 10
