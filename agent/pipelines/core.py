@@ -154,8 +154,9 @@ class Core:
 
     def placed(self, rows: list[Row]) -> None:
         """Another node holds these rows now."""
+        now = boottime()
         for row in rows:
-            row.state = State.PLACED
+            row.state, row.looked = State.PLACED, now
         self.journal.commit(change=rows)
         for row in rows:
             self._settle_parent(row)

@@ -76,7 +76,7 @@ class Definitions:
         self._forget(pipeline.name)
 
     def _forget(self, name: str) -> None:
-        used = {(r.pipeline, r.version) for r in self._journal.rows.values() if r.open}
+        used = {(r.pipeline, r.version) for r in self._journal.rows.values() if not r.closed}
         mine = sorted((k for k in self._versions if k[0] == name), key=lambda k: self._at[k])
         for key in mine[:-KEEP_VERSIONS]:
             if key not in used:

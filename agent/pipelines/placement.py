@@ -15,6 +15,9 @@ from agent.model.labels import Selector
 from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
 
+MAX_WEIGHT = 1000
+"""Most that a node's word about its free places counts: none may draw all work to itself by claiming more."""
+
 
 @lru_cache(maxsize=4096)
 def selector(text: str) -> Selector:
@@ -34,7 +37,7 @@ def rank(key: str, nodes: Iterable[NodeRecord], *, prefer: str = "", weighed: bo
     wanted = selector(prefer) if prefer else None
 
     def order(node: NodeRecord) -> tuple[bool, float]:
-        weight = max(1.0, float(node.capacity.free)) if weighed else 1.0
+        weight = float(min(MAX_WEIGHT, max(1, node.capacity.free))) if weighed else 1.0
         return (wanted is not None and wanted.matches(node.labels), score(key, node.id, weight))
 
     return sorted(nodes, key=order, reverse=True)

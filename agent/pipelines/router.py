@@ -8,7 +8,7 @@ from collections import Counter, deque
 
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
-from agent.model.pipeline import Pipeline, Step, Window
+from agent.model.pipeline import SINK_DEADLINE, Pipeline, Step, Window
 from agent.pipelines.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.deciders import Deciders
@@ -23,10 +23,16 @@ GONE = 5.0
 """Seconds that a node must be gone before its work is given to another (DESIGN.md, "A hop")."""
 AGAIN = 0.25
 """Seconds until a row that could not be placed is looked at again; a change in the mesh comes sooner."""
+NO_NODE = 2.0
+"""The same for a row that no live node matches: ten thousand of them must not keep a small machine busy."""
+PROBE = 300.0
+"""Seconds after which a row that another live node holds is delivered again: it knows it still, or takes it anew."""
 LOST_AFTER = 60.0
 """Seconds after its deadline that a row waits for a node that accepted it and vanished."""
 CLOSE_AFTER = 3600.0
 """Seconds that photos wait for the word of a node that vanished after it had settled."""
+FORGOTTEN = SINK_DEADLINE + 86400.0
+"""Seconds after the deadline that they wait for one that is there: it may have lost its journal and never say it."""
 
 
 class Router:
@@ -40,6 +46,7 @@ class Router:
         self._later: dict[int, tuple[float, Row]] = {}
         self._wake = asyncio.Event()
         self._gone: dict[str, float] = {}
+        self._boots: dict[str, str] = {}
         self._moved: Counter[tuple[str, str, str]] = Counter()
         self._tasks: asyncio.TaskGroup | None = None
         self._asking = asyncio.Semaphore(64)
@@ -100,7 +107,7 @@ class Router:
         target = self._target(row, step)
         if target is None:
             row.state, row.target = State.WAITING, ""
-            self.later(row)
+            self.later(row, NO_NODE)
             return
         row.target = target
         if target == self.core.node_id:
@@ -127,9 +134,15 @@ class Router:
         return rank(row.event.id, nodes, prefer=step.prefer)
 
     def _freeze(self, row: Row, pipeline: Pipeline, step: Step) -> None:
-        nodes = matches(step, self.core.mesh.live())
-        if not nodes:
+        live = matches(step, self.core.mesh.live())
+        if not live:
             self.core.end(row, "skipped", "no node")
+            return
+        # The same event may have been made here twice: its list was frozen the first time.
+        find = self.core.journal.find
+        nodes = [n for n in live if find(row.event.id, row.pipeline, row.step, n.id) is None]
+        if not nodes:
+            self.core.end(row, "deduplicated", "its nodes have it already")
             return
         fields = {"parent": row.parent, "deadline": row.deadline, "root_at": row.root_at, "trace": row.trace}
         more = [
@@ -171,11 +184,12 @@ class Router:
     def _mesh_changed(self, record: NodeRecord, alive: bool) -> None:
         now = boottime()
         if alive:
-            self._gone.pop(record.id, None)
-            for row in self.core.journal.open_rows():
+            # Records change with every free place; only a node that was away or has started anew may have lost rows.
+            back = self._gone.pop(record.id, None) is not None or self._boots.get(record.id) != record.boot
+            self._boots[record.id] = record.boot
+            for row in self.core.journal.open_rows() if back else ():
                 if row.target == record.id and row.state is State.PLACED:
-                    row.state = State.SENDING
-                    self.submit(row)
+                    self._probe(row, now)
         else:
             self._gone.setdefault(record.id, now)
         for n in list(self._later):
@@ -200,10 +214,16 @@ class Router:
             self.core.end(row, "expired", "older than the step's deadline")
         elif row.state is State.SENDING and now >= row.deadline and not self.core.mesh.is_live(row.target):
             self.core.end(row, "expired", "no node took it in time")
-        elif row.state is State.PLACED and row.target != self.core.node_id and not self.core.mesh.is_live(row.target):
-            since = self._gone.setdefault(row.target, now)
-            if now - since >= GONE:
+        elif row.state is State.PLACED and row.target != self.core.node_id:
+            if self.core.mesh.is_live(row.target):
+                if now - row.looked >= PROBE:
+                    self._probe(row, now)
+            elif now - self._gone.setdefault(row.target, now) >= GONE:
                 self._replace(row, now)
+
+    def _probe(self, row: Row, now: float) -> None:
+        row.state, row.looked = State.SENDING, now
+        self.senders.send(row)
 
     def _replace(self, row: Row, now: float) -> None:
         found = self.core.step_of(row)
@@ -219,9 +239,13 @@ class Router:
 
     def _close_forgotten(self, now: float) -> None:
         for row in list(self.core.journal.rows.values()):
-            if row.open or row.closed or not row.target or self.core.mesh.is_live(row.target):
+            if row.open or row.closed or row.target in ("", self.core.node_id):
                 continue
-            if now - self._gone.setdefault(row.target, now) >= CLOSE_AFTER:
+            if self.core.mesh.is_live(row.target):
+                over = now - row.deadline >= FORGOTTEN
+            else:
+                over = now - self._gone.setdefault(row.target, now) >= CLOSE_AFTER
+            if over:
                 self.core.close_if_done(row, told=True)
 
 

@@ -66,6 +66,8 @@ class Row:
     started: float = 0.0
     turn: int = 0
     """Counts deliveries of this row here, so that an answer to an older report is not taken for the newest."""
+    looked: float = 0.0
+    """When the node that holds it was last asked for it; 0 not since the start. In memory only."""
     free: bool = False
     """The failure used no attempt: nothing was run. In memory only."""
     final: bool = False

@@ -15,6 +15,7 @@ from agent.model.pipeline import Pipeline, Step
 from agent.model.task import FilterRunner, LineEvent
 from agent.pipelines.clock import boottime
 from agent.pipelines.core import Core
+from agent.pipelines.limits import MAX_FIELD
 from agent.pipelines.linetime import line_age
 from agent.pipelines.rows import Row
 from agent.sources import Batch, LineSource
@@ -126,8 +127,9 @@ class TailRunner:
         self.events += len(found)
         self._position = batch.position if batch.position is not None else self._position
         if rows:
-            await self._commit(rows)
-            self.core.take(rows)
+            done = self._commit(rows)
+            self.core.take(rows)  # before the wait: who is cancelled in it must not leave rows that nobody sends
+            await done
         elif self._timer is None and self._position is not None:
             self._commit([])
             self._timer = asyncio.get_running_loop().call_later(POSITIONS, self._later)
@@ -164,12 +166,12 @@ class TailRunner:
         age = line_age(found.text) if self.local_clock else 0.0
         root_at = read_at - age
         ident = event_id(generation, offset, self.pipeline.name, self.step.name, index)
-        data: dict[str, Any] = dict(item.data)
+        data = {k: v for k, v in item.data.items() if k != "blobs"}  # a filter has no files to give
         if (since := read_at - self.restarted_at) < RESTART_FLAG:
             data["restarted_s"] = round(since, 1)
         event = Event(
             id=ident, source=f"/{self.core.node_id}/{self.pipeline.name}/{self.step.name}", type=item.type, time=now(),
-            subject=str(data.get("mac", "")), data=data, root=ident, traceparent=traceparent(ident),
+            subject=str(data.get("mac", ""))[:MAX_FIELD], data=data, root=ident, traceparent=traceparent(ident),
             pipeline=self.pipeline.name, step=self.step.name,
         )  # fmt: skip
         line_at = round((read_at - root_at) * 1e3, 1)
