@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -22,6 +23,8 @@ from agent.service.logs import execution
 
 if TYPE_CHECKING:
     from agent.service.agent import Agent
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 STARTED = time.monotonic()
@@ -97,8 +100,8 @@ class StatusMixin:
             nonlocal missed
             async with aclosing(a.mesh.tail_logs("events")) as lines:  # type: ignore[type-var]
                 async for line in lines:
-                    event = msgspec.json.decode(line)
-                    if fits(event):
+                    event = told(line)
+                    if event is not None and fits(event):
                         missed += len(waiting) == BUFFER
                         waiting.append(event)
                         wake.set()
@@ -164,8 +167,9 @@ class StatusMixin:
         async def listen(name: str, who: NodeRecord) -> None:
             async with aclosing(a.mesh.tail_logs(execution(pipeline, name), who.id)) as found:  # type: ignore[type-var]
                 async for line in found:
-                    if not queue.full():
-                        queue.put_nowait({"node": who.name, **msgspec.json.decode(line)})
+                    row = told(line)
+                    if row is not None and not queue.full():
+                        queue.put_nowait({**row, "node": who.name})
 
         who = [n for n in a.mesh.live() if wanted in ("", n.id)]
         tasks = [asyncio.create_task(listen(s, n)) for s in for_steps for n in who]
@@ -189,6 +193,15 @@ class StatusMixin:
         ]  # fmt: skip
         made += [{"check": w.code, "state": "warn", "text": w.text, "remedy": w.remedy} for w in a.health.list()]
         return made
+
+
+def told(line: str) -> Json | None:
+    """What another node published, if it is a JSON object: nonsense from one must not end what people watch."""
+    try:
+        return msgspec.json.decode(line, type=Json)
+    except (msgspec.MsgspecError, RecursionError) as e:
+        log.debug("a published line is no JSON object: %s", e)
+        return None
 
 
 def known(names: Any) -> str:

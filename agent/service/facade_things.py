@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from agent.blobs import parse_cid
-from agent.errors import EdgeError, NotFound
+from agent.errors import EdgeError, NotFound, Refused
 from agent.executors.camera import masked
 from agent.identity import PeerIdentity
 from agent.pipelines import DeviceInfo
@@ -29,6 +29,24 @@ Json = dict[str, Any]
 _MAC = re.compile(r"([0-9a-f]{2}[:-]){5}[0-9a-f]{2}\Z")
 
 
+class Seen(msgspec.Struct):
+    """What a node answers to `device.list` about one device."""
+
+    present: bool
+    first_seen: str
+    last_seen: str
+    node: str
+
+
+class DeviceRow(msgspec.Struct):
+    """What `device.list` tells of a device."""
+
+    present: bool
+    first_seen: str
+    last_seen: str
+    node: str
+
+
 class ThingsMixin:
     """See `agent.api.facade.ThingsFacade` for what each dict holds."""
 
@@ -37,36 +55,37 @@ class ThingsMixin:
     async def device_list(self) -> list[Json]:
         """Devices that any live node has a record of, or that an operator named."""
         a = cast("Agent", self)
-        seen: dict[str, Json] = {}
+        seen: dict[str, Seen] = {}
         for rows in await asyncio.gather(*(self._devices_of(n.id) for n in a.mesh.live())):
             for mac, row in rows.items():
-                if mac not in seen or seen[mac]["last_seen"] < row["last_seen"]:
+                if mac not in seen or seen[mac].last_seen < row.last_seen:
                     seen[mac] = row
         for mac in a.pipelines.presence.devices:
-            seen.setdefault(mac, {"present": False, "first_seen": "", "last_seen": "", "node": ""})
+            seen.setdefault(mac, Seen(False, "", "", ""))
         made = [self._device(mac, row) for mac, row in seen.items()]
         return sorted(made, key=lambda d: (not d["present"], d.get("name", ""), d["id"]))
 
-    async def _devices_of(self, node_id: str) -> dict[str, Json]:
+    async def _devices_of(self, node_id: str) -> dict[str, Seen]:
         a = cast("Agent", self)
         try:
             raw = await a.mesh.call(node_id, "device.list", b"", timeout=3.0)
-            return msgspec.msgpack.decode(raw, type=dict[str, Json])
-        except (EdgeError, msgspec.MsgspecError) as e:
+            found = msgspec.msgpack.decode(raw, type=dict[str, Seen])
+        except (EdgeError, msgspec.MsgspecError, UnicodeError, RecursionError) as e:
             log.debug("%s did not tell its devices: %s", node_id, e)
             return {}
+        return {mac: row for mac, row in found.items() if _MAC.match(mac)}
 
-    def _device(self, mac: str, row: Json) -> Json:
+    def _device(self, mac: str, row: Seen) -> Json:
         a = cast("Agent", self)
         info = a.pipelines.presence.devices.get(mac, DeviceInfo())
-        record = a.record(str(row.get("node", "")))
+        record = a.record(row.node)
         made: Json = {
             "id": mac,
             "known": info.known,
             "private": bool(int(mac[:2], 16) & 2),
-            "present": row["present"],
-            "first_seen": row["first_seen"],
-            "last_seen": row["last_seen"],
+            "present": row.present,
+            "first_seen": row.first_seen,
+            "last_seen": row.last_seen,
         }
         if info.name:
             made["name"] = info.name
@@ -114,16 +133,16 @@ class ThingsMixin:
         """Verb `device.list`: this node's presence records."""
         a = cast("Agent", self)
         found = {
-            mac: {"present": r.present, "first_seen": r.value.get("first_seen", ""),
-                  "last_seen": r.value.get("last_seen", ""), "node": r.value.get("node", "")}
+            mac: Seen(r.present, r.value.get("first_seen", ""), r.value.get("last_seen", ""), r.value.get("node", ""))
             for mac, r in a.pipelines.presence.seen().items()
-        }  # fmt: skip
+        }
         return msgspec.msgpack.encode(found)
 
     async def serve_forget(self, peer: PeerIdentity, body: bytes) -> bytes:
         """Verb `device.forget`, from operators only."""
-        if peer.is_operator:
-            cast("Agent", self).pipelines.presence.forget(msgspec.msgpack.decode(body, type=str))
+        if not peer.is_operator:
+            raise Refused(f"{peer.name} is no operator and may not have a device forgotten", code="not-operator")
+        cast("Agent", self).pipelines.presence.forget(msgspec.msgpack.decode(body, type=str))
         return b""
 
     # -- cameras ------------------------------------------------------------------------------------------------------
