@@ -96,7 +96,7 @@ def parse_answer(line: bytes, event_id: str) -> list[CheckedEvent]:
     """The events of the answer to `event_id`; raises StepFailed, `final` where the program reports an error itself."""
     try:
         answer = _ANSWERS.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise broken(f"the answer is not what a step may answer: {e}", line=_excerpt(line)) from e
     if answer.id != event_id:
         raise broken(
@@ -138,6 +138,11 @@ def _checked(reply: ReplyEvent, n: int) -> CheckedEvent:
             raise broken(f"{what}: {_short(blob.name)!r} is not a blob's name")
     if len(_ENCODER.encode(data)) > MAX_EVENT:
         raise broken(f"{what} is larger than {MAX_EVENT} bytes")
+    try:
+        msgspec.msgpack.encode(data)
+    except OverflowError:
+        # JSON has such numbers, what crosses mesh and uplink has not.
+        raise broken(f"{what} has a whole number beyond 64 bits") from None
     return CheckedEvent(reply.type, data, blobs)
 
 

@@ -54,7 +54,7 @@ def open_envelope(raw: bytes) -> Envelope:
     """The envelope in `raw`, not yet checked; raises IdentityError."""
     try:
         return msgspec.msgpack.decode(raw, type=Envelope)
-    except (msgspec.DecodeError, ValueError) as e:
+    except (msgspec.DecodeError, ValueError, RecursionError) as e:
         raise IdentityError("not an envelope", code="sink.envelope") from e
 
 

@@ -21,10 +21,11 @@ from agent.model.event import Event
 
 KEY_SIZE = 32
 _MAC = re.compile(
-    r"(?<![0-9A-Fa-f:.-])(?:[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})"
-    r"(?![0-9A-Fa-f:.-])"
+    r"(?<![0-9A-Fa-f])(?<![^0-9A-Fa-f][0-9A-Fa-f]{2}[:.-])(?<!\A[0-9A-Fa-f]{2}[:.-])"
+    r"(?:[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})"
+    r"(?![0-9A-Fa-f]|[:.-][0-9A-Fa-f]{2}(?![0-9A-Fa-f]))"
 )
-"""aa:bb:cc:dd:ee:ff, AA-BB-CC-DD-EE-FF, aabb.ccdd.eeff."""
+"""aa:bb:cc:dd:ee:ff, AA-BB-CC-DD-EE-FF, aabb.ccdd.eeff; a colon, dash or full stop of the sentence may be beside it."""
 
 
 def load_mask_key(path: Path) -> bytes:

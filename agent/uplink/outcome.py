@@ -83,7 +83,7 @@ def judge(answer: Answer, event_id: str) -> Outcome:
 def _stored(answer: Answer, event_id: str) -> Outcome:
     try:
         said = msgspec.json.decode(answer.body, type=dict[str, object])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return Outcome(Verdict.RETRY, "the answer 200 is not the sink's JSON")
     if event_id and (said.get("id") != event_id or not isinstance(said.get("stored"), bool)):
         return Outcome(Verdict.RETRY, "the answer 200 is not about this alert")
@@ -93,7 +93,7 @@ def _stored(answer: Answer, event_id: str) -> Outcome:
 def _reason(answer: Answer) -> str:
     try:
         said = msgspec.json.decode(answer.body, type=dict[str, object])
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         said = {}
     text = str(said.get("message", ""))[:300]
     return f"HTTP {answer.status}" + (f": {text}" if text else "")

@@ -111,8 +111,11 @@ class Uplink:
             raise Refused("this node has no sink", code="uplink.no-sink", hint="run `edge-agent sink connect` on it")
         if not REQUEST_ID.match(alert.event.id):
             raise Refused(f"{alert.event.id!r} is not an event's id", code="uplink.malformed")
-        alert = self._sealed(alert)
-        body = msgspec.msgpack.encode(alert)
+        try:
+            alert = self._sealed(alert)
+            body = msgspec.msgpack.encode(alert)
+        except (OverflowError, RecursionError, ValueError, TypeError) as e:
+            raise Refused(f"the event cannot be sent: {e}", code="uplink.malformed") from None
         if len(body) > MAX_ALERT:
             raise Refused(
                 f"the alert has {len(body)} bytes, at most {MAX_ALERT} leave",

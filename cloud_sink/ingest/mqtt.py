@@ -182,7 +182,7 @@ class MqttIngest:
 def _framed(raw: bytes) -> tuple[str, bytes]:
     try:
         request, body = msgspec.msgpack.decode(raw, type=tuple[str, bytes])
-    except (msgspec.DecodeError, ValueError) as e:
+    except (msgspec.DecodeError, ValueError, RecursionError) as e:
         raise IdentityError("the envelope holds no request", code="sink.envelope") from e
     if not REQUEST_ID.match(request):
         raise IdentityError("the request has no id", code="sink.envelope")

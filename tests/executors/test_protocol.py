@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.errors import StepFailed
 from agent.executors.protocol import MAX_REPLY_EVENTS, encode_event, file_names, parse_answer
+from agent.executors.wasm.filter import parse_events
 from agent.model.event import MAX_BLOBS, MAX_EVENT, BlobRef, Event
 
 JSON = st.recursive(
@@ -54,6 +55,7 @@ def test_data_comes_through_as_it_is(data: dict[str, Any]) -> None:
         ({"events": [{"type": "t", "data": {"blobs": [{"name": "x", "type": "text"}]}}]}, "is not a media type"),
         ({"events": [{"type": "t", "data": {"blobs": [{"name": "a\nb"}]}}]}, "is not a blob's name"),
         ({"events": [{"type": "t", "data": {"x": "y" * MAX_EVENT}}]}, "larger than"),
+        ({"events": [{"type": "t", "data": {"x": 1 << 64}}]}, "beyond 64 bits"),
         ({"id": "e2", "events": []}, "the oldest open event is e1"),
         ({"id": 7, "events": []}, "Expected `str`"),
     ],
@@ -63,6 +65,14 @@ def test_what_is_wrong_is_said(answer: dict[str, Any], text: str) -> None:
         parse_answer(line(**answer), "e1")
     assert text in failure.value.message
     assert not failure.value.final
+
+
+def test_nesting_without_end_is_a_failure_of_the_program_alone() -> None:
+    deep = b"[" * 100_000
+    with pytest.raises(StepFailed, match="not what a step may answer"):
+        parse_answer(b'{"id":"e1","events":[{"type":"t","data":{"x":' + deep, "e1")
+    with pytest.raises(StepFailed, match="not one event a line"):
+        parse_events(b'{"line":1,"type":"t","data":{"x":' + deep, b"a line\n")
 
 
 def test_error_is_final_and_cut() -> None:

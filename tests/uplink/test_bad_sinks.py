@@ -15,7 +15,7 @@ from agent.uplink.address import parse_address
 from agent.uplink.connect import SinkConfig, store_sink
 from agent.uplink.https import HttpsSender
 from agent.uplink.ledger import EgressLedger
-from agent.uplink.outcome import Verdict
+from agent.uplink.outcome import Answer, Verdict, judge
 from tests.sink.running import Building, unsigned
 from tests.support import eventually
 from tests.uplink.helpers import KEY, answer, listener, running_uplink
@@ -242,6 +242,15 @@ async def test_what_no_sink_would_take_is_refused_at_once(tmp_path: Path) -> Non
         with pytest.raises(Refused) as malformed:
             await uplink.submit(odd)
         assert malformed.value.code == "uplink.malformed"
+        with pytest.raises(Refused) as number:
+            await uplink.submit(unsigned(building.mesh, building.node, 2, count=1 << 64))
+        assert number.value.code == "uplink.malformed"
+
+
+@pytest.mark.parametrize("body", [b'{"message": "\xff"}', b"[" * 20_000, b'{"id": ' + b"[" * 20_000, b"", b"[]"])
+@pytest.mark.parametrize("status", [200, 401, 422, 500])
+def test_an_answer_that_is_no_text_or_nested_without_end_is_judged_like_any_other(status: int, body: bytes) -> None:
+    assert judge(Answer(status, {}, body), "e").verdict is not Verdict.STORED
 
 
 async def test_macs_leave_only_as_a_keyed_hash(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
         return []
     try:
         events = _EVENTS.decode_lines(stdout)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise broken(f"the filter's output is not one event a line: {e}") from e
     for event in events:
         if event.line < 1:
