@@ -1,0 +1,34 @@
+"""Where a filter's events come from: found in one pass over the batch, and never in lines that are not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.errors import StepFailed
+from agent.executors.wasm.filter import EXACT, parse_events
+from agent.model.task import LineEvent
+from agent.pipelines.tail import located
+from agent.sources import Batch
+
+LINE = b"x" * 99 + b"\n"
+
+
+def batch(lines: int) -> Batch:
+    return Batch("stream", 1000, LINE * lines, None)
+
+
+def test_events_get_the_place_of_their_line_whatever_order_the_filter_names_them_in() -> None:
+    events = [LineEvent(700, "b"), LineEvent(3, "a"), LineEvent(700, "c")]
+    found = located(events, batch(1000))
+    assert [(f.event.type, f.origin) for f in found] == [
+        ("a", ("stream", 1200)), ("b", ("stream", 70_900)), ("c", ("stream", 70_900)),
+    ]  # fmt: skip
+    assert {f.text for f in found} == {LINE[:-1]}
+
+
+@pytest.mark.parametrize("lines", [2, EXACT // len(LINE) + 5])
+def test_an_event_of_a_line_that_is_not_there_fails_the_batch_small_or_large(lines: int) -> None:
+    data = LINE * lines
+    out = b'{"line":%d,"type":"a","data":{}}\n' % (lines + 1)
+    with pytest.raises(StepFailed, match=f"names line {lines + 1} of"):
+        located(parse_events(out, data), batch(lines))
