@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from agent.errors import ConfigError, EdgeError, Refused
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import Mesh
-from agent.model.event import event_id, now
+from agent.model.event import now
 from agent.model.labels import RESERVED, check_label
 
 log = logging.getLogger(__name__)
@@ -115,16 +116,16 @@ class Labels:
                 raise ConfigError("too many labels")
             for key, value in labels.items():
                 check_label(key, value)
-        except (msgspec.MsgspecError, ConfigError) as e:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, ConfigError) as e:
             raise Refused(f"not labels: {e}", code="bad") from None
         # A node that has just joined asks before it has heard what was signed for it: what counts is what is known here.
         signed = self.signed(peer.id)
         labels = {**signed, **labels}
         if labels == signed:
             self.wishes.pop(peer.id, None)
-        else:
-            code = event_id("wish", peer.id, msgspec.json.encode(sorted(labels.items())))[:8]
-            if peer.id not in self.wishes or self.wishes[peer.id].code != code:
-                self.wishes[peer.id] = LabelWish(code, peer.id, labels)
-                log.info("%s would like other labels: edge-agent node approve %s", peer.name, code)
+        elif peer.id not in self.wishes or self.wishes[peer.id].labels != labels:
+            # Made up here: a node that could reckon its code could find other labels, or be another node, with the same.
+            code = secrets.token_hex(4)
+            self.wishes[peer.id] = LabelWish(code, peer.id, labels)
+            log.info("%s would like other labels: edge-agent node approve %s", peer.name, code)
         return b""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent.blobs import parse_cid
-from agent.errors import BlobError, EdgeError, NotFound, PipelineError
+from agent.errors import BlobError, EdgeError, NotFound, PipelineError, Refused
 from agent.identity import PeerIdentity
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import WasmTask
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_MODULE = 32 * 1024 * 1024
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}\Z")
+"""What the name of an image is made of (registry, path, tag and digest)."""
+
+IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def module_paths(pipeline: Pipeline) -> list[str]:
@@ -100,8 +105,8 @@ class Resolver:
                     answer = await self.agent.mesh.call(
                         node.id, "docker.image", msgspec.msgpack.encode(image), timeout=10.0
                     )
-                    found.setdefault(msgspec.msgpack.decode(answer, type=str), []).append(node.name)
-                except (EdgeError, msgspec.MsgspecError) as e:
+                    found.setdefault(_image_id(answer), []).append(node.name)
+                except (EdgeError, msgspec.MsgspecError, UnicodeError, RecursionError) as e:
                     notes.append(f"step {step.name}: {node.name} has no image {image} ({e})")
         if not found:
             raise NotFound(
@@ -117,7 +122,21 @@ class Resolver:
         return best
 
 
+def _image_id(answer: bytes) -> str:
+    """The image id in a node's answer; raises Refused for anything else: what a node answers is signed afterwards."""
+    found = msgspec.msgpack.decode(answer, type=str)
+    if not IMAGE_ID.match(found):
+        raise Refused(f"{found[:80]!r} is not an image id", code="bad")
+    return found
+
+
 async def serve_image(agent: Agent, peer: PeerIdentity, body: bytes) -> bytes:
-    """The id of an image that is on this node."""
-    name: Any = msgspec.msgpack.decode(body, type=str)
+    """The id of an image that is on this node; raises Refused for what is no name of an image."""
+    try:
+        name = msgspec.msgpack.decode(body, type=str)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+        raise Refused(f"not the name of an image: {e}", code="bad") from None
+    # The engine's API has the name in its path: `..` would lead to its other objects.
+    if not IMAGE.match(name) or ".." in name:
+        raise Refused(f"{name[:80]!r} is not the name of an image", code="bad")
     return msgspec.msgpack.encode(await agent.docker.image_id(name))
