@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import msgspec
 import pytest
 
 from agent.blobs import BlobStore
@@ -122,6 +123,37 @@ async def test_is_shut_in(make_runner: MakeRunner, make_input: MakeInput, log: L
     assert "NoNewPrivs:\t1" in text
     assert "HELLO=there" in text
     assert "EDGE_OUTPUTS=/outputs/" in text
+
+
+async def test_volumes_of_the_image_are_no_way_to_fill_the_disk(
+    engine: DockerEngine, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
+) -> None:
+    client = docker.from_env()
+    try:
+        base = client.containers.create(busybox, ["true"])
+        image = base.commit(changes='VOLUME ["/data", "/outputs"]')
+        base.remove()
+        assert image.id is not None
+        volumes = {v.id for v in client.volumes.list()}
+        script = (
+            LOOP
+            + "grep /data /proc/mounts >&2; dd if=/dev/zero of=/data/x bs=1M count=100 >&2 || echo full >&2; "
+            + EMPTY
+        )
+        task = DockerTask(
+            image=image.id, args=["sh", "-c", script], limits=msgspec.structs.replace(LIMITS, outputs=200 * MIB)
+        )
+        runner = engine.runner(task, store, "test/volumes")
+        try:
+            assert await runner.run(await make_input(), log) == []
+            await eventually(lambda: "full" in log)
+            assert log[0].startswith("tmpfs /data ")
+            assert {v.id for v in client.volumes.list()} == volumes
+        finally:
+            await runner.close()
+            client.images.remove(image.id, force=True)
+    finally:
+        client.close()
 
 
 HOSTILE = {

@@ -29,7 +29,7 @@ NOBODY = 65534
 """The user inside, where the agent is root; otherwise the agent's own, so that it can read what the program writes."""
 DESCRIPTORS = 256
 TMP = 64 << 20
-"""Size of the container's /tmp in bytes; it counts against its memory."""
+"""Size in bytes of the container's /tmp, and of each volume of its image; they count against its memory."""
 LOOK = 0.1
 IDLE_LOOK = 1.0
 """Seconds between looks at the size of the outputs folder, while an event is open and otherwise."""
@@ -158,6 +158,13 @@ async def _discard(engine: Engine, raw: Any, folders: Folders) -> None:
     await in_thread(folders.remove)
 
 
+def _volumes(client: Any, image: str) -> list[str]:
+    """Folders that the image declares as volumes: left alone, each would be writable and as large as the host's disk."""
+    config = client.images.get(image).attrs.get("Config") or {}
+    taken = {BLOBS.rstrip("/"), OUTPUTS.rstrip("/"), "/tmp"}  # noqa: S108
+    return [path for path in config.get("Volumes") or {} if path.rstrip("/") not in taken]
+
+
 def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: str) -> Any:
     import docker.types
 
@@ -184,7 +191,7 @@ def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: s
         memswap_limit=limits.memory,
         nano_cpus=int(limits.cpus * 1e9),
         shm_size=TMP,
-        tmpfs={"/tmp": f"size={TMP},mode=1777"},  # noqa: S108
+        tmpfs=dict.fromkeys(["/tmp", *_volumes(client, task.image)], f"size={TMP},mode=1777"),  # noqa: S108
         ulimits=[
             docker.types.Ulimit(name="core", soft=0, hard=0),
             docker.types.Ulimit(name="fsize", soft=limits.outputs, hard=limits.outputs),
