@@ -11,6 +11,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,6 @@ from agent.cli.demo.children import Children
 from agent.cli.demo.house import DemoError, wait_for
 from agent.cli.demo.place import HOST, free_ports, write_private, yaml_of
 from agent.errors import EdgeError
-from tests.sink.running import Caller, calling_sink
 from tests.story.pipelines import NAME
 
 ROOT = Path(__file__).parents[2]
@@ -199,6 +199,36 @@ class Node:
         return sum(e["type"] == "wifi.client.joined" and e["source"].startswith(f"/{self.id}/") for e in found)
 
 
+class Sink:
+    """A real sink, that can be killed and started again where it was."""
+
+    name = "sink"
+
+    def __init__(self, building: Building, *, host: str = HOST, inside: Sequence[str] = ()) -> None:
+        self.building, self.host, self.inside = building, host, inside
+        self.data, self.ready = building.folder / "sink", building.folder / "sink.ready"
+        self.port, self.url, self.key = 0, "", ""
+
+    def start(self) -> None:
+        """Start it; `wait` waits until it is ready."""
+        self.ready.unlink(missing_ok=True)
+        command = [*self.inside, sys.executable, "-m", "cloud_sink", "serve", "--data", self.data, "--host", self.host]
+        options = ["--port", str(self.port), "--ready-file", self.ready, "--json"]
+        self.building.children.start("sink", [*command, *options], self.building.folder / "sink.log")
+
+    def wait(self) -> None:
+        self.building.until("the sink is ready", self.ready.exists)
+        facts = json.loads(self.ready.read_bytes())
+        self.port, self.url = facts["port"], facts["connect"].split()[-1]
+        self.key = Path(facts["key_file"]).read_text().strip()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        process = self.building.children.all["sink"].process
+        process.kill()
+        process.wait()
+
+
 class Building:
     """The nodes of one mesh, and a sink."""
 
@@ -206,7 +236,7 @@ class Building:
         self.folder = folder
         self.children = Children()
         self.nodes: dict[str, Node] = {}
-        self.sink: Caller | None = None
+        self.sink = Sink(self)
 
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
@@ -253,13 +283,13 @@ class Building:
         node.wait()
         token.unlink()
 
-    def connect_sink(self, data: Path, *names: str, stack: contextlib.ExitStack) -> Caller:
-        """Start a sink and connect these nodes to it."""
-        self.sink = sink = stack.enter_context(calling_sink(data))
-        line = sink.facts["connect"].split()[-1]
+    def connect_sink(self, *names: str) -> None:
+        """Start the sink and connect these nodes to it."""
+        self.sink.start()
+        self.sink.wait()
         for name in names:
-            self[name].ask("post", "/v1/sink", {"url": line, "key": sink.key}, timeout=60.0)
-        return sink
+            self[name].ask("post", "/v1/sink", {"url": self.sink.url, "key": self.sink.key}, timeout=60.0)
+        self.together()
 
     def apply(self, text: str, by: Node) -> None:
         file = self.folder / "pipeline.yaml"
@@ -347,7 +377,6 @@ class Building:
 
     def alerts(self) -> list[tuple[str, str, str]]:
         """(event id, root, camera) of each alert that the sink has."""
-        assert self.sink is not None
         with contextlib.closing(sqlite3.connect(f"file:{self.sink.data}/sink.db?mode=ro", uri=True, timeout=10)) as db:
             return db.execute("SELECT event_id, root, camera FROM alerts ORDER BY seq").fetchall()
 

@@ -25,13 +25,13 @@ ARRIVALS = 12
 def house() -> Iterator[Building]:
     """A building in which devices came: `porch` saw people in two shots each, `garage` saw nobody."""
     busybox_image()
-    with building() as b, contextlib.ExitStack() as stack:
+    with building() as b:
         b.add("box", labels={"uplink": "true"}, docker=True)
         b.add("ap", labels={"wifi-log": "true"})
         b.add("porch", labels={"camera": "true"}, cameras=("porch",))
         b.add("garage", labels={"camera": "true"}, cameras=("empty",))
         b.start()
-        b.connect_sink(b.folder / "sink", "box", stack=stack)
+        b.connect_sink("box")
         b.apply(story(str(FILTERS), shots=2), b["box"])
         arrive(b["ap"], range(ARRIVALS))
         b.until("an alert for each device", lambda: len(b.alerts()) >= ARRIVALS, 90)

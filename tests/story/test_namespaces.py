@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import msgspec
 import pytest
 
 from agent.mesh.settings import PORT
 from tests.executors.docker_image import busybox_image
 from tests.netns import Host, network
-from tests.story.building import FILTERS, Building, Node, arrive, building
+from tests.story.building import FILTERS, Building, Node, Sink, arrive, building
 from tests.story.pipelines import story
 
 pytestmark = [pytest.mark.root, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -35,19 +30,6 @@ class Street:
                 name, labels=wanted, cameras=("porch",) if name == "porch" else (), docker=name == "box",
                 inside=tuple(hosts[name].command()), host="0.0.0.0", mdns=True, ports=(PORT, PORT + 1),
             )  # fmt: skip
-
-    def sink(self) -> dict[str, Any]:
-        """Start the sink on its host; what its ready file says."""
-        data, ready = self.b.folder / "sink", self.b.folder / "sink.ready"
-        command = [sys.executable, "-m", "cloud_sink", "serve", "--data", data, "--host", self.hosts["cloud"].address]
-        self.b.children.start(
-            "sink", [*self.hosts["cloud"].command(), *command, "--port", "0", "--ready-file", ready, "--json"],
-            self.b.folder / "sink.log",
-        )  # fmt: skip
-        self.b.until("the sink is ready", ready.exists)
-        self.b.sink = SimpleNamespace(data=data)  # type: ignore[assignment]
-        found: dict[str, Any] = msgspec.json.decode(ready.read_bytes())
-        return found
 
     def alert(self) -> None:
         """One more device comes; one more alert is in the sink."""
@@ -72,10 +54,8 @@ def street() -> Iterator[Street]:
             b.join(b[name], hall)
         b.label(b["porch"], by=hall)
         b.add_cameras()
-        facts = made.sink()
-        key = Path(facts["key_file"]).read_text().strip()
-        b["box"].ask("post", "/v1/sink", {"url": facts["connect"].split()[-1], "key": key}, timeout=60.0)
-        b.together()
+        b.sink = Sink(b, host=hosts["cloud"].address, inside=hosts["cloud"].command())
+        b.connect_sink("box")
         b.apply(story(str(FILTERS)), hall)
         yield made
 
