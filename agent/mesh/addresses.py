@@ -20,7 +20,7 @@ def parse_address(text: str, default_port: int) -> str:
     them.
     """
     host, port = text.strip(), str(default_port)
-    if match := re.fullmatch(r"\[([0-9A-Fa-f:.%a-z]+)\](?::(\d+))?", host):
+    if match := re.fullmatch(r"\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]{1,15})?)\](?::(\d+))?", host):
         host, port = match[1], match[2] or port
     elif host.count(":") == 1:
         host, _, port = host.partition(":")

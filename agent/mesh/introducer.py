@@ -37,6 +37,8 @@ _YIELD_SECONDS = 2.0
 MAX_RELAYS = 8
 MAX_TARGETS = 32
 MAX_ENDPOINTS = 512
+MAX_UNPROVEN = 64
+"""Discovered addresses at which no node of this mesh has answered yet: anybody in the network can announce some."""
 
 
 class Endpoint(msgspec.Struct):
@@ -49,6 +51,7 @@ class Endpoint(msgspec.Struct):
     failures: int = 0
     due: float = 0.0
     asked_for: bool = False
+    discovered: bool = False
 
 
 class Introducer:
@@ -65,17 +68,19 @@ class Introducer:
         self._relays: dict[str, Any] = {}
         self._wake = asyncio.Event()
 
-    def add(self, address: str, node: str = "", *, asked_for: bool = False) -> None:
+    def add(self, address: str, node: str = "", *, asked_for: bool = False, discovered: bool = False) -> None:
         """Know an address; `asked_for` ones (explicit or discovered) are tried at once and never dropped for
-        others.
+        others, but for `discovered` ones at which nobody has answered.
         """
         known = self._endpoints.get(address)
         if known is None:
+            if discovered:
+                self._drop_unproven()
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 if not asked_for:
                     return
                 self._drop_one()
-            known = self._endpoints[address] = Endpoint(address, node, asked_for=asked_for)
+            known = self._endpoints[address] = Endpoint(address, node, asked_for=asked_for, discovered=discovered)
             self._wake.set()
         elif asked_for and known.due > time.monotonic() + self._settings.redial_min:
             known.failures, known.due = 0, 0.0
@@ -244,6 +249,11 @@ class Introducer:
         if node and (endpoint.node != node or endpoint.failures):
             endpoint.node, endpoint.failures = node, 0
             self.reached(node, endpoint.address)
+
+    def _drop_unproven(self) -> None:
+        unproven = [e for e in self._endpoints.values() if e.discovered and not e.node]
+        if len(unproven) >= MAX_UNPROVEN:
+            del self._endpoints[max(unproven, key=lambda e: e.failures).address]
 
     def _drop_one(self) -> None:
         idle = [e for e in self._endpoints.values() if not e.asked_for] or list(self._endpoints.values())

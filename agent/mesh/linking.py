@@ -49,7 +49,7 @@ class Linking:
         """Dial an address at once and remember it once a node answered there; raises ConfigError where it
         is none.
         """
-        self.introducer.add(parse_address(address, self._settings.port), asked_for=True)
+        self.introducer.add(parse_address(address, self._settings.port), asked_for=True, discovered=True)
 
     def deny(self, node: str) -> None:
         """A node was removed: stop dialling it now and shut it out when it is this node's turn."""

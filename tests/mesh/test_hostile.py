@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from agent.errors import EdgeError, Refused
 from agent.identity import Identity, PeerIdentity, Trust, sign_envelope
-from agent.mesh import REMOVAL, Documents, presence, wire
+from agent.mesh import REMOVAL, Documents, MeshSettings, presence, wire
 from agent.mesh.documents import MAX_BAD, MAX_DOCUMENTS, PAYLOAD_TYPE
+from agent.mesh.introducer import MAX_ENDPOINTS, MAX_UNPROVEN, Introducer
 from agent.mesh.limits import Refusals
+from agent.mesh.session import MeshSession
 from agent.mesh.wire import DocumentDigest, DocumentKey, Envelopes
 from tests.mesh.building import Building
 from tests.support import eventually
@@ -78,6 +80,19 @@ async def test_tokens_of_nodes_that_do_not_exist_keep_no_real_one_out(
         assert hall.is_live(porch.me.id)
         for token in tokens:
             token.undeclare()
+
+
+async def test_announced_addresses_where_nobody_answers_push_no_other_address_out(building: Building) -> None:
+    introducer = Introducer(MeshSession(building.operator, MeshSettings()), MeshSettings())
+    introducer.add("10.0.0.1:7946", asked_for=True)  # what the owner wrote, and is away now
+    introducer.add("10.0.0.2:7946", "abcdefghijklmnopqrst")
+    introducer.add("10.0.0.3:7946", asked_for=True, discovered=True)
+    introducer._endpoints["10.0.0.3:7946"].node = "bcdefghijklmnopqrstu"  # it has answered
+    for n in range(3 * MAX_ENDPOINTS):
+        introducer.add(f"10.1.{n // 250}.{n % 250}:1", asked_for=True, discovered=True)
+    assert {f"10.0.0.{n}:7946" for n in (1, 2, 3)} <= {e.address for e in introducer.known()}
+    assert len(introducer.known()) == 3 + MAX_UNPROVEN
+    assert f"10.1.{n // 250}.{n % 250}:1" in {e.address for e in introducer.known()}
 
 
 def documents(identity: Identity, folder: Path) -> Documents:

@@ -165,6 +165,7 @@ def test_a_listen_address_that_is_none_is_a_configuration_error(building: Buildi
         ("[fd00::1]", "[fd00::1]:7946"),
         ("[FD00:0::1]:99", "[fd00::1]:99"),
         ("fd00::1", "[fd00::1]:7946"),
+        ("[fe80::1%br-lan]:99", "[fe80::1%br-lan]:99"),
     ],
 )
 def test_addresses_are_read_in_every_usual_form(text: str, address: str) -> None:
