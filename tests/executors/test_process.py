@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -18,7 +19,9 @@ from agent.model.task import MIB, Limits, ProcessTask, Runner
 from tests.executors.conftest import Lines, MakeInput
 from tests.support import eventually
 
-LIMITS = Limits(memory=256 * MIB, timeout=1.0, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
+LIMITS = Limits(memory=256 * MIB, timeout=30.0, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
+HASTY = msgspec.structs.replace(LIMITS, timeout=1.0)
+"""For programs that only their time stops."""
 HEAD = """
 import json, os, sys, time, subprocess, signal
 def answer(event, *blobs):
@@ -125,7 +128,7 @@ async def test_hostile_process_is_stopped_and_the_next_event_works(
     name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     body, code, text = HOSTILE[name]
-    runner = make_runner(f"if evil:\n    {body}\nanswer(event)")
+    runner = make_runner(f"if evil:\n    {body}\nanswer(event)", limits=HASTY if code == "step.timeout" else LIMITS)
     with pytest.raises(StepFailed) as failure:
         await runner.run(await make_input(evil=True), log)
     assert failure.value.code == code

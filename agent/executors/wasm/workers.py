@@ -22,7 +22,7 @@ from agent.executors.wasm.sandbox import Outcome, invalid
 
 logger = logging.getLogger(__name__)
 
-GRACE = 1.0
+GRACE = 3.0
 """Seconds beyond a program's own limit after which its child is killed: the engine stops it earlier by itself."""
 LOOK = 0.05
 """Seconds between looks at the outputs folder of a running program."""
@@ -90,8 +90,8 @@ class Worker:
     async def spawn(cls, engine: str) -> Worker:
         """Start a child; 70–100 ms."""
         mine, its = socket.socketpair()
-        with its:
-            try:
+        try:
+            with its:
                 process = await asyncio.create_subprocess_exec(
                     *command("serve", engine, str(its.fileno())),
                     stdin=asyncio.subprocess.DEVNULL,
@@ -101,10 +101,13 @@ class Worker:
                     env=clean_environment(),
                     start_new_session=True,
                 )
-            except OSError as e:
-                mine.close()
-                raise broken(f"the WASM worker does not start: {e}", code="wasm.worker") from e
-        reader, writer = await asyncio.open_connection(sock=mine)
+            reader, writer = await asyncio.open_connection(sock=mine)
+        except OSError as e:
+            mine.close()
+            raise broken(f"the WASM worker does not start: {e}", code="wasm.worker") from e
+        except BaseException:
+            mine.close()  # a child that was started already ends with its socket
+            raise
         return cls(engine, process, reader, writer)
 
     async def call(self, request: Request, seconds: float, overrun: Callable[[], str] | None) -> Outcome:
