@@ -49,10 +49,17 @@ def measure(*, quick: bool = False) -> list[Figure]:
         "bare_median": round(statistics.median(b for _, b in pairs), 1),
     }
     return [
-        Figure(name="detector", what="detector, images per second, against a bare onnxruntime loop", figure=figure / peer,
-               goal=0.9, unit="×", sense="at least", details=details,
-               bound_by="the model itself on one thread; reading, decoding and shaping the photo are the rest"),
-    ]  # fmt: skip
+        Figure(
+            name="detector",
+            what="detector, images per second, against a bare onnxruntime loop",
+            figure=figure / peer,
+            goal=0.9,
+            unit="×",
+            sense="at least",
+            details=details,
+            bound_by="the model itself on one thread; reading, decoding and shaping the photo are the rest",
+        ),
+    ]
 
 
 def make_photos(folder: Path) -> list[Path]:

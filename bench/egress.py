@@ -49,9 +49,17 @@ def measure(*, quick: bool = False) -> list[Figure]:
         "streaming": STREAM,
     }
     return [
-        Figure(name="egress", what="bytes to the cloud in a day, 20 visits, 3 cameras, against streaming at 2 Mbit/s: 1 in",
-               figure=STREAM / total, goal=10_000.0, unit="", sense="at least", bound_by="", details=details),
-    ]  # fmt: skip
+        Figure(
+            name="egress",
+            what="bytes to the cloud in a day, 20 visits, 3 cameras, against streaming at 2 Mbit/s: 1 in",
+            figure=STREAM / total,
+            goal=10_000.0,
+            unit="",
+            sense="at least",
+            bound_by="the labelled photo: nineteen of twenty bytes are alerts, the rest status summaries every 15 minutes",
+            details=details,
+        ),
+    ]
 
 
 def wait_for_statuses(made: House) -> dict[str, dict[str, int]]:

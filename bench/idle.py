@@ -73,10 +73,37 @@ def measure(*, quick: bool = False) -> list[Figure]:
         threads = psutil.Process(pid).num_threads()
     parts = {name: round(size, 1) for name, size in memory.items()}
     return [
-        Figure(name="idle-memory", what="agent idle: PSS with children, x86_64", figure=sum(memory.values()), goal=80.0,
-               unit="MB", sense="at most", bound_by="", details={"MB": parts, "threads": threads}),
-        Figure(name="idle-cpu", what="agent idle: CPU", figure=share * 100, goal=0.5, unit="%", sense="at most",
-               bound_by="", details={"seconds": seconds}),
-        Figure(name="start", what="start to ready, with state, x86_64", figure=statistics.median(starts), goal=1.0,
-               unit="s", sense="at most", bound_by="", details=spread(starts, 2)),
-    ]  # fmt: skip
+        Figure(
+            name="idle-memory",
+            what="agent idle: PSS with children, x86_64",
+            figure=sum(memory.values()),
+            goal=80.0,
+            unit="MB",
+            sense="at most",
+            bound_by=(
+                "Python and its modules: in the agent about 50 of 60 MB are the interpreter's heap, the rest zenoh, "
+                "cryptography and wasmtime; the warm WASM child is 16 MB"
+            ),
+            details={"MB": parts, "threads": threads},
+        ),
+        Figure(
+            name="idle-cpu",
+            what="agent idle: CPU",
+            figure=share * 100,
+            goal=0.5,
+            unit="%",
+            sense="at most",
+            bound_by="about twenty wake-ups a second, each for a timer that looks whether something changed",
+            details={"seconds": seconds},
+        ),
+        Figure(
+            name="start",
+            what="start to ready, with state, x86_64",
+            figure=statistics.median(starts),
+            goal=1.0,
+            unit="s",
+            sense="at most",
+            bound_by="importing the modules, about 0.35 s on a quiet machine, then opening the mesh and the journal",
+            details=spread(starts, 2),
+        ),
+    ]

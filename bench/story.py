@@ -96,8 +96,28 @@ def measure(*, quick: bool = False) -> list[Figure]:
         wholly = {"per_alert_ms": spread(whole), "hops_ms": hops(made, idents)}
     details = {"without inference and rescale": quickly, "whole story, one shot": wholly}
     return [
-        Figure(name="story-p50", what="log line → alert stored, two cameras, four agents, without inference and rescale, p50",
-               figure=spread(each)["p50"], goal=60.0, unit="ms", sense="at most", bound_by="", details=details),
-        Figure(name="story-p99", what="the same, p99", figure=percentile(each, 99), goal=200.0, unit="ms",
-               sense="at most", bound_by="", details=details),
-    ]  # fmt: skip
+        Figure(
+            name="story-p50",
+            what="log line → alert stored, two cameras, four agents, without inference and rescale, p50",
+            figure=spread(each)["p50"],
+            goal=60.0,
+            unit="ms",
+            sense="at most",
+            bound_by=(
+                "the CPU of a machine that four agents and a sink share: of the hops, arrival and labels take 15 ms "
+                "each, and from the alert to the sink's disk as long as all before, because two alerts go one after "
+                "the other and the sink makes each photo anew"
+            ),
+            details=details,
+        ),
+        Figure(
+            name="story-p99",
+            what="the same, p99",
+            figure=percentile(each, 99),
+            goal=200.0,
+            unit="ms",
+            sense="at most",
+            bound_by="the same; the rest is other work on the machine",
+            details=details,
+        ),
+    ]

@@ -142,12 +142,33 @@ def measure(*, quick: bool = False) -> list[Figure]:
         "native_lines_per_s": sorted(round(LINES / p[1]) for p in pairs),
     }
     bound = (
-        "the search loop in the sandbox, then copying each megabyte from the page cache into Python, from there into"
-        " the engine, and from there into the guest's memory"
+        "two fifths are the search and the count of newlines in the sandbox and the copies into it, a sixth reading the file;"
+        " the rest is Python between the hundred batches: calls into the engine, threads that take turns, and counting lines up"
+        " to an event. Batches of 4 MB instead of 1 MB were a ninth faster"
+    )
+    sandbox = (
+        "the native filter reads 64 KB at a time into one buffer that stays in the cache, and counts newlines 64 bytes at"
+        " once; the sandbox has no SIMD, and each megabyte is copied three times and passes through Python"
     )
     return [
-        Figure(name="tail", what="1 M log lines, 100 joins, through tail and WASM filter, per CPU second of the agent",
-               figure=LINES / best, goal=5e6, unit="lines/s", sense="at least", bound_by=bound, details=details),
-        Figure(name="tail-native", what="the same, against the filter compiled natively", figure=native / best, goal=0.5,
-               unit="×", sense="at least", bound_by=bound, details=details),
-    ]  # fmt: skip
+        Figure(
+            name="tail",
+            what="1 M log lines, 100 joins, through tail and WASM filter, per CPU second of the agent",
+            figure=LINES / best,
+            goal=5e6,
+            unit="lines/s",
+            sense="at least",
+            bound_by=bound,
+            details=details,
+        ),
+        Figure(
+            name="tail-native",
+            what="the same, against the filter compiled natively",
+            figure=native / best,
+            goal=0.5,
+            unit="×",
+            sense="at least",
+            bound_by=sandbox,
+            details=details,
+        ),
+    ]
