@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from agent.errors import EdgeError, Refused, Unreachable
 from agent.pipelines.clock import boottime
 from agent.pipelines.core import MeshLike
 from agent.pipelines.journal import Journal
-from agent.pipelines.limits import check_question, check_record, decoded
+from agent.pipelines.limits import MAX_WINDOW, check_question, check_record, decoded
 from agent.pipelines.placement import rank
 from agent.pipelines.wire import Question, Record
 
@@ -44,6 +44,8 @@ class Deciders:
         self.journal = journal
         self.records: dict[tuple[str, str], Record] = {}
         """Records with `age` as the boottime they were made and `left` as the boottime they end."""
+        self.longest: Callable[[str], float | None] = lambda scope: MAX_WINDOW
+        """How long a record of a scope may hold; None where no pipeline has such a window."""
         self._busy = KeyedLocks()
         mesh.serve("pipeline.decide", self._decide)
         mesh.serve("pipeline.remember", self._remember)
@@ -98,6 +100,7 @@ class Deciders:
         try:
             record: Record = decoded(await self.mesh.call(node, "pipeline.remember", body, timeout=TIMEOUT), Record)
             check_record(record)
+            self._check_scope(record.scope, record.left)
             return record
         except EdgeError as e:
             log.debug("%s does not witness: %s", node, e)
@@ -130,12 +133,14 @@ class Deciders:
     async def _decide(self, peer: Any, body: bytes) -> bytes:
         question = decoded(body, Question)
         check_question(question)
+        self._check_scope(question.scope, question.seconds)
         return msgspec.msgpack.encode(await self.decide(question))
 
     async def _remember(self, peer: Any, body: bytes) -> bytes:
         """Keep the record and answer with what counts now; one that no longer holds only asks what is known."""
         record = decoded(body, Record)
         check_record(record)
+        self._check_scope(record.scope, record.left)
         self._check_sender(peer.id, record)
         told = inward(record)
         known = self.records.get((told.scope, told.key))
@@ -145,6 +150,12 @@ class Deciders:
         if best is not known:
             await self.keep(best)
         return msgspec.msgpack.encode(outward(best))
+
+    def _check_scope(self, scope: str, seconds: float) -> None:
+        """No member makes a window longer than the pipeline says, or one that it does not have."""
+        longest = self.longest(scope)
+        if longest is None or seconds > longest + 1.0:
+            raise Refused("no pipeline here has such a window", code="not-allowed", hint="it may come in a moment")
 
     def _check_sender(self, node_id: str, record: Record) -> None:
         """Only a node that could have been asked about the key tells of it; views differ by a node or two for a moment."""

@@ -17,6 +17,8 @@ from agent.pipelines.journal import Journal
 log = logging.getLogger(__name__)
 
 KEEP_VERSIONS = 10
+REMEMBER = 400 * 86400.0
+"""Longest that a device's record may hold; presence itself asks for less."""
 
 
 class Definitions:
@@ -92,6 +94,19 @@ class Definitions:
         pipeline = self.get(name, version)
         found = pipeline.step(step) if pipeline else None
         return (pipeline, found) if pipeline and found else None
+
+    def longest(self, scope: str) -> float | None:
+        """For how many seconds a decider's record of this scope (`cooldown:PIPELINE/STEP`) may hold; None for an unknown one."""
+        kind, _, rest = scope.partition(":")
+        name, _, step = rest.partition("/")
+        found = (p.step(step) for (n, _), p in self._versions.items() if n == name)
+        steps = [s for s in found if s is not None]
+        if kind == "presence":
+            return max((REMEMBER for s in steps if s.kind == "presence"), default=None)
+        if kind not in ("dedupe", "cooldown"):
+            return None
+        windows = [getattr(s, kind) for s in steps]
+        return max((w.seconds for w in windows if w is not None), default=None)
 
     def running(self) -> list[Pipeline]:
         """The current pipelines that are not paused."""

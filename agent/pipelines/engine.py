@@ -45,6 +45,7 @@ class Pipelines:
         self.definitions = Definitions(journal)
         self.core = Core(node_id, node_name, mesh, journal, self.definitions, blobs, fetch)
         self.deciders = Deciders(node_id, mesh, journal)
+        self.deciders.longest = self.definitions.longest
         self.presence = Presence(self.deciders)
         self.senders = Senders(self.core)
         self.router = Router(self.core, self.senders, self.deciders)

@@ -449,3 +449,29 @@ def test_a_node_that_boasts_of_its_free_places_does_not_get_all_the_work() -> No
     ]
     first = [rank(f"event {i}", nodes)[0].id for i in range(500)]
     assert first.count("honest") > 10
+
+
+@pytest.mark.parametrize(
+    ("scope", "seconds", "kept"),
+    [
+        ("cooldown:person-at-the-door/alert", 300.0, True),
+        ("cooldown:person-at-the-door/alert", 86400.0, False),
+        ("dedupe:person-at-the-door/alert", 10.0, False),
+        ("cooldown:another/alert", 10.0, False),
+        ("anything", 10.0, False),
+    ],
+)
+async def test_no_member_keeps_alerts_silent_for_longer_than_the_pipeline_says(
+    tmp_path: Path, scope: str, seconds: float, kept: bool
+) -> None:
+    b = Building(tmp_path)
+    b.start("gpu", "up")
+    deciders = b.nodes["gpu"].p.deciders
+    asked = deciders._remember(Peer("up", "up"), msgspec.msgpack.encode(Record(scope, "k", "e", 0.0, seconds)))
+    if kept:
+        await asked
+    else:
+        with pytest.raises(Refused):
+            await asked
+    assert bool(deciders.records) == kept
+    await b.stop()
