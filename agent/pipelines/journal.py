@@ -134,6 +134,14 @@ class Journal:
         """Whether a row that is not closed names the blob, or it is kept for a match."""
         return cid in self.kept or any(not self.by_n[n].closed for n in self.by_cid.get(cid, ()) if n in self.by_n)
 
+    def mark(self) -> int:
+        """A number that every later row is at or above."""
+        return self._next
+
+    def named_since(self, cid: str, mark: int) -> bool:
+        """Whether a row that came after the mark names the blob."""
+        return any(n >= mark for n in self.by_cid.get(cid, ()))
+
     def query(self, sql: str, *args: Any) -> list[Any]:
         """Rows of a read-only query; for small ones (decisions)."""
         assert self._read is not None

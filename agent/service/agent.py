@@ -46,6 +46,7 @@ from agent.service.facade_nodes import NodeMixin
 from agent.service.facade_pipelines import PipelineMixin
 from agent.service.facade_status import StatusMixin
 from agent.service.facade_things import ThingsMixin
+from agent.service.fresh import FreshBlobs
 from agent.service.health import Watch
 from agent.service.labels import Labels
 from agent.service.logs import StepLogs
@@ -111,6 +112,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             version=self.version,
         )
         self.mesh = Mesh(self.identity, self.trust, settings, config.state)
+        self.mesh.announce(labels={"arch": self.platform.arch})
         self.labels = Labels(self.identity, self.mesh)
         self.discovery = Discovery(self._found, interfaces=interfaces_of(config)) if config.mesh.mdns else None
 
@@ -129,6 +131,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         folder = state if config.journal.dir == Path() else config.journal.dir
         self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
         self.pipelines = Pipelines(self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch)
+        self.fresh = FreshBlobs(self.blobs, self.journal)
         self.wasm = WasmEngine(state / "cache" / "wasm", state / "scratch" / "wasm")
         self.docker = DockerEngine(
             self.node_id,
@@ -151,11 +154,11 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self.workshop = Workshop(
             self.pipelines.core,
             mesh_id=self.identity.mesh_id,
-            engines=NodeEngines(self.wasm, self.docker, self.process, config.policy, self.blobs),
+            engines=NodeEngines(self.wasm, self.docker, self.process, config.policy, self.fresh),
             cameras=BookCameras(self.cameras) if config.policy.camera else None,
             presence=self.pipelines.presence,
             path_of=self.blobs.path,
-            writer=self.blobs,
+            writer=self.fresh,
             submit=self._submit,
             log_to=self.logs_kept.write,
         )
@@ -243,6 +246,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             ("sources", self.sources.run),
             ("cameras", self.cameras.run),
             ("uplink", self.uplink.run),
+            ("fresh blobs", self.fresh.run),
             ("capacity", self._tell_capacity),
             ("warmth", self.warmth.run),
             ("health", self.watch.run),

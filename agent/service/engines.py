@@ -6,21 +6,20 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from agent.blobs import BlobStore
 from agent.config.schema import PolicyConfig
 from agent.errors import Refused
 from agent.executors import WasmEngine
 from agent.executors.camera import CameraBook, ShootFailed
 from agent.executors.docker import DockerEngine
 from agent.executors.process import ProcessEngine
-from agent.model.task import DockerTask, ProcessTask, Runner, WasmTask
+from agent.model.task import BlobWriter, DockerTask, ProcessTask, Runner, WasmTask
 
 
 class NodeEngines:
     """Makes runners, or refuses naming the rule."""
 
     def __init__(
-        self, wasm: WasmEngine, docker: DockerEngine, process: ProcessEngine, policy: PolicyConfig, blobs: BlobStore
+        self, wasm: WasmEngine, docker: DockerEngine, process: ProcessEngine, policy: PolicyConfig, blobs: BlobWriter
     ) -> None:
         self._wasm, self._docker, self._process = wasm, docker, process
         self._policy, self._blobs = policy, blobs

@@ -1,0 +1,81 @@
+"""Blobs between their making and the journal's commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.blobs import BlobStore
+from agent.service.fresh import FreshBlobs
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[BlobStore]:
+    made = BlobStore(tmp_path / "blobs", 1 << 20)
+    yield made
+    await asyncio.to_thread(made.close)
+
+
+class Names:
+    """A journal with these rows: CID by number."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, str] = {}
+        self.closed: set[int] = set()
+
+    def add(self, cid: str) -> None:
+        self.rows[len(self.rows) + 1] = cid
+
+    def mark(self) -> int:
+        return len(self.rows) + 1
+
+    def named_since(self, cid: str, mark: int) -> bool:
+        return any(c == cid and n >= mark for n, c in self.rows.items())
+
+    def needs(self, cid: str) -> bool:
+        return any(c == cid and n not in self.closed for n, c in self.rows.items())
+
+
+async def test_the_end_of_another_event_does_not_delete_what_was_just_made_again(store: BlobStore) -> None:
+    names = Names()
+    fresh = FreshBlobs(store, names)
+    cid, _ = await fresh.put(b"nothing moves here")
+    names.add(cid)
+    await fresh.let_go(0.0)
+    await fresh.put(b"nothing moves here")
+    names.closed.add(1)
+    await store.delete(cid)  # the earlier event with the same photo ends
+    await fresh.let_go(0.0)
+    assert store.has(cid)
+    names.add(cid)
+    await fresh.let_go(0.0)
+    assert store.has(cid)
+    assert store.usage().pinned == 0
+
+
+async def test_what_an_event_named_and_needs_no_more_goes_at_once(store: BlobStore) -> None:
+    names = Names()
+    fresh = FreshBlobs(store, names)
+    cid, _ = await fresh.put(b"a cat")
+    names.add(cid)
+    names.closed.add(1)
+    await fresh.let_go(0.0)
+    assert not store.has(cid)
+
+
+async def test_what_no_event_came_to_name_is_deleted(store: BlobStore, tmp_path: Path) -> None:
+    fresh = FreshBlobs(store, Names())
+    cid, _ = await fresh.put(b"of a program that failed")
+    file = tmp_path / "out"
+    file.write_bytes(b"another")
+    with file.open("rb") as f:
+        other, _ = await fresh.put_fd(f.fileno(), limit=100)
+    await fresh.let_go(0.0)
+    assert store.has(cid)
+    await fresh.let_go(asyncio.get_running_loop().time())
+    assert not store.has(cid)
+    assert not store.has(other)
+    assert store.usage().pinned == 0
