@@ -10,6 +10,7 @@ import typer
 
 from agent.cli import context
 from agent.cli.lazy import LazyGroup, Noun
+from agent.cli.plain import plain
 from agent.errors import EdgeError
 
 NOUNS = (
@@ -127,6 +128,6 @@ def report(error: EdgeError) -> None:
         return
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     red, dim, off = ("\033[1;31m", "\033[2m", "\033[0m") if colour else ("", "", "")
-    print(f"{red}error:{off} {error.message} {dim}[{error.code}]{off}", file=sys.stderr)
+    print(f"{red}error:{off} {plain(error.message)} {dim}[{plain(error.code)}]{off}", file=sys.stderr)
     if error.hint:
-        print(f" hint: {error.hint}", file=sys.stderr)
+        print(f" hint: {plain(error.hint)}", file=sys.stderr)

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from agent.cli.plain import plain
 
 __all__ = [
     "ago",
@@ -31,6 +33,11 @@ __all__ = [
 
 PIPE_WIDTH = 160
 """Columns of a table that goes into a pipe."""
+
+
+def escape(text: str) -> str:
+    """The text as rich markup that shows it as it is, and nothing else."""
+    return markup.escape(plain(text))
 
 
 @cache

@@ -29,6 +29,7 @@ from agent.mesh.rpc import Rpc
 from agent.mesh.session import MeshSession
 from agent.mesh.settings import MeshSettings
 from agent.mesh.wire import Keys, Presence, Sealed
+from agent.model.labels import VALUE
 from agent.model.node import NodeRecord
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class PresenceBook:
         """The record with the labels that selectors may see: the signed ones and the reserved ones."""
         labels = dict(self.labels_of(record.id) if self.labels_of is not None else record.labels)
         labels |= {"node": record.name, "id": record.id}
-        if arch := record.labels.get("arch"):
+        if VALUE.match(arch := record.labels.get("arch", "")) and arch:
             labels["arch"] = arch
         return msgspec.structs.replace(record, labels=labels)
 
