@@ -1,0 +1,70 @@
+"""Whole agents in this process, on loopback and without mDNS: everything real but a Docker engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from agent.config import Config, load_config
+from agent.identity import IdentityStore
+from agent.identity.store import x509_pem
+from agent.service.agent import Agent
+from tests.mesh.building import free_port
+from tests.support import eventually
+
+NO_DOCKER = "tcp://127.0.0.1:1"
+
+
+class House:
+    """`hall` is the operator; others join by a certificate that it issued."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.operator = IdentityStore(folder / "hall" / "identity").create_mesh("hall")
+        self.ports: dict[str, tuple[int, int]] = {}
+        self.running: dict[str, tuple[Agent, asyncio.Task[None]]] = {}
+
+    def config(self, name: str, **overrides: Any) -> Config:
+        mesh, enrol = self.ports.setdefault(name, (free_port(), free_port()))
+        fields: dict[str, Any] = {
+            "name": name, "state": str(self.folder / name), "run": str(self.folder / f"{name}.sock"), "mesh.listen": "127.0.0.1",
+            "mesh.port": mesh, "mesh.enrol_port": enrol, "mesh.mdns": False, "docker.host": NO_DOCKER, "uplink.status": False,
+        }  # fmt: skip
+        if name != "hall" and "hall" in self.ports:
+            fields["mesh.join"] = [f"127.0.0.1:{self.ports['hall'][0]}"]
+        return load_config(None, {}, {**fields, **overrides})
+
+    def identity(self, name: str) -> Any:
+        store = IdentityStore(self.folder / name / "identity")
+        if (known := store.load()) is not None:
+            return known
+        key = store.pending_key()
+        certificate = self.operator.issue(key.key.public_key(), role="member", name=name)
+        return store.adopt(key, x509_pem(certificate), self.operator.ca_pem, name)
+
+    def agent(self, name: str, *, labels: dict[str, str] | None = None, **overrides: Any) -> Agent:
+        """An agent that does not run yet."""
+        return Agent(self.config(name, **overrides), self.identity(name), wanted=labels or {})
+
+    async def start(self, name: str, **options: Any) -> Agent:
+        made = self.agent(name, **options)
+        task = asyncio.create_task(made.run())
+        self.running[name] = (made, task)
+        await eventually(lambda: made.mesh.ready.is_set() or task.done(), 20)
+        if task.done():
+            task.result()
+        everybody = {a.node_id for a, _ in self.running.values()}
+        await eventually(lambda: all(everybody <= {n.id for n in a.mesh.live()} for a, _ in self.running.values()), 30)
+        return made
+
+    async def stop(self, name: str) -> None:
+        _, task = self.running.pop(name)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def close(self) -> None:
+        for name in list(self.running):
+            await self.stop(name)

@@ -1,0 +1,105 @@
+"""Labels: signed by an operator, wished for by others, never taken from a node's own word."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from agent.errors import ConfigError, EdgeError, NotFound, Refused
+from agent.service.labels import MAX_LABELS
+from tests.service.house import House
+from tests.support import eventually
+
+
+async def test_an_operator_signs_its_own_labels_and_a_member_s_wait_for_approval(house: House) -> None:
+    hall = await house.start("hall", labels={"wifi-log": "true"})
+    porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
+    await eventually(lambda: hall.mesh.me.labels.get("wifi-log") == "true")
+    await eventually(lambda: hall.labels.wishes)
+    assert "camera" not in hall.mesh.node("porch").labels
+    assert porch.labels.unsigned == {"camera": "true", "gpu": "true"}
+    (pending,) = await hall.node_pending()
+    assert (pending["kind"], pending["node"], pending["labels"]) == (
+        "labels",
+        "porch",
+        {"camera": "true", "gpu": "true"},
+    )
+    done = await hall.node_approve(pending["code"].upper(), None)
+    assert done == {"id": porch.node_id, "node": "porch", "labels": {"camera": "true", "gpu": "true"}}
+    for agent in (hall, porch):
+        await eventually(lambda a=agent: a.mesh.node("porch").labels.get("camera") == "true")
+    assert await hall.node_pending() == []
+    await eventually(lambda: not porch.labels.unsigned, 15)
+
+
+async def test_an_operator_may_approve_other_labels_than_were_wished_for(house: House) -> None:
+    hall = await house.start("hall")
+    porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
+    await eventually(lambda: hall.labels.wishes)
+    code = (await hall.node_pending())[0]["code"]
+    await hall.node_approve(code, {"camera": "true"})
+    await eventually(lambda: porch.mesh.me.labels.get("camera") == "true")
+    assert "gpu" not in porch.mesh.me.labels
+
+
+async def test_labels_are_changed_one_by_one_and_only_by_an_operator(house: House) -> None:
+    hall, porch = await house.start("hall"), await house.start("porch")
+    assert (await hall.node_label("porch", {"camera": "true", "role": "edge"}, []))["labels"] == {
+        "camera": "true",
+        "role": "edge",
+    }
+    assert (await hall.node_label("porch", {"role": "ap"}, ["camera", "absent"]))["labels"] == {"role": "ap"}
+    await eventually(
+        lambda: {k: porch.mesh.me.labels.get(k) for k in ("role", "camera")} == {"role": "ap", "camera": None}
+    )
+    with pytest.raises(EdgeError) as caught:
+        await porch.node_label("porch", {"gpu": "true"}, [])
+    assert "operator" in caught.value.message + caught.value.hint
+    assert "gpu" not in hall.mesh.node("porch").labels
+    with pytest.raises(NotFound):
+        await hall.node_label("nobody", {"a": "b"}, [])
+
+
+async def test_reserved_malformed_and_too_many_labels_are_refused(house: House) -> None:
+    hall = await house.start("hall")
+    for bad in ({"id": "x"}, {"node": "x"}, {"arch": "x"}, {"sp ace": "x"}, {"a": "b c"}, {"": "x"},
+                {f"k{i}": "v" for i in range(MAX_LABELS + 1)}):  # fmt: skip
+        with pytest.raises(ConfigError) as caught:
+            await hall.node_label("hall", bad, [])
+        assert caught.value.hint
+    assert set(hall.mesh.me.labels) == {"id", "node", "arch"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b'{"a": 1}', b'{"id": "x"}', b'{"a b": "c"}',
+        msgspec.json.encode({f"k{i}": "v" for i in range(MAX_LABELS + 1)})],
+)  # fmt: skip
+async def test_a_malformed_wish_is_refused_and_not_kept(house: House, body: bytes) -> None:
+    hall = house.agent("hall")
+    peer = house.agent("porch")
+    with pytest.raises(Refused) as caught:
+        await hall.labels._wish(hall.trust.peer(peer.identity.cert_der), body)
+    assert caught.value.code == "bad"
+    assert not hall.labels.wishes
+    for agent in (hall, peer):
+        await agent._close()
+
+
+async def test_the_reserved_labels_are_there_for_selectors_on_every_node(house: House) -> None:
+    hall, porch = await house.start("hall"), await house.start("porch")
+    arch = hall.platform.arch
+    for agent in (hall, porch):
+        for name in ("hall", "porch"):
+            found = agent.mesh.node(name)
+            assert found.labels == {"node": name, "id": found.id, "arch": arch}
+    assert {n["name"] for n in await hall.nodes(f"arch={arch},node in (porch,garage)")} == {"porch"}
+
+
+async def test_labels_outlive_a_restart_of_everybody(house: House) -> None:
+    hall = await house.start("hall")
+    await hall.node_label("hall", {"role": "desk"}, [])
+    await house.stop("hall")
+    again = await house.start("hall")
+    assert again.mesh.me.labels["role"] == "desk"

@@ -1,0 +1,136 @@
+"""How a node begins, and what it says and does not say."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from agent.config import LogConfig
+from agent.errors import ConfigError, EdgeError, JoinRefused
+from agent.health.logs import setup_logging
+from agent.identity import Token
+from agent.service import start
+from agent.service.start import _locked, begin, run_agent, wanted_labels
+from tests.service.house import House
+from tests.support import eventually
+
+
+@pytest.fixture(autouse=True)
+def own_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file descriptors of this process stay pytest's."""
+    monkeypatch.setattr(start, "watch_handshakes", lambda: None)
+
+
+async def test_without_state_and_mdns_a_node_makes_a_mesh_at_once_and_keeps_it(house: House) -> None:
+    said: list[str] = []
+    config = house.config("first")
+    begun = await begin(config, None, False, said.append)
+    assert begun.made
+    assert not begun.had_state
+    assert begun.identity.is_operator
+    assert any("making one" in line for line in said)
+    again = await begin(config, None, False, said.append)
+    assert again.identity.node_id == begun.identity.node_id
+    assert (again.made, again.had_state) == (False, True)
+    assert (
+        await begin(config, None, True, said.append)
+    ).identity.mesh_id == begun.identity.mesh_id  # --new changes nothing
+
+
+async def test_a_token_lets_a_node_in_and_a_second_one_is_not_used(house: House) -> None:
+    hall = await house.start("hall")
+    token = await hall.token_create(ttl=600, uses=1, role="member", labels={"camera": "true"})
+    said: list[str] = []
+    config = house.config("porch")
+    begun = await begin(config, token["token"], False, said.append)
+    assert begun.identity.mesh_id == hall.identity.mesh_id
+    assert not begun.identity.is_operator
+    assert begun.endpoints
+    await eventually(lambda: hall.labels.signed(begun.identity.node_id) == {"camera": "true"})
+    again = await begin(config, token["token"], False, said.append)
+    assert again.identity.node_id == begun.identity.node_id
+    assert again.endpoints == begun.endpoints
+    assert "the token is not used" in said[-1]
+    assert (config.state / "join.json").stat().st_mode & 0o077 == 0
+    with pytest.raises(JoinRefused) as caught:
+        await begin(house.config("garage"), token["token"], False, said.append)
+    assert caught.value.code == "join.used"
+    secret = Token.parse(token["token"]).encode()
+    assert all(secret not in line for line in said)
+
+
+@pytest.mark.parametrize("token", ["nonsense", "edge1.AAAA"])
+async def test_a_bad_token_is_refused_and_leaves_no_identity(house: House, token: str) -> None:
+    config = house.config("porch")
+    with pytest.raises(EdgeError) as caught:
+        await begin(config, token, False, lambda line: None)
+    assert caught.value.hint
+    assert token not in caught.value.message
+    assert not (config.state / "identity" / "certificate.pem").exists()
+
+
+def test_labels_that_a_node_asks_for_are_its_own_and_checked(house: House) -> None:
+    found = wanted_labels(house.config("hall", labels={"role": "edge", "camera": "true"}))
+    assert found["role"] == "edge"
+    assert "docker" not in found
+    assert not {"id", "node", "arch"} & set(found)
+    with pytest.raises(ConfigError):
+        wanted_labels(house.config("hall", labels={"ro le": "edge"}))
+
+
+async def test_a_state_folder_has_one_agent(house: House) -> None:
+    config = house.config("hall")
+    with _locked(config.state), pytest.raises(ConfigError) as caught:
+        await run_agent(config)
+    assert caught.value.code == "state.locked"
+    assert "--state" in caught.value.hint
+    with _locked(config.state):
+        pass  # free again
+
+
+async def test_run_agent_prints_the_line_for_the_next_device_and_ends_on_a_signal(house: House, tmp_path: Path) -> None:
+    said: list[str] = []
+    stream = io.StringIO()
+    before = logging.getLogger().handlers[:]
+    setup_logging(LogConfig(level="debug"), stream=stream, environ={})
+    umask = os.umask(0)
+    try:
+        config = house.config("first")
+        life = asyncio.create_task(run_agent(config, new=True, out=said.append))
+        await eventually(lambda: any("--join" in line for line in said) or life.done(), 20)
+        await eventually(lambda: "is in mesh" in stream.getvalue() or life.done(), 20)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await asyncio.wait_for(life, 30) == 0
+    finally:
+        os.umask(umask)
+        for handler in [h for h in logging.getLogger().handlers if h not in before]:
+            logging.getLogger().removeHandler(handler)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+    line = next(line for line in said if "--join" in line)
+    token = line.split()[-1]
+    Token.parse(token)
+    assert token not in stream.getvalue()
+    everything = b"".join(p.read_bytes() for p in config.state.rglob("*") if p.is_file() and p.name != "tokens.json")
+    assert token.encode() not in everything
+    loose = [p for p in config.state.rglob("*") if p.stat().st_mode & 0o077 and not p.is_symlink()]
+    assert not loose, loose
+
+
+def test_a_token_that_is_logged_by_mistake_is_redacted(house: House) -> None:
+    stream = io.StringIO()
+    before = logging.getLogger().handlers[:]
+    setup_logging(LogConfig(level="info"), stream=stream, environ={})
+    try:
+        logging.getLogger("agent.test").warning("the line is edge-agent serve --join %s", "edge1." + "A" * 60)
+    finally:
+        for handler in [h for h in logging.getLogger().handlers if h not in before]:
+            logging.getLogger().removeHandler(handler)
+    assert "AAAA" not in stream.getvalue()
+    assert "--join" in stream.getvalue()
