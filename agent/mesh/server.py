@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 import msgspec
+import psutil
 import zenoh
 
 from agent.errors import EdgeError, IdentityError, NotFound, Refused
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING = 2000
 """How many requests may wait to be checked; more are dropped, unanswered."""
-MAX_WAITING_BYTES = 256 << 20
+MAX_WAITING_BYTES = min(256 << 20, psutil.virtual_memory().total // 8)
+"""Bytes of requests that may wait to be checked, less where memory is small: an access point has 128 MiB in all."""
 
 
 class _Arrived:
