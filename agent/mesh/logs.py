@@ -26,6 +26,10 @@ MAX_LINES = 500
 """Lines of one execution that wait for the next batch; more are dropped and leave a gap in the numbers."""
 MAX_STREAMS = 1000
 QUEUE = 2000
+QUEUE_BYTES = 16 << 20
+"""Batches and bytes of them that wait for one consumer; more are dropped."""
+MAX_SOURCES = 1000
+"""Senders and boots of them that a consumer without a node in mind keeps count of."""
 _FLUSH_SECONDS = 0.05
 
 
@@ -98,12 +102,17 @@ class LogStreams:
         if not wire.WORD.match(execution):
             raise NotFound(f"{execution!r} is not an execution")
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[LogBatch] = asyncio.Queue(QUEUE)
+        queue: asyncio.Queue[tuple[LogBatch, int]] = asyncio.Queue(QUEUE)
+        waiting = 0
 
         def arrived(raw: bytes) -> None:
+            nonlocal waiting
+            if queue.full() or waiting + len(raw) > QUEUE_BYTES:
+                return
             batch = self._opened(execution, node, raw)
-            if batch is not None and not queue.full():
-                queue.put_nowait(batch)
+            if batch is not None:
+                waiting += len(raw)
+                queue.put_nowait((batch, len(raw)))
 
         def on_sample(sample: Any) -> None:
             if len(sample.payload) <= wire.MAX_LOG:
@@ -117,7 +126,10 @@ class LogStreams:
         expected: dict[tuple[str, str], int] = {}
         try:
             while True:
-                batch = await queue.get()
+                batch, size = await queue.get()
+                waiting -= size
+                if len(expected) >= MAX_SOURCES:
+                    expected.clear()
                 source = (batch.sender, batch.sender_boot)
                 missing = batch.first - expected.get(source, batch.first)
                 if missing < 0:
