@@ -160,7 +160,7 @@ async def test_position_and_rows_are_one_transaction(ap: Ap) -> None:
         future = write(fn)
         future.add_done_callback(
             lambda _: seen.append(
-                (ap.journal.query("SELECT count(*) FROM row")[0][0], ap.journal.query("SELECT value FROM position"))
+                ap.journal.query("SELECT (SELECT count(*) FROM row), (SELECT value FROM position)")[0]
             )
         )
         return future
@@ -173,7 +173,7 @@ async def test_position_and_rows_are_one_transaction(ap: Ap) -> None:
     by_position: dict[Any, set[int]] = {}
     for count, position in seen:
         if position:
-            by_position.setdefault(position[0][0], set()).add(count)
+            by_position.setdefault(position, set()).add(count)
     assert len(by_position) >= 10
     assert all(len(counts) == 1 for counts in by_position.values()), "a position was seen with and without its rows"
 
