@@ -155,24 +155,27 @@ class Receiver:
         except ValueError as e:
             return self._no(peer, "bad", f"not an event: {e}")
         labels = self._labels(peer.id)
+        if labels is None:
+            return self._no(peer, "unknown", f"{peer.name} has not been heard of yet, nor its labels")
         if not event.source.startswith(f"/{peer.id}/") or not may_send(pipeline, step, event.step, labels):
             return self._no(peer, "not-allowed", f"{peer.name} may not send {event.step}'s events to {step.name}")
         if step.pick == "here":
             return self._no(peer, "not-allowed", f"{step.name} runs where its events are made")
         if item.slot != (self.core.node_id if step.pick == "all" else ""):
             return self._no(peer, "bad", "this delivery is for another node")
-        if step.where and not selector(step.where).matches(self._labels(self.core.node_id)):
+        if step.where and not selector(step.where).matches(self._labels(self.core.node_id) or {}):
             return self._no(peer, "not-allowed", f"this node does not match {step.where}")
         if not self.policy.get(step.kind, True):
             return self._no(peer, "policy", f"policy.{step.kind} of this node says no")
         return event
 
-    def _labels(self, node_id: str) -> dict[str, str]:
-        return next((n.labels for n in self.core.mesh.live() if n.id == node_id), {"id": node_id})
+    def _labels(self, node_id: str) -> dict[str, str] | None:
+        """A live node's labels; None for one that this node, just started, has not heard of yet."""
+        return next((n.labels for n in self.core.mesh.live() if n.id == node_id), None)
 
     def _no(self, peer: Any, status: str, detail: str) -> Verdict:
         self.refused[status] = self.refused.get(status, 0) + 1
-        if (peer.id, status) not in self._logged and status not in ("version", "full", "rate"):
+        if (peer.id, status) not in self._logged and status not in ("version", "full", "rate", "unknown"):
             self._logged.add((peer.id, status))
             log.warning("delivery from %s refused (%s): %s", peer.name, status, detail)
         return Verdict(status, detail)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT = 4
 TIMEOUT = 20.0
-AGAIN = {"full": 0.5, "rate": 0.5, "version": 0.3, "blob": 0.5}
+AGAIN = {"full": 0.5, "rate": 0.5, "version": 0.3, "unknown": 0.3, "blob": 0.5}
 """Seconds until a row that was refused for now is routed again; other refusals rule the node out for that row."""
 BUSY = frozenset({"busy"})
 """Codes of refusals of a whole request that say nothing against the node."""

@@ -42,7 +42,7 @@ class DeliverRequest(msgspec.Struct, array_like=True):
 
 
 class Verdict(msgspec.Struct, array_like=True):
-    """`accepted`, or why not: `full`, `rate`, `version`, `not-allowed`, `policy`, `blob`, `bad`."""
+    """`accepted`, or why not: `full`, `rate`, `version`, `unknown`, `not-allowed`, `policy`, `blob`, `bad`."""
 
     status: str
     detail: str = ""

@@ -49,6 +49,7 @@ from agent.service.facade_things import ThingsMixin
 from agent.service.fresh import FreshBlobs
 from agent.service.health import Watch
 from agent.service.labels import Labels
+from agent.service.leftovers import Added, sweep
 from agent.service.logs import StepLogs
 from agent.service.resolve import serve_image
 from agent.service.sources import SourceSteps
@@ -132,6 +133,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
         self.pipelines = Pipelines(self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch)
         self.fresh = FreshBlobs(self.blobs, self.journal)
+        self.added = Added(state / "added-blobs")
         self.wasm = WasmEngine(state / "cache" / "wasm", state / "scratch" / "wasm")
         self.docker = DockerEngine(
             self.node_id,
@@ -217,6 +219,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self.pipelines.load()
         self.documents.load()
         self.pipelines.on_event = self._publish_event
+        await sweep(self.blobs, self.added, self.journal.needs)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.mesh.run())

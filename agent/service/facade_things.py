@@ -196,7 +196,9 @@ class ThingsMixin:
 
     async def blob_add(self, fd: int, size: int) -> Json:
         """Store a file's bytes."""
-        cid, stored = await cast("Agent", self).blobs.put_fd(fd, limit=max(size, 1))
+        a = cast("Agent", self)
+        cid, stored = await a.blobs.put_fd(fd, limit=max(size, 1))
+        await a.added.note(cid)
         return {"cid": cid, "size": stored}
 
     async def blob_path(self, cid: str) -> Path:

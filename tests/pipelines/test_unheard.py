@@ -1,0 +1,22 @@
+"""A node that has just started and has not heard of a sender yet refuses for now, not for good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.pipelines.story import Building
+from tests.pipelines.test_review import deliver, delivery, rescaled
+
+
+async def test_a_delivery_from_a_node_that_is_not_heard_of_yet_is_refused_for_now(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("ap", "porch", "gpu", "up")
+    try:
+        b.net.cut.add(frozenset(("gpu", "porch")))
+        (verdict,) = await deliver(b, "gpu", [delivery(b, rescaled(b))])
+        assert verdict.status == "unknown"
+        b.net.cut.clear()
+        (verdict,) = await deliver(b, "gpu", [delivery(b, rescaled(b))])
+        assert verdict.status == "accepted"
+    finally:
+        await b.stop()
