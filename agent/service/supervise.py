@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from agent.errors import ConfigError, EdgeError
@@ -14,18 +15,22 @@ log = logging.getLogger(__name__)
 
 PAUSES = (1.0, 5.0, 30.0)
 """Seconds before a service is started again; the last one for ever."""
+STARTING = 10.0
 
 
 async def supervised(name: str, run: Callable[[], Awaitable[None]], health: HealthRegistry) -> None:
-    """Run a service until it returns or is cancelled; start it again after a fault. Raises ConfigError as it is."""
-    faults = 0
+    """Run a service until it returns or is cancelled; start it again after a fault.
+
+    Raises a ConfigError of its first seconds as it is: a port that is taken is for a person to mend.
+    """
+    faults, began = 0, time.monotonic()
     while True:
         try:
             await run()
             return
-        except ConfigError:
-            raise
         except (Exception, BaseExceptionGroup) as e:
+            if isinstance(e, ConfigError) and time.monotonic() - began < STARTING:
+                raise
             faults += 1
             if isinstance(e, EdgeError):
                 log.error("%s stopped: %s", name, e.message)

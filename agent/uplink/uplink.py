@@ -173,18 +173,17 @@ class Uplink:
         return []
 
     async def run(self) -> None:
-        """Deliver until cancelled; then closes its files."""
+        """Deliver until cancelled; then closes its files. After a fault it may be run again."""
         try:
             for settled in await asyncio.to_thread(self._spool.settled):
                 self._tell(settled)
             while True:
                 self._changed.clear()
                 await self._until_changed()
-        finally:
-            if self._sender is not None:
-                await self._sender.close()
+        except asyncio.CancelledError:
             self._spool.close()
             self.ledger.close()
+            raise
 
     async def _until_changed(self) -> None:
         """Deliver to the sink as it is configured now."""
