@@ -35,7 +35,7 @@ def decoded(body: bytes, kind: Any) -> Any:
     """The msgpack in `body`; raises Refused, also where it is nested too deeply."""
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except (msgspec.MsgspecError, RecursionError) as e:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
         name = getattr(kind, "__name__", str(kind))
         raise Refused(f"not a {name}: {e}", code="bad", hint="the other node runs another version?") from None
 
@@ -53,7 +53,7 @@ def event_of(item: Delivery) -> Event:
     try:
         event = decode_event(item.event)
         check_event(event)
-    except (msgspec.MsgspecError, RecursionError) as e:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
         raise ValueError(str(e)) from None
     return event
 

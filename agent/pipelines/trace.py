@@ -31,7 +31,7 @@ class Traces:
     async def _serve(self, peer: Any, body: bytes) -> bytes:
         try:
             ident, root = msgspec.msgpack.decode(body, type=tuple[str, str])
-        except msgspec.MsgspecError as e:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
             raise Refused(f"not a question: {e}", code="bad") from None
         return msgspec.msgpack.encode(self.here(root) if root else self.roots(ident))
 
@@ -72,7 +72,7 @@ class Traces:
                 made: list[Any] = msgspec.msgpack.decode(
                     await self.core.mesh.call(node, "pipeline.trace", body, timeout=3.0), type=list[kind]
                 )
-            except (EdgeError, msgspec.MsgspecError) as e:
+            except (EdgeError, msgspec.MsgspecError, UnicodeError, RecursionError) as e:
                 log.debug("%s did not answer for the trace: %s", node, e)
                 return []
             return made

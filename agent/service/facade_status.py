@@ -199,7 +199,7 @@ def told(line: str) -> Json | None:
     """What another node published, if it is a JSON object: nonsense from one must not end what people watch."""
     try:
         return msgspec.json.decode(line, type=Json)
-    except (msgspec.MsgspecError, RecursionError) as e:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
         log.debug("a published line is no JSON object: %s", e)
         return None
 

@@ -18,6 +18,7 @@ from agent.model.event import Event
 from agent.model.node import Capacity, NodeRecord
 from agent.model.pipeline import Keep
 from agent.pipelines import router
+from agent.pipelines.limits import decoded
 from agent.pipelines.placement import rank
 from agent.pipelines.rows import State
 from agent.pipelines.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
@@ -475,3 +476,8 @@ async def test_no_member_keeps_alerts_silent_for_longer_than_the_pipeline_says(
             await asked
     assert bool(deciders.records) == kept
     await b.stop()
+
+
+def test_text_that_is_not_utf8_is_refused_like_any_other_nonsense() -> None:
+    with pytest.raises(Refused):
+        decoded(b"\x91\x92\xa1\xff\xa0", list[Verdict])
