@@ -68,6 +68,7 @@ class Agents:
             "mesh": {"listen": HOST, "port": port, "enrol_port": enrol_port, "mdns": False},
             "labels": labels,
             "policy": {"process": True, "docker": False},
+            "docker": {"host": f"unix://{self.folder}/none.sock"},
         }
 
     def _way_in(self, name: str, labels: dict[str, str]) -> list[str]:
