@@ -67,7 +67,9 @@ def test_a_mac_has_one_mask_however_it_is_written(raw: bytes, sign: str, upper: 
     assert clean.subject == masked(text, b"k" * 32)
 
 
-@pytest.mark.parametrize("text", ["sta-{}", "add-{}", "{}-added", "{}: associated", "it was {}.", ".{}", "{}-", "x:{}:y", "-{}- {}"])
+@pytest.mark.parametrize(
+    "text", ["sta-{}", "add-{}", "{}-added", "{}: associated", "it was {}.", ".{}", "{}-", "x:{}:y", "-{}- {}"]
+)
 def test_a_mac_is_masked_whatever_sign_of_the_sentence_is_beside_it(text: str) -> None:
     for mac in ("aa:bb:cc:dd:ee:ff", "AA-BB-CC-DD-EE-FF", "aabb.ccdd.eeff"):
         event = Event(id="e", source="s", type="t", time="n", subject=text.format(mac, mac))
