@@ -57,7 +57,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
             unit="×",
             sense="at least",
             details=details,
-            bound_by="the model itself on one thread; reading, decoding and shaping the photo are the rest",
+            bound_by="not profiled; what is not the model is reading, decoding and shaping the photo",
         ),
     ]
 

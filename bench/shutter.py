@@ -118,7 +118,10 @@ def measure(*, quick: bool = False) -> list[Figure | Missing]:
             goal=50.0,
             unit="ms",
             sense="at most",
-            bound_by="up to 40 ms until the camera's next frame; the way from the line to a file camera's shutter is 20 ms",
+            bound_by=(
+                "the camera's next frame, up to 40 ms away; to a file camera, which has none to wait for, it "
+                "takes 20 ms"
+            ),
             details=details,
         ),
         Figure(
@@ -128,7 +131,7 @@ def measure(*, quick: bool = False) -> list[Figure | Missing]:
             goal=2000.0,
             unit="ms",
             sense="at most",
-            bound_by="starting the capture process (OpenCV) and opening the stream",
+            bound_by="not profiled",
             details=details,
         ),
     ]
