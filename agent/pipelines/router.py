@@ -29,6 +29,8 @@ PROBE = 300.0
 """Seconds after which a row that another live node holds is delivered again: it knows it still, or takes it anew."""
 LOST_AFTER = 60.0
 """Seconds after its deadline that a row waits for a node that accepted it and vanished."""
+TIDY = 10.0
+"""Seconds between looks at rows that have ended, and at photos that were kept."""
 CLOSE_AFTER = 3600.0
 """Seconds that photos wait for the word of a node that vanished after it had settled."""
 FORGOTTEN = SINK_DEADLINE + 86400.0
@@ -197,16 +199,20 @@ class Router:
         self._wake.set()
 
     async def _sweep(self) -> None:
+        tidied = 0.0
         while True:
             await asyncio.sleep(1.0)
             now = boottime()
-            for row in self.core.journal.open_rows():
-                self._check(row, now)
+            if self.core.journal.open_count:
+                for row in self.core.journal.open_rows():
+                    self._check(row, now)
             for (pipeline, step, node), rows in self._moved.items():
                 log.info("%s/%s: %s is gone, %d events there go to another node", pipeline, step, node, rows)
             self._moved.clear()
-            self._close_forgotten(now)
-            self.core.expire_kept()
+            if now >= tidied + TIDY:
+                tidied = now
+                self._close_forgotten(now)
+                self.core.expire_kept()
 
     def _check(self, row: Row, now: float) -> None:
         if row.state is State.WAITING and now >= row.deadline:

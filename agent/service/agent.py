@@ -40,6 +40,7 @@ from agent.model.alert import Alert
 from agent.model.node import Capacity, NodeRecord
 from agent.pipelines import Journal, Pipelines, Workshop
 from agent.platforms import detect
+from agent.service.bell import Bell
 from agent.service.documents import DocumentReader
 from agent.service.engines import BookCameras, NodeEngines
 from agent.service.facade_nodes import NodeMixin
@@ -83,6 +84,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self.platform = detect(docker_host=config.docker.host)
         self.health = HealthRegistry()
         self.trust = Trust(identity.ca_der)
+        self.bell = Bell()
         self._build_mesh(config, endpoints or [])
         self._build_work(config)
         self._build_admission(config)
@@ -132,6 +134,8 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         folder = state if config.journal.dir == Path() else config.journal.dir
         self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
         self.pipelines = Pipelines(self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch)
+        self.pipelines.definitions.on_change = lambda name: self.bell.ring()
+        self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
         self.added = Added(state / "added-blobs")
         self.wasm = WasmEngine(state / "cache" / "wasm", state / "scratch" / "wasm")

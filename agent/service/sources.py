@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK = 1.0
+LOOK = 5.0
+"""Seconds between looks for what no bell tells: a pause that is over, a task that ended."""
 Key = tuple[str, str, str, str]
 
 
@@ -47,21 +48,15 @@ class SourceSteps:
         self.agent = agent
         self.runners: dict[Key, TailRunner] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
+        self._bell = agent.bell.listen()
         self._started = boottime()
-        agent.pipelines.definitions.on_change = lambda name: self._wake.set()
 
     async def run(self) -> None:
         """Keep what runs in step with what should, until cancelled."""
         try:
             while True:
                 await self._adjust()
-                self._wake.clear()
-                try:
-                    async with asyncio.timeout(LOOK):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
+                await self._bell.wait(LOOK)
         finally:
             for task in self._tasks.values():
                 task.cancel()

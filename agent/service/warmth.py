@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from agent.model.pipeline import Pipeline, Step
@@ -11,7 +10,7 @@ from agent.pipelines.placement import may_run, selector
 if TYPE_CHECKING:
     from agent.service.agent import Agent
 
-LOOK = 1.0
+LOOK = 10.0
 PROGRAMS = frozenset({"wasm", "docker", "process"})
 
 
@@ -20,16 +19,17 @@ class Warmth:
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
+        self._bell = agent.bell.listen()
 
     async def run(self) -> None:
-        """Look for new steps every second until cancelled."""
+        """Look for new steps when pipelines or nodes change, until cancelled."""
         while True:
             self.agent.pipelines.pin_modules()
             for pipeline in self.agent.pipelines.definitions.running():
                 for step in pipeline.steps:
                     if step.kind in PROGRAMS and self._likely(pipeline, step):
                         self.agent.pipelines.hosts.warm((pipeline.name, pipeline.version, step.name))
-            await asyncio.sleep(LOOK)
+            await self._bell.wait(LOOK)
 
     def _likely(self, pipeline: Pipeline, step: Step) -> bool:
         """This node matches, and is preferred or nobody who is here is."""
