@@ -36,7 +36,8 @@ async def engine(tmp_path: Path) -> AsyncIterator[WasmEngine]:
 def make_filter(engine: WasmEngine, program: Callable[[str], Path]) -> MakeFilter:
     def make(*args: str, name: str = "count") -> FilterRunner:
         return engine.filter(
-            program(name), WasmTask(module=name, args=list(args), limits=HASTY if {"loop", "flood"} & set(args) else LIMITS)
+            program(name),
+            WasmTask(module=name, args=list(args), limits=HASTY if {"loop", "flood"} & set(args) else LIMITS),
         )
 
     return make
