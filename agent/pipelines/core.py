@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from agent.model.event import Event
@@ -209,7 +209,11 @@ class Core:
 
     def _release(self, row: Row) -> None:
         self.blobs.unpin(str(row.n))
-        for cid in {b.cid for b in row.event.blobs()}:
+        self._drop({b.cid for b in row.event.blobs()})
+
+    def _drop(self, cids: Iterable[str]) -> None:
+        """Delete, soon, those that nothing here needs."""
+        for cid in cids:
             if not self.journal.needs(cid):
                 task = asyncio.create_task(self._delete(cid))
                 self._deleting.add(task)
@@ -223,11 +227,6 @@ class Core:
         """Delete photos that were kept for a match until now."""
         now = boottime()
         over = [cid for cid, until in self.journal.kept.items() if until <= now]
-        if not over:
-            return
-        self.journal.forget_kept(over)
-        for cid in over:
-            if not self.journal.needs(cid):
-                task = asyncio.create_task(self._delete(cid))
-                self._deleting.add(task)
-                task.add_done_callback(self._deleting.discard)
+        if over:
+            self.journal.forget_kept(over)
+            self._drop(over)

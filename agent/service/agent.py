@@ -36,7 +36,6 @@ from agent.identity import (
 from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings
 from agent.mesh.addresses import local_addresses, parse_address
-from agent.model.alert import Alert
 from agent.model.node import Capacity, NodeRecord
 from agent.pipelines import Journal, Pipelines, Workshop
 from agent.platforms import detect
@@ -165,7 +164,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             presence=self.pipelines.presence,
             path_of=self.blobs.path,
             writer=self.fresh,
-            submit=self._submit,
+            submit=self.uplink.submit,
             log_to=self.logs_kept.write,
         )
         self.pipelines.workshop = self.workshop
@@ -304,9 +303,6 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
     def _may_read(self, node_id: str, cid: str) -> bool:
         peer = next((n for n in self.mesh.live() if n.id == node_id), None)
         return (peer is not None and peer.role == "operator") or self.pipelines.may_read(node_id, cid)
-
-    async def _submit(self, alert: Alert) -> None:
-        await self.uplink.submit(alert)
 
     def _publish_event(self, event: dict[str, Any]) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 import agent
+from agent import files
 from agent.errors import ConfigError, NotFound
 
 HOST = "127.0.0.1"
@@ -77,10 +78,7 @@ def free_ports(count: int) -> list[int]:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read."""
-    part = path.with_name(path.name + ".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    part.replace(path)
+    files.write_private(path, text.encode())
 
 
 # -- finding a running demo ----------------------------------------------------------------------------------------
