@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.blobs.cid import EMPTY, RAW, parse_cid
-from agent.blobs.faults import not_there
+from agent.blobs.faults import not_there, wrong_size
+from agent.blobs.hashing import hash_bytes
 from agent.blobs.incoming import Incoming, WrongBytes
 from agent.blobs.store import BlobStore
 from agent.blobs.transfer import CALL_TIMEOUT, Caller, Transfer
@@ -131,19 +132,30 @@ class BlobExchange:
         answers = await asyncio.gather(*(ask(node) for node in nodes))
         return {node: size for node, size in answers if size >= 0}
 
-    async def fetch(self, cid: str, holders: Sequence[str], *, timeout: float, owner: str | None = None) -> Path:
+    async def fetch(
+        self,
+        cid: str,
+        holders: Sequence[str],
+        *,
+        timeout: float,
+        size: int | None = None,
+        owner: str | None = None,
+    ) -> Path:
         """The verified file of a blob, from here or from the first of `holders` that gives it, within
         `timeout` s.
 
-        With `owner` it is pinned before it can be evicted. Raises Unreachable where no holder answered
-        in time and BlobError (`blob.unavailable`) where those who answered do not have it or sent wrong
-        bytes; what was verified is kept for a while, so that another call goes on from there.
+        With `owner` it is pinned before it can be evicted; with `size`, in bytes, a blob of any other size
+        is BlobError (`blob.size`) before more than its tree or its only leaf has come. Raises Unreachable
+        where no holder answered in time and BlobError (`blob.unavailable`) where those who answered do not
+        have it or sent wrong bytes; what was verified is kept for a while, so that another call goes on
+        from there.
         """
         parse_cid(cid)
         try:
             async with asyncio.timeout(timeout), self._turn(cid, holders):
                 if not self._store.has(cid):
-                    await self._from_holders(cid, holders, owner)
+                    await self._from_holders(cid, holders, size, owner)
+                self._store.check_size(cid, size)
                 if owner is not None:
                     self._store.pin(cid, owner)
                 return self._store.path(cid)
@@ -164,27 +176,28 @@ class BlobExchange:
                 try:
                     yield
                 except EdgeError as error:
-                    turn.failed = (frozenset(holders), error)
+                    if error.code != "blob.size":  # another event may declare the right one
+                        turn.failed = (frozenset(holders), error)
                     raise
         finally:
             turn.waiting -= 1
             if not turn.waiting:
                 del self._turns[cid]
 
-    async def _from_holders(self, cid: str, holders: Sequence[str], owner: str | None) -> None:
-        transfer = Transfer(cid, self._store, self._call, self._unpark(cid))
+    async def _from_holders(self, cid: str, holders: Sequence[str], size: int | None, owner: str | None) -> None:
+        transfer = Transfer(cid, size, self._store, self._call, self._unpark(cid))
         reasons: dict[str, EdgeError] = {}
         try:
             for holder in dict.fromkeys(holders):
                 try:
                     if parse_cid(cid).codec == RAW:
-                        await self._one_chunk(cid, holder, owner)
+                        await self._one_chunk(cid, size, holder, owner)
                     else:
                         await transfer.from_holder(holder, owner)
                     self.counters.fetched += 1
                     return
                 except EdgeError as error:
-                    if error.code in ("blob.quota", "blob.disk", "blob.too-large"):
+                    if error.code in ("blob.quota", "blob.disk", "blob.too-large", "blob.size"):
                         raise
                     self._note(cid, holder, error)
                     reasons[holder] = error
@@ -193,11 +206,13 @@ class BlobExchange:
             self._park(cid, transfer.incoming)
         raise _nobody(cid, reasons)
 
-    async def _one_chunk(self, cid: str, holder: str, owner: str | None) -> None:
+    async def _one_chunk(self, cid: str, size: int | None, holder: str, owner: str | None) -> None:
         data = await self._call(holder, GET, encode(Get(cid, 0, CHUNK)), timeout=CALL_TIMEOUT)
         if not data and cid != EMPTY:
             raise not_there(cid)
         self.counters.bytes_in += len(data)
+        if size not in (None, len(data)) and hash_bytes(data[: CHUNK + 1]).cid == cid:
+            raise wrong_size(cid, len(data), size or 0)
         await self._store.put(data, owner=owner, expect=cid)
 
     def _note(self, cid: str, holder: str, error: EdgeError) -> None:

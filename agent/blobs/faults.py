@@ -16,6 +16,15 @@ def too_large(size: int | str, limit: int) -> BlobError:
     )
 
 
+def wrong_size(cid: str, size: int, declared: int) -> BlobError:
+    """The error for a blob whose event declares another size than its bytes have."""
+    return BlobError(
+        f"blob {cid} has {size} bytes where {declared} were declared",
+        code="blob.size",
+        hint="who made the event declared a false size: see its node's version and log",
+    )
+
+
 def missing(cid: str) -> BlobError:
     """The error for a blob that is not here."""
     return BlobError(f"blob {cid} is not on this node", code="blob.missing", hint="fetch it from a node that holds it")

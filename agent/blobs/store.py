@@ -8,6 +8,7 @@ cache.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.blobs.cid import parse_cid
-from agent.blobs.faults import disk_error, missing, too_large
+from agent.blobs.faults import disk_error, missing, too_large, wrong_size
 from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
 from agent.blobs.incoming import Incoming, Reservation, WrongBytes
 from agent.blobs.index import Index
@@ -177,6 +178,13 @@ class BlobStore:
         except FileNotFoundError:
             raise missing(cid) from None
 
+    def check_size(self, cid: str, declared: int | None) -> None:
+        """Raise BlobError (`blob.size`, `blob.missing`) unless the blob here has as many bytes as declared, if
+        a number is.
+        """
+        if declared is not None and (size := self.size(cid)) != declared:
+            raise wrong_size(cid, size, declared)
+
     async def read(self, cid: str) -> bytes:
         """All bytes of a blob; raises BlobError (`blob.missing`)."""
         path = self.path(cid)
@@ -306,10 +314,17 @@ class BlobStore:
             self._renamed += 1
 
     def _reserve(self, size: int) -> Reservation:
-        """Make room for `size` more bytes, evicting what is not pinned; raises BlobError (`blob.quota`)."""
+        """Make room for `size` more bytes, evicting what is not pinned; raises BlobError (`blob.quota`).
+
+        What the disk has no room for is refused before a byte of it is asked for: a file that is still to
+        be filled takes no room, so the disk, with the journal on it, would fill on the way.
+        """
         if size > MAX_BLOB:
             raise too_large(size, MAX_BLOB)
         with self._lock:
+            disk = os.statvfs(self._tmp)
+            if self._reserved + size > disk.f_bavail * disk.f_frsize:
+                raise disk_error(OSError(errno.ENOSPC, f"no room for {size} bytes"))
             if self._bytes + self._reserved + size > self.quota:
                 self._flush_touched()
                 self._evict(self._bytes + self._reserved + size - self.quota)

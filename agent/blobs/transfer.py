@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import Protocol
 
-from agent.blobs.faults import not_there
+from agent.blobs.faults import not_there, wrong_size
 from agent.blobs.incoming import Incoming, WrongBytes
 from agent.blobs.store import MAX_BLOB, BlobStore
 from agent.blobs.unixfs import CHUNK, DIGEST, leaf_count, root_cid
@@ -33,11 +33,12 @@ class Caller(Protocol):
 
 class Transfer:
     """One fetch; what one holder began the next one continues. `incoming` is what has arrived and is
-    verified.
+    verified; `size` is what was declared of the blob, if anything was.
     """
 
-    def __init__(self, cid: str, store: BlobStore, call: Caller, parked: Incoming | None) -> None:
+    def __init__(self, cid: str, size: int | None, store: BlobStore, call: Caller, parked: Incoming | None) -> None:
         self._cid = cid
+        self._size = size
         self._store = store
         self._call = call
         self._span = 1
@@ -48,8 +49,10 @@ class Transfer:
         """Fetch what is still missing from this holder and commit the blob; raises EdgeError, keeping
         `incoming`.
         """
+        tree = self.incoming or await self._tree(holder)
+        if self._size not in (None, tree.size):
+            raise wrong_size(self._cid, tree.size, self._size or 0)
         if self.incoming is None:
-            tree = await self._tree(holder)
             self.incoming = await self._store.begin(self._cid, tree.size)
             self.incoming.leaves = tree.leaves
         incoming = self.incoming

@@ -196,16 +196,20 @@ class Receiver:
     # -- blobs --------------------------------------------------------------------------------------------------------
 
     async def _blobs(self, peer: Any, event: Event, inline: dict[str, bytes], owner: str) -> None:
-        """Have the event's blobs here, pinned first: the end of another row that names one must not delete it meanwhile."""
+        """Have the event's blobs here, each as large as it declares.
+
+        They are pinned first: the end of another row that names one must not delete it meanwhile.
+        """
         for blob in event.blobs():
             self.core.blobs.pin(blob.cid, owner)
             if self.core.blobs.has(blob.cid):
+                self.core.blobs.check_size(blob.cid, blob.size)
                 continue
             data = inline.get(blob.cid, b"")
-            if data and len(data) <= INLINE and str(raw_cid(data)) == blob.cid:
+            if data and len(data) == blob.size <= INLINE and str(raw_cid(data)) == blob.cid:
                 await self.core.blobs.put(data)
             else:
-                await self.core.fetch(blob.cid, [peer.id], FETCH_TIMEOUT)
+                await self.core.fetch(blob.cid, [peer.id], FETCH_TIMEOUT, blob.size)
 
     # -- report -------------------------------------------------------------------------------------------------------
 

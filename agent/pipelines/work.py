@@ -140,7 +140,7 @@ class Workshop:
         if not self.core.blobs.has(cid):
             holders = [n.id for n in self.core.mesh.live() if n.id != self.core.node_id]
             try:
-                await self.core.fetch(cid, holders, FETCH_TIMEOUT)
+                await self.core.fetch(cid, holders, FETCH_TIMEOUT, None)
             except BlobError as e:
                 raise Unreachable(
                     f"module {cid} is nowhere to be had: {e.message}", hint="apply the pipeline again"

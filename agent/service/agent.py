@@ -297,8 +297,8 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
 
     # -- wires --------------------------------------------------------------------------------------------------------
 
-    async def _fetch(self, cid: str, holders: list[str], timeout: float) -> Path:
-        return await self.exchange.fetch(cid, holders, timeout=timeout)
+    async def _fetch(self, cid: str, holders: list[str], timeout: float, size: int | None) -> Path:
+        return await self.exchange.fetch(cid, holders, timeout=timeout, size=size)
 
     def _may_read(self, node_id: str, cid: str) -> bool:
         peer = next((n for n in self.mesh.live() if n.id == node_id), None)

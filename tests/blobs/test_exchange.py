@@ -291,6 +291,33 @@ async def test_a_blob_that_cannot_fit_is_not_asked_of_every_holder(wire: Wire) -
     assert wire.calls == {("a", TREE): 1}
 
 
+@pytest.mark.parametrize("declared", [-1, 1])
+@pytest.mark.parametrize("size", [100, CHUNK, 40 * CHUNK])
+async def test_a_blob_of_another_size_than_declared_is_not_taken(wire: Wire, size: int, declared: int) -> None:
+    a, b = wire.add("a"), wire.add("b")
+    cid, _ = await a._store.put(pattern(size))
+    with pytest.raises(BlobError) as caught:
+        await b.fetch(cid, ["a"], timeout=10, size=size + declared)
+    assert caught.value.code == "blob.size"
+    assert a.counters.bytes_out <= CHUNK
+    assert not b._store.has(cid)
+    assert b.counters.wrong == 0
+    path = await b.fetch(cid, ["a"], timeout=10, size=size)
+    assert path.stat().st_size == size
+    with pytest.raises(BlobError, match="declared"):
+        await b.fetch(cid, ["a"], timeout=10, size=size + declared)
+
+
+async def test_a_false_size_does_not_spoil_the_fetch_of_one_who_waits(wire: Wire) -> None:
+    a, b = wire.add("a"), wire.add("b")
+    cid, size = await a._store.put(pattern(3 * CHUNK))
+    false, true = await asyncio.gather(
+        b.fetch(cid, ["a"], timeout=10, size=1), b.fetch(cid, ["a"], timeout=10, size=size), return_exceptions=True
+    )
+    assert isinstance(false, BlobError)
+    assert isinstance(true, Path)
+
+
 async def test_a_fetched_blob_is_pinned_for_its_owner(wire: Wire) -> None:
     a, b = wire.add("a"), wire.add("b")
     for size in (10, 2 * CHUNK):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,32 @@ async def test_blobs_are_read_only_files_in_a_folder_that_is_closed_to_others(ma
     assert store.root.stat().st_mode & 0o077 == 0
     assert store.contents() == {cid: 5}
     assert temporary_files(store) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+async def test_what_the_disk_has_no_room_for_is_refused_before_it_is_asked_for(
+    make_store: MakeStore, small_disk: Path
+) -> None:
+    store = make_store(str(small_disk / "blobs"))
+    cid = hash_bytes(pattern(2 * CHUNK)).cid
+    with pytest.raises(BlobError) as caught:
+        await store.begin(cid, 1 << 20)
+    assert caught.value.code == "blob.disk"
+    (await store.begin(cid, 2 * CHUNK)).close()
+    store.close()
 
 
 async def test_a_file_above_its_limit_is_refused_and_leaves_nothing(make_store: MakeStore, tmp_path: Path) -> None:

@@ -100,6 +100,10 @@ class MemoryBlobs:
     def has(self, cid: str) -> bool:
         return cid in self.data
 
+    def check_size(self, cid: str, declared: int | None) -> None:
+        if declared is not None and len(self.data[cid]) != declared:
+            raise BlobError(f"{cid} has another size", code="blob.size")
+
     def pin(self, cid: str, owner: str) -> None:
         self.pins.setdefault(owner, set()).add(cid)
 

@@ -151,10 +151,11 @@ class Node:
     async def _module(self, cid: str) -> Path:
         return Path("/dev/null")
 
-    async def _fetch(self, cid: str, holders: list[str], timeout: float) -> None:
+    async def _fetch(self, cid: str, holders: list[str], timeout: float, size: int | None) -> None:
         for holder in holders:
             node = self.building.nodes.get(holder)
             if node and self.building.net.sees(self.name, holder) and cid in node.blobs.data:
+                node.blobs.check_size(cid, size)
                 self.blobs.data[cid] = node.blobs.data[cid]
                 return
         raise BlobError(f"{cid}: no holder")

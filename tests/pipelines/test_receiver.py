@@ -207,6 +207,18 @@ async def test_a_blob_that_nobody_has_is_refused_and_may_come_later(sender: Send
     assert sender.gpu.blobs.data[cid] == b"photo"
 
 
+@pytest.mark.parametrize("way", ["inline", "fetched", "here already"])
+async def test_an_event_that_declares_a_false_size_of_its_blob_is_refused(sender: Sender, way: str) -> None:
+    cid, size = await sender.b.nodes["porch"].blobs.put(b"photo")
+    if way == "here already":
+        await sender.gpu.blobs.put(b"photo")
+    item = sender.item(
+        event={"data": {"camera": "porch-cam", "blobs": [{"name": "p.jpg", "cid": cid, "size": size + 1}]}}
+    )
+    assert await sender.said(item, blobs={cid: b"photo"} if way == "inline" else None) == ["blob"]
+    assert not rows(sender)
+
+
 async def test_a_step_s_part_of_the_queue_is_bounded_and_freed(tmp_path: Path) -> None:
     b = Building(tmp_path, max_open=12)  # six steps: two rows each
     b.start("porch", "gpu", "up")

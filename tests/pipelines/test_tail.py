@@ -54,7 +54,7 @@ class Ap:
         self.pipelines.load()
         self.lines: list[str] = []
 
-    async def _fetch(self, cid: str, holders: list[str], timeout: float) -> None:
+    async def _fetch(self, cid: str, holders: list[str], timeout: float, size: int | None) -> None:
         raise AssertionError("nothing is fetched")
 
     def write(self, *lines: bytes) -> None:
