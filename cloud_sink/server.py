@@ -19,6 +19,7 @@ from agent.files import write_private
 from cloud_sink.app import Sink, create_app
 from cloud_sink.certificate import ensure_certificate, local_names, primary_address
 from cloud_sink.clock import DAY, now_ms
+from cloud_sink.connections import Door, ImpatientProtocol
 from cloud_sink.files import private_folder
 from cloud_sink.ingest.mqtt import Broker, MqttIngest
 from cloud_sink.notify import Channel, Notices, Notifier
@@ -106,7 +107,7 @@ async def _run(
             lifespan="off",
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=2,
-            limit_concurrency=1000,
+            http=ImpatientProtocol,
             h11_max_incomplete_event_size=16 * 1024,
         )
     )
@@ -192,7 +193,7 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY on accepted connections only where the protocol is named; without it each answer, which is
     # written in two parts, waits 40 ms for the client's delayed acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Door(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

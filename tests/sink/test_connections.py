@@ -1,0 +1,156 @@
+"""Those who hold connections without asking anything: they are cut off, and the others do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import h11
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from cloud_sink import connections
+from cloud_sink.connections import Door, ImpatientProtocol
+from tests.support import eventually
+
+GET = b"GET / HTTP/1.1\r\nHost: sink\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: sink\r\nContent-Length: 10\r\n\r\n"
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connect = Callable[..., Awaitable[Streams]]
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the request's body."""
+    body = await Request(scope, receive).body()
+    await PlainTextResponse(body or b"nothing")(scope, receive, send)
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    """A server behind a door on loopback."""
+    listener = Door(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=ImpatientProtocol, lifespan="off", log_config=None, timeout_keep_alive=60)
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await eventually(lambda: server.started)
+    yield listener
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections.COMES_WITHIN, h11.IDLE, 0.3)
+    monkeypatch.setitem(connections.COMES_WITHIN, h11.SEND_BODY, 0.3)
+
+
+@pytest.fixture
+async def connect(door: Door) -> AsyncIterator[Connect]:
+    """Opens connections to the door from an address of this machine."""
+    opened: list[asyncio.StreamWriter] = []
+
+    async def connected(address: str = "127.0.0.1") -> Streams:
+        host, port = door.getsockname()
+        streams = await asyncio.open_connection(host, port, local_addr=(address, 0))
+        opened.append(streams[1])
+        return streams
+
+    yield connected
+    for writer in opened:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    await eventually(lambda: not door._open.total())
+
+
+async def answer(streams: Streams, request: bytes = GET) -> bytes:
+    reader, writer = streams
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    return await reader.readexactly(7 if b"content-length: 7" in head else 10)
+
+
+async def ended(streams: Streams) -> bool:
+    """Whether the other side closes the connection without a word."""
+    with contextlib.suppress(ConnectionError):
+        return await asyncio.wait_for(streams[0].read(1), 20) == b""
+    return True
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", GET[:-1], POST, POST + b"half", GET + GET[:-1], GET + POST],
+    ids=["nothing", "half a head", "no body", "half a body", "half a second head", "no second body"],
+)
+@pytest.mark.usefixtures("impatient")
+async def test_a_request_that_stops_coming_is_cut_off(connect: Connect, sent: bytes) -> None:
+    streams = await connect()
+    if sent.startswith(GET):
+        await answer(streams)
+        sent = sent.removeprefix(GET)
+    streams[1].write(sent)
+    assert await ended(streams)
+
+
+@pytest.mark.parametrize("begin", [b"GET / HTTP/1.1\r\nX: ", POST.replace(b"10", b"100000")])
+@pytest.mark.usefixtures("impatient")
+async def test_a_byte_now_and_then_buys_no_time(connect: Connect, begin: bytes) -> None:
+    streams = await connect()
+    streams[1].write(begin)
+    end = asyncio.create_task(ended(streams))
+    while not end.done():
+        streams[1].write(b"x")
+        await asyncio.sleep(0.02)
+    assert await end
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_connection_between_two_requests_is_kept(connect: Connect) -> None:
+    streams = await connect()
+    assert await answer(streams) == b"nothing"
+    other = await connect()
+    assert await ended(other), "an idle one that has not asked yet is not"
+    assert await answer(streams, POST + b"0123456789") == b"0123456789"
+
+
+async def test_pipelined_requests_are_answered_and_a_half_one_is_cut_off(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections.COMES_WITHIN, h11.SEND_BODY, 0.1)
+    streams = await connect()
+    assert await answer(streams, GET + POST) == b"nothing"
+    assert await ended(streams)
+
+
+async def test_one_address_cannot_take_all_connections(
+    door: Door, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connections, "PER_ADDRESS", 3)
+    monkeypatch.setattr(connections, "_told", set())
+    held = [await connect() for _ in range(3)]
+    for _ in range(2):
+        assert await ended(await connect())
+    assert await answer(await connect("127.0.0.2")) == b"nothing"
+    assert [r.getMessage() for r in caplog.records if "127.0.0.1" in r.getMessage()] == [
+        "connections from 127.0.0.1 are closed: too many connections"
+    ]
+    held.pop()[1].close()
+    await eventually(lambda: door._open["127.0.0.1"] == 2)
+    assert await answer(await connect()) == b"nothing"
+
+
+async def test_there_is_a_most_of_all_connections(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "ALL", 2)
+    first = await connect()
+    assert await answer(first) == b"nothing"
+    await connect("127.0.0.2")
+    assert await ended(await connect("127.0.0.3"))
+    assert await answer(first) == b"nothing"
