@@ -13,33 +13,55 @@ _BYTES = {
     "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40,
     "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
 }  # fmt: skip
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\Z")
+MAX_SECONDS = 100 * 366 * 86400.0
+"""A century: what is longer is a slip, and no timer, date or database takes it for sure."""
+MAX_BYTES = 1 << 50
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|[smhdw])")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\Z")
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a duration; a bare number is seconds. Raises ConfigError."""
+    """Seconds of a duration up to MAX_SECONDS; a bare number is seconds. Raises ConfigError."""
+    seconds = _seconds(value)
+    if seconds is not None and 0 <= seconds <= MAX_SECONDS:
+        return float(seconds)
+    what = "is longer than a century" if seconds is not None and seconds > 0 else "is not a duration"
+    raise ConfigError(f"{_short(value)} {what}", hint="write it like 500ms, 30s, 5m, 1h30m or 7d")
+
+
+def _seconds(value: object) -> float | None:
+    """What the value says, however large; None where it says nothing."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if value >= 0:
-            return float(value)
-    elif isinstance(value, str):
+        return value
+    if isinstance(value, str):
         text = value.strip()
-        if re.fullmatch(r"\d+(\.\d+)?", text):
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
             return float(text)
         parts = _PART.findall(text)
         if parts and _PART.sub("", text).strip() == "":
             return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    raise ConfigError(f"{value!r} is not a duration", hint="write it like 500ms, 30s, 5m, 1h30m or 7d")
+    return None
 
 
 def parse_size(value: object) -> int:
-    """Bytes of a size; a bare number is bytes. Raises ConfigError."""
+    """Bytes of a size up to MAX_BYTES; a bare number is bytes. Raises ConfigError."""
+    count: float | None = None
     if isinstance(value, int) and not isinstance(value, bool):
-        if value >= 0:
-            return value
+        count = value
     elif isinstance(value, str) and (m := _SIZE.match(value.strip())) and m[2] in _BYTES:
-        return int(float(m[1]) * _BYTES[m[2]])
-    raise ConfigError(f"{value!r} is not a size", hint="write it like 512KiB, 64MiB or 5GB")
+        count = float(m[1]) * _BYTES[m[2]]
+    if count is not None and 0 <= count <= MAX_BYTES:
+        return int(count)
+    what = "is larger than 1024 TiB" if count is not None and count > 0 else "is not a size"
+    raise ConfigError(f"{_short(value)} {what}", hint="write it like 512KiB, 64MiB or 5GB")
+
+
+def _short(value: object) -> str:
+    """The value for a message; a whole number of thousands of digits cannot even be printed."""
+    if isinstance(value, int) and abs(value) > 10**50:
+        return "the number"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def format_duration(seconds: float) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +49,22 @@ def test_what_is_no_duration_is_refused_with_a_hint(value: object) -> None:
 def test_what_is_no_size_is_refused_with_a_hint(value: object) -> None:
     with pytest.raises(ConfigError, match="not a size"):
         parse_size(value)
+
+
+ABSURD = ["9" * 400, "9" * 5000, 10**400, 10**5000, "9" * 400 + "d", "1000000w", "100000TB", 1e300, math.inf]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [*ABSURD, "1e999s", "-1e9s", "nan", "infs", "\u0663s", "\u0663", math.nan, -math.inf],
+    ids=lambda value: repr(value)[:20] if not isinstance(value, int) else f"{value.bit_length()} bits",
+)
+@pytest.mark.parametrize("parse", [parse_duration, parse_size])
+def test_absurd_values_are_refused_in_few_words(parse: Callable[[object], float], value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(value)
+    assert caught.value.hint
+    assert len(caught.value.message) < 120
 
 
 @given(st.integers(min_value=0, max_value=10**9))
