@@ -10,7 +10,7 @@ import typer
 
 from agent.cli.client import connect
 from agent.cli.context import JsonFlag, single
-from agent.cli.output import console, escape
+from agent.cli.output import console, escape, size
 
 _COLOURS = {"wifi": "cyan", "device": "magenta", "camera": "yellow", "image": "green", "alert": "bold red"}
 
@@ -43,6 +43,8 @@ def line(e: dict[str, Any]) -> str:
     where = escape("/".join(filter(None, (e.get("pipeline"), e.get("step")))))
     missed = f"[red]({e['missed']} missed)[/] " if e.get("missed") else ""
     head = f"[dim]{escape(e.get('time', '')[11:23])}[/] {missed}[bold]{escape(e.get('node', '')):<8}[/]"
+    if e.get("omitted"):
+        missed += f"[yellow]({size(e['omitted'])}, too long to pass on)[/] "
     ident = f"[dim]{escape(e.get('id', ''))}[/]"
     return f"{head} [{colour}]{escape(kind):<20}[/] [dim]{where}[/] {summary(e.get('data') or {})} {ident}"
 

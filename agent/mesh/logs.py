@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import zenoh
 
-from agent.errors import EdgeError, NotFound
+from agent.errors import EdgeError, NotFound, Refused
 from agent.mesh import wire
 from agent.mesh.certificates import Certificates
 from agent.mesh.limits import Refusals
@@ -20,8 +20,8 @@ from agent.mesh.wire import Keys, LogBatch, Sealed
 
 logger = logging.getLogger(__name__)
 
-MAX_LINE = 4096
-"""Characters of a line that are kept."""
+MAX_LINE = 32 << 10
+"""Longest line in bytes; what is published is often JSON, of which a part would be worth nothing."""
 MAX_LINES = 500
 """Lines of one execution that wait for the next batch; more are dropped and leave a gap in the numbers."""
 MAX_STREAMS = 1000
@@ -54,8 +54,10 @@ class LogStreams:
 
     def publish(self, execution: str, line: str) -> None:
         """Publish one line of an execution; batches go out a moment later. Raises NotFound for a malformed
-        execution id.
+        execution id and Refused (`too-large`) for a line over MAX_LINE.
         """
+        if len(line) > MAX_LINE or len(line.encode()) > MAX_LINE:
+            raise Refused(f"a line of an execution has at most {MAX_LINE} bytes", code="too-large")
         if not wire.WORD.match(execution):
             raise NotFound(f"{execution!r} is not an execution")
         stream = self._streams.get(execution)
@@ -67,7 +69,7 @@ class LogStreams:
             stream.first = stream.total
         stream.total += 1
         if len(stream.lines) < MAX_LINES:
-            stream.lines.append(line[:MAX_LINE])
+            stream.lines.append(line)
             self._wake.set()
         else:
             self._refusals.note("log lines over the rate", execution)

@@ -226,7 +226,7 @@ class Mesh:
 
     def publish_log(self, execution: str, line: str) -> None:
         """Publish a line of an execution's log to whoever follows it; raises NotFound for a malformed
-        execution id.
+        execution id and Refused for a line over 32 KiB.
         """
         self._logs.publish(execution, line)
 

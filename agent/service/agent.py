@@ -17,7 +17,7 @@ from agent.blobs import BlobExchange, BlobStore
 from agent.config import Config
 from agent.config.quota import blob_quota
 from agent.discovery import Discovery, Found
-from agent.errors import EdgeError, JoinRefused, Unreachable
+from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
 from agent.executors import WasmEngine
 from agent.executors.camera import CameraBook
 from agent.executors.docker import DockerEngine
@@ -306,7 +306,13 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
 
     def _publish_event(self, event: dict[str, Any]) -> None:
         try:
-            self.mesh.publish_log("events", msgspec.json.encode(event).decode())
+            try:
+                self.mesh.publish_log("events", whole.decode())
+            except Refused:
+                short = {**event, "data": {}, "omitted": len(whole)}
+                self.mesh.publish_log("events", msgspec.json.encode(short).decode())
+        """Tell those who watch; of an event that is too long for that all but its data."""
+        whole = msgspec.json.encode(event)
         except EdgeError as e:
             log.debug("an event was not published: %s", e)
 

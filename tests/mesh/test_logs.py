@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from agent.errors import NotFound
+from agent.errors import NotFound, Refused
 from agent.mesh import Mesh, wire
+from agent.mesh.logs import MAX_LINE
 from agent.mesh.wire import LogBatch, Sealed
 from tests.mesh.building import Building
 from tests.support import eventually
@@ -55,6 +56,23 @@ async def test_lines_are_followed_on_another_node_in_order_and_with_gaps_named(b
     await stop(task)
     with pytest.raises(NotFound):
         porch.publish_log("a/b", "x")
+
+
+async def test_a_line_is_passed_on_whole_or_refused(building: Building) -> None:
+    hall, porch = await building.pair()
+    lines, task = await follow(hall, "run-1")
+    longest = "\N{BUG}" * (MAX_LINE // 4)
+
+    async def first() -> None:
+        while not lines:
+            porch.publish_log("run-1", longest)
+            await asyncio.sleep(0.1)
+
+    await asyncio.wait_for(first(), 10)
+    assert set(lines) == {longest}
+    with pytest.raises(Refused):
+        porch.publish_log("run-1", longest + "x")
+    await stop(task)
 
 
 async def test_lines_in_the_name_of_another_node_are_refused(building: Building) -> None:
