@@ -200,6 +200,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             certificate_of=self._certificate_of,
         )
         self.mesh.serve("enrol.redeem", lambda _peer, body: self.enrolment.redeem(body))
+        self._renewals = asyncio.Event()
         self.renewal = Renewal(
             self.identity,
             IdentityStore(config.state / "identity"),
@@ -248,6 +249,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         services: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("enrolment", self.enrolment.run),
             ("renewal", self.renewal.run),
+            ("certificate", self._use_renewed),
             ("labels", self._keep_labels),
             ("sources", self.sources.run),
             ("cameras", self.cameras.run),
@@ -305,14 +307,14 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         return (peer is not None and peer.role == "operator") or self.pipelines.may_read(node_id, cid)
 
     def _publish_event(self, event: dict[str, Any]) -> None:
+        """Tell those who watch; of an event that is too long for that all but its data."""
+        whole = msgspec.json.encode(event)
         try:
             try:
                 self.mesh.publish_log("events", whole.decode())
             except Refused:
                 short = {**event, "data": {}, "omitted": len(whole)}
                 self.mesh.publish_log("events", msgspec.json.encode(short).decode())
-        """Tell those who watch; of an event that is too long for that all but its data."""
-        whole = msgspec.json.encode(event)
         except EdgeError as e:
             log.debug("an event was not published: %s", e)
 
@@ -377,7 +379,19 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self.identity = identity
         self.enrolment.update(identity)
         self.labels.identity = identity
-        self._renewing = asyncio.get_running_loop().create_task(self.mesh.use(identity))
+        self._renewals.set()
+
+    async def _use_renewed(self) -> None:
+        """Open the mesh anew with each renewed certificate.
+
+        Apart from the renewal: the answer to who asked for it goes by the session that closes here.
+        """
+        while True:
+            await self._renewals.wait()
+            identity = self.identity
+            await self.mesh.use(identity)
+            if identity is self.identity:
+                self._renewals.clear()
 
     def record(self, node_id: str) -> NodeRecord | None:
         """The last record of a node."""

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from agent.identity import Identity
 from agent.mesh.logs import MAX_LINE
+from agent.service import supervise
 from agent.service.agent import Agent
 from agent.service.logs import StepLogs
 from tests.service.house import House
+from tests.support import eventually
 
 EVENT = {"specversion": "1.0", "id": "e1", "type": "wifi.client.joined", "time": "2026-11-22T10:00:00Z", "node": "hall"}
 
@@ -42,3 +45,24 @@ def test_the_longest_line_of_a_program_can_be_passed_on_as_json(character: str) 
     StepLogs(lambda _, line: published.append(line)).write("p", "s" * 64, character * 100_000)
     assert len(published[0].encode()) <= MAX_LINE
     assert set(json.loads(published[0])["line"]) == {character}
+
+
+async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "PAUSES", (0.0,))
+    hall = await house.start("hall")
+    use, tried = hall.mesh.use, 0
+
+    async def broken(identity: Identity) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise OSError("no more files")
+        await use(identity)
+
+    monkeypatch.setattr(hall.mesh, "use", broken)
+    renewed = await hall.renewal.renew()
+    await eventually(lambda: tried == 2 and not hall._renewals.is_set())
+    assert hall.identity is hall.mesh._session.identity is renewed
+    assert [w.subject for w in hall.health.list() if w.code == "service.restarted"] == ["certificate"]
