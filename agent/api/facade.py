@@ -47,15 +47,16 @@ class StatusFacade(Protocol):
         - `pipelines`: [{name, version (short hash), paused_s?: seconds left, steps: [{step, kind (`tail`,
           `wasm`, `docker`, `camera`, `presence`, `sink`, …), where, after: [], here: bool, nodes: [names
           that match now], accepted, open, running, ends: {delivered, skipped, deduplicated, suppressed,
-          failed, expired, lost}, run_ms?: mean of the last runs, error?: the last failure}]}]; the counts
+          failed, expired, lost}, run_ms?: mean of the last runs, error?: the last failure,
+          failed_batches?: batches of lines that a filter never got through}]}]; the counts
           are this node's, and for each step accepted == sum(ends) + open
         - `journal`: {accepted, open, max_open, ends: {…as above}, unread}
         - `engines`: {wasm: "wasmtime 50.0.1" or "", docker: version or "", process: bool, gpu: bool}
         - `blobs`: {count, bytes, quota, pinned?}
         - `last_event`?: {id, type, time, node, pipeline, step, age_s}
         - `uplink`: {configured, connected, sink?, node?: the live node with uplink=true that has it,
-          waiting: alerts in the spool, delivered: alerts, last?: time of the last delivery, up_today:
-          bytes, error?}
+          waiting: alerts in the spool, delivered: alerts since the start, last?: time of the last delivery,
+          bytes_up: all that the ledger has, error?}
         - `warnings`: [{code, subject, text, remedy, severity (`error`|`warning`|`info`), node?}], worst first
         """
         ...

@@ -84,13 +84,14 @@ def _step(s: Mapping[str, Any]) -> list[str]:
     nodes = s.get("nodes", [])
     waiting = s.get("open", 0)
     mark = "" if s.get("here", True) else "[dim]"
+    failed = f" [red]{s['failed_batches']} batches failed[/]" if s.get("failed_batches") else ""
     return [
         escape(s["step"]),
         f"[dim]{escape(s.get('kind', ''))}[/]",
         f"{mark}{escape(' '.join(nodes))}" if nodes else "[yellow]no node[/]",
         str(s.get("accepted", 0)),
         f"[yellow]{waiting}[/]" if waiting else "[dim]0[/]",
-        ends(s.get("ends", {})) + ("" if adds_up(s) else " [bold red]does not add up[/]"),
+        ends(s.get("ends", {})) + failed + ("" if adds_up(s) else " [bold red]does not add up[/]"),
         f"{s['run_ms']:.1f}" if s.get("run_ms") is not None else "",
     ]
 
@@ -112,7 +113,7 @@ def _facts(s: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         law = "" if adds_up(j) else "  [bold red]does not add up[/]"
         ended = sum(j.get("ends", {}).values())
         text = f"{j.get('accepted', 0)} accepted = {ended} ended + {j.get('open', 0)} open"
-        unread = f" · [yellow]{size(j['unread'])} of logs unread[/]" if j.get("unread") else ""
+        unread = f" · [yellow]{size(j['unread'])} of logs unread since the start[/]" if j.get("unread") else ""
         yield "journal", f"{text} [dim](room for {j.get('max_open', 0)})[/]{law}{unread}"
     for source in s.get("sources", []):
         bad = "" if source.get("ok", True) else f" [red]{escape(source.get('text') or 'cannot be read')}[/]"
@@ -139,12 +140,15 @@ def uplink(u: Mapping[str, Any]) -> str:
     if not u.get("configured"):
         other = u.get("node")
         return f"through [bold]{escape(other)}[/]" if other else "[dim]no sink is connected[/]"
-    words = [f"{dot(bool(u.get('connected')))} {escape(u.get('sink') or '')}", f"{u.get('delivered', 0)} delivered"]
+    words = [
+        f"{dot(bool(u.get('connected')))} {escape(u.get('sink') or '')}",
+        f"{u.get('delivered', 0)} delivered since the start",
+    ]
     if waiting := u.get("waiting", 0):
         words.append(f"[yellow]{waiting} waiting[/]")
     if u.get("last"):
         words.append(f"last {ago(u['last'])}")
-    words.append(f"{size(u.get('up_today', 0))} up today")
+    words.append(f"{size(u.get('bytes_up', 0))} up in all")
     if u.get("error"):
         words.append(f"[red]{escape(u['error'])}[/]")
     return " · ".join(words)

@@ -188,12 +188,15 @@ class Journal:
             self.changed(row)
         return future
 
+    def count(self, pipeline: str, step: str, what: str, n: int = 1) -> None:
+        """Add to a step's count, here and on the disk."""
+        self.counts[pipeline, step][what] += n
+        self.storage.write(lambda db: _count(db, {(pipeline, step, what): n}))
+
     def reopen(self, row: Row) -> None:
         """Take an ended row up again (another run was asked for); the caller commits the change."""
         if row.end is not None:
-            self.counts[row.pipeline, row.step][row.end] -= 1
-            key = (row.pipeline, row.step, row.end)
-            self.storage.write(lambda db: _count(db, {key: -1}))
+            self.count(row.pipeline, row.step, row.end, -1)
             row.end, row.reason, row.matched = None, "", False
             self._opened(row, 1)
         if row.closed:

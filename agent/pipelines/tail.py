@@ -74,7 +74,6 @@ class TailRunner:
         self.local_clock = local_clock
         self.error = ""
         self.events = 0
-        self.too_old = 0
         self._position: Any = None
         """Of the last batch, while it is not handed to the journal."""
         self._timer: asyncio.TimerHandle | None = None
@@ -155,8 +154,7 @@ class TailRunner:
                 if attempt == attempts or e.final:
                     break
         # A batch that no run gets through must not stop the log for ever: it is counted, told and passed over.
-        counts = self.core.journal.counts[self.pipeline.name, self.step.name]
-        counts["failed_batches"] += 1
+        self.core.journal.count(self.pipeline.name, self.step.name, "failed_batches")
         log.error("%s/%s: the filter fails on a batch of %d bytes, which is passed over: %s", self.pipeline.name,
                   self.step.name, len(batch.data), self.error)  # fmt: skip
         return []
@@ -186,6 +184,4 @@ class TailRunner:
                 ident,
             ),
         ]
-        rows = self.core.rows_for(self.pipeline, event, None, root_at=root_at, trace=trace)
-        self.too_old += sum(1 for r in rows if r.deadline <= read_at)
-        return rows
+        return self.core.rows_for(self.pipeline, event, None, root_at=root_at, trace=trace)

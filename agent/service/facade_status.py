@@ -237,6 +237,9 @@ def _step(a: Agent, p: Pipeline, s: Step, counts: dict[str, int] | None) -> Json
     where = [n.name for n in a.mesh.live() if may_run(p, s, n.labels)]
     host = a.pipelines.hosts.describe(p.name, s.name)
     host.pop("queued", None)
+    counted = a.journal.counts.get((p.name, s.name))
+    if counted and counted["failed_batches"]:
+        host["failed_batches"] = counted["failed_batches"]
     return {
         "step": s.name, "kind": s.kind, "where": s.where, "after": s.after, "here": a.identity.name in where,
         "nodes": where, "accepted": counts["accepted"], "open": counts["open"],
@@ -279,7 +282,7 @@ async def engines(a: Agent) -> Json:
 def uplink(a: Agent) -> Json:
     """The way out, here or on another node."""
     state = a.uplink.state()
-    made: Json = {**state, "up_today": state["bytes_up"], "node": ""}
+    made: Json = {**state, "node": ""}
     if state.get("last_error"):
         made["error"] = state["last_error"]
     has = [n.name for n in a.mesh.live() if n.labels.get("uplink") == "true"]

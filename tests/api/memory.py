@@ -74,7 +74,7 @@ STATUS: Json = {
     "last_event": {"id": "qx7m2k", "type": "image.labels", "time": "2026-11-22T09:59:57.120Z", "node": "gpu",
                    "pipeline": "person-at-the-door", "step": "labels", "age_s": 2.9},
     "uplink": {"configured": True, "connected": True, "sink": "https://192.0.2.7:8443", "node": "gpu", "waiting": 0,
-               "delivered": 1, "last": "2026-11-22T09:59:58.000Z", "up_today": 61_440},
+               "delivered": 1, "last": "2026-11-22T09:59:58.000Z", "bytes_up": 61_440},
     "warnings": [
         {"code": "camera.silent", "subject": "gate", "text": "camera gate (v4l2) gives no pictures",
          "remedy": "look at edge-agent camera test gate", "severity": "warning", "node": "garage"},

@@ -20,7 +20,7 @@ async def test_status_shows_everything_at_a_glance(edge: Shell) -> None:
         "gpu  operator", "m2c4kq7w", "3 of 4 nodes alive", "1 waiting for approval", "garage", "gone 5m 12s",
         "porch/door", "no picture for 10 s", "person-at-the-door 8f3a91c2", "3 delivered 9 skipped",
         "the container died", "43 accepted = 42 ended + 1 open", "1.4 MiB of 4.7 GiB", "wasmtime 50.0.1",
-        "image.labels", "https://192.0.2.7:8443", "60.0 KiB up today", "edge-agent camera test gate",
+        "image.labels", "https://192.0.2.7:8443", "60.0 KiB up in all", "edge-agent camera test gate",
     ):  # fmt: skip
         assert text in shown, text
     assert "does not add up" not in shown
@@ -49,6 +49,11 @@ async def test_a_young_agent_with_nothing_yet_has_a_status(edge: Shell, agent: M
 
 
 async def test_watching_prints_one_document_a_line(edge: Shell, agent: MemoryAgent) -> None:
+async def test_status_tells_of_batches_that_no_filter_got_through(edge: Shell, agent: MemoryAgent) -> None:
+    agent.state["pipelines"][0]["steps"][0]["failed_batches"] = 2
+    assert "2 batches failed" in (await edge("status")).out
+
+
     process = await edge.start("status", "--watch", "--json", "--every", "0.5")
     assert process.stdout is not None
     first = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
