@@ -130,4 +130,6 @@ def remove(node: Node, yes: YesFlag = False, json: JsonFlag = False) -> None:
         n = client.delete(path_of("nodes", node))
     waiting = n.get("unconfirmed", [])
     more = [f"[yellow]not yet confirmed by {escape(', '.join(waiting))}[/]"] if waiting else []
+    if n.get("hint"):
+        more.append(f"[yellow]→[/] {escape(n['hint'])}")
     show(n, json, f"[green]✓[/] [bold]{escape(n['node'])}[/] is removed", *more)

@@ -121,12 +121,18 @@ class NodeMixin:
         document = await a.mesh.documents.put(REMOVAL, record.id, b"")
         silent = {n.id for n in await a.mesh.spread(document)}
         others = [n for n in a.mesh.live() if n.id not in (record.id, a.node_id)]
-        return {
+        made: Json = {
             "id": record.id,
             "node": record.name,
             "confirmed": [a.identity.name, *(n.name for n in others if n.id not in silent)],
             "unconfirmed": [n.name for n in others if n.id in silent] + absent(a, record),
         }
+        if record.labels.get("uplink") == "true":
+            made["hint"] = (
+                "it was connected to the sink and still has that key: at the sink, find it with edge-sink key list, "
+                "make another with edge-sink key create, connect the nodes that stay, then edge-sink key revoke KEY"
+            )
+        return made
 
     async def token_create(self, *, ttl: float, uses: int, role: str, labels: Mapping[str, str]) -> Json:
         """A token and the line that uses it."""

@@ -191,7 +191,8 @@ class MemoryAgent:
 
     async def node_remove(self, node: str) -> Json:
         self.calls.append(("remove", self._node(node)["name"]))
-        return {"id": self._node(node)["id"], "node": node, "confirmed": ["ap"], "unconfirmed": ["porch"]}
+        return {"id": self._node(node)["id"], "node": node, "confirmed": ["ap"], "unconfirmed": ["porch"],
+                "hint": "its key: edge-sink key revoke KEY"}  # fmt: skip
 
     async def token_create(self, *, ttl: float, uses: int, role: str, labels: Mapping[str, str]) -> Json:
         self.calls.append(("token", ttl, uses, role, dict(labels)))

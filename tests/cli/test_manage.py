@@ -73,6 +73,7 @@ async def test_removing_asks_first(edge: Shell, agent: MemoryAgent) -> None:
     agreed = await edge("node", "remove", "ap", input="y\n")
     assert (agreed.code, agent.calls) == (0, [("remove", "ap")])
     assert "not yet confirmed by porch" in agreed.out
+    assert "edge-sink key revoke" in agreed.out
 
 
 async def test_applying_sends_the_modules_beside_the_file(edge: Shell, agent: MemoryAgent, tmp_path: Path) -> None:

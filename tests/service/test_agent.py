@@ -66,3 +66,12 @@ async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
     await eventually(lambda: tried == 2 and not hall._renewals.is_set())
     assert hall.identity is hall.mesh._session.identity is renewed
     assert [w.subject for w in hall.health.list() if w.code == "service.restarted"] == ["certificate"]
+
+
+async def test_removing_a_node_that_has_the_sink_s_key_says_what_to_do_there(house: House) -> None:
+    hall = await house.start("hall")
+    porch, _ = await house.start("porch"), await house.start("garage")
+    await hall.node_label("porch", {"uplink": "true"}, [])
+    await eventually(lambda: hall.mesh.node("porch").labels.get("uplink") == "true")
+    assert "edge-sink key revoke" in (await hall.node_remove(porch.node_id))["hint"]
+    assert "hint" not in await hall.node_remove("garage")
