@@ -79,7 +79,10 @@ class Client:
         return size
 
     def stream(self, path: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """The rows of a stream; heartbeats are skipped, an error row is raised."""
+        """The rows of a stream; heartbeats are skipped, an error row is raised.
+
+        Raises Unreachable also where a stream without an end (`follow`, `watch`) ends: the agent is stopping.
+        """
         with self._errors(), self._http.stream("GET", path, params=_parameters(parameters)) as response:
             _raise_for(response)
             for line in response.iter_lines():
@@ -89,6 +92,8 @@ class Client:
                 if isinstance(row.get("error"), dict) and "specversion" not in row:
                     raise RemoteError(row["error"])
                 yield row
+        if parameters.get("follow") or parameters.get("watch"):
+            raise Unreachable("the agent stopped", hint="ask again when it is back", code="agent.absent")
 
     def _ask(self, method: str, path: str, **arguments: Any) -> Any:
         with self._errors():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from agent.cli.status_view import adds_up
 from agent.cli.trace import draw, from_reading, longest_hop
-from tests.api.memory import EVENT, TRACE, MemoryAgent
+from tests.api.memory import EVENT, TRACE, MemoryAgent, serving
 from tests.cli.conftest import Shell
 
 
@@ -48,12 +49,12 @@ async def test_a_young_agent_with_nothing_yet_has_a_status(edge: Shell, agent: M
     assert "edge-agent node approve K7Q2" in shown.out
 
 
-async def test_watching_prints_one_document_a_line(edge: Shell, agent: MemoryAgent) -> None:
 async def test_status_tells_of_batches_that_no_filter_got_through(edge: Shell, agent: MemoryAgent) -> None:
     agent.state["pipelines"][0]["steps"][0]["failed_batches"] = 2
     assert "2 batches failed" in (await edge("status")).out
 
 
+async def test_watching_prints_one_document_a_line(edge: Shell, agent: MemoryAgent) -> None:
     process = await edge.start("status", "--watch", "--json", "--every", "0.5")
     assert process.stdout is not None
     first = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
@@ -104,6 +105,16 @@ async def test_events_follow_what_passes(edge: Shell, agent: MemoryAgent) -> Non
     process.terminate()
     await process.communicate()
     assert json.loads(line)["id"] == "passing"
+
+
+@pytest.mark.parametrize("command", [["events", "-f", "--json"], ["status", "--watch", "--json"]])
+async def test_what_follows_the_agent_says_when_it_stops(tmp_path: Path, command: list[str]) -> None:
+    async with serving(tmp_path) as agent:
+        process = await Shell(agent.config.run, tmp_path).start(*command)
+        assert process.stdout is not None
+        await asyncio.wait_for(process.stdout.readline(), 20)
+    _, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, b"the agent stopped" in err) == (4, True)
 
 
 async def test_logs_come_with_their_node_and_end_with_an_error_when_it_leaves(edge: Shell) -> None:
