@@ -19,7 +19,7 @@ from cloud_sink import metrics
 from cloud_sink.ingest import Intake, answer_error, complete, ingest_routes
 from cloud_sink.settings import Settings
 from cloud_sink.store import Access, Alerts, PhotoStore, open_database
-from cloud_sink.web import HERE, Live, NeedLogin, Pages, SecureHeaders, login_routes, page_routes
+from cloud_sink.web import HERE, Live, NeedLogin, Pages, SecureHeaders, SmallForms, login_routes, page_routes
 
 
 class Sink:
@@ -49,6 +49,7 @@ class Sink:
 def create_app(sink: Sink) -> FastAPI:
     """The application."""
     app = FastAPI(title="edge-sink", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(SmallForms)
     app.add_middleware(SecureHeaders)
     app.add_exception_handler(EdgeError, answer_error)
     app.add_exception_handler(NeedLogin, _to_login)

@@ -3,6 +3,6 @@
 from cloud_sink.web.live import Live
 from cloud_sink.web.login import login_routes
 from cloud_sink.web.routes import HERE, NeedLogin, Pages, page_routes
-from cloud_sink.web.security import SecureHeaders
+from cloud_sink.web.security import SecureHeaders, SmallForms
 
-__all__ = ["HERE", "Live", "NeedLogin", "Pages", "SecureHeaders", "login_routes", "page_routes"]
+__all__ = ["HERE", "Live", "NeedLogin", "Pages", "SecureHeaders", "SmallForms", "login_routes", "page_routes"]

@@ -13,6 +13,7 @@ from cloud_sink.store import Visitor
 
 COOKIE = "__Host-session"
 """The prefix makes browsers insist on Secure, Path=/ and no Domain (RFC 6265bis, 4.1.3.2)."""
+MAX_FORM = 64 * 1024
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -25,6 +26,32 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+
+
+class SmallForms:
+    """ASGI middleware: no form is larger than MAX_FORM, whatever its parts; who sends more gets 413.
+
+    A form is read before anybody has logged in, and its parser would keep whole files. Requests of buildings have their own limit.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or scope["path"].startswith("/v1/"):
+            return await self._app(scope, receive, send)
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_FORM:
+                raise HTTPException(413, f"a form has at most {MAX_FORM} bytes")
+            return message
+
+        return await self._app(scope, counted, send)
 
 
 class SecureHeaders:

@@ -101,6 +101,17 @@ def test_forms_from_other_sites_and_without_the_token_do_nothing(sink: Caller, b
     assert browser.post("/logout", data={"csrf": token}, headers=same).status_code == 303
 
 
+@pytest.mark.parametrize("kind", ["fields", "a file"])
+def test_a_form_is_small_before_anybody_has_logged_in(browser: httpx.Client, kind: str) -> None:
+    fields = {"name": "owner", "password": PASSWORD}
+    if kind == "fields":
+        answer = browser.post("/login", data=fields | {"more": "x" * 100_000})
+    else:
+        answer = browser.post("/login", data=fields, files={"more": b"x" * 100_000})
+    assert answer.status_code == 413
+    assert browser.post("/login", data=fields | {"more": "x" * 50_000}).status_code == 403
+
+
 def test_guessing_is_slowed_down_by_name_and_by_address(tmp_path: Path) -> None:
     with calling_sink(tmp_path / "sink") as sink:
         answers = [sink.http.post("/login", data={"name": "owner", "password": "x"}).status_code for _ in range(12)]
