@@ -478,6 +478,23 @@ async def test_one_address_cannot_take_all_the_places(mesh: Mesh, log: pytest.Lo
         await (await meet(address(server), wire.Hello(), lambda *_: None)).close()
 
 
+async def test_handshakes_that_never_begin_keep_nobody_else_out_and_end_by_themselves(
+    mesh: Mesh, store: IdentityStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = mesh.operator_server()
+    async with serving(server), contextlib.AsyncExitStack() as stack:
+        for _ in range(2 * MAX_PER_ADDRESS):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0))
+            stack.callback(writer.close)
+        await eventually(lambda: server._open["127.0.0.2"] == MAX_PER_ADDRESS)
+        assert (await try_join(mesh.token(server), store)).identity.name == "porch"
+        monkeypatch.setattr("agent.identity.enrolment._HANDSHAKE", 0.1)
+        late, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.3", 0))
+        stack.callback(writer.close)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(late.read(), 20) == b""
+
+
 async def test_a_disk_that_is_full_lets_nobody_in_and_says_so(
     mesh: Mesh, store: IdentityStore, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

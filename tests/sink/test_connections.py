@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import h11
+import httpx
 import pytest
 import uvicorn
 from starlette.requests import Request
@@ -16,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from cloud_sink import connections
 from cloud_sink.connections import Door, ImpatientProtocol
+from tests.sink.running import running_sink
 from tests.support import eventually
 
 GET = b"GET / HTTP/1.1\r\nHost: sink\r\n\r\n"
@@ -145,6 +149,23 @@ async def test_one_address_cannot_take_all_connections(
     held.pop()[1].close()
     await eventually(lambda: door._open["127.0.0.1"] == 2)
     assert await answer(await connect()) == b"nothing"
+
+
+async def test_handshakes_that_fail_or_never_begin_leave_room_for_others(tmp_path: Path) -> None:
+    async with running_sink(tmp_path / "sink") as sink:
+        for _ in range(2 * connections.PER_ADDRESS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", sink.port)
+            writer.write(GET)
+            await asyncio.wait_for(reader.read(), 20)
+            writer.close()
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(connections.PER_ADDRESS):
+                _, writer = await asyncio.open_connection("127.0.0.1", sink.port, local_addr=("127.0.0.2", 0))
+                stack.callback(writer.close)
+            trusted = ssl.create_default_context(cafile=str(tmp_path / "sink" / "tls" / "certificate.pem"))
+            async with httpx.AsyncClient(base_url=sink.url, verify=trusted) as client:
+                assert (await client.get("/healthz")).text == "ok\n"
+        assert "too many connections" not in sink.log.read_text()
 
 
 async def test_there_is_a_most_of_all_connections(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
