@@ -171,7 +171,7 @@ class StatusMixin:
                     if row is not None and not queue.full():
                         queue.put_nowait({**row, "node": who.name})
 
-        who = [n for n in a.mesh.live() if wanted in ("", n.id)]
+        who = [n for n in a.mesh.known() if wanted in ("", n.id)]  # who is off now may come back
         tasks = [asyncio.create_task(listen(s, n)) for s in for_steps for n in who]
         try:
             while True:

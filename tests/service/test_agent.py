@@ -11,12 +11,20 @@ import pytest
 
 from agent.identity import Identity
 from agent.mesh.logs import MAX_LINE
+from agent.pipelines import load_pipeline
 from agent.service import supervise
 from agent.service.agent import Agent
 from agent.service.logs import StepLogs
 from tests.service.house import House
 from tests.support import eventually
 
+PIPELINE = """\
+version: 1
+name: p
+steps:
+  wifi: {tail: auto, wasm: {module: bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy}}
+  alert: {after: wifi, sink: {}}
+"""
 EVENT = {"specversion": "1.0", "id": "e1", "type": "wifi.client.joined", "time": "2026-11-22T10:00:00Z", "node": "hall"}
 
 
@@ -45,6 +53,21 @@ def test_the_longest_line_of_a_program_can_be_passed_on_as_json(character: str) 
     StepLogs(lambda _, line: published.append(line)).write("p", "s" * 64, character * 100_000)
     assert len(published[0].encode()) <= MAX_LINE
     assert set(json.loads(published[0])["line"]) == {character}
+
+
+async def test_log_lines_of_a_node_that_was_off_are_followed_when_it_is_back(house: House) -> None:
+    hall, porch = await house.start("hall"), await house.start("porch")
+    await house.stop("porch")
+    await eventually(lambda: not hall.mesh.is_live(porch.node_id), 20)
+    hall.pipelines.definitions.current["p"] = load_pipeline(PIPELINE)
+    async with aclosing(hall.logs(pipeline="p", step="wifi", node="", follow=True, lines=0)) as lines:  # type: ignore[type-var]
+        first = asyncio.ensure_future(anext(lines))
+        porch = await house.start("porch")
+        async with asyncio.timeout(20):
+            while not first.done():
+                porch.logs_kept.write("p", "wifi", "hello")
+                await asyncio.wait({first}, timeout=0.1)
+        assert (first.result()["node"], first.result()["line"]) == ("porch", "hello")
 
 
 async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
