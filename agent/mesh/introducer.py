@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -31,6 +32,9 @@ INTRODUCE_SECONDS = 6.0
 LINGER_SECONDS = 1.5
 """How long the two get to link after the introducer reached both; then it stays as a relay."""
 _TICK = 0.5
+"""Seconds between looks while a relay may be needed no longer, and while the session is closed."""
+_SOON, _CALM = 0.1, 30.0
+"""Least and most seconds between looks at what is to be dialled."""
 _EXPLAIN_AT = 2
 """Failures after which the log says why; the first may come of a node that is just starting."""
 _YIELD_SECONDS = 2.0
@@ -97,10 +101,15 @@ class Introducer:
                 endpoint.failures, endpoint.due = 0, min(endpoint.due, soon)
         self._wake.set()
 
+    def look(self) -> None:
+        """Links changed: look now at what is to be dialled."""
+        self._wake.set()
+
     def retry_all(self) -> None:
         """Everything may have changed: try every known address soon."""
         for endpoint in self._endpoints.values():
             endpoint.failures, endpoint.due = 0, time.monotonic() + random.uniform(0.5, 1.5)  # noqa: S311  guards nothing
+        self._wake.set()
 
     def forget(self, node: str) -> None:
         """Stop dialling a removed node."""
@@ -120,11 +129,11 @@ class Introducer:
         """Dial until cancelled; relays are closed at the end."""
         try:
             while True:
+                self._wake.clear()
                 await self._close_relays()
                 await self._round(self._due())
-                self._wake.clear()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK):
+                    async with asyncio.timeout(self._pause()):
                         await self._wake.wait()
         finally:
             relays, self._relays = list(self._relays.values()), {}
@@ -133,15 +142,23 @@ class Introducer:
 
     def _due(self) -> list[Endpoint]:
         now = time.monotonic()
-        due = [e for e in self._endpoints.values() if e.due <= now]
-        return [e for e in due if not self._linked(e)] if due and self._session.zid else []
+        return [e for e in self._unlinked(list(self._endpoints.values())) if e.due <= now] if self._session.zid else []
+
+    def _pause(self) -> float:
+        """Seconds until something is due to be dialled; whoever changes that wakes the introducer."""
+        if self._relays or not self._session.zid:
+            return _TICK
+        first = min((e.due for e in self._unlinked(list(self._endpoints.values()))), default=math.inf)
+        return min(max(first - time.monotonic(), _SOON), _CALM)
+
+    def _unlinked(self, endpoints: list[Endpoint]) -> list[Endpoint]:
+        links = self._session.links() if endpoints else []
+        nodes = {self._session.identity.node_id, *(link.node for link in links), *self._relays}
+        addresses = {link.there for link in links}
+        return [e for e in endpoints if (e.node not in nodes if e.node else e.address not in addresses)]
 
     def _linked(self, endpoint: Endpoint) -> bool:
-        links = self._session.links()
-        if endpoint.node:
-            linked = {self._session.identity.node_id, *(link.node for link in links), *self._relays}
-            return endpoint.node in linked
-        return any(link.there == endpoint.address for link in links)
+        return not self._unlinked([endpoint])
 
     async def _round(self, due: list[Endpoint]) -> None:
         """Probe all that are due at once, then introduce this node to those that accept connections, all at

@@ -10,6 +10,7 @@ import logging
 import time
 from pathlib import Path
 
+from agent import ticks
 from agent.errors import ConfigError
 from agent.mesh.addresses import local_addresses, parse_address
 from agent.mesh.introducer import Introducer
@@ -25,7 +26,10 @@ DIAL_AT_OPEN = 64
 """Most remembered addresses that a session dials by itself when it opens."""
 REMOVAL_SLOT = 2.0
 """Seconds between the reopenings of two nodes after a removal, so that one is away at a time."""
-_ADDRESS_SECONDS = 3.0
+_ADDRESS_SECONDS = 4.0
+_LOOK_SECONDS, _CALM_SECONDS = 1.0, 10.0
+"""Between looks at the routes: while some node has none, and while all is well; links and nodes that change are looked
+at at once."""
 _UNROUTED_SECONDS = 3.0
 _UNROUTED_MAX = 120.0
 
@@ -87,7 +91,7 @@ class Linking:
 
     async def _watch_addresses(self) -> None:
         while True:
-            await asyncio.sleep(_ADDRESS_SECONDS)
+            await ticks.sleep(_ADDRESS_SECONDS)
             await self._peers.save()
             before, now = self._presence.me.endpoints, await self.advertise()
             if now == before:
@@ -118,8 +122,11 @@ class Linking:
         pause, quiet_until = _UNROUTED_SECONDS, 0.0
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._session.broken.wait()
+                async with asyncio.timeout(ticks.until(_LOOK_SECONDS if since else _CALM_SECONDS)):
+                    await self._session.stirred.wait()
+            if self._session.stirred.is_set():
+                self._session.stirred.clear()
+                self.introducer.look()
             now = time.monotonic()
             ends = {link.node for link in self._session.links()} | self.introducer.relayed
             linked = ends - {self._presence.me.id, "", *self._presence.removed}
@@ -154,6 +161,7 @@ class Linking:
         self._peers.remember(record.id, record.name, addresses)
         if not alive:
             self.introducer.hurry(record.id)
+            self._session.stirred.set()
 
     def _reached(self, node: str, address: str) -> None:
         if node != self._presence.me.id:

@@ -79,6 +79,7 @@ class Mesh:
     async def run(self) -> None:
         """Take part in the mesh until cancelled; raises Unreachable where its port is taken."""
         loop = asyncio.get_running_loop()
+        self._session.declare(self._session.link_events(loop))
         self._session.declare(self._server.declaration(loop))
         for declaration in self._presence.declarations(loop):
             self._session.declare(declaration)

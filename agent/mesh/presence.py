@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import zenoh
 
+from agent import ticks
 from agent.errors import EdgeError, IdentityError
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
@@ -206,9 +207,10 @@ class PresenceBook:
     def expect_silence(self, seconds: float) -> None:
         """Our own session reopens: believe in the others' tokens for so long."""
         until = time.monotonic() + seconds
-        for node in self._nodes.values():
+        for node_id, node in self._nodes.items():
             if node.token:
                 node.token, node.grace = False, max(node.grace, until)
+                asyncio.get_running_loop().call_later(seconds + 0.01, self._consider, node_id)
 
     async def hello(self, peer: PeerIdentity, body: bytes) -> bytes:
         """Answer `mesh.hello` by this node's record."""
@@ -241,7 +243,7 @@ class PresenceBook:
                     self.publish()
                     self._dirty.clear()
                     try:
-                        async with asyncio.timeout(self._settings.publish_every):
+                        async with asyncio.timeout(ticks.until(self._settings.publish_every)):
                             await self._dirty.wait()
                             await asyncio.sleep(0.02)  # changes come together
                     except TimeoutError:
@@ -250,8 +252,12 @@ class PresenceBook:
                 self._tasks = None
 
     async def _watch(self) -> None:
+        """Notice what only time tells: records that grow old. Tokens, graces and retries have timers of their own."""
+        fresh, stale = self._settings.publish_every * 1.5, self._settings.stale_after
         while True:
-            await asyncio.sleep(0.5)
+            now = time.monotonic()
+            turns = [n.seen + age for n in self._nodes.values() for age in (fresh, stale) if n.seen + age > now]
+            await ticks.sleep(min(max(min(turns, default=fresh + now) - now, 0.5), fresh / 2))
             for node_id, node in list(self._nodes.items()):
                 self._consider(node_id)
                 self._confirm(node_id, node)
@@ -330,6 +336,7 @@ class PresenceBook:
         node.record, node.session, node.seen = record, presence.session, time.monotonic()
         if presence.pause:
             node.grace = max(node.grace, node.seen + presence.pause)
+            asyncio.get_running_loop().call_later(presence.pause + 0.01, self._consider, node_id)
         self._consider(node_id)
 
     def _confirm(self, node_id: str, node: _Node, *, again: bool = False) -> None:

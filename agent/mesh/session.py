@@ -147,6 +147,8 @@ class MeshSession:
         self._lock = asyncio.Lock()
         self._up = asyncio.Event()
         self.broken = asyncio.Event()
+        self.stirred = asyncio.Event()
+        """Set when a link came or went, or the session broke; cleared by the one who looks."""
 
     @property
     def listen(self) -> str:
@@ -222,6 +224,12 @@ class MeshSession:
         if not self.broken.is_set():
             logger.error("mesh: the session broke and is opened anew")
             self.broken.set()
+            self.stirred.set()
+
+    def link_events(self, loop: asyncio.AbstractEventLoop) -> Callable[[Any], Any]:
+        """The declaration that keeps `stirred` informed."""
+        heard: Any = zenoh.handlers.Callback(lambda _event: soon(loop, self.stirred.set), indirect=False)
+        return lambda session: session.info.declare_link_events_listener(heard)
 
     def links(self) -> list[Link]:
         """The direct links of this node."""
@@ -241,6 +249,7 @@ class MeshSession:
         for declaration in self._declarations:
             self._declarations[declaration] = declaration(session)
         self._session = session
+        self.stirred.set()
         self.broken.clear()
         self._up.set()
 

@@ -6,6 +6,7 @@ These structs are what an applied pipeline's signed document holds (JSON), with 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -98,7 +99,7 @@ class Keep(msgspec.Struct, frozen=True, omit_defaults=True):
     unmatched: float = 0.0
 
 
-class Pipeline(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Pipeline(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, dict=True):
     """A checked pipeline. `version` names its exact content; `text` is the YAML it came from."""
 
     name: str
@@ -107,7 +108,7 @@ class Pipeline(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     text: str = ""
     paused_until: float = 0.0
 
-    @property
+    @cached_property
     def version(self) -> str:
         """A hash of what runs: equal content has the same version wherever it is applied."""
         return event_id("pipeline", msgspec.json.encode([self.name, self.steps, self.keep]))

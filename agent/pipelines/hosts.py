@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from agent import ticks
 from agent.errors import EdgeError, Refused, StepFailed, Unreachable
 from agent.model.event import BlobRef, Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
@@ -219,7 +220,7 @@ class Hosts:
                 for key in list(self._waiting):
                     self._begin(key)
                 while True:
-                    await asyncio.sleep(RETIRE_EVERY)
+                    await ticks.sleep(RETIRE_EVERY)
                     await self.retire()
             finally:
                 self._tasks = None

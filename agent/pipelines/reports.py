@@ -26,6 +26,7 @@ class Reports:
         self.core = core
         self._due: dict[str, dict[int, Row]] = {}
         self._busy: set[str] = set()
+        self._some = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         core.report = self.add
         core.mesh.on_change(self._mesh_changed)
@@ -41,14 +42,18 @@ class Reports:
         for node, knows in row.claims.items():
             if knows < phase(row):
                 self._due.setdefault(node, {})[row.n] = row
+                self._some.set()
                 self._pump(node)
 
     async def run(self) -> None:
-        """Own the calls until cancelled; every second the ones that failed are tried again."""
+        """Own the calls until cancelled; while there is something to tell, failed ones are tried again every second."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             try:
                 while True:
+                    self._some.clear()
+                    if not any(self._due.values()):
+                        await self._some.wait()
                     for node in list(self._due):
                         self._pump(node)
                     await asyncio.sleep(AGAIN)

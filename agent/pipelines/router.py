@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter, deque
 
+from agent import ticks
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
 from agent.model.pipeline import SINK_DEADLINE, Pipeline, Step, Window
@@ -23,12 +25,16 @@ GONE = 5.0
 """Seconds that a node must be gone before its work is given to another (DESIGN.md, "A hop")."""
 AGAIN = 0.25
 """Seconds until a row that could not be placed is looked at again; a change in the mesh comes sooner."""
+SLACK = 0.1
+"""Least seconds between two looks at such rows: what falls due meanwhile is looked at together."""
 NO_NODE = 2.0
 """The same for a row that no live node matches: ten thousand of them must not keep a small machine busy."""
 PROBE = 300.0
 """Seconds after which a row that another live node holds is delivered again: it knows it still, or takes it anew."""
 LOST_AFTER = 60.0
 """Seconds after its deadline that a row waits for a node that accepted it and vanished."""
+SWEEP = 1.0
+"""Seconds between looks at the open rows: whether their time is over, or their node is gone."""
 TIDY = 10.0
 """Seconds between looks at rows that have ended, and at photos that were kept."""
 CLOSE_AFTER = 3600.0
@@ -46,7 +52,11 @@ class Router:
         self.deciders = deciders
         self._ready: deque[Row] = deque()
         self._later: dict[int, tuple[float, Row]] = {}
+        self._next = math.inf
+        """When the first of those falls due; none does before."""
         self._wake = asyncio.Event()
+        self._open = asyncio.Event()
+        """Set by every new row: while there is none, nothing is swept."""
         self._gone: dict[str, float] = {}
         self._boots: dict[str, str] = {}
         self._moved: Counter[tuple[str, str, str]] = Counter()
@@ -60,11 +70,16 @@ class Router:
         """Look at the row soon."""
         self._ready.append(row)
         self._wake.set()
+        self._open.set()
 
     def later(self, row: Row, seconds: float = AGAIN) -> None:
         """Look at the row again after a while, or when the mesh changes."""
-        self._later[row.n] = (boottime() + seconds, row)
-        self._wake.set()
+        due = boottime() + seconds
+        self._later[row.n] = (due, row)
+        self._open.set()
+        if due < self._next:
+            self._next = due
+            self._wake.set()
 
     async def run(self) -> None:
         """Route until cancelled."""
@@ -73,16 +88,21 @@ class Router:
             tasks.create_task(self._sweep())
             while True:
                 try:
-                    async with asyncio.timeout(AGAIN if self._later else None):
+                    async with asyncio.timeout(max(SLACK, self._next - boottime()) if self._later else None):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
                 self._wake.clear()
-                now = boottime()
-                for n in [n for n, (at, _) in self._later.items() if at <= now]:
-                    self._ready.append(self._later.pop(n)[1])
+                self._fall_due(boottime())
                 while self._ready:
                     self._route(self._ready.popleft())
+
+    def _fall_due(self, now: float) -> None:
+        if now < self._next:
+            return
+        for n in [n for n, (at, _) in self._later.items() if at <= now]:
+            self._ready.append(self._later.pop(n)[1])
+        self._next = min((at for at, _ in self._later.values()), default=math.inf)
 
     # -- one row ------------------------------------------------------------------------------------------------------
 
@@ -196,12 +216,16 @@ class Router:
             self._gone.setdefault(record.id, now)
         for n in list(self._later):
             self._ready.append(self._later.pop(n)[1])
+        self._next = math.inf
         self._wake.set()
 
     async def _sweep(self) -> None:
         tidied = 0.0
         while True:
-            await asyncio.sleep(1.0)
+            if self.core.journal.open_count:
+                await asyncio.sleep(SWEEP)
+            else:
+                await self._until_open()
             now = boottime()
             if self.core.journal.open_count:
                 for row in self.core.journal.open_rows():
@@ -213,6 +237,14 @@ class Router:
                 tidied = now
                 self._close_forgotten(now)
                 self.core.expire_kept()
+
+    async def _until_open(self) -> None:
+        self._open.clear()
+        try:
+            async with asyncio.timeout(ticks.until(TIDY)):
+                await self._open.wait()
+        except TimeoutError:
+            pass
 
     def _check(self, row: Row, now: float) -> None:
         if row.state is State.WAITING and now >= row.deadline:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agent.errors import BlobError, CameraError, Refused, StepFailed, Unreachable
+from agent.errors import BlobError, CameraError, EdgeError, Refused, StepFailed, Unreachable
 from agent.model.alert import Alert, AlertPhoto
 from agent.model.event import BlobRef, Event, event_id
 from agent.model.pipeline import Pipeline, SinkTask, Step
@@ -162,7 +162,9 @@ class Workshop:
                 raise StepFailed("this node has no cameras", hint="edge-agent camera add NAME SOURCE")
             names = [n for n in self.cameras.names() if not task.cameras or n in task.cameras]
             results = await asyncio.gather(
-                *(self._shoot(name, task, row, emit) for name in names), return_exceptions=True
+                *(self._shoot(name, task, row, emit) for name in names),
+                self._stir(pipeline, step),
+                return_exceptions=True,
             )
             errors = [r for r in results if isinstance(r, BaseException)]
             for error in errors:
@@ -174,6 +176,16 @@ class Workshop:
             return []
 
         return work
+
+    async def _stir(self, pipeline: Pipeline, step: Step) -> None:
+        """Have the programs of the next steps ready when the photo is: they may have gone to rest."""
+        for after in pipeline.children(step.name):
+            runner = self._runners.get((pipeline.name, pipeline.version, after.name))
+            if runner is not None:
+                try:
+                    await runner.start()
+                except EdgeError as e:
+                    log.debug("%s/%s is not ready: %s", pipeline.name, after.name, e)
 
     async def _shoot(self, name: str, task: CameraTask, row: Row, emit: Emit) -> None:
         assert self.cameras is not None

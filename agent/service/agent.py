@@ -13,6 +13,7 @@ import msgspec
 import psutil
 
 import agent
+from agent import ticks
 from agent.blobs import BlobExchange, BlobStore
 from agent.config import Config
 from agent.config.quota import blob_quota
@@ -282,7 +283,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             if self.uplink.configured:
                 wanted["uplink"] = "true"
             await self.labels.want(wanted)
-            await asyncio.sleep(2.0 if self.labels.unsigned else 10.0)
+            await ticks.sleep(2.0 if self.labels.unsigned else 10.0)
 
     async def _tell_capacity(self) -> None:
         """Announce what this node can take, and its cameras, when either changes."""
@@ -295,7 +296,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             if now != told:
                 told = now
                 self.mesh.announce(capacity=Capacity(cpus, memory, free), cameras=self.cameras.infos())
-            await asyncio.sleep(CAPACITY_EVERY)
+            await ticks.sleep(CAPACITY_EVERY)
 
     # -- wires --------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from agent import ticks
+
 
 class Listener:
     """Waits for the bell, or for a while."""
@@ -18,7 +20,7 @@ class Listener:
     async def wait(self, seconds: float) -> None:
         """Until the bell rings, `seconds` at most."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(ticks.until(seconds)):
                 await self._rung.wait()
         except TimeoutError:
             pass

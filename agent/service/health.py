@@ -8,6 +8,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
+from agent import ticks
 from agent.errors import EdgeError
 from agent.health.checks import CODES, run_checks
 from agent.health.clock import clock_synchronised
@@ -56,7 +57,7 @@ class Watch:
             await self._tell_sink()
             if self.agent.config.policy.docker and not self.agent.docker.available:
                 await self.agent.docker.check()
-            await asyncio.sleep(EVERY)
+            await ticks.sleep(EVERY)
 
     def facts(self) -> Facts:
         """What the checks look at."""

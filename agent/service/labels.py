@@ -44,6 +44,7 @@ class Labels:
         self.identity = identity
         self.mesh = mesh
         self.wishes: dict[str, LabelWish] = {}
+        self._read: dict[str, tuple[bytes, NodeLabels | None]] = {}
         self.unsigned: dict[str, str] = {}
         """What this node would like and no operator has signed yet."""
         mesh.labels_of = self.signed
@@ -52,7 +53,7 @@ class Labels:
     def signed(self, node_id: str) -> dict[str, str]:
         """The labels that an operator signed for a node."""
         found = self._document(node_id)
-        return found.labels if found else {}
+        return dict(found.labels) if found else {}
 
     def name_of(self, node_id: str) -> str:
         """The name that an operator signed with the labels, empty where there is none."""
@@ -63,11 +64,10 @@ class Labels:
         document = self.mesh.documents.get(KIND, node_id)
         if document is None:
             return None
-        try:
-            return msgspec.json.decode(document.body, type=NodeLabels)
-        except msgspec.MsgspecError as e:
-            log.warning("the labels of %s are not readable: %s", node_id, e)
-            return None
+        known = self._read.get(node_id)
+        if known is None or known[0] is not document.body:
+            known = self._read[node_id] = (document.body, _labels(node_id, document.body))
+        return known[1]
 
     async def sign(self, node_id: str, labels: dict[str, str], name: str = "") -> dict[str, str]:
         """Sign a node's labels; raises Refused on a node that is no operator, ConfigError for a bad label."""
@@ -129,3 +129,11 @@ class Labels:
             self.wishes[peer.id] = LabelWish(code, peer.id, labels)
             log.info("%s would like other labels: edge-agent node approve %s", peer.name, code)
         return b""
+
+
+def _labels(node_id: str, body: bytes) -> NodeLabels | None:
+    try:
+        return msgspec.json.decode(body, type=NodeLabels)
+    except msgspec.MsgspecError as e:
+        log.warning("the labels of %s are not readable: %s", node_id, e)
+        return None

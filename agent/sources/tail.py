@@ -15,6 +15,7 @@ from agent.sources.follower import Follower
 from agent.sources.inotify import Inotify
 from agent.sources.mark import load_mark
 from agent.sources.waiting import in_thread, wait_for_event
+from agent.ticks import until
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ POLL_FIRST, POLL_LAST = 0.02, 0.2
 """Seconds between two looks where the kernel does not tell of changes: just after some, and when all is
 quiet.
 """
-POLL_WATCHED = 2.0
+POLL_WATCHED = 4.0
 """Seconds between two looks where it does, for what it may have missed."""
 
 
@@ -74,7 +75,7 @@ class FileSource:
                     await asyncio.sleep(wait)
                     wait = min(POLL_LAST, wait * 1.5)
                 else:
-                    told = await wait_for_event(inotify.changed, POLL_WATCHED)
+                    told = await wait_for_event(inotify.changed, until(POLL_WATCHED))
                     pause = begun + PACE - time.monotonic()
                     if told and pause > 0:
                         await asyncio.sleep(pause)

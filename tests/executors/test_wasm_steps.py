@@ -259,3 +259,18 @@ asyncio.run(main())
     out, _ = await process.communicate()
     assert process.returncode == -9
     await eventually(lambda: not psutil.pid_exists(int(out)))
+
+
+async def test_child_without_work_ends_and_the_next_event_starts_another(
+    tmp_path: Path, store: BlobStore, program: Callable[[str], Path], make_input: MakeInput, log: Lines
+) -> None:
+    engine = WasmEngine(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=0.05)
+    try:
+        runner = engine.runner(program("files"), WasmTask(module="files", limits=LIMITS), store)
+        await runner.start()
+        await eventually(lambda: not children())
+        (output,) = await runner.run(await make_input(("a.txt", b"hello"), copy=True), log)
+        assert [blob.name for blob in output.blobs] == ["b.txt"]
+        await eventually(lambda: not children())
+    finally:
+        await engine.close()

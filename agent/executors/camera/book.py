@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from agent import ticks
 from agent.errors import CameraError, ConfigError, NotFound
 from agent.executors.camera.booth import Booth
 from agent.executors.camera.probe import Device, probe
@@ -71,6 +72,7 @@ class CameraBook:
         self._cameras = load_book(path)
         self._booths = {name: Booth(camera) for name, camera in self._cameras.items()}
         self._errors: dict[str, str] = {}
+        self._changed = asyncio.Event()
         self.on_health: Callable[[str, CameraError | None], None] | None = None
 
     # ---- the book ----
@@ -139,6 +141,7 @@ class CameraBook:
         self._errors.pop(name, None)
         if booth is not None:
             self._booths[name] = booth
+        self._changed.set()
         if old is not None:
             await old.close()
 
@@ -204,8 +207,12 @@ class CameraBook:
             while True:
                 names = [name for name, camera in self._cameras.items() if camera.warm]
                 waits = {name: waits[name] for name in names if name in waits}
+                self._changed.clear()
+                if not names:
+                    await self._changed.wait()
+                    continue
                 await asyncio.gather(*(self._keep(name, waits) for name in names))
-                await asyncio.sleep(KEEP_EVERY)
+                await ticks.sleep(KEEP_EVERY)
         finally:
             await self.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
 from agent.executors.wasm.workers import Pool
 from agent.model.task import BlobWriter, FilterRunner, Runner, WasmTask
 
+REST = 60.0
+"""Seconds without work after which a child is ended; the next one starts in about 0.1 s, while the camera takes its photo."""
 SLOWNESS = {"wasmtime": 1.0, "wasm3": 12.0}
 """By how much an engine stretches time limits; wasm3 against wasmtime on the rescale program."""
 
@@ -26,18 +29,21 @@ SLOWNESS = {"wasmtime": 1.0, "wasm3": 12.0}
 class WasmEngine:
     """Compiles once into `cache` (0700), runs filters in this process and modules with folders in `workers` children.
 
-    `scratch` holds the folders of running programs, one each; leftovers of an earlier life are removed here. A disk
-    in RAM suits it. `engine` is the platform's unless it is named. Raises ConfigError when `cache` is not this user's
-    own.
+    A child without work ends after `rest` seconds. `scratch` holds the folders of running programs, one each; leftovers
+    of an earlier life are removed here. A disk in RAM suits it. `engine` is the platform's unless it is named. Raises
+    ConfigError when `cache` is not this user's own.
     """
 
-    def __init__(self, cache: Path, scratch: Path, *, workers: int | None = None, engine: str = "") -> None:
+    def __init__(
+        self, cache: Path, scratch: Path, *, workers: int | None = None, engine: str = "", rest: float = REST
+    ) -> None:
         self.name = engine or engine_name()
         self._slowness = SLOWNESS[self.name]
         self._cache = CompileCache(cache, self.name)
         self._scratch = clear_leftovers(scratch)
         count = workers or max(1, min(4, os.cpu_count() or 1))
-        self._pool = Pool(self.name, count)
+        # Without wasmtime the filters run in children too, and a line of the log must not wait for one to start.
+        self._pool = Pool(self.name, count, rest=math.inf if self.name == "wasm3" else rest)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="wasm")
         self._sandbox: Sandbox | None = None
         self._programs: dict[Path, Program] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import platform
 
@@ -23,9 +22,11 @@ def engine_name() -> str:
 
 def fingerprint(name: str) -> str:
     """What compiled forms depend on besides the module: the engine, its version, our settings."""
+    from importlib import metadata  # 2 MB that the worker children pass through here without
+
     try:
-        version = importlib.metadata.version("wasmtime" if name == "wasmtime" else "pywasm3")
-    except importlib.metadata.PackageNotFoundError:
+        version = metadata.version("wasmtime" if name == "wasmtime" else "pywasm3")
+    except metadata.PackageNotFoundError:
         # A frozen build without metadata: the engine itself refuses another version's file, which is then made anew.
         version = "unknown"
     return f"{name}-{version}-{_SETTINGS}"

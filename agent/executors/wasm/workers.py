@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import select
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -78,6 +80,8 @@ class Worker:
         self._writer = writer
         self.spent = False
         """Whether it must not be used again."""
+        self.since = 0.0
+        """When it came back from its last call, in monotonic seconds."""
 
     @property
     def alive(self) -> bool:
@@ -162,13 +166,18 @@ class Worker:
 
 
 class Pool:
-    """At most `size` children; each is lent to one call at a time and is not used again after a failure of its own."""
+    """At most `size` children; each is lent to one call at a time and is not used again after a failure of its own.
 
-    def __init__(self, engine: str, size: int) -> None:
+    One that has had nothing to do for `rest` seconds is ended: most days have few photos, and a child takes 15 MB.
+    """
+
+    def __init__(self, engine: str, size: int, *, rest: float = math.inf) -> None:
         self._engine = engine
         self.size = size
+        self._rest = rest
         self._free = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
+        self._reaper: asyncio.Task[None] | None = None
         self._closed = False
 
     async def warm(self) -> None:
@@ -191,7 +200,23 @@ class Pool:
             if self._is_closed() or worker.spent:
                 await worker.close()
             else:
-                self._idle.append(worker)
+                self._put_back(worker)
+
+    def _put_back(self, worker: Worker) -> None:
+        worker.since = time.monotonic()
+        self._idle.append(worker)
+        if self._reaper is None and self._rest < math.inf:
+            self._reaper = asyncio.create_task(self._reap(), name="WASM workers at rest")
+
+    async def _reap(self) -> None:
+        """End the children that rest, the longest one first: the last one that came back is lent first."""
+        while self._idle:
+            left = self._idle[0].since + self._rest - time.monotonic()
+            if left > 0:
+                await asyncio.sleep(left)
+            else:
+                await self._idle.pop(0).close()
+        self._reaper = None
 
     def _is_closed(self) -> bool:
         return self._closed
@@ -208,5 +233,8 @@ class Pool:
     async def close(self) -> None:
         """Kill the idle children; lent ones go when they come back."""
         self._closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+            await asyncio.wait([self._reaper])
         while self._idle:
             await self._idle.pop().close()

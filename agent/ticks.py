@@ -1,0 +1,29 @@
+"""Common ticks for everything that merely looks from time to time.
+
+An idle processor that is woken runs cold: a look of 50 µs of work costs 1–2 ms (measured, docs/performance.md). So
+looks wait for a tick that all of them share, and the process wakes once for many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+GRID = 2.0
+"""Seconds between ticks."""
+_PHASE = random.uniform(0.0, GRID)  # noqa: S311  keeps the agents of one machine apart, guards nothing
+
+
+def until(seconds: float) -> float:
+    """Seconds from now until the tick that is nearest to `seconds` from now; pauses shorter than GRID stay as they are."""
+    if seconds < GRID:
+        return seconds
+    now = time.monotonic() - _PHASE
+    tick = max(round((now + seconds) / GRID), int(now / GRID) + 1)
+    return tick * GRID - now
+
+
+async def sleep(seconds: float) -> None:
+    """Sleep about so long, until a tick."""
+    await asyncio.sleep(until(seconds))
