@@ -274,3 +274,13 @@ async def test_child_without_work_ends_and_the_next_event_starts_another(
         await eventually(lambda: not children())
     finally:
         await engine.close()
+
+
+async def test_engine_that_closes_while_its_children_rest_leaves_none(
+    tmp_path: Path, store: BlobStore, program: Callable[[str], Path]
+) -> None:
+    engine = WasmEngine(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=3600.0)
+    await engine.runner(program("files"), WasmTask(module="files", limits=LIMITS), store).start()
+    assert len(children()) == 1
+    await engine.close()
+    assert not children()

@@ -178,7 +178,7 @@ class Pool:
         self._free = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
         self._reaper: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed = asyncio.Event()
 
     async def warm(self) -> None:
         """Have one child ready."""
@@ -189,7 +189,7 @@ class Pool:
     async def lend(self) -> AsyncIterator[Worker]:
         """A child of one's own for the block; an exception in the block kills it."""
         async with self._free:
-            if self._closed:
+            if self._closed.is_set():
                 raise broken("the agent is stopping", code="wasm.worker")
             worker = await self._take()
             try:
@@ -197,7 +197,7 @@ class Pool:
             except BaseException:
                 await asyncio.shield(worker.close())
                 raise
-            if self._is_closed() or worker.spent:
+            if self._closed.is_set() or worker.spent:
                 await worker.close()
             else:
                 self._put_back(worker)
@@ -212,14 +212,14 @@ class Pool:
         """End the children that rest, the longest one first: the last one that came back is lent first."""
         while self._idle:
             left = self._idle[0].since + self._rest - time.monotonic()
-            if left > 0:
-                await asyncio.sleep(left)
-            else:
+            if left <= 0:
                 await self._idle.pop(0).close()
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._closed.wait()
+                    return
         self._reaper = None
-
-    def _is_closed(self) -> bool:
-        return self._closed
 
     async def _take(self) -> Worker:
         while self._idle:
@@ -232,9 +232,8 @@ class Pool:
 
     async def close(self) -> None:
         """Kill the idle children; lent ones go when they come back."""
-        self._closed = True
+        self._closed.set()
         if self._reaper is not None:
-            self._reaper.cancel()
-            await asyncio.wait([self._reaper])
+            await self._reaper
         while self._idle:
             await self._idle.pop().close()
