@@ -86,7 +86,8 @@ class Program:
     def __init__(self, kind: str, building: Building) -> None:
         self.kind, self.building = kind, building
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        self.building.starts[self.kind] += 1
 
     async def close(self) -> None: ...
 
@@ -197,6 +198,7 @@ class Building:
         self.nodes: dict[str, Node] = {}
         self.alerts: Counter[str] = Counter()
         self.runs: Counter[str] = Counter()
+        self.starts: Counter[str] = Counter()
         self.fail: dict[str, int] = {}
         self.sink_down = False
         self.spool: list[tuple[str, Alert]] = []

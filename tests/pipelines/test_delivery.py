@@ -143,3 +143,15 @@ async def test_a_node_that_may_not_run_the_parent_may_not_send_for_it(tmp_path: 
     await eventually(lambda: gpu.receiver.refused.get("not-allowed", 0) > 0)
     assert b.runs["docker"] == 0
     await b.stop()
+
+
+async def test_while_a_camera_takes_photos_the_next_steps_program_is_made_ready_again(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start()
+    await b.join("02:00:00:00:00:01")
+    await eventually(lambda: b.quiet() and sum(b.alerts.values()) == 1)
+    started = b.starts["wasm"]
+    await b.join("02:00:00:00:00:02")
+    await eventually(lambda: b.quiet() and sum(b.alerts.values()) == 2)
+    assert b.starts["wasm"] == started + len([n for n in b.nodes.values() if n.workshop.cameras is not None])
+    await b.stop()
