@@ -111,7 +111,11 @@ typedef struct {
   size_t held, used;  /* bytes in edge_in; how many of them the last piece took */
   bool end, skipping; /* stdin is at its end; inside of a line longer than EDGE_LINE_MAX that filled the buffer */
   uint64_t lines;     /* newlines passed before the piece that edge_lines() returned */
+  uint64_t passed;    /* bytes of stdin before edge_in */
 } edge_reader;
+
+/* Where a byte of the piece that edge_lines() returned stands in stdin. */
+static inline uint64_t edge_at(const edge_reader *r, const uint8_t *p) { return r->passed + (size_t)(p - edge_in); }
 
 /* Ones in the bytes of w that are no newline. */
 static inline uint64_t edge_others(uint64_t w) {
@@ -164,6 +168,7 @@ EDGE_API size_t edge_fill(edge_reader *r) {
 EDGE_API bool edge_lines(edge_reader *r, edge_span *piece) {
   for (;;) {
     r->held -= r->used;
+    r->passed += r->used;
     memmove(edge_in, edge_in + r->used, r->held);
     r->used = 0;
     size_t whole = edge_fill(r);

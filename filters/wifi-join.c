@@ -252,9 +252,11 @@ static void put_member(const char *name, edge_span value) {
   edge_put_string(value);
 }
 
-static void put_event(uint64_t line, const found *f) {
+static void put_event(uint64_t line, uint64_t at, const found *f) {
   edge_puts("{\"line\":");
   edge_put_number(line);
+  edge_puts(",\"at\":");
+  edge_put_number(at);
   edge_puts(",\"type\":\"wifi.client.");
   edge_puts(f->type);
   edge_puts("\",\"data\":{\"mac\":\"");
@@ -278,7 +280,7 @@ int main(void) {
       if (!to) to = end;
       found f = {0};
       reader.lines += edge_newlines(p, from);
-      if (parse(edge_make(from, (size_t)(to - from)), &f)) put_event(reader.lines + 1, &f);
+      if (parse(edge_make(from, (size_t)(to - from)), &f)) put_event(reader.lines + 1, edge_at(&reader, from), &f);
       p = to; /* its newline is counted with the next hit */
     }
     reader.lines += edge_newlines(p, end);

@@ -80,9 +80,11 @@ fn putNumber(number: u64) void {
     put(digits[at..]);
 }
 
-fn putEvent(line: u64, event: Event) void {
+fn putEvent(line: u64, at: u64, event: Event) void {
     put("{\"line\":");
     putNumber(line);
+    put(",\"at\":");
+    putNumber(at);
     put(",\"type\":\"wifi.client.");
     put(event.type);
     put("\",\"data\":{\"mac\":\"");
@@ -360,24 +362,27 @@ fn parse(whole: []const u8) ?Event {
 pub fn main() void {
     var held: usize = 0;
     var line: u64 = 1;
+    var passed: u64 = 0; // bytes of stdin before the buffer
     var skipping = false; // within a line that is longer than the buffer
     while (true) {
         const n = read(input[held..]);
         held += n;
         var from: usize = 0;
         while (mem.findScalarPos(u8, input[0..held], from, '\n')) |end| : (from = end + 1) {
-            if (!skipping) if (parse(input[from..end])) |event| putEvent(line, event);
+            if (!skipping) if (parse(input[from..end])) |event| putEvent(line, passed + from, event);
             skipping = false;
             line += 1;
         }
         if (n == 0) {
-            if (!skipping and from < held) if (parse(input[from..held])) |event| putEvent(line, event);
+            if (!skipping and from < held) if (parse(input[from..held])) |event| putEvent(line, passed + from, event);
             break;
         }
         mem.copyForwards(u8, &input, input[from..held]);
         held -= from;
+        passed += from;
         if (held == input.len) {
             skipping = true;
+            passed += held;
             held = 0;
         }
     }

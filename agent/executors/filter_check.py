@@ -14,7 +14,7 @@ from agent.errors import StepFailed
 from agent.model.task import FilterRunner, LineEvent
 
 BATCH = 1 << 20
-"""Largest batch in bytes, as sources cut them."""
+"""Largest batch in bytes."""
 SINGLE = 2_000
 """Most lines that are fed one at a time: the first half of them from the start, the rest at random."""
 SHOWN = 10
@@ -145,11 +145,22 @@ class _Check:
         except StepFailed as e:
             raise _Bad(f"{what}, from line {start + 1} on: {e.message}") from e
         count = batch.count(b"\n") + (not batch.endswith(b"\n") and batch != b"")
+        number, place = 1, 0
         for event in events:
             if not 1 <= event.line <= count:
                 raise _Bad(f"{what}: it names line {event.line} of a batch of {count}")
             if not event.type:
                 raise _Bad(f"{what}: the event of line {start + event.line} has no type")
+            if event.at < 0:
+                continue
+            number = (
+                1 + batch.count(b"\n", 0, event.at)
+                if event.at < place
+                else number + batch.count(b"\n", place, event.at)
+            )
+            place = event.at
+            if number != event.line:
+                raise _Bad(f"{what}: it has line {event.line} at byte {event.at}, where another line starts")
         return [LineEvent(e.line + start, e.type, e.data) for e in events]
 
     def _compare(self, found: list[LineEvent], wanted: list[LineEvent], what: str) -> None:

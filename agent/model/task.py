@@ -74,11 +74,15 @@ class StepOutput(msgspec.Struct):
 
 
 class LineEvent(msgspec.Struct):
-    """One event of a source filter; `line` counts from 1 within the batch that was fed."""
+    """One event of a source filter; `line` counts from 1 within the batch that was fed.
+
+    `at` is where that line starts in the batch, in bytes; -1 where the filter leaves it to be counted.
+    """
 
     line: int
     type: str
     data: dict[str, Any] = {}
+    at: int = -1
 
 
 class BlobWriter(Protocol):

@@ -28,6 +28,8 @@ RESTART_FLAG = 600.0
 """Seconds after a restart in which events say how long ago it was (`data.restarted_s`, for presence)."""
 POSITIONS = 0.1
 """Seconds between two positions without events: a backlog has hundreds of batches a second."""
+DENSE = 500
+"""Events of one batch above which the next ones should not grow: rows are made on the event loop and committed at once."""
 BACKOFF = (1.0, 5.0, 30.0)
 
 
@@ -42,7 +44,10 @@ class Located(NamedTuple):
 def located(events: list[LineEvent], batch: Batch) -> list[Located]:
     """Where the events' lines are, in the lines' order, found in one pass; raises StepFailed for a line that is not there."""
     try:
-        return [Located(e, batch.origin(e.line), batch.line(e.line)) for e in sorted(events, key=lambda e: e.line)]
+        return [
+            Located(e, batch.origin(e.line, e.at), batch.line(e.line, e.at))
+            for e in sorted(events, key=lambda e: e.line)
+        ]
     except IndexError as e:
         raise StepFailed(f"the filter names {e} in its batch", code="step.answer") from None
 
@@ -116,14 +121,14 @@ class TailRunner:
         read_at = boottime()
         found = await self._filtered(program, batch) if batch.data else []
         rows: list[Row] = []
-        seen: dict[int, int] = {}
+        seen: dict[tuple[str, int], int] = {}
         for item in found:
-            number = item.event.line
-            index = seen.get(number, 0)
-            seen[number] = index + 1
+            index = seen.get(item.origin, 0)
+            seen[item.origin] = index + 1
             if not self.step.emit or item.event.type in self.step.emit:
                 rows += self._rows(item, index, read_at)
         self.events += len(found)
+        batch.dense = len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position
         if rows:
             done = self._commit(rows)

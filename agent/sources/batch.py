@@ -4,6 +4,7 @@ resume from.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
@@ -16,6 +17,11 @@ events.
 """
 MAX_BATCH = 1024 * 1024
 """Most bytes of log in one batch; cut lines aside, what a batch holds."""
+MAX_BACKLOG = 4 * MAX_BATCH if sys.maxsize > 1 << 32 else MAX_BATCH
+"""The same within the backlog of a file in which filters find little: what a batch costs beside its bytes weighs less then.
+
+The batch, its copy for the filter and the one before it are in memory at once; small devices have 32 bits.
+"""
 MAX_LINE = 64 * 1024
 """Longest line in bytes, its newline aside; what is longer is cut to this and counted."""
 _NEAR = 4
@@ -31,7 +37,7 @@ class Batch:
     from 1.
     """
 
-    __slots__ = ("_about", "_known", "_lines", "_origins", "_segments", "data", "offset", "position", "stream")
+    __slots__ = ("_about", "_known", "_lines", "_origins", "_segments", "data", "dense", "offset", "position", "stream")
 
     def __init__(
         self,
@@ -52,6 +58,8 @@ class Batch:
         self.offset = offset
         self.data = data
         self.position = position
+        self.dense = False
+        """Set by whoever found many events in it: the next batches are small ones."""
         self._segments = segments or [(0, offset)]
         self._origins = origins
         self._known = (1, 0)
@@ -73,27 +81,30 @@ class Batch:
             self._about = sample if size <= _SAMPLE else round(sample * size / _SAMPLE)
         return self._about
 
-    def origin(self, line: int) -> tuple[str, int]:
-        """What the id of an event from this line is made of: (stream, offset); raises IndexError."""
+    def origin(self, line: int, at: int = -1) -> tuple[str, int]:
+        """What the id of an event from this line is made of: (stream, offset); raises IndexError.
+
+        `at` spares the search where it is known: the byte of `data` where the line starts.
+        """
         if self._origins is None:
-            return self.stream, self.offset_of(line)
+            return self.stream, self.offset_of(line, at)
         if not 1 <= line <= len(self._origins):
             raise IndexError(f"line {line} of {len(self._origins)}")
         return self._origins[line - 1], 0
 
-    def offset_of(self, line: int) -> int:
+    def offset_of(self, line: int, at: int = -1) -> int:
         """Where this line starts in the stream; cheap for ascending line numbers. Raises IndexError."""
-        place = self._place(line)
+        place = at if at >= 0 else self._place(line)
         start, offset = self._segments[bisect_right(self._segments, place, key=lambda s: s[0]) - 1]
         return offset + place - start
 
-    def line(self, line: int) -> bytes:
+    def line(self, line: int, at: int = -1) -> bytes:
         """The line without its newline; raises IndexError."""
-        place = self._place(line)
+        place = at if at >= 0 else self._place(line)
         return self.data[place : self.data.find(b"\n", place)]
 
     def _place(self, line: int) -> int:
-        """Where the line starts in `data`, from the last place asked for on, or from the beginning."""
+        """Where the line starts in `data`, counted (40 ns a line) from the last place asked for on, or from the beginning."""
         number, place = self._known
         if line < number:
             number, place = 1, 0

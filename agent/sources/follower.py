@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import ConfigError
-from agent.sources.batch import MAX_BATCH, Batch, Counters, Position
+from agent.sources.batch import MAX_BACKLOG, MAX_BATCH, Batch, Counters, Position
 from agent.sources.lines import shape
 from agent.sources.mark import REMEMBERED, Mark, before, bind, continues, identity, moved, new_generation, place
 from agent.sources.siblings import Sibling, siblings
@@ -42,6 +42,7 @@ class Follower:
         self._fd = -1
         self._waiting: deque[int] = deque()
         self._superseded = False
+        self._most = MAX_BATCH
         if mark is not None:
             self._mark = mark
             self._resume()
@@ -67,6 +68,10 @@ class Follower:
         """The open file, or -1; to be watched."""
         return self._fd
 
+    def grow(self, *, dense: bool) -> None:
+        """Read twice as much at once, up to MAX_BACKLOG; MAX_BATCH again where the last batch was `dense`."""
+        self._most = MAX_BATCH if dense else min(2 * self._most, MAX_BACKLOG)
+
     def read(self) -> Batch | None:
         """The next lines, or None when there are none now; raises OSError and ConfigError."""
         while True:
@@ -78,6 +83,7 @@ class Follower:
                 self._counters.bytes += len(batch.data)
                 return batch
             if not self._advance():
+                self._most = MAX_BATCH
                 return None
 
     # -- reading ------------------------------------------------------------------------------------
@@ -92,7 +98,7 @@ class Follower:
             if self._overtaken():
                 continue
             previous = before(mark, self._fd)
-            block, last = _block(self._fd, mark.offset)
+            block, last = _block(self._fd, mark.offset, self._most)
             final = last and self._complete()
             shaped = shape(block, mark.offset, mark.skip, final=final)
             if not shaped.consumed:
@@ -318,17 +324,18 @@ class Follower:
         return fd
 
 
-def _block(fd: int, offset: int) -> tuple[bytes, bool]:
-    """At most MAX_BATCH bytes from `offset` on, and whether they reach to the end of the file.
+def _block(fd: int, offset: int, most: int) -> tuple[bytes, bool]:
+    """At most `most` bytes from `offset` on, and whether they reach to the end of the file.
 
-    From the middle of a backlog it ends with a line: looking for its end first is cheaper than copying a megabyte.
+    From the middle of a backlog it ends with a line: looking for its end first is cheaper than copying megabytes.
     """
     left = os.fstat(fd).st_size - offset
-    if left <= MAX_BATCH:
-        block = os.pread(fd, MAX_BATCH, offset)
-        return block, len(block) < MAX_BATCH
-    newline = os.pread(fd, PEEK, offset + MAX_BATCH - PEEK).rfind(b"\n")
-    return os.pread(fd, MAX_BATCH if newline < 0 else MAX_BATCH - PEEK + newline + 1, offset), False
+    if left <= most:
+        room = min(left + PEEK, most)
+        block = os.pread(fd, room, offset)
+        return block, len(block) < room
+    newline = os.pread(fd, PEEK, offset + most - PEEK).rfind(b"\n")
+    return os.pread(fd, most if newline < 0 else most - PEEK + newline + 1, offset), False
 
 
 def _is_file_of(fd: int, mark: Mark) -> bool:

@@ -70,6 +70,7 @@ class FileSource:
                 begun = time.monotonic()
                 while (batch := await self._patiently(follower.read)) is not None:
                     yield batch
+                    follower.grow(dense=batch.dense)
                     wait = POLL_FIRST
                 if inotify is None:
                     await asyncio.sleep(wait)

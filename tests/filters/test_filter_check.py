@@ -78,6 +78,10 @@ def backwards(lines: list[bytes]) -> list[LineEvent]:
     return honest(lines)[::-1]
 
 
+def misplaced(lines: list[bytes]) -> list[LineEvent]:
+    return [LineEvent(2, "t", at=0)]
+
+
 def needs_newline(lines: list[bytes]) -> list[LineEvent]:
     return [LineEvent(1, "t")] if len(lines) == 50 and lines[-1] == b"line 49" else []
 
@@ -88,6 +92,7 @@ def needs_newline(lines: list[bytes]) -> list[LineEvent]:
         (remembers, "line"),
         (from_zero, "names line 0 of a batch of 50"),
         (untyped, "has no type"),
+        (misplaced, "line 2 at byte 0, where another line starts"),
         (backwards, "not in the order"),
         (needs_newline, "cut before"),
     ],

@@ -40,6 +40,7 @@ def silent(_: str) -> None:
 async def events_of(runner: FilterRunner, data: bytes) -> dict[int, Any]:
     found = await runner.feed(data, silent)
     assert len({e.line for e in found}) == len(found)
+    assert all(data.count(b"\n", 0, e.at) == e.line - 1 for e in found)
     return {e.line: {"type": e.type, **e.data} for e in found}
 
 
@@ -148,4 +149,4 @@ def test_no_bytes_crash_it_and_every_cut_between_lines_gives_the_same(checked: P
     at = data.rfind(b"\n", 0, cut) + 1
     first, second = run_native(checked, data[:at]), run_native(checked, data[at:])
     lines = data[:at].count(b"\n")
-    assert events == first + [e | {"line": e["line"] + lines} for e in second]
+    assert events == first + [e | {"line": e["line"] + lines, "at": e["at"] + at} for e in second]

@@ -32,3 +32,12 @@ def test_an_event_of_a_line_that_is_not_there_fails_the_batch_small_or_large(lin
     out = b'{"line":%d,"type":"a","data":{}}\n' % (lines + 1)
     with pytest.raises(StepFailed, match=f"names line {lines + 1} of"):
         located(parse_events(out, data), batch(lines))
+
+
+def test_an_event_that_says_where_its_line_starts_is_taken_at_its_word_unless_no_line_starts_there() -> None:
+    out = b'{"line":3,"at":200,"type":"a","data":{}}\n'
+    (found,) = located(parse_events(out, LINE * 5), batch(5))
+    assert (found.origin, found.text) == (("stream", 1200), LINE[:-1])
+    for at in (b"201", b"500", b"-2", b"9" * 30):
+        with pytest.raises(StepFailed):
+            parse_events(out.replace(b"200", at), LINE * 5)

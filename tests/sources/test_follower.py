@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from agent.errors import ConfigError
 from agent.sources import MAX_BATCH, MAX_LINE, Batch, Counters
+from agent.sources.batch import MAX_BACKLOG
 from agent.sources.follower import Follower
 from agent.sources.mark import load_mark
 
@@ -239,16 +240,33 @@ def test_a_long_line_is_not_given_out_twice_after_a_restart_in_its_middle(log: P
     assert reader.read() == [b"after"]
 
 
-def test_a_backlog_comes_in_batches_of_a_megabyte(log: Path) -> None:
-    reader = Reader(log)
-    append(log, b"".join(b"%099d\n" % n for n in range(30_000)))
+def sizes_of(reader: Reader, *, dense: bool) -> list[int]:
+    """Read to the end, telling the follower after each batch how much was found in it."""
     sizes = []
     while (batch := reader.next()) is not None:
         sizes.append(len(batch.data))
         reader.commit(batch)
-    assert reader.lines == [b"%099d" % n for n in range(30_000)]
-    assert max(sizes) <= MAX_BATCH
-    assert len(sizes) == 3
+        reader.follower.grow(dense=dense)
+    return sizes
+
+
+def test_a_backlog_comes_in_batches_that_grow_while_little_is_found_in_them(log: Path) -> None:
+    reader = Reader(log)
+    lines = [b"%099d" % n for n in range(150_000)]
+    append(log, b"".join(line + b"\n" for line in lines))
+    sizes = sizes_of(reader, dense=False)
+    assert reader.lines == lines
+    assert sizes[0] <= MAX_BATCH < sizes[1] <= 2 * MAX_BATCH < sizes[2] <= MAX_BACKLOG
+    assert max(sizes) <= MAX_BACKLOG
+
+
+def test_a_backlog_in_which_much_is_found_comes_in_small_batches_and_so_does_the_next_one(log: Path) -> None:
+    reader = Reader(log)
+    append(log, b"".join(b"%099d\n" % n for n in range(30_000)))
+    sizes = sizes_of(reader, dense=True)
+    assert (len(sizes), max(sizes) <= MAX_BATCH) == (3, True)
+    append(log, b"".join(b"%099d\n" % n for n in range(60_000)))
+    assert sizes_of(reader, dense=False)[0] <= MAX_BATCH
 
 
 def test_lines_that_are_written_to_a_renamed_file_come_before_those_of_the_new_one(log: Path) -> None:

@@ -16,8 +16,8 @@ from agent.executors.wasm.sandbox import Call, Outcome, check_outcome
 from agent.model.event import MAX_EVENT
 from agent.model.task import LineEvent, LogSink, WasmTask
 
-MAX_BATCH = 4 << 20
-"""Largest batch in bytes; sources cut at 1 MiB, plus one long line."""
+MAX_BATCH = 5 << 20
+"""Largest batch in bytes; sources cut at 4 MiB (MAX_BACKLOG), plus a newline."""
 OUT_PER_BYTE = 4
 """Bytes of stdout allowed for each byte of a batch, on top of the task's limit: a batch may be all hits."""
 EXACT = 1 << 16
@@ -71,6 +71,10 @@ def _may_have_line(lines: bytes, number: int) -> bool:
     return lines.count(b"\n") + (not lines.endswith(b"\n")) >= number
 
 
+def _starts_line(lines: bytes, at: int) -> bool:
+    return 0 <= at < len(lines) and (at == 0 or lines[at - 1] == ord("\n"))
+
+
 def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
     """The filter's events, checked: their types and sizes are those of events, their lines (up to EXACT) in the batch."""
     if not stdout:
@@ -83,6 +87,8 @@ def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
         if event.line < 1:
             raise broken(f"the filter names line {event.line}; lines count from 1")
         check_type(event.type, f"the event of line {event.line}")
+        if event.at != -1 and not _starts_line(lines, event.at):
+            raise broken(f"the filter has line {event.line} at byte {event.at}, where no line starts")
     last = max(event.line for event in events)
     if not _may_have_line(lines, last):
         raise broken(f"the filter names line {last} of a batch of {len(lines.splitlines())} lines")
