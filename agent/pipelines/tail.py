@@ -97,6 +97,7 @@ class TailRunner:
                             await self._room()
                             await self._batch(program, batch)
                             attempt, self.error = 0, ""
+                            del batch  # or it stays until there are new lines
                 finally:
                     self._stop_timer()
                     await program.close()

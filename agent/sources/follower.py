@@ -68,9 +68,14 @@ class Follower:
         """The open file, or -1; to be watched."""
         return self._fd
 
-    def grow(self, *, dense: bool) -> None:
-        """Read twice as much at once, up to MAX_BACKLOG; MAX_BATCH again where the last batch was `dense`."""
-        self._most = MAX_BATCH if dense else min(2 * self._most, MAX_BACKLOG)
+    def grow(self, size: int, *, dense: bool) -> bool:
+        """After a batch of `size` bytes: read twice as much at once, up to MAX_BACKLOG, if it was a full one and not `dense`.
+
+        Else no more than MAX_BATCH again. Returns whether it grew.
+        """
+        grows = size > self._most // 2 and not dense
+        self._most = min(2 * self._most, MAX_BACKLOG) if grows else MAX_BATCH
+        return grows
 
     def read(self) -> Batch | None:
         """The next lines, or None when there are none now; raises OSError and ConfigError."""
@@ -83,7 +88,6 @@ class Follower:
                 self._counters.bytes += len(batch.data)
                 return batch
             if not self._advance():
-                self._most = MAX_BATCH
                 return None
 
     # -- reading ------------------------------------------------------------------------------------

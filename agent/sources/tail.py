@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +30,13 @@ quiet.
 """
 POLL_WATCHED = 4.0
 """Seconds between two looks where it does, for what it may have missed."""
+
+
+def give_back() -> None:
+    """Return the memory that large batches took to the system: malloc_trim(3), where the C library is glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class FileSource:
@@ -59,7 +67,7 @@ class FileSource:
             )
             if position is None:
                 yield Batch("", 0, b"", follower.position)
-            wait = POLL_FIRST
+            wait, large = POLL_FIRST, False
             while True:
                 if inotify is not None:
                     inotify.changed.clear()
@@ -70,8 +78,12 @@ class FileSource:
                 begun = time.monotonic()
                 while (batch := await self._patiently(follower.read)) is not None:
                     yield batch
-                    follower.grow(dense=batch.dense)
+                    large = follower.grow(len(batch.data), dense=batch.dense) or large
+                    del batch  # before the next one is read
                     wait = POLL_FIRST
+                if large:
+                    await in_thread(give_back, self._thread)
+                    large = False
                 if inotify is None:
                     await asyncio.sleep(wait)
                     wait = min(POLL_LAST, wait * 1.5)

@@ -246,7 +246,7 @@ def sizes_of(reader: Reader, *, dense: bool) -> list[int]:
     while (batch := reader.next()) is not None:
         sizes.append(len(batch.data))
         reader.commit(batch)
-        reader.follower.grow(dense=dense)
+        reader.follower.grow(sizes[-1], dense=dense)
     return sizes
 
 
