@@ -12,11 +12,17 @@ from agent.uplink.wire import PinMismatch, PinnedConnection
 
 ANSWER_TIMEOUT = 30.0
 """Seconds for one request and its answer, besides a second for each SLOWEST bytes of it."""
-SLOWEST = 16 * 1024
+AT_ONCE = 4
+SLOWEST = 16 * 1024 // AT_ONCE
+"""A line of 128 kbit/s, shared by all that are under way."""
 
 
 class HttpsSender:
-    """Keeps one connection open between requests; each request leaves a row in the ledger, failed ones too."""
+    """Keeps its connections open between requests, one for each request that is under way at the same time; each
+    request leaves a row in the ledger, failed ones too.
+    """
+
+    at_once = AT_ONCE
 
     def __init__(
         self, address: SinkAddress, key: str, ledger: EgressLedger, *, answer_timeout: float = ANSWER_TIMEOUT
@@ -25,8 +31,7 @@ class HttpsSender:
         self._key = key
         self._ledger = ledger
         self._timeout = answer_timeout
-        self._connection: PinnedConnection | None = None
-        self._counted = (0, 0)
+        self._idle: list[PinnedConnection] = []
 
     async def alert(self, event_id: str, body: bytes) -> Outcome:
         """See Sender."""
@@ -45,30 +50,39 @@ class HttpsSender:
 
     async def close(self) -> None:
         """See Sender."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-            self._book(connection, "close", "", "ok")
+        while self._idle:
+            await self._end(self._idle.pop())
 
     async def _exchange(self, kind: str, event_id: str, path: str, body: bytes) -> tuple[Outcome, Answer | None]:
-        if self._connection is not None and await self._connection.stale():
-            await self.close()
-        reused = self._connection is not None
-        outcome, answer = await self._once(kind, event_id, path, body)
-        if reused and answer is None and outcome.verdict is Verdict.DOWN:
+        kept = await self._kept()
+        outcome, answer = await self._once(kept, kind, event_id, path, body)
+        if kept is not None and answer is None and outcome.verdict is Verdict.DOWN:
             # A kept connection may have been closed by the sink meanwhile; ids make the second try harmless.
-            outcome, answer = await self._once(kind, event_id, path, body)
+            outcome, answer = await self._once(None, kind, event_id, path, body)
         return outcome, answer
 
-    async def _once(self, kind: str, event_id: str, path: str, body: bytes) -> tuple[Outcome, Answer | None]:
+    async def _kept(self) -> PinnedConnection | None:
+        """A connection of before that the sink has not closed; the others are given up."""
+        while self._idle:
+            connection, good = self._idle.pop(), False
+            try:
+                good = not await connection.stale()
+            finally:
+                if not good:
+                    await self._end(connection)
+            if good:
+                return connection
+        return None
+
+    async def _once(
+        self, connection: PinnedConnection | None, kind: str, event_id: str, path: str, body: bytes
+    ) -> tuple[Outcome, Answer | None]:
         answer: Answer | None = None
         outcome = Outcome(Verdict.DOWN, "interrupted")
-        connection = self._connection
         try:
             if connection is None:
-                connection, self._counted = PinnedConnection(self.address), (0, 0)
+                connection = PinnedConnection(self.address)
                 await connection.open()
-                self._connection = connection
             async with asyncio.timeout(self._timeout + len(body) / SLOWEST):
                 answer = await connection.request("POST", path, self._headers(), body)
             outcome = Outcome(Verdict.STORED, f"HTTP {answer.status}")
@@ -82,15 +96,19 @@ class HttpsSender:
             outcome = Outcome(Verdict.DOWN, e.message)
         finally:
             if connection is not None:
-                if answer is None or not connection.reusable():
-                    self._connection = None
-                    await connection.close()
                 self._book(connection, kind, event_id, outcome.reason)
+                if answer is not None and connection.reusable():
+                    self._idle.append(connection)
+                else:
+                    await connection.close()
         return outcome, answer
 
+    async def _end(self, connection: PinnedConnection) -> None:
+        await connection.close()
+        self._book(connection, "close", "", "ok")
+
     def _book(self, connection: PinnedConnection, kind: str, event_id: str, result: str) -> None:
-        up, down = connection.up - self._counted[0], connection.down - self._counted[1]
-        self._counted = (connection.up, connection.down)
+        up, down = connection.spent()
         if up or down:
             self._ledger.add(kind=kind, event_id=event_id, sink=self.address.url, up=up, down=down, result=result)
 

@@ -41,6 +41,9 @@ _TCP_INFO_ACKED = 120
 class MqttSender:
     """Keeps one broker connection; paho's thread hands everything over to the loop."""
 
+    at_once = 1
+    """The sink answers what comes through a broker one after the other."""
+
     def __init__(
         self, address: SinkAddress, key: str, password: str, mesh: str, node: str, ledger: EgressLedger,
         *, answer_timeout: float = ANSWER_TIMEOUT,

@@ -44,9 +44,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Sender(Protocol):
-    """One way to the sink. Not for concurrent use; every call ends within its own timeout and raises nothing of the
+    """One way to the sink, for `at_once` calls at a time; each ends within its own timeout and raises nothing of the
     network.
     """
+
+    at_once: int
 
     async def alert(self, event_id: str, body: bytes) -> Outcome:
         """Hand over one alert (msgpack); STORED only when the sink says that it has it on disk."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -74,11 +75,16 @@ class Spool:
             )
             return None
 
-    def next(self) -> Waiting | None:
-        """The alert to send next: the oldest, but behind others after each try that the sink failed on it."""
+    def next(self, besides: Collection[str] = ()) -> Waiting | None:
+        """The alert to send next, besides those on their way: the oldest, but behind others after each try that the
+        sink failed on it.
+        """
+        ids = tuple(besides)
         with self._lock:
             row = self._db.execute(
-                "SELECT seq, id, body, attempts FROM spool WHERE state = 'waiting' ORDER BY attempts, seq LIMIT 1"
+                "SELECT seq, id, body, attempts FROM spool WHERE state = 'waiting'"
+                f" AND id NOT IN ({','.join('?' * len(ids))}) ORDER BY attempts, seq LIMIT 1",  # noqa: S608
+                ids,
             ).fetchone()
         return None if row is None else Waiting(*row)
 

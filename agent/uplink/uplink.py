@@ -71,12 +71,13 @@ class Uplink:
         self._spool = Spool(state / "spool.db", max_bytes=self._settings.spool)
         self.ledger = EgressLedger(state / "egress.db")
         self._mask_key = load_mask_key(state / "mask.key")
-        self._sender: Sender | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._status: bytes | None = None
         self._due: dict[str, float] = {}
+        self._flying: set[str] = set()
         self._failures = 0
+        self._not_before = 0.0
         self._last_error = ""
         self._denied = False
         self._silent_since: float | None = None
@@ -190,32 +191,47 @@ class Uplink:
         if self._config is None:
             await self._changed.wait()
             return
-        self._sender = open_sender(self._config, self.hello, self.ledger, self._settings.answer_timeout)
+        sender = open_sender(self._config, self.hello, self.ledger, self._settings.answer_timeout)
         try:
-            while not self._changed.is_set():
-                await self._step(self._sender)
+            async with asyncio.TaskGroup() as tasks:
+                while not self._changed.is_set():
+                    await self._step(sender, tasks)
         finally:
-            sender, self._sender = self._sender, None
             await sender.close()
 
-    async def _step(self, sender: Sender) -> None:
-        """One exchange with the sink, or one wait."""
+    async def _step(self, sender: Sender, tasks: asyncio.TaskGroup) -> None:
+        """Send one alert on its way, or have one other exchange with the sink, or wait once."""
         self._wake.clear()
-        item = await asyncio.to_thread(self._spool.next)
+        if (pause := self._not_before - time.monotonic()) > 0:
+            await self._sleep(pause, wake=False)
+            return
+        # A sink that did not answer is tried with one alert, not with several.
+        room = (sender.at_once if self.connected else 1) - len(self._flying)
+        item = await asyncio.to_thread(self._spool.next, tuple(self._flying)) if room > 0 else None
         if item is not None and (pause := self._due.get(item.id, 0.0) - time.monotonic()) <= 0:
-            await self._deliver(sender, item)
-        elif self._status is not None:
-            body, self._status = self._status, None
+            self._flying.add(item.id)
+            tasks.create_task(self._deliver(sender, item))
+        elif self._status is not None and not self._flying:
+            before, body, self._status = self._failures, self._status, None
             outcome = await sender.status(body)
             if outcome.verdict not in (Verdict.STORED, Verdict.REFUSED) and self._status is None:
                 self._status = body
-            await self._after(outcome)
-        elif not self.connected:
-            await self._after(await sender.hello(msgspec.msgpack.encode(self.hello)))
+            self._after(outcome, before)
+        elif not self.connected and not self._flying:
+            before = self._failures
+            self._after(await sender.hello(msgspec.msgpack.encode(self.hello)), before)
         else:
             await self._sleep(pause if item is not None else None, wake=True)
 
     async def _deliver(self, sender: Sender, item: Waiting) -> None:
+        before = self._failures
+        try:
+            self._after(await self._handed_over(sender, item), before)
+        finally:
+            self._flying.discard(item.id)
+            self._wake.set()
+
+    async def _handed_over(self, sender: Sender, item: Waiting) -> Outcome:
         outcome = await sender.alert(item.id, item.body)
         if outcome.verdict is Verdict.STORED:
             await self._settle(Settled(item.id, "delivered", ""))
@@ -225,7 +241,7 @@ class Uplink:
         elif outcome.verdict is Verdict.RETRY:
             await asyncio.to_thread(self._spool.failed, item.id, outcome.reason)
             self._due[item.id] = time.monotonic() + self._pause(item.attempts + 1)
-        await self._after(outcome)
+        return outcome
 
     async def _settle(self, settled: Settled) -> None:
         """Report and remember it, in this order: a crash in between asks the sink once more, which says the same."""
@@ -246,8 +262,12 @@ class Uplink:
         except EdgeError as e:
             logger.error("alert %s is settled, but nobody took note: %s", settled.id, e.message)
 
-    async def _after(self, outcome: Outcome) -> None:
-        """Keep the books of the connection and pause as long as the outcome asks for."""
+    def _after(self, outcome: Outcome, before: int) -> None:
+        """Keep the books of the connection and let the next try wait as long as the outcome asks for.
+
+        `before` is how many failures in a row there were when the try began: those that were under way together when
+        the sink went away are one failure.
+        """
         if outcome.verdict in (Verdict.STORED, Verdict.REFUSED):
             if not self.connected:
                 logger.info("the sink answers")
@@ -256,7 +276,8 @@ class Uplink:
             return
         if self._failures == 0 or outcome.reason != self._last_error:
             logger.warning("the sink did not take it: %s", outcome.reason)
-        self._failures += 1
+        if self._failures == before:
+            self._failures += 1
         self._last_error = outcome.reason
         self._denied = outcome.verdict is Verdict.DENIED
         self.connected = False
@@ -264,7 +285,8 @@ class Uplink:
             self._silent_since = time.monotonic()
         # One alert that fails may be its own fault: the next one gets its chance at once.
         failures = self._failures - (outcome.verdict is Verdict.RETRY)
-        await self._sleep(max(outcome.wait, self._pause(failures) if failures else 0.0), wake=False)
+        pause = max(outcome.wait, self._pause(failures) if failures else 0.0)
+        self._not_before = max(self._not_before, time.monotonic() + pause)
 
     def _pause(self, failures: int) -> float:
         longest = min(self._settings.longest_pause, self._settings.first_pause * 2.0 ** min(failures - 1, 20))
@@ -299,5 +321,6 @@ class Uplink:
     def _reset(self) -> None:
         self.connected, self._failures, self._denied, self._last_error, self._silent_since = False, 0, False, "", None
         self._due.clear()
+        self._not_before = 0.0
         self._changed.set()
         self._wake.set()

@@ -49,6 +49,7 @@ class PinnedConnection:
         self.address = address
         self.up = 0
         self.down = 0
+        self._told = (0, 0)
         self._served = 0
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -117,6 +118,11 @@ class PinnedConnection:
         except (OSError, EOFError) as e:
             kind = BadAnswer if started else Unreachable
             raise kind(f"the connection to {a.url} broke: {_reason(e)}") from e
+
+    def spent(self) -> tuple[int, int]:
+        """Bytes up and down since this was asked last."""
+        told, self._told = self._told, (self.up, self.down)
+        return self.up - told[0], self.down - told[1]
 
     def reusable(self) -> bool:
         """Make ready for the next request; False when the connection has to be replaced."""

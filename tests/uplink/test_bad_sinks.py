@@ -151,7 +151,7 @@ async def test_one_poisonous_alert_does_not_keep_the_others_back(tmp_path: Path)
             good = [unsigned(building.mesh, building.node, n) for n in range(5)]
             for alert in [poison, *good]:
                 await uplink.submit(alert)
-            await eventually(lambda: seen.delivered == [a.event.id for a in good])
+            await eventually(lambda: sorted(seen.delivered) == sorted(a.event.id for a in good))
             assert uplink.state()["waiting"] == 1
 
 
@@ -208,10 +208,10 @@ async def test_a_connection_that_the_sink_closed_while_idle_costs_no_failed_try(
             body = msgspec.msgpack.encode(alert)
             assert (await sender.alert(alert.event.id, body)).verdict is Verdict.STORED
             assert [r.result for r in ledger.of_event(alert.event.id)] == ["HTTP 200"]
-            connection = sender._connection
             async with asyncio.timeout(10):
-                while connection is not None and not await connection.stale():
-                    await asyncio.sleep(0.01)
+                for connection in sender._idle:
+                    while not await connection.stale():
+                        await asyncio.sleep(0.01)
         assert polite.connections == 3
         await sender.close()
         ledger.close()
@@ -282,3 +282,64 @@ async def test_nobody_there_is_said_plainly(tmp_path: Path) -> None:
             await uplink.connect("https://127.0.0.1:9#sha256=" + "0" * 64, KEY)
         assert e.value.code == "sink.unreachable"
         assert "edge-sink serve" in e.value.hint
+
+
+async def test_a_sink_that_works_is_given_four_alerts_at_a_time(tmp_path: Path) -> None:
+    """None of the first four is answered before all four are there; the fifth has to wait for one of them."""
+    asked: list[str] = []
+    go = asyncio.Event()
+
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        if request.startswith(b"POST /v1/alerts"):
+            asked.append(event_of(request))
+            await go.wait()
+        writer.write(yes(request))
+
+    building = Building()
+    async with listener(tmp_path / "tls", respond) as slow:
+        connected(tmp_path / "up", slow.address)
+        async with running_uplink(tmp_path / "up", building) as (uplink, seen):
+            await eventually(lambda: uplink.connected)
+            alerts = [unsigned(building.mesh, building.node, n) for n in range(5)]
+            for alert in alerts:
+                await uplink.submit(alert)
+            await eventually(lambda: len(asked) == 4)
+            assert uplink._flying == set(asked)
+            assert alerts[-1].event.id not in asked
+            go.set()
+            await eventually(lambda: len(seen.delivered) == 5)
+            assert sorted(seen.delivered) == sorted(asked)
+            assert slow.connections == 4
+
+
+async def test_a_sink_that_turned_four_alerts_away_is_tried_with_one(tmp_path: Path) -> None:
+    """The four count as one failure."""
+    asked: list[str] = []
+    together, go = asyncio.Barrier(4), asyncio.Event()
+
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        if not request.startswith(b"POST /v1/alerts"):
+            writer.write(yes(request))
+            return
+        asked.append(event_of(request))
+        if len(asked) <= 4:
+            await together.wait()
+            writer.write(answer(429, b"{}", "retry-after: 1"))
+        else:
+            await go.wait()
+            writer.write(yes(request))
+
+    building = Building()
+    async with listener(tmp_path / "tls", respond) as sink:
+        connected(tmp_path / "up", sink.address)
+        async with running_uplink(tmp_path / "up", building) as (uplink, seen):
+            await eventually(lambda: uplink.connected)
+            for n in range(4):
+                await uplink.submit(unsigned(building.mesh, building.node, n))
+            await eventually(lambda: len(asked) == 4 and not uplink._flying)
+            assert uplink._failures == 1
+            await eventually(lambda: len(asked) == 5)
+            assert uplink._flying == {asked[4]}
+            go.set()
+            await eventually(lambda: len(seen.delivered) == 4)
+            assert seen.refused == []

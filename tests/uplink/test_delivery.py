@@ -28,7 +28,7 @@ def mine(building: Building, n: int | str, **changes: object) -> object:
     return unsigned(building.mesh, building.node, n, **changes)  # type: ignore[arg-type]
 
 
-async def test_alerts_reach_the_sink_in_order_and_are_reported_when_it_has_them(tmp_path: Path) -> None:
+async def test_alerts_reach_the_sink_and_are_reported_when_it_has_them(tmp_path: Path) -> None:
     building = Building()
     async with running_sink(tmp_path / "sink") as sink, running_uplink(tmp_path / "up", building) as (uplink, seen):
         await uplink.connect(sink.connect, sink.key)
@@ -36,8 +36,8 @@ async def test_alerts_reach_the_sink_in_order_and_are_reported_when_it_has_them(
         for alert in alerts:
             await uplink.submit(alert)
         await eventually(lambda: len(seen.delivered) == 5)
-        assert seen.delivered == [a.event.id for a in alerts]
-        assert stored(tmp_path / "sink") == seen.delivered
+        assert sorted(seen.delivered) == sorted(a.event.id for a in alerts)
+        assert sorted(stored(tmp_path / "sink")) == sorted(seen.delivered)
         assert uplink.state()["connected"]
         assert uplink.state()["waiting"] == 0
 
