@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE = 120
 """Seconds that an idle connection is kept; an uplink uses one for all its alerts."""
 _HOURLY = 3600.0
+SWITCH_INTERVAL = 0.0005
+"""Seconds that one thread may keep the others from running; with Python's 5 ms every answer waits that long while
+another alert is worked on.
+"""
 
 Part = Callable[[], Awaitable[None]]
 """Something that runs beside the web server until cancelled."""
@@ -77,6 +81,7 @@ async def serve(
 
     Raises ConfigError, Unreachable (database) before anything listens.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     private_folder(settings.data)
     certificate, key, pin = ensure_certificate(settings.data, local_names(settings.host))
     listener = _listen(settings.host, settings.port)

@@ -29,6 +29,9 @@ from agent.errors import BlobError
 MAX_BLOB = 4 * 1024**3
 """Largest blob in bytes: the digests of its leaves (512 KiB) fit one message."""
 THREADS = 4
+FRESH = 4
+FRESH_SIZE = 192 * 1024
+"""So many blobs of so many bytes at most, the ones stored last, are read from memory: a photo that has come goes on at once."""
 T = TypeVar("T")
 
 
@@ -59,6 +62,7 @@ class BlobStore:
         self._pins: dict[str, set[str]] = {}
         self._owned: dict[str, set[str]] = {}
         self._touched: dict[str, int] = {}
+        self._fresh: dict[str, bytes] = {}
         self._reserved = 0
         self._renamed = 0
         self._synced = 0
@@ -101,7 +105,13 @@ class BlobStore:
 
             return self._store(len(data), write, owner, known=hashed)
 
-        return await self._durably(work)
+        cid, size = await self._durably(work)
+        if size <= FRESH_SIZE:
+            with self._lock:
+                self._fresh[cid] = data
+                if len(self._fresh) > FRESH:
+                    del self._fresh[next(iter(self._fresh))]
+        return cid, size
 
     async def put_fd(self, fd: int, *, limit: int = MAX_BLOB, owner: str | None = None) -> tuple[str, int]:
         """Copy an open regular file from its position on, hashing it; raises BlobError above `limit`
@@ -188,6 +198,8 @@ class BlobStore:
     async def read(self, cid: str) -> bytes:
         """All bytes of a blob; raises BlobError (`blob.missing`)."""
         path = self.path(cid)
+        if (data := self._fresh.get(cid)) is not None:
+            return data
         return await self._reading(cid, path.read_bytes)
 
     async def read_at(self, cid: str, offset: int, length: int) -> bytes:
@@ -355,6 +367,7 @@ class BlobStore:
         except FileNotFoundError:
             return
         self._touched.pop(cid, None)
+        self._fresh.pop(cid, None)
         self._index.remove(cid)
         self._count -= 1
         self._bytes -= size

@@ -80,8 +80,9 @@ class Deciders:
             if known is not None and known.left > now:
                 return known.first
             mine = Record(question.scope, question.key, question.event, now, now + question.seconds)
-            best = await self.witnessed(mine)
-            await self.keep(best)
+            best, _ = await asyncio.gather(self.witnessed(mine), self.keep(mine))
+            if best is not mine:
+                await self.keep(best)
             return best.first
 
     async def witnessed(self, mine: Record) -> Record:

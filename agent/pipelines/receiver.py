@@ -61,8 +61,9 @@ class Receiver:
         finally:
             self._pending -= pending
         if done is not None:
-            await done
+            # The step starts while the disk writes: should this node die now, it is delivered again under the same id.
             self.core.take(new)
+            await done
         for row in again:
             self._taken_again(row)
         return msgspec.msgpack.encode([verdict for _, verdict in outcomes])

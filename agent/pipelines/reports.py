@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 
 BATCH = 256
 AGAIN = 1.0
+WAIT = 0.05
+"""Seconds that a report waits for others to the same node: one signed request for an event that settled and for all that
+closed with it, after the events that are on their way, which somebody waits for. A failure is told at once.
+"""
 
 
 class Reports:
@@ -27,6 +31,7 @@ class Reports:
         self._due: dict[str, dict[int, Row]] = {}
         self._busy: set[str] = set()
         self._some = asyncio.Event()
+        self._waiting: set[str] = set()
         self._tasks: asyncio.TaskGroup | None = None
         core.report = self.add
         core.mesh.on_change(self._mesh_changed)
@@ -44,6 +49,13 @@ class Reports:
                 self._due.setdefault(node, {})[row.n] = row
                 self._some.set()
                 self._pump(node)
+                due = self._due.setdefault(node, {})
+                due[row.n] = row
+                if row.end == "failed" or len(due) >= BATCH:
+                    self._pump(node)
+                elif node not in self._waiting:
+                    self._waiting.add(node)
+                    asyncio.get_running_loop().call_later(WAIT, self._waited, node)
 
     async def run(self) -> None:
         """Own the calls until cancelled; while there is something to tell, failed ones are tried again every second."""
@@ -59,6 +71,10 @@ class Reports:
                     await asyncio.sleep(AGAIN)
             finally:
                 self._tasks = None
+
+    def _waited(self, node: str) -> None:
+        self._waiting.discard(node)
+        self._pump(node)
 
     def _mesh_changed(self, record: NodeRecord, alive: bool) -> None:
         if alive:

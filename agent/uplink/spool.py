@@ -79,13 +79,10 @@ class Spool:
         """The alert to send next, besides those on their way: the oldest, but behind others after each try that the
         sink failed on it.
         """
-        ids = tuple(besides)
+        others = f"id NOT IN ({','.join('?' * len(besides))})"
+        sql = f"SELECT seq, id, body, attempts FROM spool WHERE state = 'waiting' AND {others} ORDER BY attempts, seq LIMIT 1"  # noqa: S608
         with self._lock:
-            row = self._db.execute(
-                "SELECT seq, id, body, attempts FROM spool WHERE state = 'waiting'"
-                f" AND id NOT IN ({','.join('?' * len(ids))}) ORDER BY attempts, seq LIMIT 1",  # noqa: S608
-                ids,
-            ).fetchone()
+            row = self._db.execute(sql, tuple(besides)).fetchone()
         return None if row is None else Waiting(*row)
 
     def failed(self, event_id: str, reason: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -63,12 +63,18 @@ class Alerts(Transactions):
             "signature": alert.signature,
         }
         with self.write() as s:
-            insert = (postgresql if s.get_bind().dialect.name == "postgresql" else sqlite).insert(Alert).values(row)
-            seq: int | None = s.scalar(insert.on_conflict_do_nothing().returning(Alert.seq))
+            # Plain statements: building objects for these rows would take longer than the disk.
+            db = s.connection()
+            unless = (postgresql if db.dialect.name == "postgresql" else sqlite).insert(Alert)
+            seq: int | None = db.scalar(unless.on_conflict_do_nothing().returning(Alert.seq), row)
             if seq is None:
                 return None
-            s.add_all(Photo(alert=seq, position=i, **msgspec.structs.asdict(photo)) for i, photo in enumerate(photos))
-            _seen(s, alert.mesh, name)
+            rows = [{"alert": seq, "position": i, **msgspec.structs.asdict(p)} for i, p in enumerate(photos)]
+            if rows:
+                db.execute(insert(Photo), rows)
+            building = {"seen": now_ms(), "name": name}
+            if not db.execute(update(Building).where(Building.mesh == alert.mesh), building).rowcount:
+                _seen(s, alert.mesh, name)
             for channel in channels:
                 _want(s, channel, alert.mesh, row["root"], seq)
             return seq

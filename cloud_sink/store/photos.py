@@ -1,6 +1,6 @@
 """Photos on disk, made anew: what a building sends is decoded and encoded again before anybody looks at it.
 
-So no EXIF (place, serial numbers), no trailing data and no crafted file gets further than this module. A file is
+So no EXIF (place, serial numbers), no comment, no trailing data and no crafted file gets further than this module. A file is
 named by the SHA-256 of its new bytes, in 256 folders.
 """
 
@@ -72,7 +72,9 @@ class PhotoStore:
                     raise Refused(
                         f"photo {_printable(name)} has {image.width}×{image.height} pixels", code="sink.photo"
                     )
-                plain = ImageOps.exif_transpose(image).convert("RGB")
+                ImageOps.exif_transpose(image, in_place=True)
+                plain = image if image.mode == "RGB" else image.convert("RGB")
+                plain.load()
         except (
             UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning,
             OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError,
@@ -82,6 +84,7 @@ class PhotoStore:
                 code="sink.photo",
                 hint="send a JPEG or PNG file",
             ) from e
+        plain.info = {}  # else a JPEG's comment would be written again
         out = io.BytesIO()
         plain.save(out, "JPEG", quality=QUALITY)
         return out.getvalue(), plain.width, plain.height

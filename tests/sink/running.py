@@ -100,11 +100,11 @@ def unsigned(
     return Alert(mesh=mesh, node=node, event=event, trace=trace, photos=photos if content else [])
 
 
-def jpeg(width: int = 640, height: int = 360, *, exif: bytes = b"") -> bytes:
+def jpeg(width: int = 640, height: int = 360, *, exif: bytes = b"", comment: bytes = b"") -> bytes:
     image = Image.new("RGB", (width, height), (70, 90, 110))
     ImageDraw.Draw(image).ellipse((width * 0.35, height * 0.2, width * 0.55, height * 0.9), fill=(180, 120, 80))
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=80, exif=exif)
+    image.save(out, "JPEG", quality=80, exif=exif, comment=comment)
     return out.getvalue()
 
 
