@@ -28,7 +28,7 @@ from cloud_sink.settings import Settings
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE = 120
-"""Seconds that an idle connection is kept; an uplink uses one for all its alerts."""
+"""Seconds that an idle connection is kept; an uplink uses up to four for all its alerts."""
 _HOURLY = 3600.0
 SWITCH_INTERVAL = 0.0005
 """Seconds that one thread may keep the others from running; with Python's 5 ms every answer waits that long while

@@ -61,9 +61,8 @@ class Receiver:
         finally:
             self._pending -= pending
         if done is not None:
-            # The step starts while the disk writes: should this node die now, it is delivered again under the same id.
-            self.core.take(new)
             await done
+            self.core.take(new)
         for row in again:
             self._taken_again(row)
         return msgspec.msgpack.encode([verdict for _, verdict in outcomes])

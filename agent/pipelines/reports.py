@@ -46,11 +46,9 @@ class Reports:
         """Tell the row's claimants what is new."""
         for node, knows in row.claims.items():
             if knows < phase(row):
-                self._due.setdefault(node, {})[row.n] = row
-                self._some.set()
-                self._pump(node)
                 due = self._due.setdefault(node, {})
                 due[row.n] = row
+                self._some.set()
                 if row.end == "failed" or len(due) >= BATCH:
                     self._pump(node)
                 elif node not in self._waiting:
@@ -63,11 +61,11 @@ class Reports:
             self._tasks = tasks
             try:
                 while True:
+                    for node in list(self._due):
+                        self._pump(node)
                     self._some.clear()
                     if not any(self._due.values()):
                         await self._some.wait()
-                    for node in list(self._due):
-                        self._pump(node)
                     await asyncio.sleep(AGAIN)
             finally:
                 self._tasks = None

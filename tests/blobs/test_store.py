@@ -37,6 +37,18 @@ async def test_what_is_put_can_be_read(make_store: MakeStore) -> None:
     assert store.usage().count == 4
 
 
+async def test_the_small_blobs_stored_last_are_kept_in_memory_as_long_as_they_are_here(make_store: MakeStore) -> None:
+    store = make_store()
+    cids = [(await store.put(pattern(n)))[0] for n in range(1, store_module.FRESH + 2)]
+    await store.put(pattern(store_module.FRESH_SIZE + 1))
+    assert list(store._fresh) == cids[1:]
+    assert await store.read(cids[1]) is store._fresh[cids[1]]
+    await store.delete(cids[1])
+    assert list(store._fresh) == cids[2:]
+    with pytest.raises(BlobError):
+        await store.read(cids[1])
+
+
 async def test_bytes_files_and_descriptors_get_the_same_name(make_store: MakeStore, tmp_path: Path) -> None:
     store = make_store()
     data = pattern(2 * CHUNK + 5)

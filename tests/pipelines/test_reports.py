@@ -1,0 +1,84 @@
+"""Reports wait a moment for each other; a failure, on which the producer has to act, does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.model.event import Event
+from agent.pipelines import reports as module
+from agent.pipelines.reports import Reports
+from agent.pipelines.rows import End, Row, State
+from agent.pipelines.wire import Report
+from tests.support import eventually
+
+
+class Mesh:
+    """Hears every report."""
+
+    def __init__(self) -> None:
+        self.heard: list[list[str]] = []
+
+    def on_change(self, _callback: Callable[..., None]) -> None:
+        pass
+
+    def is_live(self, _node: str) -> bool:
+        return True
+
+    async def call(self, _node: str, _verb: str, body: bytes, *, timeout: float) -> bytes:
+        self.heard.append([r.event for r in msgspec.msgpack.decode(body, type=list[Report])])
+        return b""
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[tuple[Reports, Mesh]]:
+    mesh = Mesh()
+    journal = SimpleNamespace(by_n={}, commit=lambda **_: None)
+    core: Any = SimpleNamespace(mesh=mesh, journal=journal)
+    reports = Reports(core)
+    task = asyncio.create_task(reports.run())
+    await asyncio.sleep(0)
+    try:
+        yield reports, mesh
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def ended(n: int, end: End = "delivered") -> Row:
+    event = Event(id=f"e{n}", source="/x/p/s", type="t", time="", data={})
+    return Row(n, event, "p", "v", "s", state=State.ENDED, end=end, claims={"producer": 0})
+
+
+async def test_what_ended_together_is_told_in_one_request() -> None:
+    async with running() as (reports, mesh):
+        reports.add(ended(1))
+        reports.add(ended(2))
+        await eventually(lambda: bool(mesh.heard))
+        assert mesh.heard == [["e1", "e2"]]
+
+
+async def test_a_failure_is_told_at_once_with_what_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 3600.0)
+    monkeypatch.setattr(module, "AGAIN", 3600.0)
+    async with running() as (reports, mesh):
+        reports.add(ended(1))
+        reports.add(ended(2, "failed"))
+        await eventually(lambda: bool(mesh.heard))
+        assert mesh.heard == [["e1", "e2"]]
+
+
+async def test_a_whole_batch_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 3600.0)
+    monkeypatch.setattr(module, "AGAIN", 3600.0)
+    async with running() as (reports, mesh):
+        for n in range(module.BATCH):
+            reports.add(ended(n))
+        await eventually(lambda: bool(mesh.heard))
+        assert len(mesh.heard[0]) == module.BATCH
