@@ -294,15 +294,10 @@ class Uplink:
 
     async def _sleep(self, seconds: float | None, *, wake: bool) -> None:
         """Wait; a new sink always ends it, new work only with `wake`."""
-        events = [self._changed.wait(), self._wake.wait()] if wake else [self._changed.wait()]
-        tasks = [asyncio.ensure_future(e) for e in events]
-        try:
-            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
+        event = self._wake if wake else self._changed  # a new sink sets both
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
     def _sealed(self, alert: Alert) -> Alert:
         """The alert masked and signed, if it is this node's and unsigned; a foreign one is only looked at."""
