@@ -74,8 +74,7 @@ class Stream:
     async def close(self) -> None:
         """Stop reading."""
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.gather(self._task, return_exceptions=True)
 
 
 class WebSession:
