@@ -88,7 +88,7 @@ class Router:
             tasks.create_task(self._sweep())
             while True:
                 try:
-                    async with asyncio.timeout(max(SLACK, self._next - boottime()) if self._later else None):
+                    async with asyncio.timeout(max(SLACK, self._next - boottime()) if self._next < math.inf else None):
                         await self._wake.wait()
                 except TimeoutError:
                     pass

@@ -82,6 +82,7 @@ class Workshop:
         self.alerts: dict[str, Row] = {}
         """Alerts on their way to the sink, by event id."""
         self._runners: dict[tuple[str, str, str], Runner] = {}
+        self._stirring: set[asyncio.Task[None]] = set()
 
     async def make(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
         """The step's work and how many events it takes at once; raises Refused, Unreachable or StepFailed."""
@@ -109,6 +110,9 @@ class Workshop:
 
     async def close(self) -> None:
         """Stop every program."""
+        for task in self._stirring:
+            task.cancel()
+        await asyncio.gather(*self._stirring, return_exceptions=True)
         await asyncio.gather(*(self.stop(key) for key in list(self._runners)))
 
     # -- programs -----------------------------------------------------------------------------------------------------
@@ -161,10 +165,9 @@ class Workshop:
             if self.cameras is None:
                 raise StepFailed("this node has no cameras", hint="edge-agent camera add NAME SOURCE")
             names = [n for n in self.cameras.names() if not task.cameras or n in task.cameras]
+            self._stir(pipeline, step)
             results = await asyncio.gather(
-                *(self._shoot(name, task, row, emit) for name in names),
-                self._stir(pipeline, step),
-                return_exceptions=True,
+                *(self._shoot(name, task, row, emit) for name in names), return_exceptions=True
             )
             errors = [r for r in results if isinstance(r, BaseException)]
             for error in errors:
@@ -177,15 +180,14 @@ class Workshop:
 
         return work
 
-    async def _stir(self, pipeline: Pipeline, step: Step) -> None:
-        """Have the programs of the next steps ready when the photo is: they may have gone to rest."""
+    def _stir(self, pipeline: Pipeline, step: Step) -> None:
+        """Have the WASM programs of the next steps ready when the photo is: they may have gone to rest."""
         for after in pipeline.children(step.name):
             runner = self._runners.get((pipeline.name, pipeline.version, after.name))
-            if runner is not None:
-                try:
-                    await runner.start()
-                except EdgeError as e:
-                    log.debug("%s/%s is not ready: %s", pipeline.name, after.name, e)
+            if runner is not None and after.kind == "wasm":
+                task = asyncio.create_task(_ready(runner), name=f"stir {pipeline.name}/{after.name}")
+                self._stirring.add(task)
+                task.add_done_callback(self._stirring.discard)
 
     async def _shoot(self, name: str, task: CameraTask, row: Row, emit: Emit) -> None:
         assert self.cameras is not None
@@ -274,6 +276,13 @@ class Workshop:
         if row is not None:
             row.final = True
             self.core.end(row, "failed", reason)
+
+
+async def _ready(runner: Runner) -> None:
+    try:
+        await runner.start()
+    except (EdgeError, OSError) as e:
+        log.debug("the next step is not ready: %s", e)  # its first event meets the same, and says so
 
 
 def alert_id(version: str, step: str, event: Event) -> str:

@@ -13,8 +13,8 @@ from agent.uplink.wire import PinMismatch, PinnedConnection
 ANSWER_TIMEOUT = 30.0
 """Seconds for one request and its answer, besides a second for each SLOWEST bytes of it."""
 AT_ONCE = 4
-SLOWEST = 16 * 1024 // AT_ONCE
-"""A line of 128 kbit/s, shared by all that are under way."""
+SLOWEST = 16 * 1024
+"""A line of 128 kbit/s."""
 
 
 class HttpsSender:

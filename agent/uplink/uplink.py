@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 """Seconds between tries: the pause doubles from the first to the longest, and a random half of it is left off."""
+TOGETHER = 256 * 1024
+"""Most bytes of alerts that are on their way together: on a thin line they would keep each other from arriving in time."""
 SILENT_AFTER = 60.0
 """Seconds without the sink until it becomes a health warning."""
 
@@ -75,7 +78,8 @@ class Uplink:
         self._changed = asyncio.Event()
         self._status: bytes | None = None
         self._due: dict[str, float] = {}
-        self._flying: set[str] = set()
+        self._flying: dict[str, tuple[int, asyncio.Task[None]]] = {}
+        """Alerts on their way: their bytes, and who waits for the answer."""
         self._failures = 0
         self._not_before = 0.0
         self._last_error = ""
@@ -196,6 +200,8 @@ class Uplink:
             async with asyncio.TaskGroup() as tasks:
                 while not self._changed.is_set():
                     await self._step(sender, tasks)
+                for _, task in self._flying.values():
+                    task.cancel()  # the next sink gets them; should this one have them, their ids tell it later
         finally:
             await sender.close()
 
@@ -208,9 +214,12 @@ class Uplink:
         # A sink that did not answer is tried with one alert, not with several.
         room = (sender.at_once if self.connected else 1) - len(self._flying)
         item = await asyncio.to_thread(self._spool.next, tuple(self._flying)) if room > 0 else None
+        if item is not None and self._flying and sum(n for n, _ in self._flying.values()) + len(item.body) > TOGETHER:
+            item = None
         if item is not None and (pause := self._due.get(item.id, 0.0) - time.monotonic()) <= 0:
-            self._flying.add(item.id)
-            tasks.create_task(self._deliver(sender, item))
+            task = tasks.create_task(self._deliver(sender, item))
+            self._flying[item.id] = (len(item.body), task)
+            task.add_done_callback(partial(self._landed, item.id))
         elif self._status is not None and not self._flying:
             before, body, self._status = self._failures, self._status, None
             outcome = await sender.status(body)
@@ -225,11 +234,11 @@ class Uplink:
 
     async def _deliver(self, sender: Sender, item: Waiting) -> None:
         before = self._failures
-        try:
-            self._after(await self._handed_over(sender, item), before)
-        finally:
-            self._flying.discard(item.id)
-            self._wake.set()
+        self._after(await self._handed_over(sender, item), before)
+
+    def _landed(self, ident: str, _task: object) -> None:
+        del self._flying[ident]
+        self._wake.set()
 
     async def _handed_over(self, sender: Sender, item: Waiting) -> Outcome:
         outcome = await sender.alert(item.id, item.body)
@@ -268,6 +277,8 @@ class Uplink:
         `before` is how many failures in a row there were when the try began: those that were under way together when
         the sink went away are one failure.
         """
+        if self._changed.is_set():
+            return  # it is about the sink of before
         if outcome.verdict in (Verdict.STORED, Verdict.REFUSED):
             if not self.connected:
                 logger.info("the sink answers")

@@ -16,6 +16,7 @@ from agent.uplink.connect import SinkConfig, store_sink
 from agent.uplink.https import HttpsSender
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.outcome import Answer, Verdict, judge
+from agent.uplink.uplink import TOGETHER
 from tests.sink.running import Building, unsigned
 from tests.support import eventually
 from tests.uplink.helpers import KEY, answer, listener, running_uplink
@@ -304,7 +305,7 @@ async def test_a_sink_that_works_is_given_four_alerts_at_a_time(tmp_path: Path) 
             for alert in alerts:
                 await uplink.submit(alert)
             await eventually(lambda: len(asked) == 4)
-            assert uplink._flying == set(asked)
+            assert set(uplink._flying) == set(asked)
             assert alerts[-1].event.id not in asked
             go.set()
             await eventually(lambda: len(seen.delivered) == 5)
@@ -339,7 +340,55 @@ async def test_a_sink_that_turned_four_alerts_away_is_tried_with_one(tmp_path: P
             await eventually(lambda: len(asked) == 4 and not uplink._flying)
             assert uplink._failures == 1
             await eventually(lambda: len(asked) == 5)
-            assert uplink._flying == {asked[4]}
+            assert set(uplink._flying) == {asked[4]}
             go.set()
             await eventually(lambda: len(seen.delivered) == 4)
             assert seen.refused == []
+
+
+async def test_large_alerts_do_not_share_the_line(tmp_path: Path) -> None:
+    asked: list[str] = []
+    go = asyncio.Event()
+
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        if request.startswith(b"POST /v1/alerts"):
+            asked.append(event_of(request))
+            await go.wait()
+        writer.write(yes(request))
+
+    building = Building()
+    async with listener(tmp_path / "tls", respond) as slow:
+        connected(tmp_path / "up", slow.address)
+        async with running_uplink(tmp_path / "up", building) as (uplink, seen):
+            await eventually(lambda: uplink.connected)
+            for n in range(3):
+                await uplink.submit(unsigned(building.mesh, building.node, n, photo=bytes(TOGETHER // 2)))
+            await eventually(lambda: len(asked) == 1)
+            assert len(uplink._flying) == 1
+            go.set()
+            await eventually(lambda: len(seen.delivered) == 3)
+
+
+async def test_a_new_sink_gets_at_once_what_the_old_one_does_not_answer(tmp_path: Path) -> None:
+    building = Building()
+    asked: list[str] = []
+
+    async def silent(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        if request.startswith(b"POST /v1/alerts"):
+            asked.append(event_of(request))
+            await asyncio.Event().wait()
+        writer.write(yes(request))
+
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        writer.write(yes(request))
+
+    async with listener(tmp_path / "tls", silent) as old, listener(tmp_path / "tls2", respond) as new:
+        connected(tmp_path / "up", old.address)
+        async with running_uplink(tmp_path / "up", building) as (uplink, seen):
+            await eventually(lambda: uplink.connected)
+            for n in range(4):
+                await uplink.submit(unsigned(building.mesh, building.node, n))
+            await eventually(lambda: len(asked) == 4)
+            await uplink.connect(new.address, KEY)
+            await eventually(lambda: len(seen.delivered) == 4)
+            assert uplink.connected
