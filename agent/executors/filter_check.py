@@ -14,7 +14,9 @@ from agent.errors import StepFailed
 from agent.model.task import FilterRunner, LineEvent
 
 BATCH = 1 << 20
-"""Largest batch in bytes."""
+"""Largest batch in bytes, but for one of LARGE."""
+LARGE = 4 << 20
+"""Largest batch of a backlog in bytes: MAX_BACKLOG of the sources."""
 SINGLE = 2_000
 """Most lines that are fed one at a time: the first half of them from the start, the rest at random."""
 SHOWN = 10
@@ -52,6 +54,7 @@ async def check_filter(runner: FilterRunner, data: bytes, *, rounds: int = 8, se
         whole = await check.whole(report)
         report.events = len(whole)
         report.types = dict(Counter(event.type for event in whole).most_common())
+        await check.large(whole)
         await check.without_last_newline(whole)
         for _ in range(rounds if len(lines) > 1 else 0):
             await check.cut(whole)
@@ -90,6 +93,14 @@ class _Check:
             raise _Bad("events are not in the order of their lines")
         return first
 
+    async def large(self, whole: list[LineEvent]) -> None:
+        """A batch as large as those of a backlog, within the limits of any batch."""
+        end = self._batches(LARGE)[1] if self._lines else 0
+        if end > self._batches()[1]:
+            what = f"the first {end} lines at once"
+            found = await self._feed(b"".join(self._lines[:end]), 0, what)
+            self._compare(found, [e for e in whole if e.line <= end], what)
+
     async def without_last_newline(self, whole: list[LineEvent]) -> None:
         """A last line without its newline is a line."""
         if not self._lines:
@@ -123,11 +134,11 @@ class _Check:
                 break
         return len(chosen)
 
-    def _batches(self) -> list[int]:
-        """Where batches of at most BATCH bytes start, and the end."""
+    def _batches(self, most: int = BATCH) -> list[int]:
+        """Where batches of at most `most` bytes start, and the end."""
         places, size = [0], 0
         for i, line in enumerate(self._lines):
-            if size and size + len(line) > BATCH:
+            if size and size + len(line) > most:
                 places.append(i)
                 size = 0
             size += len(line)

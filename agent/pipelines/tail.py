@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from agent.pipelines.core import Core
 from agent.pipelines.limits import MAX_FIELD
 from agent.pipelines.linetime import line_age
 from agent.pipelines.rows import Row
-from agent.sources import Batch, LineSource
+from agent.sources import MAX_BATCH, Batch, LineSource
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class TailRunner:
             if not self.step.emit or item.event.type in self.step.emit:
                 rows += self._rows(item, index, read_at)
         self.events += len(found)
-        batch.dense = len(found) > DENSE
+        batch.dense = batch.dense or len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position
         if rows:
             done = self._commit(rows)
@@ -151,19 +151,37 @@ class TailRunner:
             self._commit([])
 
     async def _filtered(self, program: FilterRunner, batch: Batch) -> list[Located]:
-        attempts = self.step.attempts
-        for attempt in range(1, attempts + 1):
+        """What the filter finds. The limits are those of one run: what fails beyond MAX_BATCH is fed again in pieces."""
+        pieces: Iterable[Batch] = [batch]
+        if len(batch.data) > MAX_BATCH:
+            found = await self._fed(program, batch, 1)
+            if found is not None:
+                return found
+            log.info("%s/%s: the filter fails on a batch of %d bytes, which it gets in pieces: %s", self.pipeline.name,
+                     self.step.name, len(batch.data), self.error)  # fmt: skip
+            pieces = batch.pieces(MAX_BATCH)
+        whole: list[Located] = []
+        for piece in pieces:
+            found = await self._fed(program, piece, self.step.attempts)
+            if found is not None:
+                whole += found
+                continue
+            # A batch that no run gets through must not stop the log for ever: it is counted, told and passed over.
+            self.core.journal.count(self.pipeline.name, self.step.name, "failed_batches")
+            log.error("%s/%s: the filter fails on a batch of %d bytes, which is passed over: %s", self.pipeline.name,
+                      self.step.name, len(piece.data), self.error)  # fmt: skip
+        return whole
+
+    async def _fed(self, program: FilterRunner, batch: Batch, attempts: int) -> list[Located] | None:
+        """What the filter finds in one of so many runs; None if all fail. After any failure the batch is `dense`."""
+        for _ in range(attempts):
             try:
                 return located(await program.feed(batch.data, self.log_to), batch)
             except StepFailed as e:
-                self.error = e.message
-                if attempt == attempts or e.final:
+                batch.dense, self.error = True, e.message
+                if e.final:
                     break
-        # A batch that no run gets through must not stop the log for ever: it is counted, told and passed over.
-        self.core.journal.count(self.pipeline.name, self.step.name, "failed_batches")
-        log.error("%s/%s: the filter fails on a batch of %d bytes, which is passed over: %s", self.pipeline.name,
-                  self.step.name, len(batch.data), self.error)  # fmt: skip
-        return []
+        return None
 
     def _rows(self, found: Located, index: int, read_at: float) -> list[Row]:
         item, (generation, offset) = found.event, found.origin

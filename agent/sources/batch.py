@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_right
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -59,7 +59,7 @@ class Batch:
         self.data = data
         self.position = position
         self.dense = False
-        """Set by whoever found many events in it: the next batches are small ones."""
+        """Set by whoever found many events in it, or failed on it: the next batches are small ones."""
         self._segments = segments or [(0, offset)]
         self._origins = origins
         self._known = (1, 0)
@@ -102,6 +102,21 @@ class Batch:
         """The line without its newline; raises IndexError."""
         place = at if at >= 0 else self._place(line)
         return self.data[place : self.data.find(b"\n", place)]
+
+    def pieces(self, most: int) -> Iterator[Batch]:
+        """The same lines, of the same origins, in batches of at most `most` bytes, a longer line alone; without a position."""
+        start, line = 0, 0
+        while start < len(self.data):
+            end = self.data.rfind(b"\n", start, start + most) + 1 or self.data.find(b"\n", start) + 1 or len(self.data)
+            data = self.data[start:end]
+            offset = self.offset_of(1, start)
+            segments = [(0, offset), *((s - start, o) for s, o in self._segments if start < s < end)]
+            origins = None
+            if self._origins is not None:
+                first, line = line, line + data.count(b"\n")
+                origins = self._origins[first:line]
+            yield Batch(self.stream, offset, data, None, segments=segments, origins=origins)
+            start = end
 
     def _place(self, line: int) -> int:
         """Where the line starts in `data`, counted (40 ns a line) from the last place asked for on, or from the beginning."""

@@ -333,7 +333,7 @@ def _block(fd: int, offset: int, most: int) -> tuple[bytes, bool]:
 
     From the middle of a backlog it ends with a line: looking for its end first is cheaper than copying megabytes.
     """
-    left = os.fstat(fd).st_size - offset
+    left = max(0, os.fstat(fd).st_size - offset)  # truncated meanwhile, it ends before
     if left <= most:
         room = min(left + PEEK, most)
         block = os.pread(fd, room, offset)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from agent.errors import StepFailed
-from agent.executors.filter_check import BATCH, check_filter
+from agent.executors.filter_check import BATCH, LARGE, check_filter
 from agent.model.task import FilterRunner, LineEvent, LogSink
 
 LINES = b"".join(b"line %d\n" % i for i in range(50))
@@ -20,10 +20,10 @@ class Scripted:
 
     def __init__(self, function: Callable[[list[bytes]], list[LineEvent]]) -> None:
         self.function = function
-        self.largest = 0
+        self.sizes: list[int] = []
 
     async def feed(self, lines: bytes, log: LogSink) -> list[LineEvent]:
-        self.largest = max(self.largest, len(lines))
+        self.sizes.append(len(lines))
         return self.function(lines.split(b"\n")[: -1 if lines.endswith(b"\n") else None])
 
     async def close(self) -> None: ...
@@ -44,12 +44,22 @@ async def test_wifi_join_keeps_the_contract(open_filter: Callable[[str], FilterR
     assert msgspec.json.decode(msgspec.json.encode(report))["ok"] is True
 
 
-async def test_an_honest_filter_passes_and_big_input_is_fed_in_batches() -> None:
+async def test_an_honest_filter_passes_and_big_input_is_fed_in_batches_one_as_large_as_those_of_a_backlog() -> None:
     runner = Scripted(honest)
-    report = await check_filter(runner, LINES * 5000)
+    report = await check_filter(runner, LINES * 10_000)
     assert report.ok
-    assert report.lines == 250_000
-    assert runner.largest <= BATCH
+    assert report.lines == 500_000
+    assert sorted(runner.sizes)[-1] <= LARGE
+    assert [size > BATCH for size in sorted(runner.sizes)[-2:]] == [False, True]
+
+
+async def test_a_filter_that_forgets_the_end_of_a_large_batch_is_caught() -> None:
+    def forgets(lines: list[bytes]) -> list[LineEvent]:
+        return [e for e in honest(lines) if e.line <= 150_000]
+
+    report = await check_filter(Scripted(forgets), LINES * 5000, rounds=0)
+    assert len(report.violations) == 1
+    assert "the first 250000 lines at once: line 150008 gives t, only when whole" in report.violations[0]
 
 
 async def test_no_lines_at_all_are_fine() -> None:

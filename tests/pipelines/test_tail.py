@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from agent.pipelines import Journal, Pipelines, load_pipeline
 from agent.pipelines.clock import boottime
 from agent.pipelines.rows import Row
 from agent.pipelines.tail import TailRunner
-from agent.sources import FileSource
+from agent.sources import MAX_BATCH, FileSource
 from tests.doubles import MemoryBlobs, MemoryNet
 from tests.support import eventually
 
@@ -280,6 +280,83 @@ async def test_a_batch_that_no_run_gets_through_is_counted_told_and_passed_over(
     assert "passed over: the filter trapped" in caplog.text
     ap.restart()
     assert ap.journal.counts["p", "wifi"]["failed_batches"] == 1
+
+
+CHUNK = b"Mar  4 09:12:18 ap kernel: br-lan: port 3(wlan0) entered forwarding state\n" * 500
+"""Lines between two events of a backlog; its batches are of 1 MiB, then of 2 MiB, where nobody says they are dense."""
+
+
+class Small(Failing):
+    """Its limits are those of a batch of MAX_BATCH: it fails on larger ones."""
+
+    def __init__(self, program: FilterRunner) -> None:
+        super().__init__(program, 0)
+        self.sizes: list[int] = []
+
+    async def feed(self, lines: bytes, log: Any) -> list[LineEvent]:
+        self.sizes.append(len(lines))
+        if len(lines) > MAX_BATCH:
+            raise StepFailed("the filter ran longer than its limit")
+        return await self.program.feed(lines, log)
+
+
+class Overshooting(Small):
+    """Names, for a piece that holds a poisoned line, the first line of the next piece."""
+
+    async def feed(self, lines: bytes, log: Any) -> list[LineEvent]:
+        if b"poison" in lines and len(lines) <= MAX_BATCH:
+            self.runs += 1
+            return [LineEvent(line=lines.count(b"\n") + 1, type="wifi.client.joined", data={"mac": "00:00"})]
+        return await super().feed(lines, log)
+
+
+async def test_a_batch_too_large_for_the_filter_is_fed_in_pieces_and_the_next_ones_are_small(ap: Ap) -> None:
+    ap.program = small = Small(ap.program)
+    ap.write(*(joined(i) + CHUNK for i in range(200)))
+    async with ap:
+        await eventually(lambda: len(ap.rows) == 200, 20)
+    assert ap.macs == list(range(200))
+    assert "failed_batches" not in ap.journal.counts["p", "wifi"]
+    assert MAX_BATCH < max(small.sizes) <= 2 * MAX_BATCH
+
+
+async def test_events_of_pieces_have_the_ids_they_have_in_the_whole_batch(ap: Ap) -> None:
+    async with ap:
+        ap.write(joined(0))
+        await eventually(lambda: len(ap.rows) == 1)
+        position = ap.journal.positions["stream"]
+        ap.write(*(CHUNK + joined(i) for i in range(1, 100)))
+        await eventually(lambda: len(ap.rows) == 100, 20)
+    ids = [r.event.id for r in ap.rows]
+    ap.restart()
+    ap.journal.positions["stream"] = position
+    ap.program = small = Small(ap.program)
+    ap.write(joined(100))
+    async with ap:
+        await eventually(lambda: ap.macs[-1] == 100, 20)
+    assert max(small.sizes) > MAX_BATCH
+    assert [r.event.id for r in ap.rows][:100] == ids
+    assert ap.macs == list(range(101))
+
+
+@pytest.mark.parametrize("fails", [lambda p: Failing(p, 1_000_000), Overshooting])
+async def test_of_a_large_batch_only_the_piece_that_fails_is_passed_over(
+    ap: Ap, caplog: pytest.LogCaptureFixture, fails: Callable[[FilterRunner], Failing]
+) -> None:
+    ap.program = failing = fails(ap.program)
+    ap.write(*(joined(i) + (b"poison\n" if i == 40 else b"") + CHUNK for i in range(100)))
+    async with ap:
+        await eventually(lambda: bool(ap.rows) and ap.macs[-1] == 99, 20)
+    missing = sorted({*range(100)} - {*ap.macs})
+    assert 40 in missing
+    assert missing == list(range(missing[0], missing[-1] + 1))
+    assert len(missing) <= MAX_BATCH // len(CHUNK) + 1
+    assert len(ap.rows) == 100 - len(missing)
+    assert ap.journal.counts["p", "wifi"]["failed_batches"] == 1
+    assert failing.runs >= 3
+    (told,) = (r for r in caplog.records if "passed over" in r.message)
+    assert isinstance(told.args, tuple)
+    assert MAX_BATCH // 2 < told.args[2] <= MAX_BATCH  # type: ignore[operator]
 
 
 class Lying(Failing):

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from agent.errors import ConfigError
-from agent.sources import MAX_BATCH, MAX_LINE, Batch, Counters
+from agent.sources import MAX_BATCH, MAX_LINE, Batch, Counters, follower
 from agent.sources.batch import MAX_BACKLOG
 from agent.sources.follower import Follower
-from agent.sources.mark import load_mark
+from agent.sources.mark import Mark, continues, load_mark
 
 
 class Reader:
@@ -267,6 +267,25 @@ def test_a_backlog_in_which_much_is_found_comes_in_small_batches_and_so_does_the
     assert (len(sizes), max(sizes) <= MAX_BATCH) == (3, True)
     append(log, b"".join(b"%099d\n" % n for n in range(60_000)))
     assert sizes_of(reader, dense=False)[0] <= MAX_BATCH
+
+
+def test_a_file_that_is_emptied_between_the_look_and_the_read_is_followed_from_its_new_beginning(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(log)
+    append(log, b"old\n" * 5000)
+    reader.read()
+
+    def look(fd: int, mark: Mark) -> bool:
+        same = continues(fd, mark)
+        os.truncate(log, 0)
+        return same
+
+    with monkeypatch.context() as patch:
+        patch.setattr(follower, "continues", look)
+        assert reader.next() is None
+    append(log, b"new\n")
+    assert reader.read() == [b"new"]
 
 
 def test_lines_that_are_written_to_a_renamed_file_come_before_those_of_the_new_one(log: Path) -> None:

@@ -85,3 +85,20 @@ def test_the_number_of_lines_is_exact_for_small_batches_and_close_for_large_ones
     small, large = b"line of a log\n" * 1000, b"line of a log\n" * 100_000
     assert Batch("s", 0, small, None).about() == 1000
     assert Batch("s", 0, large, None).about() == pytest.approx(100_000, rel=0.01)
+
+
+@given(texts, st.integers(1, 12), st.integers(1, 30), st.booleans())
+def test_the_pieces_of_a_batch_have_its_lines_and_their_origins(text: bytes, limit: int, most: int, own: bool) -> None:
+    shaped = shape(text, 70, False, final=True, limit=limit)
+    origins = [f"line {n}" for n in range(shaped.data.count(b"\n"))] if own else None
+    batch = Batch("s", 70, shaped.data, None, segments=shaped.segments, origins=origins)
+    pieces = list(batch.pieces(most))
+    assert b"".join(p.data for p in pieces) == batch.data
+    assert all(p.data.endswith(b"\n") and (len(p.data) <= most or p.lines == 1) for p in pieces)
+    assert [p.origin(n) for p in pieces for n in range(1, p.lines + 1)] == [
+        batch.origin(n) for n in range(1, batch.lines + 1)
+    ]
+    assert [x for p in pieces for x in lines_of(p)] == lines_of(batch)
+    for piece in pieces:
+        with pytest.raises(IndexError):
+            piece.origin(piece.lines + 1)
