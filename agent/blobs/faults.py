@@ -35,6 +35,20 @@ def not_there(cid: str) -> BlobError:
     return BlobError(f"{cid} is not there, or not for this node", code="blob.missing")
 
 
+def quota_full(quota: int) -> BlobError:
+    """The error for a blob that has no place beside those that are pinned."""
+    return BlobError(
+        f"the blob quota of {quota} bytes is full of blobs that are still needed",
+        code="blob.quota",
+        hint="raise blobs.quota, or wait until open events have settled",
+    )
+
+
+def no_room(size: int) -> BlobError:
+    """The error for `size` bytes that the disk has no room for."""
+    return disk_error(OSError(errno.ENOSPC, f"no room for {size} bytes"))
+
+
 def disk_error(error: OSError) -> BlobError:
     """The error for a file or folder that the system refused."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)

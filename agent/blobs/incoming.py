@@ -4,6 +4,7 @@ verified.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -38,6 +39,20 @@ class Reservation:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def lacking(folder: Path, reserved: int, size: int) -> int:
+    """Bytes that the disk of `folder` lacks for `size` more, when its files are to hold `reserved` bytes and hold a part
+    of them already; not above 0 where all fit, and where the disk tells no size (ramfs).
+    """
+    held = 0
+    with os.scandir(folder) as files:
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                stat = file.stat()
+                held += min(stat.st_size, stat.st_blocks * 512)
+    disk = os.statvfs(folder)
+    return max(0, reserved - held) + size - disk.f_bavail * disk.f_frsize if disk.f_blocks else 0
 
 
 class Incoming:

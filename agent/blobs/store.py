@@ -8,7 +8,6 @@ cache.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -20,9 +19,9 @@ from typing import TypeVar
 import msgspec
 
 from agent.blobs.cid import parse_cid
-from agent.blobs.faults import disk_error, missing, too_large, wrong_size
+from agent.blobs.faults import disk_error, missing, no_room, quota_full, too_large, wrong_size
 from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
-from agent.blobs.incoming import Incoming, Reservation, WrongBytes
+from agent.blobs.incoming import Incoming, Reservation, WrongBytes, lacking
 from agent.blobs.index import Index
 from agent.errors import BlobError
 
@@ -88,8 +87,7 @@ class BlobStore:
     # -- storing ------------------------------------------------------------------------------------
 
     async def put(self, data: bytes, *, owner: str | None = None, expect: str | None = None) -> tuple[str, int]:
-        """Store bytes durably; returns (cid, size). Raises BlobError (`blob.quota`, `blob.too-large`,
-        `blob.disk`).
+        """Store bytes durably; returns (cid, size). Raises BlobError (`blob.quota`, `blob.too-large`, `blob.disk`).
 
         With `owner` the blob is pinned before it can be evicted; with `expect` any other CID is WrongBytes.
         """
@@ -114,9 +112,7 @@ class BlobStore:
         return cid, size
 
     async def put_fd(self, fd: int, *, limit: int = MAX_BLOB, owner: str | None = None) -> tuple[str, int]:
-        """Copy an open regular file from its position on, hashing it; raises BlobError above `limit`
-        bytes.
-        """
+        """Copy an open regular file from its position on, hashing it; raises BlobError above `limit` bytes."""
         copy = os.dup(fd)
 
         def work() -> Hashed:
@@ -213,9 +209,7 @@ class BlobStore:
         return await self._reading(cid, work)
 
     async def leaves(self, cid: str) -> tuple[bytes, int]:
-        """The digests of a blob's leaves and its size; computed again, and checked, where they are not
-        known.
-        """
+        """The digests of a blob's leaves and its size; computed again, and checked, where they are not known."""
         size = self.size(cid)
         with self._lock:
             known = self._index.leaves(cid)
@@ -326,7 +320,7 @@ class BlobStore:
             self._renamed += 1
 
     def _reserve(self, size: int) -> Reservation:
-        """Make room for `size` more bytes, evicting what is not pinned; raises BlobError (`blob.quota`).
+        """Make room for `size` more bytes, evicting what is not pinned; raises BlobError (`blob.quota`, `blob.disk`).
 
         What the disk has no room for is refused before a byte of it is asked for: a file that is still to
         be filled takes no room, so the disk, with the journal on it, would fill on the way.
@@ -334,16 +328,17 @@ class BlobStore:
         if size > MAX_BLOB:
             raise too_large(size, MAX_BLOB)
         with self._lock:
-            disk = os.statvfs(self._tmp)
-            if self._reserved + size > disk.f_bavail * disk.f_frsize:
-                raise disk_error(OSError(errno.ENOSPC, f"no room for {size} bytes"))
-            if self._bytes + self._reserved + size > self.quota:
+            over = self._bytes + self._reserved + size - self.quota
+            short = lacking(self._tmp, self._reserved, size)
+            if over > 0 or short > 0:
                 self._flush_touched()
-                self._evict(self._bytes + self._reserved + size - self.quota)
+                self._evict(max(over, short), quota_full(self.quota) if over >= short else no_room(size))
+                if lacking(self._tmp, self._reserved, size) > 0:
+                    raise no_room(size)
             self._reserved += size
         return Reservation(self._release, size)
 
-    def _evict(self, wanted: int) -> None:
+    def _evict(self, wanted: int, refusal: BlobError) -> None:
         doomed: list[str] = []
         for cid, size in self._index.oldest():
             if wanted <= 0:
@@ -352,11 +347,7 @@ class BlobStore:
                 doomed.append(cid)
                 wanted -= size
         if wanted > 0:
-            raise BlobError(
-                f"the blob quota of {self.quota} bytes is full of blobs that are still needed",
-                code="blob.quota",
-                hint="raise blobs.quota, or wait until open events have settled",
-            )
+            raise refusal
         for cid in doomed:
             self._remove(cid)
 

@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,18 +71,24 @@ async def test_blobs_are_read_only_files_in_a_folder_that_is_closed_to_others(ma
     assert temporary_files(store) == []
 
 
+@contextmanager
+def mounted(disk: Path, *what: str) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", *what, str(disk)], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "tmpfs", "-o", "size=1m", "tmpfs") as disk:
+        yield disk
 
 
 async def test_what_the_disk_has_no_room_for_is_refused_before_it_is_asked_for(
@@ -94,6 +101,46 @@ async def test_what_the_disk_has_no_room_for_is_refused_before_it_is_asked_for(
     assert caught.value.code == "blob.disk"
     (await store.begin(cid, 2 * CHUNK)).close()
     store.close()
+
+
+async def test_what_has_arrived_of_a_blob_asks_no_room_a_second_time(make_store: MakeStore, small_disk: Path) -> None:
+    store, data = make_store(str(small_disk / "blobs")), pattern(2 * CHUNK)
+    hashed = hash_bytes(data)
+    incoming = await store.begin(hashed.cid, len(data))
+    incoming.leaves = hashed.leaves
+    with pytest.raises(BlobError, match="no room"):
+        await store.put(b"x" * 600 * KB)  # the other half is still to come
+    await store.verify_into(incoming, 0, data[:CHUNK])
+    with pytest.raises(BlobError, match="no room"):
+        await store.put(b"x" * 600 * KB)
+    await store.put(b"x" * 300 * KB)
+    await store.verify_into(incoming, 1, data[CHUNK:])
+    await store.commit(incoming)
+    assert await store.read(hashed.cid) == data
+    store.close()
+
+
+async def test_a_full_disk_lets_the_least_recently_used_go_but_nothing_in_vain(
+    make_store: MakeStore, small_disk: Path
+) -> None:
+    store = make_store(str(small_disk / "blobs"))
+    pinned, _ = await store.put(b"a" * 300 * KB, owner="event")
+    loose, _ = await store.put(b"b" * 300 * KB)
+    with pytest.raises(BlobError) as caught:
+        await store.put(b"c" * 800 * KB)
+    assert caught.value.code == "blob.disk"
+    assert store.has(loose)
+    came, _ = await store.put(b"d" * 500 * KB)
+    assert [store.has(cid) for cid in (pinned, loose, came)] == [True, False, True]
+    store.close()
+
+
+async def test_a_disk_that_tells_no_size_has_room(make_store: MakeStore, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "ramfs", "ramfs") as disk:
+        store = make_store(str(disk / "blobs"))
+        cid, _ = await store.put(b"photo")
+        assert store.has(cid)
+        store.close()
 
 
 async def test_a_file_above_its_limit_is_refused_and_leaves_nothing(make_store: MakeStore, tmp_path: Path) -> None:
