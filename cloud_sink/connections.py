@@ -7,6 +7,7 @@ comes nor the connections that have not finished their TLS handshake (asyncio en
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections import Counter
@@ -23,11 +24,21 @@ logger = logging.getLogger(__name__)
 ALL = 900
 """Most connections; below the usual limit of 1,024 open files, with room for the database and photos."""
 PER_ADDRESS = 100
-"""Most connections of one address."""
+"""Most connections of one `holder`."""
 COMES_WITHIN: dict[Any, float] = {h11.IDLE: 20.0, h11.SEND_BODY: 90.0}
 """Seconds in which a request's head must be complete, and then its body; the longest body is answered before that."""
 
 _told: set[tuple[str, str]] = set()
+
+
+def holder(address: str) -> str:
+    """Whom an address counts for: an IPv4 address itself, also in IPv6 clothes; of IPv6 the /64, which one host can have
+    all of (RFC 4291, 2.5.1).
+    """
+    ip = ipaddress.ip_address(address)
+    if ip.version == 6:
+        return str(ip.ipv4_mapped or ipaddress.IPv6Network((int(ip), 64), strict=False))
+    return address
 
 
 def _refused(why: str, address: str) -> None:
@@ -59,7 +70,7 @@ class Door(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """As a socket's; raises ConnectionAbortedError, which asyncio takes for "none now", where it let nobody in."""
         plain, peer = super().accept()
-        address = peer[0]
+        address = holder(peer[0])
         if self._open[address] >= PER_ADDRESS or self._open.total() >= ALL:
             plain.close()
             _refused("too many connections", address)
@@ -104,5 +115,5 @@ class ImpatientProtocol(H11Protocol):
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._cut)
 
     def _cut(self) -> None:
-        _refused("requests too slow", self.client[0] if self.client else "?")
+        _refused("requests too slow", holder(self.client[0]) if self.client else "?")
         self.transport.abort()

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from cloud_sink import connections
-from cloud_sink.connections import Door, ImpatientProtocol
+from cloud_sink.connections import Door, ImpatientProtocol, holder
 from tests.sink.running import running_sink
 from tests.support import eventually
 
@@ -149,6 +149,37 @@ async def test_one_address_cannot_take_all_connections(
     held.pop()[1].close()
     await eventually(lambda: door._open["127.0.0.1"] == 2)
     assert await answer(await connect()) == b"nothing"
+
+
+@pytest.mark.parametrize(
+    ("address", "counts_for"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2::7", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::7", "2001:db8:1:3::/64"),
+        ("fe80::7%eth0", "fe80::/64"),
+    ],
+)
+def test_an_ipv6_host_counts_with_its_network(address: str, counts_for: str) -> None:
+    assert holder(address) == counts_for
+
+
+async def test_an_ipv4_host_counts_as_itself_where_the_door_speaks_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PER_ADDRESS", 1)
+    with Door(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP) as door, contextlib.ExitStack() as stack:
+        door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        door.bind(("::", 0))
+        door.listen()
+        for address in ("127.0.0.1", "127.0.0.2", "::1"):
+            there = (address, door.getsockname()[1])
+            stack.enter_context(socket.create_connection(there, source_address=(address, 0)))
+            stack.enter_context(door.accept()[0])
+        assert set(door._open) == {"127.0.0.1", "127.0.0.2", "::/64"}
+        stack.enter_context(socket.create_connection(("::1", door.getsockname()[1])))
+        with pytest.raises(ConnectionAbortedError):
+            door.accept()
 
 
 async def test_handshakes_that_fail_or_never_begin_leave_room_for_others(tmp_path: Path) -> None:
