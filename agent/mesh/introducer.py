@@ -90,8 +90,9 @@ class Introducer:
             known.failures, known.due = 0, 0.0
             self._wake.set()
         known.asked_for = known.asked_for or asked_for
-        if node:
+        if node and node != known.node:
             known.node = node
+            self._wake.set()
 
     def hurry(self, node: str) -> None:
         """A link to this node was lost: dial it soon."""

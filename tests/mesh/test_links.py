@@ -10,7 +10,8 @@ import pytest
 from agent.errors import ConfigError, Unreachable
 from agent.identity import IdentityStore, PeerIdentity, Trust
 from agent.mesh import Mesh, MeshSettings, parse_address
-from agent.mesh.session import close_session, link_config, open_session
+from agent.mesh.introducer import Endpoint, Introducer
+from agent.mesh.session import Link, MeshSession, close_session, link_config, open_session
 from tests.mesh.building import Building, met
 from tests.support import eventually
 
@@ -23,6 +24,29 @@ async def test_an_address_told_at_run_time_links_two_running_nodes(building: Bui
     assert [link.node for link in hall.links()] == [porch.me.id]
     with pytest.raises(ConfigError):
         porch.add_endpoint("not an address")
+
+
+async def test_an_address_that_is_another_node_s_now_is_dialled_at_once(
+    building: Building, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, dialled = MeshSession(building.operator, MeshSettings()), []
+    monkeypatch.setattr(MeshSession, "zid", "1")
+    monkeypatch.setattr(session, "links", lambda: [Link("2", "porch", "10.0.0.1:7946", "10.0.0.2:50000")])
+
+    async def probe(self: Introducer, endpoint: Endpoint) -> str:
+        dialled.append(endpoint.node)
+        return ""
+
+    monkeypatch.setattr(Introducer, "_probe", probe)
+    introducer = Introducer(session, MeshSettings())
+    introducer.add("10.0.0.2:7946", "porch")
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(introducer.run())
+        await eventually(lambda: not introducer._wake.is_set())
+        assert not dialled
+        introducer.add("10.0.0.2:7946", "garage")
+        await eventually(lambda: dialled == ["garage"])
+        running.cancel()
 
 
 async def test_nodes_told_one_address_each_all_link_to_all(building: Building) -> None:
