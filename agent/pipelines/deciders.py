@@ -81,8 +81,10 @@ class Deciders:
                 return known.first
             mine = Record(question.scope, question.key, question.event, now, now + question.seconds)
             best, _ = await asyncio.gather(self.witnessed(mine), self.keep(mine))
-            if best is not mine:
+            kept = mine
+            while (best := merge(best, self.records.get(at, best))) is not kept:  # meanwhile others may have told
                 await self.keep(best)
+                kept = best
             return best.first
 
     async def witnessed(self, mine: Record) -> Record:

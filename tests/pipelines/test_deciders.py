@@ -123,6 +123,22 @@ async def test_the_older_decision_counts_when_two_halves_meet(council: Council, 
     assert not await first(council, other[0], "fourth")
 
 
+@pytest.mark.parametrize("answers", ["newer", "between"])
+async def test_an_older_decision_told_while_the_witnesses_are_asked_counts(council: Council, answers: str) -> None:
+    decider, witness, other = council.ranked(SCOPE, KEY)[:3]
+
+    async def tell(peer: Peer, body: bytes) -> bytes:
+        older = msgspec.msgpack.encode(Record(SCOPE, KEY, "older", 10.0, 200.0))
+        await council.net.nodes[other].call(decider, "pipeline.remember", older)
+        return msgspec.msgpack.encode(Record(SCOPE, KEY, answers, 0.0 if answers == "newer" else 5.0, 200.0))
+
+    council.net.nodes[witness].serve("pipeline.remember", tell)
+    d = council.deciders[decider]
+    for event in ("newer", "third"):
+        assert await d.decide(Question(SCOPE, KEY, event, 300.0)) == "older"
+    assert d.journal.query("SELECT first FROM decision") == [("older",)]
+
+
 async def test_one_node_alone_decides(tmp_path: Path, clock: Clock) -> None:
     c = Council(tmp_path, clock)
     c.start("a")
