@@ -7,6 +7,7 @@ looks wait for a tick that all of them share, and the process wakes once for man
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 
@@ -20,7 +21,7 @@ def until(seconds: float) -> float:
     if seconds < GRID:
         return seconds
     now = time.monotonic() - _PHASE
-    tick = max(round((now + seconds) / GRID), int(now / GRID) + 1)
+    tick = max(round((now + seconds) / GRID), math.floor(now / GRID) + 1)
     return tick * GRID - now
 
 

@@ -84,7 +84,7 @@ HOSTILE = {
     "stdout-text": ("step.stdout", "65536 bytes to stdout"),
     "stderr": ("step.stderr", "4096 bytes to stderr"),
     "bytes": ("step.outputs", "the outputs folder"),
-    "one-big-file": ("step.exit", "exited with 6"),
+    "one-big-file": ("step.exit|step.outputs", "exited with 6|the outputs folder"),
     "unlinked": ("step.exit", "exited with 6"),
     "files": ("step.outputs", "more than 8 files in the outputs folder"),
     "folders": ("step.outputs", "more than 8 files in the outputs folder"),
