@@ -236,7 +236,9 @@ def unpack(archive: Archive) -> Path:
     if not folder.exists():
         part = folder.with_suffix(f".{os.getpid()}")
         with tarfile.open(fetch(archive)) as tar:
-            tar.extractall(part, filter="data")
+            # Python before 3.11.4, as in Debian 12, has no filters; the archive's hash is known.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
+            tar.extractall(part)
         part.rename(folder)
     return next(p for p in folder.iterdir() if p.is_dir())
 

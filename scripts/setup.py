@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,13 @@ class Need:
 
 
 BASE = (Need("python3-venv", "ensurepip"),)
+DEVELOP = (
+    *BASE,
+    # One of the engines for WASM is compiled when it is installed.
+    Need("gcc", "gcc"),
+    Need("libc6-dev"),
+    Need("python3-dev", "Python.h"),
+)
 STORY = (
     *BASE,
     Need("npm", "npm"),  # the model comes from the npm registry
@@ -54,7 +62,8 @@ STORY = (
     Need("docker.io", "dockerd", optional=True),
 )
 TESTS = (
-    *(Need(n.package, n.program) for n in STORY),
+    *DEVELOP,
+    *(Need(n.package, n.program) for n in STORY if n not in DEVELOP),
     Need("avahi-daemon", "avahi-daemon"),
     Need("avahi-utils", "avahi-browse"),
     Need("busybox-static"),
@@ -89,6 +98,8 @@ def is_there(need: Need) -> bool:
         return not subprocess.run(
             [sys.executable, "-c", "import ensurepip"], capture_output=True, check=False
         ).returncode
+    if need.program == "Python.h":
+        return Path(sysconfig.get_path("include"), need.program).exists()
     if need.program == "npm" and any((CACHE / "models").glob("*/*.onnx")):
         return True
     if need.program:
@@ -249,7 +260,7 @@ def engine_answers() -> bool:
 
 Step = Callable[[Progress], None]
 STEPS: dict[str, list[Step]] = {
-    "lint": [lambda p: packages(p, BASE), lambda p: environment(p, "dev")],
+    "lint": [lambda p: packages(p, DEVELOP), lambda p: environment(p, "dev")],
     "demo": [
         lambda p: packages(p, STORY),
         lambda p: environment(p, "demo"),
