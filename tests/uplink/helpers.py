@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -90,7 +91,8 @@ async def listener(data: Path, respond: Respond, *, port: int = 0) -> AsyncItera
     finally:
         server.close()
         for writer in writers:
-            writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # of a TLS transport that is closed already, before Python 3.11.4
+                writer.transport.abort()
         await server.wait_closed()
 
 
