@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from agent.errors import ConfigError, EdgeError, JoinRefused
 from agent.identity import wire
 from agent.identity.attempts import Attempts
+from agent.identity.closing import abort
 from agent.identity.desk import AdmissionDesk
 from agent.identity.store import Identity
 
@@ -253,4 +254,4 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         # Nothing of ours was lost: every answer is complete before the end is awaited.
         logger.debug("a joiner's connection did not close in order")
     finally:
-        writer.transport.abort()
+        abort(writer)

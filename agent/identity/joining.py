@@ -15,6 +15,7 @@ import msgspec
 from agent.errors import EdgeError, IdentityError, JoinRefused, Unreachable
 from agent.identity import wire
 from agent.identity.certificates import make_csr
+from agent.identity.closing import abort
 from agent.identity.dsse import open_envelope
 from agent.identity.keys import spki
 from agent.identity.pending import code_of, commitment_of, new_nonce
@@ -94,7 +95,7 @@ class Session:
         except (OSError, TimeoutError):
             logger.debug("the connection to %s did not close in order", self.address)
         finally:
-            self._writer.transport.abort()
+            abort(self._writer)
 
 
 async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> Session:
