@@ -25,6 +25,16 @@ def until(seconds: float) -> float:
     return tick * GRID - now
 
 
+async def wait(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait until `event` is set, at most `seconds` (None: for ever); returns whether it was."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 async def sleep(seconds: float) -> None:
     """Sleep about so long, until a tick."""
     await asyncio.sleep(until(seconds))

@@ -9,16 +9,16 @@ example) the introducer stays between them and relays.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
 
+from agent import ticks
 from agent.errors import EdgeError
 from agent.mesh.addresses import own_listener, split_address
 from agent.mesh.session import MeshSession, close_session, denial, link_config, links_of, open_session
@@ -133,9 +133,7 @@ class Introducer:
                 self._wake.clear()
                 await self._close_relays()
                 await self._round(self._due())
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause()):
-                        await self._wake.wait()
+                await ticks.wait(self._wake, self._pause())
         finally:
             relays, self._relays = list(self._relays.values()), {}
             for relay in relays:
@@ -143,16 +141,16 @@ class Introducer:
 
     def _due(self) -> list[Endpoint]:
         now = time.monotonic()
-        return [e for e in self._unlinked(list(self._endpoints.values())) if e.due <= now] if self._session.zid else []
+        return [e for e in self._unlinked(self._endpoints.values()) if e.due <= now] if self._session.zid else []
 
     def _pause(self) -> float:
         """Seconds until something is due to be dialled; whoever changes that wakes the introducer."""
         if self._relays or not self._session.zid:
             return _TICK
-        first = min((e.due for e in self._unlinked(list(self._endpoints.values()))), default=math.inf)
+        first = min((e.due for e in self._unlinked(self._endpoints.values())), default=math.inf)
         return min(max(first - time.monotonic(), _SOON), _CALM)
 
-    def _unlinked(self, endpoints: list[Endpoint]) -> list[Endpoint]:
+    def _unlinked(self, endpoints: Collection[Endpoint]) -> list[Endpoint]:
         links = self._session.links() if endpoints else []
         nodes = {self._session.identity.node_id, *(link.node for link in links), *self._relays}
         addresses = {link.there for link in links}

@@ -5,7 +5,6 @@ opened anew.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from pathlib import Path
@@ -121,10 +120,7 @@ class Linking:
         since: dict[str, float] = {}
         pause, quiet_until = _UNROUTED_SECONDS, 0.0
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ticks.until(_LOOK_SECONDS if since else _CALM_SECONDS)):
-                    await self._session.stirred.wait()
-            if self._session.stirred.is_set():
+            if await ticks.wait(self._session.stirred, ticks.until(_LOOK_SECONDS if since else _CALM_SECONDS)):
                 self._session.stirred.clear()
                 self.introducer.look()
             now = time.monotonic()

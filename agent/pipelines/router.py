@@ -25,10 +25,10 @@ GONE = 5.0
 """Seconds that a node must be gone before its work is given to another (DESIGN.md, "A hop")."""
 AGAIN = 0.25
 """Seconds until a row that could not be placed is looked at again; a change in the mesh comes sooner."""
-SLACK = 0.1
-"""Least seconds between two looks at such rows: what falls due meanwhile is looked at together."""
 NO_NODE = 2.0
 """The same for a row that no live node matches: ten thousand of them must not keep a small machine busy."""
+SLACK = 0.1
+"""Least seconds between two looks at such rows: what falls due meanwhile is looked at together."""
 PROBE = 300.0
 """Seconds after which a row that another live node holds is delivered again: it knows it still, or takes it anew."""
 LOST_AFTER = 60.0
@@ -87,11 +87,7 @@ class Router:
             self._tasks = tasks
             tasks.create_task(self._sweep())
             while True:
-                try:
-                    async with asyncio.timeout(max(SLACK, self._next - boottime()) if self._next < math.inf else None):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
+                await ticks.wait(self._wake, max(SLACK, self._next - boottime()) if self._next < math.inf else None)
                 self._wake.clear()
                 self._fall_due(boottime())
                 while self._ready:
@@ -225,7 +221,8 @@ class Router:
             if self.core.journal.open_count:
                 await asyncio.sleep(SWEEP)
             else:
-                await self._until_open()
+                self._open.clear()
+                await ticks.wait(self._open, ticks.until(TIDY))
             now = boottime()
             if self.core.journal.open_count:
                 for row in self.core.journal.open_rows():
@@ -237,14 +234,6 @@ class Router:
                 tidied = now
                 self._close_forgotten(now)
                 self.core.expire_kept()
-
-    async def _until_open(self) -> None:
-        self._open.clear()
-        try:
-            async with asyncio.timeout(ticks.until(TIDY)):
-                await self._open.wait()
-        except TimeoutError:
-            pass
 
     def _check(self, row: Row, now: float) -> None:
         if row.state is State.WAITING and now >= row.deadline:

@@ -19,11 +19,7 @@ class Listener:
 
     async def wait(self, seconds: float) -> None:
         """Until the bell rings, `seconds` at most."""
-        try:
-            async with asyncio.timeout(ticks.until(seconds)):
-                await self._rung.wait()
-        except TimeoutError:
-            pass
+        await ticks.wait(self._rung, ticks.until(seconds))
         self._rung.clear()
 
 

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from agent import ticks
 from agent.sources.batch import Batch, Counters, Position
 from agent.sources.follower import Follower
 from agent.sources.inotify import Inotify
 from agent.sources.mark import load_mark
-from agent.sources.waiting import in_thread, wait_for_event
-from agent.ticks import until
+from agent.sources.waiting import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class FileSource:
                     await asyncio.sleep(wait)
                     wait = min(POLL_LAST, wait * 1.5)
                 else:
-                    told = await wait_for_event(inotify.changed, until(POLL_WATCHED))
+                    told = await ticks.wait(inotify.changed, ticks.until(POLL_WATCHED))
                     pause = begun + PACE - time.monotonic()
                     if told and pause > 0:
                         await asyncio.sleep(pause)

@@ -22,13 +22,3 @@ async def in_thread(work: Callable[[], T], threads: Executor | None = None) -> T
         if not done.cancelled():
             done.exception()
         raise
-
-
-async def wait_for_event(event: asyncio.Event, timeout: float) -> bool:
-    """Wait until `event` is set, at most `timeout` s; returns whether it was."""
-    try:
-        async with asyncio.timeout(timeout):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

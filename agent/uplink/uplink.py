@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from agent import ticks
 from agent.errors import EdgeError, NotFound, Refused
 from agent.model.alert import MAX_ALERT, Alert, StatusSummary
 from agent.model.envelope import REQUEST_ID
@@ -305,10 +305,7 @@ class Uplink:
 
     async def _sleep(self, seconds: float | None, *, wake: bool) -> None:
         """Wait; a new sink always ends it, new work only with `wake`."""
-        event = self._wake if wake else self._changed  # a new sink sets both
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await event.wait()
+        await ticks.wait(self._wake if wake else self._changed, seconds)  # a new sink sets both
 
     def _sealed(self, alert: Alert) -> Alert:
         """The alert masked and signed, if it is this node's and unsigned; a foreign one is only looked at."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent import ticks
 from agent.errors import StepFailed
 from agent.executors.environment import clean_environment
 from agent.executors.protocol import broken
@@ -214,11 +215,8 @@ class Pool:
             left = self._idle[0].since + self._rest - time.monotonic()
             if left <= 0:
                 await self._idle.pop(0).close()
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._closed.wait()
-                    return
+            elif await ticks.wait(self._closed, left):
+                return
         self._reaper = None
 
     async def _take(self) -> Worker:
