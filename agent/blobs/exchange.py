@@ -211,8 +211,8 @@ class BlobExchange:
         if not data and cid != EMPTY:
             raise not_there(cid)
         self.counters.bytes_in += len(data)
-        if size not in (None, len(data)) and hash_bytes(data[: CHUNK + 1]).cid == cid:
-            raise wrong_size(cid, len(data), size or 0)
+        if size is not None and size != len(data) and hash_bytes(data[: CHUNK + 1]).cid == cid:
+            raise wrong_size(cid, len(data), size)
         await self._store.put(data, owner=owner, expect=cid)
 
     def _note(self, cid: str, holder: str, error: EdgeError) -> None:

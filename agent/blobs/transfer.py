@@ -50,8 +50,8 @@ class Transfer:
         `incoming`.
         """
         tree = self.incoming or await self._tree(holder)
-        if self._size not in (None, tree.size):
-            raise wrong_size(self._cid, tree.size, self._size or 0)
+        if self._size is not None and self._size != tree.size:
+            raise wrong_size(self._cid, tree.size, self._size)
         if self.incoming is None:
             self.incoming = await self._store.begin(self._cid, tree.size)
             self.incoming.leaves = tree.leaves
