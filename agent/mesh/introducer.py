@@ -200,6 +200,8 @@ class Introducer:
             return ""
         name = writer.get_extra_info("peername")
         writer.transport.abort()
+        if name is None:  # a neighbour that dies now resets the connection before the socket can say whom it reached
+            return ""
         return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
     async def _introduce(self, targets: dict[str, Endpoint]) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,38 @@ async def test_an_address_that_is_another_node_s_now_is_dialled_at_once(
         introducer.add("10.0.0.2:7946", "garage")
         await eventually(lambda: dialled == ["garage"])
         running.cancel()
+
+
+async def test_a_neighbour_that_dies_while_it_is_dialled_is_only_away(
+    building: Building, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    connect, resets = loop.sock_connect, []
+
+    async def reset_at_once(sock: socket.socket, address: tuple[str, int]) -> None:
+        await connect(sock, address)
+        died, _ = listener.accept()
+        died.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        died.close()
+        poll = select.poll()
+        poll.register(sock, 0)
+        resets.append(poll.poll(5000)[0][1] & select.POLLHUP)
+
+    session = MeshSession(building.operator, MeshSettings())
+    monkeypatch.setattr(MeshSession, "zid", "1")
+    monkeypatch.setattr(session, "links", list)
+    monkeypatch.setattr(loop, "sock_connect", reset_at_once)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        introducer = Introducer(session, MeshSettings())
+        introducer.add(f"127.0.0.1:{listener.getsockname()[1]}", asked_for=True)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(introducer.run())
+            await eventually(lambda: resets and introducer.known()[0].failures)
+            await eventually(lambda: not introducer._wake.is_set())
+            introducer.retry_all()
+            await eventually(lambda: len(resets) == 2)
+            running.cancel()
+    assert all(resets)
 
 
 async def test_nodes_told_one_address_each_all_link_to_all(building: Building) -> None:
