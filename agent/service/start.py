@@ -67,7 +67,10 @@ async def run_agent(
         except asyncio.CancelledError:
             log.info("stopped")
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            first = _first(group)
+            if not isinstance(first, EdgeError):
+                log.critical("the agent ends by a fault of its own", exc_info=first)
+            raise first from group
     return 0
 
 

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,21 @@ from agent.config import LogConfig
 from agent.errors import ConfigError, EdgeError, JoinRefused
 from agent.health.logs import setup_logging
 from agent.identity import Token
+from agent.mesh import Mesh
 from agent.service import start
 from agent.service.start import _locked, begin, run_agent, wanted_labels
 from tests.service.house import House
 from tests.support import eventually
+
+
+@pytest.fixture
+async def mended_process() -> AsyncIterator[None]:
+    """What `run_agent` sets for its process is undone."""
+    umask = os.umask(0)
+    yield
+    os.umask(umask)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(number)
 
 
 @pytest.fixture(autouse=True)
@@ -94,12 +106,12 @@ async def test_a_state_folder_has_one_agent(house: House) -> None:
         pass  # free again
 
 
+@pytest.mark.usefixtures("mended_process")
 async def test_run_agent_prints_the_line_for_the_next_device_and_ends_on_a_signal(house: House, tmp_path: Path) -> None:
     said: list[str] = []
     stream = io.StringIO()
     before = logging.getLogger().handlers[:]
     setup_logging(LogConfig(level="debug"), stream=stream, environ={})
-    umask = os.umask(0)
     try:
         config = house.config("first")
         life = asyncio.create_task(run_agent(config, new=True, out=said.append))
@@ -108,11 +120,8 @@ async def test_run_agent_prints_the_line_for_the_next_device_and_ends_on_a_signa
         os.kill(os.getpid(), signal.SIGTERM)
         assert await asyncio.wait_for(life, 30) == 0
     finally:
-        os.umask(umask)
         for handler in [h for h in logging.getLogger().handlers if h not in before]:
             logging.getLogger().removeHandler(handler)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().remove_signal_handler(number)
     line = next(line for line in said if "--join" in line)
     token = line.split()[-1]
     Token.parse(token)
@@ -121,6 +130,20 @@ async def test_run_agent_prints_the_line_for_the_next_device_and_ends_on_a_signa
     assert token.encode() not in everything
     loose = [p for p in config.state.rglob("*") if p.stat().st_mode & 0o077 and not p.is_symlink()]
     assert not loose, loose
+
+
+@pytest.mark.usefixtures("mended_process")
+async def test_a_fault_that_ends_the_agent_is_logged_with_its_place(
+    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def faulty(mesh: Mesh) -> None:
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr(Mesh, "run", faulty)
+    with pytest.raises(TypeError):
+        await run_agent(house.config("first"), new=True, out=lambda line: None)
+    assert "in faulty" in caplog.text
+    assert "a mistake of ours" in caplog.text
 
 
 def test_a_token_that_is_logged_by_mistake_is_redacted(house: House) -> None:
