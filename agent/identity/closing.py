@@ -4,6 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+
+logger = logging.getLogger(__name__)
+
+CLOSE = 2.0
+"""Seconds that the other side gets to end a connection in order."""
+
+
+async def close(writer: asyncio.StreamWriter, other: str) -> None:
+    """End the connection with `other`, in order if that is possible within CLOSE seconds.
+
+    Whoever closes has had its answers already, so an end that is not in order is only noted.
+    """
+    writer.close()
+    try:
+        async with asyncio.timeout(CLOSE):
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        logger.debug("the connection with %s did not close in order", other)
+    finally:
+        abort(writer)
 
 
 def abort(writer: asyncio.StreamWriter) -> None:

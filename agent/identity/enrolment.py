@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from agent.errors import ConfigError, EdgeError, JoinRefused
 from agent.identity import wire
 from agent.identity.attempts import Attempts
-from agent.identity.closing import abort
+from agent.identity.closing import CLOSE, close
 from agent.identity.desk import AdmissionDesk
 from agent.identity.store import Identity
 
@@ -33,8 +33,8 @@ EdgeError.
 PORT = 7947
 MAX_CONNECTIONS = 64
 MAX_PER_ADDRESS = 16
-_HANDSHAKE, _IDLE, _CLOSE = 10.0, 20.0, 2.0
-"""Seconds for the TLS handshake, for the next request, and for closing."""
+_HANDSHAKE, _IDLE = 10.0, 20.0
+"""Seconds for the TLS handshake, and for the next request."""
 
 _REQUESTS = 16
 """Requests in one connection."""
@@ -158,7 +158,7 @@ class EnrolmentServer:
             if writer is None:
                 connection.close()
             else:
-                await _close(writer)
+                await close(writer, address)
 
     async def _handshake(self, connection: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         loop = asyncio.get_running_loop()
@@ -168,7 +168,7 @@ class EnrolmentServer:
             connection,
             ssl=self._tls,
             ssl_handshake_timeout=_HANDSHAKE,
-            ssl_shutdown_timeout=_CLOSE,
+            ssl_shutdown_timeout=CLOSE,
         )
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
@@ -243,15 +243,3 @@ class EnrolmentServer:
 def _away(operator: str) -> JoinRefused:
     who = f"the operator {operator}" if operator else "an operator"
     return JoinRefused(f"{who} cannot be reached from here", code=wire.AWAY, hint="switch that device on")
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    try:
-        async with asyncio.timeout(_CLOSE):
-            await writer.wait_closed()
-    except (OSError, TimeoutError):
-        # Nothing of ours was lost: every answer is complete before the end is awaited.
-        logger.debug("a joiner's connection did not close in order")
-    finally:
-        abort(writer)

@@ -15,7 +15,7 @@ import msgspec
 from agent.errors import EdgeError, IdentityError, JoinRefused, Unreachable
 from agent.identity import wire
 from agent.identity.certificates import make_csr
-from agent.identity.closing import abort
+from agent.identity.closing import close
 from agent.identity.dsse import open_envelope
 from agent.identity.keys import spki
 from agent.identity.pending import code_of, commitment_of, new_nonce
@@ -88,14 +88,7 @@ class Session:
 
     async def close(self) -> None:
         """End the connection."""
-        self._writer.close()
-        try:
-            async with asyncio.timeout(2.0):
-                await self._writer.wait_closed()
-        except (OSError, TimeoutError):
-            logger.debug("the connection to %s did not close in order", self.address)
-        finally:
-            abort(self._writer)
+        await close(self._writer, self.address)
 
 
 async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> Session:

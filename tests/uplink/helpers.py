@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from agent.identity.closing import abort
 from agent.uplink import Uplink, UplinkSettings
 from cloud_sink.certificate import ensure_certificate
 from tests.sink.running import Building
@@ -91,8 +91,7 @@ async def listener(data: Path, respond: Respond, *, port: int = 0) -> AsyncItera
     finally:
         server.close()
         for writer in writers:
-            with contextlib.suppress(AttributeError):  # of a TLS transport that is closed already, before Python 3.11.4
-                writer.transport.abort()
+            abort(writer)
         await server.wait_closed()
 
 
