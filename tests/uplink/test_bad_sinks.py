@@ -34,6 +34,20 @@ def yes(request: bytes) -> bytes:
     return answer(200, b'{"stored": true}')
 
 
+class Held:
+    """A sink that answers no alert before `go`; `asked` has the events that it was given."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.go = asyncio.Event()
+
+    async def respond(self, _r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        if request.startswith(b"POST /v1/alerts"):
+            self.asked.append(event_of(request))
+            await self.go.wait()
+        writer.write(yes(request))
+
+
 def connected(state: Path, address: str) -> None:
     store_sink(state / "sink.json", SinkConfig(address, KEY))
 
@@ -287,29 +301,20 @@ async def test_nobody_there_is_said_plainly(tmp_path: Path) -> None:
 
 async def test_a_sink_that_works_is_given_four_alerts_at_a_time(tmp_path: Path) -> None:
     """None of the first four is answered before all four are there; the fifth has to wait for one of them."""
-    asked: list[str] = []
-    go = asyncio.Event()
-
-    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
-        if request.startswith(b"POST /v1/alerts"):
-            asked.append(event_of(request))
-            await go.wait()
-        writer.write(yes(request))
-
-    building = Building()
-    async with listener(tmp_path / "tls", respond) as slow:
+    building, held = Building(), Held()
+    async with listener(tmp_path / "tls", held.respond) as slow:
         connected(tmp_path / "up", slow.address)
         async with running_uplink(tmp_path / "up", building) as (uplink, seen):
             await eventually(lambda: uplink.connected)
             alerts = [unsigned(building.mesh, building.node, n) for n in range(5)]
             for alert in alerts:
                 await uplink.submit(alert)
-            await eventually(lambda: len(asked) == 4)
-            assert set(uplink._flying) == set(asked)
-            assert alerts[-1].event.id not in asked
-            go.set()
+            await eventually(lambda: len(held.asked) == 4)
+            assert set(uplink._flying) == set(held.asked)
+            assert alerts[-1].event.id not in held.asked
+            held.go.set()
             await eventually(lambda: len(seen.delivered) == 5)
-            assert sorted(seen.delivered) == sorted(asked)
+            assert sorted(seen.delivered) == sorted(held.asked)
             assert slow.connections == 4
 
 
@@ -347,48 +352,32 @@ async def test_a_sink_that_turned_four_alerts_away_is_tried_with_one(tmp_path: P
 
 
 async def test_large_alerts_do_not_share_the_line(tmp_path: Path) -> None:
-    asked: list[str] = []
-    go = asyncio.Event()
-
-    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
-        if request.startswith(b"POST /v1/alerts"):
-            asked.append(event_of(request))
-            await go.wait()
-        writer.write(yes(request))
-
-    building = Building()
-    async with listener(tmp_path / "tls", respond) as slow:
+    building, held = Building(), Held()
+    async with listener(tmp_path / "tls", held.respond) as slow:
         connected(tmp_path / "up", slow.address)
         async with running_uplink(tmp_path / "up", building) as (uplink, seen):
             await eventually(lambda: uplink.connected)
             for n in range(3):
                 await uplink.submit(unsigned(building.mesh, building.node, n, photo=bytes(TOGETHER // 2)))
-            await eventually(lambda: len(asked) == 1)
+            await eventually(lambda: len(held.asked) == 1)
             assert len(uplink._flying) == 1
-            go.set()
+            held.go.set()
             await eventually(lambda: len(seen.delivered) == 3)
 
 
 async def test_a_new_sink_gets_at_once_what_the_old_one_does_not_answer(tmp_path: Path) -> None:
-    building = Building()
-    asked: list[str] = []
-
-    async def silent(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
-        if request.startswith(b"POST /v1/alerts"):
-            asked.append(event_of(request))
-            await asyncio.Event().wait()
-        writer.write(yes(request))
+    building, silent = Building(), Held()
 
     async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         writer.write(yes(request))
 
-    async with listener(tmp_path / "tls", silent) as old, listener(tmp_path / "tls2", respond) as new:
+    async with listener(tmp_path / "tls", silent.respond) as old, listener(tmp_path / "tls2", respond) as new:
         connected(tmp_path / "up", old.address)
         async with running_uplink(tmp_path / "up", building) as (uplink, seen):
             await eventually(lambda: uplink.connected)
             for n in range(4):
                 await uplink.submit(unsigned(building.mesh, building.node, n))
-            await eventually(lambda: len(asked) == 4)
+            await eventually(lambda: len(silent.asked) == 4)
             await uplink.connect(new.address, KEY)
             await eventually(lambda: len(seen.delivered) == 4)
             assert uplink.connected
