@@ -42,8 +42,10 @@ class MemoryNet:
         return mesh
 
     def leave(self, node_id: str) -> None:
-        """The node dies without a word."""
+        """The node dies without a word, and what it was doing for others with it."""
         gone = self.nodes.pop(node_id)
+        for task in gone.serving:
+            task.cancel()
         for other in self.nodes.values():
             other.tell(gone.record, False)
 
@@ -61,6 +63,8 @@ class MemoryMesh:
         self.record = NodeRecord(id=node_id, name=node_id, labels=labels, capacity=Capacity(free=100))
         self.handlers: dict[str, Callable[[Any, bytes], Awaitable[bytes]]] = {}
         self.callbacks: list[Callable[[NodeRecord, bool], None]] = []
+        self.serving: set[asyncio.Task[bytes]] = set()
+        """What it does for others, which goes on when the one who asked is gone."""
 
     def live(self) -> list[NodeRecord]:
         return [m.record for i, m in self.net.nodes.items() if i == self.id or self.net.sees(self.id, i)]
@@ -84,10 +88,17 @@ class MemoryMesh:
         if not self.net.sees(self.id, node_id):
             raise Unreachable(f"{node_id} is not there")
         other = self.net.nodes[node_id]
-        answer = await other.handlers[verb](Peer(self.id, self.id), body)
-        if self.net.nodes.get(node_id) is not other or self.net.random.random() < self.net.lose:
+        served = asyncio.create_task(other.serve_one(verb, Peer(self.id, self.id), body))
+        other.serving.add(served)
+        served.add_done_callback(other.serving.discard)
+        await asyncio.wait({served})
+        if served.cancelled() or self.net.nodes.get(node_id) is not other or self.net.random.random() < self.net.lose:
             raise Unreachable(f"{node_id} did not answer")
-        return answer
+        return served.result()
+
+    async def serve_one(self, verb: str, peer: Peer, body: bytes) -> bytes:
+        """Answer one request."""
+        return await self.handlers[verb](peer, body)
 
 
 class MemoryBlobs:
