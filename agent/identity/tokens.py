@@ -23,6 +23,7 @@ from agent.files import write_private
 from agent.identity.certificates import ROLES
 from agent.identity.files import read_private
 from agent.identity.store import Identity
+from agent.model.decoding import DAMAGED
 from agent.model.labels import check_label
 from agent.model.node import ROLE_MEMBER
 
@@ -136,7 +137,7 @@ class TokenBook:
         raw = read_private(path, limit=16 * 1024 * 1024)
         try:
             found = msgspec.json.decode(raw, type=list[TokenRecord]) if raw else []
-        except msgspec.MsgspecError as error:
+        except DAMAGED as error:
             raise IdentityError(f"{path} is damaged", hint="remove it: open tokens are lost, no node is") from error
         self._records = {r.id: r for r in found}
 

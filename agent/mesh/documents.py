@@ -21,6 +21,7 @@ from agent.mesh import wire
 from agent.mesh.docstore import DocumentFolder
 from agent.mesh.limits import Refusals
 from agent.mesh.wire import DocumentDigest, DocumentKey, DocumentPayload, Envelopes, MissingDocuments
+from agent.model.decoding import DAMAGED
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,7 @@ class Documents:
         payload_bytes, signer = open_envelope(trust, raw, operator=True, payload_type=PAYLOAD_TYPE)
         try:
             payload = msgspec.json.decode(payload_bytes, type=DocumentPayload)
-        except msgspec.MsgspecError as error:
+        except DAMAGED as error:
             raise Refused(f"a signed document is damaged: {error}", code="document") from None
         if payload.mesh != self.identity.mesh_id:
             raise Refused("a signed document is for another mesh", code="document")

@@ -10,6 +10,7 @@ import msgspec
 
 from agent.files import write_private
 from agent.identity import read_private
+from agent.model.decoding import DAMAGED
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class PeerBook:
             return
         try:
             file = msgspec.json.decode(data, type=_File)
-        except msgspec.MsgspecError as error:
+        except DAMAGED as error:
             logger.warning("%s is damaged and is made anew: %s", self._path, error)
             return
         if file.version == _VERSION:

@@ -14,6 +14,7 @@ import msgspec
 
 from agent.errors import Refused
 from agent.model.alert import Hop
+from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, decode_event
 from agent.pipelines.wire import Delivery, Question, Record
 
@@ -35,7 +36,7 @@ def decoded(body: bytes, kind: Any) -> Any:
     """The msgpack in `body`; raises Refused, also where it is nested too deeply."""
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+    except DAMAGED as e:
         name = getattr(kind, "__name__", str(kind))
         raise Refused(f"not a {name}: {e}", code="bad", hint="the other node runs another version?") from None
 
@@ -53,7 +54,7 @@ def event_of(item: Delivery) -> Event:
     try:
         event = decode_event(item.event)
         check_event(event)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+    except DAMAGED as e:
         raise ValueError(str(e)) from None
     return event
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from agent.errors import EdgeError, NotFound, Refused
+from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline
 from agent.pipelines.core import Core
 from agent.pipelines.rows import Row
@@ -31,7 +32,7 @@ class Traces:
     async def _serve(self, peer: Any, body: bytes) -> bytes:
         try:
             ident, root = msgspec.msgpack.decode(body, type=tuple[str, str])
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+        except DAMAGED as e:
             raise Refused(f"not a question: {e}", code="bad") from None
         return msgspec.msgpack.encode(self.here(root) if root else self.roots(ident))
 
@@ -72,7 +73,7 @@ class Traces:
                 made: list[Any] = msgspec.msgpack.decode(
                     await self.core.mesh.call(node, "pipeline.trace", body, timeout=3.0), type=list[kind]
                 )
-            except (EdgeError, msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+            except (EdgeError, *DAMAGED) as e:
                 log.debug("%s did not answer for the trace: %s", node, e)
                 return []
             return made

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agent.mesh.documents import Document
+from agent.model.decoding import DAMAGED
 from agent.pipelines import DeviceInfo
 
 if TYPE_CHECKING:
@@ -47,5 +48,5 @@ class DocumentReader:
                     devices[document.name] = msgspec.json.decode(body, type=DeviceInfo)
             elif document.kind == LABEL:
                 self.agent.mesh.reconsider(document.name)
-        except msgspec.MsgspecError as e:
+        except DAMAGED as e:
             log.warning("the %s document %s is not readable by this version: %s", document.kind, document.name, e)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from agent.errors import NotFound
+from agent.model.decoding import DAMAGED
 from agent.model.event import now
 from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
@@ -199,7 +200,7 @@ def told(line: str) -> Json | None:
     """What another node published, if it is a JSON object: nonsense from one must not end what people watch."""
     try:
         return msgspec.json.decode(line, type=Json)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+    except DAMAGED as e:
         log.debug("a published line is no JSON object: %s", e)
         return None
 

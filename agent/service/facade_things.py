@@ -16,6 +16,7 @@ from agent.blobs import parse_cid
 from agent.errors import EdgeError, NotFound, Refused
 from agent.executors.camera import masked
 from agent.identity import PeerIdentity
+from agent.model.decoding import DAMAGED
 from agent.pipelines import DeviceInfo
 from agent.service.documents import DEVICE
 from agent.service.facade_status import known, uplink
@@ -70,7 +71,7 @@ class ThingsMixin:
         try:
             raw = await a.mesh.call(node_id, "device.list", b"", timeout=3.0)
             found = msgspec.msgpack.decode(raw, type=dict[str, Seen])
-        except (EdgeError, msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+        except (EdgeError, *DAMAGED) as e:
             log.debug("%s did not tell its devices: %s", node_id, e)
             return {}
         return {mac: row for mac, row in found.items() if _MAC.match(mac)}

@@ -11,6 +11,7 @@ import msgspec
 from agent.errors import ConfigError, EdgeError, Refused
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import Mesh
+from agent.model.decoding import DAMAGED
 from agent.model.event import now
 from agent.model.labels import RESERVED, check_label
 
@@ -116,7 +117,7 @@ class Labels:
                 raise ConfigError("too many labels")
             for key, value in labels.items():
                 check_label(key, value)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, ConfigError) as e:
+        except (ConfigError, *DAMAGED) as e:
             raise Refused(f"not labels: {e}", code="bad") from None
         # A node that has just joined asks before it has heard what was signed for it: what counts is what is known here.
         signed = self.signed(peer.id)
@@ -134,6 +135,6 @@ class Labels:
 def _labels(node_id: str, body: bytes) -> NodeLabels | None:
     try:
         return msgspec.json.decode(body, type=NodeLabels)
-    except msgspec.MsgspecError as e:
+    except DAMAGED as e:
         log.warning("the labels of %s are not readable: %s", node_id, e)
         return None

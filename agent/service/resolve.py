@@ -12,6 +12,7 @@ import msgspec
 from agent.blobs import parse_cid
 from agent.errors import BlobError, EdgeError, NotFound, PipelineError, Refused
 from agent.identity import PeerIdentity
+from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import WasmTask
 from agent.pipelines.placement import may_run
@@ -106,7 +107,7 @@ class Resolver:
                         node.id, "docker.image", msgspec.msgpack.encode(image), timeout=10.0
                     )
                     found.setdefault(_image_id(answer), []).append(node.name)
-                except (EdgeError, msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+                except (EdgeError, *DAMAGED) as e:
                     notes.append(f"step {step.name}: {node.name} has no image {image} ({e})")
         if not found:
             raise NotFound(
@@ -134,7 +135,7 @@ async def serve_image(agent: Agent, peer: PeerIdentity, body: bytes) -> bytes:
     """The id of an image that is on this node; raises Refused for what is no name of an image."""
     try:
         name = msgspec.msgpack.decode(body, type=str)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+    except DAMAGED as e:
         raise Refused(f"not the name of an image: {e}", code="bad") from None
     # The engine's API has the name in its path: `..` would lead to its other objects.
     if not IMAGE.match(name) or ".." in name:

@@ -19,6 +19,7 @@ from agent.errors import ConfigError, EdgeError
 from agent.files import write_private
 from agent.identity import Identity, IdentityStore, clean_name, join, wait_as_pending
 from agent.mesh.strangers import watch_handshakes
+from agent.model.decoding import DAMAGED
 from agent.model.labels import check_label
 from agent.platforms import detect
 from agent.service.agent import Agent, cameras_file, interfaces_of
@@ -148,7 +149,7 @@ def _read(path: Path) -> list[str]:
         return msgspec.json.decode(path.read_bytes(), type=list[str])
     except FileNotFoundError:
         return []
-    except msgspec.MsgspecError as e:
+    except DAMAGED as e:
         log.warning("%s is damaged and not used: %s", path, e)
         return []
 
