@@ -33,6 +33,7 @@ MAX_DOCUMENT = 1 << 20
 """Largest body of a document in bytes."""
 MAX_BAD = 256
 """Documents in one message that may be unacceptable (their signer was removed, say) before the rest is not looked at."""
+NOT_KEPT = "document.disk"
 CHUNK = 4 << 20
 """Bytes of envelopes in one message; a message always takes at least one."""
 
@@ -180,8 +181,12 @@ class Documents:
             try:
                 won += await self.receive(raw)
             except EdgeError as error:
+                failed = failed or error
+                if error.code == NOT_KEPT:
+                    logger.warning("mesh: %s", error)
+                    break
                 self._refusals.note("document that is not acceptable", sender)
-                failed, bad = failed or error, bad + 1
+                bad += 1
                 if bad >= MAX_BAD:
                     break
             await asyncio.sleep(0)  # each costs a signature check, and others are waiting
@@ -224,7 +229,14 @@ class Documents:
         key = (document.kind, document.name)
         if key not in self._documents and len(self._documents) >= MAX_DOCUMENTS:
             raise Refused(f"this mesh has {MAX_DOCUMENTS} documents already", hint="remove some", code="too-many")
-        await asyncio.to_thread(self._folder.write, document.kind, document.name, document.envelope)
+        try:
+            await asyncio.to_thread(self._folder.write, document.kind, document.name, document.envelope)
+        except OSError as error:
+            raise EdgeError(
+                f"the document {'/'.join(key)} cannot be kept: {error}",
+                hint="check the disk of the state (full? read-only?)",
+                code=NOT_KEPT,
+            ) from None
         self._documents[key] = document
         self._enforce(document)
         for callback in self._callbacks:

@@ -50,6 +50,33 @@ async def test_documents_survive_a_restart_and_a_damaged_file_harms_no_other(
     assert "a.json is not used" in caplog.text
 
 
+async def test_a_document_that_the_disk_refuses_is_asked_for_again(
+    building: Building, caplog: pytest.LogCaptureFixture
+) -> None:
+    hall, porch = await building.pair(exchange_every=0.2)
+    folder = building.folder / "state" / "porch" / "documents"
+    folder.mkdir(exist_ok=True)
+    (folder / "label").write_bytes(b"")  # nothing can be written below it
+    document = await hall.documents.put("label", "door", b"x")
+    assert await hall.spread(document) == [hall.node("porch")]
+    await eventually(lambda: "cannot be kept" in caplog.text)
+    caplog.clear()
+    await eventually(lambda: "cannot be kept" in caplog.text)  # this time porch asked for it
+    assert not building.running["porch"][1].done()
+    (folder / "label").unlink()
+    await eventually(lambda: porch.documents.get("label", "door"))
+    assert not porch.refused
+
+
+@pytest.mark.parametrize("payload", [b'{"kind": "\xff"}', b'{"more": ' + b"[" * 100_000])
+async def test_whatever_an_operator_signed_is_refused_where_it_is_no_document(
+    building: Building, payload: bytes
+) -> None:
+    kept = documents(building.operator, building.folder / "d")
+    with pytest.raises(Refused):
+        await kept.receive(sign_envelope(building.operator, PAYLOAD_TYPE, payload))
+
+
 async def test_only_operators_sign_and_only_for_this_mesh_and_within_limits(building: Building) -> None:
     kept = documents(building.operator, building.folder / "d")
     member = building.identity("porch")
