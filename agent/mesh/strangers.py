@@ -8,6 +8,7 @@ everything else on standard output as it is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -78,7 +79,8 @@ def _read(reading: int, kept: int) -> None:
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
             if (found := _FAILED.search(_COLOUR.sub(b"", line))) is None:
-                os.write(kept, line)
+                with contextlib.suppress(OSError):  # nobody reads it; zenoh would wait for a reader of its own lines
+                    os.write(kept, line)
             elif reason := reason_of(found[1]):
                 counts[reason] += 1
                 if counts[reason] == 1:

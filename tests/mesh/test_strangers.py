@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from agent.mesh.strangers import reason_of, why_not
+from agent.mesh import strangers
+from agent.mesh.strangers import _read, reason_of, why_not
 from tests.mesh.building import Building, free_port
 
 
@@ -31,6 +34,18 @@ async def test_an_address_is_told_to_be_of_another_mesh_of_none_or_silent(buildi
     finally:
         plain.close()
         await other.close()
+
+
+def test_handshakes_are_told_when_nobody_reads_what_else_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strangers, "counts", Counter())
+    nobody, kept = os.pipe()
+    os.close(nobody)
+    reading, writing = os.pipe()
+    os.write(writing, b"hello\nzenoh_link_tls::unicast: invalid peer certificate: UnknownIssuer\n")
+    os.close(writing)
+    _read(reading, kept)
+    os.close(kept)
+    assert sum(strangers.counts.values()) == 1
 
 
 @pytest.mark.parametrize(
