@@ -327,7 +327,7 @@ class PresenceBook:
         certified = Sealed(sealed.content, sealed.signature, record.certificate)
         peer = self._certificates.verify(node_id, certified, wire.PRESENCE)
         record = msgspec.structs.replace(record, name=peer.name, role=peer.role)
-        return Presence(record, presence.session, min(max(presence.pause, 0.0), MAX_PAUSE))
+        return Presence(record, presence.session, min(presence.pause, MAX_PAUSE) if presence.pause > 0 else 0.0)
 
     def _take(self, node_id: str, node: _Node, presence: Presence) -> None:
         record, old = presence.record, node.record

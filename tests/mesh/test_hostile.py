@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from pathlib import Path
 
 import msgspec
@@ -80,6 +81,15 @@ async def test_tokens_of_nodes_that_do_not_exist_keep_no_real_one_out(
         assert hall.is_live(porch.me.id)
         for token in tokens:
             token.undeclare()
+
+
+@pytest.mark.parametrize(("told", "taken"), [(math.nan, 0.0), (-1.0, 0.0), (math.inf, presence.MAX_PAUSE), (2.0, 2.0)])
+async def test_a_pause_is_a_number_within_limits_whatever_was_told(
+    building: Building, told: float, taken: float
+) -> None:
+    hall, porch = building.mesh("hall"), building.mesh("porch")
+    raw = porch._presence.sealed(told)
+    assert hall._presence._opened(porch.me.id, raw).pause == taken
 
 
 async def test_announced_addresses_where_nobody_answers_push_no_other_address_out(building: Building) -> None:
