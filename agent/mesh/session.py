@@ -31,8 +31,9 @@ BULK = 64 << 10
 TX_WAIT_US = 20_000
 """How long a small message waits for room in a full transmit queue before it is dropped, in microseconds."""
 CLOSE_SECONDS = 2.0
-REOPEN_SECONDS = 60.0
-"""How long a session that opens anew waits for its port; the close of a broken one takes zenoh 10 s and more."""
+REOPEN_SECONDS, REOPEN_PAUSE = 60.0, 5.0
+"""After how long a session that cannot open anew is worth a warning, and how often it tries from then on; the close of a
+broken one, which holds the port, takes zenoh 10 s and more."""
 SETTLE_SECONDS = 0.7
 """Pause between the closing of one session of this process and the opening of the next.
 
@@ -178,19 +179,19 @@ class MeshSession:
 
     async def reopen(self) -> None:
         """Close and open again with the present identity, denials and endpoints; declarations are made
-        again.
+        again. Tries until it is open: what runs on this node goes on without its mesh.
         """
         async with self._lock:
             await self._close()
-            end = time.monotonic() + REOPEN_SECONDS
+            start, pause = time.monotonic(), 0.5
             while True:
                 try:
                     return await self._open()
                 except Unreachable as error:  # a session that closes slowly still holds the port
-                    if time.monotonic() > end:
-                        raise
-                    logger.info("mesh: not open yet: %s", error)
-                    await asyncio.sleep(0.5)
+                    long = time.monotonic() - start > REOPEN_SECONDS
+                    logger.log(logging.WARNING if long else logging.INFO, "mesh: not open yet: %s", error)
+                    pause = REOPEN_PAUSE if long else pause
+                    await asyncio.sleep(pause)
 
     async def close(self) -> None:
         """Close the session; nothing is declared afterwards."""
@@ -201,7 +202,9 @@ class MeshSession:
         """The open session, waited for while it reopens; raises Unreachable."""
         if self._session is None:
             try:
-                await asyncio.wait_for(self._up.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    while self._session is None:  # it may have closed again before this task went on
+                        await self._up.wait()
             except TimeoutError:
                 raise Unreachable("the mesh is not open", hint="the agent is starting or stopping") from None
         return self._session
@@ -246,8 +249,14 @@ class MeshSession:
                 "connect/retry": {"period_init_ms": 1000, "period_max_ms": 16000, "period_increase_factor": 2},
             }
         )
-        for declaration in self._declarations:
-            self._declarations[declaration] = declaration(session)
+        try:
+            for declaration in self._declarations:
+                self._declarations[declaration] = declaration(session)
+        except BaseException as error:
+            await close_session(session)
+            if isinstance(error, zenoh.ZError) or is_panic(error):
+                raise Unreachable("the session of the mesh broke when it had opened", code="mesh.open") from None
+            raise
         self._session = session
         self.stirred.set()
         self.broken.clear()
@@ -317,13 +326,17 @@ def is_panic(error: BaseException) -> bool:
 
 
 def links_of(session: Any) -> list[Link]:
-    """The links of a zenoh session; a session that is just closing has none."""
+    """The links of a zenoh session; one that is just closing, or broke, has none."""
     try:
         return [
             Link(str(link.zid), link.auth_identifier or "", address_of(link.src), address_of(link.dst))
             for link in session.info.links()
         ]
     except zenoh.ZError:
+        return []
+    except BaseException as error:
+        if not is_panic(error):
+            raise
         return []
 
 

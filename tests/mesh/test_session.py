@@ -1,0 +1,93 @@
+"""The session when it breaks, closes twice in a row, or cannot open: calls wait, and nothing ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import zenoh
+
+from agent.errors import Unreachable
+from agent.mesh import MeshSettings, session
+from agent.mesh.session import MeshSession, links_of
+from tests.mesh.building import Building, free_port
+from tests.support import eventually
+
+
+@pytest.fixture
+async def alone(building: Building) -> AsyncIterator[MeshSession]:
+    """The open session of a node without neighbours."""
+    made = MeshSession(building.operator, MeshSettings(listen="127.0.0.1", port=free_port()))
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def test_who_waits_for_the_session_waits_on_when_it_closes_again_at_once(building: Building) -> None:
+    reopening = MeshSession(building.operator, MeshSettings())
+    waiting = asyncio.create_task(reopening.up(10))
+    await eventually(lambda: reopening._up._waiters)  # type: ignore[attr-defined]
+    reopening._session = object()
+    reopening._up.set()
+    reopening._session = None  # the next reopening has the lock already
+    reopening._up.clear()
+    done, _ = await asyncio.wait({waiting}, timeout=0.1)
+    assert not done
+    reopening._session = opened = object()
+    reopening._up.set()
+    assert await waiting is opened
+
+
+async def test_a_port_that_is_taken_meanwhile_is_tried_until_it_is_free(
+    alone: MeshSession, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "REOPEN_SECONDS", 0.0)
+    monkeypatch.setattr(session, "REOPEN_PAUSE", 0.05)
+    await alone.close()
+    with socket.create_server(("127.0.0.1", alone._settings.port)):
+        again = asyncio.create_task(alone.reopen())
+        warned = lambda: [r for r in caplog.records if r.levelno == logging.WARNING and "not open" in r.getMessage()]  # noqa: E731
+        await eventually(lambda: warned() or again.done())
+        assert not again.done()
+    await again
+    assert alone.zid
+
+
+async def test_a_session_that_breaks_while_it_opens_is_closed_and_opened_anew(alone: MeshSession) -> None:
+    tried: list[Any] = []
+
+    def declaration(opened: Any) -> Any:
+        tried.append(opened)
+        if len(tried) == 2:
+            raise zenoh.ZError("it broke")
+        return opened.liveliness().declare_token("edge/test")
+
+    alone.declare(declaration)
+    await alone.reopen()
+    assert len(tried) == 3
+    assert tried[1].is_closed()
+    assert alone.zid == str(tried[2].zid())
+
+
+async def test_opening_for_the_first_time_fails_plainly_where_the_port_is_taken(building: Building) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        made = MeshSession(building.operator, MeshSettings(listen="127.0.0.1", port=taken.getsockname()[1]))
+        with pytest.raises(Unreachable) as refused:
+            await made.open()
+    assert refused.value.code == "mesh.open"
+
+
+def test_a_session_that_broke_inside_has_no_links() -> None:
+    class PanicException(BaseException):
+        pass
+
+    class Broken:
+        @property
+        def info(self) -> Any:
+            raise PanicException
+
+    assert links_of(Broken()) == []
