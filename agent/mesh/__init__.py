@@ -2,7 +2,7 @@
 that heal.
 """
 
-from agent.mesh.addresses import parse_address
+from agent.mesh.addresses import parse_address, usable_addresses
 from agent.mesh.documents import REMOVAL, Document, Documents
 from agent.mesh.introducer import Endpoint
 from agent.mesh.mesh import Mesh
@@ -22,4 +22,5 @@ __all__ = [
     "Mesh",
     "MeshSettings",
     "parse_address",
+    "usable_addresses",
 ]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import socket
+from collections.abc import Iterable
 
 import psutil
 
 from agent.errors import ConfigError
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9])?\Z")
+logger = logging.getLogger(__name__)
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
+"""RFC 1123, section 2.1, and the underscores that people use; resolvers raise what is no OSError for other names."""
 _LOCAL_ONLY = ("docker", "br-", "veth", "virbr", "podman", "cni")
 """Interfaces whose addresses mean another thing, or nothing, on other hosts."""
 
@@ -32,6 +38,17 @@ def parse_address(text: str, default_port: int) -> str:
     if not 0 < number < 65536 or not (":" in bare or _HOST.match(bare)):
         raise ConfigError(f"{text!r} is not an address", hint="write it like 192.168.1.10:7946")
     return f"[{bare}]:{number}" if ":" in bare else f"{bare}:{number}"
+
+
+def usable_addresses(addresses: Iterable[str], default_port: int) -> list[str]:
+    """Those that are addresses, as `parse_address` writes them: what others told may hold anything."""
+    found = []
+    for text in addresses:
+        try:
+            found.append(parse_address(text, default_port))
+        except ConfigError as error:
+            logger.debug("not dialled: %s", error)
+    return found
 
 
 def split_address(address: str) -> tuple[str, int]:

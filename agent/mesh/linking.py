@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 from agent import ticks
-from agent.errors import ConfigError
-from agent.mesh.addresses import local_addresses, parse_address
+from agent.mesh.addresses import local_addresses, parse_address, usable_addresses
 from agent.mesh.introducer import Introducer
 from agent.mesh.peers import PeerBook
 from agent.mesh.presence import REOPEN_GRACE, PresenceBook
@@ -42,6 +41,7 @@ class Linking:
         self._join = [parse_address(a, settings.port) for a in settings.join]
         self._advertise = [parse_address(a, settings.port) for a in settings.advertise]
         self._reopen = asyncio.Event()
+        self._blind = False
         self.introducer = Introducer(session, settings)
         self.introducer.reached = self._reached
         self.introducer.is_routed = presence.is_live
@@ -85,8 +85,18 @@ class Linking:
             await self._watch_addresses()
 
     async def advertise(self) -> list[str]:
-        """The addresses that others are told to dial."""
-        return self._advertise or await asyncio.to_thread(local_addresses, self._settings.listen, self._settings.port)
+        """The addresses that others are told to dial; those of before where they cannot be read now."""
+        if self._advertise:
+            return self._advertise
+        try:
+            found = await asyncio.to_thread(local_addresses, self._settings.listen, self._settings.port)
+        except OSError as error:  # no descriptor is free, or an interface went while it was read
+            if not self._blind:
+                logger.warning("mesh: this host's addresses cannot be read: %s", error)
+            self._blind = True
+            return self._presence.me.endpoints
+        self._blind = False
+        return found
 
     async def _watch_addresses(self) -> None:
         while True:
@@ -146,12 +156,7 @@ class Linking:
     def _changed(self, record: NodeRecord, alive: bool) -> None:
         if record.id == self._presence.me.id or record.id in self._presence.removed:
             return
-        addresses = []
-        for text in record.endpoints[:8]:
-            try:
-                addresses.append(parse_address(text, self._settings.port))
-            except ConfigError:
-                logger.debug("an endpoint of %s is malformed", record.name)
+        addresses = usable_addresses(record.endpoints[:8], self._settings.port)
         for address in addresses:
             self.introducer.add(address, record.id)
         self._peers.remember(record.id, record.name, addresses)

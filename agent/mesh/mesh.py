@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ class Mesh:
     @property
     def refused(self) -> dict[str, int]:
         """How often what was refused since the start, by reason."""
-        return dict(self._server.refusals.counts + strangers.counts)
+        return dict(self._server.refusals.counts + Counter(strangers.counts))  # a copy: a thread adds to it
 
     def running_calls(self, node_id: str) -> int:
         """How many calls of a node this one is working on."""

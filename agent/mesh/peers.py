@@ -10,6 +10,7 @@ import msgspec
 
 from agent.files import write_private
 from agent.identity import read_private
+from agent.mesh.addresses import usable_addresses
 from agent.model.decoding import DAMAGED
 
 logger = logging.getLogger(__name__)
@@ -88,4 +89,6 @@ class PeerBook:
             logger.warning("%s is damaged and is made anew: %s", self._path, error)
             return
         if file.version == _VERSION:
-            self._peers = {p.id: p for p in file.peers[:MAX_PEERS]}
+            for peer in file.peers[:MAX_PEERS]:
+                peer.endpoints = usable_addresses(peer.endpoints, 0)
+                self._peers[peer.id] = peer

@@ -35,7 +35,7 @@ from agent.identity import (
     Trust,
 )
 from agent.identity.renewal import renewal_handler
-from agent.mesh import Mesh, MeshSettings
+from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
 from agent.model.node import Capacity, NodeRecord
 from agent.pipelines import Journal, Pipelines, Workshop
@@ -111,7 +111,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             listen=config.mesh.listen,
             port=config.mesh.port,
             advertise=config.mesh.advertise,
-            join=[*config.mesh.join, *endpoints],
+            join=[*config.mesh.join, *usable_addresses(endpoints, config.mesh.port)],
             version=self.version,
         )
         self.mesh = Mesh(self.identity, self.trust, settings, config.state)

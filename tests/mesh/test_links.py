@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import select
 import socket
@@ -11,10 +12,10 @@ import pytest
 
 from agent.errors import ConfigError, Unreachable
 from agent.identity import IdentityStore, PeerIdentity, Trust
-from agent.mesh import Mesh, MeshSettings, parse_address
+from agent.mesh import Mesh, MeshSettings, linking, parse_address
 from agent.mesh.introducer import Endpoint, Introducer
 from agent.mesh.session import Link, MeshSession, close_session, link_config, open_session
-from tests.mesh.building import Building, met
+from tests.mesh.building import Building, free_port, met
 from tests.support import eventually
 
 
@@ -81,6 +82,52 @@ async def test_a_neighbour_that_dies_while_it_is_dialled_is_only_away(
             await eventually(lambda: len(resets) == 2)
             running.cancel()
     assert all(resets)
+
+
+async def test_addresses_that_are_none_harm_nobody_whoever_tells_them(building: Building) -> None:
+    hall, porch = await building.pair()
+    told = ["a..b:7946", f"{'a' * 64}:7946", f"127.0.0.1:{free_port()}"]
+    porch.announce(endpoints=told)
+    await eventually(lambda: hall.node("porch").endpoints == told)
+    await building.stop("porch")
+    await eventually(lambda: any(e.failures > 1 for e in hall.endpoints() if e.address == told[2]))
+    assert not building.running["hall"][1].done()
+    assert not {e.address for e in hall.endpoints()} & set(told[:2])
+    remembered = building.folder / "state" / "hall" / "mesh" / "peers.json"
+    await eventually(remembered.exists)
+    await building.stop("hall")
+    assert "a..b" not in remembered.read_text()
+    remembered.write_bytes(remembered.read_bytes().replace(b'"endpoints": [', b'"endpoints": ["a..b:1", "nonsense",'))
+    await building.start("porch")
+    await met(await building.start("hall"), building.running["porch"][0])
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"version": 1, "peers": [{"id": "\xff"}]}', b"[" * 100_000])
+async def test_damaged_memories_of_peers_are_made_anew(
+    building: Building, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    await building.start("porch")
+    path = building.folder / "state" / "hall" / "mesh" / "peers.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    hall = await building.start("hall", join=("porch",))
+    assert "is damaged and is made anew" in caplog.text
+    await eventually(hall.links)
+    await building.stop("hall")
+
+
+async def test_a_host_whose_addresses_cannot_be_read_for_a_while_keeps_the_last_ones(
+    building: Building, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hall = await building.start("hall")
+    before = await hall._linking.advertise()
+
+    def exhausted(listen: str, port: int) -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(linking, "local_addresses", exhausted)
+    assert [await hall._linking.advertise() for _ in range(2)] == [before, before]
+    assert caplog.text.count("addresses cannot be read") == 1
 
 
 async def test_nodes_told_one_address_each_all_link_to_all(building: Building) -> None:
@@ -231,7 +278,11 @@ def test_addresses_are_read_in_every_usual_form(text: str, address: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", ":", "a:b", "a:0", "a:65536", "a b", "[::1", "tls/1.2.3.4:5", "1.2.3.4:5?x", "a#b"]
+    "text",
+    [
+        *("", ":", "a:b", "a:0", "a:65536", "a b", "[::1", "tls/1.2.3.4:5", "1.2.3.4:5?x", "a#b"),
+        *("a..b", "a.", f"{'a' * 64}.b", ".".join(["a" * 63] * 4)),
+    ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
