@@ -97,6 +97,20 @@ async def test_the_reserved_labels_are_there_for_selectors_on_every_node(house: 
     assert {n["name"] for n in await hall.nodes(f"arch={arch},node in (porch,garage)")} == {"porch"}
 
 
+@pytest.mark.parametrize("body", [b'{"labels": {"a": "\xff"}}', b'{"labels": ' + b"[" * 20_000])
+async def test_labels_that_cannot_be_read_are_none_and_end_nobody(
+    house: House, caplog: pytest.LogCaptureFixture, body: bytes
+) -> None:
+    hall, porch = await house.start("hall"), await house.start("porch")
+    await hall.node_label("porch", {"role": "desk"}, [])
+    await eventually(lambda: porch.mesh.me.labels.get("role"))
+    await hall.mesh.documents.put("label", porch.node_id, body)
+    await eventually(lambda: all(a.mesh.node("porch").labels.get("role") is None for a in (hall, porch)))
+    assert "not readable" in caplog.text
+    await hall.node_label("porch", {"role": "door"}, [])
+    await eventually(lambda: porch.mesh.me.labels.get("role") == "door")
+
+
 async def test_labels_outlive_a_restart_of_everybody(house: House) -> None:
     hall = await house.start("hall")
     await hall.node_label("hall", {"role": "desk"}, [])
