@@ -88,6 +88,8 @@ class Reports:
             while rows := list(self._due.get(node, {}).values())[:BATCH]:
                 told = [(row, phase(row), row.turn) for row in rows if not row.open]
                 body = msgspec.msgpack.encode([_report(row) for row, _, _ in told])
+                # Who hears it forgets the event and its photos: from now on this journal must know how it went.
+                await self.core.journal.commit()
                 await self.core.mesh.call(node, "pipeline.report", body, timeout=10.0)
                 for row, what, turn in told:
                     if row.turn == turn:

@@ -1,10 +1,12 @@
-"""Reports wait a moment for each other; a failure, on which the producer has to act, does not."""
+"""Reports wait for the disk, and a moment for each other; a failure, on which the producer has to act, does not."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ import msgspec
 import pytest
 
 from agent.model.event import Event
+from agent.pipelines import Journal
 from agent.pipelines import reports as module
 from agent.pipelines.reports import Reports
 from agent.pipelines.rows import End, Row, State
@@ -36,10 +39,17 @@ class Mesh:
         return b""
 
 
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    made = Journal(tmp_path / "journal.db")
+    made.open()
+    yield made
+    made.close()
+
+
 @asynccontextmanager
-async def running() -> AsyncIterator[tuple[Reports, Mesh]]:
+async def running(journal: Journal) -> AsyncIterator[tuple[Reports, Mesh]]:
     mesh = Mesh()
-    journal = SimpleNamespace(by_n={}, commit=lambda **_: None)
     core: Any = SimpleNamespace(mesh=mesh, journal=journal)
     reports = Reports(core)
     task = asyncio.create_task(reports.run())
@@ -56,28 +66,45 @@ def ended(n: int, end: End = "delivered") -> Row:
     return Row(n, event, "p", "v", "s", state=State.ENDED, end=end, claims={"producer": 0})
 
 
-async def test_what_ended_together_is_told_in_one_request() -> None:
-    async with running() as (reports, mesh):
+async def test_nothing_is_told_that_a_death_could_undo(journal: Journal) -> None:
+    disk = threading.Event()
+    async with running(journal) as (reports, mesh):
+        journal.storage.write(lambda _: disk.wait(10))
+        row = ended(1)
+        written = journal.commit(add=[row])
+        reports.add(row)
+        await eventually(lambda: reports._busy or mesh.heard)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not mesh.heard
+        assert not written.done()
+        disk.set()
+        await eventually(lambda: mesh.heard == [["e1"]])
+        assert written.done()
+
+
+async def test_what_ended_together_is_told_in_one_request(journal: Journal) -> None:
+    async with running(journal) as (reports, mesh):
         reports.add(ended(1))
         reports.add(ended(2))
         await eventually(lambda: bool(mesh.heard))
         assert mesh.heard == [["e1", "e2"]]
 
 
-async def test_a_failure_is_told_at_once_with_what_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_is_told_at_once_with_what_waited(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT", 3600.0)
     monkeypatch.setattr(module, "AGAIN", 3600.0)
-    async with running() as (reports, mesh):
+    async with running(journal) as (reports, mesh):
         reports.add(ended(1))
         reports.add(ended(2, "failed"))
         await eventually(lambda: bool(mesh.heard))
         assert mesh.heard == [["e1", "e2"]]
 
 
-async def test_a_whole_batch_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_whole_batch_waits_for_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT", 3600.0)
     monkeypatch.setattr(module, "AGAIN", 3600.0)
-    async with running() as (reports, mesh):
+    async with running(journal) as (reports, mesh):
         for n in range(module.BATCH):
             reports.add(ended(n))
         await eventually(lambda: bool(mesh.heard))
