@@ -69,11 +69,15 @@ class Folders:
             empty(folder)
 
     def remove(self) -> None:
-        """Delete everything; what is already gone is no error."""
-        for folder in (self.blobs, self.outputs):
-            if folder.exists():
-                empty(folder)
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Delete everything; what is already gone is no error, and what cannot be deleted is left to the next start."""
+        try:
+            for folder in (self.blobs, self.outputs):
+                if folder.exists():
+                    empty(folder)
+        except OSError as e:
+            logger.warning("%s is left behind until the next start: %s", self.root, e)
+        else:
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
 def clear_leftovers(scratch: Path) -> Path:
