@@ -55,7 +55,7 @@ class EgressLedger:
         self._lock = threading.Lock()
         self._pending_lock = threading.Lock()
         self._pending: list[tuple[float, str, str, str, int, int, str]] = []
-        self._flushing = False
+        self._flushing = self._failing = False
         self._thread = ThreadPoolExecutor(1, "egress-ledger")
         self._added = 0
         self._max_rows = max_rows
@@ -113,20 +113,32 @@ class EgressLedger:
             self._db.close()
 
     def _flush(self) -> None:
-        """Write what is pending, in its order."""
+        """Write what is pending, in its order; what cannot be written is pending still."""
         with self._lock:
             with self._pending_lock:
                 rows, self._pending, self._flushing = self._pending, [], False
             if not rows:
                 return
-            with self._db:
-                self._db.executemany(
-                    "INSERT INTO egress (at, kind, event_id, sink, up, down, result) VALUES (?,?,?,?,?,?,?)", rows
-                )
-                self._added += len(rows)
-                if self._added >= 1000:
-                    self._added = 0
-                    self._fold()
+            try:
+                self._write(rows)
+            except sqlite3.Error as e:
+                with self._pending_lock:
+                    self._pending[:0] = rows
+                if not self._failing:
+                    logger.warning("the egress ledger cannot be written; its rows wait in memory: %s", e)
+                self._failing = True
+            else:
+                self._failing = False
+
+    def _write(self, rows: list[tuple[float, str, str, str, int, int, str]]) -> None:
+        with self._db:
+            self._db.executemany(
+                "INSERT INTO egress (at, kind, event_id, sink, up, down, result) VALUES (?,?,?,?,?,?,?)", rows
+            )
+            self._added += len(rows)
+            if self._added >= 1000:
+                self._added = 0
+                self._fold()
 
     def _fold(self) -> None:
         (count,) = self._db.execute("SELECT COUNT(*) FROM egress").fetchone()

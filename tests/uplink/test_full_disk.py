@@ -9,6 +9,7 @@ import pytest
 
 from agent.errors import Refused
 from agent.pipelines.work import NEVER
+from agent.uplink import EgressLedger
 from tests.sink.running import Building, running_sink
 from tests.support import eventually
 from tests.uplink.helpers import running_uplink
@@ -32,3 +33,20 @@ async def test_an_alert_is_refused_for_now(tmp_path: Path) -> None:
         give(uplink._spool._db, 1000)
         await uplink.submit(alert)
         await eventually(lambda: seen.delivered == [alert.event.id])
+
+
+def test_rows_of_the_ledger_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = EgressLedger(tmp_path / "egress.db")
+    give(ledger._db, 1)
+    for n in range(300):
+        ledger.add(kind="alert", event_id=f"e{n}", sink="https://s", up=100, down=10, result="x" * 200)
+        if n % 100 == 50:
+            assert len(ledger.rows()) < n
+    assert ledger.totals()["all"]["requests"] == 300
+    give(ledger._db, 1000)
+    assert [r.event_id for r in ledger.rows()] == [f"e{n}" for n in range(300)]
+    assert caplog.text.count("the egress ledger cannot be written") == 1
+    ledger.close()
+    again = EgressLedger(tmp_path / "egress.db")
+    assert again.totals()["all"]["requests"] == 300
+    again.close()
