@@ -53,6 +53,15 @@ def parse_cid(text: str) -> Cid:
     return cid
 
 
+def is_cid(text: str) -> bool:
+    """Whether `parse_cid` takes it."""
+    try:
+        parse_cid(text)
+    except BlobError:
+        return False
+    return True
+
+
 def raw_cid(data: bytes | memoryview) -> str:
     """The CID of a blob of at most one chunk."""
     return str(Cid(RAW, hashlib.sha256(data).digest()))

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.blobs.cid import parse_cid
+from agent.blobs.cid import is_cid, parse_cid
 from agent.blobs.faults import disk_error, missing, no_room, quota_full, too_large, wrong_size
 from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
 from agent.blobs.incoming import Incoming, Reservation, WrongBytes, lacking
@@ -378,8 +378,9 @@ class BlobStore:
         return self._on_disk()
 
     def _on_disk(self) -> dict[str, int]:
+        # File systems put names of their own here, such as lost+found or .nfs….
         with os.scandir(self._files) as entries:
-            return {e.name: e.stat(follow_symlinks=False).st_size for e in entries}
+            return {e.name: e.stat(follow_symlinks=False).st_size for e in entries if is_cid(e.name)}
 
     async def _durably(self, work: Callable[[], Hashed]) -> tuple[str, int]:
         hashed = await self._run(work)

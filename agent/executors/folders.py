@@ -5,6 +5,7 @@ What is in a program's folders is hostile: nothing here follows a link, recurses
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import stat
@@ -15,6 +16,8 @@ from pathlib import Path
 from agent.errors import StepFailed
 from agent.executors.protocol import broken
 from agent.model.event import BlobRef
+
+logger = logging.getLogger(__name__)
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -66,17 +69,24 @@ class Folders:
             empty(folder)
 
     def remove(self) -> None:
-        """Delete everything; what is already gone is no error."""
-        for folder in (self.blobs, self.outputs):
-            if folder.exists():
-                empty(folder)
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Delete everything; what is already gone is no error, and what cannot be deleted is left to the next start."""
+        try:
+            for folder in (self.blobs, self.outputs):
+                if folder.exists():
+                    empty(folder)
+        except OSError as e:
+            logger.warning("%s is left behind until the next start: %s", self.root, e)
+        else:
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
 def clear_leftovers(scratch: Path) -> Path:
-    """Make `scratch` (0700) and empty it of what an earlier life left; returns it."""
+    """Make `scratch` (0700) and empty it of what an earlier life left, as far as that goes; returns it."""
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    empty(scratch)
+    try:
+        empty(scratch)
+    except OSError as e:
+        logger.warning("what an earlier life left in %s stays until the next start: %s", scratch, e)
     return scratch
 
 

@@ -41,6 +41,7 @@ from agent.model.node import Capacity, NodeRecord
 from agent.pipelines import Journal, Pipelines, Workshop
 from agent.platforms import detect
 from agent.service.bell import Bell
+from agent.service.closing import close_all
 from agent.service.documents import DocumentReader
 from agent.service.engines import BookCameras, NodeEngines
 from agent.service.facade_nodes import NodeMixin
@@ -221,11 +222,11 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
 
     async def run(self, api: Api | None = None) -> None:
         """Run until cancelled; raises what cannot be mended by starting a service again."""
-        self.pipelines.load()
-        self.documents.load()
-        self.pipelines.on_event = self._publish_event
-        await sweep(self.blobs, self.added, self.journal.needs)
         try:
+            self.pipelines.load()
+            self.documents.load()
+            self.pipelines.on_event = self._publish_event
+            await sweep(self.blobs, self.added, self.journal.needs)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.mesh.run())
                 await self.mesh.ready.wait()
@@ -267,12 +268,8 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         return services
 
     async def _close(self) -> None:
-        await self.cameras.close()
-        await self.wasm.close()
-        await self.docker.close()
-        self.exchange.close()
-        await asyncio.to_thread(self.blobs.close)
-        await asyncio.to_thread(self.journal.close)
+        parts = (self.cameras, self.wasm, self.docker, self.exchange, self.blobs, self.journal)
+        await close_all(*(part.close for part in parts))
 
     async def _keep_labels(self) -> None:
         """Have the labels that this node should have, whenever operators come or what is wanted changes."""

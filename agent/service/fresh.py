@@ -7,11 +7,15 @@ them. What nothing needs when it is let go, because the program failed or its ev
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
 
 import msgspec
 
 from agent.blobs import BlobStore
+from agent.errors import BlobError
+
+log = logging.getLogger(__name__)
 
 HOLD = 5.0
 """Seconds after which no event is waited for; a commit follows a program's files within milliseconds."""
@@ -63,15 +67,22 @@ class FreshBlobs:
             await self.let_go(asyncio.get_running_loop().time() - HOLD)
 
     async def let_go(self, before: float) -> None:
-        """Let go of what an event names, and of all that was made before this time of the loop's clock."""
+        """Let go of what an event names, and of all that was made before this time of the loop's clock.
+
+        What cannot be deleted then is left to the next start.
+        """
         over = [h for h in self._held if h.at <= before or self._journal.named_since(h.cid, h.mark)]
         self._held = [h for h in self._held if h not in over]
         if not self._held:
             self._some.clear()
         for held in over:
             self._store.unpin(held.owner)
-            if not self._journal.needs(held.cid):
+            if self._journal.needs(held.cid):
+                continue
+            try:
                 await self._store.delete(held.cid)
+            except BlobError as e:
+                log.warning("blob %s is left behind until the next start: %s", held.cid, e)
 
     def _owner(self) -> str:
         self._made += 1

@@ -51,22 +51,22 @@ class Watch:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            facts = await asyncio.to_thread(self.facts)
-            self.agent.health.update(CODES, run_checks(facts))
+            self.agent.health.update(CODES, run_checks(await self.facts()))
             self._own()
             await self._tell_sink()
             if self.agent.config.policy.docker and not self.agent.docker.available:
                 await self.agent.docker.check()
             await ticks.sleep(EVERY)
 
-    def facts(self) -> Facts:
-        """What the checks look at."""
+    async def facts(self) -> Facts:
+        """What the checks look at. Only what waits for the disk is asked for in a thread: the rest changes with the loop."""
         a = self.agent
-        disk = shutil.disk_usage(a.config.state)
-        current = list(a.pipelines.definitions.current.values())
+        disk, usage, synchronised, uplink = await asyncio.to_thread(
+            lambda: (shutil.disk_usage(a.config.state), a.blobs.usage(), clock_synchronised(), a.uplink.state())
+        )
+        current = a.pipelines.definitions.current.values()
         kinds = {s.kind for p in current for s in p.steps}
         mine = a.mesh.me.labels
-        usage = a.blobs.usage()
         return Facts(
             node=a.identity.name,
             state=str(a.config.state),
@@ -77,8 +77,8 @@ class Watch:
             nodes=len(a.mesh.known()),
             sink_wanted="sink" in kinds,
             sink_connected=self._sink(),
-            sink_error=a.uplink.state().get("last_error", ""),
-            clock_synchronised=clock_synchronised(),
+            sink_error=uplink["last_error"],
+            clock_synchronised=synchronised,
             cameras=a.cameras.infos(),
             failing=[
                 FailingStep(h.pipeline.name, h.step.name, h.failures, h.error)
@@ -88,7 +88,7 @@ class Watch:
             sources=[
                 SourceFact(f"{k[2]} {r.source.name}", not (r.error or r.source.problem), r.error or r.source.problem,
                            r.source.counters.unread)
-                for k, r in list(a.sources.runners.items())
+                for k, r in a.sources.runners.items()
             ],
             gpu_wanted=bool(self._without_gpu),
             gpu_used=False if self._without_gpu else None,

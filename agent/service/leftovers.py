@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.blobs import BlobStore
+from agent.errors import BlobError
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +47,28 @@ class Added:
 
 
 async def sweep(store: BlobStore, added: Added, needs: Callable[[str], bool]) -> int:
-    """Delete what nothing needs; returns how many blobs that were. For the start, before anything makes new ones."""
-    by_hand = await asyncio.to_thread(added.all)
+    """Delete what nothing needs; returns how many blobs that were. For the start, before anything makes new ones.
+
+    What cannot be read or deleted stays, with a warning.
+    """
+    try:
+        by_hand = await asyncio.to_thread(added.all)
+        here = await asyncio.to_thread(store.contents)
+    except (OSError, UnicodeError) as e:
+        log.warning("no blob of an earlier life is deleted, as what is here or was added by hand cannot be read: %s", e)
+        return 0
     gone = 0
-    for cid in await asyncio.to_thread(store.contents):
-        if needs(cid) or cid in by_hand or store.pinned(cid) or await store.read_at(cid, 0, len(MODULE)) == MODULE:
+    for cid in here:
+        if needs(cid) or cid in by_hand or store.pinned(cid):
             continue
-        await store.delete(cid)
-        gone += 1
+        try:
+            if await store.read_at(cid, 0, len(MODULE)) == MODULE:
+                continue
+            await store.delete(cid)
+        except (BlobError, OSError) as e:
+            log.warning("blob %s of an earlier life stays: %s", cid, e)
+        else:
+            gone += 1
     if gone:
         log.info("deleted %d blobs of an earlier life that nothing names", gone)
     return gone

@@ -6,6 +6,8 @@ socket (HTTPS) or at the MQTT client's socket calls; a request that failed half-
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from agent.uplink.files import private_database
+from agent.uplink.files import Unusable, move_aside, private_database
+
+logger = logging.getLogger(__name__)
 
 MAX_ROWS = 1_000_000
 """Oldest rows are folded into one `folded` row above this many, so that the sums stay true and the file bounded."""
@@ -42,19 +46,19 @@ class EgressRow(msgspec.Struct, frozen=True):
 
 
 class EgressLedger:
-    """The ledger's file, `egress.db`, 0600. Calls from any thread."""
+    """The ledger's file, `egress.db`, 0600. Calls from any thread. One that is damaged is moved aside and begun anew;
+    raises EdgeError (`uplink.open`) for one that cannot be used for another reason.
+    """
 
     def __init__(self, path: Path, *, max_rows: int = MAX_ROWS) -> None:
-        self._db = private_database(path)
+        self._db, self._sums = _opened(path)
         self._lock = threading.Lock()
         self._pending_lock = threading.Lock()
         self._pending: list[tuple[float, str, str, str, int, int, str]] = []
-        self._flushing = False
+        self._flushing = self._failing = False
         self._thread = ThreadPoolExecutor(1, "egress-ledger")
         self._added = 0
         self._max_rows = max_rows
-        self._db.execute(_SCHEMA)
-        self._sums = self._summed(0.0)
 
     def add(self, *, kind: str, event_id: str, sink: str, up: int, down: int, result: str) -> None:
         """Append one row. It is committed soon, in a thread, and before anything is read."""
@@ -83,19 +87,13 @@ class EgressLedger:
         if since > 0:
             self._flush()
             with self._lock:
-                sums = self._summed(since)
+                sums = _summed(self._db, since)
         else:
             with self._pending_lock:
                 sums = dict(self._sums)
         totals = {kind: {"requests": n, "up": up, "down": down} for kind, (n, up, down) in sums.items()}
         totals["all"] = {key: sum(t[key] for t in totals.values()) for key in ("requests", "up", "down")}
         return totals
-
-    def _summed(self, since: float) -> dict[str, tuple[int, int, int]]:
-        found = self._db.execute(
-            "SELECT kind, COUNT(*), SUM(up), SUM(down) FROM egress WHERE at >= ? GROUP BY kind", (since,)
-        ).fetchall()
-        return {kind: (n, up, down) for kind, n, up, down in found}
 
     def of_event(self, event_id: str) -> list[EgressRow]:
         """The rows of one alert, oldest first: more than one when it needed more than one try."""
@@ -115,20 +113,32 @@ class EgressLedger:
             self._db.close()
 
     def _flush(self) -> None:
-        """Write what is pending, in its order."""
+        """Write what is pending, in its order; what cannot be written is pending still."""
         with self._lock:
             with self._pending_lock:
                 rows, self._pending, self._flushing = self._pending, [], False
             if not rows:
                 return
-            with self._db:
-                self._db.executemany(
-                    "INSERT INTO egress (at, kind, event_id, sink, up, down, result) VALUES (?,?,?,?,?,?,?)", rows
-                )
-                self._added += len(rows)
-                if self._added >= 1000:
-                    self._added = 0
-                    self._fold()
+            try:
+                self._write(rows)
+            except sqlite3.Error as e:
+                with self._pending_lock:
+                    self._pending[:0] = rows
+                if not self._failing:
+                    logger.warning("the egress ledger cannot be written; its rows wait in memory: %s", e)
+                self._failing = True
+            else:
+                self._failing = False
+
+    def _write(self, rows: list[tuple[float, str, str, str, int, int, str]]) -> None:
+        with self._db:
+            self._db.executemany(
+                "INSERT INTO egress (at, kind, event_id, sink, up, down, result) VALUES (?,?,?,?,?,?,?)", rows
+            )
+            self._added += len(rows)
+            if self._added >= 1000:
+                self._added = 0
+                self._fold()
 
     def _fold(self) -> None:
         (count,) = self._db.execute("SELECT COUNT(*) FROM egress").fetchone()
@@ -139,6 +149,33 @@ class EgressLedger:
         ).fetchone()
         self._db.execute("DELETE FROM egress WHERE seq <= ?", (bound,))
         self._db.execute("INSERT INTO egress VALUES (?,?,'folded','','',?,?,'older rows')", (bound, at, up, down))
+
+
+def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, tuple[int, int, int]]]:
+    """The file and the sums of all that is in it."""
+    try:
+        return _read(path)
+    except Unusable as e:
+        if not e.damaged:
+            raise
+        logger.warning("the egress ledger is begun anew; the damaged one is %s: %s", move_aside(path).name, e.message)
+    return _read(path)
+
+
+def _read(path: Path) -> tuple[sqlite3.Connection, dict[str, tuple[int, int, int]]]:
+    db = private_database(path, _SCHEMA)
+    try:
+        return db, _summed(db, 0.0)
+    except sqlite3.Error as e:
+        db.close()
+        raise Unusable(path, e) from e
+
+
+def _summed(db: sqlite3.Connection, since: float) -> dict[str, tuple[int, int, int]]:
+    found = db.execute(
+        "SELECT kind, COUNT(*), SUM(up), SUM(down) FROM egress WHERE at >= ? GROUP BY kind", (since,)
+    ).fetchall()
+    return {kind: (n, up, down) for kind, n, up, down in found}
 
 
 def _iso(at: float) -> str:

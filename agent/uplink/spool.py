@@ -47,14 +47,13 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Spool:
-    """Alerts on their way, in the order of their submission."""
+    """Alerts on their way, in the order of their submission. Raises EdgeError (`uplink.open`)."""
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, remember: int = MAX_REMEMBERED) -> None:
-        self._db = private_database(path)
+        self._db = private_database(path, _SCHEMA)
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
         self._remember = remember
-        self._db.executescript(_SCHEMA)
 
     def add(self, event_id: str, body: bytes) -> Settled | None:
         """Commit the alert; returns how it ended when it is already settled. Raises Refused when the spool is full."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from functools import partial
@@ -109,7 +110,7 @@ class Uplink:
         self._reset()
 
     async def submit(self, alert: Alert) -> None:
-        """Commit the alert to the spool; harmless to repeat. Raises Refused (`uplink.full`, `.no-sink`, `.too-
+        """Commit the alert to the spool; harmless to repeat. Raises Refused (`uplink.full`, `.disk`, `.no-sink`, `.too-
         large`, `.mac`).
         """
         if self._config is None:
@@ -127,7 +128,14 @@ class Uplink:
                 code="uplink.too-large",
                 hint="rescale the photo before the sink step",
             )
-        settled = await asyncio.to_thread(self._spool.add, alert.event.id, body)
+        try:
+            settled = await asyncio.to_thread(self._spool.add, alert.event.id, body)
+        except sqlite3.Error as e:
+            raise Refused(
+                f"the spool of the uplink cannot be written: {e}",
+                code="uplink.disk",
+                hint="is the disk of the state folder full, or read-only?",
+            ) from e
         if settled is None:
             self._wake.set()
         else:

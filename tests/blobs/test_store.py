@@ -365,3 +365,14 @@ async def test_equal_bytes_put_at_once_are_one_blob(make_store: MakeStore) -> No
     assert store.usage().count == 1
     assert store.usage().bytes == 4000
     assert temporary_files(store) == []
+
+
+async def test_what_the_file_system_itself_has_among_the_blobs_is_none(make_store: MakeStore) -> None:
+    for name in (".nfs0001", "lost+found"):
+        (make_store().root / "files" / name).mkdir()
+    store = make_store(quota=10)
+    assert store.contents() == {}
+    assert store.usage().count == 0
+    await store.put(b"0123456789")
+    cid, _ = await store.put(b"9876543210")
+    assert store.contents() == {cid: 10}

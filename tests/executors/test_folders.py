@@ -48,6 +48,22 @@ def test_empty_follows_no_link_and_minds_no_mode(tmp_path: Path) -> None:
     assert (outside / "kept").exists()
 
 
+def test_folders_that_cannot_be_removed_are_left_to_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    folders = made(tmp_path)
+    with monkeypatch.context() as disk:
+        disk.setattr("agent.executors.folders.empty", failing)
+        folders.remove()
+    assert f"{folders.root} is left behind" in caplog.text
+    assert folders.root.exists()
+    folders.remove()
+    assert not folders.root.exists()
+
+
 def test_measure_names_the_limit(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "f").write_bytes(b"x" * 100)

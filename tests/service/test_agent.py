@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
+from agent.errors import EdgeError
 from agent.identity import Identity
 from agent.mesh.logs import MAX_LINE
 from agent.pipelines import load_pipeline
 from agent.service import supervise
 from agent.service.agent import Agent
+from agent.service.closing import close_all
 from agent.service.logs import StepLogs
 from tests.service.house import House
 from tests.support import eventually
@@ -89,6 +92,36 @@ async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
     await eventually(lambda: tried == 2 and not hall._renewals.is_set())
     assert hall.identity is hall.mesh._session.identity is renewed
     assert [w.subject for w in hall.health.list() if w.code == "service.restarted"] == ["certificate"]
+
+
+async def test_a_part_that_cannot_be_closed_keeps_no_other_open_and_hides_no_fault(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hall = house.agent("hall")
+    close = hall.docker.close
+
+    async def failing() -> None:
+        await close()
+        raise OSError("no more files")
+
+    monkeypatch.setattr(hall.docker, "close", failing)
+    with socket.create_server(("127.0.0.1", hall.config.mesh.port)), pytest.raises(ExceptionGroup) as fault:
+        await hall.run()
+    assert fault.group_contains(EdgeError, match="mesh")
+    assert hall.journal.storage._thread is None
+    assert "no more files" in caplog.text
+
+
+async def test_a_cancellation_waits_for_the_last_part() -> None:
+    closed: list[str] = []
+
+    async def cancelled() -> None:
+        closed.append("first")
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await close_all(cancelled, lambda: closed.append("last"))
+    assert closed == ["first", "last"]
 
 
 async def test_removing_a_node_that_has_the_sink_s_key_says_what_to_do_there(house: House) -> None:

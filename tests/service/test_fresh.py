@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.blobs import BlobStore
+from agent.errors import BlobError
 from agent.service.fresh import FreshBlobs
 
 
@@ -79,3 +80,21 @@ async def test_what_no_event_came_to_name_is_deleted(store: BlobStore, tmp_path:
     assert not store.has(cid)
     assert not store.has(other)
     assert store.usage().pinned == 0
+
+
+async def test_a_blob_that_cannot_be_deleted_keeps_no_other(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fresh, delete = FreshBlobs(store, Names()), store.delete
+    first, second = [(await fresh.put(content))[0] for content in (b"first", b"second")]
+
+    async def failing(cid: str) -> None:
+        if cid == first:
+            raise BlobError("blob store: Too many open files", code="blob.disk")
+        await delete(cid)
+
+    monkeypatch.setattr(store, "delete", failing)
+    await fresh.let_go(asyncio.get_running_loop().time())
+    assert not store.has(second)
+    assert store.usage().pinned == 0
+    assert f"{first} is left behind" in caplog.text

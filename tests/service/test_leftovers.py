@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+
+import pytest
 
 from agent.blobs import BlobStore
 from agent.service.leftovers import Added, sweep
@@ -25,3 +29,42 @@ async def test_only_what_nothing_names_is_deleted(tmp_path: Path) -> None:
 
 async def test_a_list_that_was_never_written_is_empty(tmp_path: Path) -> None:
     assert Added(tmp_path / "added").all() == set()
+
+
+async def test_a_blob_that_cannot_be_read_stays_and_the_rest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = BlobStore(tmp_path / "blobs", 1 << 20)
+    cids = [(await store.put(content))[0] for content in (b"one", b"two", b"three")]
+    damaged, pread = store.path(cids[1]).stat().st_ino, os.pread
+
+    def failing(fd: int, length: int, offset: int) -> bytes:
+        if os.fstat(fd).st_ino == damaged:
+            raise OSError(5, "Input/output error")
+        return pread(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", failing)
+    try:
+        assert await sweep(store, Added(tmp_path / "added"), lambda _: False) == 2
+        assert store.contents().keys() == {cids[1]}
+        assert f"{cids[1]} of an earlier life stays" in caplog.text
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("unreadable", ["added", "blobs"])
+async def test_nothing_is_deleted_where_it_cannot_be_told_what_is_needed(
+    tmp_path: Path, unreadable: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = BlobStore(tmp_path / "blobs", 1 << 20)
+    cid, _ = await store.put(b"photo")
+    if unreadable == "added":
+        (tmp_path / "added").write_bytes(b"\xff")
+    else:
+        shutil.move(tmp_path / "blobs" / "files", tmp_path / "away")
+    try:
+        assert await sweep(store, Added(tmp_path / "added"), lambda _: False) == 0
+        assert store.has(cid) or (tmp_path / "away" / cid).exists()
+        assert "no blob of an earlier life is deleted" in caplog.text
+    finally:
+        store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.errors import ConfigError, IdentityError
+from agent.errors import ConfigError, EdgeError, IdentityError
 from agent.model.envelope import check, key_digest, open_envelope, seal
 from agent.model.event import Event
 from agent.uplink import EgressLedger, has_mac, load_mask_key, mask_device, mask_event, masked, parse_address
 from agent.uplink.connect import load_sink
+from agent.uplink.files import move_aside
 from agent.uplink.spool import Spool
 
 PIN = "0a" * 32
@@ -113,6 +115,60 @@ def test_the_ledger_stays_bounded_and_its_sums_stay_true(tmp_path: Path) -> None
     assert len(ledger.rows()) < 1000
     assert ledger.rows()[0].kind == "folded"
     ledger.close()
+
+
+def fill(ledger: EgressLedger, rows: int) -> None:
+    for _ in range(rows):
+        ledger.add(kind="alert", event_id="e", sink="https://s", up=100, down=10, result="x" * 200)
+
+
+@pytest.mark.parametrize("first", [0, 8192], ids=["whole", "a page"])
+def test_a_damaged_ledger_is_moved_aside_and_begun_anew(
+    tmp_path: Path, first: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "egress.db"
+    ledger = EgressLedger(path)
+    fill(ledger, 500)
+    ledger.close()
+    path.write_bytes(damaged := path.read_bytes()[:first] + b"\xff" * 65536)
+    ledger = EgressLedger(path)
+    assert ledger.totals()["all"] == {"requests": 0, "up": 0, "down": 0}
+    fill(ledger, 3)
+    assert len(ledger.rows()) == 3
+    ledger.close()
+    (aside,) = tmp_path.glob("egress.db.damaged-*")
+    assert aside.read_bytes() == damaged
+    assert aside.name in caplog.text
+
+
+def test_a_damaged_database_takes_its_log_along(tmp_path: Path) -> None:
+    for name in ("egress.db", "egress.db-wal"):
+        (tmp_path / name).touch()
+    aside = move_aside(tmp_path / "egress.db")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [aside.name, f"{aside.name}-wal"]
+
+
+@pytest.mark.parametrize("damage", ["bytes", "a folder"])
+def test_a_spool_that_cannot_be_used_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "spool.db"
+    if damage == "bytes":
+        path.write_bytes(b"\0" * 8192)
+    else:
+        path.mkdir()
+    with pytest.raises(EdgeError, match=str(path)) as e:
+        Spool(path)
+    assert e.value.code == "uplink.open"
+    assert ("move it away" in e.value.hint) == (damage == "bytes")
+
+
+def test_a_ledger_that_is_not_damaged_is_never_moved(tmp_path: Path) -> None:
+    path = tmp_path / "egress.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE egress (of TEXT)")
+    other.close()
+    with pytest.raises(EdgeError, match=str(path)):
+        EgressLedger(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["egress.db"]
 
 
 def test_the_spool_forgets_old_ends_and_never_what_waits(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.errors import EdgeError, Refused, Unreachable
 from agent.executors.docker.client import Engine
-from agent.executors.docker.container import OWNER_LABEL, Container, open_container
+from agent.executors.docker.container import OWNER_LABEL, Container, open_container, remove_container
 from agent.executors.folders import clear_leftovers
 from agent.executors.warm import WarmProgram, WarmRunner
 from agent.model.task import BlobWriter, DockerTask, Runner
@@ -52,36 +52,46 @@ class DockerEngine:
         self._scratch = scratch
         self._engine = Engine(host)
         self._live: set[str] = set()
+        self._looking = asyncio.Lock()
 
     async def start(self) -> None:
         """Look for the engine and remove what an earlier life of this agent left; an absent engine is no error."""
+        await self.check()
+        # A container that still runs would go on writing there.
         await asyncio.to_thread(clear_leftovers, self._scratch)
-        if await self.check():
-            await self.sweep()
 
     async def check(self) -> bool:
-        """Whether the engine answers now; sets `available` and `reason`."""
-        try:
-            await self._engine.call(lambda client: client.ping())
-        except EdgeError as e:
-            self.available, self.reason = False, e.message
-        else:
-            self.available, self.reason = True, ""
+        """Whether the engine answers now; sets `available` and `reason`, and sweeps an engine that was not there."""
+        async with self._looking:
+            try:
+                await self._engine.call(lambda client: client.ping())
+            except EdgeError as e:
+                self.available, self.reason = False, e.message
+            else:
+                if not self.available:
+                    await self.sweep()
+                self.available, self.reason = True, ""
         return self.available
 
     async def sweep(self) -> int:
-        """Kill and remove this owner's containers that no runner of ours holds; returns how many."""
+        """Kill and remove this owner's containers that no runner of ours holds; returns how many.
 
-        def work(client: Any) -> int:
-            found = client.containers.list(
-                all=True, filters={"label": f"{OWNER_LABEL}={self.owner}"}, ignore_removed=True
-            )
-            stale = [c for c in found if c.id not in self._live]
-            for container in stale:
-                container.remove(force=True, v=True)
-            return len(stale)
+        What the engine refuses, or cannot be asked for, is logged.
+        """
 
-        count = await self._engine.call(work)
+        def work(client: Any) -> list[Any]:
+            mine = {"label": f"{OWNER_LABEL}={self.owner}"}
+            # Sparse: the engine may be unable to describe a container that it is removing.
+            return [c for c in client.containers.list(all=True, sparse=True, filters=mine) if c.id not in self._live]
+
+        try:
+            stale = await self._engine.call(work)
+        except EdgeError as e:
+            logger.warning("containers of an earlier life are left behind until the next start: %s", e.message)
+            return 0
+        count = 0
+        for container in stale:
+            count += await remove_container(self._engine, container)
         if count:
             logger.info("removed %d containers of an earlier life", count)
         return count
@@ -130,6 +140,8 @@ class DockerEngine:
     async def open(self, task: DockerTask, name: str) -> Container:
         """Start a container within the owner's policy; raises Refused, NotFound, Unreachable or StepFailed."""
         task = self._within_policy(task)
+        if not self.available:
+            await self.check()
         folder = self._scratch / os.urandom(8).hex()
         try:
             container = await open_container(self._engine, task, folder, self.owner, name)
@@ -137,10 +149,6 @@ class DockerEngine:
             self.available, self.reason = False, e.message
             raise
         self._live.add(container.id)
-        if not self.available:
-            self.available, self.reason = True, ""
-            # What could not be removed while the engine was away.
-            await self.sweep()
         return container
 
     def forget(self, container: Container) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent.errors import EdgeError, NotFound, Unreachable
+from agent.errors import EdgeError, NotFound
 from agent.executors.dialogue import Dialogue
 from agent.executors.docker.client import Engine, attach
 from agent.executors.docker.frames import STDOUT, frames
@@ -74,12 +74,7 @@ class Container:
         self._writer.transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()
-        try:
-            await self._engine.call(lambda _: self._raw.remove(force=True, v=True))
-        except NotFound:
-            pass
-        except EdgeError as e:
-            logger.warning("container %s is left behind until the next start: %s", self.id[:12], e.message)
+        await remove_container(self._engine, self._raw)
         await in_thread(self.folders.remove)
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
@@ -151,10 +146,21 @@ async def open_container(engine: Engine, task: DockerTask, folder: Path, owner: 
     return container
 
 
+async def remove_container(engine: Engine, raw: Any) -> bool:
+    """Kill and remove it; returns whether it is gone. One that the engine does not remove is left to the next sweep."""
+    try:
+        await engine.call(lambda _: raw.remove(force=True, v=True))
+    except NotFound:
+        pass
+    except EdgeError as e:
+        logger.warning("container %s is left behind until the next start: %s", raw.id[:12], e.message)
+        return False
+    return True
+
+
 async def _discard(engine: Engine, raw: Any, folders: Folders) -> None:
     if raw is not None:
-        with suppress(NotFound, Unreachable):
-            await engine.call(lambda _: raw.remove(force=True, v=True))
+        await remove_container(engine, raw)
     await in_thread(folders.remove)
 
 

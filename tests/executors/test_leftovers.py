@@ -1,0 +1,132 @@
+"""What an earlier life of the agent left is removed as far as that goes, and never keeps the agent from starting."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from agent.executors import DockerEngine, ProcessEngine, folders
+
+BUSY = 'driver "overlay2" failed to remove root filesystem: device or resource busy'
+
+
+class Stubborn(ThreadingHTTPServer):
+    """An engine with two containers of ours, of which it will not remove the first; a real one does this on bad days."""
+
+    def __init__(self, left: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.left = left
+        self.code = 204
+        self.lists = True
+        self.removed: list[str] = []
+        self.left_then: list[bool] = []
+
+    @property
+    def host(self) -> str:
+        return f"tcp://127.0.0.1:{self.server_address[1]}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    """The few addresses of the engine's API that a start uses."""
+
+    server: Stubborn
+
+    def do_GET(self) -> None:
+        if not self.path.endswith("/containers/json") and "/containers/json?" not in self.path:
+            self.answer(200, {"ApiVersion": "1.44"})
+        elif self.server.lists:
+            self.answer(200, [{"Id": letter * 64} for letter in "ab"])
+        else:
+            self.answer(500, {"message": "context deadline exceeded"})
+
+    def do_DELETE(self) -> None:
+        ident = self.path.split("?")[0][-64:]
+        self.server.left_then.append(self.server.left.exists())
+        if ident.startswith("a") and self.server.code != 204:
+            self.answer(self.server.code, {"message": BUSY})
+        else:
+            self.server.removed.append(ident[0])
+            self.answer(204, None)
+
+    def answer(self, code: int, body: object) -> None:
+        content = b"" if body is None else json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> Path:
+    """A file of a container of an earlier life."""
+    file = tmp_path / "scratch" / "ab12" / "outputs" / "photo"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    return file
+
+
+@pytest.fixture
+def stubborn(left: Path) -> Iterator[Stubborn]:
+    with Stubborn(left) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("code", [204, 404, 409, 500])
+async def test_a_container_that_cannot_be_removed_keeps_neither_the_agent_nor_the_rest_of_the_sweep(
+    stubborn: Stubborn, tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    stubborn.code = code
+    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    await engine.start()
+    assert engine.available
+    assert stubborn.removed[-1] == "b"
+    assert (BUSY in caplog.text) == (code in (409, 500))
+    await engine.close()
+
+
+async def test_an_engine_that_does_not_list_its_containers_is_no_reason_not_to_start(
+    stubborn: Stubborn, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stubborn.lists = False
+    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    await engine.start()
+    assert engine.available
+    assert "deadline exceeded" in caplog.text
+    await engine.close()
+
+
+async def test_folders_are_cleared_when_no_container_writes_there_any_more(
+    stubborn: Stubborn, tmp_path: Path, left: Path
+) -> None:
+    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    await engine.start()
+    assert stubborn.left_then == [True, True]
+    assert not left.exists()
+    await engine.close()
+
+
+async def test_folders_that_cannot_be_cleared_are_left_to_the_next_start(
+    stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def filling(folder: Path) -> None:
+        raise OSError(39, "Directory not empty")
+
+    monkeypatch.setattr(folders, "empty", filling)
+    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    await engine.start()
+    ProcessEngine(tmp_path / "scratch")
+    assert caplog.text.count("Directory not empty") == 2
+    await engine.close()

@@ -1,0 +1,38 @@
+"""The look at the node every few seconds."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from agent.health.facts import Facts
+from agent.mesh import Mesh
+from agent.model.health import Warning
+from agent.model.node import NodeRecord
+from agent.service import health
+from tests.service.house import House
+from tests.support import eventually
+
+
+async def test_what_changes_with_the_loop_is_looked_at_in_its_thread(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, run_checks = Mesh.known, health.run_checks
+    threads: set[int] = set()
+    seen: list[Facts] = []
+
+    def noting(mesh: Mesh) -> list[NodeRecord]:
+        threads.add(threading.get_ident())
+        return known(mesh)
+
+    def checking(facts: Facts) -> list[Warning]:
+        seen.append(facts)
+        return run_checks(facts)
+
+    monkeypatch.setattr(Mesh, "known", noting)
+    monkeypatch.setattr(health, "run_checks", checking)
+    await house.start("hall")
+    await eventually(lambda: seen)
+    assert (seen[0].nodes, seen[0].disk_total is not None) == (1, True)
+    assert threads == {threading.get_ident()}

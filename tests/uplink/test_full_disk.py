@@ -1,0 +1,52 @@
+"""An uplink whose disk is full: nothing is lost by it, and what waited goes on when there is room again."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.errors import Refused
+from agent.pipelines.work import NEVER
+from agent.uplink import EgressLedger
+from tests.sink.running import Building, running_sink
+from tests.support import eventually
+from tests.uplink.helpers import running_uplink
+
+
+def give(db: sqlite3.Connection, pages: int) -> None:
+    """Let the database have so many pages, or those that it has: for more, SQLite says that the disk is full."""
+    db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+async def test_an_alert_is_refused_for_now(tmp_path: Path) -> None:
+    building = Building()
+    async with running_sink(tmp_path / "sink") as sink, running_uplink(tmp_path / "up", building) as (uplink, seen):
+        await uplink.connect(sink.connect, sink.key)
+        give(uplink._spool._db, 1)
+        alert = building.alert(1)
+        with pytest.raises(Refused, match="disk is full") as refused:
+            await uplink.submit(alert)
+        assert refused.value.code == "uplink.disk"
+        assert refused.value.code not in NEVER
+        give(uplink._spool._db, 1000)
+        await uplink.submit(alert)
+        await eventually(lambda: seen.delivered == [alert.event.id])
+
+
+def test_rows_of_the_ledger_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = EgressLedger(tmp_path / "egress.db")
+    give(ledger._db, 1)
+    for n in range(300):
+        ledger.add(kind="alert", event_id=f"e{n}", sink="https://s", up=100, down=10, result="x" * 200)
+        if n % 100 == 50:
+            assert len(ledger.rows()) < n
+    assert ledger.totals()["all"]["requests"] == 300
+    give(ledger._db, 1000)
+    assert [r.event_id for r in ledger.rows()] == [f"e{n}" for n in range(300)]
+    assert caplog.text.count("the egress ledger cannot be written") == 1
+    ledger.close()
+    again = EgressLedger(tmp_path / "egress.db")
+    assert again.totals()["all"]["requests"] == 300
+    again.close()
