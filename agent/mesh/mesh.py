@@ -187,6 +187,11 @@ class Mesh:
         return self._session.links()
 
     @property
+    def closed(self) -> str:
+        """Why the mesh has been closed for a minute and more, though it is tried again and again; empty else."""
+        return self._session.closed
+
+    @property
     def denied(self) -> set[str]:
         """The ids of removed nodes that this node's open session shuts out; `status` shows who has not done
         so yet.

@@ -148,6 +148,8 @@ class MeshSession:
         self._lock = asyncio.Lock()
         self._up = asyncio.Event()
         self.broken = asyncio.Event()
+        self.closed = ""
+        """Why the session has been closed for long, or empty."""
         self.stirred = asyncio.Event()
         """Set when a link came or went, or the session broke; cleared by the one who looks."""
 
@@ -188,9 +190,9 @@ class MeshSession:
                 try:
                     return await self._open()
                 except Unreachable as error:  # a session that closes slowly still holds the port
-                    long = time.monotonic() - start > REOPEN_SECONDS
-                    logger.log(logging.WARNING if long else logging.INFO, "mesh: not open yet: %s", error)
-                    pause = REOPEN_PAUSE if long else pause
+                    logger.info("mesh: not open yet: %s", error)
+                    if time.monotonic() - start > REOPEN_SECONDS:
+                        self.closed, pause = error.message, REOPEN_PAUSE
                     await asyncio.sleep(pause)
 
     async def close(self) -> None:
@@ -257,7 +259,7 @@ class MeshSession:
             if isinstance(error, zenoh.ZError) or is_panic(error):
                 raise Unreachable("the session of the mesh broke when it had opened", code="mesh.open") from None
             raise
-        self._session = session
+        self._session, self.closed = session, ""
         self.stirred.set()
         self.broken.clear()
         self._up.set()

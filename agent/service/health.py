@@ -115,6 +115,9 @@ class Watch:
         remedy = f"on an operator: edge-agent node label {a.identity.name} {unsigned.replace(', ', ' ')}"
         warnings = [Warning("labels.unsigned", a.identity.name, f"no operator has signed {unsigned} yet", remedy)]
         a.health.update({"labels.unsigned"}, warnings if unsigned else [])
+        remedy = "see mesh.listen and mesh.port; what runs on this node alone goes on, and the mesh is tried again"
+        closed = [Warning("mesh.closed", "mesh", a.mesh.closed, remedy, "error")]
+        a.health.update({"mesh.closed"}, closed if a.mesh.closed else [])
 
     async def _tell_sink(self) -> None:
         a = self.agent

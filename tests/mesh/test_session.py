@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -43,18 +42,19 @@ async def test_who_waits_for_the_session_waits_on_when_it_closes_again_at_once(b
 
 
 async def test_a_port_that_is_taken_meanwhile_is_tried_until_it_is_free(
-    alone: MeshSession, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    alone: MeshSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "REOPEN_SECONDS", 0.0)
     monkeypatch.setattr(session, "REOPEN_PAUSE", 0.05)
     await alone.close()
     with socket.create_server(("127.0.0.1", alone._settings.port)):
         again = asyncio.create_task(alone.reopen())
-        warned = lambda: [r for r in caplog.records if r.levelno == logging.WARNING and "not open" in r.getMessage()]  # noqa: E731
-        await eventually(lambda: warned() or again.done())
+        await eventually(lambda: alone.closed or again.done())
+        assert str(alone._settings.port) in alone.closed
         assert not again.done()
     await again
     assert alone.zid
+    assert not alone.closed
 
 
 async def test_a_session_that_breaks_while_it_opens_is_closed_and_opened_anew(alone: MeshSession) -> None:

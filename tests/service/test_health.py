@@ -36,3 +36,14 @@ async def test_what_changes_with_the_loop_is_looked_at_in_its_thread(
     await eventually(lambda: seen)
     assert (seen[0].nodes, seen[0].disk_total is not None) == (1, True)
     assert threads == {threading.get_ident()}
+
+
+async def test_a_mesh_that_cannot_be_opened_is_shown_until_it_is_open(house: House) -> None:
+    hall = await house.start("hall")
+    hall.mesh._session.closed = "its port is taken"
+    hall.watch._own()
+    (shown,) = [w for w in hall.health.list() if w.code == "mesh.closed"]
+    assert (shown.text, shown.severity) == ("its port is taken", "error")
+    await hall.mesh.reopen()
+    hall.watch._own()
+    assert "mesh.closed" not in {w.code for w in hall.health.list()}
