@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -383,6 +384,20 @@ async def test_what_is_kept_and_decided_is_shifted_too(path: Path, machine: Cloc
     j = opened(path)
     assert j.kept["m"] - machine.up == pytest.approx(400)
     assert j.query("SELECT until FROM decision")[0][0] - machine.up == pytest.approx(400)
+    j.close()
+
+
+async def test_the_clocks_are_noted_though_no_file_can_be_opened(path: Path) -> None:
+    j = opened(path)
+    await j.commit()
+    j._stamped = 0.0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await j.commit(add=[row(j, "a")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert j.storage.failed is None
     j.close()
 
 
