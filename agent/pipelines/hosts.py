@@ -91,19 +91,20 @@ class StepHost:
 
         try:
             made = await self.work(row, self.step, emit)
+            self.failures = 0
+            if made is not None:
+                await self.finish(row, made)
         except StepFailed as e:
             self._failed(row, e)
         except (Unreachable, Refused) as e:
             self._unable(row, e)
         except EdgeError as e:
+            if self.core.journal.storage.failed is not None:
+                raise  # what became of the event only the disk knows
             self._failed(row, StepFailed(e.message, hint=e.hint, code=e.code))
         except Exception as e:
             log.exception("%s/%s: a fault of the agent itself", self.pipeline.name, self.step.name)
             self._failed(row, StepFailed(f"internal: {type(e).__name__}: {e}"))
-        else:
-            self.failures = 0
-            if made is not None:
-                await self.finish(row, made)
         finally:
             self.running -= 1
 
@@ -141,6 +142,8 @@ class StepHost:
 
     def _failed(self, row: Row, error: StepFailed) -> None:
         self.error, self.failures = error.message, self.failures + 1
+        if not row.open:
+            return
         row.final = error.final
         row.attempts += 1
         log.warning(

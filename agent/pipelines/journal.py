@@ -161,12 +161,14 @@ class Journal:
         counts: Counter[tuple[str, str, str]] = Counter()
         events: dict[str, tuple[str, str, bytes]] = {}
         written: dict[int, Row] = {}
+        add = list(add)
+        for row in add:  # before anything changes: an event that cannot be encoded must leave no trace
+            events[row.event.id] = (row.event.id, row.event.root or row.event.id, row.event.encode())
         for row in add:
             self._index(row)
             counts[row.pipeline, row.step, "accepted"] += 1
             if row.end is not None:
                 counts[row.pipeline, row.step, row.end] += 1
-            events[row.event.id] = (row.event.id, row.event.root or row.event.id, row.event.encode())
             written[row.n] = row
         for row in change:
             written[row.n] = row
