@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline, Step
+from agent.pipelines.checking import decode_pipeline
 from agent.pipelines.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -38,9 +38,9 @@ class Definitions:
             "SELECT name, version, body, at FROM definition ORDER BY at"
         ):
             try:
-                self._versions[name, version] = self._decode(body)
+                self._versions[name, version] = decode_pipeline(body)
                 self._at[name, version] = at
-            except DAMAGED as e:
+            except msgspec.ValidationError as e:
                 log.warning("version %s of %s is not readable by this version of the agent: %s", version, name, e)
         for key, version in self._journal.query("SELECT key, value FROM meta WHERE key LIKE 'current:%'"):
             name = key.partition(":")[2]
@@ -49,13 +49,9 @@ class Definitions:
             elif version:
                 log.warning("%s does not run: its version %s is not here; apply it again", name, version)
 
-    @staticmethod
-    def _decode(body: bytes) -> Pipeline:
-        return msgspec.json.decode(body, type=Pipeline)
-
     def apply(self, name: str, body: bytes | None) -> None:
-        """Take a document's body as the current definition, or remove it; raises msgspec errors for a malformed body."""
-        pipeline = self._decode(body) if body is not None else None
+        """Take a document's body as the current definition, or remove it; raises msgspec.ValidationError if it cannot run."""
+        pipeline = decode_pipeline(body) if body is not None else None
         if pipeline is not None and pipeline.name != name:
             raise msgspec.ValidationError(f"the document {name} holds a pipeline named {pipeline.name}")
         old = self.current.get(name)
