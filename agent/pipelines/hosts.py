@@ -230,16 +230,17 @@ class Hosts:
 
     async def retire(self) -> None:
         """Stop the programs of replaced and removed versions of which no event is in flight here."""
+        while (key := self._not_needed()) is not None:
+            log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
+            del self.hosts[key]
+            self._running.pop(key).cancel()
+            await self.stop(key)
+
+    def _not_needed(self) -> Key | None:
+        """One of them, found anew for each: while the last one stops, an event may come for the next."""
         old = [key for key, host in self.hosts.items() if not self._current(key) and not (host.queue or host.running)]
-        if not old:
-            return
-        busy = {(r.pipeline, r.version) for r in self.core.journal.open_rows()}
-        for key in old:
-            if key[:2] not in busy:
-                log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
-                del self.hosts[key]
-                self._running.pop(key).cancel()
-                await self.stop(key)
+        busy = {(r.pipeline, r.version) for r in self.core.journal.open_rows()} if old else set()
+        return next((key for key in old if key[:2] not in busy), None)
 
     def _current(self, key: Key) -> bool:
         now_ = self.core.definitions.current.get(key[0])

@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from agent.errors import EdgeError
+from agent.model.pipeline import Keep
 from agent.model.task import StepInput, StepOutput
 from tests.pipelines.story import Building, Program
 from tests.support import eventually
@@ -75,4 +78,35 @@ async def test_an_event_that_ran_while_the_journal_broke_is_not_said_to_have_fai
     assert task is not None
     await eventually(task.done)
     assert (row.end, row.attempts) == (None, 0)
+    await b.stop()
+
+
+async def test_an_event_of_an_old_version_that_comes_while_its_programs_are_stopped_still_runs(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def run(item: StepInput) -> list[StepOutput]:
+        await go.wait()
+        return []
+
+    b = porch(tmp_path, run)
+    p = b.nodes["porch"].p
+    await p.trigger(b.pipeline, "arrived", "device.arrived", {"device": {"known": False}})
+    await eventually(lambda: [k[2] for k in p.hosts.hosts] == ["photos", "small"])
+    go.set()
+    await eventually(b.quiet)
+    go.clear()
+    late: list[Any] = []
+
+    async def stop(key: Any) -> None:
+        if not late:
+            late.append(await photo(b, "late"))
+
+    newer = msgspec.structs.replace(b.pipeline, keep=Keep(unmatched=60.0))
+    p.definitions.apply(newer.name, msgspec.json.encode(newer))
+    p.hosts.stop = stop
+    await p.hosts.retire()
+    go.set()
+    await eventually(lambda: late[0].end == "delivered")
+    await p.hosts.retire()
+    assert not p.hosts.hosts
     await b.stop()
