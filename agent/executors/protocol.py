@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from agent.errors import StepFailed
-from agent.model.event import MAX_BLOBS, MAX_EVENT, BlobRef, Event
+from agent.model.event import MAX_BLOBS, MAX_EVENT, BlobRef, Event, check_depth
 
 MAX_REPLY_EVENTS = 256
 """Most events that one answer may hold."""
@@ -121,9 +121,18 @@ def check_type(text: str, what: str) -> None:
         raise broken(f"{what} has the type {_short(text)!r}: letters, digits, '.', '_' and '-', at most 128")
 
 
+def check_data(data: dict[str, Any], what: str) -> None:
+    """Raise StepFailed where `data` is nested deeper than any node would take."""
+    try:
+        check_depth(data)
+    except ValueError as e:
+        raise broken(f"the data of {what} is {e}") from None
+
+
 def _checked(reply: ReplyEvent, n: int) -> CheckedEvent:
     what = f"event {n} of the answer"
     check_type(reply.type, what)
+    check_data(reply.data, what)
     data = dict(reply.data)
     try:
         blobs = msgspec.convert(data.pop("blobs", []), list[ReplyBlob])

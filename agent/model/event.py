@@ -18,6 +18,8 @@ MAX_EVENT = 256 * 1024
 """Largest encoded event in bytes; more is refused by every receiver."""
 MAX_BLOBS = 32
 """Most blobs that one event may name."""
+MAX_DEPTH = 64
+"""How deeply an event's data may be nested: decoding, encoding and expressions all recurse."""
 
 
 class BlobRef(msgspec.Struct, omit_defaults=True):
@@ -57,12 +59,22 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 _ENCODER = msgspec.json.Encoder()
+_NESTS = (dict, list)
 _DECODER = msgspec.json.Decoder(Event)
 
 
 def decode_event(raw: bytes) -> Event:
     """The event in `raw`; raises msgspec.ValidationError or msgspec.DecodeError."""
     return _DECODER.decode(raw)
+
+
+def check_depth(value: Any, left: int = MAX_DEPTH) -> None:
+    """Raise ValueError where objects and lists are nested deeper than an event's data may be."""
+    if left == 0:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, _NESTS):
+            check_depth(inner, left - 1)
 
 
 def event_id(*parts: str | int | bytes) -> str:

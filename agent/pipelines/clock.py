@@ -6,6 +6,7 @@ Nothing here is ever compared with another node's clock.
 from __future__ import annotations
 
 import time
+from functools import cache
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -16,8 +17,9 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+@cache
 def boot_id() -> str:
-    """The kernel's id of this boot."""
+    """The kernel's id of this boot; read once, since the journal's writer must not fail for want of a descriptor."""
     return _BOOT_ID.read_text().strip()
 
 

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
+from agent.errors import BlobError
 from agent.model.event import Event
 from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
@@ -80,6 +81,7 @@ class Core:
         self.heard: Callable[[Row, str], None] = lambda row, what: None
         """Told about each new row and each end, for `events -f` and `status`."""
         self._deleting: set[asyncio.Task[None]] = set()
+        self._undeleted: set[str] = set()
 
     def step_of(self, row: Row) -> tuple[Pipeline, Step] | None:
         """The row's pipeline and step, in the row's own version."""
@@ -221,11 +223,19 @@ class Core:
                 task.add_done_callback(self._deleting.discard)
 
     async def _delete(self, cid: str) -> None:
-        if not self.journal.needs(cid):
-            await self.blobs.delete(cid)
+        try:
+            if not self.journal.needs(cid):
+                await self.blobs.delete(cid)
+        except BlobError as e:
+            if cid not in self._undeleted:
+                log.warning("%s could not be deleted and is tried again: %s", cid, e.message)
+            self._undeleted.add(cid)
+        else:
+            self._undeleted.discard(cid)
 
     def expire_kept(self) -> None:
-        """Delete photos that were kept for a match until now."""
+        """Delete photos that were kept for a match until now, and those that could not be deleted before."""
+        self._drop(self._undeleted)
         now = boottime()
         over = [cid for cid, until in self.journal.kept.items() if until <= now]
         if over:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from agent.model.pipeline import Pipeline, Step
+from agent.pipelines.checking import decode_pipeline
 from agent.pipelines.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -36,20 +37,21 @@ class Definitions:
         for name, version, body, at in self._journal.query(
             "SELECT name, version, body, at FROM definition ORDER BY at"
         ):
-            self._versions[name, version] = self._decode(body)
-            self._at[name, version] = at
-        for (_name,) in self._journal.query("SELECT DISTINCT name FROM definition"):
-            newest = self._journal.query("SELECT value FROM meta WHERE key = ?", f"current:{_name}")
-            if newest and newest[0][0]:
-                self.current[_name] = self._versions[_name, newest[0][0]]
-
-    @staticmethod
-    def _decode(body: bytes) -> Pipeline:
-        return msgspec.json.decode(body, type=Pipeline)
+            try:
+                self._versions[name, version] = decode_pipeline(body)
+                self._at[name, version] = at
+            except msgspec.ValidationError as e:
+                log.warning("version %s of %s is not readable by this version of the agent: %s", version, name, e)
+        for key, version in self._journal.query("SELECT key, value FROM meta WHERE key LIKE 'current:%'"):
+            name = key.partition(":")[2]
+            if found := self._versions.get((name, version)):
+                self.current[name] = found
+            elif version:
+                log.warning("%s does not run: its version %s is not here; apply it again", name, version)
 
     def apply(self, name: str, body: bytes | None) -> None:
-        """Take a document's body as the current definition, or remove it; raises msgspec errors for a malformed body."""
-        pipeline = self._decode(body) if body is not None else None
+        """Take a document's body as the current definition, or remove it; raises msgspec.ValidationError if it cannot run."""
+        pipeline = decode_pipeline(body) if body is not None else None
         if pipeline is not None and pipeline.name != name:
             raise msgspec.ValidationError(f"the document {name} holds a pipeline named {pipeline.name}")
         old = self.current.get(name)
@@ -66,9 +68,10 @@ class Definitions:
     def _store(self, pipeline: Pipeline) -> None:
         key = (pipeline.name, pipeline.version)
         self._versions[key] = pipeline
-        self._at[key] = time.time()
+        # A wall clock that jumped back must not make the newest version the oldest.
+        newest = max((at for (name, _), at in self._at.items() if name == pipeline.name), default=0.0)
+        at = self._at[key] = max(time.time(), newest + 1e-3)
         body = msgspec.json.encode(pipeline)
-        at = self._at[key]
 
         def write(db: sqlite3.Connection) -> None:
             db.execute("INSERT OR REPLACE INTO definition VALUES (?, ?, ?, ?)", (*key, body, at))
@@ -79,6 +82,7 @@ class Definitions:
 
     def _forget(self, name: str) -> None:
         used = {(r.pipeline, r.version) for r in self._journal.rows.values() if not r.closed}
+        used |= {(name, p.version) for p in (self.current.get(name),) if p is not None}
         mine = sorted((k for k in self._versions if k[0] == name), key=lambda k: self._at[k])
         for key in mine[:-KEEP_VERSIONS]:
             if key not in used:

@@ -129,9 +129,8 @@ class Pipelines:
         found: set[str] = set()
         for pipeline in self.definitions.current.values():
             for step in pipeline.steps:
-                task = step.task.get("wasm", step.task)
-                if isinstance(task, dict) and "module" in task:
-                    found.add(task["module"])
+                if step.kind in ("tail", "wasm"):
+                    found.add((step.task["wasm"] if step.kind == "tail" else step.task)["module"])
         return found
 
     def totals(self) -> dict[str, dict[str, dict[str, int]]]:

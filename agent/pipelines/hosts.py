@@ -91,19 +91,20 @@ class StepHost:
 
         try:
             made = await self.work(row, self.step, emit)
+            self.failures = 0
+            if made is not None:
+                await self.finish(row, made)
         except StepFailed as e:
             self._failed(row, e)
         except (Unreachable, Refused) as e:
             self._unable(row, e)
         except EdgeError as e:
+            if self.core.journal.storage.failed is not None:
+                raise  # what became of the event only the disk knows
             self._failed(row, StepFailed(e.message, hint=e.hint, code=e.code))
         except Exception as e:
             log.exception("%s/%s: a fault of the agent itself", self.pipeline.name, self.step.name)
             self._failed(row, StepFailed(f"internal: {type(e).__name__}: {e}"))
-        else:
-            self.failures = 0
-            if made is not None:
-                await self.finish(row, made)
         finally:
             self.running -= 1
 
@@ -141,6 +142,8 @@ class StepHost:
 
     def _failed(self, row: Row, error: StepFailed) -> None:
         self.error, self.failures = error.message, self.failures + 1
+        if not row.open:
+            return
         row.final = error.final
         row.attempts += 1
         log.warning(
@@ -227,16 +230,17 @@ class Hosts:
 
     async def retire(self) -> None:
         """Stop the programs of replaced and removed versions of which no event is in flight here."""
+        while (key := self._not_needed()) is not None:
+            log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
+            del self.hosts[key]
+            self._running.pop(key).cancel()
+            await self.stop(key)
+
+    def _not_needed(self) -> Key | None:
+        """One of them, found anew for each: while the last one stops, an event may come for the next."""
         old = [key for key, host in self.hosts.items() if not self._current(key) and not (host.queue or host.running)]
-        if not old:
-            return
-        busy = {(r.pipeline, r.version) for r in self.core.journal.open_rows()}
-        for key in old:
-            if key[:2] not in busy:
-                log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
-                del self.hosts[key]
-                self._running.pop(key).cancel()
-                await self.stop(key)
+        busy = {(r.pipeline, r.version) for r in self.core.journal.open_rows()} if old else set()
+        return next((key for key in old if key[:2] not in busy), None)
 
     def _current(self, key: Key) -> bool:
         now_ = self.core.definitions.current.get(key[0])

@@ -8,6 +8,7 @@ beside the rows in the same transactions and outlive them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections import Counter, defaultdict
@@ -18,10 +19,13 @@ from typing import Any
 import msgspec
 
 from agent.model.alert import Hop
-from agent.model.event import Event, decode_event
+from agent.model.decoding import DAMAGED
+from agent.model.event import Event, check_depth, decode_event
 from agent.pipelines.clock import boot_id, boottime, shift_after_reboot
 from agent.pipelines.rows import ENDS, End, Row, State
-from agent.pipelines.storage import Storage
+from agent.pipelines.storage import Storage, unusable
+
+log = logging.getLogger(__name__)
 
 KEEP_ROWS = 50_000
 """Closed rows kept for traces and against late repeats; the oldest go first."""
@@ -66,20 +70,46 @@ class Journal:
     def open(self) -> None:
         """Load what was open, on this loop; raises EdgeError where the file cannot be used."""
         self._read = db = self.storage.open()
-        self._shift(db)
+        try:
+            self._shift(db)
+            unreadable = self._load(db)
+        except (OSError, sqlite3.Error, *DAMAGED) as e:
+            self.close()
+            raise unusable(self.storage.path, e) from None
+        self.storage.start()
+        self._stamp()
+        self._leave_out(unreadable)
+
+    def _load(self, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+        """Take up what the file holds; gives back the rows that cannot be."""
+        unreadable: list[tuple[Any, ...]] = []
         events = {i: bytes(body) for i, body in db.execute("SELECT id, body FROM event")}
         for values in db.execute(f"SELECT {_COLUMNS} FROM row ORDER BY n"):  # noqa: S608
-            row = _row(values, events)
+            self._next = values[0] + 1
+            try:
+                row = _row(values, events)
+            except (LookupError, TypeError, ValueError, *DAMAGED) as e:
+                log.debug("row %d of the journal cannot be read: %r", values[0], e)
+                unreadable.append(values)
+                continue
             self._index(row)
-            self._next = row.n + 1
             if row.closed:
                 self._closed.append(row)
         for pipeline, step, what, n in db.execute("SELECT pipeline, step, what, n FROM count"):
             self.counts[pipeline, step][what] = n
         self.positions = {s: msgspec.json.decode(v) for s, v in db.execute("SELECT stream, value FROM position")}
         self.kept = dict(db.execute("SELECT cid, until FROM kept"))
-        self.storage.start()
-        self._stamp()
+        return unreadable
+
+    def _leave_out(self, unreadable: list[tuple[Any, ...]]) -> None:
+        """Delete such rows; those that were open count as lost, so that the sums hold."""
+        if not unreadable:
+            return
+        lost = Counter((str(v[3]), str(v[5])) for v in unreadable if v[9] is None)
+        log.warning("%d rows of the journal cannot be read; %d were open and are lost", len(unreadable), lost.total())
+        self.storage.write(lambda db: db.executemany("DELETE FROM row WHERE n = ?", [(v[0],) for v in unreadable]))
+        for key, n in lost.items():
+            self.count(*key, "lost", n)
 
     def close(self) -> None:
         """Write everything and close the file."""
@@ -143,9 +173,12 @@ class Journal:
         return any(n >= mark for n in self.by_cid.get(cid, ()))
 
     def query(self, sql: str, *args: Any) -> list[Any]:
-        """Rows of a read-only query; for small ones (decisions)."""
+        """Rows of a read-only query; for small ones (decisions). Raises EdgeError `journal.open` for a damaged file."""
         assert self._read is not None
-        return self._read.execute(sql, args).fetchall()
+        try:
+            return self._read.execute(sql, args).fetchall()
+        except sqlite3.Error as e:
+            raise unusable(self.storage.path, e) from None
 
     # -- changes ------------------------------------------------------------------------------------------------------
 
@@ -161,12 +194,14 @@ class Journal:
         counts: Counter[tuple[str, str, str]] = Counter()
         events: dict[str, tuple[str, str, bytes]] = {}
         written: dict[int, Row] = {}
+        add = list(add)
+        for row in add:  # before anything changes: an event that cannot be encoded must leave no trace
+            events[row.event.id] = (row.event.id, row.event.root or row.event.id, row.event.encode())
         for row in add:
             self._index(row)
             counts[row.pipeline, row.step, "accepted"] += 1
             if row.end is not None:
                 counts[row.pipeline, row.step, row.end] += 1
-            events[row.event.id] = (row.event.id, row.event.root or row.event.id, row.event.encode())
             written[row.n] = row
         for row in change:
             written[row.n] = row
@@ -291,8 +326,11 @@ def _values(row: Row) -> tuple[Any, ...]:
 
 
 def _row(v: tuple[Any, ...], events: dict[str, bytes]) -> Row:
+    event = decode_event(events[v[1]])
+    if not v[18]:
+        check_depth(event.data)  # before there was this limit, one too deep to encode could be stored
     return Row(
-        n=v[0], event=decode_event(events[v[1]]), pipeline=v[3], version=v[4], step=v[5], slot=v[6], parent=v[7],
+        n=v[0], event=event, pipeline=v[3], version=v[4], step=v[5], slot=v[6], parent=v[7],
         state=State(v[8]), end=v[9], reason=v[10], target=v[11], attempts=v[12],
         avoid=msgspec.msgpack.decode(v[13], type=list[str]), deadline=v[14], root_at=v[15],
         trace=msgspec.msgpack.decode(v[16], type=list[Hop]), matched=bool(v[17]), closed=bool(v[18]),

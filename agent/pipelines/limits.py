@@ -15,13 +15,11 @@ import msgspec
 from agent.errors import Refused
 from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
-from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, decode_event
+from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, check_depth, decode_event
 from agent.pipelines.wire import Delivery, Question, Record
 
 MAX_ID = 128
 MAX_FIELD = 1024
-MAX_DEPTH = 64
-"""How deeply an event's data may be nested: decoding, encoding and expressions all recurse."""
 MAX_ATTEMPTS = 100
 MAX_AGE_MS = 10 * 366 * 86400e3
 MAX_WINDOW = 400 * 86400.0
@@ -65,7 +63,7 @@ def check_event(event: Event) -> None:
         raise ValueError("an id is empty or too long")
     if max(map(len, (event.source, event.type, event.time, event.subject, event.traceparent))) > MAX_FIELD:
         raise ValueError(f"a field is longer than {MAX_FIELD} characters")
-    _check_depth(event.data, MAX_DEPTH)
+    check_depth(event.data)
     blobs = event.blobs()
     if len(blobs) > MAX_BLOBS or not all(b.cid and 0 <= b.size <= MAX_BLOB for b in blobs):
         raise ValueError("too many or too large blobs")
@@ -78,15 +76,6 @@ def _check_hop(hop: Hop) -> None:
         raise ValueError("a name in its trace is too long")
     if not (math.isfinite(hop.at_ms) and math.isfinite(hop.run_ms)):
         raise ValueError("a time in its trace makes no sense")
-
-
-def _check_depth(value: Any, left: int) -> None:
-    if left == 0:
-        raise ValueError(f"nested more than {MAX_DEPTH} deep")
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for v in inner:
-        if isinstance(v, dict | list):
-            _check_depth(v, left - 1)
 
 
 def check_question(question: Question) -> None:

@@ -190,6 +190,8 @@ class Router:
             log.debug("no decider for %s: %s", scope, e)
             self.later(row)
             return
+        if not row.open:
+            return  # its time ran out while the decider was asked
         row.decided = True
         self.core.journal.commit(change=[row])
         self.submit(row)

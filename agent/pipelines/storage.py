@@ -89,12 +89,12 @@ class Storage:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as e:
-            raise _unusable(self.path, e) from None
+            raise unusable(self.path, e) from None
         try:
             return self._prepared(db)
         except (OSError, sqlite3.Error) as e:
             db.close()
-            raise _unusable(self.path, e) from None
+            raise unusable(self.path, e) from None
 
     def _prepared(self, db: sqlite3.Connection) -> sqlite3.Connection:
         self.path.chmod(0o600)
@@ -209,7 +209,8 @@ def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: Exce
             future.set_result(results[i])
 
 
-def _unusable(path: Path, error: Exception) -> EdgeError:
+def unusable(path: Path, error: Exception) -> EdgeError:
+    """The error for a journal that cannot be opened or read."""
     return EdgeError(
         f"the journal {path} cannot be used: {error}",
         hint="check the disk and the file's owner; a damaged journal can be moved away to start with an empty one",

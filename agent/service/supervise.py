@@ -1,4 +1,4 @@
-"""Services that end by a fault are seen, counted, and started again; some faults end the agent."""
+"""Services that end by a fault are seen, counted, and started again; a port that cannot be had ends the agent."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ PAUSES = (1.0, 5.0, 30.0)
 STARTING = 10.0
 
 
-async def supervised(name: str, run: Callable[[], Awaitable[None]], health: HealthRegistry) -> None:
+async def supervised(
+    name: str, run: Callable[[], Awaitable[None]], health: HealthRegistry, *, listens: bool = False
+) -> None:
     """Run a service until it returns or is cancelled; start it again after a fault.
 
-    Raises a ConfigError of its first seconds as it is: a port that is taken is for a person to mend.
+    Where it listens, raises a ConfigError of its first seconds as it is: a port that is taken is for a person to mend.
     """
     faults, began = 0, time.monotonic()
     while True:
@@ -29,7 +31,7 @@ async def supervised(name: str, run: Callable[[], Awaitable[None]], health: Heal
             await run()
             return
         except (Exception, BaseExceptionGroup) as e:
-            if isinstance(e, ConfigError) and time.monotonic() - began < STARTING:
+            if listens and isinstance(e, ConfigError) and time.monotonic() - began < STARTING:
                 raise
             faults += 1
             if isinstance(e, EdgeError):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.errors import StepFailed
 from agent.executors.protocol import MAX_REPLY_EVENTS, encode_event, file_names, parse_answer
 from agent.executors.wasm.filter import parse_events
-from agent.model.event import MAX_BLOBS, MAX_EVENT, BlobRef, Event
+from agent.model.event import MAX_BLOBS, MAX_DEPTH, MAX_EVENT, BlobRef, Event
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -73,6 +73,23 @@ def test_nesting_without_end_is_a_failure_of_the_program_alone() -> None:
         parse_answer(b'{"id":"e1","events":[{"type":"t","data":{"x":' + deep, "e1")
     with pytest.raises(StepFailed, match="not one event a line"):
         parse_events(b'{"line":1,"type":"t","data":{"x":' + deep, b"a line\n")
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b'{"a":', b"}"), (b"[", b"]")])
+def test_data_is_nested_as_deeply_as_any_node_takes_it_and_no_deeper(opening: bytes, closing: bytes) -> None:
+    def data(levels: int) -> bytes:
+        return b'{"x":' + opening * (levels - 1) + b"1" + closing * (levels - 1) + b"}"
+
+    for levels in (MAX_DEPTH, MAX_DEPTH + 1, 900):
+        answer = b'{"id":"e1","events":[{"type":"t","data":' + data(levels) + b"}]}"
+        found = b'{"line":1,"type":"t","data":' + data(levels) + b"}"
+        if levels == MAX_DEPTH:
+            assert len(parse_answer(answer, "e1")) == len(parse_events(found, b"a line\n")) == 1
+            continue
+        with pytest.raises(StepFailed, match=f"event 0 of the answer is nested more than {MAX_DEPTH} deep"):
+            parse_answer(answer, "e1")
+        with pytest.raises(StepFailed, match=f"event of line 1 is nested more than {MAX_DEPTH} deep"):
+            parse_events(found, b"a line\n")
 
 
 def test_error_is_final_and_cut() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
+
+from agent.errors import BlobError
 from tests.pipelines.story import Building
 from tests.support import eventually
 
@@ -32,6 +36,32 @@ async def test_photos_without_a_match_are_deleted_on_every_holder(tmp_path: Path
     for node in b.nodes.values():
         assert all(data.startswith(b"porch") for data in node.blobs.data.values())
     assert b.nodes["porch"].blobs.data
+    await b.stop()
+
+
+async def test_photos_that_cannot_be_deleted_at_first_are_deleted_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    b = Building(tmp_path)
+    b.start()
+    garage = b.nodes["garage"]
+    delete = garage.blobs.delete
+
+    async def failing(cid: str) -> None:
+        raise BlobError("Input/output error", code="blob.disk")
+
+    garage.blobs.delete = failing  # type: ignore[method-assign]
+    await b.join("02:00:00:00:00:01")
+    await eventually(lambda: b.quiet() and garage.p.core._undeleted == set(garage.blobs.data) != set())
+    garage.p.core.expire_kept()
+    await eventually(lambda: not garage.p.core._deleting)
+    garage.blobs.delete = delete  # type: ignore[method-assign]
+    garage.p.core.expire_kept()
+    await eventually(lambda: not garage.blobs.data and not garage.p.core._undeleted)
+    assert [caplog.text.count(f"{cid} could not be deleted") for cid in set(re.findall(r"bafk\w+", caplog.text))] == [
+        1,
+        1,
+    ]
     await b.stop()
 
 

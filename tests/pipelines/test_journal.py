@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -28,6 +29,7 @@ from tests.pipelines.events import event
 from tests.support import eventually
 
 DATA = Path(__file__).parent / "data"
+DEEP = f'"data":{{"x":{"[" * 900}{"]" * 900}}}'
 
 
 @pytest.fixture
@@ -386,6 +388,20 @@ async def test_what_is_kept_and_decided_is_shifted_too(path: Path, machine: Cloc
     j.close()
 
 
+async def test_the_clocks_are_noted_though_no_file_can_be_opened(path: Path) -> None:
+    j = opened(path)
+    await j.commit()
+    j._stamped = 0.0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await j.commit(add=[row(j, "a")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert j.storage.failed is None
+    j.close()
+
+
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
@@ -417,6 +433,56 @@ async def test_a_file_that_is_no_journal_is_refused_with_a_way_out(path: Path) -
         opened(path)
     assert caught.value.code == "journal.open"
     assert "moved away" in caught.value.hint
+
+
+@pytest.mark.parametrize("table", ["meta", "event", "row", "count", "position", "kept", "definition", "decision"])
+async def test_a_damaged_page_is_refused_with_a_way_out(path: Path, table: str) -> None:
+    j = opened(path)
+    await j.commit(add=[row(j, "a")])
+    ((page,),) = j.query("SELECT rootpage FROM sqlite_master WHERE name = ?", table)
+    j.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(EdgeError) as caught:
+        j = opened(path)
+        j.query(f"SELECT * FROM {table}")
+    assert caught.value.code == "journal.open"
+    assert "moved away" in caught.value.hint
+    j.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM event WHERE id = 'a'",
+        "UPDATE event SET body = x'7bff' WHERE id = 'a'",
+        f"UPDATE event SET body = CAST(replace(body, '\"type\"', '{DEEP},\"type\"') AS BLOB) WHERE id = 'a'",
+        "UPDATE row SET state = 99 WHERE event = 'a'",
+        "UPDATE row SET trace = x'c1' WHERE event = 'a'",
+    ],
+)
+async def test_rows_that_cannot_be_read_are_lost_once_and_the_others_go_on(
+    path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    j = opened(path)
+    bad, ended, good = row(j, "a"), row(j, "a", "t"), row(j, "b")
+    await j.commit(add=[good, bad, ended])
+    await j.commit(end=[(ended, "failed", "")])
+    await j.storage.write(lambda db: db.execute(damage))
+    j.close()
+    j = opened(path)
+    assert [r.event.id for r in j.rows.values()] == ["b"]
+    assert j.totals()["p", "s"] | {"accepted": 2, "lost": 1, "open": 1} == j.totals()["p", "s"]
+    assert sums_hold(j)
+    assert row(j, "c").n > max(good.n, bad.n, ended.n)
+    assert "2 rows of the journal cannot be read; 1 were open" in caplog.text
+    caplog.clear()
+    j.close()
+    j = opened(path)
+    assert sums_hold(j)
+    assert not caplog.records
+    j.close()
 
 
 async def test_a_folder_that_cannot_be_made_is_refused_with_a_way_out(tmp_path: Path) -> None:

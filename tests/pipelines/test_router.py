@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from agent.errors import Unreachable
 from agent.pipelines.rows import Row
-from tests.pipelines.story import Building
+from tests.pipelines.story import STORY, Building
 from tests.support import eventually
 
 
@@ -23,4 +28,32 @@ async def test_a_row_that_is_put_off_when_an_earlier_turn_is_over_is_not_forgott
     await eventually(lambda: router._next == float("inf"))
     router.later(late, 0.0)
     await eventually(lambda: late.n in seen)
+    await b.stop()
+
+
+@pytest.mark.parametrize("answer", ["first", "not the first", "nobody answers"])
+async def test_a_row_that_ended_while_its_decider_was_asked_is_left_alone(tmp_path: Path, answer: str) -> None:
+    b = Building(tmp_path, STORY.replace("prefer: gpu=true", "dedupe: {key: root, for: 5m}"))
+    b.start("porch")
+    p = b.nodes["porch"].p
+    asked, decided = asyncio.Event(), asyncio.Event()
+
+    async def first(*_: Any) -> bool:
+        asked.set()
+        await decided.wait()
+        if answer == "nobody answers":
+            raise Unreachable("nobody is there")
+        return answer == "first"
+
+    p.router.deciders.first = first  # type: ignore[method-assign]
+    await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"}, "e")
+    await asked.wait()
+    row = p.journal.find("e", b.pipeline.name, "labels", "")
+    assert row is not None
+    p.core.end(row, "expired")
+    changes: list[Row] = []
+    p.journal.changed = changes.append
+    decided.set()
+    await p.journal.commit()
+    assert (row.end, row.decided, changes) == ("expired", False, [])
     await b.stop()

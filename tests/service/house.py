@@ -49,7 +49,10 @@ class House:
         return Agent(self.config(name, **overrides), self.identity(name), wanted=labels or {})
 
     async def start(self, name: str, **options: Any) -> Agent:
-        made = self.agent(name, **options)
+        return await self.run(name, self.agent(name, **options))
+
+    async def run(self, name: str, made: Agent) -> Agent:
+        """Run an agent until the others see it."""
         task = asyncio.create_task(made.run())
         self.running[name] = (made, task)
         await eventually(lambda: made.mesh.ready.is_set() or task.done(), 20)

@@ -72,6 +72,8 @@ async def test_what_is_wrong_in_the_file_comes_back_with_its_place(house: House)
         b'{"name": "another", "steps": []}',
         b'{"name": "p", "steps": [{"name": "s", "kind": "magic", "task": {}}]}',
         b'{"name": "p", "steps": [{"name": "s", "kind": "wasm", "task": {}, "deadline": null}]}',
+        b'{"name": "p", "steps": [{"name": "s", "kind": "camera", "task": {}, "where": "cpu > 3"}]}',
+        b'{"name": "p", "steps": [], "text": "\xff"}',
     ],
 )
 async def test_a_malformed_pipeline_document_leaves_the_good_one_in_force(house: House, body: bytes) -> None:

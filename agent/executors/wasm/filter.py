@@ -11,7 +11,7 @@ import msgspec
 
 from agent.errors import StepFailed
 from agent.executors.logs import LogTail
-from agent.executors.protocol import broken, check_type
+from agent.executors.protocol import broken, check_data, check_type
 from agent.executors.wasm.sandbox import Call, Outcome, check_outcome
 from agent.model.event import MAX_EVENT
 from agent.model.task import LineEvent, LogSink, WasmTask
@@ -86,7 +86,9 @@ def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
     for event in events:
         if event.line < 1:
             raise broken(f"the filter names line {event.line}; lines count from 1")
-        check_type(event.type, f"the event of line {event.line}")
+        what = f"the event of line {event.line}"
+        check_type(event.type, what)
+        check_data(event.data, what)
         if event.at != -1 and not _starts_line(lines, event.at):
             raise broken(f"the filter has line {event.line} at byte {event.at}, where no line starts")
     last = max(event.line for event in events)

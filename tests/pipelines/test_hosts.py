@@ -1,0 +1,112 @@
+"""Running steps: a fault of the agent's own costs one event, and what became of it is what the disk says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.errors import EdgeError
+from agent.model.pipeline import Keep
+from agent.model.task import StepInput, StepOutput
+from tests.pipelines.story import Building, Program
+from tests.support import eventually
+
+Run = Callable[[StepInput], Awaitable[list[StepOutput]]]
+
+
+class Own(Program):
+    """A program of a test's own."""
+
+    def __init__(self, building: Building, run: Run) -> None:
+        super().__init__("wasm", building)
+        self.own = run
+
+    async def run(self, item: StepInput, log: Any) -> list[StepOutput]:
+        return await self.own(item)
+
+
+def porch(tmp_path: Path, run: Run) -> Building:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    b.nodes["porch"].workshop.engines.wasm = lambda module, task: Own(b, run)  # type: ignore[method-assign]
+    return b
+
+
+async def photo(b: Building, ident: str) -> Any:
+    p = b.nodes["porch"].p
+    await p.trigger(b.pipeline, "photos", "camera.photo", {"camera": "porch-cam"}, ident)
+    return p.journal.find(ident, b.pipeline.name, "small", "")
+
+
+async def test_outputs_that_cannot_be_journalled_fail_their_event_and_leave_no_trace(tmp_path: Path) -> None:
+    async def run(item: StepInput) -> list[StepOutput]:
+        data: dict[str, Any] = {"camera": "porch-cam"}
+        if item.event.id == "bad":
+            for _ in range(5000):
+                data = {"a": data}
+        return [StepOutput("image.rescaled", {"camera": "porch-cam"}), StepOutput("image.rescaled", data)]
+
+    b = porch(tmp_path, run)
+    bad, good = await photo(b, "bad"), await photo(b, "good")
+    await eventually(lambda: bad.end and good.end)
+    assert (bad.end, bad.attempts, good.end) == ("failed", 3, "delivered")
+    assert "RecursionError" in bad.reason
+    assert not b.nodes["porch"].p.journal.children.get(bad.n)
+    await eventually(b.quiet)
+    b.check_sums()
+    await b.stop()
+
+
+async def test_an_event_that_ran_while_the_journal_broke_is_not_said_to_have_failed(tmp_path: Path) -> None:
+    accepted = asyncio.Event()
+
+    async def run(item: StepInput) -> list[StepOutput]:
+        await accepted.wait()
+        with contextlib.suppress(EdgeError):
+            await b.nodes["porch"].p.journal.storage.write(lambda db: db.execute("INSERT INTO nothing VALUES (1)"))
+        return [StepOutput("image.rescaled", {"camera": "porch-cam"})]
+
+    b = porch(tmp_path, run)
+    row = await photo(b, "e")
+    accepted.set()
+    task = b.nodes["porch"].task
+    assert task is not None
+    await eventually(task.done)
+    assert (row.end, row.attempts) == (None, 0)
+    await b.stop()
+
+
+async def test_an_event_of_an_old_version_that_comes_while_its_programs_are_stopped_still_runs(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def run(item: StepInput) -> list[StepOutput]:
+        await go.wait()
+        return []
+
+    b = porch(tmp_path, run)
+    p = b.nodes["porch"].p
+    await p.trigger(b.pipeline, "arrived", "device.arrived", {"device": {"known": False}})
+    await eventually(lambda: [k[2] for k in p.hosts.hosts] == ["photos", "small"])
+    go.set()
+    await eventually(b.quiet)
+    go.clear()
+    late: list[Any] = []
+
+    async def stop(key: Any) -> None:
+        if not late:
+            late.append(await photo(b, "late"))
+
+    newer = msgspec.structs.replace(b.pipeline, keep=Keep(unmatched=60.0))
+    p.definitions.apply(newer.name, msgspec.json.encode(newer))
+    p.hosts.stop = stop
+    await p.hosts.retire()
+    go.set()
+    await eventually(lambda: late[0].end == "delivered")
+    await p.hosts.retire()
+    assert not p.hosts.hosts
+    await b.stop()
