@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from agent.errors import BlobError
@@ -202,30 +202,30 @@ class Core:
         keep = 0.0
         if found is not None:
             keep = found.keep.matched if row.matched else found.keep.unmatched
-        self.journal.close_row(row, keep=keep)
+        written = self.journal.close_row(row, keep=keep)
         if row.claims:
             self.report(row)
-        self._release(row)
+        self._soon(self._release(row, written))
         parent = self.journal.by_n.get(row.parent)
         if parent is not None:
             self.close_if_done(parent)
 
-    def _release(self, row: Row) -> None:
-        self.blobs.unpin(str(row.n))
-        self._drop({b.cid for b in row.event.blobs()})
+    async def _release(self, row: Row, written: asyncio.Future[Any]) -> None:
+        await asyncio.wait({written})
+        if row.closed:
+            self.blobs.unpin(str(row.n))
+            await self._drop({b.cid for b in row.event.blobs()}, written)
 
-    def _drop(self, cids: Iterable[str]) -> None:
-        """Delete, soon, those that nothing here needs."""
+    async def _drop(self, cids: Iterable[str], written: asyncio.Future[Any]) -> None:
+        """Delete those that nothing here needs, once that is on the disk: a death before would take their row up again."""
+        await asyncio.wait({written})
         for cid in cids:
-            if not self.journal.needs(cid):
-                task = asyncio.create_task(self._delete(cid))
-                self._deleting.add(task)
-                task.add_done_callback(self._deleting.discard)
+            if not self.journal.needs(cid) and written.exception() is None:
+                await self._delete(cid)
 
     async def _delete(self, cid: str) -> None:
         try:
-            if not self.journal.needs(cid):
-                await self.blobs.delete(cid)
+            await self.blobs.delete(cid)
         except BlobError as e:
             if cid not in self._undeleted:
                 log.warning("%s could not be deleted and is tried again: %s", cid, e.message)
@@ -233,11 +233,16 @@ class Core:
         else:
             self._undeleted.discard(cid)
 
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._deleting.add(task)
+        task.add_done_callback(self._deleting.discard)
+
     def expire_kept(self) -> None:
         """Delete photos that were kept for a match until now, and those that could not be deleted before."""
-        self._drop(self._undeleted)
+        if self._undeleted:
+            self._soon(self._drop(set(self._undeleted), self.journal.commit()))
         now = boottime()
         over = [cid for cid, until in self.journal.kept.items() if until <= now]
         if over:
-            self.journal.forget_kept(over)
-            self._drop(over)
+            self._soon(self._drop(over, self.journal.forget_kept(over)))

@@ -257,11 +257,11 @@ class Journal:
         self._purge()
         return future
 
-    def forget_kept(self, cids: list[str]) -> None:
-        """The photos' time is over."""
+    def forget_kept(self, cids: list[str]) -> asyncio.Future[Any]:
+        """The photos' time is over. Resolves when that is on the disk."""
         for cid in cids:
             self.kept.pop(cid, None)
-        self.storage.write(lambda db: db.executemany("DELETE FROM kept WHERE cid = ?", [(c,) for c in cids]))
+        return self.storage.write(lambda db: db.executemany("DELETE FROM kept WHERE cid = ?", [(c,) for c in cids]))
 
     def _purge(self) -> None:
         over = len(self._closed) - self.keep_rows

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
 from agent.errors import BlobError
+from agent.pipelines.rows import State
+from tests.pipelines.events import event
 from tests.pipelines.story import Building
 from tests.support import eventually
 
@@ -36,6 +40,28 @@ async def test_photos_without_a_match_are_deleted_on_every_holder(tmp_path: Path
     for node in b.nodes.values():
         assert all(data.startswith(b"porch") for data in node.blobs.data.values())
     assert b.nodes["porch"].blobs.data
+    await b.stop()
+
+
+async def test_a_photo_is_deleted_only_when_no_death_can_take_its_event_up_again(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch")
+    porch, disk = b.nodes["porch"], threading.Event()
+    await eventually(lambda: porch.p.router._tasks)
+    cid, size = await porch.blobs.put(b"photo")
+    photo = event("e", data={"blobs": [{"name": "photo", "cid": cid, "type": "image/jpeg", "size": size}]})
+    row = porch.p.journal.new(photo, b.pipeline.name, b.pipeline.version, "small", target="porch", state=State.QUEUED)
+    porch.p.core.blobs.pin(cid, str(row.n))
+    await porch.p.journal.commit(add=[row])
+    porch.p.journal.storage.write(lambda _: disk.wait(10))
+    porch.p.core.end(row, "delivered")
+    assert row.closed
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert porch.blobs.pins
+    assert cid in porch.blobs.data
+    disk.set()
+    await eventually(lambda: cid not in porch.blobs.data and not porch.blobs.pins)
     await b.stop()
 
 
