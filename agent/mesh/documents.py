@@ -33,9 +33,14 @@ MAX_DOCUMENT = 1 << 20
 """Largest body of a document in bytes."""
 MAX_BAD = 256
 """Documents in one message that may be unacceptable (their signer was removed, say) before the rest is not looked at."""
-NOT_KEPT = "document.disk"
 CHUNK = 4 << 20
 """Bytes of envelopes in one message; a message always takes at least one."""
+
+
+class _NotKept(EdgeError):
+    """The disk refuses a document."""
+
+    code = "document.disk"
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -181,12 +186,11 @@ class Documents:
             try:
                 won += await self.receive(raw)
             except EdgeError as error:
-                failed = failed or error
-                if error.code == NOT_KEPT:
+                failed, bad = failed or error, bad + 1
+                if isinstance(error, _NotKept):
                     logger.warning("mesh: %s", error)
-                    break
-                self._refusals.note("document that is not acceptable", sender)
-                bad += 1
+                else:
+                    self._refusals.note("document that is not acceptable", sender)
                 if bad >= MAX_BAD:
                     break
             await asyncio.sleep(0)  # each costs a signature check, and others are waiting
@@ -232,18 +236,22 @@ class Documents:
         try:
             await asyncio.to_thread(self._folder.write, document.kind, document.name, document.envelope)
         except OSError as error:
-            raise EdgeError(
+            if document.kind == REMOVAL:
+                self._in_force(document)  # a full disk must not keep a thief in; it is asked for again, and then kept
+            raise _NotKept(
                 f"the document {'/'.join(key)} cannot be kept: {error}",
                 hint="check the disk of the state (full? read-only?)",
-                code=NOT_KEPT,
             ) from None
         self._documents[key] = document
+        self._in_force(document)
+
+    def _in_force(self, document: Document) -> None:
         self._enforce(document)
         for callback in self._callbacks:
             try:
                 callback(document)
             except Exception:
-                logger.exception("mesh: a callback failed for the document %s/%s", *key)
+                logger.exception("mesh: a callback failed for the document %s/%s", document.kind, document.name)
 
     def _enforce(self, document: Document) -> None:
         if document.kind != REMOVAL or document.name == self.identity.node_id:

@@ -129,7 +129,7 @@ async def open_session(settings: dict[str, Any]) -> Any:
         ) from None
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     return str(error).split(" at /", 1)[0][:300]
 
 
@@ -148,6 +148,7 @@ class MeshSession:
         self._lock = asyncio.Lock()
         self._up = asyncio.Event()
         self.broken = asyncio.Event()
+        self._ending = False
         self.closed = ""
         """Why the session has been closed for long, or empty."""
         self.stirred = asyncio.Event()
@@ -191,13 +192,17 @@ class MeshSession:
                     return await self._open()
                 except Unreachable as error:  # a session that closes slowly still holds the port
                     logger.info("mesh: not open yet: %s", error)
+                    if self._ending:
+                        raise
                     if time.monotonic() - start > REOPEN_SECONDS:
                         self.closed, pause = error.message, REOPEN_PAUSE
                     await asyncio.sleep(pause)
 
     async def close(self) -> None:
         """Close the session; nothing is declared afterwards."""
+        self._ending = True
         async with self._lock:
+            self._ending = False
             await self._close()
 
     async def up(self, timeout: float) -> Any:
@@ -257,7 +262,11 @@ class MeshSession:
         except BaseException as error:
             await close_session(session)
             if isinstance(error, zenoh.ZError) or is_panic(error):
-                raise Unreachable("the session of the mesh broke when it had opened", code="mesh.open") from None
+                raise Unreachable(
+                    f"the session of the mesh broke when it had opened: {_short(error)}",
+                    hint="start the agent again; report it if it comes back",
+                    code="mesh.open",
+                ) from None
             raise
         self._session, self.closed = session, ""
         self.stirred.set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from agent.errors import BlobError
@@ -143,13 +143,17 @@ class Core:
         if not row.open:
             log.info("%s/%s: %s ended while it ran; what it made is dropped", row.pipeline, row.step, row.event.id)
             return self.journal.commit()
-        row.state = State.RAN
+        before, row.state = row.state, State.RAN
         children = {r.n: r for r in (*made, *self.journal.children.get(row.n, ()))}
         waiting = [r for r in children.values() if r.state < State.PLACED]
-        if waiting:
-            done = self.journal.commit(add=made, change=[row])
-        else:
-            done = self.journal.commit(add=made, end=[(row, "delivered", "")])
+        try:
+            if waiting:
+                done = self.journal.commit(add=made, change=[row])
+            else:
+                done = self.journal.commit(add=made, end=[(row, "delivered", "")])
+        except Exception:
+            row.state = before  # nothing of it is in the journal
+            raise
         self.take(made)
         if not waiting:
             self._after_end(row)
@@ -205,25 +209,25 @@ class Core:
         written = self.journal.close_row(row, keep=keep)
         if row.claims:
             self.report(row)
-        self._soon(self._release(row, written))
+        self.blobs.unpin(str(row.n))
+        self._drop({b.cid for b in row.event.blobs()}, written)
         parent = self.journal.by_n.get(row.parent)
         if parent is not None:
             self.close_if_done(parent)
 
-    async def _release(self, row: Row, written: asyncio.Future[Any]) -> None:
-        await asyncio.wait({written})
-        if row.closed:
-            self.blobs.unpin(str(row.n))
-            await self._drop({b.cid for b in row.event.blobs()}, written)
-
-    async def _drop(self, cids: Iterable[str], written: asyncio.Future[Any]) -> None:
+    def _drop(self, cids: Iterable[str], written: asyncio.Future[Any]) -> None:
         """Delete those that nothing here needs, once that is on the disk: a death before would take their row up again."""
-        await asyncio.wait({written})
-        for cid in cids:
-            if not self.journal.needs(cid) and written.exception() is None:
-                await self._delete(cid)
+        if gone := [cid for cid in cids if not self.journal.needs(cid)]:
+            task = asyncio.create_task(self._delete(gone, written))
+            self._deleting.add(task)
+            task.add_done_callback(self._deleting.discard)
 
-    async def _delete(self, cid: str) -> None:
+    async def _delete(self, cids: list[str], written: asyncio.Future[Any]) -> None:
+        await asyncio.wait({written})
+        if written.exception() is None:
+            await asyncio.gather(*(self._delete_one(cid) for cid in cids if not self.journal.needs(cid)))
+
+    async def _delete_one(self, cid: str) -> None:
         try:
             await self.blobs.delete(cid)
         except BlobError as e:
@@ -233,16 +237,11 @@ class Core:
         else:
             self._undeleted.discard(cid)
 
-    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._deleting.add(task)
-        task.add_done_callback(self._deleting.discard)
-
     def expire_kept(self) -> None:
         """Delete photos that were kept for a match until now, and those that could not be deleted before."""
         if self._undeleted:
-            self._soon(self._drop(set(self._undeleted), self.journal.commit()))
+            self._drop(self._undeleted, self.journal.commit())
         now = boottime()
         over = [cid for cid, until in self.journal.kept.items() if until <= now]
         if over:
-            self._soon(self._drop(over, self.journal.forget_kept(over)))
+            self._drop(over, self.journal.forget_kept(over))

@@ -47,7 +47,7 @@ class Definitions:
             if found := self._versions.get((name, version)):
                 self.current[name] = found
             elif version:
-                log.warning("%s does not run: its version %s is not here; apply it again", name, version)
+                log.warning("%s does not run: its version %s is not readable here; update this agent", name, version)
 
     def apply(self, name: str, body: bytes | None) -> None:
         """Take a document's body as the current definition, or remove it; raises msgspec.ValidationError if it cannot run."""

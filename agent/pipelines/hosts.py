@@ -144,6 +144,11 @@ class StepHost:
         self.error, self.failures = error.message, self.failures + 1
         if not row.open:
             return
+        if row.state is State.RAN:  # what it made is in the journal: it goes on its way, and nothing runs again
+            for child in self.core.journal.children[row.n]:
+                if child.state is State.WAITING:
+                    self.core.route(child)
+            return
         row.final = error.final
         row.attempts += 1
         log.warning(
@@ -184,7 +189,12 @@ class StepHost:
 
 def pass_on(core: Core, step: Step, row: Row, error: EdgeError) -> bool:
     """Give a row that this node cannot run now to others, where there are any; it has used no attempt."""
-    if row.slot or step.pick != "one" or all(n.id == core.node_id for n in matches(step, core.mesh.live())):
+    if (
+        not row.open
+        or row.slot
+        or step.pick != "one"
+        or all(n.id == core.node_id for n in matches(step, core.mesh.live()))
+    ):
         return False
     if row.claims:
         row.free = True

@@ -86,18 +86,19 @@ class Reports:
     async def _tell(self, node: str) -> None:
         try:
             while rows := list(self._due.get(node, {}).values())[:BATCH]:
-                told = [(row, phase(row), row.turn) for row in rows if not row.open]
-                body = msgspec.msgpack.encode([_report(row) for row, _, _ in told])
+                ready = [(row, phase(row), row.turn, _report(row)) for row in rows if not row.open]
                 # Who hears it forgets the event and its photos: from now on this journal must know how it went.
                 await self.core.journal.commit()
+                told = [(row, what, turn, report) for row, what, turn, report in ready if row.turn == turn]
+                body = msgspec.msgpack.encode([report for *_, report in told])
                 await self.core.mesh.call(node, "pipeline.report", body, timeout=10.0)
-                for row, what, turn in told:
+                for row, what, turn, _ in told:
                     if row.turn == turn:
                         row.claims[node] = what
                 for row in rows:
                     if row.open or row.claims.get(node, 2) >= phase(row):
                         self._due[node].pop(row.n, None)
-                self.core.journal.commit(change=[row for row, _, _ in told if row.n in self.core.journal.by_n])
+                self.core.journal.commit(change=[row for row, *_ in told if row.n in self.core.journal.by_n])
         except EdgeError as e:
             log.debug("%s has not heard the reports: %s", node, e)
         finally:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from agent.executors import DockerEngine, ProcessEngine, folders
+from agent.errors import Unreachable
+from agent.executors import DockerEngine, ProcessEngine, docker, folders
+from agent.model.task import DockerTask
 
 BUSY = 'driver "overlay2" failed to remove root filesystem: device or resource busy'
 
@@ -25,6 +29,7 @@ class Stubborn(ThreadingHTTPServer):
         self.lists = True
         self.removed: list[str] = []
         self.left_then: list[bool] = []
+        self.pings = 0
 
     @property
     def host(self) -> str:
@@ -37,6 +42,7 @@ class Answer(BaseHTTPRequestHandler):
     server: Stubborn
 
     def do_GET(self) -> None:
+        self.server.pings += self.path.endswith("/_ping")
         if not self.path.endswith("/containers/json") and "/containers/json?" not in self.path:
             self.answer(200, {"ApiVersion": "1.44"})
         elif self.server.lists:
@@ -105,6 +111,42 @@ async def test_an_engine_that_does_not_list_its_containers_is_no_reason_not_to_s
     await engine.start()
     assert engine.available
     assert "deadline exceeded" in caplog.text
+    await engine.close()
+
+
+async def test_a_container_that_is_being_made_while_the_engine_is_found_again_is_no_leftover(
+    stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, go = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*_: object) -> SimpleNamespace:
+        made.set()
+        await go.wait()
+        return SimpleNamespace(id="a" * 64)
+
+    monkeypatch.setattr(docker, "open_container", slowly)
+    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    await engine.start()
+    stubborn.removed.clear()
+    opening = asyncio.create_task(engine.open(DockerTask(image="x"), "step"))
+    await made.wait()
+    engine._away(Unreachable("it took too long"))
+    assert await engine.check()
+    go.set()
+    await opening
+    assert not stubborn.removed
+    engine._away(Unreachable("it took too long"))
+    assert await engine.check()
+    assert stubborn.removed == ["b"]  # now it is known for ours
+    await engine.close()
+
+
+async def test_who_comes_while_the_engine_is_looked_for_does_not_look_again(
+    stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    assert await asyncio.gather(engine.check(), engine.check(), engine.check()) == [True] * 3
+    assert stubborn.pings == 1
     await engine.close()
 
 

@@ -63,6 +63,13 @@ async def test_a_document_that_the_disk_refuses_is_asked_for_again(
     caplog.clear()
     await eventually(lambda: "cannot be kept" in caplog.text)  # this time porch asked for it
     assert not building.running["porch"][1].done()
+    (folder / REMOVAL).write_bytes(b"")
+    await hall.documents.put(REMOVAL, "thief", b"")
+    await hall.documents.put("pipeline", "door", b"x")
+    await eventually(lambda: porch.documents.get("pipeline", "door"))  # what comes after them
+    await eventually(lambda: "thief" in porch.trust.removed)
+    (folder / REMOVAL).unlink()
+    await eventually(lambda: porch.documents.get(REMOVAL, "thief"))
     (folder / "label").unlink()
     await eventually(lambda: porch.documents.get("label", "door"))
     assert not porch.refused

@@ -57,6 +57,16 @@ async def test_a_port_that_is_taken_meanwhile_is_tried_until_it_is_free(
     assert not alone.closed
 
 
+async def test_a_session_that_is_closed_while_it_cannot_open_anew_gives_up(alone: MeshSession) -> None:
+    await alone.close()
+    with socket.create_server(("127.0.0.1", alone._settings.port)):
+        again = asyncio.create_task(alone.reopen())
+        await eventually(alone._lock.locked)
+        await alone.close()
+        with pytest.raises(Unreachable):
+            await again
+
+
 async def test_a_session_that_breaks_while_it_opens_is_closed_and_opened_anew(alone: MeshSession) -> None:
     tried: list[Any] = []
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from agent.errors import EdgeError
 from agent.model.pipeline import Keep
@@ -59,6 +60,33 @@ async def test_outputs_that_cannot_be_journalled_fail_their_event_and_leave_no_t
     assert not b.nodes["porch"].p.journal.children.get(bad.n)
     await eventually(b.quiet)
     b.check_sums()
+    await b.stop()
+
+
+async def test_what_an_event_made_before_a_fault_of_ours_goes_on_its_way_and_nothing_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = 0
+
+    async def run(item: StepInput) -> list[StepOutput]:
+        nonlocal runs
+        runs += 1
+        return [StepOutput("image.rescaled", {"camera": "porch-cam"})]
+
+    b = porch(tmp_path, run)
+    core = b.nodes["porch"].p.core
+    take = core.take
+
+    def faulty(rows: list[Any]) -> None:
+        if rows and rows[0].step == "labels":
+            raise RuntimeError("a mistake of ours")
+        take(rows)
+
+    monkeypatch.setattr(core, "take", faulty)
+    row = await photo(b, "e")
+    await eventually(lambda: row.end == "delivered")
+    assert (runs, row.attempts) == (1, 0)
+    await eventually(b.quiet)
     await b.stop()
 
 

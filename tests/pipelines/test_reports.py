@@ -83,6 +83,21 @@ async def test_nothing_is_told_that_a_death_could_undo(journal: Journal) -> None
         assert written.done()
 
 
+async def test_what_was_asked_for_again_meanwhile_is_not_told_any_more(journal: Journal) -> None:
+    disk = threading.Event()
+    async with running(journal) as (reports, mesh):
+        journal.storage.write(lambda _: disk.wait(10))
+        first, second = ended(1), ended(2)
+        journal.commit(add=[first, second])
+        reports.add(first)
+        reports.add(second)
+        await eventually(lambda: reports._busy)
+        first.turn, first.state, first.end = 1, State.QUEUED, None  # delivered again: it runs once more
+        disk.set()
+        await eventually(lambda: mesh.heard)
+        assert mesh.heard == [["e2"]]
+
+
 async def test_what_ended_together_is_told_in_one_request(journal: Journal) -> None:
     async with running(journal) as (reports, mesh):
         reports.add(ended(1))

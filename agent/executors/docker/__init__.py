@@ -53,6 +53,9 @@ class DockerEngine:
         self._engine = Engine(host)
         self._live: set[str] = set()
         self._looking = asyncio.Lock()
+        self._opening = 0
+        self._unswept = True
+        """Containers may be left behind: this life is new, or the engine was away."""
 
     async def start(self) -> None:
         """Look for the engine and remove what an earlier life of this agent left; an absent engine is no error."""
@@ -61,22 +64,32 @@ class DockerEngine:
         await asyncio.to_thread(clear_leftovers, self._scratch)
 
     async def check(self) -> bool:
-        """Whether the engine answers now; sets `available` and `reason`, and sweeps an engine that was not there."""
+        """Whether the engine answers now; sets `available` and `reason`, and sweeps an engine that was not there.
+
+        Who comes while another looks takes what that one finds.
+        """
+        if self._looking.locked():
+            async with self._looking:
+                return self.available
         async with self._looking:
             try:
                 await self._engine.call(lambda client: client.ping())
-            except EdgeError as e:
-                self.available, self.reason = False, e.message
-            else:
-                if not self.available:
+                if self._unswept and not self._opening:  # one that is just being made is not in `_live` yet
                     await self.sweep()
+                    self._unswept = False
+            except EdgeError as e:
+                self._away(e)
+            else:
                 self.available, self.reason = True, ""
         return self.available
+
+    def _away(self, error: EdgeError) -> None:
+        self.available, self.reason, self._unswept = False, error.message, True
 
     async def sweep(self) -> int:
         """Kill and remove this owner's containers that no runner of ours holds; returns how many.
 
-        What the engine refuses, or cannot be asked for, is logged.
+        What the engine refuses is logged; raises Unreachable.
         """
 
         def work(client: Any) -> list[Any]:
@@ -86,8 +99,10 @@ class DockerEngine:
 
         try:
             stale = await self._engine.call(work)
+        except Unreachable:
+            raise
         except EdgeError as e:
-            logger.warning("containers of an earlier life are left behind until the next start: %s", e.message)
+            logger.warning("containers of an earlier life are left behind: %s", e.message)
             return 0
         count = 0
         for container in stale:
@@ -127,11 +142,14 @@ class DockerEngine:
                 container.remove(force=True)
             return True
 
+        self._opening += 1
         try:
             return await self._engine.call(work)
         except EdgeError as e:
             logger.info("no GPU for containers: %s", e.message)
             return False
+        finally:
+            self._opening -= 1
 
     def runner(self, task: DockerTask, blobs: BlobWriter, name: str) -> Runner:
         """A step's warm container; `name` is shown in its labels."""
@@ -140,15 +158,19 @@ class DockerEngine:
     async def open(self, task: DockerTask, name: str) -> Container:
         """Start a container within the owner's policy; raises Refused, NotFound, Unreachable or StepFailed."""
         task = self._within_policy(task)
-        if not self.available:
+        if self._unswept:
             await self.check()
         folder = self._scratch / os.urandom(8).hex()
+        self._opening += 1
         try:
             container = await open_container(self._engine, task, folder, self.owner, name)
+            self._live.add(container.id)
         except Unreachable as e:
-            self.available, self.reason = False, e.message
+            self._away(e)
             raise
-        self._live.add(container.id)
+        finally:
+            self._opening -= 1
+        self.available, self.reason = True, ""
         return container
 
     def forget(self, container: Container) -> None:

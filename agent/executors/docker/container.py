@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent.errors import EdgeError, NotFound
+from agent.errors import EdgeError, NotFound, Unreachable
 from agent.executors.dialogue import Dialogue
 from agent.executors.docker.client import Engine, attach
 from agent.executors.docker.frames import STDOUT, frames
@@ -74,7 +74,7 @@ class Container:
         self._writer.transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()
-        await remove_container(self._engine, self._raw)
+        await _let_go(self._engine, self._raw)
         await in_thread(self.folders.remove)
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
@@ -147,20 +147,32 @@ async def open_container(engine: Engine, task: DockerTask, folder: Path, owner: 
 
 
 async def remove_container(engine: Engine, raw: Any) -> bool:
-    """Kill and remove it; returns whether it is gone. One that the engine does not remove is left to the next sweep."""
+    """Kill and remove it; returns whether it is gone. One that the engine does not remove is left to the next sweep.
+
+    Raises Unreachable.
+    """
     try:
         await engine.call(lambda _: raw.remove(force=True, v=True))
     except NotFound:
         pass
+    except Unreachable:
+        raise
     except EdgeError as e:
-        logger.warning("container %s is left behind until the next start: %s", raw.id[:12], e.message)
+        logger.warning("container %s is left behind: %s", raw.id[:12], e.message)
         return False
     return True
 
 
+async def _let_go(engine: Engine, raw: Any) -> None:
+    try:
+        await remove_container(engine, raw)
+    except Unreachable as e:
+        logger.warning("container %s is left behind: %s", raw.id[:12], e.message)
+
+
 async def _discard(engine: Engine, raw: Any, folders: Folders) -> None:
     if raw is not None:
-        await remove_container(engine, raw)
+        await _let_go(engine, raw)
     await in_thread(folders.remove)
 
 
