@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 import threading
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from agent.errors import Refused
+from agent.errors import EdgeError, Refused
 from agent.files import write_private
 from cloud_sink.files import private_folder
 from cloud_sink.settings import Limits
 from cloud_sink.store.alerts import StoredPhoto
 
+logger = logging.getLogger(__name__)
+
 QUALITY = 88
 """JPEG quality of the stored photo."""
+_ORIENTATION = 0x112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 # Decoding takes memory in the order of the pixels: two at a time, whoever sends how much.
 _DECODERS = threading.BoundedSemaphore(2)
@@ -72,22 +85,33 @@ class PhotoStore:
                     raise Refused(
                         f"photo {_printable(name)} has {image.width}×{image.height} pixels", code="sink.photo"
                     )
-                ImageOps.exif_transpose(image, in_place=True)
+                turn = _turn(image)
                 plain = image if image.mode == "RGB" else image.convert("RGB")
+                plain = plain if turn is None else plain.transpose(turn)
                 plain.load()
-        except (
-            UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning,
-            OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError,
-        ) as e:  # fmt: skip
+            plain.info = {}  # else a JPEG's comment would be written again
+            out = io.BytesIO()
+            plain.save(out, "JPEG", quality=QUALITY)
+        except (EdgeError, MemoryError):
+            raise
+        except Exception as e:  # whatever it is: these bytes will not be a photo at the next try either
             raise Refused(
                 f"photo {_printable(name)} cannot be decoded: {str(e)[:120]}",
                 code="sink.photo",
                 hint="send a JPEG or PNG file",
             ) from e
-        plain.info = {}  # else a JPEG's comment would be written again
-        out = io.BytesIO()
-        plain.save(out, "JPEG", quality=QUALITY)
         return out.getvalue(), plain.width, plain.height
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How to turn the picture so that it is upright; None where its EXIF does not say or cannot be read."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except MemoryError:
+        raise
+    except Exception as e:  # noqa: BLE001 - EXIF is the camera's free text; the picture is good without it
+        logger.debug("EXIF data cannot be read: %s", e)
+        return None
 
 
 def _printable(name: str) -> str:
