@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TypeVar
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 MAX_HOPS = 100
 MAX_NODES = 1000
 MAX_WARNINGS = 200
+# A NUL in JSON, but not a backslash and the letters u0000.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Hello(msgspec.Struct):
@@ -59,7 +62,7 @@ def decode_alert(body: bytes, limits: Limits) -> Alert:
         raise _malformed(f"the event is no JSON: {e}") from e
     if len(encoded) > MAX_EVENT:
         raise Refused(f"an event has at most {MAX_EVENT} bytes", code="sink.too-large")
-    if b"\\u0000" in encoded:
+    if _NUL.search(encoded):
         raise _malformed("the event has a NUL character in it")
     return alert
 
