@@ -165,14 +165,16 @@ async def _supervised(name: str, part: Part) -> None:
 
 async def housekeeping(sink: Sink) -> None:
     """Remove what nobody needs: photos without an alert at the start, alerts older than `keep` days every hour."""
-    swept = await asyncio.to_thread(lambda: sink.photos.sweep(sink.alerts.digests()))
-    if swept:
+    # A database without an alert may be the wrong one, or one that is being restored.
+    if await asyncio.to_thread(sink.alerts.newest) and (
+        swept := await asyncio.to_thread(sink.photos.sweep, sink.alerts.digests)
+    ):
         logger.info("removed %d photos that belong to no alert", swept)
     while sink.settings.keep:
         before = now_ms() - sink.settings.keep * DAY
         while gone := await asyncio.to_thread(sink.alerts.prune, before):
             for digest in gone:
-                sink.photos.remove(digest)
+                await asyncio.to_thread(sink.photos.remove, digest)
             logger.info("removed %d photos of alerts older than %d days", len(gone), sink.settings.keep)
         await asyncio.sleep(_HOURLY)
 

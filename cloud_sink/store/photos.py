@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import re
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -25,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 QUALITY = 88
 """JPEG quality of the stored photo."""
+YOUNG = 3600.0
+"""Seconds in which a file is not deleted: its alert may not be in the database yet."""
 _ORIENTATION = 0x112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,6 +51,7 @@ class PhotoStore:
     def __init__(self, root: Path, limits: Limits) -> None:
         self._root = private_folder(root)
         self._limits = limits
+        self._deleting = threading.Lock()
 
     def put(self, name: str, cid: str, content: bytes) -> StoredPhoto:
         """Re-encode and keep a photo, durably; raises Refused (`sink.photo`) when it is none or too large."""
@@ -53,7 +59,7 @@ class PhotoStore:
             jpeg, width, height = self._reencode(name, content)
         digest = hashlib.sha256(jpeg).hexdigest()
         path = self.path(digest)
-        if not path.exists():
+        if not self._reused(path):
             private_folder(path.parent)
             write_private(path, jpeg)
         return StoredPhoto(_printable(name), cid, digest, width, height, len(jpeg))
@@ -65,17 +71,39 @@ class PhotoStore:
         return self._root / digest[:2] / f"{digest}.jpg"
 
     def remove(self, digest: str) -> None:
-        """Delete a photo; nothing when it is gone."""
-        self.path(digest).unlink(missing_ok=True)
+        """Delete a photo that no alert needs, unless one is on its way to the database that does."""
+        self._delete(self.path(digest))
 
-    def sweep(self, wanted: set[str]) -> int:
-        """Delete files that belong to no alert (left by a crash between file and commit); returns how many."""
-        gone = 0
-        for path in self._root.glob("??/*"):
-            if path.stem not in wanted:
-                path.unlink(missing_ok=True)
-                gone += 1
-        return gone
+    def sweep(self, wanted: Callable[[], set[str]]) -> int:
+        """Delete files that belong to no alert (left by a crash between file and commit); returns how many.
+
+        `wanted` is asked after the files were listed: what comes while this runs is not touched.
+        """
+        found = [path for path in self._root.glob("??/*") if path.is_file()]
+        digests = wanted()
+        return sum(self._delete(path) for path in found if path.stem not in digests)
+
+    def _reused(self, path: Path) -> bool:
+        """Whether the file is there already; if so it is as good as new, and safe from who deletes."""
+        with self._deleting:
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                return False
+            return True
+
+    def _delete(self, path: Path) -> bool:
+        with self._deleting:
+            try:
+                if time.time() - path.stat().st_mtime < YOUNG:
+                    return False
+                path.unlink()
+            except FileNotFoundError:
+                return False
+            except OSError as e:
+                logger.warning("%s cannot be deleted: %s", path, e.strerror)
+                return False
+            return True
 
     def _reencode(self, name: str, content: bytes) -> tuple[bytes, int, int]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
 import struct
 import zlib
@@ -177,6 +178,7 @@ def test_photos_that_belong_to_no_alert_go_at_the_next_start(tmp_path: Path) -> 
         stray = tmp_path / "sink" / "photos" / "ab" / ("ab" * 32 + ".jpg")
         stray.parent.mkdir(exist_ok=True)
         stray.write_bytes(b"x")
+        os.utime(stray, (0, 0))
     with calling_sink(tmp_path / "sink", "--keep", "1") as sink:
         for _ in range(1000):
             if not stray.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -62,3 +63,36 @@ def test_a_picture_too_wide_for_a_jpeg_is_refused(photos: PhotoStore) -> None:
     Image.new("L", (65_501, 1)).save(out, "PNG")
     with pytest.raises(Refused):
         photos.put("p", "cid", out.getvalue())
+
+
+def test_only_old_files_of_no_alert_are_swept(photos: PhotoStore) -> None:
+    """What is stored while the sweep runs is kept: new files, and old ones that are used again."""
+    contents = [jpeg(64, height) for height in (16, 32, 48, 64)]
+    wanted, again, orphan, young = (photos.path(photos.put("p", "cid", c).digest) for c in contents)
+    for path in (wanted, again, orphan):
+        os.utime(path, (0, 0))
+
+    def digests() -> set[str]:
+        photos.put("p", "cid", contents[1])
+        return {wanted.stem}
+
+    assert photos.sweep(digests) == 1
+    assert [p.exists() for p in (wanted, again, orphan, young)] == [True, True, False, True]
+
+
+def test_a_sweep_goes_on_past_what_it_cannot_delete(photos: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [photos.path(photos.put("p", "cid", jpeg(64, height)).digest) for height in (16, 32)]
+    for path in paths:
+        os.utime(path, (0, 0))
+        (path.parent / "@eaDir").mkdir()
+        os.utime(path.parent / "@eaDir", (0, 0))
+    unlink = Path.unlink
+
+    def unlinks(path: Path, missing_ok: bool = False) -> None:
+        if path == paths[0]:
+            raise PermissionError(1, "not permitted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlinks)
+    assert photos.sweep(set) == 1
+    assert [p.exists() for p in paths] == [True, False]
