@@ -172,10 +172,11 @@ async def housekeeping(sink: Sink) -> None:
         logger.info("removed %d photos that belong to no alert", swept)
     while sink.settings.keep:
         before = now_ms() - sink.settings.keep * DAY
-        while gone := await asyncio.to_thread(sink.alerts.prune, before):
+        while (found := await asyncio.to_thread(sink.alerts.prune, before))[0]:
+            alerts, gone = found
             for digest in gone:
                 await asyncio.to_thread(sink.photos.remove, digest)
-            logger.info("removed %d photos of alerts older than %d days", len(gone), sink.settings.keep)
+            logger.info("removed %d alerts older than %d days, %d photos", alerts, sink.settings.keep, len(gone))
         await asyncio.sleep(_HOURLY)
 
 
