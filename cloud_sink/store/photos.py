@@ -30,6 +30,8 @@ QUALITY = 88
 """JPEG quality of the stored photo."""
 YOUNG = 3600.0
 """Seconds in which a file is not deleted: its alert may not be in the database yet."""
+SCANS = 100
+"""Most scans of a JPEG; a usual one has up to ten, and each takes a pass over all pixels."""
 _ORIENTATION = 0x112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -113,6 +115,8 @@ class PhotoStore:
                     raise Refused(
                         f"photo {_printable(name)} has {image.width}×{image.height} pixels", code="sink.photo"
                     )
+                if image.format != "PNG" and content.count(b"\xff\xda") > SCANS:
+                    raise Refused(f"photo {_printable(name)} has more than {SCANS} scans", code="sink.photo")
                 turn = _turn(image)
                 plain = image if image.mode == "RGB" else image.convert("RGB")
                 plain = plain if turn is None else plain.transpose(turn)

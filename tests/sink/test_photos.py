@@ -65,6 +65,16 @@ def test_a_picture_too_wide_for_a_jpeg_is_refused(photos: PhotoStore) -> None:
         photos.put("p", "cid", out.getvalue())
 
 
+def test_a_jpeg_of_very_many_scans_is_refused(photos: PhotoStore) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(out, "JPEG", progressive=True)
+    whole = out.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    photos.put("p", "cid", whole[:-2] + last * 20 + b"\xff\xd9")
+    with pytest.raises(Refused, match="scans"):
+        photos.put("p", "cid", whole[:-2] + last * 100 + b"\xff\xd9")
+
+
 def test_only_old_files_of_no_alert_are_swept(photos: PhotoStore) -> None:
     """What is stored while the sweep runs is kept: new files, and old ones that are used again."""
     contents = [jpeg(64, height) for height in (16, 32, 48, 64)]
