@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import struct
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,6 +156,18 @@ def test_too_many_come_back_later_and_say_when() -> None:
     rates = Rates(rate=0.5, burst=2)
     assert [rates.take("a"), rates.take("a"), rates.take("b")] == [0, 0, 0]
     assert rates.take("a") == 2
+
+
+def test_many_threads_get_no_more_than_one_would() -> None:
+    rates = Rates(rate=1e-6, burst=50)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            allowed = sum(wait == 0 for wait in pool.map(lambda _: rates.take("a"), range(20_000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert allowed == 50
 
 
 def test_metrics_count_and_health_answers(sink: Caller) -> None:
