@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE = 120
 """Seconds that an idle connection is kept; an uplink uses up to four for all its alerts."""
 _HOURLY = 3600.0
+_WELL = 60.0
+"""Seconds after which a part that fails had been well."""
 SWITCH_INTERVAL = 0.0005
 """Seconds that one thread may keep the others from running; with Python's 5 ms every answer waits that long while
 another alert is worked on.
@@ -148,10 +151,18 @@ def _parts(sink: Sink, extras: Extras) -> dict[str, Part]:
     return parts
 
 
-async def _supervised(name: str, part: Part) -> None:
-    """Run a part again after it failed: no broker and no chat may take the page down."""
+async def _supervised(
+    name: str,
+    part: Part,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Run a part again after it failed, later each time until it ran for a while: no broker and no chat may take the
+    page down.
+    """
     pause = 1.0
     while True:
+        began = clock()
         try:
             await part()
             return
@@ -159,21 +170,26 @@ async def _supervised(name: str, part: Part) -> None:
             logger.error("%s: %s (%s)", name, e.message, e.code)
         except Exception:
             logger.exception("%s failed", name)
-        await asyncio.sleep(pause)
+        if clock() - began > _WELL:
+            pause = 1.0
+        await sleep(pause)
         pause = min(pause * 2, 60.0)
 
 
 async def housekeeping(sink: Sink) -> None:
     """Remove what nobody needs: photos without an alert at the start, alerts older than `keep` days every hour."""
-    swept = await asyncio.to_thread(lambda: sink.photos.sweep(sink.alerts.digests()))
-    if swept:
+    # A database without an alert may be the wrong one, or one that is being restored.
+    if await asyncio.to_thread(sink.alerts.newest) and (
+        swept := await asyncio.to_thread(sink.photos.sweep, sink.alerts.digests)
+    ):
         logger.info("removed %d photos that belong to no alert", swept)
     while sink.settings.keep:
         before = now_ms() - sink.settings.keep * DAY
-        while gone := await asyncio.to_thread(sink.alerts.prune, before):
+        while (found := await asyncio.to_thread(sink.alerts.prune, before))[0]:
+            alerts, gone = found
             for digest in gone:
-                sink.photos.remove(digest)
-            logger.info("removed %d photos of alerts older than %d days", len(gone), sink.settings.keep)
+                await asyncio.to_thread(sink.photos.remove, digest)
+            logger.info("removed %d alerts older than %d days, %d photos", alerts, sink.settings.keep, len(gone))
         await asyncio.sleep(_HOURLY)
 
 

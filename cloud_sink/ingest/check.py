@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TypeVar
 
@@ -13,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agent.errors import IdentityError, Refused
-from agent.model.alert import MAX_ALERT, Alert, StatusSummary
+from agent.model.alert import MAX_ALERT, Alert, AlertPhoto, Hop, StatusSummary
 from agent.model.envelope import REQUEST_ID
-from agent.model.event import MAX_EVENT
+from agent.model.event import MAX_EVENT, Event, check_depth
 from cloud_sink.ingest.cid import cid_of
 from cloud_sink.settings import Limits
 
@@ -24,6 +25,11 @@ T = TypeVar("T")
 MAX_HOPS = 100
 MAX_NODES = 1000
 MAX_WARNINGS = 200
+MAX_CERTIFICATE = 16_384
+MAX_ENCODED = 3 * MAX_EVENT
+"""An event's bytes in msgpack before they are decoded; a float has nine there, and with its comma four or more in JSON."""
+# A NUL in JSON, but not a backslash and the letters u0000.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Hello(msgspec.Struct):
@@ -35,12 +41,32 @@ class Hello(msgspec.Struct):
     ca: str = ""
 
 
+class _Wire(msgspec.Struct, kw_only=True):
+    """An alert whose event is still bytes: a few of them can become a hundred times as much memory."""
+
+    mesh: str
+    node: str
+    event: msgspec.Raw
+    trace: list[Hop] = []
+    photos: list[AlertPhoto] = []
+    certificate: bytes = b""
+    signature: bytes = b""
+
+
 def decode_alert(body: bytes, limits: Limits) -> Alert:
     """The alert in a body; raises Refused (`sink.malformed`, `sink.too-large`)."""
     if len(body) > MAX_ALERT:
         raise Refused(f"an alert has at most {MAX_ALERT} bytes", code="sink.too-large")
-    alert = _decode(body, Alert)
-    event = alert.event
+    wire = _decode(body, _Wire)
+    if len(wire.event) > MAX_ENCODED:
+        raise Refused(f"an event has at most {MAX_EVENT} bytes", code="sink.too-large")
+    event = _decode(wire.event, Event)
+    alert = Alert(
+        mesh=wire.mesh, node=wire.node, event=event, trace=wire.trace, photos=wire.photos,
+        certificate=wire.certificate, signature=wire.signature,
+    )  # fmt: skip
+    if len(alert.certificate) > MAX_CERTIFICATE:
+        raise _malformed(f"a certificate has at most {MAX_CERTIFICATE} bytes")
     for name, value in (("mesh", alert.mesh), ("event id", event.id)):
         if not REQUEST_ID.match(value):
             raise _malformed(f"{name} {value[:80]!r} is not 1 to 64 of A-Z a-z 0-9 . _ -")
@@ -54,12 +80,16 @@ def decode_alert(body: bytes, limits: Limits) -> Alert:
     if any(len(p.content) > limits.photo for p in alert.photos):
         raise Refused(f"a photo has at most {limits.photo} bytes", code="sink.too-large")
     try:
+        check_depth(event.data)
+    except ValueError as e:
+        raise _malformed(f"the event's data are {e}") from e
+    try:
         encoded = event.encode()
     except (TypeError, ValueError, RecursionError, msgspec.EncodeError) as e:
         raise _malformed(f"the event is no JSON: {e}") from e
     if len(encoded) > MAX_EVENT:
         raise Refused(f"an event has at most {MAX_EVENT} bytes", code="sink.too-large")
-    if b"\\u0000" in encoded:
+    if _NUL.search(encoded):
         raise _malformed("the event has a NUL character in it")
     return alert
 
@@ -79,7 +109,7 @@ def decode_status(body: bytes) -> StatusSummary:
 def decode_hello(body: bytes) -> Hello:
     """The first word in a body; raises Refused (`sink.malformed`)."""
     hello = _decode(body, Hello)
-    if not REQUEST_ID.match(hello.mesh) or len(hello.ca) > 16_384:
+    if not REQUEST_ID.match(hello.mesh) or len(hello.ca) > MAX_CERTIFICATE:
         raise _malformed("a mesh id and a CA certificate")
     if hello.ca:
         _authority(hello.ca)
@@ -117,7 +147,7 @@ def check_photos(alert: Alert) -> None:
             raise Refused(f"photo {photo.name[:80]!r} is not the one that was signed", code="sink.photo")
 
 
-def _decode(body: bytes, kind: type[T]) -> T:
+def _decode(body: bytes | msgspec.Raw, kind: type[T]) -> T:
     try:
         return msgspec.msgpack.decode(body, type=kind)
     except (msgspec.DecodeError, ValueError, RecursionError) as e:

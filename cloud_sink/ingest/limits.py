@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import OrderedDict
 
@@ -13,9 +14,14 @@ class Rates:
     def __init__(self, rate: float, burst: float, names: int = 10_000) -> None:
         self._rate, self._burst, self._names = rate, burst, names
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def take(self, name: str) -> int:
-        """0 when one more is allowed now, else the whole seconds to wait."""
+        """0 when one more is allowed now, else the whole seconds to wait. From any thread."""
+        with self._lock:
+            return self._take(name)
+
+    def _take(self, name: str) -> int:
         now = time.monotonic()
         tokens, at = self._buckets.pop(name, (self._burst, now))
         tokens = min(self._burst, tokens + (now - at) * self._rate)

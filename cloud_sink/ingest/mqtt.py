@@ -11,6 +11,8 @@ import logging
 import re
 import secrets
 import ssl
+import traceback
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -33,6 +35,7 @@ QUEUE = 32
 """Most messages that wait to be stored; more are dropped, and their senders send again."""
 KINDS = ("alert", "status", "hello")
 _OVERHEAD = 1024
+_KEY_ID = re.compile(r"[a-z0-9]{8}\Z")
 
 
 class Broker(msgspec.Struct, frozen=True):
@@ -69,6 +72,20 @@ def parse_broker(text: str) -> Broker:
     return Broker(host, port or (8883 if tls else 1883), tls, unquote(parts.username or ""), pin)
 
 
+class _Client(paho.Client):  # type: ignore[misc]  # to mypy it is Any
+    """Tells what ended its thread; `loop_start` runs `loop_forever` there and lets nobody know."""
+
+    on_end: Callable[[str], object]
+
+    def loop_forever(self, *args: Any, **kwargs: Any) -> paho.MQTTErrorCode:
+        try:
+            return super().loop_forever(*args, **kwargs)
+        except Exception as e:  # noqa: BLE001 - raised again in `run`
+            # As text: the error itself would hold this client, and its sockets, in a cycle.
+            self.on_end("".join(traceback.format_exception(e)))
+            return paho.MQTTErrorCode.MQTT_ERR_UNKNOWN
+
+
 class MqttIngest:
     """Subscribes and answers until cancelled; paho reconnects by itself."""
 
@@ -83,22 +100,37 @@ class MqttIngest:
         self.subscribed = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until cancelled."""
-        client = self._client(asyncio.get_running_loop())
+        """Serve until cancelled; raises what ended paho's own thread, which nobody would start again."""
+        loop = asyncio.get_running_loop()
+        client = self._client(loop)
+        ended: asyncio.Future[str] = loop.create_future()
+        client.on_end = lambda why: loop.call_soon_threadsafe(ended.set_result, why)
+        serving = asyncio.create_task(self._serve(client))
         client.connect_async(self._broker.host, self._broker.port, keepalive=60)
         client.loop_start()
         try:
-            while True:
-                topic, payload = await self._queue.get()
-                answer = await asyncio.to_thread(self._answer, topic, payload)
-                if answer is not None:
-                    client.publish(answer[0], answer[1], qos=1)
+            either: set[asyncio.Future[Any]] = {serving, ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+            raise RuntimeError(f"paho's thread ended: {ended.result()}")
         finally:
+            serving.cancel()
             client.disconnect()
             await asyncio.to_thread(client.loop_stop)
 
-    def _client(self, loop: asyncio.AbstractEventLoop) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"edge-sink-{secrets.token_hex(6)}")
+    async def _serve(self, client: paho.Client) -> None:
+        while True:
+            topic, payload = await self._queue.get()
+            try:
+                answer = await asyncio.to_thread(self._answer, topic, payload)
+                if answer is not None:
+                    client.publish(answer[0], answer[1], qos=1)
+            except Exception:
+                logger.exception("a message on %s could not be answered", topic)
+
+    def _client(self, loop: asyncio.AbstractEventLoop) -> _Client:
+        client = _Client(CallbackAPIVersion.VERSION2, client_id=f"edge-sink-{secrets.token_hex(6)}")
         client.reconnect_delay_set(1, 30)
         if self._broker.user:
             client.username_pw_set(self._broker.user, self._password or None)
@@ -106,11 +138,11 @@ class MqttIngest:
             client.tls_set_context(_context(self._broker.pin))
             client.tls_insecure_set(bool(self._broker.pin))
 
-        def on_connect(_c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
+        def on_connect(c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
             if code.is_failure:
                 logger.error("the broker at %s refuses: %s", self._broker.name, code)
             else:
-                client.subscribe([(f"{PREFIX}/+/{kind}", 1) for kind in KINDS])
+                c.subscribe([(f"{PREFIX}/+/{kind}", 1) for kind in KINDS])
 
         def on_subscribe(_c: Any, _u: Any, _m: Any, codes: Any, _p: Any) -> None:
             if any(c.is_failure for c in codes):
@@ -125,8 +157,21 @@ class MqttIngest:
 
         client.on_connect, client.on_subscribe, client.on_disconnect = on_connect, on_subscribe, on_disconnect
         client.on_connect_fail = lambda _c, _u: logger.warning("the broker at %s cannot be reached", self._broker.name)
-        client.on_message = lambda _c, _u, m: loop.call_soon_threadsafe(self._put, m.topic, bytes(m.payload))
+        client.on_message = lambda _c, _u, m: self._take(loop, m)
         return client
+
+    def _take(self, loop: asyncio.AbstractEventLoop, message: paho.MQTTMessage) -> None:
+        """Queue a message if it may be a building's; called in paho's thread, which an error would end."""
+        try:
+            topic = message.topic
+            if len(message.payload) > MAX_ALERT + _OVERHEAD:
+                raise Refused("the message is too large", code="sink.too-large")
+        except UnicodeDecodeError:
+            _refuse("?", Refused("the topic is not UTF-8", code="sink.malformed"))
+        except Refused as e:
+            _refuse(topic, e)
+        else:
+            loop.call_soon_threadsafe(self._put, topic, bytes(message.payload))
 
     def _put(self, topic: str, payload: bytes) -> None:
         try:
@@ -139,17 +184,14 @@ class MqttIngest:
         """The ack's topic and payload; None for what no key of ours has sealed."""
         mesh, kind = topic.split("/")[1:3]
         try:
-            if len(payload) > MAX_ALERT + _OVERHEAD:
-                raise Refused("the message is too large", code="sink.too-large")
             envelope = open_envelope(payload)
-            key = self._access.stored_key(envelope.key)
+            key = self._access.stored_key(envelope.key) if _KEY_ID.match(envelope.key) else None
             if key is None:
                 raise unknown_key()
             check(envelope, key.digest, topic)
             request, body = _framed(envelope.body)
         except EdgeError as e:
-            answer_of(e)
-            logger.warning("a message on %s is not a building's: %s", topic, e.message)
+            _refuse(topic, e)
             return None
         said = self._handle(kind, key.id, body)
         ack = f"{PREFIX}/{mesh}/ack/{request}"
@@ -177,6 +219,11 @@ class MqttIngest:
             logger.exception("a message could not be stored")
             status, said = 500, {"message": "the sink failed"}
         return {"status": status, "headers": headers, "body": msgspec.json.encode(said)}
+
+
+def _refuse(topic: str, e: EdgeError) -> None:
+    answer_of(e)
+    logger.warning("a message on %s is not a building's: %s", topic, e.message)
 
 
 def _framed(raw: bytes) -> tuple[str, bytes]:

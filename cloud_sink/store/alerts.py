@@ -146,18 +146,18 @@ class Alerts(Transactions):
         with self.read() as s:
             return set(s.scalars(select(Photo.digest)))
 
-    def prune(self, before_ms: int, limit: int = 500) -> list[str]:
-        """Delete up to `limit` alerts that came before; returns the photo files that no alert needs any more."""
+    def prune(self, before_ms: int, limit: int = 500) -> tuple[int, list[str]]:
+        """Delete up to `limit` alerts that came before; how many, and the photo files that no alert needs any more."""
         with self.write() as s:
             gone = list(s.scalars(select(Alert.seq).where(Alert.received < before_ms).order_by(Alert.seq).limit(limit)))
             if not gone:
-                return []
+                return 0, []
             digests = set(s.scalars(select(Photo.digest).where(Photo.alert.in_(gone))))
             s.execute(delete(Photo).where(Photo.alert.in_(gone)))
             s.execute(delete(Alert).where(Alert.seq.in_(gone)))
             s.execute(delete(Notice).where(Notice.wanted.in_(gone)))
             kept = set(s.scalars(select(Photo.digest).where(Photo.digest.in_(digests))))
-            return sorted(digests - kept)
+            return len(gone), sorted(digests - kept)
 
     def add_status(self, summary: StatusSummary, name: str) -> None:
         """Keep the newest summary of a mesh."""

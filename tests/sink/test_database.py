@@ -45,6 +45,17 @@ def test_a_database_of_the_first_version_is_upgraded_with_everything_in_it(tmp_p
     engine.dispose()
 
 
+def test_pruning_tells_of_alerts_that_free_no_photo(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'sink.db'}")
+    alerts = Alerts(engine)
+    for n in range(2):
+        alerts.add(Building().alert(n), [], size=1, via="https", name="Home", channels=[])
+    assert alerts.prune(2**62, limit=1) == (1, [])
+    assert alerts.prune(2**62) == (1, [])
+    assert alerts.prune(2**62) == (0, [])
+    engine.dispose()
+
+
 def test_the_migrations_end_where_the_models_are(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'sink.db'}")
     with engine.connect() as connection:
@@ -66,9 +77,9 @@ def test_old_alerts_are_pruned_with_the_photos_that_nobody_else_needs(tmp_path: 
         alerts.add(building.alert(n), photos, size=1, via="https", name="Home", channels=["slack:C"])
     with alerts.write() as s:
         s.connection().exec_driver_sql("UPDATE alerts SET received = 1000 WHERE seq = 1")
-    assert alerts.prune(2000) == ["b" * 64]
+    assert alerts.prune(2000) == (1, ["b" * 64])
     assert alerts.count()[0] == 1
-    assert alerts.prune(2000) == []
+    assert alerts.prune(2000) == (0, [])
     engine.dispose()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
 import struct
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -156,6 +158,18 @@ def test_too_many_come_back_later_and_say_when() -> None:
     assert rates.take("a") == 2
 
 
+def test_many_threads_get_no_more_than_one_would() -> None:
+    rates = Rates(rate=1e-6, burst=50)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            allowed = sum(wait == 0 for wait in pool.map(lambda _: rates.take("a"), range(20_000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert allowed == 50
+
+
 def test_metrics_count_and_health_answers(sink: Caller) -> None:
     assert sink.http.get("/healthz").text == "ok\n"
     assert 'edge_sink_alerts_total{result="stored"}' in sink.http.get("/metrics").text
@@ -177,6 +191,7 @@ def test_photos_that_belong_to_no_alert_go_at_the_next_start(tmp_path: Path) -> 
         stray = tmp_path / "sink" / "photos" / "ab" / ("ab" * 32 + ".jpg")
         stray.parent.mkdir(exist_ok=True)
         stray.write_bytes(b"x")
+        os.utime(stray, (0, 0))
     with calling_sink(tmp_path / "sink", "--keep", "1") as sink:
         for _ in range(1000):
             if not stray.exists():
