@@ -109,8 +109,8 @@ class Slack:
         """Upload what is not up yet; each finished file is remembered at once."""
         files = dict(pending.files)
         for picture in incident.pictures[:MAX_PHOTOS]:
-            if picture.url not in files:
-                files[picture.url] = await self._upload_one(client, picture, await books.picture(picture))
+            if picture.url not in files and (content := await books.picture(picture)):
+                files[picture.url] = await self._upload_one(client, picture, content)
                 await books.keep_files(files)
         return files
 
@@ -188,7 +188,7 @@ class Slack:
                 "text": {"type": "mrkdwn", "text": f"{title}\n{line}"[:3000]},
             }
         ]
-        for picture in incident.pictures[:MAX_PHOTOS]:
+        for picture in (p for p in incident.pictures[:MAX_PHOTOS] if p.url in files):
             blocks.append(
                 {
                     "type": "image",
