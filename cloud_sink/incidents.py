@@ -204,10 +204,9 @@ def _node(node: dict[str, Any]) -> dict[str, Any]:
 def _when(alert: Alert) -> datetime:
     """The event's own time where it can be read, else when it came; in the sink's time zone."""
     try:
-        at = datetime.fromisoformat(str(alert.event.get("time", "")))
-    except ValueError:
-        at = datetime.fromtimestamp(alert.received / 1000).astimezone()
-    return at.astimezone()
+        return datetime.fromisoformat(str(alert.event.get("time", ""))).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(alert.received / 1000).astimezone()
 
 
 def _labels(alert: Alert) -> list[tuple[str, float, list[float]]]:
