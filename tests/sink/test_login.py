@@ -161,3 +161,11 @@ def test_the_history_goes_back_page_by_page(sink: Caller, browser: httpx.Client,
         path = older[1] if older else ""
     assert len(seen) == len(set(seen))
     assert len(seen) >= 45
+
+
+def test_an_incidents_own_page_shows_its_events_as_json(sink: Caller, browser: httpx.Client, home: Building) -> None:
+    alert = home.alert("own page", photo=b"")
+    assert sink.post("/v1/alerts", encode(alert)).status_code == 200
+    browser.get(login_link(sink))
+    page = browser.get(f"/incidents/{home.mesh}/{alert.event.root}")
+    assert f"&#34;id&#34;: &#34;{alert.event.id}&#34;" in page.text
