@@ -117,7 +117,8 @@ class Notifier:
         )
         message = await channel.show(pending, incident, books)
         metrics.NOTICES.labels(_kind(channel), "shown").inc()
-        return message, incident.newest
+        # `incident` has the oldest 200 alerts only, so that its newest may stay below what is wanted.
+        return message, max(incident.newest, pending.wanted)
 
     def _drawn(self, digest: str, picture: Picture) -> bytes:
         try:

@@ -138,3 +138,15 @@ async def test_an_error_of_the_queue_ends_no_channel(tmp_path: Path, monkeypatch
     desk.add("porch")
     async with desk.running():
         await eventually(lambda: screen.shown == ["porch"])
+
+
+async def test_an_incident_of_very_many_alerts_is_shown_once(tmp_path: Path) -> None:
+    screen = Screen("screen")
+    desk = Desk(tmp_path, screen)
+    alerts = desk.alerts.incident
+    for n in range(3):
+        desk.add("porch", root="one", n=n)
+    desk.alerts.incident = lambda mesh, root: alerts(mesh, root)[:2]  # type: ignore[method-assign]
+    async with desk.running():
+        await eventually(lambda: screen.shown == ["porch"])
+        await eventually(lambda: desk.notices.next("screen") is None and desk.notices.waiting() == 0)
