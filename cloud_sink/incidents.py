@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,6 +11,10 @@ from typing import Any
 import msgspec
 
 from cloud_sink.store.models import Alert, Building, Photo
+
+MAX_INDENTED_DEPTH = 64
+MAX_INDENTED = 256 * 1024
+"""Events that are nested deeper, or longer when indented, are shown as they came: 62 kB can become 110 MB."""
 
 
 class Box(msgspec.Struct):
@@ -204,10 +209,9 @@ def _node(node: dict[str, Any]) -> dict[str, Any]:
 def _when(alert: Alert) -> datetime:
     """The event's own time where it can be read, else when it came; in the sink's time zone."""
     try:
-        at = datetime.fromisoformat(str(alert.event.get("time", "")))
-    except ValueError:
-        at = datetime.fromtimestamp(alert.received / 1000).astimezone()
-    return at.astimezone()
+        return datetime.fromisoformat(str(alert.event.get("time", ""))).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(alert.received / 1000).astimezone()
 
 
 def _labels(alert: Alert) -> list[tuple[str, float, list[float]]]:
@@ -332,5 +336,22 @@ def _raw(alert: Alert) -> dict[str, Any]:
         "via": alert.via,
         "size": alert.size,
         "received": datetime.fromtimestamp(alert.received / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
-        "json": msgspec.json.format(msgspec.json.encode(alert.event), indent=2).decode(),
+        "json": functools.partial(_formatted, alert.event),  # called by the one page that shows it
     }
+
+
+def _formatted(event: dict[str, Any]) -> str:
+    """The event's JSON, indented where that does not make it many times as long."""
+    try:
+        plain = msgspec.json.encode(event)
+    except RecursionError:
+        return "(nested too deep to be shown)"
+    if _deeper(event, MAX_INDENTED_DEPTH):
+        return plain.decode()
+    formatted = msgspec.json.format(plain, indent=2)
+    return (formatted if len(formatted) <= MAX_INDENTED else plain).decode()
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(not levels or _deeper(v, levels - 1) for v in inner)

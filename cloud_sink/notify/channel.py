@@ -23,7 +23,7 @@ class Books:
     """What a channel may ask of the queue while it works.
 
     `keep_files` remembers uploaded files, `posting` that the first message is under way, `picture` gives a photo's JPEG
-    with its boxes drawn in.
+    with its boxes drawn in, or nothing when the photo cannot be read: the message goes without it.
     """
 
     keep_files: Callable[[dict[str, str]], Awaitable[None]]

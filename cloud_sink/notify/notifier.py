@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from cloud_sink import metrics
-from cloud_sink.incidents import incident_of
+from cloud_sink.incidents import Picture, incident_of
 from cloud_sink.notify.channel import Books, Channel, Later
 from cloud_sink.notify.drawing import drawn
 from cloud_sink.notify.queue import Notices, Pending
@@ -19,7 +23,10 @@ logger = logging.getLogger(__name__)
 EDIT_PAUSE = 2.0
 """Seconds between edits of one message: several cameras' alerts come close together."""
 LONGEST_PAUSE = 600.0
+DATABASE_PAUSE = 2.0
+"""Seconds between tries of a database that cannot be read or written."""
 _IDLE = 60.0
+_T = TypeVar("_T")
 
 
 class Notifier:
@@ -33,6 +40,8 @@ class Notifier:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wakes = [asyncio.Event() for _ in channels]
         self._logged: dict[str, str] = {}
+        self._broken: set[int] = set()
+        self._undrawn: set[str] = set()
 
     def wake(self) -> None:
         """There is something new; from any thread."""
@@ -54,44 +63,98 @@ class Notifier:
     async def _work(self, channel: Channel, wake: asyncio.Event) -> None:
         while True:
             wake.clear()
-            pending = await asyncio.to_thread(self._notices.next, channel.name)
-            if pending is not None:
-                await self._show(channel, pending)
-                continue
-            pause = await asyncio.to_thread(self._notices.wait, channel.name)
             try:
-                async with asyncio.timeout(_IDLE if pause is None else min(pause, _IDLE) + 0.01):
-                    await wake.wait()
-            except TimeoutError:
+                pause = await self._next(channel)
+            except Exception as e:  # noqa: BLE001
+                # What fails here is nobody's notice; ending would take the other channels along.
+                self._say(channel, f"the queue cannot be read or written: {type(e).__name__}")
+                await asyncio.sleep(DATABASE_PAUSE)
                 continue
+            if pause > 0:
+                try:
+                    async with asyncio.timeout(pause):
+                        await wake.wait()
+                except TimeoutError:
+                    continue
+
+    async def _next(self, channel: Channel) -> float:
+        """Show what is due first; the seconds to wait when nothing is."""
+        pending = await self._database(channel, lambda: self._notices.next(channel.name))
+        if pending is not None:
+            await self._show(channel, pending)
+            return 0.0
+        pause = await self._database(channel, lambda: self._notices.wait(channel.name))
+        return _IDLE if pause is None else min(pause, _IDLE) + 0.01
 
     async def _show(self, channel: Channel, pending: Pending) -> None:
-        alerts = await asyncio.to_thread(self._alerts.incident, pending.mesh, pending.root)
-        if not alerts:
-            await asyncio.to_thread(self._notices.shown, pending.id, pending.message, pending.wanted, 0.0)
+        try:
+            message, seq = await self._shown(channel, pending)
+            await self._database(channel, lambda: self._notices.shown(pending.id, message, seq, EDIT_PAUSE))
+        except Later as later:
+            self._say(channel, later.reason)
+            await self._failed(channel, pending, later)
             return
+        except Exception as e:
+            if pending.id not in self._broken:
+                self._broken.add(pending.id)
+                logger.exception("%s: incident %s cannot be shown; will try again", _kind(channel), pending.root)
+            await self._failed(channel, pending, Later(f"it failed: {type(e).__name__}", maybe_posted=True))
+            return
+        self._broken.discard(pending.id)
+        self._logged.pop(channel.name, None)
+
+    async def _shown(self, channel: Channel, pending: Pending) -> tuple[str, int]:
+        """The id of the incident's message, and the seq up to which it is shown."""
+        alerts = await self._database(channel, lambda: self._alerts.incident(pending.mesh, pending.root))
+        if not alerts:
+            return pending.message, pending.wanted
         incident = incident_of(alerts, "")
         by_url = {f"/photos/{p.id}.jpg": p.digest for a in alerts for p in a.photos}
         books = Books(
-            keep_files=lambda files: asyncio.to_thread(self._notices.keep_files, pending.id, files),
-            posting=lambda way: asyncio.to_thread(self._notices.posting, pending.id, way),
-            picture=lambda p: asyncio.to_thread(drawn, self._photos.path(by_url[p.url]), p),
+            keep_files=lambda files: self._database(channel, lambda: self._notices.keep_files(pending.id, files)),
+            posting=lambda way: self._database(channel, lambda: self._notices.posting(pending.id, way)),
+            picture=lambda p: asyncio.to_thread(self._drawn, by_url[p.url], p),
         )
+        message = await channel.show(pending, incident, books)
+        metrics.NOTICES.labels(_kind(channel), "shown").inc()
+        # `incident` has the oldest 200 alerts only, so that its newest may stay below what is wanted.
+        return message, max(incident.newest, pending.wanted)
+
+    def _drawn(self, digest: str, picture: Picture) -> bytes:
         try:
-            message = await channel.show(pending, incident, books)
-        except Later as later:
-            await self._failed(channel, pending, later)
-            return
-        await asyncio.to_thread(self._notices.shown, pending.id, message, incident.newest, EDIT_PAUSE)
-        self._logged.pop(channel.name, None)
-        metrics.NOTICES.labels(channel.name.partition(":")[0], "shown").inc()
+            return drawn(self._photos.path(digest), picture)
+        except Exception as e:  # noqa: BLE001 - Pillow has many for a damaged file
+            if digest not in self._undrawn:
+                self._undrawn.add(digest)
+                logger.warning("photo %s cannot be drawn (%s) and is left out", digest[:12], type(e).__name__)
+            return b""
 
     async def _failed(self, channel: Channel, pending: Pending, later: Later) -> None:
         if not later.maybe_posted and pending.posting:
-            await asyncio.to_thread(self._notices.posting, pending.id, False)
+            await self._database(channel, lambda: self._notices.posting(pending.id, False))
         backoff = min(LONGEST_PAUSE, 1.0 * 2.0 ** min(pending.attempts, 12)) * random.uniform(0.5, 1.0)  # noqa: S311
-        await asyncio.to_thread(self._notices.postpone, pending.id, later.seconds or backoff, later.reason)
-        metrics.NOTICES.labels(channel.name.partition(":")[0], "failed").inc()
-        if self._logged.get(channel.name) != later.reason:
-            self._logged[channel.name] = later.reason
-            logger.warning("%s: %s; will try again", channel.name.partition(":")[0], later.reason)
+        await self._database(
+            channel, lambda: self._notices.postpone(pending.id, later.seconds or backoff, later.reason)
+        )
+        metrics.NOTICES.labels(_kind(channel), "failed").inc()
+
+    async def _database(self, channel: Channel, call: Callable[[], _T]) -> _T:
+        """The answer of a call in a thread, waited for while the database is full or away: a message whose posting cannot
+        be written down would be posted again.
+        """
+        while True:
+            try:
+                return await asyncio.to_thread(call)
+            except (OperationalError, InterfaceError, PoolTimeout) as e:
+                self._say(channel, f"the database cannot be used: {str(getattr(e, 'orig', e)).strip()[:200]}")
+            await asyncio.sleep(DATABASE_PAUSE)
+
+    def _say(self, channel: Channel, reason: str) -> None:
+        if self._logged.get(channel.name) != reason:
+            self._logged[channel.name] = reason
+            logger.warning("%s: %s; will try again", _kind(channel), reason)
+
+
+def _kind(channel: Channel) -> str:
+    """The channel's name without what may be secret."""
+    return channel.name.partition(":")[0]

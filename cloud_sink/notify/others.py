@@ -5,7 +5,9 @@ edited.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from agent.errors import ConfigError
 from cloud_sink.incidents import Incident
 from cloud_sink.notify.channel import Books, Later
 from cloud_sink.notify.queue import Pending
+
+logger = logging.getLogger(__name__)
 
 
 class Other:
@@ -43,12 +47,16 @@ class Other:
 
     def _send(self, incident: Incident, photo: bytes) -> bool:
         body = f"{incident.who} joined the Wi-Fi at {incident.time}" if incident.who else f"At {incident.time}"
-        with tempfile.TemporaryDirectory(prefix="edge-sink-") as folder:
+        with contextlib.ExitStack() as stack:
             attach = None
             if photo:
-                attach = Path(folder) / "photo.jpg"
-                attach.write_bytes(photo)
-            return bool(self._target.notify(title=incident.title, body=body, attach=str(attach) if attach else None))
+                try:
+                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-sink-"))
+                    (path := Path(folder) / "photo.jpg").write_bytes(photo)
+                    attach = str(path)
+                except OSError as e:
+                    logger.warning("apprise: a message goes without its photo: %s", e.strerror)
+            return bool(self._target.notify(title=incident.title, body=body, attach=attach))
 
 
 def read_others(path: Path) -> list[Other]:

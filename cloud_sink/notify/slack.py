@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Awaitable
 from typing import Any
 
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from agent.errors import ConfigError
 from cloud_sink.incidents import Incident, Picture, milliseconds, size
@@ -109,15 +111,17 @@ class Slack:
         """Upload what is not up yet; each finished file is remembered at once."""
         files = dict(pending.files)
         for picture in incident.pictures[:MAX_PHOTOS]:
-            if picture.url not in files:
-                files[picture.url] = await self._upload_one(client, picture, await books.picture(picture))
+            if picture.url not in files and (content := await books.picture(picture)):
+                files[picture.url] = await self._upload_one(client, picture, content)
                 await books.keep_files(files)
         return files
 
     async def _upload_one(self, client: AsyncWebClient, picture: Picture, content: bytes) -> str:
         name = re.sub(r"[^A-Za-z0-9._-]", "-", picture.camera or "photo") + ".jpg"
-        place = await client.files_getUploadURLExternal(filename=name, length=len(content), alt_txt=picture.alt[:1000])
-        url, file_id = str(place["upload_url"]), str(place["file_id"])
+        place = await _asked(
+            client.files_getUploadURLExternal(filename=name, length=len(content), alt_txt=picture.alt[:1000])
+        )
+        url, file_id = _text(place, "upload_url"), _text(place, "file_id")
         if not url.startswith("https://") and self._api == API:
             raise Later("Slack named an upload address without TLS")
         assert self._session is not None
@@ -129,15 +133,17 @@ class Slack:
                 raise Later("Slack: too many uploads", _seconds(answer.headers.get("Retry-After", "")))
             if answer.status != 200:
                 raise Later(f"Slack's upload answered HTTP {answer.status}")
-        await client.files_completeUploadExternal(files=[{"id": file_id, "title": picture.camera}])
+        await _asked(client.files_completeUploadExternal(files=[{"id": file_id, "title": picture.camera}]))
         await self._until_ready(client, file_id)
         return file_id
 
     async def _until_ready(self, client: AsyncWebClient, file_id: str) -> None:
         """Slack looks at a file after its upload has ended, and refuses blocks that name it before that."""
         for attempt in range(_READY_TRIES):
-            info = await client.files_info(file=file_id)
-            if info["file"].get("mimetype"):
+            info = await _asked(client.files_info(file=file_id))
+            if not isinstance(file := info.get("file"), dict):
+                raise _odd("has no file")
+            if file.get("mimetype"):
                 return
             await asyncio.sleep(0.2 * (attempt + 1))
         raise Later("Slack has not finished with the photo")
@@ -146,31 +152,38 @@ class Slack:
         """The message of a try whose answer never came; empty when there is none."""
         oldest = min(a["received_ms"] for a in incident.alerts) / 1000 - 60
         try:
-            found = await client.conversations_history(channel=self._channel, oldest=f"{oldest:.6f}", limit=200)
+            found = await _asked(client.conversations_history(channel=self._channel, oldest=f"{oldest:.6f}", limit=200))
         except SlackApiError as e:
-            if e.response.get("error") != "missing_scope":
+            if _error(e) != "missing_scope":
                 raise
             logger.warning("slack: without the scope channels:history a message may come twice after a crash")
             return ""
-        messages: list[dict[str, Any]] = found.get("messages", [])
-        for message in messages:
-            if any(b.get("block_id") == _block_id(pending) for b in message.get("blocks", [])):
-                return str(message["ts"])
+        if not isinstance(messages := found.get("messages"), list):
+            raise _odd("has no messages")
+        for message in (m for m in messages if isinstance(m, dict)):
+            blocks = message.get("blocks")
+            ids = [b.get("block_id") for b in blocks if isinstance(b, dict)] if isinstance(blocks, list) else []
+            if _block_id(pending) in ids:
+                return _text(message, "ts")
         return ""
 
     async def _post(self, client: AsyncWebClient, incident: Incident, blocks: list[dict[str, Any]]) -> str:
-        answer = await client.chat_postMessage(
-            channel=self._channel, text=_plain(incident), blocks=blocks, unfurl_links=False, unfurl_media=False
+        answer = await _asked(
+            client.chat_postMessage(
+                channel=self._channel, text=_plain(incident), blocks=blocks, unfurl_links=False, unfurl_media=False
+            )
         )
-        return str(answer["ts"])
+        return _text(answer, "ts")
 
     async def _edit(
         self, client: AsyncWebClient, pending: Pending, incident: Incident, blocks: list[dict[str, Any]]
     ) -> str:
         try:
-            await client.chat_update(channel=self._channel, ts=pending.message, text=_plain(incident), blocks=blocks)
+            await _asked(
+                client.chat_update(channel=self._channel, ts=pending.message, text=_plain(incident), blocks=blocks)
+            )
         except SlackApiError as e:
-            if e.response.get("error") not in _GONE:
+            if _error(e) not in _GONE:
                 raise
             logger.info("slack: the message of incident %s is not to be changed any more", pending.root)
         return pending.message
@@ -188,7 +201,7 @@ class Slack:
                 "text": {"type": "mrkdwn", "text": f"{title}\n{line}"[:3000]},
             }
         ]
-        for picture in incident.pictures[:MAX_PHOTOS]:
+        for picture in (p for p in incident.pictures[:MAX_PHOTOS] if p.url in files):
             blocks.append(
                 {
                     "type": "image",
@@ -207,14 +220,50 @@ def _block_id(pending: Pending) -> str:
     return f"edge {pending.mesh} {pending.root}"[:255]
 
 
+async def _asked(call: Awaitable[AsyncSlackResponse]) -> dict[str, Any]:
+    """The JSON object of an answer; raises SlackApiError, and Later for what slack_sdk cannot read or does not expect."""
+    try:
+        answer = (await call).data
+    except aiohttp.ClientError:
+        raise  # some of them are ValueErrors
+    except (AttributeError, ValueError, LookupError, TypeError, RecursionError) as e:
+        raise _odd(f"is no JSON object ({type(e).__name__})") from e
+    if not isinstance(answer, dict):
+        raise _odd("is no JSON object")
+    return answer
+
+
+def _text(answer: dict[str, Any], name: str) -> str:
+    value = answer.get(name)
+    if not isinstance(value, str) or not value:
+        raise _odd(f"has no {name}")
+    return value
+
+
+def _odd(why: str) -> Later:
+    """Something between here and Slack answered, or Slack in trouble: what was asked may have been done."""
+    return Later(f"Slack's answer {why}", maybe_posted=True)
+
+
+def _error(e: SlackApiError) -> str:
+    """Slack's name of the error; empty where the answer is no JSON object."""
+    data = getattr(e.response, "data", None)
+    return str(data.get("error", "")) if isinstance(data, dict) else ""
+
+
 def _later(e: SlackApiError) -> Later:
-    status, error = e.response.status_code, str(e.response.get("error", ""))
+    # For JSON that it cannot read slack_sdk hands out aiohttp's answer instead of its own.
+    answer: Any = e.response
+    status = answer.status if isinstance(answer, aiohttp.ClientResponse) else answer.status_code
+    error = _error(e)
     if status == 429 or error == "ratelimited":
-        return Later("Slack: too many requests", _seconds(e.response.headers.get("Retry-After", "")))
+        return Later("Slack: too many requests", _seconds(answer.headers.get("Retry-After", "")))
+    if not error:
+        return _odd(f"is not understood (HTTP {status})")
     if error in _HOPELESS:
-        needed = str(e.response.get("needed", ""))
+        needed = str(answer.get("needed", ""))
         return Later(f"Slack says {error}" + (f" (scope {needed})" if needed else ""), _HOPELESS_PAUSE)
-    return Later(f"Slack says {error or f'HTTP {status}'}", maybe_posted=status >= 500)
+    return Later(f"Slack says {error}", maybe_posted=status >= 500)
 
 
 def _seconds(text: str) -> float:

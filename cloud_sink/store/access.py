@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 
 import msgspec
 from argon2 import PasswordHasher
@@ -23,6 +24,8 @@ PASSWORD_MIN = 10
 _HASHER = PasswordHasher()
 _NOBODY = _HASHER.hash(secrets.token_hex(16))
 """Checked for unknown names, so that the time of an answer does not tell which names exist."""
+# Each hash takes 64 MiB and all of a core: two at a time, whoever tries how many passwords.
+_HASHING = threading.BoundedSemaphore(2)
 
 
 class Visitor(msgspec.Struct, frozen=True):
@@ -130,7 +133,8 @@ class Access(Transactions):
         with self.read() as s:
             user = s.scalar(select(User).where(User.name == name))
         try:
-            _HASHER.verify(user.password if user and user.password else _NOBODY, password[:1024])
+            with _HASHING:
+                _HASHER.verify(user.password if user and user.password else _NOBODY, password[:1024])
         except (VerificationError, InvalidHashError):
             return None
         return user.id if user and user.password else None
@@ -197,7 +201,8 @@ def _hashed(password: str) -> str:
         raise ConfigError(f"a password has at least {PASSWORD_MIN} characters")
     if len(password) > 1024:
         raise ConfigError("a password has at most 1024 characters")
-    return _HASHER.hash(password)
+    with _HASHING:
+        return _HASHER.hash(password)
 
 
 def _digest(secret: str) -> str:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from agent.errors import ConfigError
+from cloud_sink.connections import holder
 from cloud_sink.ingest import Rates
 from cloud_sink.store import Visitor
 from cloud_sink.store.access import SESSION_LIFE
@@ -18,8 +19,8 @@ _Text = Annotated[str, Form(max_length=1024)]
 def login_routes(pages: Pages) -> APIRouter:
     """The routes.
 
-    Passwords: ten tries at once and then one in ten seconds, for each address and each name. Links hold 256 random bits;
-    their limit only keeps the database free.
+    Passwords: ten tries at once and then one in ten seconds, for each address (of IPv6: each /64) and each name. Links
+    hold 256 random bits; their limit only keeps the database free.
     """
     router = APIRouter(include_in_schema=False)
     rates, link_rates = Rates(0.1, 10), Rates(1, 60)
@@ -92,7 +93,12 @@ def login_routes(pages: Pages) -> APIRouter:
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    """Whom the limits count: one host has a whole /64 of IPv6."""
+    address = request.client.host if request.client else ""
+    try:
+        return holder(address)
+    except ValueError:
+        return address
 
 
 def _too_many(pages: Pages, request: Request, wait: int) -> Response:

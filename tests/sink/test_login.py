@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Semaphore
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from cloud_sink.store import Access, open_database
+from cloud_sink.app import Sink, create_app
+from cloud_sink.settings import Settings
+from cloud_sink.store import Access, access, open_database
 from tests.sink.running import Building, Caller, calling_sink, encode
 
 PASSWORD = "a long enough password"
@@ -161,3 +166,42 @@ def test_the_history_goes_back_page_by_page(sink: Caller, browser: httpx.Client,
         path = older[1] if older else ""
     assert len(seen) == len(set(seen))
     assert len(seen) >= 45
+
+
+def test_an_incidents_own_page_shows_its_events_as_json(sink: Caller, browser: httpx.Client, home: Building) -> None:
+    alert = home.alert("own page", photo=b"")
+    assert sink.post("/v1/alerts", encode(alert)).status_code == 200
+    browser.get(login_link(sink))
+    page = browser.get(f"/incidents/{home.mesh}/{alert.event.root}")
+    assert f"&#34;id&#34;: &#34;{alert.event.id}&#34;" in page.text
+
+
+def test_passwords_are_hashed_two_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'sink.db'}")
+    room, third = Semaphore(2), Event()
+
+    def verify(_hash: str, _password: str) -> bool:
+        if not room.acquire(blocking=False):
+            third.set()
+            return False
+        third.wait(0.5)  # room for a third to come meanwhile
+        room.release()
+        return True
+
+    monkeypatch.setattr(access, "_HASHER", SimpleNamespace(verify=verify))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda n: Access(engine).check_password(f"user {n}", PASSWORD), range(3)))
+    engine.dispose()
+    assert not third.is_set()
+
+
+async def test_guesses_from_one_ipv6_network_count_together(tmp_path: Path) -> None:
+    sink = Sink(Settings(data=tmp_path))
+    app = create_app(sink)
+    answers = []
+    for n in range(12):
+        transport = httpx.ASGITransport(app, client=(f"2001:db8::{n + 1:x}", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="https://sink.example") as client:
+            answers.append((await client.post("/login", data={"name": f"user {n}", "password": "x"})).status_code)
+    sink.close()
+    assert answers == [403] * 10 + [429] * 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -49,3 +51,19 @@ def test_a_line_that_is_no_url_is_said_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "urls").write_text("what is this\n")
     with pytest.raises(ConfigError):
         read_others(tmp_path / "urls")
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
+async def test_a_full_disk_costs_the_photo_and_not_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    sent: list[object] = []
+    (tmp_path / "urls").write_text("json://127.0.0.1:1/\n")
+    other = read_others(tmp_path / "urls")[0]
+    other._target = SimpleNamespace(notify=lambda **message: sent.append(message["attach"]) or True)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    incident = SimpleNamespace(title="Person", who="", time="now", pictures=["one"])
+    books = SimpleNamespace(picture=lambda _: asyncio.sleep(0, b"jpeg"))
+    assert await other.show(SimpleNamespace(message=""), incident, books) == "sent"  # type: ignore[arg-type]
+    assert sent == [None]
