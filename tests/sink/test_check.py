@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from agent.errors import Refused
+from agent.model.alert import Alert
 from agent.model.event import MAX_DEPTH, MAX_EVENT
-from cloud_sink.ingest.check import decode_alert
+from cloud_sink.ingest.check import _Wire, decode_alert
 from cloud_sink.settings import Limits
 from tests.sink.running import encode, unsigned
 
@@ -67,3 +68,7 @@ def test_a_certificate_of_unreasonable_size_is_refused() -> None:
     alert.certificate = b"x" * 16_385
     with pytest.raises(Refused, match="certificate"):
         decode_alert(encode(alert), Limits())
+
+
+def test_an_alert_that_is_decoded_in_two_steps_has_every_field() -> None:
+    assert _Wire.__struct_fields__ == Alert.__struct_fields__
