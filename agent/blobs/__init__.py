@@ -1,7 +1,7 @@
 """Blobs: bytes named by their CID; kept on disk within a quota, moved between nodes, every block verified."""
 
 from agent.blobs.car import write_car
-from agent.blobs.cid import Cid, parse_cid, raw_cid
+from agent.blobs.cid import Cid, is_cid, parse_cid, raw_cid
 from agent.blobs.exchange import BlobExchange
 from agent.blobs.hashing import hash_bytes
 from agent.blobs.store import MAX_BLOB, BlobStore, Usage
@@ -13,6 +13,7 @@ __all__ = [
     "Cid",
     "Usage",
     "hash_bytes",
+    "is_cid",
     "parse_cid",
     "raw_cid",
     "write_car",

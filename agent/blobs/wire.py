@@ -12,6 +12,7 @@ import msgspec
 
 from agent.blobs.unixfs import CHUNK
 from agent.errors import Refused
+from agent.model.decoding import DAMAGED
 
 HAVE, TREE, GET = "blob.have", "blob.tree", "blob.get"
 MAX_SPAN = 8
@@ -64,5 +65,5 @@ def decode(raw: bytes, kind: type[T], limit: int = MAX_REQUEST) -> T:
         raise Refused(f"a message of {len(raw)} bytes about a blob; the limit is {limit}", code="refused.malformed")
     try:
         return msgspec.msgpack.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DAMAGED as error:
         raise Refused(f"a malformed message about a blob: {error}", code="refused.malformed") from error

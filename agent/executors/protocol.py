@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from agent.errors import StepFailed
+from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_BLOBS, MAX_EVENT, BlobRef, Event, check_depth
 
 MAX_REPLY_EVENTS = 256
@@ -96,7 +97,7 @@ def parse_answer(line: bytes, event_id: str) -> list[CheckedEvent]:
     """The events of the answer to `event_id`; raises StepFailed, `final` where the program reports an error itself."""
     try:
         answer = _ANSWERS.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+    except DAMAGED as e:
         raise broken(f"the answer is not what a step may answer: {e}", line=_excerpt(line)) from e
     if answer.id != event_id:
         raise broken(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.blobs import parse_cid
-from agent.errors import BlobError, EdgeError, NotFound, PipelineError, Refused
+from agent.blobs import is_cid
+from agent.errors import EdgeError, NotFound, PipelineError, Refused
 from agent.identity import PeerIdentity
 from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline, Step
@@ -31,21 +31,13 @@ IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 def module_paths(pipeline: Pipeline) -> list[str]:
     """The paths of modules as written; CIDs are left out."""
-    found = {m for s in pipeline.steps if (m := _module(s)) and not _is_cid(m)}
+    found = {m for s in pipeline.steps if (m := _module(s)) and not is_cid(m)}
     return sorted(found)
 
 
 def _module(step: Step) -> str:
     task = step.task.get("wasm", step.task) if step.kind == "tail" else step.task
     return str(task.get("module", "")) if isinstance(task, dict) else ""
-
-
-def _is_cid(text: str) -> bool:
-    try:
-        parse_cid(text)
-    except BlobError:
-        return False
-    return True
 
 
 class Resolver:

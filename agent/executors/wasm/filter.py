@@ -13,6 +13,7 @@ from agent.errors import StepFailed
 from agent.executors.logs import LogTail
 from agent.executors.protocol import broken, check_data, check_type
 from agent.executors.wasm.sandbox import Call, Outcome, check_outcome
+from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_EVENT
 from agent.model.task import LineEvent, LogSink, WasmTask
 
@@ -81,7 +82,7 @@ def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
         return []
     try:
         events = _EVENTS.decode_lines(stdout)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+    except DAMAGED as e:
         raise broken(f"the filter's output is not one event a line: {e}") from e
     for event in events:
         if event.line < 1:
