@@ -1,5 +1,20 @@
-"""The built filters and an engine, as the tests of the filters have them."""
+"""The built filters and an engine, as the tests of the filters have them; an open journal."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.pipelines import Journal
 from tests.filters.conftest import compiled, engine, filters
 
 __all__ = ["compiled", "engine", "filters"]
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    """Closed when the test ends."""
+    made = Journal(tmp_path / "journal.db")
+    made.open()
+    yield made
+    made.close()

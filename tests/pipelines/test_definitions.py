@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,14 +29,6 @@ def version(n: int) -> Pipeline:
 
 def apply(d: Definitions, made: Pipeline) -> None:
     d.apply(made.name, msgspec.json.encode(made))
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    made = Journal(tmp_path / "journal.db")
-    made.open()
-    yield made
-    made.close()
 
 
 def loaded(journal: Journal) -> Definitions:

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,14 +36,6 @@ class Mesh:
     async def call(self, _node: str, _verb: str, body: bytes, *, timeout: float) -> bytes:
         self.heard.append([r.event for r in msgspec.msgpack.decode(body, type=list[Report])])
         return b""
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    made = Journal(tmp_path / "journal.db")
-    made.open()
-    yield made
-    made.close()
 
 
 @asynccontextmanager
