@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
+from agent.model.event import check_depth
 from cloud_sink.store.models import Alert, Building, Photo
 
-MAX_INDENTED_DEPTH = 64
 MAX_INDENTED = 256 * 1024
-"""Events that are nested deeper, or longer when indented, are shown as they came: 62 kB can become 110 MB."""
+"""Events that are longer when indented, or nested deeper than ingest takes, are shown as they came: 62 kB can become 110 MB."""
 
 
 class Box(msgspec.Struct):
@@ -346,12 +346,9 @@ def _formatted(event: dict[str, Any]) -> str:
         plain = msgspec.json.encode(event)
     except RecursionError:
         return "(nested too deep to be shown)"
-    if _deeper(event, MAX_INDENTED_DEPTH):
+    try:
+        check_depth(event)
+    except ValueError:
         return plain.decode()
     formatted = msgspec.json.format(plain, indent=2)
     return (formatted if len(formatted) <= MAX_INDENTED else plain).decode()
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(not levels or _deeper(v, levels - 1) for v in inner)
