@@ -13,7 +13,7 @@ from agent.model.decoding import DAMAGED
 from agent.model.event import check_depth
 from agent.model.pipeline import Pipeline, Step
 from agent.pipelines.expressions import compile_key, compile_when
-from agent.pipelines.loading import MAX_STEPS, NAME
+from agent.pipelines.loading import MAX_STEPS, NAME, without_beginning
 from agent.pipelines.placement import selector
 
 
@@ -46,8 +46,5 @@ def _check_step(step: Step) -> None:
 def _check_graph(steps: list[Step]) -> None:
     if len(steps) > MAX_STEPS or len({s.name for s in steps}) < len(steps):
         raise ValueError(f"more than {MAX_STEPS} steps, or two of one name")
-    seen: set[str] = set()
-    while more := {s.name for s in steps if s.name not in seen and seen.issuperset(s.after)}:
-        seen |= more
-    if lost := [s.name for s in steps if s.name not in seen]:
+    if lost := without_beginning(steps):
         raise ValueError(f"steps that follow each other in a circle, or none that is there: {', '.join(lost)}")

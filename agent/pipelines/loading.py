@@ -222,10 +222,7 @@ class _Loader:
                     near = get_close_matches(parent, names, 1)
                     hint = f"did you mean {near[0]}?" if near else "steps: " + ", ".join(names)
                     self.fail(raw[s.name], "after", f"there is no step {parent}", hint)
-        seen: set[str] = {s.name for s in steps if s.is_source}
-        while more := {s.name for s in steps if s.name not in seen and all(p in seen for p in s.after)}:
-            seen |= more
-        if loop := [n for n in names if n not in seen]:
+        if loop := without_beginning(steps):
             self.fail(
                 raw[loop[0]],
                 "after",
@@ -295,6 +292,14 @@ class _Loader:
             column=column,
             key=str(key or ""),
         )
+
+
+def without_beginning(steps: list[Step]) -> list[str]:
+    """The steps that follow each other in a circle, or one that is not there: no event ever comes to them."""
+    seen: set[str] = set()
+    while more := {s.name for s in steps if s.name not in seen and seen.issuperset(s.after)}:
+        seen |= more
+    return [s.name for s in steps if s.name not in seen]
 
 
 def _plain(value: Any) -> Any:
