@@ -3,7 +3,8 @@
 Alive means: the token is there and a validly signed record is fresh by this node's monotonic clock. A
 token alone proves nothing, since any member may declare any key; a record alone may be an old one played
 again. So a record of a boot that is new to us counts only once the node has answered a signed request of
-ours (`mesh.hello`).
+ours (`mesh.hello`), and a node that once counted as dead is alive again only when it has answered one, or a newer
+record of its came: while links are re-routed, the tokens of nodes that are gone come and go.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class _Node:
         "asking",
         "confirmed",
         "grace",
+        "lost",
         "misses",
         "record",
         "retry_at",
@@ -75,6 +77,7 @@ class _Node:
         self.seen = 0.0
         self.confirmed = ""
         self.asking = False
+        self.lost = False
         self.misses = 0
         self.unrouted = False
         self.retry_at = 0.0
@@ -169,8 +172,8 @@ class PresenceBook:
         known = self._nodes.get(node)
         if known is None:
             return True
-        lost = not known.token and time.monotonic() > known.grace
-        return lost or (known.unrouted and not self._alive(known, time.monotonic()))
+        silent = not known.token and time.monotonic() > known.grace
+        return silent or (known.unrouted and not self._alive(known, time.monotonic()))
 
     def session_of(self, node: str) -> str:
         """The zenoh id of a node's session, or the empty string."""
@@ -333,7 +336,7 @@ class PresenceBook:
         record, old = presence.record, node.record
         if old is not None and (record.boot, record.sequence) <= (old.boot, old.sequence):
             return
-        node.record, node.session, node.seen = record, presence.session, time.monotonic()
+        node.record, node.session, node.seen, node.lost = record, presence.session, time.monotonic(), False
         if presence.pause:
             node.grace = max(node.grace, node.seen + presence.pause)
             asyncio.get_running_loop().call_later(presence.pause + 0.01, self._consider, node_id)
@@ -342,7 +345,8 @@ class PresenceBook:
     def _confirm(self, node_id: str, node: _Node, *, again: bool = False) -> None:
         """Ask a node that has a token for its record, unless its boot is known and its record fresh."""
         now = time.monotonic()
-        fresh = node.confirmed and not node.unrouted and now - node.seen < self._settings.publish_every * 1.5
+        well = node.confirmed and not node.unrouted and not node.lost
+        fresh = well and now - node.seen < self._settings.publish_every * 1.5
         if self._tasks is None or not node.token or node.asking or now < node.retry_at or (fresh and not again):
             return
         if node_id in self._certificates.trust.removed or self._nodes.get(node_id) is not node:
@@ -364,16 +368,18 @@ class PresenceBook:
             logger.debug("hello to %s: %s", node_id, error)
         else:
             node.misses = 0
-            node.unrouted = False
+            node.unrouted = node.lost = False
             node.confirmed = presence.record.boot
             self._rpc.note_boot(node_id, presence.record.boot)
             self._take(node_id, node, presence)
+            self._consider(node_id)  # a newer record may have come first
         finally:
             node.asking = False
 
     def _alive(self, node: _Node, now: float) -> bool:
         return (
-            (node.token or now < node.grace)
+            not node.lost
+            and (node.token or now < node.grace)
             and node.record is not None
             and now - node.seen < self._settings.stale_after
             and not (node.unrouted and node.misses >= _MISSES)
@@ -386,6 +392,7 @@ class PresenceBook:
         if node is None or node.record is None:
             return
         alive = self._alive(node, time.monotonic())
+        node.lost = not alive
         view = self.view(node.record)
         told = node.told
         if told is None and not alive:
