@@ -86,12 +86,17 @@ class Incident(msgspec.Struct):
     total_ms: float
     size: int
     alerts: list[dict[str, Any]]
+    more: int = 0
+    """How many alerts it has besides these."""
 
     @property
     def url(self) -> str:
         """Its own page."""
         return f"/incidents/{self.mesh}/{self.root}"
 
+
+_NAMED = 5
+"""Cameras that a title names."""
 
 _MEANING = {
     "line": "log line read",
@@ -104,8 +109,10 @@ _MEANING = {
 }
 
 
-def incident_of(alerts: Sequence[Alert], building: str) -> Incident:
-    """The card of an incident; `alerts` is not empty."""
+def incident_of(alerts: Sequence[Alert], building: str, total: int = 0, size: int = 0) -> Incident:
+    """The card of an incident; `alerts` is not empty. Where they are not all, `total` and `size` count all and their
+    bytes.
+    """
     first = min(alerts, key=lambda a: a.seq)
     when = _when(first)
     labels = _merged_labels(alerts)
@@ -129,8 +136,9 @@ def incident_of(alerts: Sequence[Alert], building: str) -> Incident:
         pictures=[picture for a in alerts for picture in _pictures(a)],
         traces=traces,
         total_ms=min((t.total_ms for t in traces), default=0.0),
-        size=sum(a.size for a in alerts),
+        size=size or sum(a.size for a in alerts),
         alerts=[_raw(a) for a in alerts],
+        more=max(0, total - len(alerts)),
     )
 
 
@@ -241,6 +249,8 @@ def _title(labels: list[tuple[str, float]], cameras: list[str]) -> str:
 
 
 def _and(names: list[str]) -> str:
+    if len(names) > _NAMED:
+        return f"{', '.join(names[: _NAMED - 1])} and more cameras"
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 

@@ -25,6 +25,7 @@ from agent.errors import (
     SinkError,
     Unreachable,
 )
+from agent.model.decoding import DAMAGED
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ async def body(request: Request, kind: type[Body], *, limit: int = MAX_BODY) -> 
     decode = msgspec.msgpack.decode if request.headers.get("content-type") == MSGPACK else msgspec.json.decode
     try:
         return decode(bytes(raw) or b"{}", type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except DAMAGED as e:
         raise ConfigError(f"the request is wrong: {e}", hint="docs/api.md has its form", code="api.request") from None
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -15,6 +15,9 @@ from agent.model.alert import StatusSummary
 from cloud_sink.clock import now_ms
 from cloud_sink.store.base import Transactions
 from cloud_sink.store.models import Alert, Building, Notice, Photo
+
+MOST = 200
+"""How many alerts of one incident are read at once, its oldest; a photo storm of a large building has fewer."""
 
 
 class StoredPhoto(msgspec.Struct, frozen=True):
@@ -25,6 +28,14 @@ class StoredPhoto(msgspec.Struct, frozen=True):
     digest: str
     width: int
     height: int
+    size: int
+
+
+class Found(NamedTuple):
+    """An incident's oldest alerts, how many it has in all, and the bytes of all as received."""
+
+    alerts: list[Alert]
+    total: int
     size: int
 
 
@@ -65,6 +76,7 @@ class Alerts(Transactions):
         with self.write() as s:
             # Plain statements: building objects for these rows would take longer than the disk.
             db = s.connection()
+            _in_turn(s, alert.mesh)
             unless = (postgresql if db.dialect.name == "postgresql" else sqlite).insert(Alert)
             seq: int | None = db.scalar(unless.on_conflict_do_nothing().returning(Alert.seq), row)
             if seq is None:
@@ -85,10 +97,10 @@ class Alerts(Transactions):
             return s.get(Alert, seq)
 
     def incident(self, mesh: str, root: str) -> list[Alert]:
-        """The alerts of an incident, oldest first."""
+        """The alerts of an incident, oldest first, `MOST` of them."""
         with self.read() as s:
             return list(
-                s.scalars(select(Alert).where(Alert.mesh == mesh, Alert.root == root).order_by(Alert.seq).limit(200))
+                s.scalars(select(Alert).where(Alert.mesh == mesh, Alert.root == root).order_by(Alert.seq).limit(MOST))
             )
 
     def incidents(
@@ -107,14 +119,19 @@ class Alerts(Transactions):
             rows = s.execute(query.order_by(first.desc()).limit(limit)).all()
             return [(m, r, n) for m, r, n in rows]
 
-    def of_incidents(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[Alert]]:
-        """The alerts of several incidents at once, oldest first."""
-        found: dict[tuple[str, str], list[Alert]] = {key: [] for key in keys}
+    def of_incidents(self, keys: Sequence[tuple[str, str]], most: int = MOST) -> dict[tuple[str, str], Found]:
+        """What there is of several incidents, with the `most` oldest alerts of each."""
+        found = {key: Found([], 0, 0) for key in keys}
+        same = (Alert.mesh, Alert.root)
+        rank = func.row_number().over(partition_by=same, order_by=Alert.seq).label("rank")
+        number, size = func.count().over(partition_by=same), func.sum(Alert.size).over(partition_by=same)
+        of_keys = select(Alert.seq, rank, number.label("number"), size.label("size")).where(tuple_(*same).in_(keys))
+        rows = of_keys.subquery()
+        query = select(Alert, rows.c.number, rows.c.size).join(rows, Alert.seq == rows.c.seq).where(rows.c.rank <= most)
         with self.read() as s:
-            query = select(Alert).where(Alert.root.in_([root for _, root in keys])).order_by(Alert.seq)
-            for alert in s.scalars(query):
-                if (alert.mesh, alert.root) in found:
-                    found[alert.mesh, alert.root].append(alert)
+            for alert, total, bytes_ in s.execute(query.order_by(Alert.seq)):
+                alerts = found[alert.mesh, alert.root].alerts
+                found[alert.mesh, alert.root] = Found([*alerts, alert], int(total), int(bytes_))
         return found
 
     def cameras(self) -> list[tuple[str, str]]:
@@ -162,6 +179,7 @@ class Alerts(Transactions):
     def add_status(self, summary: StatusSummary, name: str) -> None:
         """Keep the newest summary of a mesh."""
         with self.write() as s:
+            _in_turn(s, summary.mesh)
             building = _seen(s, summary.mesh, name)
             building.node, building.time, building.received = summary.node, summary.time, now_ms()
             building.nodes = [dict(n) for n in summary.nodes]
@@ -178,6 +196,14 @@ def camera_of(alert: WireAlert) -> str:
     camera = alert.event.data.get("camera", "")
     text = camera if isinstance(camera, str) else ""
     return "".join(c for c in text if c.isprintable())[:128]
+
+
+def _in_turn(s: Session, mesh: str) -> None:
+    """Let one writer of a mesh in at a time, as SQLite does by itself: else an alert could commit after one with a larger
+    seq was shown, and miss its incident's message.
+    """
+    if s.connection().dialect.name == "postgresql":
+        s.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(mesh, 0))))
 
 
 def _seen(s: Session, mesh: str, name: str) -> Building:

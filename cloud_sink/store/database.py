@@ -8,18 +8,27 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
+from alembic.util import CommandError
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
 from agent.errors import ConfigError, Unreachable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""How soon libpq gives up a PostgreSQL that fell silent: seconds, the last in ms. What the URL says goes before."""
 
 
 def open_database(url: str) -> Engine:
-    """The engine, with the schema upgraded. Raises ConfigError for a bad URL, Unreachable when nothing answers
-    there.
+    """The engine, with the schema upgraded. Raises ConfigError for a bad URL and for a database that is damaged or of a
+    newer version, Unreachable when nothing answers there.
     """
     try:
         parsed = make_url(url)
@@ -28,7 +37,9 @@ def open_database(url: str) -> Engine:
     if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+        engine = create_engine(
+            parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args=_patience(parsed)
+        )
     except (NoSuchModuleError, ModuleNotFoundError) as e:
         raise ConfigError(
             f"no driver for this database: {e}", hint="SQLite and PostgreSQL (extra `postgres`) work"
@@ -39,6 +50,18 @@ def open_database(url: str) -> Engine:
         upgrade(engine)
     except OperationalError as e:
         raise Unreachable(f"the database cannot be opened: {str(e.orig).strip()}", code="sink.database") from e
+    except DatabaseError as e:
+        raise ConfigError(
+            f"the database is damaged, or is none: {str(e.orig).strip()}",
+            hint="put back a copy of it, or move it aside and start anew",
+            code="sink.database",
+        ) from e
+    except CommandError as e:
+        raise ConfigError(
+            f"the database is of a newer version of the sink: {e}",
+            hint="install that version again; nothing was changed",
+            code="sink.database",
+        ) from e
     return engine
 
 
@@ -50,6 +73,12 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
         connection.commit()
+
+
+def _patience(url: URL) -> dict[str, int]:
+    if url.get_backend_name() != "postgresql":
+        return {}
+    return {name: value for name, value in PATIENCE.items() if name not in url.query}
 
 
 def _prepare_sqlite(engine: Engine, path: str | None) -> None:

@@ -13,12 +13,15 @@ from sse_starlette import EventSourceResponse
 from cloud_sink import incidents as views
 from cloud_sink.clock import now_ms
 from cloud_sink.store import Access, Alerts, PhotoStore, Visitor
+from cloud_sink.store.alerts import MOST
 from cloud_sink.web.live import Live
 from cloud_sink.web.security import COOKIE
 
 HERE = Path(__file__).parent
 PAGE = 20
 """Incidents on one page."""
+ON_CARD = 24
+"""Alerts of an incident on its card; its own page has `MOST`. More are told as a number."""
 
 
 class NeedLogin(Exception):
@@ -46,13 +49,15 @@ class Pages:
         """A page."""
         return self.templates.TemplateResponse(request, name, values, status_code=status)
 
-    def incidents(self, keys: list[tuple[str, str]]) -> list[views.Incident]:
-        """Incidents as cards, in the order of their keys."""
+    def incidents(self, keys: list[tuple[str, str]], most: int) -> list[views.Incident]:
+        """Incidents in the order of their keys, with up to `most` alerts each."""
         names = {b.mesh: b.name for b in self.alerts.buildings()}
         if len(names) == 1:
             names.clear()  # where there is one building only, it goes without saying
-        found = self.alerts.of_incidents(keys)
-        return [views.incident_of(found[k], names.get(k[0], "")) for k in keys if found[k]]
+        found = self.alerts.of_incidents(keys, most)
+        return [
+            views.incident_of(f.alerts, names.get(m, ""), f.total, f.size) for (m, _), f in found.items() if f.total
+        ]
 
 
 def asset(name: str) -> str:
@@ -74,7 +79,7 @@ def page_routes(pages: Pages) -> APIRouter:
         camera: Annotated[str, Query(max_length=128)] = "",
     ) -> HTMLResponse:
         found = pages.alerts.incidents(before=before, mesh=building, camera=camera, limit=PAGE + 1)
-        cards = pages.incidents([(m, r) for m, r, _ in found[:PAGE]])
+        cards = pages.incidents([(m, r) for m, r, _ in found[:PAGE]], ON_CARD)
         oldest = min((a["seq"] for a in cards[-1].alerts), default=0) if len(found) > PAGE else 0
         now = now_ms()
         return pages.render(
@@ -93,10 +98,11 @@ def page_routes(pages: Pages) -> APIRouter:
 
     @router.get("/incidents/{mesh}/{root}")
     def incident(request: Request, visitor: LoggedIn, mesh: str, root: str, part: str = "") -> HTMLResponse:
-        cards = pages.incidents([(mesh, root)])
+        card = part == "card"
+        cards = pages.incidents([(mesh, root)], ON_CARD if card else MOST)
         if not cards:
             raise HTTPException(404, "there is no such incident")
-        template = "_incident.html" if part == "card" else "incident.html"
+        template = "_incident.html" if card else "incident.html"
         return pages.render(request, template, visitor=visitor, incident=cards[0])
 
     @router.get("/buildings")

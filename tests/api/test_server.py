@@ -141,6 +141,8 @@ async def test_a_bug_inside_is_an_error_without_its_insides(
         b'{"role": "king"}',
         b'{"ttl": 1e99}',
         b"\xff",
+        b'{"uses":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"unknown":' + b"[" * 5000 + b"]" * 5000 + b"}",
     ],
 )
 async def test_a_wrong_body_is_refused(agent: MemoryAgent, http: httpx.AsyncClient, content: bytes) -> None:

@@ -8,25 +8,31 @@ import pwd
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy.orm import Session
 
 from agent.errors import ConfigError, Unreachable
 from agent.model.alert import StatusSummary
 from cloud_sink.store import Access, Alerts, open_database
+from cloud_sink.store import alerts as alerts_module
 from cloud_sink.store.alerts import StoredPhoto
 from cloud_sink.store.models import Base
 from tests.sink.broker import free_port
 from tests.sink.running import Building, calling_sink, encode
 
-FIRST = Path(__file__).parent / "data" / "0001.sql"
 BIN = Path("/usr/lib/postgresql/15/bin")
+needs_postgresql = pytest.mark.skipif(not (BIN / "initdb").exists(), reason="PostgreSQL 15 is not installed")
+FIRST = Path(__file__).parent / "data" / "0001.sql"
 
 
 def test_a_database_of_the_first_version_is_upgraded_with_everything_in_it(tmp_path: Path) -> None:
@@ -69,6 +75,35 @@ def test_a_wrong_database_is_said_plainly(url: str) -> None:
         open_database(url)
 
 
+def test_a_damaged_database_and_a_newer_one_are_said_plainly_and_left_as_they_are(tmp_path: Path) -> None:
+    damaged, newer = tmp_path / "damaged.db", tmp_path / "newer.db"
+    damaged.write_bytes(b"not a database at all " * 500)
+    open_database(f"sqlite:///{newer}").dispose()
+    with sqlite3.connect(newer) as db:
+        db.execute("UPDATE alembic_version SET version_num = 'v9999'")
+    db.close()
+    for path, words in ((damaged, "damaged"), (newer, "newer version")):
+        before = path.read_bytes()
+        with pytest.raises(ConfigError, match=words) as caught:
+            open_database(f"sqlite:///{path}")
+        assert (caught.value.code, bool(caught.value.hint)) == ("sink.database", True)
+        assert path.read_bytes() == before
+
+
+def test_of_a_large_incident_the_oldest_alerts_are_read_and_all_are_counted(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'sink.db'}")
+    alerts, building, other = Alerts(engine), Building(), Building("mesh-other")
+    large = [building.alert(n, root="r" * 26, camera=f"cam{n}") for n in range(5)]
+    for number, alert in enumerate([*large, other.alert(7, root="r" * 26), building.alert(8, root="s" * 26)]):
+        alerts.add(alert, [], size=10 ** min(number, 4), via="https", name="Home", channels=[])
+    keys = [("mesh-test", "s" * 26), ("mesh-test", "r" * 26), ("mesh-test", "gone")]
+    found = alerts.of_incidents(keys, 2)
+    assert list(found) == keys
+    shown = {root: ([a.camera for a in f.alerts], f.total, f.size) for (_, root), f in found.items()}
+    assert shown == {"s" * 26: (["porch"], 1, 10**4), "r" * 26: (["cam0", "cam1"], 5, 11111), "gone": ([], 0, 0)}
+    engine.dispose()
+
+
 def test_old_alerts_are_pruned_with_the_photos_that_nobody_else_needs(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'sink.db'}")
     alerts, building = Alerts(engine), Building()
@@ -105,28 +140,87 @@ def postgres(folder: Path) -> Iterator[str]:
         run(str(BIN / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop")
 
 
-@pytest.mark.skipif(not (BIN / "initdb").exists(), reason="PostgreSQL 15 is not installed")
-def test_the_same_sink_on_postgresql() -> None:
-    building = Building()
-    folder = Path("/tmp") / f"edge-sink-pg-{os.getpid()}"  # where the user postgres may go
-    try:
-        with postgres(folder) as url, calling_sink(folder / "sink", "--db", url) as sink:
-            body = encode(building.alert(1))
-            assert sink.post("/v1/alerts", body).json()["stored"] is True
-            assert sink.post("/v1/alerts", body).json()["stored"] is False
-            assert sink.post("/v1/alerts", encode(building.alert(2))).json()["stored"] is True
-            status = StatusSummary(mesh=building.mesh, node="ap", time="1", nodes=[{"name": "ap"}])
-            assert sink.post("/v1/status", msgspec.msgpack.encode(status)).status_code == 200
-            assert len(json.loads(sink.cli("key", "list", "--db", url, "--json"))) == 1
-            sink.http.get("/login/" + sink.facts["login_url"].rsplit("/", 1)[1])
-            page = sink.http.get("/").text
-            assert page.count("<article") == 2
-            assert sink.http.get("/photos/1.jpg").headers["content-type"] == "image/jpeg"
-            engine = open_database(url)
-            with engine.connect() as connection:
-                assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-            engine.dispose()
+def test_postgresql_is_not_waited_for_without_end_unless_its_url_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    def connect(*_: object, **arguments: object) -> None:
+        asked.append(arguments)
+        raise psycopg.OperationalError("nobody there")
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    for query in ("", "?connect_timeout=99&tcp_user_timeout=7"):
         with pytest.raises(Unreachable):
-            open_database(url)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            open_database(f"postgresql://edge@127.0.0.1:1/x{query}")
+    assert [int(str(a["connect_timeout"])) for a in asked] == [10, 99]
+    assert [int(str(a["tcp_user_timeout"])) for a in asked] == [30_000, 7]
+    assert {a["keepalives_idle"] for a in asked} == {30}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where the user postgres may go."""
+    folder = Path("/tmp") / f"edge-sink-pg-{os.getpid()}"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@needs_postgresql
+def test_alerts_of_one_building_commit_in_the_order_of_their_numbers_on_postgresql(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    building, other, want = Building(), Building("mesh-other"), alerts_module._want
+    paused, go, order = threading.Event(), threading.Event(), list[int | None]()
+
+    def pausing(s: Session, channel: str, mesh: str, root: str, seq: int) -> None:
+        if not paused.is_set():
+            paused.set()
+            assert go.wait(30)
+        want(s, channel, mesh, root, seq)
+
+    monkeypatch.setattr(alerts_module, "_want", pausing)
+    with postgres(folder) as url, ThreadPoolExecutor(3) as pool:
+        engine = open_database(url)
+        alerts = Alerts(engine)
+
+        def add(n: int, building: Building = building) -> None:
+            alert = building.alert(n, root="r" * 26, camera=f"cam{n}")
+            order.append(alerts.add(alert, [], size=1, via="https", name="Home", channels=["slack:C"]))
+
+        first = pool.submit(add, 1)
+        assert paused.wait(30)
+        second = pool.submit(add, 2)
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        with engine.connect() as db:
+            while not second.done() and not db.exec_driver_sql(waiting).scalar():
+                db.rollback()
+        add(3, other)  # another building waits for nobody
+        assert order == [2]
+        go.set()
+        first.result(), second.result()
+        with engine.connect() as db:
+            assert db.exec_driver_sql("SELECT wanted FROM notices ORDER BY wanted").scalars().all() == [2, 3]
+        engine.dispose()
+    assert order == [2, 1, 3]
+
+
+@needs_postgresql
+def test_the_same_sink_on_postgresql(folder: Path) -> None:
+    building = Building()
+    with postgres(folder) as url, calling_sink(folder / "sink", "--db", url) as sink:
+        body = encode(building.alert(1))
+        assert sink.post("/v1/alerts", body).json()["stored"] is True
+        assert sink.post("/v1/alerts", body).json()["stored"] is False
+        assert sink.post("/v1/alerts", encode(building.alert(2))).json()["stored"] is True
+        status = StatusSummary(mesh=building.mesh, node="ap", time="1", nodes=[{"name": "ap"}])
+        assert sink.post("/v1/status", msgspec.msgpack.encode(status)).status_code == 200
+        assert len(json.loads(sink.cli("key", "list", "--db", url, "--json"))) == 1
+        sink.http.get("/login/" + sink.facts["login_url"].rsplit("/", 1)[1])
+        page = sink.http.get("/").text
+        assert page.count("<article") == 2
+        assert sink.http.get("/photos/1.jpg").headers["content-type"] == "image/jpeg"
+        engine = open_database(url)
+        with engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        engine.dispose()
+    with pytest.raises(Unreachable):
+        open_database(url)

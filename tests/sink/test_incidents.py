@@ -65,3 +65,20 @@ def test_an_event_that_indenting_would_blow_up_is_shown_as_it_came(data: list[An
     text = incident_of([stored(data=data)], "").alerts[0]["json"]()
     assert "\n" not in text
     assert len(text) < MAX_INDENTED
+
+
+@pytest.mark.parametrize(
+    ("number", "title"),
+    [
+        (0, "Person"),
+        (1, "Person at c0"),
+        (2, "Person at c0 and c1"),
+        (5, "Person at c0, c1, c2, c3 and c4"),
+        (6, "Person at c0, c1, c2, c3 and more cameras"),
+    ],
+)
+def test_a_title_names_a_few_cameras(number: int, title: str) -> None:
+    alerts = [stored() for _ in range(number or 1)]
+    for n, alert in enumerate(alerts):
+        alert.camera = f"c{n}" if number else ""
+    assert incident_of(alerts, "").title == title

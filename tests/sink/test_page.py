@@ -13,6 +13,7 @@ from playwright.async_api import Page, async_playwright, expect
 
 from agent.model.alert import StatusSummary
 from agent.model.health import Warning
+from cloud_sink.web.routes import ON_CARD
 from tests.sink.running import Building, RunningSink, encode, running_sink
 
 CHROMIUM = "/usr/bin/chromium"
@@ -124,3 +125,18 @@ async def test_a_page_that_lost_its_stream_catches_up(tmp_path: Path) -> None:
         async with running_sink(tmp_path / "sink", port=sink.port) as again:
             await send(again, "/v1/alerts", encode(building.alert(1)))
             await expect(page.locator("article.incident")).to_have_count(1, timeout=20_000)
+
+
+async def test_of_very_many_alerts_a_card_shows_some_and_the_incident_s_own_page_more(tmp_path: Path) -> None:
+    building = Building()
+    async with running_sink(tmp_path / "sink") as sink, chromium() as (page, complaints):
+        for number in range(ON_CARD + 2):
+            alert = building.alert(f"a{number}", root="r" * 26, camera=f"cam{number}", photo=b"")
+            await send(sink, "/v1/alerts", encode(alert))
+        await page.goto(sink.facts["login_url"])
+        card = page.locator("article.incident")
+        await expect(card).to_have_count(1)
+        await expect(card.locator(".trace")).to_have_count(ON_CARD)
+        await card.get_by_role("link", name="and 2 more alerts").click()
+        await expect(page.locator("details.raw")).to_have_count(ON_CARD + 2)
+        assert complaints == []
