@@ -85,8 +85,9 @@ class StatusFacade(Protocol):
     def logs(self, *, pipeline: str, step: str, node: str, follow: bool, lines: int) -> AsyncIterator[Json]:
         """The last log lines (stderr) of a step's programs, then, with `follow`, new ones.
 
-        Each {time, node, step, line}. `step` or `node` empty: all. Raises NotFound for an unknown pipeline
-        or step.
+        Each {time, node, step, line, missed?: how many before it did not come, where the reader or the way
+        was too slow}. `step` or `node` empty: all, nodes that join later included. Raises NotFound for an
+        unknown pipeline or step.
         """
         ...
 

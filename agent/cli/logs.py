@@ -29,7 +29,8 @@ def logs(
                 sys.stdout.write(jsonlib.dumps(row, ensure_ascii=False) + "\n")
                 sys.stdout.flush()
             else:
-                head = f"[dim]{escape(row.get('time', '')[11:23])}[/] [bold]{escape(row.get('node', ''))}[/]"
+                missed = f"[red]({row['missed']} missed)[/] " if row.get("missed") else ""
+                head = f"[dim]{escape(row.get('time', '')[11:23])}[/] {missed}[bold]{escape(row.get('node', ''))}[/]"
                 console().print(f"{head} [cyan]{escape(row.get('step', ''))}[/] {escape(row.get('line', ''))}")
 
 

@@ -5,6 +5,7 @@ that heal.
 from agent.mesh.addresses import parse_address, usable_addresses
 from agent.mesh.documents import REMOVAL, Document, Documents
 from agent.mesh.introducer import Endpoint
+from agent.mesh.logs import LogLine
 from agent.mesh.mesh import Mesh
 from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.session import Link
@@ -19,6 +20,7 @@ __all__ = [
     "Handler",
     "LabelsOf",
     "Link",
+    "LogLine",
     "Mesh",
     "MeshSettings",
     "parse_address",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import zenoh
@@ -31,6 +31,16 @@ QUEUE_BYTES = 16 << 20
 MAX_SOURCES = 1000
 """Senders and boots of them that a consumer without a node in mind keeps count of."""
 _FLUSH_SECONDS = 0.05
+
+
+class LogLine(NamedTuple):
+    """A line, the id of the node that published it, and how many of that node's lines before it were lost: on the way, or
+    because the consumer was too slow.
+    """
+
+    node: str
+    text: str
+    lost: int = 0
 
 
 class _Stream:
@@ -94,12 +104,9 @@ class LogStreams:
         sealed = Sealed(content, identity.sign(wire.LOG + content), identity.cert_der)
         self._session.put(self._keys.log(execution), wire.encode(sealed))
 
-    async def follow(self, execution: str, node: str = "") -> AsyncIterator[str]:
+    async def follow(self, execution: str, node: str = "") -> AsyncIterator[LogLine]:
         """The lines that are published from now on, by `node` alone where it is given; ends only when the
         consumer stops.
-
-        Lines that this consumer was too slow for, or that were lost on the way, are named in a line of
-        their own.
         """
         if not wire.WORD.match(execution):
             raise NotFound(f"{execution!r} is not an execution")
@@ -136,11 +143,10 @@ class LogStreams:
                 missing = batch.first - expected.get(source, batch.first)
                 if missing < 0:
                     continue
-                if missing:
-                    yield f"[{missing} lines were lost on the way]"
                 expected[source] = batch.first + len(batch.lines)
                 for line in batch.lines:
-                    yield line
+                    yield LogLine(batch.sender, line, missing)
+                    missing = 0
         finally:
             self._session.undeclare(declare)
 

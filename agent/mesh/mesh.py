@@ -19,7 +19,7 @@ from agent.mesh.documents import REMOVAL, Document, Documents
 from agent.mesh.exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.introducer import Endpoint
 from agent.mesh.linking import Linking
-from agent.mesh.logs import LogStreams
+from agent.mesh.logs import LogLine, LogStreams
 from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.presence import HELLO, PresenceBook
 from agent.mesh.rpc import Rpc
@@ -237,7 +237,7 @@ class Mesh:
         """
         self._logs.publish(execution, line)
 
-    def tail_logs(self, execution: str, node_id: str = "") -> AsyncIterator[str]:
+    def tail_logs(self, execution: str, node_id: str = "") -> AsyncIterator[LogLine]:
         """The lines published from now on, by `node_id` alone where it is given; close the iterator to
         stop.
         """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from agent.errors import NotFound
-from agent.model.decoding import DAMAGED
 from agent.model.event import now
-from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
 from agent.pipelines.placement import may_run
 from agent.pipelines.rows import ENDS
 from agent.pipelines.wire import TraceRow
+from agent.service.following import followed
 from agent.service.logs import execution
 
 if TYPE_CHECKING:
@@ -29,8 +27,6 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 STARTED = time.monotonic()
-BUFFER = 1000
-"""Events kept for a slow reader of `events -f`."""
 
 
 class StatusMixin:
@@ -94,31 +90,10 @@ class StatusMixin:
             yield event
         if not follow:
             return
-        waiting: deque[Json] = deque(maxlen=BUFFER)
-        wake, missed = asyncio.Event(), 0
-
-        async def listen() -> None:
-            nonlocal missed
-            async with aclosing(a.mesh.tail_logs("events")) as lines:  # type: ignore[type-var]
-                async for line in lines:
-                    event = told(line)
-                    if event is not None and fits(event):
-                        missed += len(waiting) == BUFFER
-                        waiting.append(event)
-                        wake.set()
-
-        listener = asyncio.create_task(listen())
-        try:
-            while True:
-                await wake.wait()
-                wake.clear()
-                while waiting:
-                    event = waiting.popleft()
-                    if missed:
-                        event, missed = {**event, "missed": missed}, 0
-                    yield event
-        finally:
-            listener.cancel()
+        stream = a.mesh.tail_logs("events")
+        async with aclosing(followed([stream], lambda _, event: event if fits(event) else None)) as rows:  # type: ignore[type-var]
+            async for event in rows:
+                yield event
 
     async def trace(self, ident: str) -> Json:
         """The way of an alert or event over all nodes."""
@@ -162,24 +137,11 @@ class StatusMixin:
         if not follow:
             return
         wanted = a.mesh.node(node).id if node else ""
-        for_steps = [step] if step else [s.name for s in current.steps]
-        queue: asyncio.Queue[Json] = asyncio.Queue(BUFFER)
-
-        async def listen(name: str, who: NodeRecord) -> None:
-            async with aclosing(a.mesh.tail_logs(execution(pipeline, name), who.id)) as found:  # type: ignore[type-var]
-                async for line in found:
-                    row = told(line)
-                    if row is not None and not queue.full():
-                        queue.put_nowait({**row, "node": who.name})
-
-        who = [n for n in a.mesh.known() if wanted in ("", n.id)]  # who is off now may come back
-        tasks = [asyncio.create_task(listen(s, n)) for s in for_steps for n in who]
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            for task in tasks:
-                task.cancel()
+        names = [step] if step else [s.name for s in current.steps]
+        streams = [a.mesh.tail_logs(execution(pipeline, name), wanted) for name in names]
+        async with aclosing(followed(streams, lambda line, row: {**row, "node": _name(a, line.node)})) as rows:  # type: ignore[type-var]
+            async for row in rows:
+                yield row
 
     async def checks(self) -> list[Json]:
         """What `doctor` can only learn inside."""
@@ -196,13 +158,11 @@ class StatusMixin:
         return made
 
 
-def told(line: str) -> Json | None:
-    """What another node published, if it is a JSON object: nonsense from one must not end what people watch."""
+def _name(a: Agent, node_id: str) -> str:
     try:
-        return msgspec.json.decode(line, type=Json)
-    except DAMAGED as e:
-        log.debug("a published line is no JSON object: %s", e)
-        return None
+        return a.mesh.node(node_id).name
+    except NotFound:  # its lines came before its record
+        return node_id
 
 
 def known(names: Any) -> str:

@@ -73,6 +73,19 @@ async def test_log_lines_of_a_node_that_was_off_are_followed_when_it_is_back(hou
         assert (first.result()["node"], first.result()["line"]) == ("porch", "hello")
 
 
+async def test_log_lines_of_a_node_that_joins_later_are_followed_too(house: House) -> None:
+    hall = await house.start("hall")
+    hall.pipelines.definitions.current["p"] = load_pipeline(PIPELINE)
+    async with aclosing(hall.logs(pipeline="p", step="", node="", follow=True, lines=0)) as lines:  # type: ignore[type-var]
+        first = asyncio.ensure_future(anext(lines))
+        porch = await house.start("porch")
+        async with asyncio.timeout(20):
+            while not first.done():
+                porch.logs_kept.write("p", "wifi", "hello")
+                await asyncio.wait({first}, timeout=0.1)
+        assert (first.result()["node"], first.result()["line"]) == ("porch", "hello")
+
+
 async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
