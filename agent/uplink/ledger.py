@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 MAX_ROWS = 1_000_000
 """Oldest rows are folded into one `folded` row above this many, so that the sums stay true and the file bounded."""
 _FOLD = 10_000
+MAX_WAITING = 10_000
+"""Rows that wait in memory for a disk that takes none; the older half of more is folded into one."""
+_Row = tuple[float, str, str, str, int, int, str]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS egress (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, event_id TEXT NOT NULL,
@@ -54,7 +57,7 @@ class EgressLedger:
         self._db, self._sums = _opened(path)
         self._lock = threading.Lock()
         self._pending_lock = threading.Lock()
-        self._pending: list[tuple[float, str, str, str, int, int, str]] = []
+        self._pending: list[_Row] = []
         self._flushing = self._failing = False
         self._thread = ThreadPoolExecutor(1, "egress-ledger")
         self._added = 0
@@ -123,14 +126,14 @@ class EgressLedger:
                 self._write(rows)
             except sqlite3.Error as e:
                 with self._pending_lock:
-                    self._pending[:0] = rows
+                    self._pending = _folded(rows + self._pending)
                 if not self._failing:
                     logger.warning("the egress ledger cannot be written; its rows wait in memory: %s", e)
                 self._failing = True
             else:
                 self._failing = False
 
-    def _write(self, rows: list[tuple[float, str, str, str, int, int, str]]) -> None:
+    def _write(self, rows: list[_Row]) -> None:
         with self._db:
             self._db.executemany(
                 "INSERT INTO egress (at, kind, event_id, sink, up, down, result) VALUES (?,?,?,?,?,?,?)", rows
@@ -149,6 +152,14 @@ class EgressLedger:
         ).fetchone()
         self._db.execute("DELETE FROM egress WHERE seq <= ?", (bound,))
         self._db.execute("INSERT INTO egress VALUES (?,?,'folded','','',?,?,'older rows')", (bound, at, up, down))
+
+
+def _folded(rows: list[_Row]) -> list[_Row]:
+    if len(rows) <= MAX_WAITING:
+        return rows
+    old, kept = rows[: -MAX_WAITING // 2], rows[-MAX_WAITING // 2 :]
+    at, up, down = max(r[0] for r in old), sum(r[4] for r in old), sum(r[5] for r in old)
+    return [(at, "folded", "", "", up, down, "older rows"), *kept]
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, tuple[int, int, int]]]:

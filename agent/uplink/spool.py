@@ -6,6 +6,8 @@ Calls block for a commit and come from threads.
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Collection
@@ -15,6 +17,8 @@ import msgspec
 
 from agent.errors import Refused
 from agent.uplink.files import private_database
+
+logger = logging.getLogger(__name__)
 
 MAX_BYTES = 256 * 1024 * 1024
 """Most bytes of waiting alerts; at 100 KB each that is some 2,600 alerts."""
@@ -54,10 +58,15 @@ class Spool:
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
         self._remember = remember
+        self._unwritten: dict[str, Settled] = {}
+        """Settled alerts that the disk would not take note of: not sent again while this agent runs."""
+        self._failing = False
 
     def add(self, event_id: str, body: bytes) -> Settled | None:
         """Commit the alert; returns how it ended when it is already settled. Raises Refused when the spool is full."""
         with self._lock, self._db:
+            if event_id in self._unwritten:
+                return self._unwritten[event_id]
             row = self._db.execute("SELECT state, reason FROM spool WHERE id = ?", (event_id,)).fetchone()
             if row is not None:
                 return None if row[0] == "waiting" else Settled(event_id, row[0], row[1])
@@ -78,30 +87,55 @@ class Spool:
         """The alert to send next, besides those on their way: the oldest, but behind others after each try that the
         sink failed on it.
         """
-        others = f"id NOT IN ({','.join('?' * len(besides))})"
-        sql = f"SELECT seq, id, body, attempts FROM spool WHERE state = 'waiting' AND {others} ORDER BY attempts, seq LIMIT 1"  # noqa: S608
         with self._lock:
-            row = self._db.execute(sql, tuple(besides)).fetchone()
-        return None if row is None else Waiting(*row)
+            self._write_settled()
+            waiting = self._db.execute("SELECT seq, id FROM spool WHERE state = 'waiting' ORDER BY attempts, seq")
+            seq = next((s for s, i in waiting if i not in besides and i not in self._unwritten), None)
+            waiting.close()
+            if seq is None:
+                return None
+            found = self._db.execute("SELECT seq, id, body, attempts FROM spool WHERE seq = ?", (seq,)).fetchone()
+        return Waiting(*found)
 
     def failed(self, event_id: str, reason: str) -> None:
-        """Count a try that the sink failed."""
-        with self._lock, self._db:
-            self._db.execute(
-                "UPDATE spool SET attempts = attempts + 1, reason = ? WHERE id = ?", (reason[:300], event_id)
-            )
+        """Count a try that the sink failed, where the disk lets it."""
+        with self._lock:
+            try:
+                with self._db:
+                    self._db.execute(
+                        "UPDATE spool SET attempts = attempts + 1, reason = ? WHERE id = ?", (reason[:300], event_id)
+                    )
+            except sqlite3.Error as e:
+                self._complain(e)
 
     def settle(self, event_id: str, state: str, reason: str = "") -> None:
-        """Drop the alert's body and remember how it ended."""
-        with self._lock, self._db:
-            self._db.execute(
-                "UPDATE spool SET state = ?, reason = ?, body = NULL, at = ? WHERE id = ?",
-                (state, reason[:300], time.time(), event_id),
-            )
-            self._db.execute(
-                "DELETE FROM spool WHERE state != 'waiting' AND seq <= (SELECT MAX(seq) FROM spool) - ?",
-                (self._remember,),
-            )
+        """Drop the alert's body and remember how it ended: in memory until the disk takes it."""
+        with self._lock:
+            self._unwritten[event_id] = Settled(event_id, state, reason[:300])
+            self._write_settled()
+
+    def _write_settled(self) -> None:
+        for settled in list(self._unwritten.values()):
+            try:
+                with self._db:
+                    self._db.execute(
+                        "UPDATE spool SET state = ?, reason = ?, body = NULL, at = ? WHERE id = ?",
+                        (settled.state, settled.reason, time.time(), settled.id),
+                    )
+                    self._db.execute(
+                        "DELETE FROM spool WHERE state != 'waiting' AND seq <= (SELECT MAX(seq) FROM spool) - ?",
+                        (self._remember,),
+                    )
+            except sqlite3.Error as e:
+                self._complain(e)
+                return
+            del self._unwritten[settled.id]
+            self._failing = False
+
+    def _complain(self, error: sqlite3.Error) -> None:
+        if not self._failing:
+            logger.warning("the spool of the uplink cannot be written, and what is sent is kept in mind: %s", error)
+        self._failing = True
 
     def settled(self, limit: int = 1000) -> list[Settled]:
         """The newest settled alerts, oldest first."""

@@ -35,6 +35,29 @@ async def test_an_alert_is_refused_for_now(tmp_path: Path) -> None:
         await eventually(lambda: seen.delivered == [alert.event.id])
 
 
+async def test_an_alert_that_was_sent_while_the_disk_is_full_is_not_sent_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    building = Building()
+    async with running_sink(tmp_path / "sink") as sink, running_uplink(tmp_path / "up", building) as (uplink, seen):
+        await uplink.connect(sink.connect, sink.key)
+        spool, alerts = uplink._spool, [building.alert(n) for n in range(3)]
+        await sink.stop()
+        for alert in alerts[:2]:
+            await uplink.submit(alert)
+        spool._db.execute("PRAGMA query_only = 1")  # SQLite writes nothing
+        async with running_sink(tmp_path / "sink", port=sink.port):
+            await eventually(lambda: sorted(seen.delivered) == sorted(a.event.id for a in alerts[:2]), 20)
+            await eventually(lambda: spool.next() is None)
+            spool._db.execute("PRAGMA query_only = 0")
+            await uplink.submit(alerts[2])
+            await eventually(lambda: alerts[2].event.id in seen.delivered)
+            await eventually(lambda: spool.usage()[0] == 0)
+            stored = [r for a in alerts for r in uplink.ledger.of_event(a.event.id) if r.result == "HTTP 200"]
+            assert len(stored) == 3
+    assert caplog.text.count("the spool of the uplink cannot be written") == 1
+
+
 def test_rows_of_the_ledger_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ledger = EgressLedger(tmp_path / "egress.db")
     give(ledger._db, 1)
@@ -50,3 +73,20 @@ def test_rows_of_the_ledger_wait_for_room(tmp_path: Path, caplog: pytest.LogCapt
     again = EgressLedger(tmp_path / "egress.db")
     assert again.totals()["all"]["requests"] == 300
     again.close()
+
+
+def test_rows_that_wait_for_long_are_folded_and_keep_their_sums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.uplink.ledger.MAX_WAITING", 10)
+    ledger = EgressLedger(tmp_path / "egress.db")
+    give(ledger._db, 1)
+    for n in range(100):
+        ledger.add(kind="alert", event_id=f"e{n}", sink="https://s", up=100 + n, down=10, result="x" * 200)
+        ledger.rows()
+        assert len(ledger._pending) <= 11
+    give(ledger._db, 1000)
+    rows = ledger.rows()
+    assert ([r.kind for r in rows].count("folded"), rows[-1].event_id) == (1, "e99")
+    assert (sum(r.up for r in rows), sum(r.down for r in rows)) == (sum(range(100, 200)), 1000)
+    ledger.close()
