@@ -40,6 +40,7 @@ async def followed(
                 told = _told(line.text)
                 row = row_of(line, told) if told is not None else None
                 if row is not None:
+                    row.pop("missed", None)  # only this node knows
                     missed += len(waiting) == BUFFER
                     waiting.append(row)
                     wake.set()

@@ -59,14 +59,21 @@ class Spool:
         self._max_bytes = max_bytes
         self._remember = remember
         self._unwritten: dict[str, Settled] = {}
-        """Settled alerts that the disk would not take note of: not sent again while this agent runs."""
+        self._tries: dict[str, int] = {}
+        self._reasons: dict[str, str] = {}
+        """What happened to alerts and the disk has not taken note of: what is settled is not sent again."""
         self._failing = False
 
     def add(self, event_id: str, body: bytes) -> Settled | None:
         """Commit the alert; returns how it ended when it is already settled. Raises Refused when the spool is full."""
-        with self._lock, self._db:
+        with self._lock:
+            self._catch_up()
             if event_id in self._unwritten:
                 return self._unwritten[event_id]
+            return self._added(event_id, body)
+
+    def _added(self, event_id: str, body: bytes) -> Settled | None:
+        with self._db:
             row = self._db.execute("SELECT state, reason FROM spool WHERE id = ?", (event_id,)).fetchone()
             if row is not None:
                 return None if row[0] == "waiting" else Settled(event_id, row[0], row[1])
@@ -88,54 +95,59 @@ class Spool:
         sink failed on it.
         """
         with self._lock:
-            self._write_settled()
-            waiting = self._db.execute("SELECT seq, id FROM spool WHERE state = 'waiting' ORDER BY attempts, seq")
-            seq = next((s for s, i in waiting if i not in besides and i not in self._unwritten), None)
+            self._catch_up()
+            waiting = self._db.execute(
+                "SELECT attempts, seq, id FROM spool WHERE state = 'waiting' ORDER BY attempts, seq"
+            )
+            rest = (row for row in waiting if row[2] not in besides and row[2] not in self._unwritten)
+            if self._tries:
+                first = min(((n + self._tries.get(i, 0), seq, i) for n, seq, i in rest), default=None)
+            else:
+                first = next(rest, None)
             waiting.close()
-            if seq is None:
+            if first is None:
                 return None
-            found = self._db.execute("SELECT seq, id, body, attempts FROM spool WHERE seq = ?", (seq,)).fetchone()
-        return Waiting(*found)
+            attempts, seq, ident = first
+            (body,) = self._db.execute("SELECT body FROM spool WHERE seq = ?", (seq,)).fetchone()
+        return Waiting(seq, ident, body, attempts)
 
     def failed(self, event_id: str, reason: str) -> None:
-        """Count a try that the sink failed, where the disk lets it."""
+        """Count a try that the sink failed."""
         with self._lock:
-            try:
-                with self._db:
-                    self._db.execute(
-                        "UPDATE spool SET attempts = attempts + 1, reason = ? WHERE id = ?", (reason[:300], event_id)
-                    )
-            except sqlite3.Error as e:
-                self._complain(e)
+            self._tries[event_id] = self._tries.get(event_id, 0) + 1
+            self._reasons[event_id] = reason[:300]
+            self._catch_up()
 
     def settle(self, event_id: str, state: str, reason: str = "") -> None:
-        """Drop the alert's body and remember how it ended: in memory until the disk takes it."""
+        """Drop the alert's body and remember how it ended."""
         with self._lock:
             self._unwritten[event_id] = Settled(event_id, state, reason[:300])
-            self._write_settled()
+            self._catch_up()
 
-    def _write_settled(self) -> None:
-        for settled in list(self._unwritten.values()):
-            try:
-                with self._db:
-                    self._db.execute(
-                        "UPDATE spool SET state = ?, reason = ?, body = NULL, at = ? WHERE id = ?",
-                        (settled.state, settled.reason, time.time(), settled.id),
-                    )
-                    self._db.execute(
-                        "DELETE FROM spool WHERE state != 'waiting' AND seq <= (SELECT MAX(seq) FROM spool) - ?",
-                        (self._remember,),
-                    )
-            except sqlite3.Error as e:
-                self._complain(e)
-                return
-            del self._unwritten[settled.id]
-            self._failing = False
-
-    def _complain(self, error: sqlite3.Error) -> None:
-        if not self._failing:
-            logger.warning("the spool of the uplink cannot be written, and what is sent is kept in mind: %s", error)
-        self._failing = True
+    def _catch_up(self) -> None:
+        """Write down what is kept in mind; what the disk does not take stays there."""
+        if not self._unwritten and not self._tries:
+            return
+        settled = [(s.state, s.reason, time.time(), s.id) for s in self._unwritten.values()]
+        tries = [(n, self._reasons[i], i) for i, n in self._tries.items()]
+        try:
+            with self._db:
+                self._db.executemany(
+                    "UPDATE spool SET attempts = attempts + ?, reason = ? WHERE id = ? AND state = 'waiting'", tries
+                )
+                self._db.executemany(
+                    "UPDATE spool SET state = ?, reason = ?, body = NULL, at = ? WHERE id = ?", settled
+                )
+                self._db.execute(
+                    "DELETE FROM spool WHERE state != 'waiting' AND seq <= (SELECT MAX(seq) FROM spool) - ?",
+                    (self._remember,),
+                )
+        except sqlite3.Error as e:
+            if not self._failing:
+                logger.warning("the spool of the uplink cannot be written, and what was sent is kept in mind: %s", e)
+            self._failing = True
+        else:
+            self._unwritten, self._tries, self._reasons, self._failing = {}, {}, {}, False
 
     def settled(self, limit: int = 1000) -> list[Settled]:
         """The newest settled alerts, oldest first."""
@@ -156,6 +168,7 @@ class Spool:
         return count, size, max(0.0, time.time() - oldest) if oldest is not None else 0.0
 
     def close(self) -> None:
-        """Close the file."""
+        """Write down what is kept in mind, and close the file."""
         with self._lock:
+            self._catch_up()
             self._db.close()

@@ -261,14 +261,14 @@ class Uplink:
         return outcome
 
     async def _settle(self, settled: Settled) -> None:
-        """Report and remember it, in this order: a crash in between asks the sink once more, which says the same."""
+        """Remember and report it, in this order: after a crash in between, `run` reports what it remembers."""
         self._due.pop(settled.id, None)
         if settled.state == "delivered":
             self._delivered += 1
         else:
             self._refused += 1
-        self._tell(settled)
         await asyncio.to_thread(self._spool.settle, settled.id, settled.state, settled.reason)
+        self._tell(settled)
 
     def _tell(self, settled: Settled) -> None:
         try:

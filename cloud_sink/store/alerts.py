@@ -125,8 +125,12 @@ class Alerts(Transactions):
         same = (Alert.mesh, Alert.root)
         rank = func.row_number().over(partition_by=same, order_by=Alert.seq).label("rank")
         number, size = func.count().over(partition_by=same), func.sum(Alert.size).over(partition_by=same)
-        of_keys = select(Alert.seq, rank, number.label("number"), size.label("size")).where(tuple_(*same).in_(keys))
-        rows = of_keys.subquery()
+        rows = (
+            select(Alert.seq, rank, number.label("number"), size.label("size"))
+            # SQLite finds no index for pairs alone.
+            .where(Alert.mesh.in_({m for m, _ in keys}), Alert.root.in_({r for _, r in keys}), tuple_(*same).in_(keys))
+            .subquery()
+        )
         query = select(Alert, rows.c.number, rows.c.size).join(rows, Alert.seq == rows.c.seq).where(rows.c.rank <= most)
         with self.read() as s:
             for alert, total, bytes_ in s.execute(query.order_by(Alert.seq)):

@@ -51,9 +51,10 @@ def open_database(url: str) -> Engine:
     except OperationalError as e:
         raise Unreachable(f"the database cannot be opened: {str(e.orig).strip()}", code="sink.database") from e
     except DatabaseError as e:
+        damaged = parsed.get_backend_name() == "sqlite"
         raise ConfigError(
-            f"the database is damaged, or is none: {str(e.orig).strip()}",
-            hint="put back a copy of it, or move it aside and start anew",
+            f"the database {'is damaged, or is none' if damaged else 'cannot be used'}: {str(e.orig).strip()}",
+            hint="put back a copy of it, or move it aside and start anew" if damaged else "what may its user do?",
             code="sink.database",
         ) from e
     except CommandError as e:

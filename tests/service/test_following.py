@@ -36,6 +36,12 @@ async def test_who_follows_is_told_how_many_rows_did_not_come() -> None:
     await rows.aclose()  # type: ignore[attr-defined]
 
 
+async def test_no_other_node_says_what_was_missed_here() -> None:
+    rows = followed([lines_of(LogLine("a", '{"missed": "[/]"}'))], lambda _, row: row)
+    assert await anext(rows) == {}
+    await rows.aclose()  # type: ignore[attr-defined]
+
+
 async def test_a_stream_that_fails_ends_what_follows_it_with_its_error() -> None:
     async def failing() -> AsyncIterator[LogLine]:
         yield LogLine("a", "{}")

@@ -156,6 +156,16 @@ def test_postgresql_is_not_waited_for_without_end_unless_its_url_says_so(monkeyp
     assert {a["keepalives_idle"] for a in asked} == {30}
 
 
+def test_a_server_that_forbids_something_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object, **__: object) -> None:
+        raise psycopg.errors.InsufficientPrivilege("permission denied for schema public")
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    with pytest.raises(ConfigError, match="cannot be used: permission denied") as caught:
+        open_database("postgresql://edge@127.0.0.1:1/x")
+    assert "anew" not in caught.value.hint
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Where the user postgres may go."""
@@ -169,7 +179,7 @@ def test_alerts_of_one_building_commit_in_the_order_of_their_numbers_on_postgres
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     building, other, want = Building(), Building("mesh-other"), alerts_module._want
-    paused, go, order = threading.Event(), threading.Event(), list[int | None]()
+    paused, go, stored = threading.Event(), threading.Event(), dict[int, int | None]()
 
     def pausing(s: Session, channel: str, mesh: str, root: str, seq: int) -> None:
         if not paused.is_set():
@@ -184,7 +194,7 @@ def test_alerts_of_one_building_commit_in_the_order_of_their_numbers_on_postgres
 
         def add(n: int, building: Building = building) -> None:
             alert = building.alert(n, root="r" * 26, camera=f"cam{n}")
-            order.append(alerts.add(alert, [], size=1, via="https", name="Home", channels=["slack:C"]))
+            stored[n] = alerts.add(alert, [], size=1, via="https", name="Home", channels=["slack:C"])
 
         first = pool.submit(add, 1)
         assert paused.wait(30)
@@ -194,13 +204,13 @@ def test_alerts_of_one_building_commit_in_the_order_of_their_numbers_on_postgres
             while not second.done() and not db.exec_driver_sql(waiting).scalar():
                 db.rollback()
         add(3, other)  # another building waits for nobody
-        assert order == [2]
+        assert stored == {3: 2}
         go.set()
         first.result(), second.result()
         with engine.connect() as db:
             assert db.exec_driver_sql("SELECT wanted FROM notices ORDER BY wanted").scalars().all() == [2, 3]
         engine.dispose()
-    assert order == [2, 1, 3]
+    assert stored == {1: 1, 2: 3, 3: 2}
 
 
 @needs_postgresql

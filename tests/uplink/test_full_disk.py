@@ -10,6 +10,7 @@ import pytest
 from agent.errors import Refused
 from agent.pipelines.work import NEVER
 from agent.uplink import EgressLedger
+from agent.uplink.spool import Spool
 from tests.sink.running import Building, running_sink
 from tests.support import eventually
 from tests.uplink.helpers import running_uplink
@@ -56,6 +57,40 @@ async def test_an_alert_that_was_sent_while_the_disk_is_full_is_not_sent_again(
             stored = [r for a in alerts for r in uplink.ledger.of_event(a.event.id) if r.result == "HTTP 200"]
             assert len(stored) == 3
     assert caplog.text.count("the spool of the uplink cannot be written") == 1
+
+
+def test_a_spool_that_was_full_has_room_as_soon_as_the_disk_has(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", max_bytes=100)
+    spool.add("a", b"x" * 100)
+    spool._db.execute("PRAGMA query_only = 1")
+    spool.settle("a", "delivered")
+    spool._db.execute("PRAGMA query_only = 0")
+    assert spool.add("b", b"x" * 100) is None
+    spool._db.execute("PRAGMA query_only = 1")
+    spool.settle("b", "refused", "no")
+    spool._db.execute("PRAGMA query_only = 0")
+    spool.close()
+    again = Spool(tmp_path / "spool.db")
+    assert [(s.id, s.state) for s in again.settled()] == [("a", "delivered"), ("b", "refused")]
+    again.close()
+
+
+def test_an_alert_that_the_sink_fails_lets_others_go_before_it_on_a_full_disk_too(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db")
+    for ident in ("a", "b"):
+        spool.add(ident, b"x")
+    spool._db.execute("PRAGMA query_only = 1")
+    order = []
+    for _ in range(4):
+        item = spool.next()
+        assert item is not None
+        order.append((item.id, item.attempts))
+        spool.failed(item.id, "500")
+    spool._db.execute("PRAGMA query_only = 0")
+    item = spool.next()
+    assert item is not None
+    assert [*order, (item.id, item.attempts)] == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2)]
+    spool.close()
 
 
 def test_rows_of_the_ledger_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
