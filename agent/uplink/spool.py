@@ -59,8 +59,7 @@ class Spool:
         self._max_bytes = max_bytes
         self._remember = remember
         self._unwritten: dict[str, Settled] = {}
-        self._tries: dict[str, int] = {}
-        self._reasons: dict[str, str] = {}
+        self._tries: dict[str, tuple[int, str]] = {}
         """What happened to alerts and the disk has not taken note of: what is settled is not sent again."""
         self._failing = False
 
@@ -101,7 +100,7 @@ class Spool:
             )
             rest = (row for row in waiting if row[2] not in besides and row[2] not in self._unwritten)
             if self._tries:
-                first = min(((n + self._tries.get(i, 0), seq, i) for n, seq, i in rest), default=None)
+                first = min(((n + self._tried(i), seq, i) for n, seq, i in rest), default=None)
             else:
                 first = next(rest, None)
             waiting.close()
@@ -114,9 +113,11 @@ class Spool:
     def failed(self, event_id: str, reason: str) -> None:
         """Count a try that the sink failed."""
         with self._lock:
-            self._tries[event_id] = self._tries.get(event_id, 0) + 1
-            self._reasons[event_id] = reason[:300]
+            self._tries[event_id] = (self._tried(event_id) + 1, reason[:300])
             self._catch_up()
+
+    def _tried(self, event_id: str) -> int:
+        return self._tries.get(event_id, (0, ""))[0]
 
     def settle(self, event_id: str, state: str, reason: str = "") -> None:
         """Drop the alert's body and remember how it ended."""
@@ -129,7 +130,7 @@ class Spool:
         if not self._unwritten and not self._tries:
             return
         settled = [(s.state, s.reason, time.time(), s.id) for s in self._unwritten.values()]
-        tries = [(n, self._reasons[i], i) for i, n in self._tries.items()]
+        tries = [(n, reason, i) for i, (n, reason) in self._tries.items()]
         try:
             with self._db:
                 self._db.executemany(
@@ -147,7 +148,7 @@ class Spool:
                 logger.warning("the spool of the uplink cannot be written, and what was sent is kept in mind: %s", e)
             self._failing = True
         else:
-            self._unwritten, self._tries, self._reasons, self._failing = {}, {}, {}, False
+            self._unwritten, self._tries, self._failing = {}, {}, False
 
     def settled(self, limit: int = 1000) -> list[Settled]:
         """The newest settled alerts, oldest first."""

@@ -58,32 +58,29 @@ def test_the_longest_line_of_a_program_can_be_passed_on_as_json(character: str) 
     assert set(json.loads(published[0])["line"]) == {character}
 
 
+async def follows_porch(house: House, hall: Agent, step: str) -> None:
+    """Who follows the logs on hall hears porch, which starts only then."""
+    hall.pipelines.definitions.current["p"] = load_pipeline(PIPELINE)
+    async with aclosing(hall.logs(pipeline="p", step=step, node="", follow=True, lines=0)) as lines:  # type: ignore[type-var]
+        first = asyncio.ensure_future(anext(lines))
+        porch = await house.start("porch")
+        async with asyncio.timeout(20):
+            while not first.done():
+                porch.logs_kept.write("p", "wifi", "hello")
+                await asyncio.wait({first}, timeout=0.1)
+        assert (first.result()["node"], first.result()["line"]) == ("porch", "hello")
+
+
 async def test_log_lines_of_a_node_that_was_off_are_followed_when_it_is_back(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
     await house.stop("porch")
     await eventually(lambda: not hall.mesh.is_live(porch.node_id), 20)
-    hall.pipelines.definitions.current["p"] = load_pipeline(PIPELINE)
-    async with aclosing(hall.logs(pipeline="p", step="wifi", node="", follow=True, lines=0)) as lines:  # type: ignore[type-var]
-        first = asyncio.ensure_future(anext(lines))
-        porch = await house.start("porch")
-        async with asyncio.timeout(20):
-            while not first.done():
-                porch.logs_kept.write("p", "wifi", "hello")
-                await asyncio.wait({first}, timeout=0.1)
-        assert (first.result()["node"], first.result()["line"]) == ("porch", "hello")
+    await follows_porch(house, hall, "wifi")
 
 
 async def test_log_lines_of_a_node_that_joins_later_are_followed_too(house: House) -> None:
     hall = await house.start("hall")
-    hall.pipelines.definitions.current["p"] = load_pipeline(PIPELINE)
-    async with aclosing(hall.logs(pipeline="p", step="", node="", follow=True, lines=0)) as lines:  # type: ignore[type-var]
-        first = asyncio.ensure_future(anext(lines))
-        porch = await house.start("porch")
-        async with asyncio.timeout(20):
-            while not first.done():
-                porch.logs_kept.write("p", "wifi", "hello")
-                await asyncio.wait({first}, timeout=0.1)
-        assert (first.result()["node"], first.result()["line"]) == ("porch", "hello")
+    await follows_porch(house, hall, "")
 
 
 async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
