@@ -16,7 +16,7 @@ from agent.errors import BlobError
 from agent.model.event import Event
 from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.definitions import Definitions
 from agent.pipelines.expressions import passes
 from agent.pipelines.journal import Journal

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from agent.errors import EdgeError, Refused, Unreachable
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.core import MeshLike
 from agent.pipelines.journal import Journal
 from agent.pipelines.limits import MAX_WINDOW, check_question, check_record, decoded

@@ -14,7 +14,7 @@ from agent.blobs import parse_cid
 from agent.errors import BlobError, Refused
 from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.core import BlobsLike, Core, Fetch, MeshLike
 from agent.pipelines.deciders import Deciders
 from agent.pipelines.definitions import Definitions

@@ -13,7 +13,7 @@ from agent.errors import EdgeError, Refused, StepFailed, Unreachable
 from agent.model.event import BlobRef, Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import StepInput, StepOutput
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.placement import matches
 from agent.pipelines.rows import Row, State

@@ -21,7 +21,7 @@ import msgspec
 from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
 from agent.model.event import Event, check_depth, decode_event
-from agent.pipelines.clock import boot_id, boottime, shift_after_reboot
+from agent.clock import boot_id, boottime, shift_after_reboot
 from agent.pipelines.rows import ENDS, End, Row, State
 from agent.pipelines.storage import Storage, unusable
 

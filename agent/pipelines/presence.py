@@ -17,7 +17,7 @@ import msgspec
 from agent.errors import StepFailed
 from agent.model.event import Event
 from agent.model.pipeline import PresenceTask
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.deciders import Deciders, KeyedLocks
 from agent.pipelines.wire import Record
 

@@ -12,7 +12,7 @@ import msgspec
 from agent.blobs import raw_cid
 from agent.errors import EdgeError, Refused
 from agent.model.event import Event
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.limits import decoded, event_of
 from agent.pipelines.placement import may_send, selector

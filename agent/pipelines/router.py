@@ -11,7 +11,7 @@ from agent import ticks
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
 from agent.model.pipeline import SINK_DEADLINE, Pipeline, Step, Window
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.deciders import Deciders
 from agent.pipelines.expressions import key_of

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from agent.errors import BlobError, EdgeError, Unreachable
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.limits import decoded
 from agent.pipelines.rows import Row, State

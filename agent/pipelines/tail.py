@@ -13,7 +13,7 @@ from agent.model.alert import Hop
 from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import FilterRunner, LineEvent
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.limits import MAX_FIELD
 from agent.pipelines.linetime import line_age

@@ -12,7 +12,7 @@ import msgspec
 from agent.errors import ConfigError
 from agent.model.pipeline import Pipeline, Step, TailTask
 from agent.model.task import FilterRunner
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.placement import may_run
 from agent.pipelines.tail import TailRunner
 from agent.sources import Batch, Counters, LineSource, Position, open_source

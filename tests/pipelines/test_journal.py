@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from agent.errors import EdgeError
 from agent.model.alert import Hop
-from agent.pipelines import Journal, clock, journal
-from agent.pipelines.clock import boottime
+from agent import clock
+from agent.pipelines import Journal, journal
+from agent.clock import boottime
 from agent.pipelines.definitions import Definitions
 from agent.pipelines.rows import ENDS, Row, State
 from tests.pipelines.events import event

@@ -15,7 +15,7 @@ from agent.errors import StepFailed
 from agent.executors import WasmEngine
 from agent.model.task import FilterRunner, LineEvent, WasmTask
 from agent.pipelines import Journal, Pipelines, load_pipeline
-from agent.pipelines.clock import boottime
+from agent.clock import boottime
 from agent.pipelines.rows import Row
 from agent.pipelines.tail import TailRunner
 from agent.sources import MAX_BATCH, FileSource
