@@ -23,7 +23,7 @@ from agent.model.decoding import DAMAGED
 from agent.model.event import Event, check_depth, decode_event
 from agent.clock import boot_id, boottime, shift_after_reboot
 from agent.pipelines.rows import ENDS, End, Row, State
-from agent.pipelines.storage import Storage, unusable
+from agent.database import Storage, unusable
 
 log = logging.getLogger(__name__)
 
