@@ -55,7 +55,7 @@ from agent.service.leftovers import Added, sweep
 from agent.service.logs import StepLogs
 from agent.service.resolve import serve_image
 from agent.service.sources import SourceSteps
-from agent.service.supervise import supervised
+from agent.supervise import supervised
 from agent.service.warmth import Warmth
 from agent.uplink import Hello, Uplink, UplinkSettings
 

@@ -14,7 +14,7 @@ from agent.errors import EdgeError
 from agent.identity import Identity
 from agent.mesh.logs import MAX_LINE
 from agent.pipelines import load_pipeline
-from agent.service import supervise
+from agent import supervise
 from agent.service.agent import Agent
 from agent.service.closing import close_all
 from agent.service.logs import StepLogs

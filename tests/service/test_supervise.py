@@ -8,8 +8,8 @@ import pytest
 
 from agent.errors import ConfigError
 from agent.health import HealthRegistry
-from agent.service import supervise
-from agent.service.supervise import supervised
+from agent import supervise
+from agent.supervise import supervised
 from tests.service.house import House
 from tests.support import eventually
 
