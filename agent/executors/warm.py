@@ -15,7 +15,7 @@ from agent.executors.dialogue import Dialogue
 from agent.executors.folders import Folders
 from agent.executors.outputs import Harvest
 from agent.executors.protocol import BLOBS, broken, encode_event, file_names, parse_answer
-from agent.executors.threads import in_thread
+from agent.threads import in_thread
 from agent.model.task import BlobWriter, Limits, LogSink, StepInput, StepOutput
 
 logger = logging.getLogger(__name__)

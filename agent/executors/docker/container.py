@@ -17,7 +17,7 @@ from agent.executors.docker.client import Engine, attach
 from agent.executors.docker.frames import STDOUT, frames
 from agent.executors.folders import Folders, measure
 from agent.executors.protocol import BLOBS, OUTPUTS, broken
-from agent.executors.threads import in_thread
+from agent.threads import in_thread
 from agent.model.task import DockerTask, Limits, LogSink
 
 logger = logging.getLogger(__name__)

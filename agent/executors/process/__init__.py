@@ -16,7 +16,7 @@ from agent.executors.dialogue import Dialogue
 from agent.executors.environment import clean_environment
 from agent.executors.folders import Folders, clear_leftovers, measure
 from agent.executors.protocol import broken
-from agent.executors.threads import in_thread
+from agent.threads import in_thread
 from agent.executors.warm import WarmProgram, WarmRunner
 from agent.model.task import BlobWriter, Limits, LogSink, ProcessTask, Runner
 
