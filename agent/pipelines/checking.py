@@ -14,7 +14,7 @@ from agent.model.event import check_depth
 from agent.model.pipeline import Pipeline, Step
 from agent.pipelines.expressions import compile_key, compile_when
 from agent.pipelines.loading import MAX_STEPS, NAME, without_beginning
-from agent.pipelines.placement import selector
+from agent.model.placement import selector
 
 
 def decode_pipeline(body: bytes) -> Pipeline:

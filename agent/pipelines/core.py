@@ -20,7 +20,7 @@ from agent.clock import boottime
 from agent.pipelines.definitions import Definitions
 from agent.pipelines.expressions import passes
 from agent.pipelines.journal import Journal
-from agent.pipelines.placement import matches
+from agent.model.placement import matches
 from agent.pipelines.rows import End, Row, State
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from agent.clock import boottime
 from agent.pipelines.core import MeshLike
 from agent.pipelines.journal import Journal
 from agent.pipelines.limits import MAX_WINDOW, check_question, check_record, decoded
-from agent.pipelines.placement import rank
+from agent.model.placement import rank
 from agent.pipelines.wire import Question, Record
 
 log = logging.getLogger(__name__)

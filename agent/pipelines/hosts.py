@@ -15,7 +15,7 @@ from agent.model.pipeline import Pipeline, Step
 from agent.model.task import StepInput, StepOutput
 from agent.clock import boottime
 from agent.pipelines.core import Core
-from agent.pipelines.placement import matches
+from agent.model.placement import matches
 from agent.pipelines.rows import Row, State
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from agent.model.event import Event
 from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.limits import decoded, event_of
-from agent.pipelines.placement import may_send, selector
+from agent.model.placement import may_send, selector
 from agent.pipelines.rows import MAX_TRACE, Row, State
 from agent.pipelines.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 

@@ -15,7 +15,7 @@ from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.deciders import Deciders
 from agent.pipelines.expressions import key_of
-from agent.pipelines.placement import matches, rank
+from agent.model.placement import matches, rank
 from agent.pipelines.rows import Row, State
 from agent.pipelines.sender import Senders
 

@@ -13,7 +13,7 @@ from agent.identity import PendingNode, clean_name
 from agent.mesh.documents import REMOVAL
 from agent.model.labels import Selector
 from agent.model.node import ROLE_MEMBER, ROLE_OPERATOR, NodeRecord
-from agent.pipelines.placement import may_run
+from agent.model.placement import may_run
 from agent.service.facade_status import nodes
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import msgspec
 from agent.errors import NotFound
 from agent.model.event import now
 from agent.model.pipeline import Pipeline, Step
-from agent.pipelines.placement import may_run
+from agent.model.placement import may_run
 from agent.pipelines.rows import ENDS
 from agent.pipelines.wire import TraceRow
 from agent.service.following import followed

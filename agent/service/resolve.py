@@ -15,7 +15,7 @@ from agent.identity import PeerIdentity
 from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import WasmTask
-from agent.pipelines.placement import may_run
+from agent.model.placement import may_run
 
 if TYPE_CHECKING:
     from agent.service.agent import Agent

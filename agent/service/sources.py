@@ -13,7 +13,7 @@ from agent.errors import ConfigError
 from agent.model.pipeline import Pipeline, Step, TailTask
 from agent.model.task import FilterRunner
 from agent.clock import boottime
-from agent.pipelines.placement import may_run
+from agent.model.placement import may_run
 from agent.pipelines.tail import TailRunner
 from agent.sources import Batch, Counters, LineSource, Position, open_source
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.model.pipeline import Pipeline, Step
-from agent.pipelines.placement import may_run, selector
+from agent.model.placement import may_run, selector
 
 if TYPE_CHECKING:
     from agent.service.agent import Agent

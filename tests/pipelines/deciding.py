@@ -8,7 +8,7 @@ import pytest
 
 from agent.pipelines import Journal, deciders, limits, presence
 from agent.pipelines.deciders import Deciders
-from agent.pipelines.placement import rank
+from agent.model.placement import rank
 from agent.pipelines.presence import Presence
 from tests.doubles import MemoryNet
 

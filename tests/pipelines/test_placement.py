@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.model.pipeline import Pipeline, Step
 from agent.pipelines import load_pipeline
-from agent.pipelines.placement import matches, may_run, may_send, rank, score
+from agent.model.placement import matches, may_run, may_send, rank, score
 from tests.pipelines.events import record
 from tests.pipelines.story import LABELS, STORY
 
