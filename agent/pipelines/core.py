@@ -17,7 +17,7 @@ from agent.model.event import Event
 from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
 from agent.clock import boottime
-from agent.pipelines.definitions import Definitions
+from agent.definitions.store import Definitions
 from agent.pipelines.expressions import passes
 from agent.pipelines.journal import Journal
 from agent.model.placement import matches

@@ -17,7 +17,7 @@ from agent.model.pipeline import Pipeline
 from agent.clock import boottime
 from agent.pipelines.core import BlobsLike, Core, Fetch, MeshLike
 from agent.pipelines.deciders import Deciders
-from agent.pipelines.definitions import Definitions
+from agent.definitions.store import Definitions
 from agent.pipelines.hosts import Hosts
 from agent.pipelines.journal import Journal
 from agent.pipelines.limits import check_event

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from agent.model.pipeline import Pipeline, Step, Window
-from agent.pipelines import Journal, Pipelines, definitions
-from agent.pipelines.definitions import KEEP_VERSIONS, Definitions
+from agent.definitions import store as definitions
+from agent.pipelines import Journal, Pipelines
+from agent.definitions.store import KEEP_VERSIONS, Definitions
 from agent.pipelines.loading import MAX_STEPS
 from tests.doubles import MemoryBlobs, MemoryNet
 

@@ -24,7 +24,7 @@ from agent.model.alert import Hop
 from agent import clock
 from agent.pipelines import Journal, journal
 from agent.clock import boottime
-from agent.pipelines.definitions import Definitions
+from agent.definitions.store import Definitions
 from agent.pipelines.rows import ENDS, Row, State
 from tests.pipelines.events import event
 from tests.support import eventually

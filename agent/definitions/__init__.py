@@ -1,0 +1,1 @@
+"""Pipelines as written: loading, checking, schema, expressions, versions."""
