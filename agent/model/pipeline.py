@@ -1,7 +1,7 @@
 """Pipelines: named steps, each a task or a source, with selectors and edges.
 
 These structs are what an applied pipeline's signed document holds (JSON), with modules as CIDs and images as image ids.
-`agent/pipelines/loading.py` makes them from YAML. Durations are seconds.
+`agent/definitions/loading.py` makes them from YAML. Durations are seconds.
 """
 
 from __future__ import annotations

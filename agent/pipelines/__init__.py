@@ -2,7 +2,7 @@
 
 from agent.pipelines.engine import Pipelines
 from agent.pipelines.journal import Journal
-from agent.pipelines.loading import load_pipeline
+from agent.definitions.loading import load_pipeline
 from agent.pipelines.presence import DeviceInfo
 from agent.pipelines.work import Workshop
 

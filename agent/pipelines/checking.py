@@ -13,7 +13,7 @@ from agent.model.decoding import DAMAGED
 from agent.model.event import check_depth
 from agent.model.pipeline import Pipeline, Step
 from agent.pipelines.expressions import compile_key, compile_when
-from agent.pipelines.loading import MAX_STEPS, NAME, without_beginning
+from agent.definitions.loading import MAX_STEPS, NAME, without_beginning
 from agent.model.placement import selector
 
 

@@ -14,7 +14,7 @@ from agent.model.pipeline import Pipeline, Step, Window
 from agent.definitions import store as definitions
 from agent.pipelines import Journal, Pipelines
 from agent.definitions.store import KEEP_VERSIONS, Definitions
-from agent.pipelines.loading import MAX_STEPS
+from agent.definitions.loading import MAX_STEPS
 from tests.doubles import MemoryBlobs, MemoryNet
 
 TAIL = Step(name="log", kind="tail", task={"source": "/x", "wasm": {"module": "m"}})
