@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from agent.model.pipeline import Pipeline, Step
-from agent.pipelines.checking import decode_pipeline
+from agent.definitions.checking import decode_pipeline
 from agent.pipelines.journal import Journal
 
 log = logging.getLogger(__name__)
