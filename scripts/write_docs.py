@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from agent.pipelines.schema import markdown  # noqa: E402
+from agent.definitions.schema import markdown  # noqa: E402
 
 PAGE = ROOT / "docs/pipelines.md"
 BEGIN = "<!-- keys: written by scripts/write_docs.py from agent/pipelines/keys.py -->\n"

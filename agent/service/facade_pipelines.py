@@ -17,7 +17,7 @@ from agent.pipelines import load_pipeline
 from agent.pipelines.expressions import passes
 from agent.pipelines.hosts import step_input
 from agent.model.placement import may_run
-from agent.pipelines.schema import json_schema
+from agent.definitions.schema import json_schema
 from agent.service.documents import PIPELINE
 from agent.service.facade_status import describe, known, no_nodes
 from agent.service.resolve import Resolver, module_paths
