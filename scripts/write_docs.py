@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from agent.definitions.schema import markdown  # noqa: E402
 
 PAGE = ROOT / "docs/pipelines.md"
-BEGIN = "<!-- keys: written by scripts/write_docs.py from agent/pipelines/keys.py -->\n"
+BEGIN = "<!-- keys: written by scripts/write_docs.py from agent/definitions/keys.py -->\n"
 END = "<!-- end of keys -->"
 
 

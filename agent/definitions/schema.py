@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.pipelines.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS, Key
+from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS, Key
 
 _TYPES: dict[str, dict[str, Any]] = {
     "a number": {"type": "number"},

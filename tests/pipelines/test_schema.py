@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from agent.errors import PipelineError
 from agent.pipelines import load_pipeline
-from agent.pipelines.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS
+from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS
 from agent.definitions.schema import json_schema, markdown
 from tests.pipelines.story import STORY
 from tests.pipelines.test_loading import EXAMPLES, HEAD, WRONG
