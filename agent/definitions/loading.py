@@ -22,7 +22,7 @@ from agent.errors import ConfigError, PipelineError
 from agent.model.labels import Selector
 from agent.model.pipeline import SINK_DEADLINE, Keep, Pipeline, Step, Window
 from agent.model.task import DockerTask, ProcessTask, WasmTask
-from agent.pipelines.expressions import compile_key, compile_when
+from agent.definitions.expressions import compile_key, compile_when
 from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS, Key
 from agent.sources import open_source
 

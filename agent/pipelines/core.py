@@ -18,7 +18,7 @@ from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
 from agent.clock import boottime
 from agent.definitions.store import Definitions
-from agent.pipelines.expressions import passes
+from agent.definitions.expressions import passes
 from agent.pipelines.journal import Journal
 from agent.model.placement import matches
 from agent.pipelines.rows import End, Row, State

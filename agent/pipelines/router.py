@@ -14,7 +14,7 @@ from agent.model.pipeline import SINK_DEADLINE, Pipeline, Step, Window
 from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.deciders import Deciders
-from agent.pipelines.expressions import key_of
+from agent.definitions.expressions import key_of
 from agent.model.placement import matches, rank
 from agent.pipelines.rows import Row, State
 from agent.pipelines.sender import Senders
