@@ -21,7 +21,7 @@ from agent.definitions.store import Definitions
 from agent.definitions.expressions import passes
 from agent.pipelines.journal import Journal
 from agent.model.placement import matches
-from agent.pipelines.rows import End, Row, State
+from agent.delivery.rows import End, Row, State
 
 log = logging.getLogger(__name__)
 

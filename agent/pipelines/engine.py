@@ -25,7 +25,7 @@ from agent.pipelines.presence import Presence
 from agent.pipelines.receiver import Receiver
 from agent.pipelines.reports import Reports
 from agent.pipelines.router import Router
-from agent.pipelines.rows import Row, State
+from agent.delivery.rows import Row, State
 from agent.pipelines.sender import Senders
 from agent.pipelines.trace import Traces
 from agent.pipelines.work import Workshop

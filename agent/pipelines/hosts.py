@@ -16,7 +16,7 @@ from agent.model.task import StepInput, StepOutput
 from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.model.placement import matches
-from agent.pipelines.rows import Row, State
+from agent.delivery.rows import Row, State
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
 from agent.model.event import Event, check_depth, decode_event
 from agent.clock import boot_id, boottime, shift_after_reboot
-from agent.pipelines.rows import ENDS, End, Row, State
+from agent.delivery.rows import ENDS, End, Row, State
 from agent.database import Storage, unusable
 
 log = logging.getLogger(__name__)

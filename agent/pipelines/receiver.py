@@ -16,7 +16,7 @@ from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.limits import decoded, event_of
 from agent.model.placement import may_send, selector
-from agent.pipelines.rows import MAX_TRACE, Row, State
+from agent.delivery.rows import MAX_TRACE, Row, State
 from agent.pipelines.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 
 log = logging.getLogger(__name__)

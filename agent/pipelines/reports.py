@@ -10,7 +10,7 @@ import msgspec
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
 from agent.pipelines.core import Core
-from agent.pipelines.rows import Row
+from agent.delivery.rows import Row
 from agent.pipelines.wire import Report
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from agent.pipelines.core import Core
 from agent.pipelines.deciders import Deciders
 from agent.definitions.expressions import key_of
 from agent.model.placement import matches, rank
-from agent.pipelines.rows import Row, State
+from agent.delivery.rows import Row, State
 from agent.pipelines.sender import Senders
 
 log = logging.getLogger(__name__)

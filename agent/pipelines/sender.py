@@ -13,7 +13,7 @@ from agent.errors import BlobError, EdgeError, Unreachable
 from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.limits import decoded
-from agent.pipelines.rows import Row, State
+from agent.delivery.rows import Row, State
 from agent.pipelines.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict
 
 log = logging.getLogger(__name__)

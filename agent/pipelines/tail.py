@@ -17,7 +17,7 @@ from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.limits import MAX_FIELD
 from agent.pipelines.linetime import line_age
-from agent.pipelines.rows import Row
+from agent.delivery.rows import Row
 from agent.sources import MAX_BATCH, Batch, LineSource
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from agent.clock import boottime
 from agent.pipelines.core import Core
 from agent.pipelines.hosts import Emit, Made, Work, step_input
 from agent.pipelines.presence import Presence
-from agent.pipelines.rows import Row
+from agent.delivery.rows import Row
 
 log = logging.getLogger(__name__)
 

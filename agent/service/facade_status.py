@@ -15,7 +15,7 @@ from agent.errors import NotFound
 from agent.model.event import now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
-from agent.pipelines.rows import ENDS
+from agent.delivery.rows import ENDS
 from agent.pipelines.wire import TraceRow
 from agent.service.following import followed
 from agent.service.logs import execution

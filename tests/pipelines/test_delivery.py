@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import BlobError
-from agent.pipelines.rows import State
+from agent.delivery.rows import State
 from tests.pipelines.events import event
 from tests.pipelines.story import Building
 from tests.support import eventually

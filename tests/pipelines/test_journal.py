@@ -25,7 +25,7 @@ from agent import clock
 from agent.pipelines import Journal, journal
 from agent.clock import boottime
 from agent.definitions.store import Definitions
-from agent.pipelines.rows import ENDS, Row, State
+from agent.delivery.rows import ENDS, Row, State
 from tests.pipelines.events import event
 from tests.support import eventually
 

@@ -16,7 +16,7 @@ from agent.model.event import Event
 from agent.pipelines import Journal
 from agent.pipelines import reports as module
 from agent.pipelines.reports import Reports
-from agent.pipelines.rows import End, Row, State
+from agent.delivery.rows import End, Row, State
 from agent.pipelines.wire import Report
 from tests.support import eventually
 

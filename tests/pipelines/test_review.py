@@ -20,7 +20,7 @@ from agent.model.pipeline import Keep
 from agent.pipelines import router
 from agent.pipelines.limits import decoded
 from agent.model.placement import rank
-from agent.pipelines.rows import State
+from agent.delivery.rows import State
 from agent.pipelines.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
 from tests.doubles.memory import Peer
 from tests.pipelines.story import STORY, Building

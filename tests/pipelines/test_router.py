@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.errors import Unreachable
-from agent.pipelines.rows import Row
+from agent.delivery.rows import Row
 from tests.pipelines.story import STORY, Building
 from tests.support import eventually
 

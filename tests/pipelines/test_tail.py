@@ -16,7 +16,7 @@ from agent.executors import WasmEngine
 from agent.model.task import FilterRunner, LineEvent, WasmTask
 from agent.pipelines import Journal, Pipelines, load_pipeline
 from agent.clock import boottime
-from agent.pipelines.rows import Row
+from agent.delivery.rows import Row
 from agent.pipelines.tail import TailRunner
 from agent.sources import MAX_BATCH, FileSource
 from tests.doubles import MemoryBlobs, MemoryNet

@@ -1,0 +1,1 @@
+"""The delivery engine: rows, journal, router, sender, receiver, reports, deciders, trace."""
