@@ -15,7 +15,7 @@ from agent.errors import BlobError, Refused
 from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline
 from agent.clock import boottime
-from agent.pipelines.core import BlobsLike, Core, Fetch, MeshLike
+from agent.delivery.core import BlobsLike, Core, Fetch, MeshLike
 from agent.pipelines.deciders import Deciders
 from agent.definitions.store import Definitions
 from agent.pipelines.hosts import Hosts

@@ -14,7 +14,7 @@ from agent.model.event import BlobRef, Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import StepInput, StepOutput
 from agent.clock import boottime
-from agent.pipelines.core import Core
+from agent.delivery.core import Core
 from agent.model.placement import matches
 from agent.delivery.rows import Row, State
 

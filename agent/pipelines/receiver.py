@@ -13,7 +13,7 @@ from agent.blobs import raw_cid
 from agent.errors import EdgeError, Refused
 from agent.model.event import Event
 from agent.clock import boottime
-from agent.pipelines.core import Core
+from agent.delivery.core import Core
 from agent.pipelines.limits import decoded, event_of
 from agent.model.placement import may_send, selector
 from agent.delivery.rows import MAX_TRACE, Row, State

@@ -9,7 +9,7 @@ import msgspec
 
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
-from agent.pipelines.core import Core
+from agent.delivery.core import Core
 from agent.delivery.rows import Row
 from agent.pipelines.wire import Report
 

@@ -11,7 +11,7 @@ import msgspec
 
 from agent.errors import BlobError, EdgeError, Unreachable
 from agent.clock import boottime
-from agent.pipelines.core import Core
+from agent.delivery.core import Core
 from agent.pipelines.limits import decoded
 from agent.delivery.rows import Row, State
 from agent.pipelines.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict

@@ -14,7 +14,7 @@ from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import FilterRunner, LineEvent
 from agent.clock import boottime
-from agent.pipelines.core import Core
+from agent.delivery.core import Core
 from agent.pipelines.limits import MAX_FIELD
 from agent.pipelines.linetime import line_age
 from agent.delivery.rows import Row

@@ -11,7 +11,7 @@ import msgspec
 from agent.errors import EdgeError, NotFound, Refused
 from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline
-from agent.pipelines.core import Core
+from agent.delivery.core import Core
 from agent.delivery.rows import Row
 from agent.pipelines.wire import TraceRow
 from agent.pipelines.work import alert_id
