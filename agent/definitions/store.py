@@ -13,7 +13,7 @@ import msgspec
 
 from agent.model.pipeline import Pipeline, Step
 from agent.definitions.checking import decode_pipeline
-from agent.pipelines.journal import Journal
+from agent.delivery.journal import Journal
 
 log = logging.getLogger(__name__)
 

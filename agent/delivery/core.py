@@ -19,7 +19,7 @@ from agent.model.pipeline import Pipeline, Step
 from agent.clock import boottime
 from agent.definitions.store import Definitions
 from agent.definitions.expressions import passes
-from agent.pipelines.journal import Journal
+from agent.delivery.journal import Journal
 from agent.model.placement import matches
 from agent.delivery.rows import End, Row, State
 

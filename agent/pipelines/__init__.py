@@ -1,7 +1,7 @@
 """Pipelines: loading and checking, the journal, delivery between nodes, deciders, presence, trace."""
 
 from agent.pipelines.engine import Pipelines
-from agent.pipelines.journal import Journal
+from agent.delivery.journal import Journal
 from agent.definitions.loading import load_pipeline
 from agent.pipelines.presence import DeviceInfo
 from agent.pipelines.work import Workshop

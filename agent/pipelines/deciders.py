@@ -20,7 +20,7 @@ import msgspec
 from agent.errors import EdgeError, Refused, Unreachable
 from agent.clock import boottime
 from agent.delivery.core import MeshLike
-from agent.pipelines.journal import Journal
+from agent.delivery.journal import Journal
 from agent.pipelines.limits import MAX_WINDOW, check_question, check_record, decoded
 from agent.model.placement import rank
 from agent.pipelines.wire import Question, Record

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from agent.errors import EdgeError
 from agent.model.alert import Hop
 from agent import clock
-from agent.pipelines import Journal, journal
+from agent.delivery import journal
+from agent.pipelines import Journal
 from agent.clock import boottime
 from agent.definitions.store import Definitions
 from agent.delivery.rows import ENDS, Row, State
