@@ -24,7 +24,7 @@ from agent.pipelines.limits import check_event
 from agent.pipelines.presence import Presence
 from agent.pipelines.receiver import Receiver
 from agent.pipelines.reports import Reports
-from agent.pipelines.router import Router
+from agent.delivery.router import Router
 from agent.delivery.rows import Row, State
 from agent.pipelines.sender import Senders
 from agent.pipelines.trace import Traces

@@ -17,7 +17,7 @@ from agent.model.alert import Hop
 from agent.model.event import Event
 from agent.model.node import Capacity, NodeRecord
 from agent.model.pipeline import Keep
-from agent.pipelines import router
+from agent.delivery import router
 from agent.pipelines.limits import decoded
 from agent.model.placement import rank
 from agent.delivery.rows import State
