@@ -17,7 +17,7 @@ from agent.pipelines.deciders import Deciders
 from agent.definitions.expressions import key_of
 from agent.model.placement import matches, rank
 from agent.delivery.rows import Row, State
-from agent.pipelines.sender import Senders
+from agent.delivery.sender import Senders
 
 log = logging.getLogger(__name__)
 

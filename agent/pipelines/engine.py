@@ -26,7 +26,7 @@ from agent.pipelines.receiver import Receiver
 from agent.pipelines.reports import Reports
 from agent.delivery.router import Router
 from agent.delivery.rows import Row, State
-from agent.pipelines.sender import Senders
+from agent.delivery.sender import Senders
 from agent.pipelines.trace import Traces
 from agent.pipelines.work import Workshop
 
