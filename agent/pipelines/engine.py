@@ -22,7 +22,7 @@ from agent.pipelines.hosts import Hosts
 from agent.delivery.journal import Journal
 from agent.pipelines.limits import check_event
 from agent.pipelines.presence import Presence
-from agent.pipelines.receiver import Receiver
+from agent.delivery.receiver import Receiver
 from agent.pipelines.reports import Reports
 from agent.delivery.router import Router
 from agent.delivery.rows import Row, State
