@@ -23,7 +23,7 @@ from agent.delivery.journal import Journal
 from agent.pipelines.limits import check_event
 from agent.pipelines.presence import Presence
 from agent.delivery.receiver import Receiver
-from agent.pipelines.reports import Reports
+from agent.delivery.reports import Reports
 from agent.delivery.router import Router
 from agent.delivery.rows import Row, State
 from agent.delivery.sender import Senders

@@ -14,8 +14,8 @@ import pytest
 
 from agent.model.event import Event
 from agent.pipelines import Journal
-from agent.pipelines import reports as module
-from agent.pipelines.reports import Reports
+from agent.delivery import reports as module
+from agent.delivery.reports import Reports
 from agent.delivery.rows import End, Row, State
 from agent.pipelines.wire import Report
 from tests.support import eventually
