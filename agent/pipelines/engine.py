@@ -18,7 +18,7 @@ from agent.clock import boottime
 from agent.delivery.core import BlobsLike, Core, Fetch, MeshLike
 from agent.pipelines.deciders import Deciders
 from agent.definitions.store import Definitions
-from agent.pipelines.hosts import Hosts
+from agent.delivery.hosts import Hosts
 from agent.delivery.journal import Journal
 from agent.pipelines.limits import check_event
 from agent.pipelines.presence import Presence

@@ -17,7 +17,7 @@ from agent.model.pipeline import Pipeline, SinkTask, Step
 from agent.model.task import BlobWriter, CameraTask, DockerTask, LogSink, ProcessTask, Runner, StepOutput, WasmTask
 from agent.clock import boottime
 from agent.delivery.core import Core
-from agent.pipelines.hosts import Emit, Made, Work, step_input
+from agent.delivery.hosts import Emit, Made, Work, step_input
 from agent.pipelines.presence import Presence
 from agent.delivery.rows import Row
 

@@ -15,7 +15,7 @@ from agent.model.event import MAX_EVENT, Event, event_id, now
 from agent.model.pipeline import Pipeline
 from agent.pipelines import load_pipeline
 from agent.definitions.expressions import passes
-from agent.pipelines.hosts import step_input
+from agent.delivery.hosts import step_input
 from agent.model.placement import may_run
 from agent.definitions.schema import json_schema
 from agent.service.documents import PIPELINE
