@@ -13,7 +13,7 @@ from agent.model.node import NodeRecord
 from agent.model.pipeline import SINK_DEADLINE, Pipeline, Step, Window
 from agent.clock import boottime
 from agent.delivery.core import Core
-from agent.pipelines.deciders import Deciders
+from agent.delivery.deciders import Deciders
 from agent.definitions.expressions import key_of
 from agent.model.placement import matches, rank
 from agent.delivery.rows import Row, State

@@ -16,7 +16,7 @@ from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline
 from agent.clock import boottime
 from agent.delivery.core import BlobsLike, Core, Fetch, MeshLike
-from agent.pipelines.deciders import Deciders
+from agent.delivery.deciders import Deciders
 from agent.definitions.store import Definitions
 from agent.delivery.hosts import Hosts
 from agent.delivery.journal import Journal

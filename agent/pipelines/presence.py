@@ -18,7 +18,7 @@ from agent.errors import StepFailed
 from agent.model.event import Event
 from agent.model.pipeline import PresenceTask
 from agent.clock import boottime
-from agent.pipelines.deciders import Deciders, KeyedLocks
+from agent.delivery.deciders import Deciders, KeyedLocks
 from agent.pipelines.wire import Record
 
 HELD = 12 * 3600.0

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.pipelines import Journal, deciders, limits, presence
-from agent.pipelines.deciders import Deciders
+from agent.delivery import deciders
+from agent.pipelines import Journal, limits, presence
+from agent.delivery.deciders import Deciders
 from agent.model.placement import rank
 from agent.pipelines.presence import Presence
 from tests.doubles import MemoryNet

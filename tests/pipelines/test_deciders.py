@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import Refused, Unreachable
-from agent.pipelines import deciders as module
-from agent.pipelines.deciders import KeyedLocks, inward, merge, outward
+from agent.delivery import deciders as module
+from agent.delivery.deciders import KeyedLocks, inward, merge, outward
 from agent.pipelines.wire import Question, Record
 from tests.doubles.memory import Peer
 from tests.pipelines.deciding import Clock, Council
