@@ -27,7 +27,7 @@ from agent.delivery.reports import Reports
 from agent.delivery.router import Router
 from agent.delivery.rows import Row, State
 from agent.delivery.sender import Senders
-from agent.pipelines.trace import Traces
+from agent.delivery.trace import Traces
 from agent.pipelines.work import Workshop
 
 log = logging.getLogger(__name__)
