@@ -23,7 +23,7 @@ from agent.delivery.core import MeshLike
 from agent.delivery.journal import Journal
 from agent.pipelines.limits import MAX_WINDOW, check_question, check_record, decoded
 from agent.model.placement import rank
-from agent.pipelines.wire import Question, Record
+from agent.delivery.wire import Question, Record
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from agent.delivery.core import Core
 from agent.pipelines.limits import decoded, event_of
 from agent.model.placement import may_send, selector
 from agent.delivery.rows import MAX_TRACE, Row, State
-from agent.pipelines.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
+from agent.delivery.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from agent.errors import EdgeError
 from agent.model.node import NodeRecord
 from agent.delivery.core import Core
 from agent.delivery.rows import Row
-from agent.pipelines.wire import Report
+from agent.delivery.wire import Report
 
 log = logging.getLogger(__name__)
 

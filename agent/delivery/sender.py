@@ -14,7 +14,7 @@ from agent.clock import boottime
 from agent.delivery.core import Core
 from agent.pipelines.limits import decoded
 from agent.delivery.rows import Row, State
-from agent.pipelines.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict
+from agent.delivery.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline
 from agent.delivery.core import Core
 from agent.delivery.rows import Row
-from agent.pipelines.wire import TraceRow
+from agent.delivery.wire import TraceRow
 from agent.pipelines.work import alert_id
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from agent.model.event import Event
 from agent.model.pipeline import PresenceTask
 from agent.clock import boottime
 from agent.delivery.deciders import Deciders, KeyedLocks
-from agent.pipelines.wire import Record
+from agent.delivery.wire import Record
 
 HELD = 12 * 3600.0
 """Longest time that an association without any log line counts as a sign of life; its `left` line may be lost."""

@@ -16,7 +16,7 @@ from agent.model.event import now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
 from agent.delivery.rows import ENDS
-from agent.pipelines.wire import TraceRow
+from agent.delivery.wire import TraceRow
 from agent.service.following import followed
 from agent.service.logs import execution
 

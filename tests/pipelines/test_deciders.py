@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agent.errors import Refused, Unreachable
 from agent.delivery import deciders as module
 from agent.delivery.deciders import KeyedLocks, inward, merge, outward
-from agent.pipelines.wire import Question, Record
+from agent.delivery.wire import Question, Record
 from tests.doubles.memory import Peer
 from tests.pipelines.deciding import Clock, Council
 

@@ -15,7 +15,7 @@ from agent.model.event import MAX_BLOBS, MAX_EVENT, Event
 from agent.pipelines import load_pipeline
 from agent.delivery import receiver as module
 from agent.delivery.rows import State
-from agent.pipelines.wire import MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
+from agent.delivery.wire import MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 from tests.pipelines.story import STORY, Building
 from tests.support import eventually
 

@@ -17,7 +17,7 @@ from agent.pipelines import Journal
 from agent.delivery import reports as module
 from agent.delivery.reports import Reports
 from agent.delivery.rows import End, Row, State
-from agent.pipelines.wire import Report
+from agent.delivery.wire import Report
 from tests.support import eventually
 
 

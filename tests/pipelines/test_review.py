@@ -21,7 +21,7 @@ from agent.delivery import router
 from agent.pipelines.limits import decoded
 from agent.model.placement import rank
 from agent.delivery.rows import State
-from agent.pipelines.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
+from agent.delivery.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
 from tests.doubles.memory import Peer
 from tests.pipelines.story import STORY, Building
 from tests.support import eventually
