@@ -14,7 +14,7 @@ from agent.errors import EdgeError, Refused
 from agent.model.event import Event
 from agent.clock import boottime
 from agent.delivery.core import Core
-from agent.pipelines.limits import decoded, event_of
+from agent.delivery.validation import decoded, event_of
 from agent.model.placement import may_send, selector
 from agent.delivery.rows import MAX_TRACE, Row, State
 from agent.delivery.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict

@@ -12,7 +12,7 @@ import msgspec
 from agent.errors import BlobError, EdgeError, Unreachable
 from agent.clock import boottime
 from agent.delivery.core import Core
-from agent.pipelines.limits import decoded
+from agent.delivery.validation import decoded
 from agent.delivery.rows import Row, State
 from agent.delivery.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict
 

@@ -20,7 +20,7 @@ from agent.delivery.deciders import Deciders
 from agent.definitions.store import Definitions
 from agent.delivery.hosts import Hosts
 from agent.delivery.journal import Journal
-from agent.pipelines.limits import check_event
+from agent.delivery.validation import check_event
 from agent.pipelines.presence import Presence
 from agent.delivery.receiver import Receiver
 from agent.delivery.reports import Reports

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.delivery import deciders
-from agent.pipelines import Journal, limits, presence
+from agent.delivery import validation as limits
+from agent.pipelines import Journal, presence
 from agent.delivery.deciders import Deciders
 from agent.model.placement import rank
 from agent.pipelines.presence import Presence

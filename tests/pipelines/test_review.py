@@ -18,7 +18,7 @@ from agent.model.event import Event
 from agent.model.node import Capacity, NodeRecord
 from agent.model.pipeline import Keep
 from agent.delivery import router
-from agent.pipelines.limits import decoded
+from agent.delivery.validation import decoded
 from agent.model.placement import rank
 from agent.delivery.rows import State
 from agent.delivery.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
