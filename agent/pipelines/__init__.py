@@ -1,6 +1,6 @@
 """Pipelines: loading and checking, the journal, delivery between nodes, deciders, presence, trace."""
 
-from agent.pipelines.engine import Pipelines
+from agent.delivery.engine import Pipelines
 from agent.delivery.journal import Journal
 from agent.definitions.loading import load_pipeline
 from agent.pipelines.presence import DeviceInfo
