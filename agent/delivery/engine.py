@@ -21,7 +21,7 @@ from agent.definitions.store import Definitions
 from agent.delivery.hosts import Hosts
 from agent.delivery.journal import Journal
 from agent.delivery.validation import check_event
-from agent.pipelines.presence import Presence
+from agent.steps.presence import Presence
 from agent.delivery.receiver import Receiver
 from agent.delivery.reports import Reports
 from agent.delivery.router import Router

@@ -18,7 +18,7 @@ from agent.model.task import BlobWriter, CameraTask, DockerTask, LogSink, Proces
 from agent.clock import boottime
 from agent.delivery.core import Core
 from agent.delivery.hosts import Emit, Made, Work, step_input
-from agent.pipelines.presence import Presence
+from agent.steps.presence import Presence
 from agent.delivery.rows import Row
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,11 @@ import pytest
 
 from agent.delivery import deciders
 from agent.delivery import validation as limits
-from agent.pipelines import Journal, presence
+from agent.steps import presence
+from agent.pipelines import Journal
 from agent.delivery.deciders import Deciders
 from agent.model.placement import rank
-from agent.pipelines.presence import Presence
+from agent.steps.presence import Presence
 from tests.doubles import MemoryNet
 
 

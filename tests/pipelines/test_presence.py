@@ -12,7 +12,7 @@ from agent.errors import StepFailed
 from agent.model.event import event_id
 from agent.model.pipeline import PresenceTask
 from agent.pipelines import DeviceInfo
-from agent.pipelines.presence import HELD, REMEMBER
+from agent.steps.presence import HELD, REMEMBER
 from tests.pipelines.deciding import Clock, Council
 from tests.pipelines.events import event
 
