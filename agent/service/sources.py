@@ -14,7 +14,7 @@ from agent.model.pipeline import Pipeline, Step, TailTask
 from agent.model.task import FilterRunner
 from agent.clock import boottime
 from agent.model.placement import may_run
-from agent.pipelines.tail import TailRunner
+from agent.steps.tail import TailRunner
 from agent.sources import Batch, Counters, LineSource, Position, open_source
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from agent.errors import StepFailed
 from agent.executors.wasm.filter import EXACT, parse_events
 from agent.model.task import LineEvent
-from agent.pipelines.tail import located
+from agent.steps.tail import located
 from agent.sources import Batch
 
 LINE = b"x" * 99 + b"\n"

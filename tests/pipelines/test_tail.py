@@ -17,7 +17,7 @@ from agent.model.task import FilterRunner, LineEvent, WasmTask
 from agent.pipelines import Journal, Pipelines, load_pipeline
 from agent.clock import boottime
 from agent.delivery.rows import Row
-from agent.pipelines.tail import TailRunner
+from agent.steps.tail import TailRunner
 from agent.sources import MAX_BATCH, FileSource
 from tests.doubles import MemoryBlobs, MemoryNet
 from tests.support import eventually
