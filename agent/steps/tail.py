@@ -16,7 +16,7 @@ from agent.model.task import FilterRunner, LineEvent
 from agent.clock import boottime
 from agent.delivery.core import Core
 from agent.delivery.validation import MAX_FIELD
-from agent.pipelines.linetime import line_age
+from agent.steps.linetime import line_age
 from agent.delivery.rows import Row
 from agent.sources import MAX_BATCH, Batch, LineSource
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.pipelines.linetime import MAX_AGE, RESOLUTION, line_age, line_time
+from agent.steps.linetime import MAX_AGE, RESOLUTION, line_age, line_time
 
 
 @pytest.fixture(params=["UTC", "Europe/Berlin", "America/Los_Angeles"])
