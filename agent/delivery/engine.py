@@ -28,7 +28,7 @@ from agent.delivery.router import Router
 from agent.delivery.rows import Row, State
 from agent.delivery.sender import Senders
 from agent.delivery.trace import Traces
-from agent.pipelines.work import Workshop
+from agent.steps.work import Workshop
 
 log = logging.getLogger(__name__)
 

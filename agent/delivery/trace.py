@@ -14,7 +14,7 @@ from agent.model.pipeline import Pipeline
 from agent.delivery.core import Core
 from agent.delivery.rows import Row
 from agent.delivery.wire import TraceRow
-from agent.pipelines.work import alert_id
+from agent.steps.work import alert_id
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,6 @@ from agent.delivery.engine import Pipelines
 from agent.delivery.journal import Journal
 from agent.definitions.loading import load_pipeline
 from agent.steps.presence import DeviceInfo
-from agent.pipelines.work import Workshop
+from agent.steps.work import Workshop
 
 __all__ = ["DeviceInfo", "Journal", "Pipelines", "Workshop", "load_pipeline"]
