@@ -20,7 +20,7 @@ from agent.config.quota import blob_quota
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
 from agent.executors import WasmEngine
-from agent.executors.camera import CameraBook
+from agent.cameras import CameraBook
 from agent.executors.docker import DockerEngine
 from agent.executors.process import ProcessEngine
 from agent.health import HealthRegistry

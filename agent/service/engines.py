@@ -9,7 +9,7 @@ from typing import Any
 from agent.config.schema import PolicyConfig
 from agent.errors import Refused
 from agent.executors import WasmEngine
-from agent.executors.camera import CameraBook, ShootFailed
+from agent.cameras import CameraBook, ShootFailed
 from agent.executors.docker import DockerEngine
 from agent.executors.process import ProcessEngine
 from agent.model.task import BlobWriter, DockerTask, ProcessTask, Runner, WasmTask

@@ -14,7 +14,7 @@ import msgspec
 
 from agent.blobs import parse_cid
 from agent.errors import EdgeError, NotFound, Refused
-from agent.executors.camera import masked
+from agent.cameras import masked
 from agent.identity import PeerIdentity
 from agent.model.decoding import DAMAGED
 from agent.pipelines import DeviceInfo

@@ -138,7 +138,7 @@ def wanted_labels(config: Config) -> dict[str, str]:
 
 
 def _has_cameras(config: Config) -> bool:
-    from agent.executors.camera import CameraBook
+    from agent.cameras import CameraBook
 
     path = cameras_file(config)
     return path.exists() and bool(CameraBook(path).list())

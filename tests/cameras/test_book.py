@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from agent.errors import CameraError, ConfigError, NotFound
-from agent.executors.camera import CameraBook, masked, probe
-from agent.executors.camera.spec import normal_source
+from agent.cameras import CameraBook, masked, probe
+from agent.cameras.spec import normal_source
 
 
 async def test_cameras_survive_a_restart_in_a_file_of_mode_0600(tmp_path: Path, book: CameraBook) -> None:
@@ -142,8 +142,8 @@ async def test_a_missing_device_is_an_error_at_once_and_a_health_report(book: Ca
 
 async def test_a_device_that_is_no_camera_is_an_error(tmp_path: Path, book: CameraBook) -> None:
     """Through the same child and capture code as a real one: there is no video device where tests run."""
-    from agent.executors.camera.capture import CaptureSession
-    from agent.executors.camera.spec import View
+    from agent.cameras.capture import CaptureSession
+    from agent.cameras.spec import View
 
     session = CaptureSession("/dev/null", View())
     try:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from agent.errors import CameraError
-from agent.executors.camera import CameraBook
+from agent.cameras import CameraBook
 from tests.cameras.servers import make_video
 from tests.support import eventually
 
@@ -99,7 +99,7 @@ async def test_a_child_that_is_killed_is_an_error_and_the_next_photo_has_a_new_o
 AGENT = """
 import asyncio, sys
 from pathlib import Path
-from agent.executors.camera import CameraBook
+from agent.cameras import CameraBook
 
 async def main():
     book = CameraBook(Path(sys.argv[1]))

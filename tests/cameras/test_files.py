@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from agent.errors import CameraError
-from agent.executors.camera import CameraBook, Photo
+from agent.cameras import CameraBook, Photo
 from tests.cameras.conftest import COLOURS, picture
 from tests.cameras.servers import make_video
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.executors.camera.jpeg import jpeg_size
-from agent.executors.camera.multipart import MAX_HEADER, Parts, boundary_of
+from agent.cameras.jpeg import jpeg_size
+from agent.cameras.multipart import MAX_HEADER, Parts, boundary_of
 from tests.cameras.conftest import picture
 
 PICTURE = picture(size=(48, 32))

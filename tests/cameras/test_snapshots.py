@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import CameraError
-from agent.executors.camera import CameraBook
+from agent.cameras import CameraBook
 from tests.cameras.conftest import picture
 from tests.cameras.servers import URL_LOGIN, Snapshots, self_signed, snapshot_server
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from agent.errors import CameraError
-from agent.executors.camera import CameraBook, Photo, ShootFailed
+from agent.cameras import CameraBook, Photo, ShootFailed
 from tests.cameras.servers import URL_LOGIN, Server, free_port, mjpeg_server, rtsp_server
 from tests.support import eventually
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.errors import CameraError
-from agent.executors.camera.capture import CaptureSession
-from agent.executors.camera.files import Reel, file_session
-from agent.executors.camera.session import Frame, Session, failed
-from agent.executors.camera.spec import Camera
+from agent.cameras.capture import CaptureSession
+from agent.cameras.files import Reel, file_session
+from agent.cameras.session import Frame, Session, failed
+from agent.cameras.spec import Camera
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class Booth:
         match camera.kind:
             case "http":
                 # Only who has such a camera pays for an HTTP client's start and memory.
-                from agent.executors.camera.web import WebSession
+                from agent.cameras.web import WebSession
 
                 return WebSession(camera.source, camera.view, insecure=camera.insecure)
             case "file":

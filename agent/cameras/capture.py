@@ -11,10 +11,10 @@ from contextlib import suppress
 
 import msgspec
 
-from agent.executors.camera.jpeg import jpeg_size
-from agent.executors.camera.session import Frame, failed
-from agent.executors.camera.spec import View
-from agent.executors.camera.worker import HEADER, MAX_MESSAGE, Ask, Reply
+from agent.cameras.jpeg import jpeg_size
+from agent.cameras.session import Frame, failed
+from agent.cameras.spec import View
+from agent.cameras.worker import HEADER, MAX_MESSAGE, Ask, Reply
 from agent.executors.environment import clean_environment
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def command(fd: int) -> list[str]:
     """How to start the child: through the interpreter, or through the frozen agent itself."""
     if getattr(sys, "frozen", False):
         return [sys.executable, "camera-worker", str(fd)]
-    return [sys.executable, "-P", "-m", "agent.executors.camera.worker", str(fd)]
+    return [sys.executable, "-P", "-m", "agent.cameras.worker", str(fd)]
 
 
 class Child:

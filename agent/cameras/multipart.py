@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from email.message import Message
 
-from agent.executors.camera.jpeg import MAX_JPEG
+from agent.cameras.jpeg import MAX_JPEG
 
 MAX_HEADER = 8 * 1024
 """Longest header of a part, and the most that may stand between parts, in bytes."""

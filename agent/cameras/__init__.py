@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.executors.camera.book import CameraBook, Photo, ShootFailed
-from agent.executors.camera.probe import Device, probe
-from agent.executors.camera.spec import Camera, masked
+from agent.cameras.book import CameraBook, Photo, ShootFailed
+from agent.cameras.probe import Device, probe
+from agent.cameras.spec import Camera, masked
 
 __all__ = ["Camera", "CameraBook", "Device", "Photo", "ShootFailed", "masked", "probe"]

@@ -1,6 +1,6 @@
 """The capture child: the only process that loads OpenCV. It may hang or crash; its parent kills it at the deadline.
 
-Started by `capture.py` as `python -m agent.executors.camera.worker FD` (a frozen agent: `edge-agent camera-worker FD`).
+Started by `capture.py` as `python -m agent.cameras.worker FD` (a frozen agent: `edge-agent camera-worker FD`).
 On its socket each message is a 4-byte big-endian length and msgpack: an Ask in, a Reply out. It ends when the parent
 closes its end, and when a live source breaks.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from agent.executors.camera.spec import View
+from agent.cameras.spec import View
 
 HEADER = struct.Struct(">I")
 MAX_MESSAGE = 64 << 20

@@ -6,10 +6,10 @@ import asyncio
 import time
 from pathlib import Path
 
-from agent.executors.camera.capture import CaptureSession, Converter, as_frame
-from agent.executors.camera.jpeg import MAX_JPEG
-from agent.executors.camera.session import Frame, Session, failed
-from agent.executors.camera.spec import PICTURES, View
+from agent.cameras.capture import CaptureSession, Converter, as_frame
+from agent.cameras.jpeg import MAX_JPEG
+from agent.cameras.session import Frame, Session, failed
+from agent.cameras.spec import PICTURES, View
 
 
 class Reel:

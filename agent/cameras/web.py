@@ -12,11 +12,11 @@ from urllib.parse import unquote
 import httpx
 
 from agent.errors import CameraError
-from agent.executors.camera.capture import Converter, as_frame
-from agent.executors.camera.jpeg import MAX_JPEG
-from agent.executors.camera.multipart import Parts, boundary_of
-from agent.executors.camera.session import Frame, failed
-from agent.executors.camera.spec import View, split_credentials
+from agent.cameras.capture import Converter, as_frame
+from agent.cameras.jpeg import MAX_JPEG
+from agent.cameras.multipart import Parts, boundary_of
+from agent.cameras.session import Frame, failed
+from agent.cameras.spec import View, split_credentials
 
 # These two write addresses and headers, credentials included, to the log.
 for _name in ("httpx", "httpcore"):

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from agent.errors import ConfigError
-from agent.executors.camera.spec import Camera, check_camera, check_name, normal_source
+from agent.cameras.spec import Camera, check_camera, check_name, normal_source
 from agent.files import write_private
 
 logger = logging.getLogger(__name__)
