@@ -14,8 +14,8 @@ from agent.cli.demo.place import HOST, free_ports
 from agent.config import load_config
 from agent.errors import EdgeError
 from agent.identity import IdentityStore
-from agent.service.agent import Agent
-from agent.service.start import SWITCH_INTERVAL
+from agent.node.agent import Agent
+from agent.node.start import SWITCH_INTERVAL
 from bench.agents import Agents
 
 MEET = 60.0

@@ -66,7 +66,7 @@ def serve(
         settings = replace(settings, mesh=replace(settings.mesh, join=[*settings.mesh.join, address]))
     setup_logging(settings.log)
     from agent.api import serve_api
-    from agent.service import run_agent
+    from agent.node import run_agent
 
     raise typer.Exit(asyncio.run(run_agent(settings, join=token, new=new, out=out, api=serve_api)))
 

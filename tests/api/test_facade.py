@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from agent.api.facade import AgentFacade, NodeFacade, PipelineFacade, StatusFacade, ThingsFacade
-from agent.service import Agent
+from agent.node import Agent
 from tests.api.memory import MemoryAgent
 
 METHODS = [

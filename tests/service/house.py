@@ -10,7 +10,7 @@ from typing import Any
 from agent.config import Config, load_config
 from agent.identity import IdentityStore
 from agent.identity.store import x509_pem
-from agent.service.agent import Agent
+from agent.node.agent import Agent
 from tests.mesh.building import free_port
 from tests.support import eventually
 

@@ -15,9 +15,9 @@ from agent.identity import Identity
 from agent.mesh.logs import MAX_LINE
 from agent.pipelines import load_pipeline
 from agent import supervise
-from agent.service.agent import Agent
-from agent.service.closing import close_all
-from agent.service.logs import StepLogs
+from agent.node.agent import Agent
+from agent.node.closing import close_all
+from agent.node.logs import StepLogs
 from tests.service.house import House
 from tests.support import eventually
 

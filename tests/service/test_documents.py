@@ -9,7 +9,7 @@ import pytest
 
 from agent.errors import NotFound, PipelineError, Refused
 from agent.model.pipeline import Pipeline, Step
-from agent.service.documents import DEVICE, PIPELINE
+from agent.node.documents import DEVICE, PIPELINE
 from tests.service.house import House
 from tests.service.test_resolve import TEXT
 from tests.support import eventually

@@ -9,7 +9,7 @@ import pytest
 
 from agent.errors import NotFound
 from agent.mesh import LogLine
-from agent.service.following import BUFFER, followed
+from agent.node.following import BUFFER, followed
 
 
 async def lines_of(*made: LogLine) -> AsyncIterator[LogLine]:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.blobs import BlobStore
 from agent.errors import BlobError
-from agent.service.fresh import FreshBlobs
+from agent.node.fresh import FreshBlobs
 
 
 @pytest.fixture

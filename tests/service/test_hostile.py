@@ -10,8 +10,8 @@ import pytest
 from agent.errors import NotFound, Refused
 from agent.identity import PeerIdentity
 from agent.pipelines import load_pipeline
-from agent.service.agent import Agent
-from agent.service.resolve import Resolver, serve_image
+from agent.node.agent import Agent
+from agent.node.resolve import Resolver, serve_image
 from tests.service.house import House
 
 MAC = "02:00:00:00:00:01"

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agent.errors import ConfigError, EdgeError, NotFound, Refused
-from agent.service.labels import MAX_LABELS
+from agent.node.labels import MAX_LABELS
 from tests.service.house import House
 from tests.support import eventually
 

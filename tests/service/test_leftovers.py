@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.blobs import BlobStore
-from agent.service.leftovers import Added, sweep
+from agent.node.leftovers import Added, sweep
 
 
 async def test_only_what_nothing_names_is_deleted(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from agent.blobs import parse_cid
 from agent.errors import NotFound, PipelineError
 from agent.pipelines import load_pipeline
-from agent.service.agent import Agent
-from agent.service.resolve import MAX_MODULE, Resolver, module_paths
+from agent.node.agent import Agent
+from agent.node.resolve import MAX_MODULE, Resolver, module_paths
 from tests.service.house import House
 
 TEXT = """\

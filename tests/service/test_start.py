@@ -17,8 +17,8 @@ from agent.errors import ConfigError, EdgeError, JoinRefused
 from agent.health.logs import setup_logging
 from agent.identity import Token
 from agent.mesh import Mesh
-from agent.service import start
-from agent.service.start import _locked, begin, run_agent, wanted_labels
+from agent.node import start
+from agent.node.start import _locked, begin, run_agent, wanted_labels
 from tests.service.house import House
 from tests.support import eventually
 

@@ -18,7 +18,7 @@ from agent.steps.tail import TailRunner
 from agent.sources import Batch, Counters, LineSource, Position, open_source
 
 if TYPE_CHECKING:
-    from agent.service.agent import Agent
+    from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
 

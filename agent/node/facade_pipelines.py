@@ -18,13 +18,13 @@ from agent.definitions.expressions import passes
 from agent.delivery.hosts import step_input
 from agent.model.placement import may_run
 from agent.definitions.schema import json_schema
-from agent.service.documents import PIPELINE
-from agent.service.facade_status import describe, known, no_nodes
-from agent.service.resolve import Resolver, module_paths
+from agent.node.documents import PIPELINE
+from agent.node.facade_status import describe, known, no_nodes
+from agent.node.resolve import Resolver, module_paths
 
 if TYPE_CHECKING:
     from agent.mesh.documents import Document
-    from agent.service.agent import Agent
+    from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
 
@@ -266,6 +266,6 @@ def test_event(pipeline: Pipeline, parent: str, raw: Mapping[str, Any]) -> Event
 
 def iso(at: float) -> str:
     """RFC 3339 of a Unix time; empty for 0."""
-    from agent.service.facade_nodes import when
+    from agent.node.facade_nodes import when
 
     return when(at) if at else ""

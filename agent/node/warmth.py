@@ -8,7 +8,7 @@ from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run, selector
 
 if TYPE_CHECKING:
-    from agent.service.agent import Agent
+    from agent.node.agent import Agent
 
 LOOK = 10.0
 PROGRAMS = frozenset({"wasm", "docker", "process"})

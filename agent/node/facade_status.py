@@ -17,11 +17,11 @@ from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
 from agent.delivery.rows import ENDS
 from agent.delivery.wire import TraceRow
-from agent.service.following import followed
-from agent.service.logs import execution
+from agent.node.following import followed
+from agent.node.logs import execution
 
 if TYPE_CHECKING:
-    from agent.service.agent import Agent
+    from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
 

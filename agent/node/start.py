@@ -22,7 +22,7 @@ from agent.mesh.strangers import watch_handshakes
 from agent.model.decoding import DAMAGED
 from agent.model.labels import check_label
 from agent.platforms import detect
-from agent.service.agent import Agent, cameras_file, interfaces_of
+from agent.node.agent import Agent, cameras_file, interfaces_of
 
 log = logging.getLogger(__name__)
 

@@ -40,23 +40,23 @@ from agent.mesh.addresses import local_addresses, parse_address
 from agent.model.node import Capacity, NodeRecord
 from agent.pipelines import Journal, Pipelines, Workshop
 from agent.platforms import detect
-from agent.service.bell import Bell
-from agent.service.closing import close_all
-from agent.service.documents import DocumentReader
-from agent.service.engines import BookCameras, NodeEngines
-from agent.service.facade_nodes import NodeMixin
-from agent.service.facade_pipelines import PipelineMixin
-from agent.service.facade_status import StatusMixin
-from agent.service.facade_things import ThingsMixin
-from agent.service.fresh import FreshBlobs
-from agent.service.health import Watch
-from agent.service.labels import Labels
-from agent.service.leftovers import Added, sweep
-from agent.service.logs import StepLogs
-from agent.service.resolve import serve_image
-from agent.service.sources import SourceSteps
+from agent.node.bell import Bell
+from agent.node.closing import close_all
+from agent.node.documents import DocumentReader
+from agent.node.engines import BookCameras, NodeEngines
+from agent.node.facade_nodes import NodeMixin
+from agent.node.facade_pipelines import PipelineMixin
+from agent.node.facade_status import StatusMixin
+from agent.node.facade_things import ThingsMixin
+from agent.node.fresh import FreshBlobs
+from agent.node.health import Watch
+from agent.node.labels import Labels
+from agent.node.leftovers import Added, sweep
+from agent.node.logs import StepLogs
+from agent.node.resolve import serve_image
+from agent.node.sources import SourceSteps
 from agent.supervise import supervised
-from agent.service.warmth import Warmth
+from agent.node.warmth import Warmth
 from agent.uplink import Hello, Uplink, UplinkSettings
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from agent.health.facts import Facts, FailingStep, SourceFact
 from agent.model.alert import StatusSummary
 from agent.model.event import now
 from agent.model.health import Warning
-from agent.service.facade_status import no_nodes
+from agent.node.facade_status import no_nodes
 
 if TYPE_CHECKING:
-    from agent.service.agent import Agent
+    from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 `run_agent` is a node's whole life; `Agent` is what the API sees.
 """
 
-from agent.service.agent import Agent
-from agent.service.start import run_agent
+from agent.node.agent import Agent
+from agent.node.start import run_agent
 
 __all__ = ["Agent", "run_agent"]

@@ -18,11 +18,11 @@ from agent.cameras import masked
 from agent.identity import PeerIdentity
 from agent.model.decoding import DAMAGED
 from agent.pipelines import DeviceInfo
-from agent.service.documents import DEVICE
-from agent.service.facade_status import known, uplink
+from agent.node.documents import DEVICE
+from agent.node.facade_status import known, uplink
 
 if TYPE_CHECKING:
-    from agent.service.agent import Agent
+    from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from agent.model.task import WasmTask
 from agent.model.placement import may_run
 
 if TYPE_CHECKING:
-    from agent.service.agent import Agent
+    from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from agent.model.decoding import DAMAGED
 from agent.pipelines import DeviceInfo
 
 if TYPE_CHECKING:
-    from agent.service.agent import Agent
+    from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
 

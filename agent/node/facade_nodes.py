@@ -14,10 +14,10 @@ from agent.mesh.documents import REMOVAL
 from agent.model.labels import Selector
 from agent.model.node import ROLE_MEMBER, ROLE_OPERATOR, NodeRecord
 from agent.model.placement import may_run
-from agent.service.facade_status import nodes
+from agent.node.facade_status import nodes
 
 if TYPE_CHECKING:
-    from agent.service.agent import Agent
+    from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
 
