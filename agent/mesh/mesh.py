@@ -21,7 +21,7 @@ from agent.mesh.introducer import Endpoint
 from agent.mesh.linking import Linking
 from agent.mesh.logs import LogLine, LogStreams
 from agent.mesh.ports import Changed, Handler, LabelsOf
-from agent.mesh.presence import HELLO, PresenceBook
+from agent.mesh.liveness import HELLO, PresenceBook
 from agent.mesh.rpc import Rpc
 from agent.mesh.sender import Sender
 from agent.mesh.server import Server
