@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 
 from agent.cli.client import Client
-from agent.cli.demo.building import AGENT
-from agent.cli.demo.children import Children
-from agent.cli.demo.house import wait_for
-from agent.cli.demo.place import HOST, free_ports, write_private, yaml_of
+from demo.building import AGENT
+from demo.children import Children
+from demo.house import wait_for
+from demo.place import HOST, free_ports, write_private, yaml_of
 from agent.errors import Unreachable
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from agent.cli.demo import phone, story
+from demo import phone, story
 from agent.config.schema import UplinkConfig
 from bench.figure import Figure
 from bench.house import House, house, only_people

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agent.cli.demo import phone
-from agent.cli.demo.building import Building
-from agent.cli.demo.place import Checkout
+from demo import phone
+from demo.building import Building
+from demo.place import Checkout
 from bench.rescale import by_opencv
 
 NAME = "person-at-the-door"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from agent.cli.demo import phone
-from agent.cli.demo.house import wait_for
+from demo import phone
+from demo.house import wait_for
 from agent.executors.wasm.engine import REST
 from bench.agents import ROOT, Agents, agents, cpu_seconds, family
 from bench.figure import Figure, spread

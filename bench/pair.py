@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from agent.cli.demo.place import HOST, free_ports
+from demo.place import HOST, free_ports
 from agent.config import load_config
 from agent.errors import EdgeError
 from agent.identity import IdentityStore

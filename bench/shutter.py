@@ -12,7 +12,7 @@ import asyncio
 import time
 from typing import Any
 
-from agent.cli.demo import phone
+from demo import phone
 from bench.agents import ROOT
 from bench.figure import Figure, Missing, spread
 from bench.pair import Pair, pair

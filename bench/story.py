@@ -16,8 +16,8 @@ from functools import partial
 from typing import Any
 
 from agent.cli.client import path_of
-from agent.cli.demo import story
-from agent.cli.demo.house import CAMERAS, wait_for
+from demo import story
+from demo.house import CAMERAS, wait_for
 from bench.figure import Figure, percentile, spread
 from bench.house import House, Stored, house, join, only_people, small_people
 

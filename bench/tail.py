@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from agent.cli.demo.house import wait_for
+from demo.house import wait_for
 from bench.agents import ROOT, Agents, agents, cpu_seconds
 from bench.figure import Figure
 

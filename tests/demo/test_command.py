@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.cli.demo import phone
-from agent.cli.demo.children import Children
-from agent.cli.demo.house import DemoError
-from agent.cli.demo.place import HOST, Running, announced, demo_folder, find_running, free_ports, start_time
-from agent.cli.demo.story import Arrival, faults
+from demo import phone
+from demo.children import Children
+from demo.house import DemoError
+from demo.place import HOST, Running, announced, demo_folder, find_running, free_ports, start_time
+from demo.story import Arrival, faults
 from agent.errors import ConfigError, NotFound
 from agent.executors import WasmEngine
 from agent.model.task import WasmTask
@@ -82,7 +82,7 @@ def test_a_child_that_dies_is_named_with_its_last_lines(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.cli.demo.children.GRACE", 0.2)
+    monkeypatch.setattr("demo.children.GRACE", 0.2)
     children = Children()
     script = "trap '' TERM; echo ready; while :; do sleep 1; done"
     child = children.start("stubborn", ["/bin/sh", "-c", script], tmp_path / "log")

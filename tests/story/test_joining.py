@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.cli.demo.place import write_private
+from demo.place import write_private
 from agent.identity import Token
 from tests.story.building import Building, Node, Result, building
 

@@ -16,11 +16,11 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.demo import phone, story
-from agent.cli.demo.building import Building, explain
-from agent.cli.demo.engine import Engine
-from agent.cli.demo.house import DemoError
-from agent.cli.demo.place import Checkout, Running, announced, demo_folder, start_time
+from demo import phone, story
+from demo.building import Building, explain
+from demo.engine import Engine
+from demo.house import DemoError
+from demo.place import Checkout, Running, announced, demo_folder, start_time
 from agent.errors import ConfigError, EdgeError
 
 app = typer.Typer(
@@ -75,7 +75,7 @@ def poke(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Let somebody's phone join the Wi-Fi of the demo that runs in another shell; --device NAME: a known one's."""
-    from agent.cli.demo.poke import poke_running
+    from demo.poke import poke_running
 
     poke_running(device, as_json=json)
 
@@ -128,7 +128,7 @@ def _once(building: Building, *, as_json: bool) -> int:
     if as_json:
         print(jsonlib.dumps(made, ensure_ascii=False), flush=True)
     else:
-        from agent.cli.demo.picture import result
+        from demo.picture import result
         from agent.cli.output import console
 
         console().print(result(building, arrival))
@@ -138,7 +138,7 @@ def _once(building: Building, *, as_json: bool) -> int:
 
 
 def _attended(building: Building, *, browser: bool) -> int:
-    from agent.cli.demo.attend import attend
+    from demo.attend import attend
 
     assert building.sink is not None
     if browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

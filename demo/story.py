@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from agent.cli.client import Client, path_of
-from agent.cli.demo import phone
-from agent.cli.demo.house import CAMERAS, NODES, PIPELINE, House, wait_for
+from demo import phone
+from demo.house import CAMERAS, NODES, PIPELINE, House, wait_for
 from agent.errors import NotFound
 
 SETTLE = 120.0

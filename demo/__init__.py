@@ -1,5 +1,5 @@
 """`edge-agent demo`: the whole story on this machine, with separate agents and a sink."""
 
-from agent.cli.demo.command import app
+from demo.command import app
 
 __all__ = ["app"]

@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.demo import story
-from agent.cli.demo.house import House
+from demo import story
+from demo.house import House
 from agent.cli.output import console, count, escape, size
 from agent.cli.trace import waterfall
 

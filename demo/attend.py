@@ -21,10 +21,10 @@ from rich.padding import Padding
 from rich.table import Table
 
 from agent.cli.client import Client
-from agent.cli.demo import phone, story
-from agent.cli.demo.building import KNOWN_MAC, Building
-from agent.cli.demo.house import KNOWN
-from agent.cli.demo.picture import mesh, passing, result
+from demo import phone, story
+from demo.building import KNOWN_MAC, Building
+from demo.house import KNOWN
+from demo.picture import mesh, passing, result
 from agent.cli.output import console, escape
 from agent.errors import EdgeError
 

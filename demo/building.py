@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from agent.cli.demo import phone
-from agent.cli.demo.children import Children
-from agent.cli.demo.house import CAMERAS, KNOWN, NODES, PIPELINE, DemoError, House, wait_for
-from agent.cli.demo.place import HOST, Checkout, free_ports, write_private, yaml_of
+from demo import phone
+from demo.children import Children
+from demo.house import CAMERAS, KNOWN, NODES, PIPELINE, DemoError, House, wait_for
+from demo.place import HOST, Checkout, free_ports, write_private, yaml_of
 from agent.errors import EdgeError
 
 LABELS = {"ap": {"wifi-log": "true"}, "porch": {"camera": "true"}, "garage": {"camera": "true"}}

@@ -6,10 +6,10 @@ import os
 import time
 from pathlib import Path
 
-from agent.cli.demo import phone, story
-from agent.cli.demo.house import House
-from agent.cli.demo.picture import result
-from agent.cli.demo.place import find_running
+from demo import phone, story
+from demo.house import House
+from demo.picture import result
+from demo.place import find_running
 from agent.cli.output import console, print_json
 from agent.errors import NotFound
 
