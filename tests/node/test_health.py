@@ -11,7 +11,7 @@ from agent.mesh import Mesh
 from agent.model.health import Warning
 from agent.model.node import NodeRecord
 from agent.node import health
-from tests.service.house import House
+from tests.node.house import House
 from tests.support import eventually
 
 

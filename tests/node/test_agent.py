@@ -18,7 +18,7 @@ from agent import supervise
 from agent.node.agent import Agent
 from agent.node.closing import close_all
 from agent.node.logs import StepLogs
-from tests.service.house import House
+from tests.node.house import House
 from tests.support import eventually
 
 PIPELINE = """\

@@ -7,7 +7,7 @@ import pytest
 
 from agent.errors import ConfigError, EdgeError, NotFound, Refused
 from agent.node.labels import MAX_LABELS
-from tests.service.house import House
+from tests.node.house import House
 from tests.support import eventually
 
 

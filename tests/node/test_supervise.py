@@ -10,7 +10,7 @@ from agent.errors import ConfigError
 from agent.health import HealthRegistry
 from agent import supervise
 from agent.supervise import supervised
-from tests.service.house import House
+from tests.node.house import House
 from tests.support import eventually
 
 

@@ -12,7 +12,7 @@ from agent.errors import NotFound, PipelineError
 from agent.pipelines import load_pipeline
 from agent.node.agent import Agent
 from agent.node.resolve import MAX_MODULE, Resolver, module_paths
-from tests.service.house import House
+from tests.node.house import House
 
 TEXT = """\
 version: 1

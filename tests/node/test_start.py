@@ -19,7 +19,7 @@ from agent.identity import Token
 from agent.mesh import Mesh
 from agent.node import start
 from agent.node.start import _locked, begin, run_agent, wanted_labels
-from tests.service.house import House
+from tests.node.house import House
 from tests.support import eventually
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.filters.conftest import filters
-from tests.service.house import House
+from tests.node.house import House
 
 __all__ = ["filters", "house", "quick_stop"]
 

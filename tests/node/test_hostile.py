@@ -12,7 +12,7 @@ from agent.identity import PeerIdentity
 from agent.pipelines import load_pipeline
 from agent.node.agent import Agent
 from agent.node.resolve import Resolver, serve_image
-from tests.service.house import House
+from tests.node.house import House
 
 MAC = "02:00:00:00:00:01"
 LABELS = {"docker": "true"}
