@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.story import STORY, Building, Node
+from tests.delivery.story import STORY, Building, Node
 from tests.support import eventually
 
 FAST = STORY.replace("shots: 2, every: 0s", "shots: 1").replace("deadline: 15s", "deadline: 10m")

@@ -10,7 +10,7 @@ import pytest
 
 from agent.errors import Unreachable
 from agent.delivery.rows import Row
-from tests.pipelines.story import STORY, Building
+from tests.delivery.story import STORY, Building
 from tests.support import eventually
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.definitions.expressions import MAX_EXPRESSION, compile_when, key_of, passes
-from tests.pipelines.events import event
+from tests.delivery.events import event
 
 LABELS = {"labels": [{"name": "cat", "score": 0.9}, {"name": "person", "score": 0.5}]}
 

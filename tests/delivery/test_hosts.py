@@ -14,7 +14,7 @@ import pytest
 from agent.errors import EdgeError
 from agent.model.pipeline import Keep
 from agent.model.task import StepInput, StepOutput
-from tests.pipelines.story import Building, Program
+from tests.delivery.story import Building, Program
 from tests.support import eventually
 
 Run = Callable[[StepInput], Awaitable[list[StepOutput]]]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from agent.model.pipeline import Pipeline, Step
 from agent.pipelines import load_pipeline
 from agent.model.placement import matches, may_run, may_send, rank, score
-from tests.pipelines.events import record
-from tests.pipelines.story import LABELS, STORY
+from tests.delivery.events import record
+from tests.delivery.story import LABELS, STORY
 
 NAMES = st.lists(st.text("abcdef", min_size=1, max_size=6), min_size=2, max_size=8, unique=True)
 KEYS = st.text(max_size=20)

@@ -23,7 +23,7 @@ from agent.model.placement import rank
 from agent.delivery.rows import State
 from agent.delivery.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
 from tests.doubles.memory import Peer
-from tests.pipelines.story import STORY, Building
+from tests.delivery.story import STORY, Building
 from tests.support import eventually
 
 

@@ -13,8 +13,8 @@ from agent.model.event import event_id
 from agent.model.pipeline import PresenceTask
 from agent.pipelines import DeviceInfo
 from agent.steps.presence import HELD, REMEMBER
-from tests.pipelines.deciding import Clock, Council
-from tests.pipelines.events import event
+from tests.delivery.deciding import Clock, Council
+from tests.delivery.events import event
 
 MAC = "02:00:00:00:00:01"
 MINUTE, HOUR = 60.0, 3600.0

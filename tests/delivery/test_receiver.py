@@ -16,7 +16,7 @@ from agent.pipelines import load_pipeline
 from agent.delivery import receiver as module
 from agent.delivery.rows import State
 from agent.delivery.wire import MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
-from tests.pipelines.story import STORY, Building
+from tests.delivery.story import STORY, Building
 from tests.support import eventually
 
 

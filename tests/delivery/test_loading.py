@@ -14,7 +14,7 @@ from agent.errors import PipelineError
 from agent.model.pipeline import SINK_DEADLINE, Keep, Pipeline, Window
 from agent.pipelines import load_pipeline
 from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS
-from tests.pipelines.story import STORY
+from tests.delivery.story import STORY
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 HEAD = "version: 1\nname: p\nsteps:\n  log:\n    tail: auto\n    wasm: {module: m.wasm}\n"

@@ -17,7 +17,7 @@ from agent.delivery import deciders as module
 from agent.delivery.deciders import KeyedLocks, inward, merge, outward
 from agent.delivery.wire import Question, Record
 from tests.doubles.memory import Peer
-from tests.pipelines.deciding import Clock, Council
+from tests.delivery.deciding import Clock, Council
 
 NAMES = ("a", "b", "c", "d", "e")
 SCOPE, KEY = "cooldown:p/alert", '["r"]'

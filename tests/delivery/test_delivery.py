@@ -11,8 +11,8 @@ import pytest
 
 from agent.errors import BlobError
 from agent.delivery.rows import State
-from tests.pipelines.events import event
-from tests.pipelines.story import Building
+from tests.delivery.events import event
+from tests.delivery.story import Building
 from tests.support import eventually
 
 

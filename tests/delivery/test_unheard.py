@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.pipelines.story import Building
-from tests.pipelines.test_review import deliver, delivery, rescaled
+from tests.delivery.story import Building
+from tests.delivery.test_review import deliver, delivery, rescaled
 
 
 async def test_a_delivery_from_a_node_that_is_not_heard_of_yet_is_refused_for_now(tmp_path: Path) -> None:

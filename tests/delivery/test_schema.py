@@ -13,8 +13,8 @@ from agent.errors import PipelineError
 from agent.pipelines import load_pipeline
 from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS
 from agent.definitions.schema import json_schema, markdown
-from tests.pipelines.story import STORY
-from tests.pipelines.test_loading import EXAMPLES, HEAD, WRONG
+from tests.delivery.story import STORY
+from tests.delivery.test_loading import EXAMPLES, HEAD, WRONG
 
 DOCS = Path(__file__).parents[2] / "docs" / "pipelines.md"
 SHAPE = [

@@ -27,7 +27,7 @@ from agent.pipelines import Journal
 from agent.clock import boottime
 from agent.definitions.store import Definitions
 from agent.delivery.rows import ENDS, Row, State
-from tests.pipelines.events import event
+from tests.delivery.events import event
 from tests.support import eventually
 
 DATA = Path(__file__).parent / "data"
@@ -623,7 +623,7 @@ async def test_the_applied_pipelines_are_known_before_the_mesh_is_there(path: Pa
     import msgspec
 
     from agent.pipelines import load_pipeline
-    from tests.pipelines.story import STORY
+    from tests.delivery.story import STORY
 
     j = opened(path)
     d = Definitions(j)
@@ -658,7 +658,7 @@ async def test_only_so_many_versions_are_kept_besides_those_in_use(path: Path) -
     import msgspec
 
     from agent.pipelines import load_pipeline
-    from tests.pipelines.story import STORY
+    from tests.delivery.story import STORY
 
     j = opened(path)
     d = Definitions(j)
