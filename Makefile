@@ -36,4 +36,4 @@ fmt: ## format the code
 
 clean: ## remove what was built here; caches stay in ~/.cache/edge-agent
 	rm -rf .venv build dist bench/out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
-	find agent cloud_sink detector tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find agent demo cloud_sink detector tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -75,6 +75,7 @@ class Storage:
         self.path = path
         self._queue: queue.SimpleQueue[tuple[Write, asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._read: sqlite3.Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.failed: Exception | None = None
         """Why nothing more can be written."""
@@ -113,6 +114,19 @@ class Storage:
             )
         return db
 
+    def open_reader(self) -> sqlite3.Connection:
+        """Open the connection that `query` uses; `stop` closes it. Raises EdgeError as `open` does."""
+        self._read = self.open()
+        return self._read
+
+    def query(self, sql: str, *args: Any) -> list[Any]:
+        """The rows of a small read-only query. Raises EdgeError `journal.open` for a damaged file."""
+        assert self._read is not None
+        try:
+            return self._read.execute(sql, args).fetchall()
+        except sqlite3.Error as e:
+            raise unusable(self.path, e) from None
+
     def start(self) -> None:
         """Start the writer; the running loop gets the answers."""
         self._loop = asyncio.get_running_loop()
@@ -125,6 +139,9 @@ class Storage:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
+        if self._read is not None:
+            self._read.close()
+            self._read = None
 
     def write(self, fn: Write) -> asyncio.Future[Any]:
         """Run `fn` in the next transaction; the future resolves after its commit. Order of calls is order of effects."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from demo import phone, story
 from agent.config.schema import UplinkConfig
 from bench.figure import Figure
 from bench.house import House, house, only_people
+from demo import phone, story
 
 VISITS, CAMERAS, DAY = 20, 3, 86_400
 STREAM = CAMERAS * 2_000_000 / 8 * DAY

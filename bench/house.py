@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench.rescale import by_opencv
 from demo import phone
 from demo.building import Building
 from demo.place import Checkout
-from bench.rescale import by_opencv
 
 NAME = "person-at-the-door"
 Change = Callable[[str], str]

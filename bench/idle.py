@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from demo import phone
-from demo.house import wait_for
 from agent.executors.wasm.engine import REST
 from bench.agents import ROOT, Agents, agents, cpu_seconds, family
 from bench.figure import Figure, spread
+from demo import phone
+from demo.house import wait_for
 
 DEADLINE = "2s"
 """Of the detector's step: what waits for the node that is not here must be over when the agent is to be idle."""

@@ -12,10 +12,10 @@ import asyncio
 import time
 from typing import Any
 
-from demo import phone
 from bench.agents import ROOT
 from bench.figure import Figure, Missing, spread
 from bench.pair import Pair, pair
+from demo import phone
 from tests.cameras.servers import URL_LOGIN, free_port, rtsp_server
 
 PIPELINE = """\

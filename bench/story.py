@@ -16,10 +16,10 @@ from functools import partial
 from typing import Any
 
 from agent.cli.client import path_of
-from demo import story
-from demo.house import CAMERAS, wait_for
 from bench.figure import Figure, percentile, spread
 from bench.house import House, Stored, house, join, only_people, small_people
+from demo import story
+from demo.house import CAMERAS, wait_for
 
 INSTANT = """
 import json, sys

@@ -20,9 +20,9 @@ import sys
 import time
 from pathlib import Path
 
-from demo.house import wait_for
 from bench.agents import ROOT, Agents, agents, cpu_seconds
 from bench.figure import Figure
+from demo.house import wait_for
 
 LINES, JOINS = 1_000_000, 100
 PIPELINE = """\

@@ -21,12 +21,12 @@ from rich.padding import Padding
 from rich.table import Table
 
 from agent.cli.client import Client
+from agent.cli.output import console, escape
+from agent.errors import EdgeError
 from demo import phone, story
 from demo.building import KNOWN_MAC, Building
 from demo.house import KNOWN
 from demo.picture import mesh, passing, result
-from agent.cli.output import console, escape
-from agent.errors import EdgeError
 
 FRAME = 0.2
 LIT = 1.5

@@ -16,12 +16,12 @@ from typing import Annotated, Any
 
 import typer
 
+from agent.errors import ConfigError, EdgeError
 from demo import phone, story
 from demo.building import Building, explain
 from demo.engine import Engine
 from demo.house import DemoError
 from demo.place import Checkout, Running, announced, demo_folder, start_time
-from agent.errors import ConfigError, EdgeError
 
 app = typer.Typer(
     help="The whole story on this machine: four agents, two cameras, a sink.",
@@ -128,8 +128,8 @@ def _once(building: Building, *, as_json: bool) -> int:
     if as_json:
         print(jsonlib.dumps(made, ensure_ascii=False), flush=True)
     else:
-        from demo.picture import result
         from agent.cli.output import console
+        from demo.picture import result
 
         console().print(result(building, arrival))
     if faults:

@@ -10,10 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from demo import story
-from demo.house import House
 from agent.cli.output import console, count, escape, size
 from agent.cli.trace import waterfall
+from demo import story
+from demo.house import House
 
 Point = tuple[int, int]
 WIDTH, HEIGHT = 48, 7

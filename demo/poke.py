@@ -6,12 +6,12 @@ import os
 import time
 from pathlib import Path
 
+from agent.cli.output import console, print_json
+from agent.errors import NotFound
 from demo import phone, story
 from demo.house import House
 from demo.picture import result
 from demo.place import find_running
-from agent.cli.output import console, print_json
-from agent.errors import NotFound
 
 
 def poke_running(device: str | None, *, as_json: bool) -> None:

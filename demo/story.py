@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from agent.cli.client import Client, path_of
+from agent.errors import NotFound
 from demo import phone
 from demo.house import CAMERAS, NODES, PIPELINE, House, wait_for
-from agent.errors import NotFound
 
 SETTLE = 120.0
 """Seconds until an arrival must have settled everywhere."""

@@ -17,7 +17,7 @@ SOURCES = sorted(p for top in ("agent", "cloud_sink", "detector") for p in (ROOT
 @pytest.mark.parametrize("house", [h for h in HOUSES if h not in ("model", "cli")])
 def test_the_page_of_houses_names_what_each_house_shows(house: str) -> None:
     face = importlib.import_module(f"agent.{house}").__all__
-    (row,) = re.findall(rf"^\| `{house}/` \|.*$", (ROOT / "docs" / "houses.md").read_text(), re.MULTILINE)
+    (row,) = re.findall(rf"^\| `{house}/` \|.*$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
     shown = set(re.findall(r"`(\w+)`", row.split("|")[3]))
     assert set(face) <= shown
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TypeVar
 
-from agent.errors import CameraError
 from agent.cameras.capture import CaptureSession
 from agent.cameras.files import Reel, file_session
 from agent.cameras.session import Frame, Session, failed
 from agent.cameras.spec import Camera
+from agent.errors import CameraError
 
 T = TypeVar("T")
 

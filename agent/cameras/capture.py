@@ -15,7 +15,7 @@ from agent.cameras.jpeg import jpeg_size
 from agent.cameras.session import Frame, failed
 from agent.cameras.spec import View
 from agent.cameras.worker import HEADER, MAX_MESSAGE, Ask, Reply
-from agent.executors.environment import clean_environment
+from agent.environment import clean_environment
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from agent.errors import ConfigError
 from agent.cameras.spec import Camera, check_camera, check_name, normal_source
+from agent.errors import ConfigError
 from agent.files import write_private
 
 logger = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 
 import httpx
 
-from agent.errors import CameraError
 from agent.cameras.capture import Converter, as_frame
 from agent.cameras.jpeg import MAX_JPEG
 from agent.cameras.multipart import Parts, boundary_of
 from agent.cameras.session import Frame, failed
 from agent.cameras.spec import View, split_credentials
+from agent.errors import CameraError
 
 # These two write addresses and headers, credentials included, to the log.
 for _name in ("httpx", "httpcore"):

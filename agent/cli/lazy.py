@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
 import typer
@@ -14,15 +16,20 @@ from typer.core import TyperCommand, TyperGroup
 
 from agent.errors import ConfigError, NotFound
 
+COMMANDS = "edge_agent.commands"
+"""Entry-point group in which an installed package registers commands of its own."""
+
 
 class Noun:
     """One entry: its name, one line of help, the panel it is listed in, and where its typer is."""
 
-    def __init__(self, name: str, text: str, panel: str, module: str = "", attribute: str = "app") -> None:
+    def __init__(
+        self, name: str, text: str, panel: str, module: str = "", attribute: str = "app", *, package: str = "agent.cli."
+    ) -> None:
         self.name = name
         self.text = text
         self.panel = panel
-        self.module = "agent.cli." + (module or name)
+        self.module = package + (module or name)
         self.attribute = attribute
 
     def load(self) -> Command:
@@ -42,26 +49,51 @@ class Noun:
         return TyperCommand(self.name, help=self.text, rich_help_panel=self.panel)
 
 
+def registered() -> list[Noun]:
+    """The nouns that other installed packages register in the entry-point group COMMANDS.
+
+    An entry point names a module and its typer (`demo.command:app`); the line of help is the docstring of its top package.
+    """
+    return [_registered(point) for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name)]
+
+
+def _registered(point: EntryPoint) -> Noun:
+    try:
+        text = (importlib.import_module(point.module.partition(".")[0]).__doc__ or "").partition("\n")[0]
+    except ModuleNotFoundError:
+        text = f"Not usable: {point.module} is not installed."
+    return Noun(point.name, text, "Develop", point.module, point.attr or "app", package="")
+
+
 class LazyGroup(TyperGroup):
-    """A group over `nouns`."""
+    """A group over `nouns` and the nouns that other packages register."""
 
     nouns: ClassVar[Sequence[Noun]] = ()
     _listing = False
 
+    @cached_property
+    def _registered(self) -> list[Noun]:
+        return registered()
+
+    def _find(self, name: str) -> Noun | None:
+        """The noun of this name; the installed packages are only searched for a name that is not in `nouns`."""
+        own = next((n for n in self.nouns if n.name == name), None)
+        return own or next((n for n in self._registered if n.name == name), None)
+
     def list_commands(self, ctx: Context) -> list[str]:
-        """The nouns in their order."""
-        return [n.name for n in self.nouns]
+        """The nouns in their order, then the registered ones by name."""
+        return [n.name for n in (*self.nouns, *self._registered)]
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         """The noun's command, imported now; a stub while only listing."""
-        noun = next((n for n in self.nouns if n.name == cmd_name), None)
+        noun = self._find(cmd_name)
         if noun is None:
             return None
         return noun.stub() if self._listing else noun.load()
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """An unknown noun is an error with near names."""
-        if args and args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
+        if args and not args[0].startswith("-") and self._find(args[0]) is None:
             near = get_close_matches(args[0], self.list_commands(ctx), 3)
             hint = f"did you mean {' or '.join(near)}?" if near else "edge-agent --help lists the commands"
             raise ConfigError(f"there is no command {args[0]}", hint=hint, code="cli.command")

@@ -33,7 +33,6 @@ NOUNS = (
     Noun("get", "Short for blob get.", "Manage", "blob", "get_app"),
     Noun("filter", "Check a filter of your own.", "Develop"),
     Noun("config", "Show and check the configuration.", "Develop"),
-    Noun("demo", "The whole story on this machine.", "Develop"),
     Noun("version", "The version of this program.", "Develop"),
 )
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import jmespath.exceptions
 import msgspec
 
+from agent.definitions.expressions import compile_key, compile_when
+from agent.definitions.loading import MAX_STEPS, NAME, without_beginning
 from agent.errors import ConfigError
 from agent.model.decoding import DAMAGED
 from agent.model.event import check_depth
 from agent.model.pipeline import Pipeline, Step
-from agent.definitions.expressions import compile_key, compile_when
-from agent.definitions.loading import MAX_STEPS, NAME, without_beginning
 from agent.model.placement import selector
 
 

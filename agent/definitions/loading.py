@@ -18,12 +18,12 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from agent.config.units import parse_duration, parse_size
+from agent.definitions.expressions import compile_key, compile_when
+from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS, Key
 from agent.errors import ConfigError, PipelineError
 from agent.model.labels import Selector
 from agent.model.pipeline import SINK_DEADLINE, Keep, Pipeline, Step, Window
 from agent.model.task import DockerTask, ProcessTask, WasmTask
-from agent.definitions.expressions import compile_key, compile_when
-from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS, Key
 from agent.sources import open_source
 
 MAX_TEXT = 256 * 1024

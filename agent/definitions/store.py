@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from agent.model.pipeline import Pipeline, Step
+from agent.database import Storage
 from agent.definitions.checking import decode_pipeline
-from agent.delivery.journal import Journal
+from agent.model.pipeline import Pipeline, Step
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,10 @@ REMEMBER = 400 * 86400.0
 class Definitions:
     """Kept in the journal's file so that a restart knows them before the mesh is there."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, database: Storage, in_use: Callable[[], set[tuple[str, str]]]) -> None:
+        """`in_use` gives the (name, version) of every row that is not closed."""
+        self._database = database
+        self._in_use = in_use
         self.current: dict[str, Pipeline] = {}
         self._versions: dict[tuple[str, str], Pipeline] = {}
         self._at: dict[tuple[str, str], float] = {}
@@ -34,7 +36,7 @@ class Definitions:
 
     def load(self) -> None:
         """Read what the journal holds."""
-        for name, version, body, at in self._journal.query(
+        for name, version, body, at in self._database.query(
             "SELECT name, version, body, at FROM definition ORDER BY at"
         ):
             try:
@@ -42,7 +44,7 @@ class Definitions:
                 self._at[name, version] = at
             except msgspec.ValidationError as e:
                 log.warning("version %s of %s is not readable by this version of the agent: %s", version, name, e)
-        for key, version in self._journal.query("SELECT key, value FROM meta WHERE key LIKE 'current:%'"):
+        for key, version in self._database.query("SELECT key, value FROM meta WHERE key LIKE 'current:%'"):
             name = key.partition(":")[2]
             if found := self._versions.get((name, version)):
                 self.current[name] = found
@@ -59,7 +61,7 @@ class Definitions:
             return
         if pipeline is None:
             self.current.pop(name, None)
-            self._journal.storage.write(lambda db: _current(db, name, ""))
+            self._database.write(lambda db: _current(db, name, ""))
         else:
             self.current[name] = pipeline
             self._store(pipeline)
@@ -77,17 +79,17 @@ class Definitions:
             db.execute("INSERT OR REPLACE INTO definition VALUES (?, ?, ?, ?)", (*key, body, at))
             _current(db, *key)
 
-        self._journal.storage.write(write)
+        self._database.write(write)
         self._forget(pipeline.name)
 
     def _forget(self, name: str) -> None:
-        used = {(r.pipeline, r.version) for r in self._journal.rows.values() if not r.closed}
+        used = set(self._in_use())
         used |= {(name, p.version) for p in (self.current.get(name),) if p is not None}
         mine = sorted((k for k in self._versions if k[0] == name), key=lambda k: self._at[k])
         for key in mine[:-KEEP_VERSIONS]:
             if key not in used:
                 del self._versions[key], self._at[key]
-                self._journal.storage.write(partial(_drop, key=key))
+                self._database.write(partial(_drop, key=key))
 
     def get(self, name: str, version: str) -> Pipeline | None:
         """That version, if this node knows it."""

@@ -12,16 +12,15 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
+from agent.clock import boottime
+from agent.definitions import Definitions, passes
+from agent.delivery.journal import Journal
+from agent.delivery.rows import End, Row, State
 from agent.errors import BlobError
 from agent.model.event import Event
 from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
-from agent.clock import boottime
-from agent.definitions.store import Definitions
-from agent.definitions.expressions import passes
-from agent.delivery.journal import Journal
 from agent.model.placement import matches
-from agent.delivery.rows import End, Row, State
 
 log = logging.getLogger(__name__)
 

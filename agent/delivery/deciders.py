@@ -17,13 +17,13 @@ from typing import Any
 
 import msgspec
 
-from agent.errors import EdgeError, Refused, Unreachable
 from agent.clock import boottime
 from agent.delivery.core import MeshLike
 from agent.delivery.journal import Journal
 from agent.delivery.validation import MAX_WINDOW, check_question, check_record, decoded
-from agent.model.placement import rank
 from agent.delivery.wire import Question, Record
+from agent.errors import EdgeError, Refused, Unreachable
+from agent.model.placement import rank
 
 log = logging.getLogger(__name__)
 

@@ -11,24 +11,22 @@ from typing import Any
 import msgspec
 
 from agent.blobs import parse_cid
-from agent.errors import BlobError, Refused
-from agent.model.event import Event, event_id, now, traceparent
-from agent.model.pipeline import Pipeline
 from agent.clock import boottime
+from agent.definitions import Definitions
 from agent.delivery.core import BlobsLike, Core, Fetch, MeshLike
 from agent.delivery.deciders import Deciders
-from agent.definitions.store import Definitions
-from agent.delivery.hosts import Hosts
+from agent.delivery.hosts import Hosts, StepMaker
 from agent.delivery.journal import Journal
-from agent.delivery.validation import check_event
-from agent.steps.presence import Presence
 from agent.delivery.receiver import Receiver
 from agent.delivery.reports import Reports
 from agent.delivery.router import Router
 from agent.delivery.rows import Row, State
 from agent.delivery.sender import Senders
 from agent.delivery.trace import Traces
-from agent.steps.work import Workshop
+from agent.delivery.validation import check_event
+from agent.errors import BlobError, Refused
+from agent.model.event import Event, event_id, now, traceparent
+from agent.model.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +40,10 @@ class Pipelines:
         self, node_id: str, node_name: str, mesh: MeshLike, journal: Journal, blobs: BlobsLike, fetch: Fetch
     ) -> None:
         self.journal = journal
-        self.definitions = Definitions(journal)
+        self.definitions = Definitions(journal.storage, journal.versions_in_use)
         self.core = Core(node_id, node_name, mesh, journal, self.definitions, blobs, fetch)
         self.deciders = Deciders(node_id, mesh, journal)
         self.deciders.longest = self.definitions.longest
-        self.presence = Presence(self.deciders)
         self.senders = Senders(self.core)
         self.router = Router(self.core, self.senders, self.deciders)
         self.senders.later = self.router.later
@@ -54,7 +51,7 @@ class Pipelines:
         self.reports = Reports(self.core)
         self.hosts = Hosts(self.core, self._make, self._stop)
         self.traces = Traces(self.core)
-        self.workshop: Workshop | None = None
+        self.workshop: StepMaker | None = None
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
         self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
         self.core.heard = self._heard

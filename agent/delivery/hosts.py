@@ -6,17 +6,17 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from agent import ticks
+from agent.clock import boottime
+from agent.delivery.core import Core
+from agent.delivery.rows import Row, State
 from agent.errors import EdgeError, Refused, StepFailed, Unreachable
 from agent.model.event import BlobRef, Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
-from agent.model.task import StepInput, StepOutput
-from agent.clock import boottime
-from agent.delivery.core import Core
 from agent.model.placement import matches
-from agent.delivery.rows import Row, State
+from agent.model.task import StepInput, StepOutput
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,31 @@ Emit = Callable[[list[Made]], Awaitable[None]]
 """Sends outputs on before the step has ended: a camera's first shot need not wait for its last."""
 Work = Callable[[Row, Step, Emit], Awaitable[list[Made] | None]]
 """Runs one event: its outputs (besides those emitted), or None where the row ends later (the sink)."""
+
+Key = tuple[str, str, str]
+"""Pipeline, version, step."""
+
+
+class StepMaker(Protocol):
+    """Makes what each kind of step does on this node."""
+
+    async def make(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        """The step's work and how many events it takes at once; raises Refused, Unreachable or StepFailed."""
+        ...
+
+    async def stop(self, key: Key) -> None:
+        """Stop the program of (pipeline, version, step), if it has one."""
+        ...
+
+    async def close(self) -> None:
+        """Stop every program."""
+        ...
+
+
 BACKOFF = (0.2, 1.0, 5.0, 15.0)
 """Seconds before a program that could not be started or reached is tried again here."""
 RUNS_KEPT = 32
 RETIRE_EVERY = 10.0
-Key = tuple[str, str, str]
-"""Pipeline, version, step."""
 
 
 class StepHost:

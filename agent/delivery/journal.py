@@ -18,12 +18,12 @@ from typing import Any
 
 import msgspec
 
+from agent.clock import boot_id, boottime, shift_after_reboot
+from agent.database import Storage, unusable
+from agent.delivery.rows import ENDS, End, Row, State
 from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
 from agent.model.event import Event, check_depth, decode_event
-from agent.clock import boot_id, boottime, shift_after_reboot
-from agent.delivery.rows import ENDS, End, Row, State
-from agent.database import Storage, unusable
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,6 @@ class Journal:
         self.changed: Callable[[Row], None] = lambda row: None
         """Called after each change of a row, before it is on the disk."""
         self._next = 1
-        self._read: sqlite3.Connection | None = None
         self._closed: list[Row] = []
         self._stamped = 0.0
 
@@ -69,7 +68,7 @@ class Journal:
 
     def open(self) -> None:
         """Load what was open, on this loop; raises EdgeError where the file cannot be used."""
-        self._read = db = self.storage.open()
+        db = self.storage.open_reader()
         try:
             self._shift(db)
             unreadable = self._load(db)
@@ -114,9 +113,6 @@ class Journal:
     def close(self) -> None:
         """Write everything and close the file."""
         self.storage.stop()
-        if self._read is not None:
-            self._read.close()
-            self._read = None
 
     def _shift(self, db: sqlite3.Connection) -> None:
         """After a reboot CLOCK_BOOTTIME counts from 0 again: move what is stored, and the stamp with it, at once or not at all."""
@@ -174,11 +170,11 @@ class Journal:
 
     def query(self, sql: str, *args: Any) -> list[Any]:
         """Rows of a read-only query; for small ones (decisions). Raises EdgeError `journal.open` for a damaged file."""
-        assert self._read is not None
-        try:
-            return self._read.execute(sql, args).fetchall()
-        except sqlite3.Error as e:
-            raise unusable(self.storage.path, e) from None
+        return self.storage.query(sql, *args)
+
+    def versions_in_use(self) -> set[tuple[str, str]]:
+        """(pipeline, version) of every row that is not closed."""
+        return {(r.pipeline, r.version) for r in self.rows.values() if not r.closed}
 
     # -- changes ------------------------------------------------------------------------------------------------------
 

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from agent.blobs import raw_cid
-from agent.errors import EdgeError, Refused
-from agent.model.event import Event
 from agent.clock import boottime
 from agent.delivery.core import Core
-from agent.delivery.validation import decoded, event_of
-from agent.model.placement import may_send, selector
 from agent.delivery.rows import MAX_TRACE, Row, State
+from agent.delivery.validation import decoded, event_of
 from agent.delivery.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
+from agent.errors import EdgeError, Refused
+from agent.model.event import Event
+from agent.model.placement import may_send, selector
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import logging
 
 import msgspec
 
-from agent.errors import EdgeError
-from agent.model.node import NodeRecord
 from agent.delivery.core import Core
 from agent.delivery.rows import Row
 from agent.delivery.wire import Report
+from agent.errors import EdgeError
+from agent.model.node import NodeRecord
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ import math
 from collections import Counter, deque
 
 from agent import ticks
+from agent.clock import boottime
+from agent.definitions import key_of
+from agent.delivery.core import Core
+from agent.delivery.deciders import Deciders
+from agent.delivery.rows import Row, State
+from agent.delivery.sender import Senders
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
 from agent.model.pipeline import SINK_DEADLINE, Pipeline, Step, Window
-from agent.clock import boottime
-from agent.delivery.core import Core
-from agent.delivery.deciders import Deciders
-from agent.definitions.expressions import key_of
 from agent.model.placement import matches, rank
-from agent.delivery.rows import Row, State
-from agent.delivery.sender import Senders
 
 log = logging.getLogger(__name__)
 

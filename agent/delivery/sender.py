@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from agent.errors import BlobError, EdgeError, Unreachable
 from agent.clock import boottime
 from agent.delivery.core import Core
-from agent.delivery.validation import decoded
 from agent.delivery.rows import Row, State
+from agent.delivery.validation import decoded
 from agent.delivery.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict
+from agent.errors import BlobError, EdgeError, Unreachable
 
 log = logging.getLogger(__name__)
 

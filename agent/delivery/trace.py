@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from agent.errors import EdgeError, NotFound, Refused
-from agent.model.decoding import DAMAGED
-from agent.model.pipeline import Pipeline
 from agent.delivery.core import Core
 from agent.delivery.rows import Row
 from agent.delivery.wire import TraceRow
-from agent.steps.work import alert_id
+from agent.errors import EdgeError, NotFound, Refused
+from agent.model.alert import alert_id
+from agent.model.decoding import DAMAGED
+from agent.model.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
+from agent.delivery.wire import Delivery, Question, Record
 from agent.errors import Refused
 from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, check_depth, decode_event
-from agent.delivery.wire import Delivery, Question, Record
 
 MAX_ID = 128
 MAX_FIELD = 1024

@@ -15,8 +15,8 @@ from agent.executors.dialogue import Dialogue
 from agent.executors.folders import Folders
 from agent.executors.outputs import Harvest
 from agent.executors.protocol import BLOBS, broken, encode_event, file_names, parse_answer
-from agent.threads import in_thread
 from agent.model.task import BlobWriter, Limits, LogSink, StepInput, StepOutput
+from agent.threads import in_thread
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from agent import ticks
 from agent.mesh.addresses import local_addresses, parse_address, usable_addresses
 from agent.mesh.introducer import Introducer
-from agent.mesh.peers import PeerBook
 from agent.mesh.liveness import REOPEN_GRACE, PresenceBook
+from agent.mesh.peers import PeerBook
 from agent.mesh.session import MeshSession
 from agent.mesh.settings import MeshSettings
 from agent.model.node import NodeRecord

@@ -19,9 +19,9 @@ from agent.mesh.documents import REMOVAL, Document, Documents
 from agent.mesh.exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.introducer import Endpoint
 from agent.mesh.linking import Linking
+from agent.mesh.liveness import HELLO, PresenceBook
 from agent.mesh.logs import LogLine, LogStreams
 from agent.mesh.ports import Changed, Handler, LabelsOf
-from agent.mesh.liveness import HELLO, PresenceBook
 from agent.mesh.rpc import Rpc
 from agent.mesh.sender import Sender
 from agent.mesh.server import Server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from agent.model.event import Event
+from agent.model.event import Event, event_id
 from agent.model.health import Warning
 
 MAX_ALERT = 4 * 1024 * 1024
@@ -65,3 +65,8 @@ class StatusSummary(msgspec.Struct, omit_defaults=True, kw_only=True):
     time: str
     nodes: list[dict[str, str]] = []
     warnings: list[Warning] = []
+
+
+def alert_id(version: str, step: str, event: Event) -> str:
+    """The id of the alert that a sink step makes of an event."""
+    return event_id(version, step, event.id, "alert")

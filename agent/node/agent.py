@@ -15,12 +15,13 @@ import psutil
 import agent
 from agent import ticks
 from agent.blobs import BlobExchange, BlobStore
+from agent.cameras import CameraBook
 from agent.config import Config
 from agent.config.quota import blob_quota
+from agent.delivery import Journal, Pipelines
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
 from agent.executors import WasmEngine
-from agent.cameras import CameraBook
 from agent.executors.docker import DockerEngine
 from agent.executors.process import ProcessEngine
 from agent.health import HealthRegistry
@@ -38,8 +39,6 @@ from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
 from agent.model.node import Capacity, NodeRecord
-from agent.pipelines import Journal, Pipelines, Workshop
-from agent.platforms import detect
 from agent.node.bell import Bell
 from agent.node.closing import close_all
 from agent.node.documents import DocumentReader
@@ -55,8 +54,10 @@ from agent.node.leftovers import Added, sweep
 from agent.node.logs import StepLogs
 from agent.node.resolve import serve_image
 from agent.node.sources import SourceSteps
-from agent.supervise import supervised
 from agent.node.warmth import Warmth
+from agent.platforms import detect
+from agent.steps import Presence, Workshop
+from agent.supervise import supervised
 from agent.uplink import Hello, Uplink, UplinkSettings
 
 log = logging.getLogger(__name__)
@@ -160,12 +161,13 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             sign=self.identity.sign,
             certificate=self.identity.cert_der,
         )
+        self.presence = Presence(self.pipelines.deciders)
         self.workshop = Workshop(
             self.pipelines.core,
             mesh_id=self.identity.mesh_id,
             engines=NodeEngines(self.wasm, self.docker, self.process, config.policy, self.fresh),
             cameras=BookCameras(self.cameras) if config.policy.camera else None,
-            presence=self.pipelines.presence,
+            presence=self.presence,
             path_of=self.blobs.path,
             writer=self.fresh,
             submit=self.uplink.submit,

@@ -9,7 +9,7 @@ import msgspec
 
 from agent.mesh.documents import Document
 from agent.model.decoding import DAMAGED
-from agent.pipelines import DeviceInfo
+from agent.steps import DeviceInfo
 
 if TYPE_CHECKING:
     from agent.node.agent import Agent
@@ -41,7 +41,7 @@ class DocumentReader:
             if document.kind == PIPELINE:
                 self.agent.pipelines.definitions.apply(document.name, body)
             elif document.kind == DEVICE:
-                devices = self.agent.pipelines.presence.devices
+                devices = self.agent.presence.devices
                 if body is None:
                     devices.pop(document.name, None)
                 else:

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from agent.cameras import CameraBook, ShootFailed
 from agent.config.schema import PolicyConfig
 from agent.errors import Refused
 from agent.executors import WasmEngine
-from agent.cameras import CameraBook, ShootFailed
 from agent.executors.docker import DockerEngine
 from agent.executors.process import ProcessEngine
 from agent.model.task import BlobWriter, DockerTask, ProcessTask, Runner, WasmTask

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from agent.definitions import json_schema, load_pipeline, passes
+from agent.delivery import step_input
 from agent.errors import ConfigError, NotFound, Refused, StepFailed
 from agent.model.event import MAX_EVENT, Event, event_id, now
 from agent.model.pipeline import Pipeline
-from agent.pipelines import load_pipeline
-from agent.definitions.expressions import passes
-from agent.delivery.hosts import step_input
 from agent.model.placement import may_run
-from agent.definitions.schema import json_schema
 from agent.node.documents import PIPELINE
 from agent.node.facade_status import describe, known, no_nodes
 from agent.node.resolve import Resolver, module_paths

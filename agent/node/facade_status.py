@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from agent.delivery import ENDS, TraceRow
 from agent.errors import NotFound
 from agent.model.event import now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
-from agent.delivery.rows import ENDS
-from agent.delivery.wire import TraceRow
 from agent.node.following import followed
 from agent.node.logs import execution
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from agent.blobs import parse_cid
-from agent.errors import EdgeError, NotFound, Refused
 from agent.cameras import masked
+from agent.errors import EdgeError, NotFound, Refused
 from agent.identity import PeerIdentity
 from agent.model.decoding import DAMAGED
-from agent.pipelines import DeviceInfo
 from agent.node.documents import DEVICE
 from agent.node.facade_status import known, uplink
+from agent.steps import DeviceInfo
 
 if TYPE_CHECKING:
     from agent.node.agent import Agent
@@ -61,7 +61,7 @@ class ThingsMixin:
             for mac, row in rows.items():
                 if mac not in seen or seen[mac].last_seen < row.last_seen:
                     seen[mac] = row
-        for mac in a.pipelines.presence.devices:
+        for mac in a.presence.devices:
             seen.setdefault(mac, Seen(False, "", "", ""))
         made = [self._device(mac, row) for mac, row in seen.items()]
         return sorted(made, key=lambda d: (not d["present"], d.get("name", ""), d["id"]))
@@ -78,7 +78,7 @@ class ThingsMixin:
 
     def _device(self, mac: str, row: Seen) -> Json:
         a = cast("Agent", self)
-        info = a.pipelines.presence.devices.get(mac, DeviceInfo())
+        info = a.presence.devices.get(mac, DeviceInfo())
         record = a.record(row.node)
         made: Json = {
             "id": mac,
@@ -98,7 +98,7 @@ class ThingsMixin:
         """Sign what is known of a device."""
         a = cast("Agent", self)
         mac = self._mac(ident)
-        old = a.pipelines.presence.devices.get(mac, DeviceInfo())
+        old = a.presence.devices.get(mac, DeviceInfo())
         info = DeviceInfo(old.name if name is None else name[:64], old.known if known is None else known)
         await a.mesh.documents.put(DEVICE, mac, msgspec.json.encode(info))
         rows = {d["id"]: d for d in await self.device_list()}
@@ -123,7 +123,7 @@ class ThingsMixin:
         plain = ident.strip().lower()
         if _MAC.match(plain):
             return plain.replace("-", ":")
-        devices = a.pipelines.presence.devices
+        devices = a.presence.devices
         for mac, info in devices.items():
             if info.name.lower() == plain:
                 return mac
@@ -135,7 +135,7 @@ class ThingsMixin:
         a = cast("Agent", self)
         found = {
             mac: Seen(r.present, r.value.get("first_seen", ""), r.value.get("last_seen", ""), r.value.get("node", ""))
-            for mac, r in a.pipelines.presence.seen().items()
+            for mac, r in a.presence.seen().items()
         }
         return msgspec.msgpack.encode(found)
 
@@ -143,7 +143,7 @@ class ThingsMixin:
         """Verb `device.forget`, from operators only."""
         if not peer.is_operator:
             raise Refused(f"{peer.name} is no operator and may not have a device forgotten", code="not-operator")
-        cast("Agent", self).pipelines.presence.forget(msgspec.msgpack.decode(body, type=str))
+        cast("Agent", self).presence.forget(msgspec.msgpack.decode(body, type=str))
         return b""
 
     # -- cameras ------------------------------------------------------------------------------------------------------

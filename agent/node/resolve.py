@@ -14,8 +14,8 @@ from agent.errors import EdgeError, NotFound, PipelineError, Refused
 from agent.identity import PeerIdentity
 from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline, Step
-from agent.model.task import WasmTask
 from agent.model.placement import may_run
+from agent.model.task import WasmTask
 
 if TYPE_CHECKING:
     from agent.node.agent import Agent

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agent.clock import boottime
 from agent.errors import ConfigError
 from agent.model.pipeline import Pipeline, Step, TailTask
-from agent.model.task import FilterRunner
-from agent.clock import boottime
 from agent.model.placement import may_run
-from agent.steps.tail import TailRunner
+from agent.model.task import FilterRunner
 from agent.sources import Batch, Counters, LineSource, Position, open_source
+from agent.steps import TailRunner
 
 if TYPE_CHECKING:
     from agent.node.agent import Agent

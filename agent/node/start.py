@@ -21,8 +21,8 @@ from agent.identity import Identity, IdentityStore, clean_name, join, wait_as_pe
 from agent.mesh.strangers import watch_handshakes
 from agent.model.decoding import DAMAGED
 from agent.model.labels import check_label
-from agent.platforms import detect
 from agent.node.agent import Agent, cameras_file, interfaces_of
+from agent.platforms import detect
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,11 @@ from typing import Any
 
 import msgspec
 
+from agent.clock import boottime
+from agent.delivery import Deciders, KeyedLocks, Record
 from agent.errors import StepFailed
 from agent.model.event import Event
 from agent.model.pipeline import PresenceTask
-from agent.clock import boottime
-from agent.delivery.deciders import Deciders, KeyedLocks
-from agent.delivery.wire import Record
 
 HELD = 12 * 3600.0
 """Longest time that an association without any log line counts as a sign of life; its `left` line may be lost."""

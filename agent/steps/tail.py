@@ -8,17 +8,15 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from agent.clock import boottime
+from agent.delivery import MAX_FIELD, Core, Row
 from agent.errors import EdgeError, StepFailed
 from agent.model.alert import Hop
 from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import FilterRunner, LineEvent
-from agent.clock import boottime
-from agent.delivery.core import Core
-from agent.delivery.validation import MAX_FIELD
-from agent.steps.linetime import line_age
-from agent.delivery.rows import Row
 from agent.sources import MAX_BATCH, Batch, LineSource
+from agent.steps.linetime import line_age
 
 log = logging.getLogger(__name__)
 

@@ -10,16 +10,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from agent.clock import boottime
+from agent.delivery import Core, Emit, Made, Row, Work, step_input
 from agent.errors import BlobError, CameraError, EdgeError, Refused, StepFailed, Unreachable
-from agent.model.alert import Alert, AlertPhoto
-from agent.model.event import BlobRef, Event, event_id
+from agent.model.alert import Alert, AlertPhoto, alert_id
+from agent.model.event import BlobRef, Event
 from agent.model.pipeline import Pipeline, SinkTask, Step
 from agent.model.task import BlobWriter, CameraTask, DockerTask, LogSink, ProcessTask, Runner, StepOutput, WasmTask
-from agent.clock import boottime
-from agent.delivery.core import Core
-from agent.delivery.hosts import Emit, Made, Work, step_input
 from agent.steps.presence import Presence
-from agent.delivery.rows import Row
 
 log = logging.getLogger(__name__)
 
@@ -283,8 +281,3 @@ async def _ready(runner: Runner) -> None:
         await runner.start()
     except (EdgeError, OSError) as e:
         log.debug("the next step is not ready: %s", e)  # its first event meets the same, and says so
-
-
-def alert_id(version: str, step: str, event: Event) -> str:
-    """The id of the alert that a sink step makes of an event."""
-    return event_id(version, step, event.id, "alert")

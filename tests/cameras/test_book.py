@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.errors import CameraError, ConfigError, NotFound
 from agent.cameras import CameraBook, masked, probe
 from agent.cameras.spec import normal_source
+from agent.errors import CameraError, ConfigError, NotFound
 
 
 async def test_cameras_survive_a_restart_in_a_file_of_mode_0600(tmp_path: Path, book: CameraBook) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agent.errors import CameraError
 from agent.cameras import CameraBook
+from agent.errors import CameraError
 from tests.cameras.servers import make_video
 from tests.support import eventually
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agent.errors import CameraError
 from agent.cameras import CameraBook, Photo
+from agent.errors import CameraError
 from tests.cameras.conftest import COLOURS, picture
 from tests.cameras.servers import make_video
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import CameraError
 from agent.cameras import CameraBook
+from agent.errors import CameraError
 from tests.cameras.conftest import picture
 from tests.cameras.servers import URL_LOGIN, Snapshots, self_signed, snapshot_server
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agent.errors import CameraError
 from agent.cameras import CameraBook, Photo, ShootFailed
+from agent.errors import CameraError
 from tests.cameras.servers import URL_LOGIN, Server, free_port, mjpeg_server, rtsp_server
 from tests.support import eventually
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.pipelines import Journal
+from agent.delivery import Journal
 from tests.filters.conftest import compiled, engine, filters
 
 __all__ = ["compiled", "engine", "filters"]

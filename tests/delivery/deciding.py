@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.delivery import deciders
+from agent.delivery import Journal, deciders
 from agent.delivery import validation as limits
-from agent.steps import presence
-from agent.pipelines import Journal
 from agent.delivery.deciders import Deciders
 from agent.model.placement import rank
+from agent.steps import presence
 from agent.steps.presence import Presence
 from tests.doubles import MemoryNet
 

@@ -7,12 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from agent.definitions import load_pipeline
+from agent.delivery import Journal, Pipelines
 from agent.errors import BlobError, StepFailed
 from agent.model.alert import Alert
 from agent.model.event import BlobRef
 from agent.model.pipeline import Pipeline
 from agent.model.task import StepInput, StepOutput
-from agent.pipelines import Journal, Pipelines, Workshop, load_pipeline
+from agent.steps import Presence, Workshop
 from tests.doubles import MemoryBlobs, MemoryNet
 
 STORY = """\
@@ -134,12 +136,13 @@ class Node:
         self.p = Pipelines(self.name, self.name, mesh, journal, self.blobs, self._fetch)
         self.p.load()
         self.p.definitions.apply(self.building.pipeline.name, self.building.body)
+        self.presence = Presence(self.p.deciders)
         self.workshop = Workshop(
             self.p.core,
             mesh_id="mesh",
             engines=Engines(self.building),
             cameras=Cameras(self.name) if "camera" in LABELS[self.name] else None,
-            presence=self.p.presence,
+            presence=self.presence,
             path_of=lambda cid: Path("/dev/null"),
             writer=self.blobs,  # type: ignore[arg-type]
             submit=self._submit,

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.errors import Refused, Unreachable
 from agent.delivery import deciders as module
 from agent.delivery.deciders import KeyedLocks, inward, merge, outward
 from agent.delivery.wire import Question, Record
-from tests.doubles.memory import Peer
+from agent.errors import Refused, Unreachable
 from tests.delivery.deciding import Clock, Council
+from tests.doubles.memory import Peer
 
 NAMES = ("a", "b", "c", "d", "e")
 SCOPE, KEY = "cooldown:p/alert", '["r"]'

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import BlobError
 from agent.delivery.rows import State
+from agent.errors import BlobError
 from tests.delivery.events import event
 from tests.delivery.story import Building
 from tests.support import eventually
@@ -91,12 +91,12 @@ async def test_photos_that_cannot_be_deleted_at_first_are_deleted_later(
 
 
 async def test_a_known_device_raises_no_alert(tmp_path: Path) -> None:
-    from agent.pipelines import DeviceInfo
+    from agent.steps import DeviceInfo
 
     b = Building(tmp_path)
     b.start()
     for node in b.nodes.values():
-        node.p.presence.devices["02:00:00:00:00:01"] = DeviceInfo("anna", True)
+        node.presence.devices["02:00:00:00:00:01"] = DeviceInfo("anna", True)
     await b.join("02:00:00:00:00:01")
     await eventually(lambda: b.quiet() and "photos" in b.ends())
     assert b.ends()["photos"] == {"skipped": 1}

@@ -19,14 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.errors import EdgeError
-from agent.model.alert import Hop
 from agent import clock
-from agent.delivery import journal
-from agent.pipelines import Journal
 from agent.clock import boottime
 from agent.definitions.store import Definitions
+from agent.delivery import Journal, journal
 from agent.delivery.rows import ENDS, Row, State
+from agent.errors import EdgeError
+from agent.model.alert import Hop
 from tests.delivery.events import event
 from tests.support import eventually
 
@@ -222,7 +221,7 @@ async def _history(path: Path, ops: list[tuple[str, int]]) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from agent.pipelines import Journal
+from agent.delivery import Journal
 from agent.model.event import Event
 
 async def main():
@@ -513,7 +512,7 @@ async def test_a_journal_of_the_first_format_opens(path: Path) -> None:
     assert j.positions == {"p/wifi/auto": {"offset": 42}}
     assert list(j.kept) == ["bafy0"]
     assert sums_hold(j)
-    definitions = Definitions(j)
+    definitions = Definitions(j.storage, j.versions_in_use)
     definitions.load()
     assert [s.name for s in definitions.current["p"].steps] == ["wifi"]
     j.close()
@@ -622,11 +621,11 @@ async def test_old_closed_rows_go_with_their_events_and_open_ones_stay(path: Pat
 async def test_the_applied_pipelines_are_known_before_the_mesh_is_there(path: Path) -> None:
     import msgspec
 
-    from agent.pipelines import load_pipeline
+    from agent.definitions import load_pipeline
     from tests.delivery.story import STORY
 
     j = opened(path)
-    d = Definitions(j)
+    d = Definitions(j.storage, j.versions_in_use)
     first = load_pipeline(STORY)
     d.apply(first.name, msgspec.json.encode(first))
     second = load_pipeline(STORY.replace("away: 30m", "away: 1h"))
@@ -638,7 +637,7 @@ async def test_the_applied_pipelines_are_known_before_the_mesh_is_there(path: Pa
     await j.commit()
     j.close()
     j = opened(path)
-    d = Definitions(j)
+    d = Definitions(j.storage, j.versions_in_use)
     d.load()
     assert d.current[first.name] == second
     assert d.get(first.name, first.version) == first
@@ -647,7 +646,7 @@ async def test_the_applied_pipelines_are_known_before_the_mesh_is_there(path: Pa
     await j.commit()
     j.close()
     j = opened(path)
-    d = Definitions(j)
+    d = Definitions(j.storage, j.versions_in_use)
     d.load()
     assert not d.current
     assert d.get(first.name, second.version) == second  # events in flight end under it
@@ -657,11 +656,11 @@ async def test_the_applied_pipelines_are_known_before_the_mesh_is_there(path: Pa
 async def test_only_so_many_versions_are_kept_besides_those_in_use(path: Path) -> None:
     import msgspec
 
-    from agent.pipelines import load_pipeline
+    from agent.definitions import load_pipeline
     from tests.delivery.story import STORY
 
     j = opened(path)
-    d = Definitions(j)
+    d = Definitions(j.storage, j.versions_in_use)
     versions = [load_pipeline(STORY.replace("away: 30m", f"away: {i}m")) for i in range(1, 16)]
     used = versions[0]
     await j.commit(add=[j.new(event("a"), used.name, used.version, "arrived")])

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.errors import EdgeError, Refused
-from agent.model.event import MAX_BLOBS, MAX_EVENT, Event
-from agent.pipelines import load_pipeline
+from agent.definitions import load_pipeline
 from agent.delivery import receiver as module
 from agent.delivery.rows import State
 from agent.delivery.wire import MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
+from agent.errors import EdgeError, Refused
+from agent.model.event import MAX_BLOBS, MAX_EVENT, Event
 from tests.delivery.story import STORY, Building
 from tests.support import eventually
 

@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.model.event import Event
-from agent.pipelines import Journal
+from agent.delivery import Journal
 from agent.delivery import reports as module
 from agent.delivery.reports import Reports
 from agent.delivery.rows import End, Row, State
 from agent.delivery.wire import Report
+from agent.model.event import Event
 from tests.support import eventually
 
 

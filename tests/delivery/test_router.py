@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.errors import Unreachable
 from agent.delivery.rows import Row
+from agent.errors import Unreachable
 from tests.delivery.story import STORY, Building
 from tests.support import eventually
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.definitions import load_pipeline
+from agent.errors import ConfigError, NotFound
+from agent.executors import WasmEngine
+from agent.model.task import WasmTask
 from demo import phone
 from demo.children import Children
 from demo.house import DemoError
 from demo.place import HOST, Running, announced, demo_folder, find_running, free_ports, start_time
 from demo.story import Arrival, faults
-from agent.errors import ConfigError, NotFound
-from agent.executors import WasmEngine
-from agent.model.task import WasmTask
-from agent.pipelines import load_pipeline
 from tests.demo.running import ROOT, Demo
 
 MakeDemo = Callable[..., Demo]

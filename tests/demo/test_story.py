@@ -8,8 +8,8 @@ from collections.abc import Callable
 import docker
 import pytest
 
-from demo.story import HOPS
 from agent.executors.docker.container import OWNER_LABEL
+from demo.story import HOPS
 from tests.demo.running import NO_DOCKER, Demo
 from tests.support import eventually
 

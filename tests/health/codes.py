@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-HOUSES = ("agent", "cloud_sink", "detector")
+HOUSES = ("agent", "demo", "cloud_sink", "detector")
 CODE = re.compile(r"[a-z][a-z0-9-]*(\.[a-z0-9-]+)*\Z")
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from agent.errors import EdgeError, Refused
 from agent.identity import Identity, PeerIdentity, Trust, sign_envelope
-from agent.mesh import liveness as presence
 from agent.mesh import REMOVAL, Documents, MeshSettings, wire
+from agent.mesh import liveness as presence
 from agent.mesh.documents import MAX_BAD, MAX_DOCUMENTS, PAYLOAD_TYPE
 from agent.mesh.introducer import MAX_ENDPOINTS, MAX_UNPROVEN, Introducer
 from agent.mesh.limits import Refusals

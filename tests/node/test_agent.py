@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from agent import supervise
+from agent.definitions import load_pipeline
 from agent.errors import EdgeError
 from agent.identity import Identity
 from agent.mesh.logs import MAX_LINE
-from agent.pipelines import load_pipeline
-from agent import supervise
 from agent.node.agent import Agent
 from agent.node.closing import close_all
 from agent.node.logs import StepLogs

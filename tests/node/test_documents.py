@@ -107,11 +107,11 @@ async def test_a_source_that_a_node_cannot_have_is_a_warning_there_and_nothing_e
 async def test_a_device_is_known_everywhere_once_an_operator_says_so(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
     await hall.mesh.documents.put(DEVICE, MAC, b'{"name": "anna", "known": true}')
-    await eventually(lambda: MAC in porch.pipelines.presence.devices)
-    assert (porch.pipelines.presence.devices[MAC].name, porch.pipelines.presence.devices[MAC].known) == ("anna", True)
+    await eventually(lambda: MAC in porch.presence.devices)
+    assert (porch.presence.devices[MAC].name, porch.presence.devices[MAC].known) == ("anna", True)
     await hall.mesh.documents.put(DEVICE, MAC, b"{")
     await hall.mesh.documents.put(DEVICE, MAC, b"", removed=True)
-    await eventually(lambda: MAC not in porch.pipelines.presence.devices)
+    await eventually(lambda: MAC not in porch.presence.devices)
 
 
 async def test_an_event_is_triggered_only_where_its_step_may_run(house: House, filters: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.definitions import load_pipeline
 from agent.errors import NotFound, Refused
 from agent.identity import PeerIdentity
-from agent.pipelines import load_pipeline
 from agent.node.agent import Agent
 from agent.node.resolve import Resolver, serve_image
 from tests.node.house import House

@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
+from agent import supervise
 from agent.errors import ConfigError
 from agent.health import HealthRegistry
-from agent import supervise
 from agent.supervise import supervised
 from tests.node.house import House
 from tests.support import eventually

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from demo.place import write_private
 from agent.identity import Token
+from demo.place import write_private
 from tests.story.building import Building, Node, Result, building
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

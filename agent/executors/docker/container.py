@@ -17,8 +17,8 @@ from agent.executors.docker.client import Engine, attach
 from agent.executors.docker.frames import STDOUT, frames
 from agent.executors.folders import Folders, measure
 from agent.executors.protocol import BLOBS, OUTPUTS, broken
-from agent.threads import in_thread
 from agent.model.task import DockerTask, Limits, LogSink
+from agent.threads import in_thread
 
 logger = logging.getLogger(__name__)
 

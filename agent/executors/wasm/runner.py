@@ -12,9 +12,9 @@ from agent.executors.folders import Folders, measure
 from agent.executors.logs import LogTail
 from agent.executors.outputs import Harvest
 from agent.executors.protocol import BLOBS, OUTPUTS, broken, encode_event, file_names, parse_answer
-from agent.threads import in_thread
 from agent.executors.wasm.sandbox import Call, Dir, Outcome, check_outcome
 from agent.model.task import BlobWriter, LogSink, StepInput, StepOutput, WasmTask
+from agent.threads import in_thread
 
 Execute = Callable[[Call, int, Callable[[], str]], Awaitable[Outcome]]
 """Runs a call in a child: (call, largest file in bytes, what says that the outputs overrun) → outcome."""

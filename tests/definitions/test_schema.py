@@ -9,12 +9,12 @@ import jsonschema_rs
 import pytest
 from ruamel.yaml import YAML
 
-from agent.errors import PipelineError
-from agent.pipelines import load_pipeline
+from agent.definitions import load_pipeline
 from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS
 from agent.definitions.schema import json_schema, markdown
+from agent.errors import PipelineError
+from tests.definitions.test_loading import EXAMPLES, HEAD, WRONG
 from tests.delivery.story import STORY
-from tests.delivery.test_loading import EXAMPLES, HEAD, WRONG
 
 DOCS = Path(__file__).parents[2] / "docs" / "pipelines.md"
 SHAPE = [

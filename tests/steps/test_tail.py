@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
+from agent.clock import boottime
+from agent.definitions import load_pipeline
+from agent.delivery import Journal, Pipelines
+from agent.delivery.rows import Row
 from agent.errors import StepFailed
 from agent.executors import WasmEngine
 from agent.model.task import FilterRunner, LineEvent, WasmTask
-from agent.pipelines import Journal, Pipelines, load_pipeline
-from agent.clock import boottime
-from agent.delivery.rows import Row
-from agent.steps.tail import TailRunner
 from agent.sources import MAX_BATCH, FileSource
+from agent.steps.tail import TailRunner
 from tests.doubles import MemoryBlobs, MemoryNet
 from tests.support import eventually
 

@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.definitions import load_pipeline
 from agent.model.pipeline import Pipeline, Step
-from agent.pipelines import load_pipeline
 from agent.model.placement import matches, may_run, may_send, rank, score
 from tests.delivery.events import record
 from tests.delivery.story import LABELS, STORY

@@ -11,7 +11,7 @@ import pytest
 from agent.errors import StepFailed
 from agent.model.event import event_id
 from agent.model.pipeline import PresenceTask
-from agent.pipelines import DeviceInfo
+from agent.steps import DeviceInfo
 from agent.steps.presence import HELD, REMEMBER
 from tests.delivery.deciding import Clock, Council
 from tests.delivery.events import event

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.model.pipeline import Pipeline, Step, Window
 from agent.definitions import store as definitions
-from agent.pipelines import Journal, Pipelines
-from agent.definitions.store import KEEP_VERSIONS, Definitions
 from agent.definitions.loading import MAX_STEPS
+from agent.definitions.store import KEEP_VERSIONS, Definitions
+from agent.delivery import Journal, Pipelines
+from agent.model.pipeline import Pipeline, Step, Window
 from tests.doubles import MemoryBlobs, MemoryNet
 
 TAIL = Step(name="log", kind="tail", task={"source": "/x", "wasm": {"module": "m"}})
@@ -33,7 +33,7 @@ def apply(d: Definitions, made: Pipeline) -> None:
 
 
 def loaded(journal: Journal) -> Definitions:
-    made = Definitions(journal)
+    made = Definitions(journal.storage, journal.versions_in_use)
     made.load()
     return made
 

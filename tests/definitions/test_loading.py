@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.definitions import load_pipeline
+from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS
 from agent.errors import PipelineError
 from agent.model.pipeline import SINK_DEADLINE, Keep, Pipeline, Window
-from agent.pipelines import load_pipeline
-from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS
 from tests.delivery.story import STORY
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))

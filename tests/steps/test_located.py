@@ -7,8 +7,8 @@ import pytest
 from agent.errors import StepFailed
 from agent.executors.wasm.filter import EXACT, parse_events
 from agent.model.task import LineEvent
-from agent.steps.tail import located
 from agent.sources import Batch
+from agent.steps.tail import located
 
 LINE = b"x" * 99 + b"\n"
 
