@@ -1,6 +1,6 @@
 """The delivery engine: rows, journal, router, sender, receiver, reports, deciders, trace."""
 
-from agent.delivery.core import Core
+from agent.delivery.context import Context
 from agent.delivery.deciders import Deciders, KeyedLocks
 from agent.delivery.engine import Pipelines
 from agent.delivery.hosts import Emit, Made, Work, step_input
@@ -10,6 +10,6 @@ from agent.delivery.validation import MAX_FIELD
 from agent.delivery.wire import Record, TraceRow
 
 __all__ = [
-    "ENDS", "MAX_FIELD", "Core", "Deciders", "Emit", "Journal", "KeyedLocks", "Made", "Pipelines", "Record", "Row", "State",
+    "ENDS", "MAX_FIELD", "Context", "Deciders", "Emit", "Journal", "KeyedLocks", "Made", "Pipelines", "Record", "Row", "State",
     "TraceRow", "Work", "step_input",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from agent.clock import boottime
-from agent.delivery.core import MeshLike
+from agent.delivery.context import MeshLike
 from agent.delivery.journal import Journal
 from agent.delivery.validation import MAX_WINDOW, check_question, check_record, decoded
 from agent.delivery.wire import Question, Record
@@ -38,14 +38,20 @@ _INSERT = "INSERT OR REPLACE INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)"
 class Deciders:
     """The records of this node and the way to those of others."""
 
-    def __init__(self, node_id: str, mesh: MeshLike, journal: Journal) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        mesh: MeshLike,
+        journal: Journal,
+        longest: Callable[[str], float | None] = lambda scope: MAX_WINDOW,
+    ) -> None:
+        """`longest`: how long a record of a scope may hold; None where no pipeline has such a window."""
         self.node_id = node_id
         self.mesh = mesh
         self.journal = journal
         self.records: dict[tuple[str, str], Record] = {}
         """Records with `age` as the boottime they were made and `left` as the boottime they end."""
-        self.longest: Callable[[str], float | None] = lambda scope: MAX_WINDOW
-        """How long a record of a scope may hold; None where no pipeline has such a window."""
+        self.longest = longest
         self._busy = KeyedLocks()
         mesh.serve("pipeline.decide", self._decide)
         mesh.serve("pipeline.remember", self._remember)

@@ -163,7 +163,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         )
         self.presence = Presence(self.pipelines.deciders)
         self.workshop = Workshop(
-            self.pipelines.core,
+            self.pipelines.context,
             mesh_id=self.identity.mesh_id,
             engines=NodeEngines(self.wasm, self.docker, self.process, config.policy, self.fresh),
             cameras=BookCameras(self.cameras) if config.policy.camera else None,

@@ -97,7 +97,7 @@ class SourceSteps:
         stream = f"{pipeline.name}/{step.name}/{msgspec.json.encode(spec).decode()}"
         local = not (isinstance(spec, dict) and "syslog" in spec)
         return TailRunner(
-            self.agent.pipelines.core,
+            self.agent.pipelines.context,
             pipeline,
             step,
             self._open(pipeline, step, spec),

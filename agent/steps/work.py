@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agent.clock import boottime
-from agent.delivery import Core, Emit, Made, Row, Work, step_input
+from agent.delivery import Context, Emit, Made, Row, Work, step_input
 from agent.errors import BlobError, CameraError, EdgeError, Refused, StepFailed, Unreachable
 from agent.model.alert import Alert, AlertPhoto, alert_id
 from agent.model.event import BlobRef, Event
@@ -57,7 +56,7 @@ class Workshop:
 
     def __init__(
         self,
-        core: Core,
+        context: Context,
         *,
         mesh_id: str,
         engines: Engines,
@@ -68,7 +67,7 @@ class Workshop:
         submit: Submit,
         log_to: Callable[[str, str, str], None],
     ) -> None:
-        self.core = core
+        self.context = context
         self.mesh_id = mesh_id
         self.engines = engines
         self.cameras = cameras
@@ -139,15 +138,15 @@ class Workshop:
 
     async def module(self, cid: str) -> Path:
         """The module's file, fetched from whoever has it; raises Unreachable."""
-        if not self.core.blobs.has(cid):
-            holders = [n.id for n in self.core.mesh.live() if n.id != self.core.node_id]
+        if not self.context.blobs.has(cid):
+            holders = [n.id for n in self.context.mesh.live() if n.id != self.context.node_id]
             try:
-                await self.core.fetch(cid, holders, FETCH_TIMEOUT, None)
+                await self.context.fetch(cid, holders, FETCH_TIMEOUT, None)
             except BlobError as e:
                 raise Unreachable(
                     f"module {cid} is nowhere to be had: {e.message}", hint="apply the pipeline again"
                 ) from None
-        self.core.blobs.pin(cid, f"module:{cid}")
+        self.context.blobs.pin(cid, f"module:{cid}")
         return self.path_of(cid)
 
     def log_sink(self, pipeline: Pipeline, step: Step) -> LogSink:
@@ -197,13 +196,13 @@ class Workshop:
             data = {k: v for k, v in row.event.data.items() if k != "blobs"}
             data |= {
                 "camera": name,
-                "node": self.core.node_name,
+                "node": self.context.node_name,
                 "shot": shot,
                 "width": photo.width,
                 "height": photo.height,
             }
             blob = BlobRef(f"{name}-{shot}.jpg", cid, "image/jpeg", size)
-            await emit([(StepOutput("camera.photo", data, [blob]), (self.core.node_id, name, shot))])
+            await emit([(StepOutput("camera.photo", data, [blob]), (self.context.node_id, name, shot))])
             shot += 1
 
         await self.cameras.shoot(name, task.shots, task.every, taken)
@@ -243,21 +242,19 @@ class Workshop:
         photos: list[AlertPhoto] = []
         if task.photo == "labelled":
             for blob in row.event.blobs()[:1]:
-                content = await self.core.blobs.read(blob.cid)
+                content = await self.context.blobs.read(blob.cid)
                 photos.append(AlertPhoto(blob.name, blob.cid, blob.type, blob.size, content))
         made: dict[str, Any] = msgspec.to_builtins(row.event)
         made["id"] = alert_id(pipeline.version, step.name, row.event)
         made["parent"] = row.event.id
-        made["source"] = f"/{self.core.node_id}/{pipeline.name}/{step.name}"
+        made["source"] = f"/{self.context.node_id}/{pipeline.name}/{step.name}"
         made["step"] = step.name
-        at = boottime()
-        if not row.trace or row.trace[-1].step != step.name:
-            row.trace = row.hop(step.name, self.core.node_name, at, at - (row.started or at))
+        self.context.lifecycle.reached_sink(row, step.name, self.context.node_name)
         return Alert(
             mesh=self.mesh_id,
-            node=self.core.node_id,
+            node=self.context.node_id,
             event=msgspec.convert(made, Event),
-            trace=row.trace,
+            trace=list(row.trace),
             photos=photos,
         )
 
@@ -265,15 +262,13 @@ class Workshop:
         """The sink has the alert."""
         row = self.alerts.pop(ident, None)
         if row is not None:
-            row.matched = True
-            self.core.end(row, "delivered")
+            self.context.apply(self.context.lifecycle.ended(row, "delivered", matched=True))
 
     def refused(self, ident: str, reason: str) -> None:
         """The sink will never take the alert."""
         row = self.alerts.pop(ident, None)
         if row is not None:
-            row.final = True
-            self.core.end(row, "failed", reason)
+            self.context.apply(self.context.lifecycle.ended(row, "failed", reason, final=True))
 
 
 async def _ready(runner: Runner) -> None:

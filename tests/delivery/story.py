@@ -138,7 +138,7 @@ class Node:
         self.p.definitions.apply(self.building.pipeline.name, self.building.body)
         self.presence = Presence(self.p.deciders)
         self.workshop = Workshop(
-            self.p.core,
+            self.p.context,
             mesh_id="mesh",
             engines=Engines(self.building),
             cameras=Cameras(self.name) if "camera" in LABELS[self.name] else None,

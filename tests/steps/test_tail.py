@@ -75,7 +75,7 @@ class Ap:
             return self.program
 
         self.runner = TailRunner(
-            self.pipelines.core, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
+            self.pipelines.context, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
             make, log_to=self.lines.append, restarted_at=self.restarted_at,
         )  # fmt: skip
         self.task = asyncio.create_task(self.runner.run())
@@ -207,7 +207,8 @@ async def test_reading_stops_while_the_journal_is_nearly_full_and_goes_on_afterw
         await asyncio.wait_for(waiting.wait(), 10)
         assert len(ap.rows) == 36
         assert ap.journal.room() == 4  # kept for what other nodes deliver
-        ap.journal.commit(end=[(r, "delivered", "") for r in ap.rows[:10]])
+        for r in ap.rows[:10]:
+            ap.pipelines.apply(ap.pipelines.lifecycle.ended(r, "delivered"))
         await eventually(lambda: len(ap.rows) == 38)
     assert ap.macs == list(range(38))
     ap.journal.close()
