@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -35,16 +35,25 @@ from agent.model.pipeline import Keep, Pipeline
 log = logging.getLogger(__name__)
 
 RECENT = 500
+S = TypeVar("S", bound=StepMaker)
 
 
-class Pipelines:
-    """Build it, `load`, set `workshop`, then `run`."""
+def _ignore(_: Any) -> None:
+    """The default of what somebody may want to be told."""
+
+
+class DeliveryEngine(Generic[S]):
+    """Build it, `load`, then `run`."""
 
     def __init__(
-        self, node_id: str, node_name: str, mesh: MeshLike, journal: Journal, blobs: BlobsLike, fetch: Fetch
-    ) -> None:
+        self, node_id: str, node_name: str, mesh: MeshLike, journal: Journal, blobs: BlobsLike, fetch: Fetch,
+        steps: Callable[[Context, Deciders], S], *, allowed: Mapping[str, bool] | None = None,
+        show: Callable[[dict[str, Any]], None] = _ignore, definition_changed: Callable[[str], None] = _ignore,
+    ) -> None:  # fmt: skip
+        """`steps` makes what runs steps here; `allowed` says which kinds of steps this node's owner allows (a kind that is
+        absent is allowed); `show` is told each event that is made here, `definition_changed` each pipeline that changes."""
         self.journal = journal
-        self.definitions = Definitions(journal.storage, journal.versions_in_use)
+        self.definitions = Definitions(journal.storage, journal.versions_in_use, definition_changed)
         self.lifecycle = Lifecycle(journal, node_id, self._keep_of)
         self.photos = Photos(journal, blobs)
         self.context = context = Context(
@@ -54,13 +63,13 @@ class Pipelines:
         self.deciders = Deciders(node_id, mesh, journal, self.definitions.longest)
         self.senders = Senders(context)
         self.router = Router(context, self.deciders, self.photos.expire)
-        self.receiver = Receiver(context)
+        self.receiver = Receiver(context, allowed)
         self.reports = Reports(context)
-        self.hosts = Hosts(context, self._make, self._stop)
         self.traces = Traces(context)
-        self.workshop: StepMaker | None = None
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
-        self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
+        self.steps = steps(context, self.deciders)
+        self.hosts = Hosts(context, self.steps)
+        self._show_event = show
 
     # -- what follows from a change of a row --------------------------------------------------------------------------
 
@@ -145,16 +154,7 @@ class Pipelines:
                 await asyncio.sleep(0)
                 self.apply(self.lifecycle.resumed())
         finally:
-            if self.workshop is not None:
-                await self.workshop.close()
-
-    async def _make(self, pipeline: Pipeline, step: Any) -> Any:
-        assert self.workshop is not None
-        return await self.workshop.make(pipeline, step)
-
-    async def _stop(self, key: tuple[str, str, str]) -> None:
-        if self.workshop is not None:
-            await self.workshop.stop(key)
+            await self.steps.close()
 
     # -- what people ask ----------------------------------------------------------------------------------------------
 
@@ -209,4 +209,4 @@ class Pipelines:
             return
         shown: dict[str, Any] = {**msgspec.to_builtins(row.event), "node": self.context.node_name}
         self.recent.append(shown)
-        self.on_event(shown)
+        self._show_event(shown)

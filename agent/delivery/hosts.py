@@ -28,7 +28,7 @@ Emit = Callable[[list[Made]], Awaitable[None]]
 Work = Callable[[Row, Step, Emit], Awaitable[list[Made] | None]]
 """Runs one event: its outputs (besides those emitted), or None where the row ends later (the sink)."""
 
-Key = tuple[str, str, str]
+StepKey = tuple[str, str, str]
 """Pipeline, version, step."""
 
 
@@ -39,7 +39,7 @@ class StepMaker(Protocol):
         """The step's work and how many events it takes at once; raises Refused, Unreachable or StepFailed."""
         ...
 
-    async def stop(self, key: Key) -> None:
+    async def stop(self, key: StepKey) -> None:
         """Stop the program of (pipeline, version, step), if it has one."""
         ...
 
@@ -190,15 +190,13 @@ class Hosts:
     def __init__(
         self,
         context: Context,
-        make: Callable[[Pipeline, Step], Awaitable[tuple[Work, int]]],
-        stop: Callable[[Key], Awaitable[None]],
+        steps: StepMaker,
     ) -> None:
         self.context = context
-        self.make = make
-        self.stop = stop
-        self.hosts: dict[Key, StepHost] = {}
-        self._running: dict[Key, asyncio.Task[None]] = {}
-        self._waiting: dict[Key, list[Row]] = {}
+        self._steps = steps
+        self.hosts: dict[StepKey, StepHost] = {}
+        self._running: dict[StepKey, asyncio.Task[None]] = {}
+        self._waiting: dict[StepKey, list[Row]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -220,23 +218,23 @@ class Hosts:
             log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
             del self.hosts[key]
             self._running.pop(key).cancel()
-            await self.stop(key)
+            await self._steps.stop(key)
 
-    def _not_needed(self) -> Key | None:
+    def _not_needed(self) -> StepKey | None:
         """One of them, found anew for each: while the last one stops, an event may come for the next."""
         old = [key for key, host in self.hosts.items() if not self._current(key) and not (host.queue or host.running)]
         busy = {(r.pipeline, r.version) for r in self.context.journal.open_rows()} if old else set()
         return next((key for key in old if key[:2] not in busy), None)
 
-    def _current(self, key: Key) -> bool:
+    def _current(self, key: StepKey) -> bool:
         now_ = self.context.definitions.current.get(key[0])
         return now_ is not None and now_.version == key[1]
 
-    def _begin(self, key: Key) -> None:
+    def _begin(self, key: StepKey) -> None:
         if self._tasks is not None:
             self._running[key] = self._tasks.create_task(self._start(key))
 
-    def warm(self, key: Key) -> None:
+    def warm(self, key: StepKey) -> None:
         """Start the step's program before its first event."""
         if key not in self.hosts and key not in self._waiting:
             self._waiting[key] = []
@@ -253,14 +251,14 @@ class Hosts:
         if first:
             self._begin(key)
 
-    async def _start(self, key: Key) -> None:
+    async def _start(self, key: StepKey) -> None:
         attempt = 0
         while True:
             found = self.context.definitions.step(*key)
             try:
                 if found is None:
                     raise Unreachable(f"{key[0]} {key[1]} is not known here yet")
-                work, width = await self.make(*found)
+                work, width = await self._steps.make(*found)
             except EdgeError as e:
                 error = e
             except Exception as e:
@@ -282,7 +280,7 @@ class Hosts:
             host.put(row)
         await host.run()
 
-    def _not_started(self, key: Key, error: EdgeError) -> None:
+    def _not_started(self, key: StepKey, error: EdgeError) -> None:
         """Rows that others may run go to them; those that are too old end; the rest waits for the next try."""
         found = self.context.definitions.step(*key)
         now_ = boottime()

@@ -280,7 +280,7 @@ class Lifecycle:
             for child in self._table.children[row.n]:
                 if child.state is State.WAITING:
                     changes.then(Do.ROUTE, child)
-        elif row.open:
+        elif row.state is State.QUEUED:
             it.final = error.final
             match after_failure(row, step, error):
                 case "end":

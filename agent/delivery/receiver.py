@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -35,11 +36,11 @@ Outcome = tuple[Row | None, Verdict]
 class Receiver:
     """The handlers of `pipeline.deliver` and `pipeline.report`."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, allowed: Mapping[str, bool] | None = None) -> None:
+        """`allowed`: kinds of steps that this node's owner allows; a kind that is absent is allowed."""
         self.context = context
         self.refused: dict[str, int] = {}
-        self.policy: dict[str, bool] = {}
-        """Kinds of steps that this node's owner allows; what is absent is allowed."""
+        self.policy = dict(allowed or {})
         self._pending: set[Key] = set()
         self._buckets: dict[str, list[float]] = {}
         self._logged: set[tuple[str, str]] = set()

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 from agent.delivery.rows import ENDS, Key, Row
 
-StepKey = tuple[str, str]
+StepName = tuple[str, str]
 """Pipeline and step."""
 KEEP_ROWS = 50_000
 """Closed rows kept for traces and against late repeats; the oldest go first."""
@@ -25,9 +25,9 @@ class Table:
         self.by_cid: dict[str, set[int]] = defaultdict(set)
         """Numbers of the rows whose event names a blob."""
         self.open_count = 0
-        self.delivered_open: Counter[StepKey] = Counter()
+        self.delivered_open: Counter[StepName] = Counter()
         """Open rows that other nodes delivered, by step."""
-        self.counts: dict[StepKey, Counter[str]] = defaultdict(Counter)
+        self.counts: dict[StepName, Counter[str]] = defaultdict(Counter)
         """Accepted rows and ends by step; they outlive the rows."""
         self.kept: dict[str, float] = {}
         """Photos kept for a match → until when (CLOCK_BOOTTIME)."""
@@ -69,9 +69,9 @@ class Table:
         """(pipeline, version) of every row that is not closed."""
         return {(r.pipeline, r.version) for r in self.rows.values() if not r.closed}
 
-    def totals(self) -> dict[StepKey, dict[str, int]]:
+    def totals(self) -> dict[StepName, dict[str, int]]:
         """Accepted, each end, and open for each step; accepted = the ends + open always."""
-        opened: Counter[StepKey] = Counter((r.pipeline, r.step) for r in self.rows.values() if r.open)
+        opened: Counter[StepName] = Counter((r.pipeline, r.step) for r in self.rows.values() if r.open)
         return {
             key: {"accepted": c["accepted"], **{e: c[e] for e in ENDS}, "open": opened[key]}
             for key, c in sorted(self.counts.items())

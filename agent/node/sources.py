@@ -117,6 +117,6 @@ class SourceSteps:
 
     def _filter(self, task: TailTask) -> Callable[[], Awaitable[FilterRunner]]:
         async def make() -> FilterRunner:
-            return self.agent.wasm.filter(await self.agent.workshop.module(task.wasm.module), task.wasm)
+            return self.agent.wasm.filter(await self.agent.pipelines.steps.programs.module(task.wasm.module), task.wasm)
 
         return make

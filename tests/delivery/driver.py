@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from agent.delivery import Journal
+from agent.delivery import Context, Deciders, Journal, StepKey, StepMaker, Work
 from agent.delivery.changes import Changes
 from agent.delivery.lifecycle import Lifecycle, _own, _Row, new_row
 from agent.delivery.rows import End, Row, State
+from agent.errors import Refused
 from agent.model.event import Event
-from agent.model.pipeline import Keep
+from agent.model.pipeline import Keep, Pipeline, Step
 
 
 class _Alone(Lifecycle):
@@ -72,3 +73,19 @@ class Driven(Journal):
 
     def _life(self, keep: float = 0.0) -> Lifecycle:
         return _Alone(self, "here", lambda pipeline, version: Keep(keep, keep))
+
+
+class _NoSteps:
+    """Runs nothing."""
+
+    async def make(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        raise Refused("no steps run here")
+
+    async def stop(self, key: StepKey) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def no_steps(context: Context, deciders: Deciders) -> StepMaker:
+    """For an engine that only makes rows."""
+    return _NoSteps()

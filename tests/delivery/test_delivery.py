@@ -209,5 +209,5 @@ async def test_while_a_camera_takes_photos_the_next_steps_program_is_made_ready_
     started = b.starts["wasm"]
     await b.join("02:00:00:00:00:02")
     await eventually(lambda: b.quiet() and sum(b.alerts.values()) == 2)
-    assert b.starts["wasm"] == started + len([n for n in b.nodes.values() if n.workshop.cameras is not None])
+    assert b.starts["wasm"] == started + len([n for n in b.nodes.values() if n.steps.camera.cameras is not None])
     await b.stop()

@@ -35,7 +35,7 @@ class Own(Program):
 def porch(tmp_path: Path, run: Run) -> Building:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
-    b.nodes["porch"].workshop.engines.wasm = lambda module, task: Own(b, run)  # type: ignore[method-assign]
+    b.nodes["porch"].steps.programs.engines.wasm = lambda module, task: Own(b, run)  # type: ignore[method-assign]
     return b
 
 
@@ -133,7 +133,7 @@ async def test_an_event_of_an_old_version_that_comes_while_its_programs_are_stop
 
     newer = msgspec.structs.replace(b.pipeline, keep=Keep(unmatched=60.0))
     p.definitions.apply(newer.name, msgspec.json.encode(newer))
-    p.hosts.stop = stop
+    p.steps.stop = stop  # type: ignore[method-assign]
     await p.hosts.retire()
     go.set()
     await eventually(lambda: late[0].end == "delivered")

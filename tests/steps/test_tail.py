@@ -13,13 +13,14 @@ import pytest
 
 from agent.clock import boottime
 from agent.definitions import load_pipeline
-from agent.delivery import Journal, Pipelines
+from agent.delivery import DeliveryEngine, Journal
 from agent.delivery.rows import Row
 from agent.errors import StepFailed
 from agent.executors import WasmEngine
 from agent.model.task import FilterRunner, LineEvent, WasmTask
 from agent.sources import MAX_BATCH, FileSource
 from agent.steps.tail import TailRunner
+from tests.delivery.driver import no_steps
 from tests.doubles import MemoryBlobs, MemoryNet
 from tests.support import eventually
 
@@ -51,7 +52,9 @@ class Ap:
 
     def open(self) -> None:
         self.journal = Journal(self.folder / "journal.db", max_open=self.max_open)
-        self.pipelines = Pipelines("ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch)
+        self.pipelines = DeliveryEngine(
+            "ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch, no_steps
+        )
         self.pipelines.load()
         self.lines: list[str] = []
 
