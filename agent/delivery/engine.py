@@ -39,7 +39,7 @@ S = TypeVar("S", bound=StepMaker)
 
 
 def _ignore(_: Any) -> None:
-    """The default of what somebody may want to be told."""
+    """The default listener: it does nothing."""
 
 
 class DeliveryEngine(Generic[S]):
@@ -137,7 +137,7 @@ class DeliveryEngine(Generic[S]):
         self.pin_modules()
 
     def pin_modules(self) -> None:
-        """Keep the modules of the current pipelines that are here: other nodes fetch them from whoever has them."""
+        """Keep the modules of the current pipelines that are here: other nodes fetch them from here."""
         for cid in self.modules():
             try:
                 self.context.blobs.pin(cid, f"module:{cid}")

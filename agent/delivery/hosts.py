@@ -315,5 +315,5 @@ def blob_refs(event: Event, path: Callable[[str], str]) -> list[BlobRef]:
 
 
 def step_input(event: Event, path: Callable[[str], str]) -> StepInput:
-    """What a program gets for this event."""
+    """The event as a program gets it."""
     return StepInput(event, blob_refs(event, path))

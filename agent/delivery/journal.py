@@ -1,7 +1,7 @@
-"""The journal: what this node has accepted and not yet settled, on disk first, in memory for speed.
+"""The journal: rows that this node has accepted and not yet settled, on disk first, in memory for speed.
 
 Every change is made in memory and handed to the writer in the same breath, so the order in the file is the order in memory;
-whoever must not answer before it is on the disk awaits the returned future. Counters of accepted rows and of ends are kept
+a caller that must not answer before it is on the disk awaits the returned future. Counters of accepted rows and of ends are kept
 beside the rows in the same transactions and outlive them.
 """
 
