@@ -187,11 +187,7 @@ def others_can_run(context: Context, step: Step, row: Row) -> bool:
 class Hosts:
     """Every step that runs here, made when its first event comes."""
 
-    def __init__(
-        self,
-        context: Context,
-        steps: StepMaker,
-    ) -> None:
+    def __init__(self, context: Context, steps: StepMaker) -> None:
         self.context = context
         self._steps = steps
         self.hosts: dict[StepKey, StepHost] = {}
