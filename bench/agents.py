@@ -16,8 +16,8 @@ from agent.cli.client import Client
 from agent.errors import Unreachable
 from demo.building import AGENT
 from demo.children import Children
-from demo.house import wait_for
-from demo.place import HOST, free_ports, write_private, yaml_of
+from demo.agents import wait_for
+from demo.environment import HOST, free_ports, write_private, yaml_of
 
 ROOT = Path(__file__).resolve().parent.parent
 START = 60.0

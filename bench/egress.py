@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.config.schema import UplinkConfig
 from bench.figure import Figure
-from bench.house import House, house, only_people
+from bench.building import House, house, only_people
 from demo import phone, story
 
 VISITS, CAMERAS, DAY = 20, 3, 86_400

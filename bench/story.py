@@ -17,9 +17,9 @@ from typing import Any
 
 from agent.cli.client import path_of
 from bench.figure import Figure, percentile, spread
-from bench.house import House, Stored, house, join, only_people, small_people
+from bench.building import House, Stored, house, join, only_people, small_people
 from demo import story
-from demo.house import CAMERAS, wait_for
+from demo.agents import CAMERAS, wait_for
 
 INSTANT = """
 import json, sys

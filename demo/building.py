@@ -14,8 +14,8 @@ import msgspec
 from agent.errors import EdgeError
 from demo import phone
 from demo.children import Children
-from demo.house import CAMERAS, KNOWN, NODES, PIPELINE, DemoError, House, wait_for
-from demo.place import HOST, Checkout, free_ports, write_private, yaml_of
+from demo.agents import CAMERAS, KNOWN, NODES, PIPELINE, DemoError, House, wait_for
+from demo.environment import HOST, Checkout, free_ports, write_private, yaml_of
 
 LABELS = {"ap": {"wifi-log": "true"}, "porch": {"camera": "true"}, "garage": {"camera": "true"}}
 KNOWN_MAC = "a4:83:e7:2b:10:5c"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.house import DemoError
+from demo.agents import DemoError
 
 GRACE = 10.0
 """Seconds that children have to end by themselves."""

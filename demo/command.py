@@ -19,9 +19,9 @@ import typer
 from agent.errors import ConfigError, EdgeError
 from demo import phone, story
 from demo.building import Building, explain
-from demo.engine import Engine
-from demo.house import DemoError
-from demo.place import Checkout, Running, announced, demo_folder, start_time
+from demo.docker_engine import Engine
+from demo.agents import DemoError
+from demo.environment import Checkout, Running, announced, demo_folder, start_time
 
 app = typer.Typer(
     help="The whole story on this machine: four agents, two cameras, a sink.",
@@ -129,7 +129,7 @@ def _once(building: Building, *, as_json: bool) -> int:
         print(jsonlib.dumps(made, ensure_ascii=False), flush=True)
     else:
         from agent.cli.output import console
-        from demo.picture import result
+        from demo.drawing import result
 
         console().print(result(building, arrival))
     if faults:
@@ -138,7 +138,7 @@ def _once(building: Building, *, as_json: bool) -> int:
 
 
 def _attended(building: Building, *, browser: bool) -> int:
-    from demo.attend import attend
+    from demo.interactive import attend
 
     assert building.sink is not None
     if browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

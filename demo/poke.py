@@ -9,9 +9,9 @@ from pathlib import Path
 from agent.cli.output import console, print_json
 from agent.errors import NotFound
 from demo import phone, story
-from demo.house import House
-from demo.picture import result
-from demo.place import find_running
+from demo.agents import House
+from demo.drawing import result
+from demo.environment import find_running
 
 
 def poke_running(device: str | None, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from agent.cli.client import Client, path_of
 from agent.errors import NotFound
 from demo import phone
-from demo.house import CAMERAS, NODES, PIPELINE, House, wait_for
+from demo.agents import CAMERAS, NODES, PIPELINE, House, wait_for
 
 SETTLE = 120.0
 """Seconds until an arrival must have settled everywhere."""

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from demo import phone
-from demo.place import write_private
+from demo.environment import write_private
 from tests.story.building import ENDS, Building, building, mac
 from tests.upgrade.unpacking import Fixture
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from agent.identity import IdentityStore, Token, TokenRecord
-from demo.place import HOST, free_ports
+from demo.environment import HOST, free_ports
 from tests.story.building import Building, Node, pictures
 
 DATA = Path(__file__).parent / "data"

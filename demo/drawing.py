@@ -13,7 +13,7 @@ from rich.text import Text
 from agent.cli.output import console, count, escape, size
 from agent.cli.trace import waterfall
 from demo import story
-from demo.house import House
+from demo.agents import House
 
 Point = tuple[int, int]
 WIDTH, HEIGHT = 48, 7

@@ -25,8 +25,8 @@ from agent.cli.output import console, escape
 from agent.errors import EdgeError
 from demo import phone, story
 from demo.building import KNOWN_MAC, Building
-from demo.house import KNOWN
-from demo.picture import mesh, passing, result
+from demo.agents import KNOWN
+from demo.drawing import mesh, passing, result
 
 FRAME = 0.2
 LIT = 1.5

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.rescale import by_opencv
 from demo import phone
 from demo.building import Building
-from demo.place import Checkout
+from demo.environment import Checkout
 
 NAME = "person-at-the-door"
 Change = Callable[[str], str]

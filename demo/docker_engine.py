@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from demo.house import DemoError
-from demo.place import IMAGE, Checkout
+from demo.agents import DemoError
+from demo.environment import IMAGE, Checkout
 
 START_TIMEOUT = 90.0
 SOCKET = Path("/var/run/docker.sock")
