@@ -13,9 +13,9 @@ from pathlib import Path
 
 from agent.environment import clean_environment
 from agent.errors import Refused, StepFailed
+from agent.executors.contract import broken
 from agent.executors.dialogue import Dialogue
 from agent.executors.folders import Folders, clear_leftovers, measure
-from agent.executors.protocol import broken
 from agent.executors.warm import WarmProgram, WarmRunner
 from agent.model.task import BlobWriter, Limits, LogSink, ProcessTask, Runner
 from agent.threads import in_thread
