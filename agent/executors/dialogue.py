@@ -9,7 +9,7 @@ import asyncio
 
 from agent.errors import StepFailed
 from agent.executors.contract import broken
-from agent.executors.logs import LogTail
+from agent.executors.stderr import LogTail
 from agent.model.task import Limits, LogSink
 
 
