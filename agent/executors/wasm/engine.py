@@ -15,9 +15,9 @@ from agent.executors.wasm.cache import CompileCache
 from agent.executors.wasm.child import Request
 from agent.executors.wasm.filter import WasmFilter
 from agent.executors.wasm.platform import engine_name, make_sandbox
+from agent.executors.wasm.pool import Pool
 from agent.executors.wasm.runner import WasmRunner
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
-from agent.executors.wasm.workers import Pool
 from agent.model.task import BlobWriter, FilterRunner, Runner, WasmTask
 
 REST = 60.0
