@@ -16,7 +16,7 @@ from agent.errors import ConfigError, StepFailed
 from agent.executors import WasmEngine
 from agent.executors.wasm.filter import MAX_BATCH, parse_events
 from agent.executors.wasm.sandbox import Call, Program
-from agent.executors.wasm.wasm_wasmtime import Wasmtime
+from agent.executors.wasm.sandbox_wasmtime import Wasmtime
 from agent.model.task import MIB, FilterRunner, Limits, LineEvent, WasmTask
 from tests.executors.conftest import Lines
 
