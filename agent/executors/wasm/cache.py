@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from agent.errors import ConfigError
-from agent.executors.wasm.platform import fingerprint
+from agent.executors.wasm.available import fingerprint
 from agent.executors.wasm.pool import compile_in_child
 from agent.executors.wasm.sandbox import invalid
 

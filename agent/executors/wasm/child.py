@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import EdgeError
-from agent.executors.wasm.platform import make_sandbox
+from agent.executors.wasm.available import make_sandbox
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
 
 MIB = 1 << 20

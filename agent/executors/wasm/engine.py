@@ -11,10 +11,10 @@ from pathlib import Path
 
 from agent.errors import StepFailed
 from agent.executors.folders import clear_leftovers
+from agent.executors.wasm.available import engine_name, make_sandbox
 from agent.executors.wasm.cache import CompileCache
 from agent.executors.wasm.child import Request
 from agent.executors.wasm.filter import WasmFilter
-from agent.executors.wasm.platform import engine_name, make_sandbox
 from agent.executors.wasm.pool import Pool
 from agent.executors.wasm.runner import WasmRunner
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
