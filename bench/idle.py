@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from agent.executors.wasm.engine import REST
+from agent.executors.wasm.executor import REST
 from bench.agents import ROOT, Agents, agents, cpu_seconds, family
 from bench.figure import Figure, spread
 from demo import phone

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agent.executors.wasm.engine import WasmEngine
+    from agent.executors.wasm.executor import WasmEngine
 
 __all__ = ["WasmEngine"]
 
