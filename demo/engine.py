@@ -96,7 +96,7 @@ def _remove_containers(owners: list[str]) -> None:
     import docker.errors
     import requests
 
-    from agent.executors.docker.container import OWNER_LABEL
+    from agent.executors import OWNER_LABEL
 
     client, _ = _client()
     if client is None:

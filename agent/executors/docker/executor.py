@@ -17,15 +17,13 @@ from agent.executors.folders import clear_leftovers
 from agent.executors.warm import WarmProgram, WarmRunner
 from agent.model.task import BlobWriter, DockerTask, Runner
 
-__all__ = ["DockerEngine"]
-
 logger = logging.getLogger(__name__)
 
 NVIDIA_DEVICE = Path("/dev/nvidiactl")
 """There on every machine with NVIDIA's driver loaded."""
 
 
-class DockerEngine:
+class DockerExecutor:
     """The node's Docker engine; it may come and go while the agent runs.
 
     `owner` marks this agent's containers (its node id). `scratch` holds their folders. `allowed`, `max_cpus` and
@@ -198,7 +196,7 @@ class DockerEngine:
 
 
 class _DockerRunner(WarmRunner):
-    def __init__(self, engine: DockerEngine, task: DockerTask, blobs: BlobWriter, name: str) -> None:
+    def __init__(self, engine: DockerExecutor, task: DockerTask, blobs: BlobWriter, name: str) -> None:
         super().__init__(name, task.limits, blobs)
         self._engine = engine
         self._task = task

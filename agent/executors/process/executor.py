@@ -20,8 +20,6 @@ from agent.executors.warm import WarmProgram, WarmRunner
 from agent.model.task import BlobWriter, Limits, LogSink, ProcessTask, Runner
 from agent.threads import in_thread
 
-__all__ = ["ProcessEngine"]
-
 DESCRIPTORS = 256
 LOOK = 0.1
 """Seconds between looks at the size of the outputs folder while an event is open."""
@@ -30,7 +28,7 @@ LAST_WORDS = 0.25
 _PIECE = 1 << 16
 
 
-class ProcessEngine:
+class ProcessExecutor:
     """Runs executables of this host; `scratch` holds their folders, leftovers in it are removed here."""
 
     def __init__(self, scratch: Path) -> None:
