@@ -1,0 +1,1 @@
+"""Process programs: the step contract for a plain executable of this host."""
