@@ -17,7 +17,7 @@ from agent.sources.batch import Batch, Counters, Position
 from agent.sources.follower import Follower
 from agent.sources.inotify import Inotify
 from agent.sources.mark import load_mark
-from agent.sources.waiting import in_thread
+from agent.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
