@@ -198,8 +198,7 @@ class ThingsMixin:
     async def blob_add(self, fd: int, size: int) -> Json:
         """Store a file's bytes."""
         a = cast("Agent", self)
-        cid, stored = await a.blobs.put_fd(fd, limit=max(size, 1))
-        await a.added.note(cid)
+        cid, stored = await a.added.add(a.blobs, fd, max(size, 1))
         return {"cid": cid, "size": stored}
 
     async def blob_path(self, cid: str) -> Path:
