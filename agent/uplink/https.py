@@ -108,9 +108,7 @@ class HttpsSender:
         self._book(connection, "close", "", "ok")
 
     def _book(self, connection: PinnedConnection, kind: str, event_id: str, result: str) -> None:
-        up, down = connection.spent()
-        if up or down:
-            self._ledger.add(kind=kind, event_id=event_id, sink=self.address.url, up=up, down=down, result=result)
+        self._ledger.book(connection.meter, kind=kind, event_id=event_id, sink=self.address.url, result=result)
 
     def _headers(self) -> list[tuple[str, str]]:
         return [("authorization", f"Bearer {self._key}"), ("content-type", "application/msgpack")]
