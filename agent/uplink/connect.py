@@ -8,20 +8,12 @@ import msgspec
 
 from agent.errors import ConfigError, IdentityError, SinkError, Unreachable
 from agent.files import write_private
+from agent.model.alert import Hello
 from agent.model.envelope import key_id
 from agent.uplink.address import SinkAddress, parse_address
 from agent.uplink.https import ANSWER_TIMEOUT, HttpsSender
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.outcome import Outcome, Sender, Verdict
-
-
-class Hello(msgspec.Struct, omit_defaults=True):
-    """The first word to a sink: who speaks. The sink keeps the mesh's CA and checks alerts' certificates with it."""
-
-    mesh: str
-    node: str
-    name: str = ""
-    ca: str = ""
 
 
 class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -16,10 +16,10 @@ import msgspec
 from agent import ticks
 from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, NotFound, Refused
-from agent.model.alert import MAX_ALERT, Alert, StatusSummary
+from agent.model.alert import MAX_ALERT, Alert, Hello, StatusSummary
 from agent.model.envelope import REQUEST_ID
 from agent.model.health import Warning
-from agent.uplink.connect import Hello, checked, connect, load_sink, open_sender
+from agent.uplink.connect import checked, connect, load_sink, open_sender
 from agent.uplink.https import ANSWER_TIMEOUT
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.mask import has_mac, load_mask_key, mask_event
