@@ -1,4 +1,4 @@
-"""The only way out of the building: a durable spool, a pinned sender, and a ledger of every byte that left."""
+"""The only way out of the building: a durable spool, a pinned client, and a ledger of every byte that left."""
 
 from agent.uplink.address import SinkAddress, parse_address
 from agent.uplink.connect import SinkConfig

@@ -37,7 +37,7 @@ _TCP_INFO_ACKED = 120
 """
 
 
-class MqttSender:
+class MqttClient:
     """Keeps one broker connection; paho's thread hands everything over to the loop."""
 
     at_once = 1
@@ -58,19 +58,19 @@ class MqttSender:
         self._meter = Meter()
 
     async def alert(self, event_id: str, body: bytes) -> Outcome:
-        """See Sender."""
+        """See SinkClient."""
         return await self._exchange("alert", event_id, body)
 
     async def status(self, body: bytes) -> Outcome:
-        """See Sender."""
+        """See SinkClient."""
         return await self._exchange("status", "", body)
 
     async def hello(self, body: bytes) -> Outcome:
-        """See Sender."""
+        """See SinkClient."""
         return await self._exchange("hello", "", body)
 
     async def close(self) -> None:
-        """See Sender."""
+        """See SinkClient."""
         client, self._client = self._client, None
         if client is not None:
             self._book(client, "close", "", "ok")
