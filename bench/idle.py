@@ -17,7 +17,7 @@ from agent.executors import WORKER_REST
 from bench.agents import ROOT, Agents, agents, cpu_seconds, family
 from bench.figure import Figure, spread
 from demo import phone
-from demo.house import wait_for
+from demo.waiting import wait_for
 
 DEADLINE = "2s"
 """Of the detector's step: what waits for the node that is not here must be over when the agent is to be idle."""

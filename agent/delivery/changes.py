@@ -1,4 +1,4 @@
-"""What one event of a row's life leads to: what the journal writes in one transaction, and what is to be done next."""
+"""The result of one event of a row's life: the changes that the journal writes in one transaction, and the next actions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.delivery.rows import Row
 
 
 class Do(Enum):
-    """What is to be done with a row next; each part ignores a row that has moved on meanwhile."""
+    """The next action for a row; each part ignores a row that has moved on meanwhile."""
 
     ROUTE = "route"
     """Decide, and choose a node."""
@@ -51,7 +51,7 @@ class Changes:
     opened: list[Row] = field(default_factory=list)
     """Rows whose blobs are needed from now on."""
     closed: list[Row] = field(default_factory=list)
-    """Rows whose blobs they need no longer."""
+    """Rows that need their blobs no longer."""
 
     def encode(self, rows: list[Row]) -> None:
         """Take the events of new rows; raises ValueError for one that cannot be stored, before anything has changed."""

@@ -1,4 +1,4 @@
-"""What the parts of delivery share on one node."""
+"""The record that the parts of delivery share on one node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Handler = Callable[[Any, bytes], Awaitable[bytes]]
 
 
 class MeshLike(Protocol):
-    """What delivery needs of the mesh."""
+    """The mesh as delivery uses it."""
 
     def live(self) -> list[NodeRecord]: ...
     def is_live(self, node_id: str) -> bool: ...
@@ -30,7 +30,7 @@ class MeshLike(Protocol):
 
 
 class BlobsLike(Protocol):
-    """What delivery needs of the blob store."""
+    """The blob store as delivery uses it."""
 
     def has(self, cid: str) -> bool: ...
     def check_size(self, cid: str, declared: int | None) -> None: ...

@@ -66,7 +66,7 @@ class Deciders:
         self.journal.storage.write(lambda db: db.execute("DELETE FROM decision WHERE until <= ?", (now,)))
 
     async def first(self, scope: str, key: str, event: str, seconds: float) -> bool:
-        """Whether this event is the first of its key within `seconds`; raises Unreachable when nobody can decide."""
+        """Whether this event is the first of its key within `seconds`; raises Unreachable when no node can decide."""
         body = msgspec.msgpack.encode(Question(scope, key, event, seconds))
         for node in rank(f"{scope}\0{key}", self.mesh.live(), weighed=False)[:ASKED]:
             try:
@@ -178,7 +178,7 @@ class Deciders:
 
 
 class KeyedLocks:
-    """One lock for each key that somebody holds or waits for."""
+    """One lock for each key that is held or waited for."""
 
     def __init__(self) -> None:
         self._locks: dict[Any, tuple[asyncio.Lock, int]] = {}

@@ -1,4 +1,4 @@
-"""The pipelines of one node: journal, delivery, deciders, presence, sources; the face that the service uses."""
+"""The delivery engine of one node: its parts, and the one place that says what follows from a change of a row."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ S = TypeVar("S", bound=StepMaker)
 
 
 def _ignore(_: Any) -> None:
-    """The default of what somebody may want to be told."""
+    """The default listener: it does nothing."""
 
 
 class DeliveryEngine(Generic[S]):
@@ -96,11 +96,11 @@ class DeliveryEngine(Generic[S]):
         for row in changes.opened:
             for blob in row.event.blobs():
                 self.context.blobs.pin(blob.cid, str(row.n))
-        for action in changes.actions:
-            self._do(action)
         for row in changes.closed:
             self.context.blobs.unpin(str(row.n))
             self.photos.release({b.cid for b in row.event.blobs()}, written)
+        for action in changes.actions:
+            self._do(action)
 
     def _do(self, action: Action) -> None:
         """The one place that says which part does what with a row."""
@@ -137,7 +137,7 @@ class DeliveryEngine(Generic[S]):
         self.pin_modules()
 
     def pin_modules(self) -> None:
-        """Keep the modules of the current pipelines that are here: other nodes fetch them from whoever has them."""
+        """Keep the modules of the current pipelines that are here: other nodes fetch them from here."""
         for cid in self.modules():
             try:
                 self.context.blobs.pin(cid, f"module:{cid}")

@@ -187,11 +187,7 @@ def others_can_run(context: Context, step: Step, row: Row) -> bool:
 class Hosts:
     """Every step that runs here, made when its first event comes."""
 
-    def __init__(
-        self,
-        context: Context,
-        steps: StepMaker,
-    ) -> None:
+    def __init__(self, context: Context, steps: StepMaker) -> None:
         self.context = context
         self._steps = steps
         self.hosts: dict[StepKey, StepHost] = {}
@@ -315,5 +311,5 @@ def blob_refs(event: Event, path: Callable[[str], str]) -> list[BlobRef]:
 
 
 def step_input(event: Event, path: Callable[[str], str]) -> StepInput:
-    """What a program gets for this event."""
+    """The event as a program gets it."""
     return StepInput(event, blob_refs(event, path))

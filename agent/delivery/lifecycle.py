@@ -384,7 +384,7 @@ class Lifecycle:
             self._end(row, "delivered", "", changes)
 
     def _close_if_done(self, row: _Row, changes: Changes, *, told: bool = False) -> None:
-        """Close the row when its branch has ended; `told`: the node that ran it says so of its own part."""
+        """Close the row when its branch has ended; `told`: the node that ran it has reported its part."""
         if row.closed or row.open:
             return
         elsewhere = row.target not in ("", self._node) and row.end in ("delivered", "failed")

@@ -1,4 +1,4 @@
-"""Deleting the blobs of rows whose branch has ended, and of photos whose time is over."""
+"""Deletes the blobs of rows whose branch has ended, and photos whose time is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accepting what other nodes deliver: who may send, is there room, are the blobs here; then commit, then answer."""
+"""Accepts deliveries of other nodes: checks rights, room and blobs, then commits, then answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 ACCEPTED = Verdict("accepted")
 EVENTS_PER_SECOND = 10_000.0
 BYTES_PER_SECOND = 128e6
-"""What one sender may deliver, with bursts of two seconds; a building's busiest minute is far below."""
+"""Limits of one sender, with bursts of two seconds; a building's busiest minute is far below."""
 FETCH_TIMEOUT = 15.0
 Outcome = tuple[Row | None, Verdict]
 

@@ -20,7 +20,7 @@ BATCH = 256
 AGAIN = 1.0
 WAIT = 0.05
 """Seconds that a report waits for others to the same node: one signed request for an event that settled and for all that
-closed with it, after the events that are on their way, which somebody waits for. A failure is told at once.
+closed with it, after the events that are on their way, which are more urgent. A failure is told at once.
 """
 
 
@@ -86,7 +86,7 @@ class Reports:
         try:
             while rows := list(self._due.get(node, {}).values())[:BATCH]:
                 ready = [(row, phase(row), row.turn, _report(row)) for row in rows if not row.open]
-                # Who hears it forgets the event and its photos: from now on this journal must know how it went.
+                # A producer that hears it forgets the event and its photos: from now on this journal must know the end.
                 await self.context.journal.commit()
                 told = [(row, what, turn, report) for row, what, turn, report in ready if row.turn == turn]
                 body = msgspec.msgpack.encode([report for *_, report in told])
@@ -106,7 +106,7 @@ class Reports:
 
 
 def phase(row: Row) -> int:
-    """What there is to tell: 0 nothing yet, 1 settled, 2 closed."""
+    """The phase to report: 0 nothing yet, 1 settled, 2 closed."""
     return 2 if row.closed else 0 if row.open else 1
 
 

@@ -1,4 +1,4 @@
-"""What happens to a row after a failed run: the rules of retries, one function for each place where a failure is heard.
+"""The retry rules: whether and where a row is tried again after a failed run, one function for each kind of failure.
 
 A new rule is a line here. Nothing here changes a row: `lifecycle.py` does what these functions answer.
 """
@@ -21,7 +21,7 @@ Where = Literal["end", "producer", "here", "elsewhere"]
 
 
 class After(NamedTuple):
-    """What a report says of a failure: no other run helps (`final`), no attempt was used (`free`)."""
+    """A reported failure: no other run helps (`final`), no attempt was used (`free`)."""
 
     final: bool
     free: bool

@@ -1,4 +1,4 @@
-"""Who is next: dedupe and cooldown, the choice of a node, and what to do when it goes away."""
+"""The way of a row to a node: dedupe and cooldown, the choice of the node, and another choice when it goes away."""
 
 from __future__ import annotations
 

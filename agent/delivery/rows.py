@@ -150,7 +150,7 @@ class Row(Protocol):
     def looked(self) -> float:
         """When its holder was last asked for it; 0 not since the start. In memory only."""
 
-    # What others know of it, and what follows from its end.
+    # Reports, and the branch below the row.
 
     @property
     def claims(self) -> Mapping[str, int]:
@@ -172,7 +172,7 @@ class Row(Protocol):
 
     @property
     def key(self) -> Key:
-        """What makes it the same work."""
+        """Rows with equal keys are the same work."""
 
     @property
     def delivered(self) -> bool:

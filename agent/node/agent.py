@@ -62,8 +62,6 @@ log = logging.getLogger(__name__)
 
 Api = Callable[[Any], Awaitable[None]]
 CAPACITY_EVERY = 10.0
-LISTENERS = frozenset({"enrolment", "api"})
-"""Services that open a port or a socket: without it the agent ends, as whoever set it must mend it."""
 
 
 class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
@@ -239,7 +237,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
                 await self.docker.start()
                 tasks.create_task(self.pipelines.run())
                 for name, run in self._services(api):
-                    tasks.create_task(supervised(name, run, self.health, listens=name in LISTENERS))
+                    tasks.create_task(supervised(name, run, self.health.restarted))
                 if self.discovery is not None:
                     self.discovery.announce(
                         self.identity.mesh_id,

@@ -1,4 +1,4 @@
-"""Which module does the work of which kind of step. A new kind is one more line here and a module of its own."""
+"""The table of kinds of steps that take events: each kind and the module that does its work."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 
 
 class DeviceInfo(msgspec.Struct, omit_defaults=True):
-    """What an operator said of a device (signed document of kind `device`, named by the MAC)."""
+    """An operator's words about a device (signed document of kind `device`, named by the MAC)."""
 
     name: str = ""
     known: bool = False

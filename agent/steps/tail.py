@@ -149,7 +149,7 @@ class TailRunner:
             self._commit([])
 
     async def _filtered(self, program: FilterRunner, batch: Batch) -> list[Located]:
-        """What the filter finds. The limits are those of one run: what fails beyond MAX_BATCH is fed again in pieces."""
+        """The filter's events. Limits are those of one run: a batch beyond MAX_BATCH that fails is fed again in pieces."""
         pieces: Iterable[Batch] = [batch]
         if len(batch.data) > MAX_BATCH:
             found = await self._fed(program, batch, 1)
@@ -171,7 +171,7 @@ class TailRunner:
         return whole
 
     async def _fed(self, program: FilterRunner, batch: Batch, attempts: int) -> list[Located] | None:
-        """What the filter finds in one of so many runs; None if all fail. After any failure the batch is `dense`."""
+        """The filter's events of one of so many runs; None if all fail. After any failure the batch is `dense`."""
         for _ in range(attempts):
             try:
                 return located(await program.feed(batch.data, self.log_to), batch)

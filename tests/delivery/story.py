@@ -247,7 +247,7 @@ class Building:
                 await node.stop()
 
     def unfinished(self) -> str:
-        """What is still open, unclosed or unreported, for the message of a failed test."""
+        """The rows that are open, unclosed or unreported, for the message of a failed test."""
         lines = [f"{len(self.alerts)} alerts"]
         for node in self.nodes.values():
             for r in node.p.journal.rows.values():

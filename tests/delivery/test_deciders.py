@@ -1,4 +1,4 @@
-"""One decider for each key: who is first stays first, through losses, returns and repeats."""
+"""One decider for each key: the first event stays first, through losses, returns and repeats."""
 
 from __future__ import annotations
 

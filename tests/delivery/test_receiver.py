@@ -1,4 +1,4 @@
-"""What a node accepts from others: from whom, what for, how much; and whose word about a delivery counts."""
+"""Deliveries that a node accepts from others, and reports that count."""
 
 from __future__ import annotations
 

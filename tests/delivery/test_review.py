@@ -1,4 +1,4 @@
-"""What a stolen member, a failing node or an unlucky moment may not do to delivery."""
+"""Delivery holds against a stolen member, a failing node and an unlucky moment."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from agent.executors import WasmExecutor
 from agent.model.task import WasmTask
 from demo import phone
 from demo.children import Children
-from demo.house import DemoError
-from demo.place import HOST, Running, announced, demo_folder, find_running, free_ports, start_time
+from demo.environment import HOST, Running, announced, demo_folder, find_running, free_ports, start_time
 from demo.story import Arrival, faults
+from demo.waiting import DemoError
 from tests.demo.running import ROOT, Demo
 
 MakeDemo = Callable[..., Demo]
