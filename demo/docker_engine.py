@@ -96,11 +96,11 @@ def _client() -> tuple[Any, str]:
 
 
 async def _remove_containers(owners: list[str]) -> None:
-    from agent.executors import DockerEngine
+    from agent.executors import DockerExecutor
 
     for owner in owners:
         with tempfile.TemporaryDirectory() as scratch:
-            engine = DockerEngine(owner, Path(scratch))
+            engine = DockerExecutor(owner, Path(scratch))
             try:
                 await engine.sweep()
             except Unreachable as e:

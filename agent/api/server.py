@@ -21,7 +21,7 @@ from agent.api.facade import AgentFacade
 from agent.api.peer import PeerProtocol
 from agent.api.routes import all_routes
 from agent.api.web import Closing, failure
-from agent.errors import ConfigError, EdgeError, NotFound, Refused
+from agent.errors import CannotListen, EdgeError, NotFound, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def make_app(agent: AgentFacade) -> Starlette:
 async def serve_api(agent: AgentFacade) -> None:
     """Serve the API on `agent.config.run` until cancelled, then leave no socket behind.
 
-    Raises Refused when another agent listens there, ConfigError when the socket cannot be made.
+    Raises Refused when another agent listens there, CannotListen when the socket cannot be made.
     """
     path = agent.config.run
     app = make_app(agent)
@@ -75,7 +75,7 @@ def open_socket(path: Path, group: str) -> socket.socket:
     """A listening unix socket of mode 0660 and, where it exists, this group; it appears under `path` ready
     for use."""
     if len(os.fsencode(path)) > LONGEST_PATH:
-        raise ConfigError(
+        raise CannotListen(
             f"the socket's path {path} is longer than {LONGEST_PATH} bytes", hint="set run: to a shorter one"
         )
     if _is_alive(path):
@@ -106,7 +106,7 @@ def open_socket(path: Path, group: str) -> socket.socket:
         sock.close()
         with contextlib.suppress(OSError):
             fresh.unlink()
-        raise ConfigError(
+        raise CannotListen(
             f"the socket {path} cannot be made: {e.strerror}", hint="check the folder's owner, or set --socket"
         ) from e
     return sock

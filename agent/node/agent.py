@@ -18,12 +18,10 @@ from agent.blobs import BlobExchange, BlobStore
 from agent.cameras import CameraBook
 from agent.config import Config
 from agent.config.quota import blob_quota
-from agent.delivery import Journal, Pipelines
+from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
-from agent.executors import WasmEngine
-from agent.executors.docker import DockerEngine
-from agent.executors.process import ProcessEngine
+from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import (
     AdmissionDesk,
@@ -56,7 +54,7 @@ from agent.node.resolve import serve_image
 from agent.node.sources import SourceSteps
 from agent.node.warmth import Warmth
 from agent.platforms import detect
-from agent.steps import Presence, Workshop
+from agent.steps import Presence, StepKinds
 from agent.supervise import supervised
 from agent.uplink import Hello, Uplink, UplinkSettings
 
@@ -64,8 +62,6 @@ log = logging.getLogger(__name__)
 
 Api = Callable[[Any], Awaitable[None]]
 CAPACITY_EVERY = 10.0
-LISTENERS = frozenset({"enrolment", "api"})
-"""Services that open a port or a socket: without it the agent ends, as whoever set it must mend it."""
 
 
 class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
@@ -137,13 +133,11 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             self.mesh.serve(verb, handler)
         folder = state if config.journal.dir == Path() else config.journal.dir
         self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
-        self.pipelines = Pipelines(self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch)
-        self.pipelines.definitions.on_change = lambda name: self.bell.ring()
         self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
         self.added = Added(state / "added-blobs")
-        self.wasm = WasmEngine(state / "cache" / "wasm", state / "scratch" / "wasm")
-        self.docker = DockerEngine(
+        self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
+        self.docker = DockerExecutor(
             self.node_id,
             state / "scratch" / "docker",
             host=config.docker.host,
@@ -151,7 +145,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             max_cpus=max(1.0, config.policy.cpus * cores),
             max_memory=int(config.policy.memory * memory),
         )
-        self.process = ProcessEngine(state / "scratch" / "process")
+        self.process = ProcessExecutor(state / "scratch" / "process")
         self.cameras = CameraBook(cameras_file(config))
         self.logs_kept = StepLogs(self.mesh.publish_log)
         self.uplink = Uplink(
@@ -161,27 +155,34 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             sign=self.identity.sign,
             certificate=self.identity.cert_der,
         )
-        self.presence = Presence(self.pipelines.deciders)
-        self.workshop = Workshop(
-            self.pipelines.core,
+        self.pipelines = DeliveryEngine(
+            self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch, self._steps,
+            allowed={
+                "wasm": config.policy.wasm,
+                "docker": config.policy.docker,
+                "process": config.policy.process,
+                "camera": config.policy.camera,
+            },
+            show=self._publish_event,
+            definition_changed=lambda name: self.bell.ring(),
+        )  # fmt: skip
+        self.presence = self.pipelines.steps.presence
+        self.uplink.on_delivered = self.pipelines.steps.sink.delivered
+        self.uplink.on_refused = self.pipelines.steps.sink.refused
+
+    def _steps(self, context: Context, deciders: Deciders) -> StepKinds:
+        policy = self.config.policy
+        return StepKinds(
+            context,
             mesh_id=self.identity.mesh_id,
-            engines=NodeEngines(self.wasm, self.docker, self.process, config.policy, self.fresh),
-            cameras=BookCameras(self.cameras) if config.policy.camera else None,
-            presence=self.presence,
+            engines=NodeEngines(self.wasm, self.docker, self.process, policy, self.fresh),
+            cameras=BookCameras(self.cameras) if policy.camera else None,
+            presence=Presence(deciders),
             path_of=self.blobs.path,
             writer=self.fresh,
             submit=self.uplink.submit,
             log_to=self.logs_kept.write,
         )
-        self.pipelines.workshop = self.workshop
-        self.pipelines.receiver.policy = {
-            "wasm": config.policy.wasm,
-            "docker": config.policy.docker,
-            "process": config.policy.process,
-            "camera": config.policy.camera,
-        }
-        self.uplink.on_delivered = self.workshop.delivered
-        self.uplink.on_refused = self.workshop.refused
 
     def _build_admission(self, config: Config) -> None:
         self.tokens = TokenBook(config.state / "tokens.json")
@@ -229,7 +230,6 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         try:
             self.pipelines.load()
             self.documents.load()
-            self.pipelines.on_event = self._publish_event
             await sweep(self.blobs, self.added, self.journal.needs)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.mesh.run())
@@ -237,7 +237,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
                 await self.docker.start()
                 tasks.create_task(self.pipelines.run())
                 for name, run in self._services(api):
-                    tasks.create_task(supervised(name, run, self.health, listens=name in LISTENERS))
+                    tasks.create_task(supervised(name, run, self.health.restarted))
                 if self.discovery is not None:
                     self.discovery.announce(
                         self.identity.mesh_id,

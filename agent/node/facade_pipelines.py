@@ -189,13 +189,7 @@ class PipelineMixin:
         if found is None or found.kind not in ("wasm", "docker", "process"):
             names = known(s.name for s in pipeline.steps if s.kind in ("wasm", "docker", "process"))
             raise NotFound(f"{pipeline.name} has no step {step} with a program", hint=names)
-        task = found.task_of()
-        if found.kind == "wasm":
-            runner = a.workshop.engines.wasm(await a.workshop.module(task.module), task)
-        elif found.kind == "docker":
-            runner = a.workshop.engines.docker(task, f"test-{step}")
-        else:
-            runner = a.workshop.engines.process(task)
+        runner = await a.pipelines.steps.programs.runner(found, f"test-{step}")
         await runner.start()
         made: list[Json] = []
         try:
