@@ -14,6 +14,7 @@ from agent.errors import NotFound
 from agent.identity import Identity, Trust
 from agent.mesh import strangers, wire
 from agent.mesh.boot import next_boot
+from agent.mesh.callbacks import Changed, Handler, LabelsOf
 from agent.mesh.certificates import Certificates
 from agent.mesh.documents import REMOVAL, Document, Documents
 from agent.mesh.exchange import DIGEST, PUT, DocumentExchange
@@ -21,7 +22,6 @@ from agent.mesh.introducer import Endpoint
 from agent.mesh.linking import Linking
 from agent.mesh.liveness import HELLO, PresenceBook
 from agent.mesh.logs import LogLine, LogStreams
-from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.rpc import Rpc
 from agent.mesh.sender import Sender
 from agent.mesh.server import Server
