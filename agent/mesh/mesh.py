@@ -16,8 +16,8 @@ from agent.mesh import strangers, wire
 from agent.mesh.boot import next_boot
 from agent.mesh.callbacks import Changed, Handler, LabelsOf
 from agent.mesh.certificates import Certificates
+from agent.mesh.document_exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.documents import REMOVAL, Document, Documents
-from agent.mesh.exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.introducer import Endpoint
 from agent.mesh.linking import Linking
 from agent.mesh.liveness import HELLO, PresenceBook
