@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.mesh import strangers
-from agent.mesh.strangers import _read, reason_of, why_not
+from agent.mesh.handshakes import _read, reason_of, why_not
 from tests.mesh.building import Building, free_port
 
 
