@@ -25,9 +25,9 @@ from agent.errors import EdgeError, IdentityError
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
 from agent.mesh.boot import BOOT
+from agent.mesh.callbacks import Changed, LabelsOf
 from agent.mesh.certificates import Certificates
 from agent.mesh.loop import soon
-from agent.mesh.ports import Changed, LabelsOf
 from agent.mesh.rpc import Rpc
 from agent.mesh.session import MeshSession
 from agent.mesh.settings import MeshSettings
