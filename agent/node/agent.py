@@ -14,6 +14,11 @@ import psutil
 
 import agent
 from agent import ticks
+from agent.api.resolve import serve_image
+from agent.api.resources.devices import ThingsMixin
+from agent.api.resources.nodes import NodeMixin
+from agent.api.resources.pipelines import PipelineMixin
+from agent.api.resources.status import StatusMixin
 from agent.blobs import BlobExchange, BlobStore
 from agent.cameras import CameraBook
 from agent.config import Config
@@ -43,16 +48,11 @@ from agent.node.bell import Bell
 from agent.node.closing import close_all
 from agent.node.documents import DocumentReader
 from agent.node.engines import BookCameras, NodeEngines
-from agent.node.facade_nodes import NodeMixin
-from agent.node.facade_pipelines import PipelineMixin
-from agent.node.facade_status import StatusMixin
-from agent.node.facade_things import ThingsMixin
 from agent.node.fresh import FreshBlobs
 from agent.node.health import Watch
 from agent.node.labels import Labels
 from agent.node.leftovers import Added, sweep
 from agent.node.logs import StepLogs
-from agent.node.resolve import serve_image
 from agent.node.sources import SourceSteps
 from agent.node.warmth import Warmth
 from agent.platforms import detect

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from agent import ticks
+from agent.api.resources.status import no_nodes
 from agent.errors import EdgeError
 from agent.health.checks import CODES, run_checks
 from agent.health.clock import clock_synchronised
@@ -16,7 +17,6 @@ from agent.health.facts import Facts, FailingStep, SourceFact
 from agent.model.alert import StatusSummary
 from agent.model.event import now
 from agent.model.health import Warning
-from agent.node.facade_status import no_nodes
 
 if TYPE_CHECKING:
     from agent.node.agent import Agent

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from agent.errors import NotFound, PipelineError, Refused
+from agent.model.documents import DEVICE, PIPELINE
 from agent.model.pipeline import Pipeline, Step
-from agent.node.documents import DEVICE, PIPELINE
+from tests.api.test_resolve import TEXT
 from tests.node.house import House
-from tests.node.test_resolve import TEXT
 from tests.support import eventually
 
 MAC = "02:00:00:00:00:01"

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.api.resolve import Resolver, serve_image
 from agent.definitions import load_pipeline
 from agent.errors import NotFound, Refused
 from agent.identity import PeerIdentity
 from agent.node.agent import Agent
-from agent.node.resolve import Resolver, serve_image
 from tests.node.house import House
 
 MAC = "02:00:00:00:00:01"

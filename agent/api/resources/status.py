@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from agent.api.following import followed
 from agent.delivery import ENDS, TraceRow
 from agent.errors import NotFound
 from agent.model.event import now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
-from agent.node.following import followed
 from agent.node.logs import execution
 
 if TYPE_CHECKING:

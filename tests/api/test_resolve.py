@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.api.resolve import MAX_MODULE, Resolver, module_paths
 from agent.blobs import parse_cid
 from agent.definitions import load_pipeline
 from agent.errors import NotFound, PipelineError
 from agent.node.agent import Agent
-from agent.node.resolve import MAX_MODULE, Resolver, module_paths
 from tests.node.house import House
 
 TEXT = """\

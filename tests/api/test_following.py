@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from agent.api.following import BUFFER, followed
 from agent.errors import NotFound
 from agent.mesh import LogLine
-from agent.node.following import BUFFER, followed
 
 
 async def lines_of(*made: LogLine) -> AsyncIterator[LogLine]:

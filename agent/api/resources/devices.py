@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from agent.api.resources.status import known, uplink
 from agent.blobs import parse_cid
 from agent.cameras import masked
 from agent.errors import EdgeError, NotFound, Refused
 from agent.identity import PeerIdentity
 from agent.model.decoding import DAMAGED
-from agent.node.documents import DEVICE
-from agent.node.facade_status import known, uplink
+from agent.model.documents import DEVICE
 from agent.steps import DeviceInfo
 
 if TYPE_CHECKING:

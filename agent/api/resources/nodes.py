@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from agent.api.resources.status import nodes
 from agent.errors import ConfigError, EdgeError, Refused
 from agent.identity import PendingNode, clean_name
 from agent.mesh.documents import REMOVAL
 from agent.model.labels import Selector
 from agent.model.node import ROLE_MEMBER, ROLE_OPERATOR, NodeRecord
 from agent.model.placement import may_run
-from agent.node.facade_status import nodes
 
 if TYPE_CHECKING:
     from agent.node.agent import Agent

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from agent.api.resolve import Resolver, module_paths
+from agent.api.resources.status import describe, known, no_nodes
 from agent.definitions import json_schema, load_pipeline, passes
 from agent.delivery import step_input
 from agent.errors import ConfigError, NotFound, Refused, StepFailed
+from agent.model.documents import PIPELINE
 from agent.model.event import MAX_EVENT, Event, event_id, now
 from agent.model.pipeline import Pipeline
 from agent.model.placement import may_run
-from agent.node.documents import PIPELINE
-from agent.node.facade_status import describe, known, no_nodes
-from agent.node.resolve import Resolver, module_paths
 
 if TYPE_CHECKING:
     from agent.mesh.documents import Document
@@ -264,6 +264,6 @@ def test_event(pipeline: Pipeline, parent: str, raw: Mapping[str, Any]) -> Event
 
 def iso(at: float) -> str:
     """RFC 3339 of a Unix time; empty for 0."""
-    from agent.node.facade_nodes import when
+    from agent.api.resources.nodes import when
 
     return when(at) if at else ""
