@@ -1,187 +1,172 @@
-"""What the API asks about nodes and joining."""
+"""Nodes of the mesh: listing, admitting, labelling, renaming, removing."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from agent.api.resources.status import nodes
-from agent.errors import ConfigError, EdgeError, Refused
-from agent.identity import PendingNode, clean_name
-from agent.mesh.documents import REMOVAL
+from agent.api import results
+from agent.api.resources.common import SignedLabels, certificate, name_of, open_desk, when
+from agent.definitions import Definitions
+from agent.errors import ConfigError, EdgeError, IdentityError, Refused
+from agent.identity import AdmissionDesk, clean_name
+from agent.mesh import REMOVAL, Mesh
 from agent.model.labels import Selector
-from agent.model.node import ROLE_MEMBER, ROLE_OPERATOR, NodeRecord
+from agent.model.node import NodeRecord
 from agent.model.placement import may_run
-
-if TYPE_CHECKING:
-    from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
 
-Json = dict[str, Any]
 
+class Nodes:
+    """The nodes, and how they get in. `desk` is there on an operator.
 
-class NodeMixin:
-    """See `agent.api.facade.NodeFacade` for what each dict holds."""
+    `wanted` are the labels that this node asks for; a label that is taken from it here is taken out of them.
+    """
 
-    async def nodes(self, selector: str) -> list[Json]:
-        """Nodes whose labels match."""
-        a = cast("Agent", self)
+    def __init__(
+        self,
+        mesh: Mesh,
+        labels: SignedLabels,
+        definitions: Definitions,
+        *,
+        desk: AdmissionDesk | None,
+        wanted: dict[str, str],
+    ) -> None:
+        self._mesh, self._labels, self._definitions = mesh, labels, definitions
+        self._desk, self._wanted = desk, wanted
+
+    def states(self) -> list[results.NodeState]:
+        """All nodes that were seen: this one, the alive ones, the absent ones, each by name."""
+        linked = {link.node for link in self._mesh.links()}
+        return sorted(
+            (self._state(n, linked) for n in self._mesh.known()), key=lambda n: (not n.own, not n.alive, n.name)
+        )
+
+    def _state(self, n: NodeRecord, linked: set[str]) -> results.NodeState:
+        own = n.id == self._mesh.me.id
+        return results.NodeState(
+            id=n.id,
+            name=n.name,
+            role=n.role,
+            own=own,
+            alive=own or self._mesh.is_live(n.id),
+            linked=own or n.id in linked,
+            version=n.version,
+            labels=n.labels,
+            endpoints=n.endpoints,
+            seen_s=round(self._mesh.since_record(n.id), 1),
+        )
+
+    async def matching(self, selector: str) -> list[results.ListedNode]:
+        """The nodes whose labels match; raises ConfigError for a malformed selector."""
         wanted = Selector.parse(selector)
-        cameras = {n.id: [c.name for c in n.cameras] for n in a.mesh.known()}
-        return [{**n, "cameras": cameras.get(n["id"], [])} for n in nodes(a) if wanted.matches(n["labels"])]
+        cameras = {n.id: [c.name for c in n.cameras] for n in self._mesh.known()}
+        return [
+            results.ListedNode(**msgspec.structs.asdict(n), cameras=cameras.get(n.id, []))
+            for n in self.states()
+            if wanted.matches(n.labels)
+        ]
 
-    async def node_describe(self, node: str) -> Json:
-        """One node with its capacity, cameras and steps."""
-        a = cast("Agent", self)
-        record = a.mesh.node(node)
-        shown = next(n for n in nodes(a) if n["id"] == record.id)
+    async def describe(self, node: str) -> results.DescribedNode:
+        """One node by name or id, with its capacity, cameras and steps; raises NotFound."""
+        record = self._mesh.node(node)
+        shown = self._state(record, {link.node for link in self._mesh.links()})
         steps = [
             f"{p.name}/{s.name}"
-            for p in a.pipelines.definitions.current.values()
+            for p in self._definitions.current.values()
             for s in p.steps
             if may_run(p, s, record.labels)
         ]
-        return {
-            **shown,
-            "capacity": msgspec.structs.asdict(record.capacity),
-            "cameras": [msgspec.structs.asdict(c) for c in record.cameras],
-            "steps": steps,
-        }
+        c = record.capacity
+        return results.DescribedNode(
+            **msgspec.structs.asdict(shown),
+            capacity=results.NodeCapacity(c.cpus, c.memory, c.free, c.gpus),
+            cameras=[results.NodeCamera(c.name, c.kind, c.ok) for c in record.cameras],
+            steps=steps,
+            certificate=self._certificate(record),
+        )
 
-    async def node_pending(self) -> list[Json]:
-        """Nodes that wait to be let in, and labels that wait to be signed."""
-        a = cast("Agent", self)
-        a_desk = self._desk()
-        made = [
-            {"code": p.code, "kind": "join", "node": p.name, "id": p.node_id, "since": "", "labels": p.labels}
-            for p in a_desk.pending.list()
+    def _certificate(self, record: NodeRecord) -> results.Certificate | None:
+        try:
+            return certificate(self._mesh.trust.peer(record.certificate, allow_expired=True).not_after)
+        except IdentityError as e:
+            log.debug("%s has no valid certificate: %s", record.name, e.message)
+            return None
+
+    def waiting(self) -> int:
+        """How many nodes and labels wait for this operator; 0 on other nodes."""
+        return len(self._desk.pending.list()) + len(self._labels.wishes) if self._desk is not None else 0
+
+    async def pending(self) -> list[results.Pending]:
+        """Nodes that wait to join, and labels that wait to be signed; raises Refused on a node that is not an operator."""
+        now, moment = time.time(), time.monotonic()
+        joins = [
+            results.Pending(p.code, "join", p.name, p.node_id, when(now - (moment - p.asked)), p.labels)
+            for p in open_desk(self._desk, self._mesh).pending.list()
         ]
-        for wish in a.labels.wishes.values():
-            record = a.record(wish.node)
-            name = record.name if record else wish.node
-            made.append(
-                {
-                    "code": wish.code,
-                    "kind": "labels",
-                    "node": name,
-                    "id": wish.node,
-                    "since": wish.since,
-                    "labels": wish.labels,
-                }
-            )
-        return made
+        return joins + [
+            results.Pending(w.code, "labels", name_of(self._mesh, w.node), w.node, w.since, w.labels)
+            for w in self._labels.wishes.values()
+        ]
 
-    async def node_approve(self, code: str, labels: Mapping[str, str] | None) -> Json:
-        """Let a node in, or sign the labels that it asked for."""
-        a = cast("Agent", self)
-        wish = next((w for w in a.labels.wishes.values() if w.code == code.lower()), None)
+    async def approve(self, code: str, labels: Mapping[str, str] | None) -> results.LabelledNode:
+        """Let a node in, or sign the labels that it asks for; `labels` None: those that it asks for. Raises NotFound."""
+        wish = next((w for w in self._labels.wishes.values() if w.code == code.lower()), None)
         if wish is not None:
-            signed = await a.labels.sign(wish.node, dict(wish.labels if labels is None else labels))
-            return {"id": wish.node, "node": a.mesh.node(wish.node).name, "labels": signed}
-        found: PendingNode = await self._desk().approve(code, labels=labels)
-        return {"id": found.node_id, "node": found.name, "labels": found.labels}
+            signed = await self._labels.sign(wish.node, dict(wish.labels if labels is None else labels))
+            return results.LabelledNode(wish.node, self._mesh.node(wish.node).name, signed)
+        found = await open_desk(self._desk, self._mesh).approve(code, labels=labels)
+        return results.LabelledNode(found.node_id, found.name, found.labels)
 
-    async def node_rename(self, node: str, name: str) -> Json:
-        """Give a node another name; it renews its certificate to have it."""
-        a = cast("Agent", self)
-        self._desk()
-        record = a.mesh.node(node)
+    async def rename(self, node: str, name: str) -> results.RenamedNode:
+        """Give a node another name, with `-2` added where it is taken; the node renews its certificate to have it."""
+        open_desk(self._desk, self._mesh)
+        record = self._mesh.node(node)
         wanted = clean_name(name)
         if wanted != name:
             raise ConfigError(f"{name!r} is not a name", hint=f"lower-case letters, digits and '-': {wanted}")
         free, n = wanted, 2
-        while any(o.name == free and o.id != record.id for o in a.mesh.known()):
+        while any(o.name == free and o.id != record.id for o in self._mesh.known()):
             free, n = f"{wanted}-{n}", n + 1
-        await a.labels.sign(record.id, a.labels.signed(record.id), free)
+        await self._labels.sign(record.id, self._labels.signed(record.id), free)
         try:
-            await a.mesh.call(record.id, "node.renew", b"", timeout=10.0)
+            await self._mesh.call(record.id, "node.renew", b"", timeout=10.0)
         except EdgeError as e:
             log.info("%s takes its new name when it renews its certificate: %s", record.name, e.message)
-        return {"id": record.id, "node": free, "was": record.name}
+        return results.RenamedNode(record.id, free, record.name)
 
-    async def node_label(self, node: str, add: Mapping[str, str], drop: Sequence[str]) -> Json:
-        """Sign a node's labels anew."""
-        a = cast("Agent", self)
-        record = a.mesh.node(node)
-        labels = await a.labels.change(record.id, dict(add), list(drop))
-        if record.id == a.node_id:
-            a.wanted = {k: v for k, v in a.wanted.items() if k not in drop}
-        return {"id": record.id, "node": record.name, "labels": labels}
+    async def label(self, node: str, add: Mapping[str, str], drop: Sequence[str]) -> results.LabelledNode:
+        """Sign a node's labels anew; raises NotFound, Refused, ConfigError."""
+        record = self._mesh.node(node)
+        labels = await self._labels.change(record.id, dict(add), list(drop))
+        if record.id == self._mesh.me.id:
+            for key in drop:
+                self._wanted.pop(key, None)
+        return results.LabelledNode(record.id, record.name, labels)
 
-    async def node_remove(self, node: str) -> Json:
-        """Put a node out of the mesh for good."""
-        a = cast("Agent", self)
-        record = a.mesh.node(node)
-        if record.id == a.node_id:
+    async def remove(self, node: str) -> results.RemovedNode:
+        """Put a node out of the mesh for good; raises NotFound, and Refused for this node itself."""
+        mesh = self._mesh
+        record = mesh.node(node)
+        if record.id == mesh.me.id:
             raise Refused("a node does not remove itself", hint="do it on another operator", code="node.self")
-        document = await a.mesh.documents.put(REMOVAL, record.id, b"")
-        silent = {n.id for n in await a.mesh.spread(document)}
-        others = [n for n in a.mesh.live() if n.id not in (record.id, a.node_id)]
-        made: Json = {
-            "id": record.id,
-            "node": record.name,
-            "confirmed": [a.identity.name, *(n.name for n in others if n.id not in silent)],
-            "unconfirmed": [n.name for n in others if n.id in silent] + absent(a, record),
-        }
-        if record.labels.get("uplink") == "true":
-            made["hint"] = (
-                "it was connected to the sink and still has that key: at the sink, find it with edge-sink key list, "
-                "make another with edge-sink key create, connect the nodes that stay, then edge-sink key revoke KEY"
-            )
-        return made
-
-    async def token_create(self, *, ttl: float, uses: int, role: str, labels: Mapping[str, str]) -> Json:
-        """A token and the line that uses it."""
-        a = cast("Agent", self)
-        self._desk()
-        if role not in (ROLE_MEMBER, ROLE_OPERATOR):
-            raise ConfigError(f"{role!r} is no role", hint="member or operator")
-        token = a.tokens.issue(a.identity, a.enrol_addresses(), role=role, labels=labels, uses=uses, lifetime=ttl)
-        text = token.encode()
-        return {
-            "id": token.id,
-            "token": text,
-            "expires": when(token.expires),
-            "uses": uses,
-            "role": role,
-            "labels": dict(labels),
-            "line": f"edge-agent serve --join {text}",
-        }
-
-    async def token_list(self) -> list[Json]:
-        """All tokens without their secrets."""
-        a = cast("Agent", self)
-        return [
-            {"id": r.id, "role": r.role, "labels": r.labels, "expires": when(r.expires), "uses": r.uses,
-             "left": max(0, r.uses - len(r.redeemed)), "created": when(r.created), "state": r.state}
-            for r in a.tokens.list()
-        ]  # fmt: skip
-
-    async def token_revoke(self, ident: str) -> Json:
-        """End a token."""
-        return {"id": cast("Agent", self).tokens.revoke(ident).id}
-
-    def _desk(self) -> Any:
-        a = cast("Agent", self)
-        if a.desk is None:
-            operators = ", ".join(n.name for n in a.mesh.live() if n.role == ROLE_OPERATOR) or "none is here now"
-            raise Refused(
-                f"{a.identity.name} is no operator", code="not-operator", hint=f"do it on an operator: {operators}"
-            )
-        return a.desk
+        silent = {n.id for n in await mesh.spread(await mesh.documents.put(REMOVAL, record.id, b""))}
+        others = [n for n in mesh.live() if n.id not in (record.id, mesh.me.id)]
+        absent = [n for n in mesh.known() if n.id not in (record.id, mesh.me.id) and not mesh.is_live(n.id)]
+        return results.RemovedNode(
+            record.id,
+            record.name,
+            confirmed=[mesh.me.name, *(n.name for n in others if n.id not in silent)],
+            unconfirmed=[n.name for n in others if n.id in silent] + [n.name for n in absent],
+            hint=KEY_HINT if record.labels.get("uplink") == "true" else "",
+        )
 
 
-def absent(a: Agent, but: NodeRecord) -> list[str]:
-    """Nodes that are not here to confirm anything."""
-    return [n.name for n in a.mesh.known() if n.id not in (but.id, a.node_id) and not a.mesh.is_live(n.id)]
-
-
-def when(unix: float) -> str:
-    """RFC 3339 of a Unix time."""
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+KEY_HINT = (
+    "it was connected to the sink and still has that key: at the sink, find it with edge-sink key list, "
+    "make another with edge-sink key create, connect the nodes that stay, then edge-sink key revoke KEY"
+)

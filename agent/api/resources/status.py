@@ -1,273 +1,167 @@
-"""What the API asks about the state of this node: status, events, trace, logs, checks."""
+"""Everything at a glance, and what `doctor` can only learn inside of the agent."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from functools import cache
+from importlib import metadata
 
-import msgspec
-
-from agent.api.following import followed
-from agent.delivery import ENDS, TraceRow
-from agent.errors import NotFound
+from agent.api import results
+from agent.api.resources.cameras import Cameras
+from agent.api.resources.common import certificate
+from agent.api.resources.nodes import Nodes
+from agent.api.resources.pipelines import Pipelines
+from agent.api.resources.sink import Sink
+from agent.blobs import BlobStore
+from agent.config import Config
+from agent.delivery import ENDS
+from agent.delivery import Pipelines as Delivery
+from agent.executors import DockerEngine, WasmEngine
+from agent.health import HealthRegistry
+from agent.identity import Identity
+from agent.mesh import Mesh
 from agent.model.event import now
-from agent.model.pipeline import Pipeline, Step
-from agent.model.placement import may_run
-from agent.node.logs import execution
+from agent.steps import TailRunner
 
-if TYPE_CHECKING:
-    from agent.node.agent import Agent
-
-log = logging.getLogger(__name__)
-
-Json = dict[str, Any]
-STARTED = time.monotonic()
+Sources = Mapping[tuple[str, str, str, str], TailRunner]
+"""The logs that this node follows, by pipeline, version, step and source."""
 
 
-class StatusMixin:
-    """See `agent.api.facade.StatusFacade` for what each dict holds."""
+class Status:
+    """The state of this node, put together from the other resources and from parts that have no other one."""
 
-    async def status(self) -> Json:
-        """Everything that `status` shows."""
-        a = cast("Agent", self)
-        mesh = a.config.mesh
-        warnings = [msgspec.to_builtins(w) for w in a.health.list()]
-        made: Json = {
-            "version": a.version,
-            "time": now(),
-            "uptime_s": round(time.monotonic() - STARTED, 1),
-            "node": {
-                "id": a.node_id,
-                "name": a.identity.name,
-                "role": a.identity.role,
-                "labels": a.mesh.me.labels,
-                "boot": a.mesh.boot,
-                "arch": a.platform.arch,
-            },
-            "mesh": {
-                "id": a.identity.mesh_id,
-                "operators": sum(n.role == "operator" for n in a.mesh.known()),
-                "pending": len(a.desk.pending.list()) + len(a.labels.wishes) if a.desk else 0,
-                "listen": f"{mesh.listen}:{mesh.port}",
-                "enrol": f"{mesh.listen}:{mesh.enrol_port}",
-            },
-            "certificate": _certificate(a.identity.not_after),
-            "nodes": nodes(a),
-            "cameras": [
-                {"node": n.name, "name": c.name, "kind": c.kind, "ok": c.ok} for n in a.mesh.live() for c in n.cameras
-            ],
-            "sources": [
-                {"name": f"{k[0]}/{k[2]} {r.source.name}", "ok": not (r.error or r.source.problem),
-                 "unread": r.source.counters.unread, "text": r.error or r.source.problem}
-                for k, r in a.sources.runners.items()
-            ],
-            "pipelines": [describe(a, p) for p in a.pipelines.definitions.current.values()],
-            "journal": journal(a),
-            "engines": await engines(a),
-            "blobs": msgspec.to_builtins(a.blobs.usage()),
-            "uplink": uplink(a),
-            "warnings": warnings,
-        }  # fmt: skip
-        if a.pipelines.recent:
-            last = a.pipelines.recent[-1]
-            made["last_event"] = {k: last.get(k, "") for k in ("id", "type", "time", "node", "pipeline", "step")}
-            made["last_event"]["age_s"] = round(max(0.0, time.time() - _unix(last["time"])), 1)
-        return made
-
-    async def events(self, *, follow: bool, limit: int, kind: str, pipeline: str) -> AsyncIterator[Json]:
-        """Recent events, then new ones as the mesh hears them."""
-        a = cast("Agent", self)
-
-        def fits(event: Json) -> bool:
-            return kind in ("", event.get("type")) and pipeline in ("", event.get("pipeline"))
-
-        for event in [e for e in a.pipelines.recent if fits(e)][-limit:] if limit else []:
-            yield event
-        if not follow:
-            return
-        stream = a.mesh.tail_logs("events")
-        async with aclosing(followed([stream], lambda _, event: event if fits(event) else None)) as rows:  # type: ignore[type-var]
-            async for event in rows:
-                yield event
-
-    async def trace(self, ident: str) -> Json:
-        """The way of an alert or event over all nodes."""
-        a = cast("Agent", self)
-        root, rows = await a.pipelines.traces.gather(ident)
-        named = [r for r in rows if ident and (r.alert.startswith(ident) or r.event.startswith(ident))]
-        whole = max(named or rows, key=lambda r: (r.alert.startswith(ident), len(r.trace)))
-        hops = [msgspec.to_builtins(h) for h in whole.trace]
-        photos = []
-        for row in a.journal.of_root(root):
-            if row.event.id == whole.event:
-                photos = [{"name": b.name, "cid": b.cid, "size": b.size} for b in row.event.blobs()]
-        made: Json = {
-            "id": whole.alert or whole.event,
-            "root": root,
-            "pipeline": whole.pipeline,
-            "type": whole.type,
-            "time": whole.time,
-            "complete": all(r.end for r in rows),
-            "total_ms": hops[-1]["at_ms"] if hops else 0.0,
-            "hops": hops,
-            "branches": branches(rows),
-            "photos": photos,
-        }
-        up = sum(r.up for r in await asyncio.to_thread(a.uplink.ledger.of_event, whole.alert or whole.event))
-        if up:
-            made["bytes_up"] = up
-        return made
-
-    async def logs(self, *, pipeline: str, step: str, node: str, follow: bool, lines: int) -> AsyncIterator[Json]:
-        """The last log lines of a step here, then new ones from every node."""
-        a = cast("Agent", self)
-        current = a.pipelines.definitions.current.get(pipeline)
-        if current is None:
-            raise NotFound(f"there is no pipeline {pipeline}", hint=known(a.pipelines.definitions.current))
-        if step and current.step(step) is None:
-            raise NotFound(f"{pipeline} has no step {step}", hint=known(s.name for s in current.steps))
-        if node in ("", a.identity.name, a.node_id):
-            for row in a.logs_kept.last(pipeline, step, lines) if lines else []:
-                yield {"node": a.identity.name, **row}
-        if not follow:
-            return
-        wanted = a.mesh.node(node).id if node else ""
-        names = [step] if step else [s.name for s in current.steps]
-        streams = [a.mesh.tail_logs(execution(pipeline, name), wanted) for name in names]
-        async with aclosing(followed(streams, lambda line, row: {**row, "node": _name(a, line.node)})) as rows:  # type: ignore[type-var]
-            async for row in rows:
-                yield row
-
-    async def checks(self) -> list[Json]:
-        """What `doctor` can only learn inside."""
-        a = cast("Agent", self)
-        links = len(a.mesh.links())
-        others = len(a.mesh.known()) - 1
-        made = [
-            {"check": "mesh", "state": "ok" if links >= min(1, others) else "warn", "text": f"{links} links, {others} other nodes",
-             "remedy": "check that the mesh port is open on one of two nodes"},
-            {"check": "journal", "state": "fail" if a.journal.storage.failed else "ok",
-             "text": str(a.journal.storage.failed or "writable"), "remedy": "check the disk, then restart the agent"},
-        ]  # fmt: skip
-        made += [{"check": w.code, "state": "warn", "text": w.text, "remedy": w.remedy} for w in a.health.list()]
-        return made
-
-
-def _name(a: Agent, node_id: str) -> str:
-    try:
-        return a.mesh.node(node_id).name
-    except NotFound:  # its lines came before its record
-        return node_id
-
-
-def known(names: Any) -> str:
-    """A hint that lists what there is."""
-    found = ", ".join(sorted(names))
-    return f"there is: {found}" if found else "there is none yet"
-
-
-def nodes(a: Agent) -> list[Json]:
-    """All nodes that were seen, this one first, then the alive ones by name."""
-    linked = {link.node for link in a.mesh.links()}
-    made = []
-    for n in a.mesh.known():
-        mine = n.id == a.node_id
-        made.append(
-            {"id": n.id, "name": n.name, "role": n.role, "self": mine, "alive": mine or a.mesh.is_live(n.id),
-             "linked": mine or n.id in linked, "version": n.version, "labels": n.labels, "endpoints": n.endpoints}
+    def __init__(
+        self,
+        config: Config,
+        mesh: Mesh,
+        delivery: Delivery,
+        *,
+        version: str,
+        identity: Callable[[], Identity],
+        nodes: Nodes,
+        pipelines: Pipelines,
+        cameras: Cameras,
+        sink: Sink,
+        sources: Sources,
+        blobs: BlobStore,
+        wasm: WasmEngine,
+        docker: DockerEngine,
+        health: HealthRegistry,
+    ) -> None:
+        self._config, self._mesh, self._delivery, self._version, self._identity = (
+            config, mesh, delivery, version, identity,
         )  # fmt: skip
-    return sorted(made, key=lambda n: (not n["self"], not n["alive"], n["name"]))
+        self._nodes, self._pipelines, self._cameras, self._sink = nodes, pipelines, cameras, sink
+        self._sources, self._blobs, self._wasm, self._docker, self._health = sources, blobs, wasm, docker, health
+        self._started = time.monotonic()
+
+    async def show(self) -> results.Status:
+        """Everything that `status` shows. It is asked every 2 s by `--watch` and asks no other node."""
+        identity, usage = self._identity(), self._blobs.usage()
+        return results.Status(
+            version=self._version,
+            time=now(),
+            uptime_s=round(time.monotonic() - self._started, 1),
+            node=self._me(),
+            mesh=self._mesh_state(identity),
+            certificate=certificate(identity.not_after),
+            nodes=self._nodes.states(),
+            cameras=self._cameras.states(),
+            sources=[
+                results.SourceState(
+                    f"{k[0]}/{k[2]} {r.source.name}",
+                    ok=not (r.error or r.source.problem),
+                    unread=r.source.counters.unread,
+                    text=r.error or r.source.problem,
+                )
+                for k, r in self._sources.items()
+            ],
+            pipelines=self._pipelines.states(),
+            journal=self._journal(),
+            engines=self._engines(),
+            blobs=results.BlobUsage(usage.bytes, usage.quota, usage.count, usage.pinned),
+            uplink=self._sink.state(),
+            warnings=self._health.list(),
+            last_event=self._last(),
+        )
+
+    async def watch(self, every: float) -> AsyncIterator[results.Status]:
+        """The status every so many seconds, half a second at least, without end."""
+        while True:
+            yield await self.show()
+            await asyncio.sleep(max(every, 0.5))
+
+    def _me(self) -> results.Me:
+        me = self._mesh.me
+        return results.Me(me.id, me.name, me.role, me.labels, self._mesh.boot, me.labels.get("arch", ""))
+
+    def _mesh_state(self, identity: Identity) -> results.MeshState:
+        config = self._config.mesh
+        return results.MeshState(
+            identity.mesh_id,
+            operators=sum(n.role == "operator" for n in self._mesh.known()),
+            pending=self._nodes.waiting(),
+            listen=f"{config.listen}:{config.port}",
+            enrol=f"{config.listen}:{config.enrol_port}",
+        )
+
+    def _journal(self) -> results.JournalState:
+        totals = [c for steps in self._delivery.totals().values() for c in steps.values()]
+        return results.JournalState(
+            accepted=sum(c["accepted"] for c in totals),
+            open=self._delivery.journal.open_count,
+            max_open=self._delivery.journal.max_open,
+            ends=results.Ends(**{e: sum(c[e] for c in totals) for e in ENDS}),
+            unread=sum(r.source.counters.unread for r in self._sources.values()),
+        )
+
+    def _engines(self) -> results.Engines:
+        policy = self._config.policy
+        return results.Engines(
+            wasm=versioned(self._wasm.name) if policy.wasm else "",
+            docker=self._docker.version if policy.docker else "",
+            process=policy.process,
+            gpu=self._mesh.me.labels.get("gpu") == "true",
+        )
+
+    def _last(self) -> results.LastEvent | None:
+        if not self._delivery.recent:
+            return None
+        last = self._delivery.recent[-1]
+        age = time.time() - datetime.fromisoformat(last["time"]).timestamp()
+        return results.LastEvent(
+            **{k: last.get(k, "") for k in ("id", "type", "time", "node", "pipeline", "step")},
+            age_s=round(max(0.0, age), 1),
+        )
+
+    async def checks(self) -> list[results.Check]:
+        """The state of the mesh and of the journal, and the warnings."""
+        links, others = len(self._mesh.links()), len(self._mesh.known()) - 1
+        failed = self._delivery.journal.storage.failed
+        return [
+            results.Check(
+                "mesh",
+                "ok" if links >= min(1, others) else "warn",
+                f"{links} links, {others} other nodes",
+                "check that the mesh port is open on one of two nodes",
+            ),
+            results.Check(
+                "journal",
+                "fail" if failed else "ok",
+                str(failed or "writable"),
+                "check the disk, then restart the agent",
+            ),
+            *(results.Check(w.code, "warn", w.text, w.remedy) for w in self._health.list()),
+        ]
 
 
-def describe(a: Agent, p: Pipeline) -> Json:
-    """One pipeline with its steps and this node's counts."""
-    totals = a.pipelines.totals().get(p.name, {})
-    made: Json = {"name": p.name, "version": p.version, "steps": [_step(a, p, s, totals.get(s.name)) for s in p.steps]}
-    if p.paused_until > time.time():
-        made["paused_s"] = round(p.paused_until - time.time(), 1)
-    return made
-
-
-def _step(a: Agent, p: Pipeline, s: Step, counts: dict[str, int] | None) -> Json:
-    counts = counts or {"accepted": 0, "open": 0, **dict.fromkeys(ENDS, 0)}
-    where = [n.name for n in a.mesh.live() if may_run(p, s, n.labels)]
-    host = a.pipelines.hosts.describe(p.name, s.name)
-    host.pop("queued", None)
-    counted = a.journal.counts.get((p.name, s.name))
-    if counted and counted["failed_batches"]:
-        host["failed_batches"] = counted["failed_batches"]
-    return {
-        "step": s.name, "kind": s.kind, "where": s.where, "after": s.after, "here": a.identity.name in where,
-        "nodes": where, "accepted": counts["accepted"], "open": counts["open"],
-        "ends": {e: counts[e] for e in ENDS}, **host,
-    }  # fmt: skip
-
-
-def no_nodes(a: Agent, pipeline: Pipeline) -> list[str]:
-    """Steps that nobody would run now."""
-    live = a.mesh.live()
-    return [
-        f"step {s.name}: no live node matches {s.where or 'it'}"
-        for s in pipeline.steps
-        if not any(may_run(pipeline, s, n.labels) for n in live)
-    ]
-
-
-def journal(a: Agent) -> Json:
-    """The sums over all steps."""
-    totals = [c for steps in a.pipelines.totals().values() for c in steps.values()]
-    return {
-        "accepted": sum(c["accepted"] for c in totals),
-        "open": a.journal.open_count,
-        "max_open": a.journal.max_open,
-        "ends": {e: sum(c[e] for c in totals) for e in ENDS},
-        "unread": sum(r.source.counters.unread for r in a.sources.runners.values()),
-    }
-
-
-async def engines(a: Agent) -> Json:
-    """What programs this node can run."""
-    return {
-        "wasm": a.wasm.name if a.config.policy.wasm else "",
-        "docker": "yes" if a.docker.available and a.config.policy.docker else "",
-        "process": a.config.policy.process,
-        "gpu": a.mesh.me.labels.get("gpu") == "true",
-    }
-
-
-def uplink(a: Agent) -> Json:
-    """The way out, here or on another node."""
-    state = a.uplink.state()
-    made: Json = {**state, "node": ""}
-    if state.get("last_error"):
-        made["error"] = state["last_error"]
-    has = [n.name for n in a.mesh.live() if n.labels.get("uplink") == "true"]
-    made["node"] = has[0] if has else ""
-    made["configured"] = bool(state["configured"] or has)
-    return made
-
-
-def branches(rows: list[TraceRow]) -> list[Json]:
-    """Every step's ends on every node, counted."""
-    counts: dict[tuple[str, str, str, str], int] = {}
-    for r in rows:
-        key = (r.step, r.node, r.end or r.state, r.reason)
-        counts[key] = counts.get(key, 0) + 1
-    return [{"step": s, "node": n, "end": e, "reason": w, "count": c} for (s, n, e, w), c in counts.items()]
-
-
-def _certificate(not_after: float) -> Json:
-    from datetime import UTC, datetime
-
-    until = datetime.fromtimestamp(not_after, UTC).isoformat(timespec="seconds")
-    return {"not_after": until, "days_left": round((not_after - time.time()) / 86400)}
-
-
-def _unix(text: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()
+@cache
+def versioned(engine: str) -> str:
+    """The name of a WASM engine with the version of its package, where that is known."""
+    try:
+        return f"{engine} {metadata.version('pywasm3' if engine == 'wasm3' else engine)}"
+    except metadata.PackageNotFoundError:
+        return engine
