@@ -15,7 +15,7 @@ import time
 from functools import partial
 from typing import Any
 
-from agent.cli.client import path_of
+from agent.api import path_of
 from bench.figure import Figure, percentile, spread
 from bench.house import House, Stored, house, join, only_people, small_people
 from demo import story

@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 
-from agent.cli.client import Client
+from agent.api import Client
 from agent.cli.output import console, escape
 from agent.errors import EdgeError
 from demo import phone, story

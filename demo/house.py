@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.cli.client import Client, path_of
+from agent.api import Client, path_of
 from agent.errors import EdgeError, Unreachable
 
 T = TypeVar("T")

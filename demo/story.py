@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from agent.cli.client import Client, path_of
+from agent.api import Client, path_of
 from agent.errors import NotFound
 from demo import phone
 from demo.house import CAMERAS, NODES, PIPELINE, House, wait_for

@@ -25,14 +25,19 @@ REMEMBER = 400 * 86400.0
 class Definitions:
     """Kept in the journal's file so that a restart knows them before the mesh is there."""
 
-    def __init__(self, database: Storage, in_use: Callable[[], set[tuple[str, str]]]) -> None:
-        """`in_use` gives the (name, version) of every row that is not closed."""
+    def __init__(
+        self,
+        database: Storage,
+        in_use: Callable[[], set[tuple[str, str]]],
+        changed: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        """`in_use` gives the (name, version) of every row that is not closed; `changed` is told the name of each change."""
         self._database = database
         self._in_use = in_use
         self.current: dict[str, Pipeline] = {}
         self._versions: dict[tuple[str, str], Pipeline] = {}
         self._at: dict[tuple[str, str], float] = {}
-        self.on_change: Callable[[str], None] = lambda name: None
+        self._changed = changed
 
     def load(self) -> None:
         """Read what the journal holds."""
@@ -65,7 +70,7 @@ class Definitions:
         else:
             self.current[name] = pipeline
             self._store(pipeline)
-        self.on_change(name)
+        self._changed(name)
 
     def _store(self, pipeline: Pipeline) -> None:
         key = (pipeline.name, pipeline.version)

@@ -1,4 +1,4 @@
-"""What a member of the mesh may put into a delivery, a question or a record; all else is refused before it is kept.
+"""Limits on deliveries, questions and records of other members; anything else is refused before it is kept.
 
 Members are let in by an operator, yet one may be stolen: nothing that it sends may raise in a task of this node, break the
 journal (SQLite stores NaN as NULL and no integer above 64 bits) or grow without bound.

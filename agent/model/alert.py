@@ -1,4 +1,4 @@
-"""What leaves the building: the contract between the uplink and the sink (docs/protocol.md has it in prose)."""
+"""The data that leaves the building: the contract between uplink and sink (docs/protocol.md describes it in prose)."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class Alert(msgspec.Struct, omit_defaults=True, kw_only=True):
     signature: bytes = b""
 
     def signed_bytes(self) -> bytes:
-        """What the signature covers: everything but certificate and signature (photos by their CIDs)."""
+        """The bytes that the signature covers: everything but certificate and signature (photos by their CIDs)."""
         return msgspec.json.encode(
             [self.mesh, self.node, self.event, self.trace, [[p.name, p.cid, p.type, p.size] for p in self.photos]]
         )
 
 
 class StatusSummary(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What the sink hears about the building on change and every 15 min; can be switched off."""
+    """The state of the building, sent to the sink on change and every 15 min; can be switched off."""
 
     mesh: str
     node: str

@@ -1,4 +1,4 @@
-"""Which node: selectors, `prefer`, rendezvous hashing weighed by free capacity.
+"""The choice of a node: selectors, `prefer`, rendezvous hashing weighed by free capacity.
 
 Rendezvous (highest random weight) hashing after Thaler and Ravishankar (1998), with the logarithmic weighting of
 Schindelhauer and Schomaker (2005): every node ranks the same nodes in the same order, and a node's leaving moves only its own keys.

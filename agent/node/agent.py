@@ -14,16 +14,12 @@ import psutil
 
 import agent
 from agent import ticks
-from agent.api.resolve import serve_image
-from agent.api.resources.devices import ThingsMixin
-from agent.api.resources.nodes import NodeMixin
-from agent.api.resources.pipelines import PipelineMixin
-from agent.api.resources.status import StatusMixin
+from agent.api import Resources, serve_image
 from agent.blobs import BlobExchange, BlobStore
 from agent.cameras import CameraBook
 from agent.config import Config
 from agent.config.quota import blob_quota
-from agent.delivery import Journal, Pipelines
+from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
 from agent.executors import WasmEngine
@@ -53,23 +49,24 @@ from agent.node.health import Watch
 from agent.node.labels import Labels
 from agent.node.leftovers import Added, sweep
 from agent.node.logs import StepLogs
+from agent.node.resources import make_resources
 from agent.node.sources import SourceSteps
 from agent.node.warmth import Warmth
 from agent.platforms import detect
-from agent.steps import Presence, Workshop
+from agent.steps import Presence, StepKinds
 from agent.supervise import supervised
 from agent.uplink import Hello, Uplink, UplinkSettings
 
 log = logging.getLogger(__name__)
 
-Api = Callable[[Any], Awaitable[None]]
+Api = Callable[[Resources], Awaitable[None]]
 CAPACITY_EVERY = 10.0
 LISTENERS = frozenset({"enrolment", "api"})
 """Services that open a port or a socket: without it the agent ends, as whoever set it must mend it."""
 
 
-class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
-    """Everything that one node has. `run` is its life; the mix-ins are what the local API asks."""
+class Agent:
+    """Everything that one node has. `run` is its life; `api` are the resources of the local API."""
 
     def __init__(
         self,
@@ -92,11 +89,12 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self._build_mesh(config, endpoints or [])
         self._build_work(config)
         self._build_admission(config)
-        self._serve_verbs()
         self.documents = DocumentReader(self)
         self.sources = SourceSteps(self)
         self.warmth = Warmth(self)
         self.watch = Watch(self)
+        self.api = make_resources(self)
+        self._serve_verbs()
 
     @property
     def config(self) -> Config:
@@ -137,8 +135,6 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             self.mesh.serve(verb, handler)
         folder = state if config.journal.dir == Path() else config.journal.dir
         self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
-        self.pipelines = Pipelines(self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch)
-        self.pipelines.definitions.on_change = lambda name: self.bell.ring()
         self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
         self.added = Added(state / "added-blobs")
@@ -161,27 +157,34 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             sign=self.identity.sign,
             certificate=self.identity.cert_der,
         )
-        self.presence = Presence(self.pipelines.deciders)
-        self.workshop = Workshop(
-            self.pipelines.core,
+        self.pipelines = DeliveryEngine(
+            self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch, self._steps,
+            allowed={
+                "wasm": config.policy.wasm,
+                "docker": config.policy.docker,
+                "process": config.policy.process,
+                "camera": config.policy.camera,
+            },
+            show=self._publish_event,
+            definition_changed=lambda name: self.bell.ring(),
+        )  # fmt: skip
+        self.presence = self.pipelines.steps.presence
+        self.uplink.on_delivered = self.pipelines.steps.sink.delivered
+        self.uplink.on_refused = self.pipelines.steps.sink.refused
+
+    def _steps(self, context: Context, deciders: Deciders) -> StepKinds:
+        policy = self.config.policy
+        return StepKinds(
+            context,
             mesh_id=self.identity.mesh_id,
-            engines=NodeEngines(self.wasm, self.docker, self.process, config.policy, self.fresh),
-            cameras=BookCameras(self.cameras) if config.policy.camera else None,
-            presence=self.presence,
+            engines=NodeEngines(self.wasm, self.docker, self.process, policy, self.fresh),
+            cameras=BookCameras(self.cameras) if policy.camera else None,
+            presence=Presence(deciders),
             path_of=self.blobs.path,
             writer=self.fresh,
             submit=self.uplink.submit,
             log_to=self.logs_kept.write,
         )
-        self.pipelines.workshop = self.workshop
-        self.pipelines.receiver.policy = {
-            "wasm": config.policy.wasm,
-            "docker": config.policy.docker,
-            "process": config.policy.process,
-            "camera": config.policy.camera,
-        }
-        self.uplink.on_delivered = self.workshop.delivered
-        self.uplink.on_refused = self.workshop.refused
 
     def _build_admission(self, config: Config) -> None:
         self.tokens = TokenBook(config.state / "tokens.json")
@@ -217,9 +220,9 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         )
 
     def _serve_verbs(self) -> None:
-        self.mesh.serve("docker.image", lambda peer, body: serve_image(self, peer, body))
-        self.mesh.serve("device.list", self.serve_devices)
-        self.mesh.serve("device.forget", self.serve_forget)
+        self.mesh.serve("docker.image", lambda _peer, body: serve_image(self.docker, body))
+        self.mesh.serve("device.list", self.api.devices.serve_list)
+        self.mesh.serve("device.forget", self.api.devices.serve_forget)
         self.mesh.serve("node.renew", self._renew_now)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -229,7 +232,6 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         try:
             self.pipelines.load()
             self.documents.load()
-            self.pipelines.on_event = self._publish_event
             await sweep(self.blobs, self.added, self.journal.needs)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.mesh.run())
@@ -268,7 +270,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         if self.discovery is not None:
             services.append(("discovery", self.discovery.run))
         if api is not None:
-            services.append(("api", lambda: api(self)))
+            services.append(("api", lambda: api(self.api)))
         return services
 
     async def _close(self) -> None:

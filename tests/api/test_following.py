@@ -1,15 +1,29 @@
-"""Rows for those who watch what other nodes publish."""
+"""Rows for a reader of the lines that other nodes publish."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
 import pytest
 
 from agent.api.following import BUFFER, followed
 from agent.errors import NotFound
 from agent.mesh import LogLine
+
+
+class Row(msgspec.Struct):
+    n: int = 0
+    node: str = ""
+    missed: int = 0
+
+
+def row_of(line: LogLine, told: dict[str, Any]) -> Row | None:
+    """The row of a line, but of the second one."""
+    row = msgspec.convert({**told, "node": line.node}, Row)
+    return row if row.n != 2 else None
 
 
 async def lines_of(*made: LogLine) -> AsyncIterator[LogLine]:
@@ -18,7 +32,7 @@ async def lines_of(*made: LogLine) -> AsyncIterator[LogLine]:
     await asyncio.Event().wait()
 
 
-async def test_who_follows_is_told_how_many_rows_did_not_come() -> None:
+async def test_a_slow_reader_is_told_how_many_rows_it_missed() -> None:
     rows = followed(
         [
             lines_of(
@@ -28,26 +42,26 @@ async def test_who_follows_is_told_how_many_rows_did_not_come() -> None:
                 *(LogLine("a", f'{{"n": {n}}}') for n in range(3, BUFFER + 5)),
             )
         ],
-        lambda line, row: row | {"from": line.node} if row["n"] != 2 else None,
+        row_of,
     )
     first = await anext(rows)
-    assert first == {"n": 5, "from": "a", "missed": 2 + 3}
-    assert [(await anext(rows))["n"] for _ in range(BUFFER - 1)] == list(range(6, BUFFER + 5))
+    assert first == Row(5, "a", missed=2 + 3)
+    assert [(await anext(rows)).n for _ in range(BUFFER - 1)] == list(range(6, BUFFER + 5))
     await rows.aclose()  # type: ignore[attr-defined]
 
 
-async def test_no_other_node_says_what_was_missed_here() -> None:
-    rows = followed([lines_of(LogLine("a", '{"missed": "[/]"}'))], lambda _, row: row)
-    assert await anext(rows) == {}
+async def test_missed_in_a_line_of_another_node_counts_nothing() -> None:
+    rows = followed([lines_of(LogLine("a", '{"missed": "[/]"}'))], row_of)
+    assert await anext(rows) == Row(node="a")
     await rows.aclose()  # type: ignore[attr-defined]
 
 
-async def test_a_stream_that_fails_ends_what_follows_it_with_its_error() -> None:
+async def test_a_failed_stream_ends_its_follower_with_its_error() -> None:
     async def failing() -> AsyncIterator[LogLine]:
         yield LogLine("a", "{}")
         raise NotFound("gone")
 
-    rows = followed([lines_of(), failing()], lambda _, row: row)
-    assert await anext(rows) == {}
+    rows = followed([lines_of(), failing()], row_of)
+    assert await anext(rows) == Row(node="a")
     with pytest.raises(NotFound):
         await anext(rows)

@@ -13,8 +13,9 @@ import pytest
 from agent.definitions import store as definitions
 from agent.definitions.loading import MAX_STEPS
 from agent.definitions.store import KEEP_VERSIONS, Definitions
-from agent.delivery import Journal, Pipelines
+from agent.delivery import DeliveryEngine, Journal
 from agent.model.pipeline import Pipeline, Step, Window
+from tests.delivery.driver import no_steps
 from tests.doubles import MemoryBlobs, MemoryNet
 
 TAIL = Step(name="log", kind="tail", task={"source": "/x", "wasm": {"module": "m"}})
@@ -133,7 +134,7 @@ async def test_what_this_version_cannot_run_leaves_the_old_one_in_force_over_a_r
 async def test_only_what_this_version_knows_of_a_task_names_a_module(tmp_path: Path) -> None:
     async def fetch(*_: Any) -> None: ...
 
-    p = Pipelines("ap", "ap", MemoryNet().join("ap"), Journal(tmp_path / "j.db"), MemoryBlobs(), fetch)
+    p = DeliveryEngine("ap", "ap", MemoryNet().join("ap"), Journal(tmp_path / "j.db"), MemoryBlobs(), fetch, no_steps)
     p.load()
     newer = step("process", {"command": ["x"], "wasm": {"module": ["of", "another", "version"]}})
     apply(p.definitions, pipeline(newer, msgspec.structs.replace(step(task={"module": "n"}), name="t")))

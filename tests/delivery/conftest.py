@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.delivery import Journal
+from tests.delivery.driver import Driven
 from tests.filters.conftest import compiled, engine, filters
 
 __all__ = ["compiled", "engine", "filters"]
 
 
 @pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+async def journal(tmp_path: Path) -> AsyncIterator[Driven]:
     """Closed when the test ends."""
-    made = Journal(tmp_path / "journal.db")
+    made = Driven(tmp_path / "journal.db")
     made.open()
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""What a node accepts from others: from whom, what for, how much; and whose word about a delivery counts."""
+"""Deliveries that a node accepts from others, and reports that count."""
 
 from __future__ import annotations
 
@@ -223,12 +223,13 @@ async def test_a_step_s_part_of_the_queue_is_bounded_and_freed(tmp_path: Path) -
     b = Building(tmp_path, max_open=12)  # six steps: two rows each
     b.start("porch", "gpu", "up")
     s = Sender(b)
-    b.nodes["gpu"].p.core.enqueue = lambda row: None  # nothing runs
+    b.nodes["gpu"].p.hosts.enqueue = lambda row: None  # nothing runs
     assert await s.said(s.item("e1"), s.item("e2"), s.item("e3")) == ["accepted", "accepted", "full"]
     assert await s.said(s.item("e1")) == ["accepted"]  # what is here already needs no room
     row = b.nodes["gpu"].p.journal.find("e1", b.pipeline.name, "labels", "")
     assert row is not None
-    b.nodes["gpu"].p.core.end(row, "failed", "test")
+    gpu = b.nodes["gpu"].p
+    gpu.apply(gpu.lifecycle.ended(row, "failed", "test"))
     assert await s.said(s.item("e3")) == ["accepted"]
     await b.stop()
 
@@ -248,7 +249,7 @@ async def test_nothing_is_accepted_when_the_journal_fails(sender: Sender) -> Non
 
 async def placed(s: Sender) -> Any:
     """A row of porch that gpu has accepted and never runs."""
-    s.gpu.p.core.enqueue = lambda row: None
+    s.gpu.p.hosts.enqueue = lambda row: None
     porch = s.b.nodes["porch"].p
     await porch.trigger(s.b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: any(r.state is State.PLACED for r in porch.journal.rows.values()))
@@ -287,7 +288,7 @@ async def test_a_run_that_failed_elsewhere_counts_and_goes_to_the_next(sender: S
     row = await placed(sender)
     await report(sender, row, "gpu", end="failed", reason="it broke")
     assert row.open
-    assert (row.attempts, row.avoid) == (1, ["gpu"])
+    assert (row.attempts, row.avoid) == (1, ("gpu",))
     await eventually(lambda: row.state is State.PLACED)  # gpu is the only one: it is asked again
     await report(sender, row, "gpu", end="failed", free=True)
     assert (row.open, row.attempts) == (True, 1)

@@ -13,13 +13,14 @@ import pytest
 
 from agent.clock import boottime
 from agent.definitions import load_pipeline
-from agent.delivery import Journal, Pipelines
+from agent.delivery import DeliveryEngine, Journal
 from agent.delivery.rows import Row
 from agent.errors import StepFailed
 from agent.executors import WasmEngine
 from agent.model.task import FilterRunner, LineEvent, WasmTask
 from agent.sources import MAX_BATCH, FileSource
 from agent.steps.tail import TailRunner
+from tests.delivery.driver import no_steps
 from tests.doubles import MemoryBlobs, MemoryNet
 from tests.support import eventually
 
@@ -51,7 +52,9 @@ class Ap:
 
     def open(self) -> None:
         self.journal = Journal(self.folder / "journal.db", max_open=self.max_open)
-        self.pipelines = Pipelines("ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch)
+        self.pipelines = DeliveryEngine(
+            "ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch, no_steps
+        )
         self.pipelines.load()
         self.lines: list[str] = []
 
@@ -75,7 +78,7 @@ class Ap:
             return self.program
 
         self.runner = TailRunner(
-            self.pipelines.core, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
+            self.pipelines.context, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
             make, log_to=self.lines.append, restarted_at=self.restarted_at,
         )  # fmt: skip
         self.task = asyncio.create_task(self.runner.run())
@@ -207,7 +210,8 @@ async def test_reading_stops_while_the_journal_is_nearly_full_and_goes_on_afterw
         await asyncio.wait_for(waiting.wait(), 10)
         assert len(ap.rows) == 36
         assert ap.journal.room() == 4  # kept for what other nodes deliver
-        ap.journal.commit(end=[(r, "delivered", "") for r in ap.rows[:10]])
+        for r in ap.rows[:10]:
+            ap.pipelines.apply(ap.pipelines.lifecycle.ended(r, "delivered"))
         await eventually(lambda: len(ap.rows) == 38)
     assert ap.macs == list(range(38))
     ap.journal.close()

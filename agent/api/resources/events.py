@@ -12,11 +12,12 @@ import msgspec
 from agent.api import results
 from agent.api.following import followed
 from agent.api.resources.common import known, name_of
-from agent.delivery import Pipelines as Delivery
-from agent.delivery import TraceRow
+from agent.delivery import DeliveryEngine, TraceRow
 from agent.errors import NotFound
 from agent.mesh import LogLine, Mesh
 from agent.model.event import Event
+from agent.model.pipeline import execution
+from agent.steps import StepKinds
 from agent.uplink import EgressLedger
 
 
@@ -24,13 +25,12 @@ class KeptLogs(Protocol):
     """The last lines of this node's programs."""
 
     def last(self, pipeline: str, step: str, lines: int) -> list[dict[str, str]]: ...
-    def name(self, pipeline: str, step: str) -> str: ...
 
 
 class Events:
     """What passes on this node and on the others."""
 
-    def __init__(self, mesh: Mesh, delivery: Delivery, ledger: EgressLedger, logs: KeptLogs) -> None:
+    def __init__(self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], ledger: EgressLedger, logs: KeptLogs) -> None:
         self._mesh, self._delivery, self._ledger, self._logs = mesh, delivery, ledger, logs
 
     async def passing(self, *, follow: bool, limit: int, kind: str, pipeline: str) -> AsyncIterator[results.EventRow]:
@@ -94,12 +94,12 @@ class Events:
             raise NotFound(f"{pipeline} has no step {step}", hint=known(s.name for s in current.steps))
         if node in ("", self._mesh.me.name, self._mesh.me.id):
             for told in self._logs.last(pipeline, step, lines) if lines else []:
-                yield results.LogRow(**told, node=self._mesh.me.name)
+                yield results.LogRow(node=self._mesh.me.name, time=told["time"], step=told["step"], line=told["line"])
         if not follow:
             return
         wanted = self._mesh.node(node).id if node else ""
         names = [step] if step else [s.name for s in current.steps]
-        streams = [self._mesh.tail_logs(self._logs.name(pipeline, name), wanted) for name in names]
+        streams = [self._mesh.tail_logs(execution(pipeline, name), wanted) for name in names]
         async with aclosing(followed(streams, self._line)) as rows:  # type: ignore[type-var]
             async for row in rows:
                 yield row

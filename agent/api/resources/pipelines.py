@@ -14,8 +14,7 @@ from agent.api.resolve import Resolver, module_paths
 from agent.api.resources.common import known, name_of, when
 from agent.blobs import BlobStore
 from agent.definitions import json_schema, load_pipeline, passes
-from agent.delivery import ENDS, step_input
-from agent.delivery import Pipelines as Delivery
+from agent.delivery import ENDS, DeliveryEngine, step_input
 from agent.errors import ConfigError, NotFound, Refused, StepFailed
 from agent.mesh import Document, Mesh
 from agent.model.documents import PIPELINE
@@ -23,7 +22,7 @@ from agent.model.event import MAX_EVENT, Event, event_id, now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run, steps_without_node
 from agent.model.task import Runner
-from agent.steps import Workshop
+from agent.steps import StepKinds
 
 FOR_EVER = 100 * 365 * 86400.0
 PROGRAMS = ("wasm", "docker", "process")
@@ -33,10 +32,10 @@ class Pipelines:
     """The pipelines. `text` is the YAML, `file` its name for messages, `files` the bytes of the modules that it names."""
 
     def __init__(
-        self, mesh: Mesh, delivery: Delivery, blobs: BlobStore, workshop: Workshop, *, resolver: Resolver
+        self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], blobs: BlobStore, *, resolver: Resolver
     ) -> None:
-        self._mesh, self._delivery, self._blobs, self._workshop = mesh, delivery, blobs, workshop
-        self._definitions, self._resolver = delivery.definitions, resolver
+        self._mesh, self._delivery, self._blobs, self._resolver = mesh, delivery, blobs, resolver
+        self._definitions = delivery.definitions
 
     # -- as they run --------------------------------------------------------------------------------------------------
 
@@ -55,7 +54,7 @@ class Pipelines:
 
     def _step(self, p: Pipeline, s: Step, nodes: list[str], counts: Mapping[str, int]) -> results.StepState:
         host = self._delivery.hosts.describe(p.name, s.name)
-        counted = self._delivery.journal.counts.get((p.name, s.name), {})
+        counted = self._delivery.journal.counts.get((p.name, s.name))
         return results.StepState(
             step=s.name,
             kind=s.kind,
@@ -69,7 +68,7 @@ class Pipelines:
             running=host["running"],
             run_ms=host.get("run_ms"),
             error=host.get("error", ""),
-            failed_batches=counted.get("failed_batches", 0),
+            failed_batches=counted["failed_batches"] if counted else 0,
         )
 
     async def all(self) -> list[results.ListedPipeline]:
@@ -253,18 +252,12 @@ class Pipelines:
             names = known(s.name for s in pipeline.steps if s.kind in PROGRAMS)
             raise NotFound(f"{pipeline.name} has no step {step} with a program", hint=names)
         parent = found.after[0] if found.after else step
-        runner = await self._runner(found)
+        runner = await self._delivery.steps.programs.runner(found, f"test-{step}")
         await runner.start()
         try:
             return [await self._try(found.when, test_event(pipeline, parent, raw), runner) for raw in events]
         finally:
             await runner.close()
-
-    async def _runner(self, step: Step) -> Runner:
-        task, engines = step.task_of(), self._workshop.engines
-        if step.kind == "wasm":
-            return engines.wasm(await self._workshop.module(task.module), task)
-        return engines.docker(task, f"test-{step.name}") if step.kind == "docker" else engines.process(task)
 
     async def _try(self, condition: str, event: Event, runner: Runner) -> results.Tried:
         if not passes(condition, event):

@@ -42,6 +42,10 @@ class Sink:
             error=state["last_error"],
         )
 
+    async def status(self) -> results.UplinkState:
+        """As `state`."""
+        return self.state()
+
     async def connect(self, url: str, key: str, *, password: str = "") -> results.ConnectedSink:
         """Test and store the sink on this node, and ask for the label uplink=true; raises SinkError, ConfigError."""
         await self._uplink.connect(url, key, password)

@@ -17,14 +17,13 @@ from agent.api.resources.pipelines import Pipelines
 from agent.api.resources.sink import Sink
 from agent.blobs import BlobStore
 from agent.config import Config
-from agent.delivery import ENDS
-from agent.delivery import Pipelines as Delivery
+from agent.delivery import ENDS, DeliveryEngine
 from agent.executors import DockerEngine, WasmEngine
 from agent.health import HealthRegistry
 from agent.identity import Identity
 from agent.mesh import Mesh
 from agent.model.event import now
-from agent.steps import TailRunner
+from agent.steps import StepKinds, TailRunner
 
 Sources = Mapping[tuple[str, str, str, str], TailRunner]
 """The logs that this node follows, by pipeline, version, step and source."""
@@ -37,7 +36,7 @@ class Status:
         self,
         config: Config,
         mesh: Mesh,
-        delivery: Delivery,
+        delivery: DeliveryEngine[StepKinds],
         *,
         version: str,
         identity: Callable[[], Identity],
