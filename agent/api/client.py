@@ -133,7 +133,7 @@ def read(answer: Any, kind: type[T]) -> T:
         raise EdgeError(
             f"the agent's answer is not understood: {e}",
             hint="is the running agent of the same version?",
-            code="api.answer",
+            code="api.request",
         ) from None
 
 

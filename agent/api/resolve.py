@@ -10,7 +10,7 @@ import msgspec
 
 from agent.blobs import BlobStore, is_cid
 from agent.errors import EdgeError, NotFound, PipelineError, Refused
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.mesh import Mesh
 from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline, Step
@@ -38,7 +38,7 @@ def _module(step: Step) -> str:
 class Resolver:
     """Resolves pipelines on this node, asking others about images."""
 
-    def __init__(self, mesh: Mesh, blobs: BlobStore, wasm: WasmEngine) -> None:
+    def __init__(self, mesh: Mesh, blobs: BlobStore, wasm: WasmExecutor) -> None:
         self._mesh, self._blobs, self._wasm = mesh, blobs, wasm
 
     async def resolve(

@@ -22,7 +22,7 @@ from agent.api.peer import PeerProtocol
 from agent.api.resources import Resources
 from agent.api.routes import ROUTES
 from agent.api.web import Closing, endpoint, failure
-from agent.errors import ConfigError, EdgeError, NotFound, Refused
+from agent.errors import CannotListen, EdgeError, NotFound, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def make_app(resources: Resources) -> Starlette:
 async def serve_api(resources: Resources) -> None:
     """Serve the API on the configuration's `run` until cancelled, then leave no socket behind.
 
-    Raises Refused when another agent listens there, ConfigError when the socket cannot be made.
+    Raises Refused when another agent listens there, CannotListen when the socket cannot be made.
     """
     config = resources.config.values
     path = config.run
@@ -78,7 +78,7 @@ def open_socket(path: Path, group: str) -> socket.socket:
     """A listening unix socket of mode 0660 and, where it exists, this group; it appears under `path` ready
     for use."""
     if len(os.fsencode(path)) > LONGEST_PATH:
-        raise ConfigError(
+        raise CannotListen(
             f"the socket's path {path} is longer than {LONGEST_PATH} bytes", hint="set run: to a shorter one"
         )
     if _is_alive(path):
@@ -109,7 +109,7 @@ def open_socket(path: Path, group: str) -> socket.socket:
         sock.close()
         with contextlib.suppress(OSError):
             fresh.unlink()
-        raise ConfigError(
+        raise CannotListen(
             f"the socket {path} cannot be made: {e.strerror}", hint="check the folder's owner, or set --socket"
         ) from e
     return sock

@@ -4,7 +4,6 @@ from agent.identity.certificates import clean_name
 from agent.identity.desk import AdmissionDesk
 from agent.identity.dsse import open_envelope, sign_envelope
 from agent.identity.enrolment import EnrolmentServer
-from agent.identity.files import read_private
 from agent.identity.joining import Joined, join, wait_as_pending
 from agent.identity.keys import node_id_of
 from agent.identity.pending import PendingBook, PendingNode
@@ -32,7 +31,6 @@ __all__ = [
     "join",
     "node_id_of",
     "open_envelope",
-    "read_private",
     "renewal_handler",
     "sign_envelope",
     "wait_as_pending",

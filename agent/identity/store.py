@@ -15,9 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.errors import IdentityError
-from agent.files import write_private
+from agent.files import read_private, write_private
 from agent.identity import certificates
-from agent.identity.files import read_private
 from agent.identity.keys import ECDSA_SHA256, generate_key, key_from_pem, key_to_pem, node_id_of
 from agent.identity.trust import Trust
 from agent.model.node import ROLE_OPERATOR

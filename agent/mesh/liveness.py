@@ -20,6 +20,7 @@ import msgspec
 import zenoh
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, IdentityError
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
@@ -46,7 +47,7 @@ BLIP = 0.3
 REOPEN_GRACE = 8.0
 """Seconds that a reopening session believes in the nodes that it knew before."""
 _HELLO_TIMEOUT = 3.0
-_RETRY_MAX = 3.0
+_BACKOFF = Backoff(doubling(0.2, 3.0))
 _MISSES = 3
 """Requests in a row that found no way to a node before it counts as dead, whatever its token says."""
 
@@ -365,7 +366,7 @@ class PresenceBook:
         except (EdgeError, msgspec.MsgspecError) as error:
             node.misses += 1
             node.unrouted = error.fields.get("reason") == "no-answer" if isinstance(error, EdgeError) else False
-            pause = min(_RETRY_MAX, 0.1 * 2 ** min(node.misses, 10))
+            pause = _BACKOFF.after(node.misses)
             node.retry_at = time.monotonic() + pause
             asyncio.get_running_loop().call_later(pause + 0.001, self._confirm, node_id, node)
             self._consider(node_id)

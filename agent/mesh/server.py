@@ -163,8 +163,10 @@ class Server:
         self._start(arrived, request, peer)
 
     def _start(self, arrived: _Arrived, request: Request, peer: PeerIdentity) -> None:
-        budget = self._budgets.setdefault(request.sender, Budget(self._settings.call_rate))
-        if limit := budget.take(self._settings.call_rate, self._settings.calls_at_once):
+        budget = self._budgets.get(request.sender)
+        if budget is None:
+            budget = self._budgets[request.sender] = Budget(self._settings.call_rate, self._settings.calls_at_once)
+        if limit := budget.take():
             self.refusals.note(f"request over the limit of {limit}", request.sender)
             busy = Refused(f"{self.identity.name} is at its limit of {limit}", hint="ask again later", code="busy")
             self._answer(arrived, request, wire.STATUS_ERROR, wire.encode(to_failure(busy)))

@@ -22,9 +22,7 @@ from agent.config.quota import blob_quota
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
-from agent.executors import WasmEngine
-from agent.executors.docker import DockerEngine
-from agent.executors.process import ProcessEngine
+from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import (
     AdmissionDesk,
@@ -61,8 +59,6 @@ log = logging.getLogger(__name__)
 
 Api = Callable[[Resources], Awaitable[None]]
 CAPACITY_EVERY = 10.0
-LISTENERS = frozenset({"enrolment", "api"})
-"""Services that open a port or a socket: without it the agent ends, as whoever set it must mend it."""
 
 
 class Agent:
@@ -138,8 +134,8 @@ class Agent:
         self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
         self.added = Added(state / "added-blobs")
-        self.wasm = WasmEngine(state / "cache" / "wasm", state / "scratch" / "wasm")
-        self.docker = DockerEngine(
+        self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
+        self.docker = DockerExecutor(
             self.node_id,
             state / "scratch" / "docker",
             host=config.docker.host,
@@ -147,7 +143,7 @@ class Agent:
             max_cpus=max(1.0, config.policy.cpus * cores),
             max_memory=int(config.policy.memory * memory),
         )
-        self.process = ProcessEngine(state / "scratch" / "process")
+        self.process = ProcessExecutor(state / "scratch" / "process")
         self.cameras = CameraBook(cameras_file(config))
         self.logs_kept = StepLogs(self.mesh.publish_log)
         self.uplink = Uplink(
@@ -239,7 +235,7 @@ class Agent:
                 await self.docker.start()
                 tasks.create_task(self.pipelines.run())
                 for name, run in self._services(api):
-                    tasks.create_task(supervised(name, run, self.health, listens=name in LISTENERS))
+                    tasks.create_task(supervised(name, run, self.health.restarted))
                 if self.discovery is not None:
                     self.discovery.announce(
                         self.identity.mesh_id,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import sqlite3
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, NotFound, Refused
 from agent.model.alert import MAX_ALERT, Alert, StatusSummary
 from agent.model.envelope import REQUEST_ID
@@ -70,6 +70,8 @@ class Uplink:
         self.connected = False
         self.hello = hello
         self._settings = settings or UplinkSettings()
+        pauses = doubling(self._settings.first_pause, self._settings.longest_pause)
+        self._backoff = Backoff(pauses, jitter=(0.5, 1.0))
         self._sign, self._certificate = sign, certificate
         self._file = state / "sink.json"
         self._config = load_sink(self._file)
@@ -261,7 +263,7 @@ class Uplink:
             await self._settle(Settled(item.id, "refused", outcome.reason))
         elif outcome.verdict is Verdict.RETRY:
             await asyncio.to_thread(self._spool.failed, item.id, outcome.reason)
-            self._due[item.id] = time.monotonic() + self._pause(item.attempts + 1)
+            self._due[item.id] = time.monotonic() + self._backoff.after(item.attempts + 1)
         return outcome
 
     async def _settle(self, settled: Settled) -> None:
@@ -308,12 +310,8 @@ class Uplink:
             self._silent_since = time.monotonic()
         # One alert that fails may be its own fault: the next one gets its chance at once.
         failures = self._failures - (outcome.verdict is Verdict.RETRY)
-        pause = max(outcome.wait, self._pause(failures) if failures else 0.0)
+        pause = max(outcome.wait, self._backoff.after(failures))
         self._not_before = max(self._not_before, time.monotonic() + pause)
-
-    def _pause(self, failures: int) -> float:
-        longest = min(self._settings.longest_pause, self._settings.first_pause * 2.0 ** min(failures - 1, 20))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311
 
     async def _sleep(self, seconds: float | None, *, wake: bool) -> None:
         """Wait; a new sink always ends it, new work only with `wake`."""

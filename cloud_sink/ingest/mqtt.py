@@ -23,9 +23,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from agent.errors import ConfigError, EdgeError, IdentityError, Refused
 from agent.model.alert import MAX_ALERT
 from agent.model.envelope import PREFIX, REQUEST_ID, check, open_envelope, seal
+from agent.rates import Rates
 from cloud_sink.ingest.answers import TooMany, answer_of, unknown_key
 from cloud_sink.ingest.intake import Intake
-from cloud_sink.ingest.limits import Rates
 from cloud_sink.settings import Limits
 from cloud_sink.store import Access
 

@@ -13,6 +13,7 @@ import pytest
 
 from agent import supervise
 from agent.api.results import EventRow
+from agent.backoff import Backoff
 from agent.definitions import load_pipeline
 from agent.errors import EdgeError
 from agent.identity import Identity
@@ -90,7 +91,7 @@ async def test_log_lines_of_a_node_that_joins_later_are_followed_too(house: Hous
 async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervise, "PAUSES", (0.0,))
+    monkeypatch.setattr(supervise, "BACKOFF", Backoff((0.0,)))
     hall = await house.start("hall")
     use, tried = hall.mesh.use, 0
 

@@ -18,7 +18,7 @@ from agent.api.resources.sink import Sink
 from agent.blobs import BlobStore
 from agent.config import Config
 from agent.delivery import ENDS, DeliveryEngine
-from agent.executors import DockerEngine, WasmEngine
+from agent.executors import DockerExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import Identity
 from agent.mesh import Mesh
@@ -46,8 +46,8 @@ class Status:
         sink: Sink,
         sources: Sources,
         blobs: BlobStore,
-        wasm: WasmEngine,
-        docker: DockerEngine,
+        wasm: WasmExecutor,
+        docker: DockerExecutor,
         health: HealthRegistry,
     ) -> None:
         self._config, self._mesh, self._delivery, self._version, self._identity = (

@@ -19,7 +19,8 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from agent.errors import StepFailed
-from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, invalid, write_atomically
+from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, invalid
+from agent.files import write_private
 
 TICK = 0.05
 """Seconds between epochs: how late a deadline may be."""
@@ -65,7 +66,7 @@ class Wasmtime:
             self._linker.instantiate_pre(compiled)
         except wasmtime.WasmtimeError as e:
             raise invalid(f"the module does not link: {_first_lines(e)}") from e
-        write_atomically(target, bytes(compiled.serialize()))
+        write_private(target, bytes(compiled.serialize()))
 
     def load(self, compiled: Path) -> WasmtimeProgram:
         """See Sandbox."""

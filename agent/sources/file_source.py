@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.sources.batch import Batch, Counters, Position
 from agent.sources.follower import Follower
 from agent.sources.inotify import Inotify
 from agent.sources.mark import load_mark
-from agent.sources.waiting import in_thread
+from agent.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+UNREADABLE = Backoff(doubling(0.5, 30.0))
+"""The pauses before a file that cannot be read is tried again."""
 PACE = 0.005
 """Least seconds between two looks at a file that is written to all the time."""
 POLL_FIRST, POLL_LAST = 0.02, 0.2
@@ -113,7 +116,7 @@ class FileSource:
 
     async def _patiently(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread, again and again while the file cannot be read."""
-        wait = 0.5
+        failures = 0
         while True:
             try:
                 result = await in_thread(work, self._thread)
@@ -121,8 +124,8 @@ class FileSource:
                 if not self.problem:
                     logger.warning("%s cannot be read: %s", self._path, error)
                 self.problem = str(error)
-                await asyncio.sleep(wait)
-                wait = min(30.0, wait * 2)
+                failures += 1
+                await asyncio.sleep(UNREADABLE.after(failures))
             else:
                 self.problem = ""
                 return result

@@ -1,7 +1,7 @@
 """WASM by wasm3, for platforms without wasmtime: an interpreter.
 
 It holds the GIL, cannot be interrupted and has no memory limit of its own, so it runs in a worker child only: the
-kernel bounds the memory (`child.py`), the parent kills the child at the deadline (`workers.py`).
+kernel bounds the memory (`child.py`), the parent kills the child at the deadline (`pool.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import wasm3
 
 from agent.executors.wasm.module_file import check_module
 from agent.executors.wasm.preview1 import FUNCTIONS, REFUSED, Exit, Preview1
-from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, Program, write_atomically
+from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, Program
+from agent.files import write_private
 
 STACK = 256 * 1024
 """wasm3's own stack in bytes; the programs' is in their memory."""
@@ -26,7 +27,7 @@ class Wasm3:
         """See Sandbox."""
         code = module.read_bytes()
         check_module(code)
-        write_atomically(target, code)
+        write_private(target, code)
 
     def load(self, compiled: Path) -> Program:
         """See Sandbox."""

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
+from agent.backoff import Backoff, doubling
 from agent.errors import ConfigError
 from agent.sources.batch import MAX_BATCH, Counters
 
@@ -48,18 +49,18 @@ class LogProgram:
     """A program whose standard output is a log without end."""
 
     def __init__(self, name: str, counters: Counters, backoff: float = 1.0) -> None:
-        """`backoff` is the first wait in seconds before it is started again; it doubles up to BACKOFF_MOST."""
+        """`backoff` is the first pause in seconds before it is started again; it doubles up to BACKOFF_MOST."""
         self.name = name
         self.problem = ""
         self._counters = counters
-        self._backoff = backoff
+        self._backoff = Backoff(doubling(backoff, BACKOFF_MOST))
 
     async def blocks(self, arguments: Callable[[], list[str]]) -> AsyncIterator[bytes]:
         """What it prints, as it comes; an empty block says that it has ended and is about to be started again.
 
         `arguments` are asked for before each start. Raises ConfigError where there is no such program.
         """
-        wait = self._backoff
+        ends = 0
         while True:
             begun = time.monotonic()
             printed = False
@@ -89,10 +90,9 @@ class LogProgram:
             said = complaint.decode(errors="replace").strip().rpartition("\n")[2]
             self._ended(code, said)
             yield b""
-            if printed or time.monotonic() - begun > HEALTHY:
-                wait = self._backoff
-            await asyncio.sleep(wait)
-            wait = min(BACKOFF_MOST, wait * 2)
+            healthy = printed or time.monotonic() - begun > HEALTHY
+            ends = 1 if healthy else ends + 1
+            await asyncio.sleep(self._backoff.after(ends))
 
     def _ended(self, code: int, said: str) -> None:
         self._counters.restarts += 1
