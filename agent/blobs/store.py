@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Bytes stored, bytes allowed, number of blobs, and how many of them are needed."""
+    """Bytes stored, bytes allowed, number of blobs, and how many of them are never evicted."""
 
     bytes: int
     quota: int
@@ -247,8 +247,8 @@ class BlobStore:
             self.needs.pins.unpin(owner)
 
     def pinned(self, cid: str) -> bool:
-        """Whether the blob is needed."""
-        return self.needs.needed(cid)
+        """Whether the blob is never evicted."""
+        return self.needs.needed(cid, room=True)
 
     async def delete(self, cid: str) -> None:
         """Delete the blob now and durably, unless it is needed; nothing happens when it is not here."""
@@ -279,7 +279,7 @@ class BlobStore:
         """How full the store is. Asks about every blob: for people, not for loops."""
         with self._lock:
             cids = [cid for cid, _ in self._index.oldest()]
-        return Usage(self._bytes, self.quota, self._count, sum(map(self.needs.needed, cids)))
+        return Usage(self._bytes, self.quota, self._count, sum(map(self.pinned, cids)))
 
     # -- inside -------------------------------------------------------------------------------------
 

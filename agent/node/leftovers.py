@@ -29,7 +29,7 @@ async def sweep(store: BlobStore, added: ByHand) -> int:
         return 0
     gone = 0
     for cid in here:
-        if store.pinned(cid):
+        if store.needs.needed(cid):
             continue
         try:
             if await store.read_at(cid, 0, len(MODULE)) == MODULE:

@@ -27,8 +27,8 @@ async def add_by_hand(agent: Agent, data: bytes) -> dict[str, Any]:
         file.write(data)
         file.flush()
         file.seek(0)
-        added = await agent.blob_add(file.fileno(), len(data))
-    return {"name": "f", "cid": added["cid"], "type": "image/jpeg", "size": added["size"]}
+        added = await agent.api.blobs.add(file.fileno(), len(data))
+    return {"name": "f", "cid": added.cid, "type": "image/jpeg", "size": added.size}
 
 
 async def event_that_ends(agent: Agent, *blobs: dict[str, Any]) -> None:
