@@ -1,4 +1,4 @@
-"""Blobs of an earlier life that nothing names go at the start; what is needed, a module, or added by hand stays."""
+"""The start deletes blobs of an earlier run, except needed blobs, modules, and blobs added by hand."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_blob_that_cannot_be_read_stays_and_the_rest_goes(
 
 
 @pytest.mark.parametrize("unreadable", ["added", "blobs"])
-async def test_nothing_is_deleted_where_it_cannot_be_told_what_is_needed(
+async def test_nothing_is_deleted_when_a_list_cannot_be_read(
     tmp_path: Path, unreadable: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = BlobStore(tmp_path / "blobs", 1 << 20)
