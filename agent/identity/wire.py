@@ -1,4 +1,4 @@
-"""What joiners and enrolment servers say to each other.
+"""The messages between joiners and enrolment servers.
 
 TLS 1.3, ALPN `edge-enrol/1`, then frames of a 32-bit big-endian length and one msgpack map whose `verb` names
 the struct; one answer for each request, several requests in a connection. The server shows its node
@@ -47,7 +47,7 @@ class Join(msgspec.Struct, tag_field="verb", tag="join"):
 
 
 class JoinBody(msgspec.Struct):
-    """What a joiner asks for with a token; `name` is a wish, `labels` are the detected ones."""
+    """The request of a joiner with a token; `name` is a wish, `labels` are the detected ones."""
 
     token: str
     csr: bytes
@@ -114,7 +114,7 @@ class Refusal(msgspec.Struct, tag_field="verb", tag="refusal", omit_defaults=Tru
 
 
 class Admission(msgspec.Struct, omit_defaults=True):
-    """What a node gets: its certificate (DER), what was signed for it, and mesh addresses to dial.
+    """The admission of a node: its certificate (DER), the statement signed for it, and mesh addresses to dial.
 
     `sealed_ca_key` is for operators: the CA's key, readable by the node's own key alone.
     """
@@ -193,7 +193,7 @@ def join_mac(secret: bytes, issuer_key: bytes, body: bytes) -> bytes:
 
 
 def renewal_bytes(ca_der: bytes, cert_der: bytes) -> bytes:
-    """What a node signs to renew this certificate in this mesh."""
+    """The bytes that a node signs to renew this certificate in this mesh."""
     return b"edge-agent renew 1\0" + hashlib.sha256(ca_der).digest() + cert_der
 
 

@@ -1,4 +1,4 @@
-"""Who is alive: liveliness tokens and signed presence records.
+"""Which nodes are alive: liveliness tokens and signed presence records.
 
 Alive means: the token is there and a validly signed record is fresh by this node's monotonic clock. A
 token alone proves nothing, since any member may declare any key; a record alone may be an old one played
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 HELLO = "mesh.hello"
 MAX_NODES = 1024
 NODE = re.compile(r"[a-z2-7]{20}\Z")
-"""What a node id looks like (agent/identity/keys.py); any member may declare a token of any other name."""
+"""The form of a node id (agent/identity/keys.py); any member may declare a token of any other name."""
 MAX_PAUSE = 60.0
 BLIP = 0.3
 """Seconds that a token may be gone before its node counts as dead: links are re-routed meanwhile."""
@@ -53,7 +53,7 @@ _MISSES = 3
 
 
 class _Node:
-    """What is known of another node."""
+    """The state of another node as this one knows it."""
 
     __slots__ = (
         "asking",
@@ -165,9 +165,7 @@ class PresenceBook:
         return [self.view(self.me), *(self.view(n.record) for n in self._nodes.values() if n.record is not None)]
 
     def is_unrouted(self, node: str) -> bool:
-        """Whether nothing is heard of a node, or requests to it find no way; a node that merely is slow is
-        neither.
-        """
+        """Whether nothing is heard of a node, or requests to it find no way; a slow node is neither."""
         known = self._nodes.get(node)
         if known is None:
             return True
@@ -217,7 +215,7 @@ class PresenceBook:
     # Running -------------------------------------------------------------------------------------------------
 
     def declarations(self, loop: asyncio.AbstractEventLoop) -> list[Callable[[Any], Any]]:
-        """What to declare on a session: our token, and what we hear of the others'."""
+        """The declarations for a session: this node's token, and subscriptions to tokens and records."""
         return [
             lambda s: s.declare_subscriber(
                 self._keys.presence(), zenoh.handlers.Callback(lambda m: self._on_record(loop, m), indirect=False)

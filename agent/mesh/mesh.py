@@ -1,4 +1,4 @@
-"""The mesh as other houses see it."""
+"""The mesh as other packages use it."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ class Mesh:
         """Dial `host:port` (from discovery or `--join`) at once; remembered once a node of this mesh
         answered there.
 
-        Raises ConfigError where it is no address.
+        Raises ConfigError for a text that is not an address.
         """
         self._linking.add(address)
 
@@ -232,7 +232,7 @@ class Mesh:
         return await self._exchange.spread(document, timeout=timeout)
 
     def publish_log(self, execution: str, line: str) -> None:
-        """Publish a line of an execution's log to whoever follows it; raises NotFound for a malformed
+        """Publish a line of an execution's log to its followers; raises NotFound for a malformed
         execution id and Refused for a line over 32 KiB.
         """
         self._logs.publish(execution, line)

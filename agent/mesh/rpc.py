@@ -38,7 +38,7 @@ _ATTEMPTS = 4
 
 
 def _failed(node: str, answer: bytes) -> EdgeError:
-    """What the other side raised; a damaged one becomes Unreachable, so that a call raises nothing but EdgeErrors."""
+    """The error that the other side raised; a damaged one becomes Unreachable, so that a call raises only EdgeErrors."""
     try:
         return to_error(wire.decode(Failure, answer))
     except (msgspec.MsgspecError, RecursionError):
@@ -46,7 +46,7 @@ def _failed(node: str, answer: bytes) -> EdgeError:
 
 
 class _Call(msgspec.Struct, frozen=True):
-    """What is asked of whom; `until` is by the loop's clock, `limit` bounds the answer in bytes."""
+    """One call: its node, verb and body; `until` is by the loop's clock, `limit` bounds the answer in bytes."""
 
     node: str
     verb: str

@@ -82,7 +82,7 @@ class Server:
                 self._tasks = None
 
     def declaration(self, loop: asyncio.AbstractEventLoop) -> Any:
-        """What to declare on a session so that requests arrive here."""
+        """The declaration for a session that makes requests arrive here."""
         key = self.keys.rpc(self.identity.node_id, "**")
         prefix = len(self.keys.rpc(self.identity.node_id, ""))
 

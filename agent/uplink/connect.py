@@ -17,7 +17,7 @@ from agent.uplink.outcome import Outcome, SinkClient, Verdict
 
 
 class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What `sink.json` holds; `password` is the broker's, for MQTT."""
+    """The content of `sink.json`; `password` is the broker's, for MQTT."""
 
     address: str
     key: str

@@ -1,4 +1,4 @@
-"""What became of one attempt to hand something to the sink, whatever the way it went."""
+"""The outcome of one attempt to hand something to the sink, over HTTPS or MQTT."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SinkClient(Protocol):
 
 
 def judge(answer: Answer, event_id: str) -> Outcome:
-    """What the sink's answer means; anything that is not plainly a yes or a no is worth another try."""
+    """The verdict on the sink's answer; an answer that is neither a clear yes nor a clear no is tried again."""
     status, reason = answer.status, _reason(answer)
     wait = _retry_after(answer)
     if status == 200:

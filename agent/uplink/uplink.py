@@ -167,7 +167,7 @@ class Uplink:
         }
 
     def warnings(self) -> list[Warning]:
-        """What is wrong with the sink now, for the health registry."""
+        """The warnings about the sink now, for the health registry."""
         subject = repr(self._config)[len("SinkConfig(") : -1] if self._config else ""
         if self._denied:
             return [
