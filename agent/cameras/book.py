@@ -15,11 +15,11 @@ import msgspec
 
 from agent import ticks
 from agent.backoff import Backoff, Tries, doubling
-from agent.cameras.booth import Booth
+from agent.cameras.book_file import load_book, save_book
 from agent.cameras.probe import Device, probe
 from agent.cameras.session import Frame
+from agent.cameras.shared_session import Booth
 from agent.cameras.spec import Camera, check_camera, check_name, normal_source
-from agent.cameras.storage import load_book, save_book
 from agent.errors import CameraError, ConfigError, NotFound
 from agent.model.event import now
 from agent.model.node import CameraInfo

@@ -1,7 +1,35 @@
-"""The command line: `main` is the entry point, one module per noun, imported only when used."""
+"""The command line: `main` is the entry point, one module per noun, imported only when used.
+
+The rest of the face is for the demo; each name is loaded when it is first used, so that `--help` stays quick.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from agent.cli.main import main
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from agent.cli.client import Client, path_of
+    from agent.cli.output import console, count, escape, print_json, size
+    from agent.cli.trace import waterfall
+
+__all__ = ["Client", "console", "count", "escape", "main", "path_of", "print_json", "size", "waterfall"]
+
+_PLACES = {
+    "Client": "client",
+    "path_of": "client",
+    "console": "output",
+    "count": "output",
+    "escape": "output",
+    "print_json": "output",
+    "size": "output",
+    "waterfall": "trace",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"agent.cli.{_PLACES[name]}"), name)

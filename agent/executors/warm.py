@@ -11,10 +11,10 @@ from typing import Protocol
 
 from agent.backoff import Backoff, Tries, doubling
 from agent.errors import StepFailed
+from agent.executors.contract import BLOBS, broken, encode_event, file_names, parse_answer
 from agent.executors.dialogue import Dialogue
 from agent.executors.folders import Folders
 from agent.executors.outputs import Harvest
-from agent.executors.protocol import BLOBS, broken, encode_event, file_names, parse_answer
 from agent.model.task import BlobWriter, Limits, LogSink, StepInput, StepOutput
 from agent.threads import in_thread
 

@@ -21,9 +21,7 @@ from agent.config.quota import blob_quota
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
-from agent.executors import WasmEngine
-from agent.executors.docker import DockerEngine
-from agent.executors.process import ProcessEngine
+from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import (
     AdmissionDesk,
@@ -139,8 +137,8 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
         self.added = Added(state / "added-blobs")
-        self.wasm = WasmEngine(state / "cache" / "wasm", state / "scratch" / "wasm")
-        self.docker = DockerEngine(
+        self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
+        self.docker = DockerExecutor(
             self.node_id,
             state / "scratch" / "docker",
             host=config.docker.host,
@@ -148,7 +146,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             max_cpus=max(1.0, config.policy.cpus * cores),
             max_memory=int(config.policy.memory * memory),
         )
-        self.process = ProcessEngine(state / "scratch" / "process")
+        self.process = ProcessExecutor(state / "scratch" / "process")
         self.cameras = CameraBook(cameras_file(config))
         self.logs_kept = StepLogs(self.mesh.publish_log)
         self.uplink = Uplink(

@@ -1,6 +1,6 @@
 """The worker child: runs modules that get folders, under resource limits, one call after another.
 
-Started by `workers.py` as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
+Started by `pool.py` as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
 serve ENGINE FD`). On its socket, each message is a 4-byte big-endian length and msgpack: a Request in, a Reply out.
 `compile ENGINE SRC DST` compiles one module and prints a Reply as JSON.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import EdgeError
-from agent.executors.wasm.platform import make_sandbox
+from agent.executors.wasm.available import make_sandbox
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
 
 MIB = 1 << 20

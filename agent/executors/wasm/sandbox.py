@@ -1,6 +1,6 @@
 """The seam between the step contract and a WASM engine: what a run needs and how it ended.
 
-Two engines stand behind it: wasmtime (`wasm_wasmtime.py`) and, where no wasmtime exists, wasm3 (`wasm_wasm3.py`).
+Two engines stand behind it: wasmtime (`sandbox_wasmtime.py`) and, where no wasmtime exists, wasm3 (`sandbox_wasm3.py`).
 """
 
 from __future__ import annotations

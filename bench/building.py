@@ -1,4 +1,4 @@
-"""The demo's building for benchmarks: four agents and a sink as processes, with a pipeline of the benchmark's own."""
+"""The demo's building for benchmarks: four agents and a sink as processes, with the benchmark's pipeline."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 from bench.rescale import by_opencv
 from demo import phone
 from demo.building import Building
-from demo.place import Checkout
+from demo.environment import Checkout
 
 NAME = "person-at-the-door"
 Change = Callable[[str], str]
 POLL = 0.001
 
 
-class House(Building):
-    """A building whose pipeline's text is changed before it is applied, and whose cameras show what they are told."""
+class BenchBuilding(Building):
+    """A building whose pipeline's text is changed by `change` before it is applied."""
 
     def __init__(self, folder: Path, checkout: Checkout, change: Change) -> None:
         super().__init__(folder, checkout, docker=False, say=lambda _text: None)
@@ -35,15 +35,17 @@ class House(Building):
 
 
 @contextlib.contextmanager
-def house(change: Change = lambda text: text, scenes: Callable[[Path], None] | None = None) -> Iterator[House]:
-    """A building that runs. `scenes` may fill the folder that it gets with `porch/` and `garage/` pictures."""
+def running(
+    change: Change = lambda text: text, scenes: Callable[[Path], None] | None = None
+) -> Iterator[BenchBuilding]:
+    """A running building. `scenes` may fill the folder that it gets with `porch/` and `garage/` pictures."""
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as temporary:
         folder = Path(temporary)
         checkout = Checkout()
         if scenes is not None:
             checkout.scenes = folder / "scenes"
             scenes(checkout.scenes)
-        made = House(folder / "house", checkout, change)
+        made = BenchBuilding(folder / "agents", checkout, change)
         made.folder.mkdir()
         try:
             made.start()
@@ -61,19 +63,19 @@ def only_people(folder: Path) -> None:
 
 
 def small_people(folder: Path) -> None:
-    """The same, 640 pixels wide: what the rescale step would make of them."""
+    """The same pictures, 640 pixels wide, as the rescale step makes them."""
     only_people(folder)
     for picture in folder.glob("*/*.jpg"):
         picture.write_bytes(by_opencv(picture.read_bytes()))
 
 
 class Stored:
-    """Sees new alerts the moment that the sink has committed them, from outside: it looks into its database every millisecond."""
+    """Reads the sink's database every millisecond from another process and notes when an alert is committed."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, building: BenchBuilding) -> None:
         self.at: dict[str, tuple[str, float]] = {}
         """For each alert: its root, and when it was seen (monotonic, in seconds)."""
-        self._file = house.sink_data / "sink.db"
+        self._file = building.sink_data / "sink.db"
         self._ready, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -100,9 +102,9 @@ class Stored:
         self._thread.join()
 
 
-def join(house: House) -> tuple[float, float]:
+def join(building: BenchBuilding) -> tuple[float, float]:
     """A new phone joins now; the times (monotonic and wall clock) just before its line was written."""
     text = phone.joins(phone.new_mac())
     at = time.monotonic(), time.time()
-    phone.append(house.log, text)
+    phone.append(building.log, text)
     return at

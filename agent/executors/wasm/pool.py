@@ -19,7 +19,7 @@ import msgspec
 from agent import ticks
 from agent.environment import clean_environment
 from agent.errors import StepFailed
-from agent.executors.protocol import broken
+from agent.executors.contract import broken
 from agent.executors.wasm.child import COMPILE_SECONDS, HEADER, MAX_MESSAGE, Reply, Request
 from agent.executors.wasm.sandbox import Outcome, invalid
 

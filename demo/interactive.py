@@ -1,4 +1,4 @@
-"""The attended demo: keys let phones join, a live picture shows what passes."""
+"""The interactive demo: keys let phones join, and a live view shows the mesh and its events."""
 
 from __future__ import annotations
 
@@ -20,28 +20,27 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 
-from agent.cli.client import Client
-from agent.cli.output import console, escape
+from agent.cli import Client, console, escape
 from agent.errors import EdgeError
 from demo import phone, story
+from demo.agents import KNOWN
 from demo.building import KNOWN_MAC, Building
-from demo.house import KNOWN
-from demo.picture import mesh, passing, result
+from demo.drawing import mesh, passing, result
 
 FRAME = 0.2
 LIT = 1.5
 """Seconds that a node stays lit after an event."""
 LOOK = 1.0
 WIDE = 110
-"""Columns from which on the mesh and what passes are side by side."""
+"""Least columns in which the mesh and the events are side by side."""
 HELP = (
-    f"[bold]Enter[/] somebody's phone joins the Wi-Fi · [bold]k[/] {KNOWN}'s, which the house knows"
+    f"[bold]Enter[/] an unknown phone joins the Wi-Fi · [bold]k[/] {KNOWN}'s known phone joins"
     " · [bold]l[/] another link to the page · [bold]q[/] end"
 )
 
 
-class Watch:
-    """Follows the mesh in threads of its own: what passes, the nodes' states, and arrivals that have settled."""
+class Follower:
+    """Follows the mesh in two threads: events, the nodes' states, and arrivals that have settled."""
 
     def __init__(self, building: Building) -> None:
         self.building = building
@@ -60,7 +59,7 @@ class Watch:
         self._ended.set()
 
     def busy(self) -> list[str]:
-        """Nodes where something passed just now."""
+        """Nodes that an event passed within the last LIT seconds."""
         now = time.monotonic()
         return [name for name, at in self.lit.items() if now - at < LIT]
 
@@ -88,7 +87,7 @@ class Watch:
                 self.results.append(f"[red]{escape(e.message)}[/]")
 
     def _hear(self) -> None:
-        """Joins that the access point's agent knows of: the stream of what passes may miss one, its own list does not."""
+        """Take new joins from the access point's list of events: the live stream may miss one, the list does not."""
         for event in self.building.events("ap", "wifi.client.joined"):
             if event["id"] not in self._heard:
                 self._heard.add(event["id"])
@@ -101,9 +100,9 @@ class Watch:
         self.results.append(result(self.building, arrival))
 
 
-def attend(building: Building) -> None:
-    """Show and serve until `q`, Ctrl-C, or the death of a part (DemoError)."""
-    watch = Watch(building)
+def run_interactive(building: Building) -> None:
+    """Show the live view and obey keys until `q` or Ctrl-C; raises DemoError when a process ends."""
+    watch = Follower(building)
     console().print(_welcome(building))
     try:
         with _keys() as keyed, Live(console=console(), auto_refresh=False, transient=True) as live:
@@ -124,15 +123,15 @@ def _welcome(building: Building) -> RenderableType:
     lines = [
         "\n[bold]Four agents and a sink run on this machine.[/] The detector runs " + detector + ".",
         f"The sink's page, logged in, once: [cyan]{_link(building)}[/]",
-        "[dim]your browser warns of its certificate, which is its own; agents pin it[/]",
-        "From another shell: [bold]edge-agent demo poke[/], with [bold]--device NAME[/] for one that the house knows.",
+        "[dim]your browser warns of its self-signed certificate; agents pin it[/]",
+        "From another shell: [bold]edge-agent demo poke[/], with [bold]--device NAME[/] for a known device.",
         f"[dim]logs and states: {escape(str(building.folder))}[/]\n",
     ]
     return Group(*lines)
 
 
 def _link(building: Building) -> str:
-    """The address that logs in; only a terminal gets it, since what is no terminal may be a log."""
+    """The link that logs in, or the command that makes one: without a terminal the output may be a log."""
     assert building.sink is not None
     if sys.stdout.isatty():
         return building.sink.login_url
@@ -147,7 +146,7 @@ def _another_link(building: Building) -> str:
     return done.stdout.strip() or done.stderr.strip()
 
 
-def _frame(watch: Watch, *, keyed: bool) -> RenderableType:
+def _frame(watch: Follower, *, keyed: bool) -> RenderableType:
     parts: list[RenderableType] = [mesh(watch.statuses, watch.busy()), passing(watch.events)]
     if console().width >= WIDE:
         grid = Table.grid(padding=(0, 3))
@@ -158,7 +157,7 @@ def _frame(watch: Watch, *, keyed: bool) -> RenderableType:
 
 
 def _key(building: Building, key: str) -> bool:
-    """Do what a key says; whether to go on."""
+    """Obey a key; False for the key that ends the demo."""
     match key:
         case "\n" | "\r":
             phone.append(building.log, phone.joins(phone.new_mac()))
@@ -173,7 +172,7 @@ def _key(building: Building, key: str) -> bool:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[bool]:
-    """Single keys without echo while the block runs; whether there is a keyboard."""
+    """Read single keys without echo while the block runs; yields whether there is a keyboard."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         yield False
         return
@@ -186,7 +185,7 @@ def _keys() -> Iterator[bool]:
 
 
 def _pressed(*, keyed: bool) -> str:
-    """The key that was pressed within a frame's time."""
+    """The key that was pressed within FRAME seconds, else empty."""
     if not keyed:
         time.sleep(FRAME)
         return ""

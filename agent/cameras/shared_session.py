@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.cameras.capture import CaptureSession
-from agent.cameras.files import Reel, file_session
+from agent.cameras.pictures import Reel, file_session
 from agent.cameras.session import Frame, Session, failed
 from agent.cameras.spec import Camera
 from agent.errors import CameraError

@@ -1,4 +1,4 @@
-"""Where a demo lives: what it needs of the checkout, its folder, its ports, and how another shell finds it."""
+"""What a demo needs of the machine: files of the checkout, a folder, ports; and how another shell finds the demo."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Checkout:
 
 
 class Running(msgspec.Struct):
-    """What another shell needs to know of a running demo. No secret is in it."""
+    """What another shell needs to know about a running demo. It holds no secret."""
 
     pid: int
     started: int
-    """The process's start time in clock ticks, so that a pid given to another program is not taken for it."""
+    """The start time of the process in clock ticks: it tells a reused pid from the demo."""
     folder: str
 
 
@@ -63,7 +63,7 @@ def demo_folder(chosen: Path | None) -> Path:
         if any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty", hint="--dir names a new or an empty folder")
     except OSError as e:
-        raise ConfigError(f"{folder} cannot be used: {e.strerror}", hint="--dir names a folder of yours") from e
+        raise ConfigError(f"{folder} cannot be used: {e.strerror}", hint="choose another folder with --dir") from e
     if len(os.fsencode(folder)) > MOST_SOCKET_PATH - len("/garage/agent.sock"):
         raise ConfigError(f"{folder} is too long a path for unix sockets", hint="give --dir a shorter one")
     return folder
@@ -85,7 +85,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def runtime_folder() -> Path:
-    """This user's folder for what runs now, 0700; raises ConfigError when somebody else owns it."""
+    """This user's folder of running demos, 0700; raises ConfigError where another user owns it or may read it."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(base) / "edge-agent-demo" if base else Path(tempfile.gettempdir()) / f"edge-agent-demo-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -97,7 +97,7 @@ def runtime_folder() -> Path:
 
 @contextlib.contextmanager
 def announced(running: Running) -> Iterator[None]:
-    """Let other shells find the demo while the block runs."""
+    """Other shells find the demo while the block runs."""
     file = runtime_folder() / f"{running.pid}.json"
     write_private(file, msgspec.json.encode(running).decode())
     try:
@@ -124,7 +124,7 @@ def find_running() -> Running:
 
 
 def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since the machine did (proc(5), field 22); 0 where there is none."""
+    """The start time of a process in clock ticks since the boot (proc(5), field 22); 0 where there is no such process."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, IndexError, ValueError):
@@ -132,5 +132,5 @@ def start_time(pid: int) -> int:
 
 
 def yaml_of(value: dict[str, Any]) -> str:
-    """A configuration file's text: JSON is YAML 1.2."""
+    """The text of a configuration file: JSON is YAML 1.2."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

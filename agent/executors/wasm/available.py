@@ -35,9 +35,9 @@ def fingerprint(name: str) -> str:
 def make_sandbox(name: str) -> Sandbox:
     """The engine of this name, in this process."""
     if name == "wasmtime":
-        from agent.executors.wasm.wasm_wasmtime import Wasmtime
+        from agent.executors.wasm.sandbox_wasmtime import Wasmtime
 
         return Wasmtime()
-    from agent.executors.wasm.wasm_wasm3 import Wasm3
+    from agent.executors.wasm.sandbox_wasm3 import Wasm3
 
     return Wasm3()

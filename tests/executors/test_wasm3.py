@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.blobs import BlobStore
 from agent.errors import StepFailed
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.executors.wasm.module_file import check_module
 from agent.model.task import MIB, Limits, Runner, WasmTask
 from tests.executors.conftest import Lines, MakeInput
@@ -21,14 +21,14 @@ MakeRunner = Callable[..., Runner]
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[WasmEngine]:
-    made = WasmEngine(tmp_path / "cache", tmp_path / "scratch", workers=1, engine="wasm3")
+async def engine(tmp_path: Path) -> AsyncIterator[WasmExecutor]:
+    made = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=1, engine="wasm3")
     yield made
     await made.close()
 
 
 @pytest.fixture
-def make_runner(engine: WasmEngine, store: BlobStore, program: Callable[[str], Path]) -> MakeRunner:
+def make_runner(engine: WasmExecutor, store: BlobStore, program: Callable[[str], Path]) -> MakeRunner:
     def make(name: str, limits: Limits = LIMITS) -> Runner:
         return engine.runner(program(name), WasmTask(module=name, limits=limits), store)
 
@@ -42,7 +42,7 @@ async def test_step_reads_its_blob_and_its_file_becomes_one(
     assert await store.read(output.blobs[0].cid) == b"hello"
 
 
-async def test_filter_finds_the_same(engine: WasmEngine, program: Callable[[str], Path], log: Lines) -> None:
+async def test_filter_finds_the_same(engine: WasmExecutor, program: Callable[[str], Path], log: Lines) -> None:
     runner = engine.filter(program("count"), WasmTask(module="count", args=["log"], limits=LIMITS))
     events = await runner.feed(b"a\nhit\n" * 500, log)
     assert [e.line for e in events] == list(range(2, 1001, 2))
@@ -94,7 +94,7 @@ async def test_hostile_module_is_stopped_and_the_next_event_works(
 
 
 async def test_foreign_imports_and_libraries_are_refused(
-    engine: WasmEngine, program: Callable[[str], Path], tmp_path: Path, log: Lines
+    engine: WasmExecutor, program: Callable[[str], Path], tmp_path: Path, log: Lines
 ) -> None:
     with pytest.raises(StepFailed, match=r"imports env.launch; only"):
         await engine.filter(program("foreign"), WasmTask(module="x")).feed(b"x\n", log)

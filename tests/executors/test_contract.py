@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import StepFailed
-from agent.executors.protocol import MAX_REPLY_EVENTS, encode_event, file_names, parse_answer
+from agent.executors.contract import MAX_REPLY_EVENTS, encode_event, file_names, parse_answer
 from agent.executors.wasm.filter import parse_events
 from agent.model.event import MAX_BLOBS, MAX_DEPTH, MAX_EVENT, BlobRef, Event
 

@@ -1,23 +1,26 @@
-"""Which detector the demo uses: the container where a Docker engine can be had, else the same program as a process."""
+"""The Docker engine for the demo's detector; without one the detector runs as a local process."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from demo.house import DemoError
-from demo.place import IMAGE, Checkout
+from agent.errors import Unreachable
+from demo.environment import IMAGE, Checkout
+from demo.waiting import DemoError
 
 START_TIMEOUT = 90.0
 SOCKET = Path("/var/run/docker.sock")
-"""Where an engine listens that nothing else names."""
+"""Where a Docker engine listens unless DOCKER_HOST says otherwise."""
 
 
-class Engine:
-    """A Docker engine, started for the demo when it was not running; `why_not` says why there is none."""
+class DemoEngine:
+    """A Docker engine that is started for the demo where none runs; `why_not` says why there is none."""
 
     def __init__(self, checkout: Checkout) -> None:
         self.checkout = checkout
@@ -30,7 +33,7 @@ class Engine:
         return not self.why_not
 
     def prepare(self, *, required: bool) -> None:
-        """Find or start it and look for the detector's image; raises DemoError when it is required and not usable."""
+        """Find or start the engine and look for the detector's image; raises DemoError where it is required and not usable."""
         self.why_not = self._find()
         if self.why_not and required:
             raise DemoError(
@@ -61,18 +64,18 @@ class Engine:
         return ""
 
     def _start(self) -> str:
-        """Start an engine that is installed; returns why not."""
+        """Start the installed engine; returns why that is not possible, empty on success."""
         if shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None:
             return "no Docker engine is installed"
-        self.started = True  # before it is: an interrupted start must be undone, too
+        self.started = True  # set first: an interrupted start must be undone, too
         done = _script(self.checkout.root / "scripts/docker-engine.sh")
         self.started = done.returncode == 0
         return "" if self.started else (done.stderr.strip().splitlines() or ["the engine does not start"])[-1]
 
     def sweep(self, owners: list[str]) -> None:
-        """Remove the containers of agents that could not do it themselves, then stop the engine if it was started here."""
+        """Remove the containers that killed agents (node ids) left, then stop the engine if it was started here."""
         if self.usable:
-            _remove_containers(owners)
+            asyncio.run(_remove_containers(owners))
         if self.started:
             _script(self.checkout.root / "scripts/docker-engine.sh", "--stop")
             self.started = False
@@ -92,23 +95,18 @@ def _client() -> tuple[Any, str]:
     return client, ""
 
 
-def _remove_containers(owners: list[str]) -> None:
-    import docker.errors
-    import requests
+async def _remove_containers(owners: list[str]) -> None:
+    from agent.executors import DockerExecutor
 
-    from agent.executors.docker.container import OWNER_LABEL
-
-    client, _ = _client()
-    if client is None:
-        return
-    try:
-        for owner in owners:
-            for container in client.containers.list(all=True, filters={"label": f"{OWNER_LABEL}={owner}"}):
-                container.remove(force=True)
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as e:
-        raise DemoError(f"a container may be left: {e}", hint=f"docker ps -a --filter label={OWNER_LABEL}") from e
-    finally:
-        client.close()
+    for owner in owners:
+        with tempfile.TemporaryDirectory() as scratch:
+            engine = DockerExecutor(owner, Path(scratch))
+            try:
+                await engine.sweep()
+            except Unreachable as e:
+                raise DemoError(f"a container may be left: {e.message}", hint="docker ps -a lists it") from e
+            finally:
+                await engine.close()
 
 
 def _script(*command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What the demo draws: the mesh with what passes, and what came of an arrival."""
+"""Drawings for a terminal: the mesh, the events that pass, and the results of an arrival."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.output import console, count, escape, size
-from agent.cli.trace import waterfall
+from agent.cli import console, count, escape, size, waterfall
 from demo import story
-from demo.house import House
+from demo.agents import Agents
 
 Point = tuple[int, int]
 WIDTH, HEIGHT = 48, 7
@@ -30,19 +29,19 @@ LINES: dict[tuple[str, str], tuple[Point, Point]] = {
 
 
 class Canvas:
-    """Characters with styles at places."""
+    """A grid of styled characters."""
 
     def __init__(self) -> None:
         self.cells: list[list[tuple[str, str]]] = [[(" ", "")] * WIDTH for _ in range(HEIGHT)]
 
     def write(self, at: Point, text: str, style: str) -> None:
-        """Text from a place on to the right."""
+        """Write text from a point to the right."""
         x, y = at
         for i, char in enumerate(text[: WIDTH - x]):
             self.cells[y][x + i] = (char, style)
 
     def line(self, a: Point, b: Point, style: str) -> None:
-        """A line between two places."""
+        """Draw a line between two points."""
         steps = max(abs(b[0] - a[0]), abs(b[1] - a[1]))
         char = "─" if a[1] == b[1] else "│" if a[0] == b[0] else "·"
         for i in range(steps + 1):
@@ -50,7 +49,7 @@ class Canvas:
             self.cells[y][x] = (char, style)
 
     def text(self) -> Text:
-        """All of it."""
+        """The whole canvas."""
         made = Text(no_wrap=True, overflow="crop")
         for row in self.cells:
             for char, style in row:
@@ -60,7 +59,7 @@ class Canvas:
 
 
 def mesh(statuses: dict[str, dict[str, Any]], busy: Sequence[str]) -> Text:
-    """The four agents and their links; nodes where something passes now are lit."""
+    """The four agents and their links; busy nodes are lit."""
     canvas = Canvas()
     linked = {(a, n["name"]) for a, s in statuses.items() for n in s["nodes"] if n.get("linked")}
     for (a, b), (start, end) in LINES.items():
@@ -95,20 +94,20 @@ def passing(events: Sequence[dict[str, Any]], lines: int = HEIGHT) -> Table:
     return grid
 
 
-def result(house: House, arrival: story.Arrival) -> RenderableType:
-    """What came of an arrival: its traces, and the bytes that left the building."""
-    return Group(*_parts(house, arrival))
+def result(agents: Agents, arrival: story.Arrival) -> RenderableType:
+    """The results of an arrival: its traces, and the bytes that left the building."""
+    return Group(*_parts(agents, arrival))
 
 
-def _parts(house: House, arrival: story.Arrival) -> Iterator[RenderableType]:
-    who = f"[bold]{escape(arrival.name)}[/]'s phone" if arrival.name else "somebody's phone"
-    yield f"\n[bold]▶[/] {who} joined the Wi-Fi [dim]({escape(arrival.mac)})[/]"
+def _parts(agents: Agents, arrival: story.Arrival) -> Iterator[RenderableType]:
+    phone = f"[bold]{escape(arrival.name)}[/]'s phone" if arrival.name else "somebody's phone"
+    yield f"\n[bold]▶[/] {phone} joined the Wi-Fi [dim]({escape(arrival.mac)})[/]"
     if not arrival.arrived:
         yield Padding("it was here less than 30 minutes ago: no arrival, no photos, no alert", (0, 0, 0, 2))
     elif arrival.known:
-        yield Padding("the house knows it: an arrival, but no photos and no alert", (0, 0, 0, 2))
+        yield Padding("a known device: an arrival, but no photos and no alert", (0, 0, 0, 2))
     elif not arrival.alerts:
-        yield Padding("nobody was seen: the photos are deleted where they were taken, no alert", (0, 0, 0, 2))
+        yield Padding("no person was seen: the photos are deleted where they were taken, no alert", (0, 0, 0, 2))
     for trace in arrival.traces if arrival.alerts else []:
         yield Padding(waterfall({**trace, "branches": []}, console().width - 2), (1, 0, 0, 2))
     if arrival.sizes:
@@ -116,7 +115,7 @@ def _parts(house: House, arrival: story.Arrival) -> Iterator[RenderableType]:
         cameras = count(len({s["camera"] for s in arrival.sizes}), "camera")
         photos = f"{count(len(arrival.sizes), 'photo')} by {cameras}"
         yield Padding(f"{photos}, rescaled from {size(before)} to {size(after)}; {_alerts(arrival)}", (1, 0, 0, 2))
-    yield Padding(left(story.egress(house)), (0, 0, 1, 2))
+    yield Padding(left(story.egress(agents)), (0, 0, 1, 2))
 
 
 def _alerts(arrival: story.Arrival) -> str:
@@ -124,7 +123,7 @@ def _alerts(arrival: story.Arrival) -> str:
 
 
 def left(egress: dict[str, Any]) -> str:
-    """What left the building against streaming."""
+    """The bytes that left the building, against streaming."""
     times = f"1/{egress['streaming'] / egress['up']:,.0f}" if egress["up"] else "nothing"
     return (
         f"[bold]{size(egress['up'])}[/] left the building in {egress['seconds']:.0f} s; streaming both cameras at 2 Mbit/s "

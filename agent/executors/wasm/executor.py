@@ -11,22 +11,22 @@ from pathlib import Path
 
 from agent.errors import StepFailed
 from agent.executors.folders import clear_leftovers
+from agent.executors.wasm.available import engine_name, make_sandbox
 from agent.executors.wasm.cache import CompileCache
 from agent.executors.wasm.child import Request
 from agent.executors.wasm.filter import WasmFilter
-from agent.executors.wasm.platform import engine_name, make_sandbox
+from agent.executors.wasm.pool import Pool
 from agent.executors.wasm.runner import WasmRunner
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
-from agent.executors.wasm.workers import Pool
 from agent.model.task import BlobWriter, FilterRunner, Runner, WasmTask
 
-REST = 60.0
+WORKER_REST = 60.0
 """Seconds without work after which a child is ended; the next one starts in about 0.1 s, while the camera takes its photo."""
 SLOWNESS = {"wasmtime": 1.0, "wasm3": 12.0}
 """By how much an engine stretches time limits; wasm3 against wasmtime on the rescale program."""
 
 
-class WasmEngine:
+class WasmExecutor:
     """Compiles once into `cache` (0700), runs filters in this process and modules with folders in `workers` children.
 
     A child without work ends after `rest` seconds. `scratch` holds the folders of running programs, one each; leftovers
@@ -35,7 +35,7 @@ class WasmEngine:
     """
 
     def __init__(
-        self, cache: Path, scratch: Path, *, workers: int | None = None, engine: str = "", rest: float = REST
+        self, cache: Path, scratch: Path, *, workers: int | None = None, engine: str = "", rest: float = WORKER_REST
     ) -> None:
         self.name = engine or engine_name()
         self._slowness = SLOWNESS[self.name]
