@@ -25,9 +25,9 @@ from agent.errors import EdgeError, IdentityError
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
 from agent.mesh.boot import BOOT
+from agent.mesh.callbacks import Changed, LabelsOf
 from agent.mesh.certificates import Certificates
 from agent.mesh.loop import soon
-from agent.mesh.ports import Changed, LabelsOf
 from agent.mesh.rpc import Rpc
 from agent.mesh.session import MeshSession
 from agent.mesh.settings import MeshSettings
@@ -159,6 +159,10 @@ class PresenceBook:
         """Whether a node is alive now."""
         known = self._nodes.get(node)
         return node == self.me.id or (known is not None and self._alive(known, time.monotonic()))
+
+    def since_record(self, node: str) -> float:
+        """Seconds since a node's last record came; 0 for this node. Raises KeyError for an unknown node."""
+        return 0.0 if node == self.me.id else time.monotonic() - self._nodes[node].seen
 
     def records(self) -> list[NodeRecord]:
         """The last records of all nodes seen since the start, alive or not, this one first."""

@@ -12,16 +12,16 @@ from typing import Any
 
 from agent.errors import NotFound
 from agent.identity import Identity, Trust
-from agent.mesh import strangers, wire
+from agent.mesh import handshakes, wire
 from agent.mesh.boot import next_boot
+from agent.mesh.callbacks import Changed, Handler, LabelsOf
 from agent.mesh.certificates import Certificates
+from agent.mesh.document_exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.documents import REMOVAL, Document, Documents
-from agent.mesh.exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.introducer import Endpoint
 from agent.mesh.linking import Linking
 from agent.mesh.liveness import HELLO, PresenceBook
 from agent.mesh.logs import LogLine, LogStreams
-from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.rpc import Rpc
 from agent.mesh.send_pool import SendPool
 from agent.mesh.server import Server
@@ -149,6 +149,10 @@ class Mesh:
         """Whether a node is alive: its token is there and its signed record is fresh."""
         return self._presence.is_live(node_id)
 
+    def since_record(self, node_id: str) -> float:
+        """Seconds since a node's last record came; 0 for this node. Raises KeyError for an unknown node."""
+        return self._presence.since_record(node_id)
+
     def on_change(self, callback: Changed) -> None:
         """Call `callback(record, alive)` on the loop when a node comes, goes or changes."""
         self._presence.on_change(callback)
@@ -174,7 +178,7 @@ class Mesh:
     @property
     def refused(self) -> dict[str, int]:
         """How often what was refused since the start, by reason."""
-        return dict(self._server.refusals.counts + Counter(strangers.counts))  # a copy: a thread adds to it
+        return dict(self._server.refusals.counts + Counter(handshakes.counts))  # a copy: a thread adds to it
 
     def running_calls(self, node_id: str) -> int:
         """How many calls of a node this one is working on."""

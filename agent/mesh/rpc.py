@@ -18,11 +18,11 @@ import zenoh
 
 from agent.errors import EdgeError, IdentityError, Refused, Unreachable
 from agent.mesh import wire
+from agent.mesh.callbacks import Handler
 from agent.mesh.certificates import Certificates
 from agent.mesh.failures import to_error
 from agent.mesh.limits import Refusals
 from agent.mesh.loop import soon
-from agent.mesh.ports import Handler
 from agent.mesh.send_pool import SendPool
 from agent.mesh.server import Server
 from agent.mesh.session import BULK, MeshSession, is_panic

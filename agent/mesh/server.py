@@ -14,11 +14,11 @@ import zenoh
 from agent.errors import EdgeError, IdentityError, NotFound, Refused
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
+from agent.mesh.callbacks import Handler
 from agent.mesh.certificates import Certificates
 from agent.mesh.failures import to_failure
 from agent.mesh.limits import Budget, Refusals
 from agent.mesh.loop import soon
-from agent.mesh.ports import Handler
 from agent.mesh.replay import ReplayGuard
 from agent.mesh.send_pool import SendPool
 from agent.mesh.session import is_panic
