@@ -15,7 +15,7 @@ import psutil
 import agent
 from agent import ticks
 from agent.api import Resources, serve_image
-from agent.blobs import BlobExchange, BlobStore
+from agent.blobs import BlobExchange, BlobStore, ByHand
 from agent.cameras import CameraBook
 from agent.config import Config
 from agent.config.quota import blob_quota
@@ -46,7 +46,7 @@ from agent.node.engines import BookCameras, NodeEngines
 from agent.node.fresh import FreshBlobs
 from agent.node.health import Watch
 from agent.node.labels import Labels
-from agent.node.leftovers import Added, sweep
+from agent.node.leftovers import sweep
 from agent.node.logs import StepLogs
 from agent.node.resources import make_resources
 from agent.node.sources import SourceSteps
@@ -134,7 +134,8 @@ class Agent:
         self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
         self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
-        self.added = Added(state / "added-blobs")
+        self.added = ByHand(state / "added-blobs")
+        self.blobs.needs.add(self.added)
         self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
         self.docker = DockerExecutor(
             self.node_id,
@@ -229,7 +230,7 @@ class Agent:
         try:
             self.pipelines.load()
             self.documents.load()
-            await sweep(self.blobs, self.added, self.journal.needs)
+            await sweep(self.blobs, self.added)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.mesh.run())
                 await self.mesh.ready.wait()
@@ -305,7 +306,7 @@ class Agent:
 
     def _may_read(self, node_id: str, cid: str) -> bool:
         peer = next((n for n in self.mesh.live() if n.id == node_id), None)
-        return (peer is not None and peer.role == "operator") or self.pipelines.may_read(node_id, cid)
+        return (peer is not None and peer.role == "operator") or self.blobs.needs.may_read(node_id, cid)
 
     def _publish_event(self, event: dict[str, Any]) -> None:
         """Tell those who watch; of an event that is too long for that all but its data."""
