@@ -21,7 +21,7 @@ from agent.config.quota import blob_quota
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
-from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
+from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import (
     AdmissionDesk,
@@ -38,9 +38,9 @@ from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
 from agent.model.node import Capacity, NodeRecord
 from agent.node.bell import Bell
+from agent.node.camera_access import BookCameras
 from agent.node.closing import close_all
 from agent.node.documents import DocumentReader
-from agent.node.engines import BookCameras, NodeEngines
 from agent.node.facade_nodes import NodeMixin
 from agent.node.facade_pipelines import PipelineMixin
 from agent.node.facade_status import StatusMixin
@@ -126,7 +126,6 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
 
     def _build_work(self, config: Config) -> None:
         state = config.state
-        cores, memory = os.cpu_count() or 1, psutil.virtual_memory().total
         self.blobs = BlobStore(state / "blobs", blob_quota(config.blobs.quota, state))
         self.exchange = BlobExchange(self.blobs, self.mesh.call, self._may_read)
         for verb, handler in self.exchange.verbs.items():
@@ -137,14 +136,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self.fresh = FreshBlobs(self.blobs, self.journal)
         self.added = Added(state / "added-blobs")
         self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
-        self.docker = DockerExecutor(
-            self.node_id,
-            state / "scratch" / "docker",
-            host=config.docker.host,
-            allowed=config.policy.docker,
-            max_cpus=max(1.0, config.policy.cpus * cores),
-            max_memory=int(config.policy.memory * memory),
-        )
+        self.docker = DockerExecutor(self.node_id, state / "scratch" / "docker", host=config.docker.host)
         self.process = ProcessExecutor(state / "scratch" / "process")
         self.cameras = CameraBook(cameras_file(config))
         self.logs_kept = StepLogs(self.mesh.publish_log)
@@ -175,7 +167,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         return StepKinds(
             context,
             mesh_id=self.identity.mesh_id,
-            engines=NodeEngines(self.wasm, self.docker, self.process, policy, self.fresh),
+            executors=Executors(self.wasm, self.docker, self.process, Policy.of(policy), self.fresh),
             cameras=BookCameras(self.cameras) if policy.camera else None,
             presence=Presence(deciders),
             path_of=self.blobs.path,

@@ -8,9 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from agent.errors import EdgeError, Refused, Unreachable
+from agent.errors import EdgeError, Unreachable
 from agent.executors.docker.client import Engine
 from agent.executors.docker.container import OWNER_LABEL, Container, open_container, remove_container
 from agent.executors.folders import clear_leftovers
@@ -26,27 +24,14 @@ NVIDIA_DEVICE = Path("/dev/nvidiactl")
 class DockerExecutor:
     """The node's Docker engine; it may come and go while the agent runs.
 
-    `owner` marks this agent's containers (its node id). `scratch` holds their folders. `allowed`, `max_cpus` and
-    `max_memory` (bytes) are the owner's policy. `host` is a `unix://` or `tcp://` address; empty takes
-    DOCKER_HOST, else the usual socket.
+    `owner` marks this agent's containers (its node id). `scratch` holds their folders. `host` is a `unix://` or
+    `tcp://` address; empty takes DOCKER_HOST, else the usual socket.
     """
 
-    def __init__(
-        self,
-        owner: str,
-        scratch: Path,
-        *,
-        host: str = "",
-        allowed: bool = True,
-        max_cpus: float = 0.0,
-        max_memory: int = 0,
-    ) -> None:
+    def __init__(self, owner: str, scratch: Path, *, host: str = "") -> None:
         self.owner = owner
         self.available = False
         self.reason = "not looked for yet"
-        self.allowed = allowed
-        self.max_cpus = max_cpus
-        self.max_memory = max_memory
         self._scratch = scratch
         self._engine = Engine(host)
         self._live: set[str] = set()
@@ -154,8 +139,7 @@ class DockerExecutor:
         return _DockerRunner(self, task, blobs, name)
 
     async def open(self, task: DockerTask, name: str) -> Container:
-        """Start a container within the owner's policy; raises Refused, NotFound, Unreachable or StepFailed."""
-        task = self._within_policy(task)
+        """Start a container; raises NotFound, Unreachable or StepFailed."""
         if self._unswept:
             await self.check()
         folder = self._scratch / os.urandom(8).hex()
@@ -178,21 +162,6 @@ class DockerExecutor:
     async def close(self) -> None:
         """End the engine's threads; runners are closed before."""
         await asyncio.to_thread(self._engine.close)
-
-    def _within_policy(self, task: DockerTask) -> DockerTask:
-        """The task with no more CPU than this node gives, which only makes it slower; raises Refused for the rest."""
-        limits = task.limits
-        if not self.allowed:
-            raise Refused("this node runs no containers", code="policy.docker", hint="set policy.docker on this node")
-        if self.max_memory and limits.memory > self.max_memory:
-            raise Refused(
-                f"the step wants {limits.memory} bytes of memory, this node gives {self.max_memory} (policy.memory)",
-                code="policy.memory",
-                hint="lower limits.memory of the step or raise policy.memory on this node",
-            )
-        if self.max_cpus and limits.cpus > self.max_cpus:
-            return msgspec.structs.replace(task, limits=msgspec.structs.replace(limits, cpus=self.max_cpus))
-        return task
 
 
 class _DockerRunner(WarmRunner):
