@@ -30,7 +30,7 @@ class Stubborn(ThreadingHTTPServer):
         self.lists = True
         self.removed: list[str] = []
         self.left_then: list[bool] = []
-        self.pings = 0
+        self.looks = 0
 
     @property
     def host(self) -> str:
@@ -43,7 +43,7 @@ class Answer(BaseHTTPRequestHandler):
     server: Stubborn
 
     def do_GET(self) -> None:
-        self.server.pings += self.path.endswith("/_ping")
+        self.server.looks += self.path == "/v1.44/version"
         if not self.path.endswith("/containers/json") and "/containers/json?" not in self.path:
             self.answer(200, {"ApiVersion": "1.44"})
         elif self.server.lists:
@@ -147,7 +147,7 @@ async def test_who_comes_while_the_engine_is_looked_for_does_not_look_again(
 ) -> None:
     executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
     assert await asyncio.gather(executor.check(), executor.check(), executor.check()) == [True] * 3
-    assert stubborn.pings == 1
+    assert stubborn.looks == 1
     await executor.close()
 
 
