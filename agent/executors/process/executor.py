@@ -8,14 +8,13 @@ import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from agent.environment import clean_environment
 from agent.errors import StepFailed
 from agent.executors.contract import broken
 from agent.executors.dialogue import Dialogue
-from agent.executors.folders import Folders, clear_leftovers, measure
+from agent.executors.folders import Folders, clear_leftovers, outputs_failure
 from agent.executors.warm import WarmProgram, WarmRunner
 from agent.model.task import BlobWriter, Limits, LogSink, ProcessTask, Runner
 from agent.threads import in_thread
@@ -130,13 +129,10 @@ class _Process:
             self.dialogue.ended(f"the process {f'was killed by signal {-code}' if code < 0 else f'exited with {code}'}")
 
     async def _watch(self) -> None:
-        limits = self._limits
-        look = partial(measure, self.folders.outputs, max_bytes=limits.outputs, max_files=limits.files)
         while True:
             await asyncio.sleep(LOOK)
-            if overrun := await asyncio.to_thread(look):
-                hint = "raise limits.outputs or limits.files"
-                self.dialogue.fail(broken(f"the program wrote {overrun}", code="step.outputs", hint=hint))
+            if overrun := await asyncio.to_thread(self.folders.overrun, self._limits):
+                self.dialogue.fail(outputs_failure(overrun))
                 return
             if self._process.returncode is not None:
                 # A grandchild may hold the pipes open, so that their end never comes.
