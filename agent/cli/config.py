@@ -11,7 +11,7 @@ from agent.api import read, results
 from agent.cli import context
 from agent.cli.context import JsonFlag, new_app
 from agent.cli.output import console, escape, print_json, table
-from agent.config import document, load_config
+from agent.config import load_config, show_config
 
 app = new_app(
     "Show and check the configuration.",
@@ -35,7 +35,7 @@ def show(
         with connect() as client:
             found = client.get("/v1/config")
     else:
-        found = document.show(load_config(context.chosen.config))
+        found = show_config(load_config(context.chosen.config))
     rows = read(found, list[results.ConfigValue])
     if json:
         print_json(found if origin else {r.key: r.value for r in rows})

@@ -37,6 +37,7 @@ from agent.identity import (
 from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
+from agent.model.alert import Hello
 from agent.model.node import Capacity
 from agent.node.bell import Bell
 from agent.node.closing import close_all
@@ -53,7 +54,7 @@ from agent.node.warmth import Warmth
 from agent.platforms import detect
 from agent.steps import Presence, StepKinds
 from agent.supervise import supervised
-from agent.uplink import Hello, Uplink, UplinkSettings
+from agent.uplink import Uplink, UplinkSettings
 
 log = logging.getLogger(__name__)
 

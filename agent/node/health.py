@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from agent import ticks
 from agent.errors import EdgeError
+from agent.health import clock_synchronised
 from agent.health.checks import CODES, run_checks
-from agent.health.clock import clock_synchronised
 from agent.health.facts import Facts, FailingStep, SourceFact
 from agent.model.alert import StatusSummary
 from agent.model.event import now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.api import results
-from agent.config import Config, blob_quota, document
+from agent.config import Config, blob_quota, show_config
 
 
 class Configuration:
@@ -14,7 +14,7 @@ class Configuration:
 
     async def all(self) -> list[results.ConfigValue]:
         """Every key with its value and origin."""
-        return [results.ConfigValue(**row) for row in document.show(self.values)]
+        return [results.ConfigValue(**row) for row in show_config(self.values)]
 
     def largest_blob(self) -> int:
         """The quota of blobs in bytes."""
