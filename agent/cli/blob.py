@@ -58,7 +58,7 @@ def get(
     with connect(timeout=600) as client:
         if output == "-":
             if sys.stdout.isatty():
-                raise ConfigError("a terminal is no place for a blob", hint="name a file with -o, or use a pipe")
+                raise ConfigError("a blob is not written to a terminal", hint="name a file with -o, or use a pipe")
             client.download(path_of("blobs", cid), sys.stdout.buffer)
             return
         target = Path(output)

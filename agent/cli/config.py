@@ -1,4 +1,4 @@
-"""`edge-agent config …`: what is configured, and where each value came from."""
+"""`edge-agent config …`: the configuration, and where each value came from."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from agent.cli.context import JsonFlag, YesFlag, connect, new_app
 from agent.cli.output import ago, console, dot, escape, listing, print_json, show
 
 app = new_app(
-    "Phones and laptops on the Wi-Fi: who is here, and whom the house knows.",
+    "Phones and laptops on the Wi-Fi: which are here, and which are known.",
     examples=(
         "edge-agent device list",
         'edge-agent device name 3c:22:fb:00:00:01 "Ada\'s phone"',
@@ -48,7 +48,7 @@ def list_(json: JsonFlag = False) -> None:
 
 
 @app.command()
-def name(device: Device, name: Annotated[str, typer.Argument(help="What to call it.")], json: JsonFlag = False) -> None:
+def name(device: Device, name: Annotated[str, typer.Argument(help="The name.")], json: JsonFlag = False) -> None:
     """Give a device a name. It stays unknown until `device know`."""
     with connect() as client:
         found = client.post(path_of("devices", device), {"name": name})
@@ -59,10 +59,10 @@ def name(device: Device, name: Annotated[str, typer.Argument(help="What to call 
 @app.command()
 def know(
     device: Device,
-    no: Annotated[bool, typer.Option("--not", help="The house does not know it any more.")] = False,
+    no: Annotated[bool, typer.Option("--not", help="It is not known any more.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Say that the house knows a device: its arrivals cause no alert."""
+    """Say that a device is known: its arrivals cause no alert."""
     with connect() as client:
         found = client.post(path_of("devices", device), {"known": not no})
     d = read(found, results.Device)

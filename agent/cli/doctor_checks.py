@@ -1,4 +1,4 @@
-"""What `doctor` looks at on this device, without a running agent: one function per thing."""
+"""The checks of `doctor` on this device, without a running agent: one function each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHM = Path("/dev/shm")  # noqa: S108
 
 
 class Finding(msgspec.Struct):
-    """One thing looked at: `ok`, `warn` or `fail`, in words, and what to do about it."""
+    """The result of a check: `ok`, `warn` or `fail`, the text, and the remedy."""
 
     check: str
     state: Literal["ok", "warn", "fail"]
@@ -33,14 +33,14 @@ class Finding(msgspec.Struct):
 
 
 class Device(msgspec.Struct):
-    """What the checks share: the configuration, and whether an agent runs here."""
+    """The configuration, and whether an agent runs here: for all checks."""
 
     config: Config
     running: bool
 
 
 def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
-    """Everything, one finding after the other; a check that fails inside is a finding too."""
+    """The findings of all checks, one after the other; a check that fails inside is a finding too."""
     try:
         config = load_config(file)
     except EdgeError as e:

@@ -17,7 +17,7 @@ _COLOURS = {"wifi": "cyan", "device": "magenta", "camera": "yellow", "image": "g
 
 def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new events until interrupted.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many recent ones first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many recent events first.")] = 20,
     kind: Annotated[str, typer.Option("--type", "-t", help="Only events of this type.")] = "",
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Only events of this pipeline.")] = "",
     json: JsonFlag = False,

@@ -20,7 +20,7 @@ def logs(
     node: Annotated[str, typer.Option("--node", help="Only from this node.")] = "",
     json: JsonFlag = False,
 ) -> None:
-    """Show what a step's programs wrote to stderr, from all nodes that run it."""
+    """Show the lines that a step's programs wrote to stderr, from all nodes that run it."""
     pipeline, _, name = step.partition("/")
     with connect() as client:
         path = path_of("logs", pipeline)

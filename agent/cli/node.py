@@ -59,14 +59,14 @@ def describe(node: Node, json: JsonFlag = False) -> None:
 
 @app.command()
 def pending(json: JsonFlag = False) -> None:
-    """List what waits for an operator: nodes that want in, and labels that nodes ask for."""
+    """List the nodes that wait to join, and the labels that nodes ask for."""
     with connect() as client:
         found = client.get("/v1/pending")
     rows = [] if json else read(found, list[results.Pending])
     if json:
         print_json(found)
     elif not rows:
-        console().print("[dim]nobody waits[/]")
+        console().print("[dim]nothing waits[/]")
     else:
         cells = [
             [
@@ -126,7 +126,7 @@ def label(
 
 @app.command()
 def remove(node: Node, yes: YesFlag = False, json: JsonFlag = False) -> None:
-    """Remove a node from the mesh for good: nobody will believe it any more."""
+    """Remove a node from the mesh for good: no other node accepts anything from it any more."""
     if not yes and not json:
         typer.confirm(f"Remove {node} from the mesh for good?", abort=True)
     with connect() as client:

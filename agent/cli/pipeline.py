@@ -172,7 +172,7 @@ def resume(name: Name, json: JsonFlag = False) -> None:
 @app.command()
 def trigger(
     name: Name,
-    step: Annotated[str, typer.Option("--step", help="Step that gets the event; default: the first ones.")] = "",
+    step: Annotated[str, typer.Option("--step", help="Step that gets the event; default: the first steps.")] = "",
     kind: Annotated[str, typer.Option("--type", help="Type of the event.")] = "edge.trigger",
     data: Annotated[str, typer.Option("--data", metavar="JSON|@FILE|-", help="Data of the event.")] = "{}",
     json: JsonFlag = False,

@@ -15,7 +15,7 @@ from agent.cli.output import console, count, escape, print_json, since, size, ta
 
 LEAST_BAR, MOST_BAR = 16, 56
 NOTABLE = 1000.0
-"""Ms between a line's time and its reading from which on it is mentioned: log lines have whole seconds."""
+"""Least ms between a line's time and its reading that are shown: log lines have whole seconds."""
 
 
 def trace(
@@ -89,14 +89,14 @@ def _rest(t: results.Trace, longest: results.TraceHop | None) -> Iterator[str]:
 def from_reading(hops: Sequence[results.TraceHop]) -> tuple[float, list[results.TraceHop]]:
     """How many ms after its own time the line was read, and the hops with their times counted from then.
 
-    A line's own time has whole seconds and another program's clock: it says nothing about this mesh.
+    A line's own time has whole seconds and comes from another program's clock: it says nothing about this mesh.
     """
     late = hops[0].at_ms if hops and hops[0].step == "line" else 0.0
     return late, [replace(h, at_ms=max(0.0, h.at_ms - late)) for h in hops]
 
 
 def longest_hop(hops: Sequence[results.TraceHop]) -> results.TraceHop | None:
-    """The hop that took longest, from the end of the one before to its own end."""
+    """The hop that took longest, from the end of the hop before it to its end."""
     spans = [h.at_ms - (hops[i - 1].at_ms if i else 0.0) for i, h in enumerate(hops)]
     return hops[spans.index(max(spans))] if spans and max(spans) > 0 else None
 

@@ -1,4 +1,4 @@
-"""status, nodes, events, trace, logs, egress: what people look at."""
+"""The commands that show: status, nodes, events, trace, logs, egress."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_status_fits_the_terminal(edge: Shell, columns: str) -> None:
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= int(columns)
 
 
-async def test_status_cries_out_when_events_are_unaccounted_for(edge: Shell, agent: MemoryAgent) -> None:
+async def test_status_says_when_the_counts_do_not_add_up(edge: Shell, agent: MemoryAgent) -> None:
     agent.state.pipelines[0].steps[0].accepted += 1
     assert (await edge("status")).out.count("does not add up") == 1
 
@@ -118,7 +118,7 @@ async def test_events_follow_what_passes(edge: Shell, agent: MemoryAgent) -> Non
 
 
 @pytest.mark.parametrize("command", [["events", "-f", "--json"], ["status", "--watch", "--json"]])
-async def test_what_follows_the_agent_says_when_it_stops(tmp_path: Path, command: list[str]) -> None:
+async def test_following_commands_say_when_the_agent_stops(tmp_path: Path, command: list[str]) -> None:
     async with serving(tmp_path) as agent:
         process = await Shell(agent.config.run, tmp_path).start(*command)
         assert process.stdout is not None
@@ -127,7 +127,7 @@ async def test_what_follows_the_agent_says_when_it_stops(tmp_path: Path, command
     assert (process.returncode, b"the agent stopped" in err) == (4, True)
 
 
-async def test_logs_come_with_their_node_and_end_with_an_error_when_it_leaves(edge: Shell) -> None:
+async def test_logs_end_with_an_error_when_their_node_leaves(edge: Shell) -> None:
     shown = await edge("logs", "person-at-the-door/labels", "-n", "2")
     assert shown.out.splitlines()[0].endswith("gpu labels line 0")
     left = await edge("logs", "person-at-the-door/labels", "-f")
