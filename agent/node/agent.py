@@ -38,7 +38,7 @@ from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
 from agent.model.alert import Hello
-from agent.model.node import Capacity, NodeRecord
+from agent.model.node import Capacity
 from agent.node.bell import Bell
 from agent.node.camera_access import BookCameras
 from agent.node.closing import close_all
@@ -386,10 +386,6 @@ class Agent:
             await self.mesh.use(identity)
             if identity is self.identity:
                 self._renewals.clear()
-
-    def record(self, node_id: str) -> NodeRecord | None:
-        """The last record of a node."""
-        return next((n for n in self.mesh.known() if n.id == node_id), None)
 
 
 def cameras_file(config: Config) -> Path:

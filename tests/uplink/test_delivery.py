@@ -11,6 +11,7 @@ import pytest
 
 from agent.errors import IdentityError, NotFound, Refused, SinkError, Unreachable
 from agent.model.alert import StatusSummary
+from agent.model.event import now
 from agent.uplink.spool import Spool
 from tests.sink.running import Building, encode, running_sink, unsigned
 from tests.support import eventually
@@ -40,6 +41,17 @@ async def test_alerts_reach_the_sink_and_are_reported_when_it_has_them(tmp_path:
         assert sorted(stored(tmp_path / "sink")) == sorted(seen.delivered)
         assert uplink.state()["connected"]
         assert uplink.state()["waiting"] == 0
+
+
+async def test_the_time_of_the_last_delivery_is_known(tmp_path: Path) -> None:
+    building = Building()
+    async with running_sink(tmp_path / "sink") as sink, running_uplink(tmp_path / "up", building) as (uplink, seen):
+        await uplink.connect(sink.connect, sink.key)
+        assert uplink.state()["last"] == ""
+        before = now()
+        await uplink.submit(mine(building, 1))
+        await eventually(lambda: seen.delivered)
+        assert before <= uplink.state()["last"] <= now()
 
 
 async def test_an_alert_submitted_twice_is_stored_once_and_answered_twice(tmp_path: Path) -> None:
