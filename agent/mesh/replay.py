@@ -1,4 +1,4 @@
-"""Refusing what was already seen: a sliding window of counters for each sender's boot."""
+"""Refuses requests that were seen before: a sliding window of counters for each sender's boot."""
 
 from __future__ import annotations
 
