@@ -1,4 +1,4 @@
-"""`docs/configuration.md`'s table and `config show`, both made from the structs."""
+"""The table of `docs/configuration.md` and the rows of `config show`, both made from the structs."""
 
 from __future__ import annotations
 
