@@ -1,4 +1,4 @@
-"""What became of one attempt to hand something to the sink, whatever the way it went."""
+"""The outcome of one attempt to give something to the sink, by HTTPS or by a broker."""
 
 from __future__ import annotations
 
