@@ -36,7 +36,3 @@ def _cell(value: Any) -> str:
             return f"`[{', '.join(map(str, value))}]`"
         case _:
             return f"`{value}`"
-
-
-if __name__ == "__main__":
-    print(table(), end="")
