@@ -5,10 +5,10 @@ Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks, one per file), `
 """
 
 from agent.health.checks import CODES, run_checks
-from agent.health.clock import clock_synchronised
 from agent.health.facts import Facts, FailingStep, SourceFact
 from agent.health.logs import redact, setup_logging
 from agent.health.registry import HealthRegistry
+from agent.health.timesync import clock_synchronised
 
 __all__ = [
     "CODES",

@@ -23,7 +23,7 @@ from agent.mesh.linking import Linking
 from agent.mesh.liveness import HELLO, PresenceBook
 from agent.mesh.logs import LogLine, LogStreams
 from agent.mesh.rpc import Rpc
-from agent.mesh.sender import Sender
+from agent.mesh.send_pool import SendPool
 from agent.mesh.server import Server
 from agent.mesh.session import Link, MeshSession
 from agent.mesh.settings import MeshSettings
@@ -47,7 +47,7 @@ class Mesh:
         self.trust, self.settings = trust, settings
         self._keys = Keys(identity.mesh_id)
         self._session = MeshSession(identity, settings)
-        self._sender = Sender()
+        self._send_pool = SendPool()
         self._certificates = Certificates(trust)
         self._server = Server(
             identity,
@@ -55,9 +55,9 @@ class Mesh:
             boot=self.boot,
             keys=self._keys,
             settings=settings,
-            sender=self._sender,
+            send_pool=self._send_pool,
         )
-        self._rpc = Rpc(self._session, self._certificates, self.boot, self._server, self._sender)
+        self._rpc = Rpc(self._session, self._certificates, self.boot, self._server, self._send_pool)
         self._presence = PresenceBook(
             identity,
             boot=self.boot,
@@ -99,7 +99,7 @@ class Mesh:
         finally:
             self.ready.clear()
             await self._session.close()
-            self._sender.close()
+            self._send_pool.close()
 
     # Nodes ---------------------------------------------------------------------------------------------------
 
@@ -148,6 +148,10 @@ class Mesh:
     def is_live(self, node_id: str) -> bool:
         """Whether a node is alive: its token is there and its signed record is fresh."""
         return self._presence.is_live(node_id)
+
+    def since_record(self, node_id: str) -> float:
+        """Seconds since a node's last record came; 0 for this node. Raises KeyError for an unknown node."""
+        return self._presence.since_record(node_id)
 
     def on_change(self, callback: Changed) -> None:
         """Call `callback(record, alive)` on the loop when a node comes, goes or changes."""
