@@ -28,7 +28,7 @@ MAX_FRAME = 64 * 1024
 ADMISSION_TYPE = "application/vnd.edge-agent.admission"
 AWAY = "join.operator-away"
 NOT_NOW = frozenset({AWAY, "unreachable"})
-"""Codes for: ask again later, the operator cannot be reached from here now. They count as no attempt."""
+"""Codes of refusals that end by waiting: the operator cannot be reached from here now. They count as no attempt."""
 
 
 class Hello(msgspec.Struct, tag_field="verb", tag="hello", omit_defaults=True):
@@ -96,7 +96,7 @@ class Committed(msgspec.Struct, tag_field="verb", tag="committed"):
 
 
 class Waiting(msgspec.Struct, tag_field="verb", tag="waiting"):
-    """Answer to Poll: nobody has decided yet."""
+    """Answer to Poll: no operator has decided yet."""
 
 
 class Admitted(msgspec.Struct, tag_field="verb", tag="admitted"):
@@ -106,7 +106,7 @@ class Admitted(msgspec.Struct, tag_field="verb", tag="admitted"):
 
 
 class Refusal(msgspec.Struct, tag_field="verb", tag="refusal", omit_defaults=True):
-    """No, and why."""
+    """A refused request, with its reason."""
 
     code: str
     message: str
@@ -140,7 +140,7 @@ def encode(message: Request | Answer | JoinBody | Admission) -> bytes:
 
 
 def decode_request(raw: bytes) -> Request:
-    """Raises JoinRefused with code `join.garbage`."""
+    """The request in `raw`; raises JoinRefused with code `join.garbage`."""
     try:
         return _requests.decode(raw)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -148,7 +148,7 @@ def decode_request(raw: bytes) -> Request:
 
 
 def decode_answer(raw: bytes) -> Answer:
-    """Raises IdentityError."""
+    """The answer in `raw`; raises IdentityError."""
     try:
         return _answers.decode(raw)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -156,7 +156,7 @@ def decode_answer(raw: bytes) -> Answer:
 
 
 def refusal(error: EdgeError) -> Refusal:
-    """An error as it is told to the other side."""
+    """The answer that reports an error to the other side."""
     return Refusal(error.code, error.message, error.hint)
 
 

@@ -47,7 +47,7 @@ def open_client(config: SinkConfig, hello: Hello, ledger: EgressLedger, timeout:
     address = parse_address(config.address)
     if address.scheme == "https":
         return HttpsClient(address, config.key, ledger, answer_timeout=timeout)
-    # Only who has a broker pays for its client's start and memory.
+    # Imported here: only nodes with a broker pay for the start and memory of its client.
     from agent.uplink.mqtt import MqttClient
 
     return MqttClient(address, config.key, config.password, hello.mesh, hello.node, ledger, answer_timeout=timeout)
