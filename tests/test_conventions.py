@@ -95,3 +95,21 @@ def test_every_public_name_has_a_docstring(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_file_has_more_than_420_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 420
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "follow-an-event.md"])
+def test_the_paths_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    named = re.findall(r"`((?:agent|cloud_sink|detector|demo|filters|tests|docs|scripts)/[\w./-]*)`", text)
+    assert len(named) > 15
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_places_to_add_things_name_modules_of_their_own() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.partition("## Where to add things")[2].partition("## ")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| a")]
+    assert {"a retry rule", "a camera source", "a health check", "a verb of the command line"} <= {
+        r[0].strip() for r in rows
+    }
+    assert all(re.search(r"`\w+/[\w./-]+`", where) for _, where in rows)
