@@ -11,10 +11,9 @@ import msgspec
 import pytest
 
 from agent.definitions import store as definitions
-from agent.definitions.loading import MAX_STEPS
 from agent.definitions.store import KEEP_VERSIONS, Definitions
 from agent.delivery import DeliveryEngine, Journal
-from agent.model.pipeline import Pipeline, Step, Window
+from agent.model.pipeline import MAX_STEPS, Pipeline, Step, Window
 from tests.delivery.driver import no_steps
 from tests.doubles import MemoryBlobs, MemoryNet
 

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.definitions import load_pipeline
-from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS
+from agent.definitions.keys import PipelineFile, keys_of, step_keys
 from agent.errors import PipelineError
-from agent.model.pipeline import SINK_DEADLINE, Keep, Pipeline, Window
+from agent.model.pipeline import KINDS, SINK_DEADLINE, Keep, Pipeline, Step, Window
+from agent.model.task import Limits
 from tests.delivery.story import STORY
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+TASK_KEYS = [k for kind in KINDS.values() for k in keys_of(kind.task)]
 HEAD = "version: 1\nname: p\nsteps:\n  log:\n    tail: auto\n    wasm: {module: m.wasm}\n"
 
 
@@ -121,6 +123,12 @@ def test_anchors_work_where_they_stand_for_little() -> None:
     assert p.steps[1].cooldown == p.steps[2].cooldown == Window(["root"], 300.0)
 
 
+def test_an_anchor_may_be_set_again_without_a_warning() -> None:
+    a, b = "dedupe: &w {key: a, for: 1}, cooldown: *w", "dedupe: &w {key: b, for: 1}, cooldown: *w"
+    p = load_pipeline(HEAD + f"  a: {{after: log, sink: , {a}}}\n  b: {{after: log, sink: , {b}}}\n")
+    assert [s.cooldown and s.cooldown.key for s in p.steps[1:]] == [["a"], ["b"]]
+
+
 # -- what does not: message, line, column, hint -----------------------------------------------------------------------
 
 WRONG = {
@@ -220,7 +228,7 @@ def test_an_error_names_the_key_for_programs() -> None:
 
 _words = st.sampled_from(
     [
-        *PIPELINE_KEYS, *STEP_KEYS, *LIMITS, *(k for t in TASK_KEYS.values() for k in t), *EXECUTORS, "version: 1\n",
+        *keys_of(PipelineFile), *step_keys(), *TASK_KEYS, *keys_of(Window), *keys_of(Keep), "version: 1\n",
         "name: p\n", "steps:\n", "  a:\n", "    tail: auto\n", "wasm: {module: m}", "after: a", ": ", "{", "}", "[", "]", ",",
         "\n", "  ", "    ", "-", "&a", "*a", "<<", "!", "!!", "|", ">", "'", '"', "#", "?", "%", "---", "...", "\t", "0o9", "1e9",
         ".inf", ".nan", "-1", "5m", "null", "~", "true", "2001-01-99", "!!int", "!!float", "!!binary", "!!timestamp", "!!set",
@@ -230,7 +238,8 @@ _words = st.sampled_from(
 _values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*STEP_KEYS, *LIMITS, "key", "for"]), inner)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*step_keys(), *keys_of(Limits), *keys_of(Window)]), inner)
     ),
     max_leaves=6,
 )
@@ -264,7 +273,7 @@ def test_no_tail_of_a_good_file_raises_anything_but_a_pipeline_error(text: str) 
 
 
 @settings(max_examples=150)
-@given(st.sampled_from([k for k in STEP_KEYS if k not in EXECUTORS]), _values, st.sampled_from(EXECUTORS), _values)
+@given(st.sampled_from(list(keys_of(Step))), _values, st.sampled_from(list(KINDS)), _values)
 def test_a_value_of_any_shape_at_any_key_is_taken_or_refused_with_a_hint(
     key: str, value: Any, kind: str, task: Any
 ) -> None:
