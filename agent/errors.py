@@ -39,6 +39,10 @@ class ConfigError(EdgeError):
     exit_code = 2
 
 
+class CannotListen(ConfigError):
+    """A port or a socket cannot be had, so that a service cannot start; a person has to free it or name another."""
+
+
 class IdentityError(EdgeError):
     """A key, certificate, token or signature is missing, damaged, foreign or expired."""
 

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 
-from agent.delivery.rows import Row, State
+from agent.delivery import Row, State
 from bench.figure import Figure, spread
 from bench.pair import Pair, pair
 

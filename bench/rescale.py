@@ -14,7 +14,7 @@ import cv2
 import numpy
 
 from agent.blobs import BlobStore
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.event import BlobRef, Event
 from agent.model.task import StepInput, WasmTask
 from bench.agents import ROOT
@@ -44,7 +44,7 @@ async def _measure(rounds: int) -> tuple[list[float], list[float]]:
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as temporary:
         folder = Path(temporary)
         store = BlobStore(folder / "blobs", 1 << 30)
-        engine = WasmEngine(folder / "cache", folder / "scratch")
+        engine = WasmExecutor(folder / "cache", folder / "scratch")
         runner = engine.runner(
             ROOT / "build/filters/rescale.wasm", WasmTask(module="rescale", args=["--max", str(LONGEST)]), store
         )

@@ -1,4 +1,4 @@
-"""Writes the parts of the docs that come from the code: the tables of keys in docs/pipelines.md.
+"""Writes the parts of the docs that come from the code: the keys in docs/pipelines.md, routes and fields in docs/api.md.
 
 python scripts/write_docs.py [--check]     --check: write nothing, exit code 1 where a part is out of date
 """
@@ -6,92 +6,46 @@ python scripts/write_docs.py [--check]     --check: write nothing, exit code 1 w
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-import msgspec  # noqa: E402
+import api_page  # noqa: E402
+import pipelines_page  # noqa: E402
 
-from agent.config import format_duration, format_size  # noqa: E402
-from agent.definitions.keys import Key, PipelineFile, keys_of, step_keys  # noqa: E402
-from agent.model.pipeline import KINDS, StepKind  # noqa: E402
-
-PAGE = ROOT / "docs/pipelines.md"
-BEGIN = "<!-- keys: written by scripts/write_docs.py from the structs in agent/model -->\n"
-END = "<!-- end of keys -->"
-FORMATS = {"duration": format_duration, "size": format_size}
-
-
-def markdown() -> str:
-    """The tables of every key with type and default."""
-    tasks = {kind: keys_of(KINDS[kind].task).values() for kind in KINDS}
-    limits = {k.name: k for keys in tasks.values() for k in keys if k.group}
-    tables = {"A pipeline": keys_of(PipelineFile).values(), "A step": step_keys().values()}
-    tables |= {f"`{kind}`": [k for k in keys if not k.group] for kind, keys in tasks.items() if keys}
-    tables["Limits of `wasm`, `docker` and `process`"] = limits.values()
-    tables["`dedupe` and `cooldown`"] = keys_of(step_keys()["dedupe"].type).values()
-    tables["`keep`"] = keys_of(keys_of(PipelineFile)["keep"].type).values()
-    return "\n".join(_table(title, keys) for title, keys in tables.items())
+PARTS = (
+    ("docs/pipelines.md", "keys", "agent/model/pipeline.py and agent/model/task.py", pipelines_page.keys),
+    ("docs/api.md", "routes", "agent/api/routes.py", api_page.routes),
+    ("docs/api.md", "fields", "agent/api/requests.py and agent/api/results/", api_page.fields),
+)
+"""For each part: its page, its name, the source, and the function that makes it."""
 
 
-def _table(title: str, keys: Iterable[Key]) -> str:
-    rows = [f"### {title}", "", "| key | type | default | what it is | for example |", "|---|---|---|---|---|"]
-    for k in keys:
-        rows.append(f"| `{k.name}` | {k.expected} | {default(k)} | {k.meta.description} | `{k.example}` |")
-    return "\n".join(rows) + "\n"
-
-
-def default(key: Key) -> str:
-    """The default as the table shows it, for each kind of step where it depends on the kind."""
-    if key.required:
-        return "required"
-    if key.group:
-        tasks = {kind: keys_of(KINDS[kind].task) for kind in KINDS}
-        return _by_kind({kind: _shown(key, keys[key.name].default) for kind, keys in tasks.items() if key.name in keys})
-    if key.field in StepKind.__struct_fields__:
-        return _by_kind({name: _shown(key, getattr(kind, key.field)) for name, kind in KINDS.items()})
-    return _shown(key, key.default)
-
-
-def _by_kind(shown: dict[Any, str]) -> str:
-    """The default of most kinds, then the others with their kinds."""
-    kinds: dict[str, list[str]] = {}
-    for kind, text in shown.items():
-        kinds.setdefault(text, []).append(kind)
-    most, *others = sorted(kinds, key=lambda text: -len(kinds[text]))
-    return "; ".join([most, *(f"{', '.join(kinds[text])}: {text}" for text in others)])
-
-
-def _shown(key: Key, value: Any) -> str:
-    if isinstance(value, msgspec.Struct):
-        parts = [f"{k.name}: {FORMATS[k.form](k.default)}" for k in keys_of(type(value)).values()]
-        return f"`{{{', '.join(parts)}}}`"
-    if value in (None, "", [], {}):
-        return "none" if value is None else "empty"
-    shown = FORMATS[key.form](value) if key.form in FORMATS else f"{value:g}" if isinstance(value, float) else value
-    return f"`{shown}`"
-
-
-def renewed(text: str) -> str:
-    """The page with the tables as they should be."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{markdown()}{END}{after}"
+def renewed(text: str, name: str, source: str, made: str) -> str:
+    """The page with the part as it should be; raises ValueError where the page has no place for it."""
+    begin, end = f"<!-- {name}: written by scripts/write_docs.py from {source} -->\n", f"<!-- end of {name} -->"
+    before, found, rest = text.partition(begin)
+    _, also, after = rest.partition(end)
+    if not (found and also):
+        raise ValueError(f"no place for {name}: {begin}")
+    return f"{before}{begin}{made}{end}{after}"
 
 
 def main() -> int:
     """Write or check."""
-    text = PAGE.read_text()
-    if renewed(text) == text:
-        return 0
-    if "--check" in sys.argv:
-        print(f"{PAGE.relative_to(ROOT)} is out of date: python scripts/write_docs.py", file=sys.stderr)
-        return 1
-    PAGE.write_text(renewed(text))
-    return 0
+    code = 0
+    for page, name, source, make in PARTS:
+        text = (ROOT / page).read_text()
+        made = renewed(text, name, source, make())
+        if made == text:
+            continue
+        if "--check" in sys.argv:
+            print(f"{page} is out of date: python scripts/write_docs.py", file=sys.stderr)
+            code = 1
+        else:
+            (ROOT / page).write_text(made)
+    return code
 
 
 if __name__ == "__main__":

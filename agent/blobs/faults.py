@@ -1,4 +1,4 @@
-"""The errors of this house that more than one module raises."""
+"""The errors of this package that more than one module raises."""
 
 from __future__ import annotations
 
@@ -54,3 +54,10 @@ def disk_error(error: OSError) -> BlobError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = "free some space on the disk of the state folder" if full else "look at its rights and at the disk"
     return BlobError(f"blob store: {error}", code="blob.disk", hint=hint)
+
+
+def index_error(error: Exception) -> BlobError:
+    """The error for an index that can neither be used nor made again."""
+    return BlobError(
+        f"blob store: {error}", code="blob.disk", hint="check the disk of the state folder: full? read-only?"
+    )

@@ -15,6 +15,7 @@ from agent.blobs.store import MAX_BLOB, BlobStore
 from agent.blobs.unixfs import CHUNK, DIGEST, leaf_count, root_cid
 from agent.blobs.wire import GET, MAX_SPAN, TREE, Ask, Get, Tree, decode, encode
 from agent.errors import EdgeError, Refused
+from agent.threads import finished
 
 CALL_TIMEOUT = 15.0
 """Seconds that one request may take before its holder counts as unreachable."""
@@ -99,17 +100,8 @@ class Transfer:
             if len(data) != length:
                 raise WrongBytes(f"{len(data)} bytes where {length} were asked")
             self.received += length
-            await self._keep(incoming, first, data)
-
-    async def _keep(self, incoming: Incoming, first: int, data: bytes) -> None:
-        """Verify and write what has arrived, even when another request to the holder fails meanwhile."""
-        writing = asyncio.ensure_future(self._store.verify_into(incoming, first, data))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])
-            writing.exception()  # the failure that cancelled us is the one to report
-            raise
+            # What has arrived is kept even when another request to the holder fails meanwhile.
+            await finished(self._store.verify_into(incoming, first, data))
 
     def _adapt(self, seconds: float) -> None:
         if seconds < FAST:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, new_app, single
+from agent.api import path_of
+from agent.cli.context import JsonFlag, connect, new_app, single
 from agent.cli.output import ago, console, escape, listing, print_json, size
 from agent.errors import ConfigError
+from agent.files import replacing
 
 app = new_app(
     "Bytes named by their CID.", examples=("edge-agent add photo.jpg", "edge-agent get bafkrei… -o photo.jpg")
@@ -66,15 +65,10 @@ def get(
             return
         target = Path(output)
         try:
-            handle, fresh = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            with replacing(target) as out:
+                client.download(path_of("blobs", cid), out)
         except OSError as e:
             raise ConfigError(f"{target} cannot be written: {e.strerror}", hint="check the folder") from None
-        try:
-            with os.fdopen(handle, "wb") as out:
-                client.download(path_of("blobs", cid), out)
-            Path(fresh).rename(target)
-        finally:
-            Path(fresh).unlink(missing_ok=True)
 
 
 add_app = single(add, examples=("edge-agent add photo.jpg", "tar c . | edge-agent add -"))

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from agent.clock import boot_id, boottime, shift_after_reboot
-from agent.database import Storage, unusable
+from agent.database import Schema, Storage, Unusable, transaction
 from agent.delivery.changes import Changes
 from agent.delivery.lifecycle import new_row
 from agent.delivery.rows import Row, State
@@ -31,6 +31,54 @@ from agent.model.event import check_depth, decode_event
 log = logging.getLogger(__name__)
 
 STAMP_EVERY = 30.0
+_VERSION_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE event (id TEXT PRIMARY KEY, root TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE row (
+    n INTEGER PRIMARY KEY,
+    event TEXT NOT NULL,
+    root TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    version TEXT NOT NULL,
+    step TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    parent INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    ending TEXT,
+    reason TEXT NOT NULL,
+    target TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    avoid BLOB NOT NULL,
+    deadline REAL NOT NULL,
+    root_at REAL NOT NULL,
+    trace BLOB NOT NULL,
+    matched INTEGER NOT NULL,
+    closed INTEGER NOT NULL,
+    claims BLOB NOT NULL,
+    decided INTEGER NOT NULL,
+    at REAL NOT NULL
+);
+CREATE UNIQUE INDEX row_key ON row (event, pipeline, step, slot);
+CREATE INDEX row_root ON row (root);
+CREATE INDEX row_at ON row (closed, at);
+CREATE TABLE count (pipeline TEXT, step TEXT, what TEXT, n INTEGER NOT NULL, PRIMARY KEY (pipeline, step, what)) WITHOUT ROWID;
+CREATE TABLE position (stream TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE decision (
+    scope TEXT NOT NULL, key TEXT NOT NULL, first TEXT NOT NULL, at REAL NOT NULL, until REAL NOT NULL, present INTEGER NOT NULL,
+    value BLOB NOT NULL, PRIMARY KEY (scope, key)
+) WITHOUT ROWID;
+CREATE TABLE definition (
+    name TEXT NOT NULL, version TEXT NOT NULL, body BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (name, version)
+) WITHOUT ROWID;
+CREATE TABLE kept (cid TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+"""
+JOURNAL = Schema(
+    "journal",
+    (_VERSION_1,),
+    code="journal.open",
+    newer_code="journal.version",
+    hint="check the disk and the file's owner; a damaged journal can be moved away to start with an empty one",
+)
 _pack = msgspec.msgpack.encode
 _COLUMNS = (
     "n, event, root, pipeline, version, step, slot, parent, state, ending, reason, target, attempts, avoid, deadline, root_at, "
@@ -44,7 +92,7 @@ class Journal(Table):
 
     def __init__(self, path: Path, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS) -> None:
         super().__init__(max_open=max_open, keep_rows=keep_rows)
-        self.storage = Storage(path)
+        self.storage = Storage(path, JOURNAL)
         self.positions: dict[str, Any] = {}
         """Reading positions of sources, by stream."""
         self._stamped = 0.0
@@ -59,7 +107,7 @@ class Journal(Table):
             unreadable = self._load(db)
         except (OSError, sqlite3.Error, *DAMAGED) as e:
             self.close()
-            raise unusable(self.storage.path, e) from None
+            raise Unusable(JOURNAL, self.storage.path, e) from None
         self.storage.start()
         self._stamp()
         self._leave_out(unreadable)
@@ -103,12 +151,11 @@ class Journal(Table):
         if meta.get("boot_id") in (None, boot_id()):
             return
         by = shift_after_reboot(float(meta["boottime"]), float(meta["wall"]))
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("UPDATE row SET deadline = deadline + ?, root_at = root_at + ?, at = at + ?", (by, by, by))
-        db.execute("UPDATE decision SET at = at + ?, until = until + ?", (by, by))
-        db.execute("UPDATE kept SET until = until + ?", (by,))
-        _stamp(db)
-        db.execute("COMMIT")
+        with transaction(db):
+            db.execute("UPDATE row SET deadline = deadline + ?, root_at = root_at + ?, at = at + ?", (by, by, by))
+            db.execute("UPDATE decision SET at = at + ?, until = until + ?", (by, by))
+            db.execute("UPDATE kept SET until = until + ?", (by,))
+            _stamp(db)
 
     def _stamp(self) -> None:
         """Note the clocks: where the wall clock is lost with the power, deadlines are right to STAMP_EVERY."""

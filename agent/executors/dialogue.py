@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 
 from agent.errors import StepFailed
-from agent.executors.logs import LogTail
-from agent.executors.protocol import broken
+from agent.executors.contract import broken
+from agent.executors.stderr import LogTail
 from agent.model.task import Limits, LogSink
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.errors import StepFailed
-from agent.executors.protocol import broken
+from agent.executors.contract import broken
 from agent.model.event import BlobRef
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from agent.errors import BlobError
+from agent.executors.contract import OUTPUTS, CheckedEvent, ReplyBlob, broken
 from agent.executors.folders import measure, open_output
-from agent.executors.protocol import OUTPUTS, CheckedEvent, ReplyBlob, broken
 from agent.model.event import BlobRef
 from agent.model.task import BlobWriter, Limits, StepOutput
 

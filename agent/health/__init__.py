@@ -4,18 +4,20 @@ Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks, one per file), `
 `setup_logging`.
 """
 
-from agent.health.checks import run_checks
-from agent.health.clock import clock_synchronised
+from agent.health.checks import CODES, run_checks
 from agent.health.facts import Facts, FailingStep, SourceFact
-from agent.health.logs import setup_logging
+from agent.health.logs import redact, setup_logging
 from agent.health.registry import HealthRegistry
+from agent.health.timesync import clock_synchronised
 
 __all__ = [
+    "CODES",
     "Facts",
     "FailingStep",
     "HealthRegistry",
     "SourceFact",
     "clock_synchronised",
+    "redact",
     "run_checks",
     "setup_logging",
 ]

@@ -16,7 +16,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from agent.errors import ConfigError, EdgeError, JoinRefused
+from agent.errors import CannotListen, EdgeError, JoinRefused
 from agent.identity import wire
 from agent.identity.attempts import Attempts
 from agent.identity.closing import CLOSE, close
@@ -80,7 +80,7 @@ class EnrolmentServer:
             self.desk.identity = identity
 
     async def run(self) -> None:
-        """Listen until cancelled; raises ConfigError when the address cannot be listened on."""
+        """Listen until cancelled; raises CannotListen."""
         with self._listen() as listener:
             self.port = listener.getsockname()[1]
             self.ready.set()
@@ -116,7 +116,7 @@ class EnrolmentServer:
             )
         except OSError as error:
             busy = error.errno == errno.EADDRINUSE
-            raise ConfigError(
+            raise CannotListen(
                 f"cannot listen for joiners on {self.host}:{self.port}: {error.strerror}",
                 hint="another agent runs here; set mesh.enrol_port"
                 if busy

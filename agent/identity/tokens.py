@@ -19,9 +19,8 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import ConfigError, IdentityError, JoinRefused, NotFound
-from agent.files import write_private
+from agent.files import read_private, write_private
 from agent.identity.certificates import ROLES
-from agent.identity.files import read_private
 from agent.identity.store import Identity
 from agent.model.decoding import DAMAGED
 from agent.model.labels import check_label

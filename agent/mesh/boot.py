@@ -7,8 +7,7 @@ import re
 import time
 from pathlib import Path
 
-from agent.files import write_private
-from agent.identity import read_private
+from agent.files import read_private, write_private
 
 BOOT = re.compile(r"[0-9a-f]{12}-[0-9a-f]{16}\Z")
 

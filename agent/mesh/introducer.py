@@ -19,11 +19,12 @@ from typing import Any
 import msgspec
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError
 from agent.mesh.addresses import own_listener, split_address
+from agent.mesh.handshakes import why_not
 from agent.mesh.session import MeshSession, close_session, denial, link_config, links_of, open_session
 from agent.mesh.settings import MeshSettings
-from agent.mesh.strangers import why_not
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Introducer:
         self.is_routed: Callable[[str], bool] = lambda node: False
         self.reached: Callable[[str, str], None] = lambda node, address: None
         self._session, self._settings = session, settings
+        self._backoff = Backoff(doubling(settings.redial_min, settings.redial_max), jitter=(0.7, 1.3))
         self._own = own_listener(settings.listen, settings.port)
         self._endpoints: dict[str, Endpoint] = {}
         self._relays: dict[str, Any] = {}
@@ -165,9 +167,8 @@ class Introducer:
         """
         now = time.monotonic()
         for endpoint in due:
-            pause = min(self._settings.redial_max, self._settings.redial_min * 2 ** min(endpoint.failures, 10))
             endpoint.failures += 1
-            endpoint.due = now + pause * random.uniform(0.7, 1.3)  # noqa: S311  spreads the dials, guards nothing
+            endpoint.due = now + self._backoff.after(endpoint.failures)
         answers = await asyncio.gather(*map(self._probe, due))
         open_ones = [e for e, resolved in zip(due, answers, strict=True) if resolved]
         if open_ones and self._yields(open_ones):

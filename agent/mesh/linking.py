@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.mesh.addresses import local_addresses, parse_address, usable_addresses
 from agent.mesh.introducer import Introducer
 from agent.mesh.liveness import REOPEN_GRACE, PresenceBook
@@ -30,6 +31,7 @@ _LOOK_SECONDS, _CALM_SECONDS = 1.0, 10.0
 at at once."""
 _UNROUTED_SECONDS = 3.0
 _UNROUTED_MAX = 120.0
+_BACKOFF = Backoff(doubling(_UNROUTED_SECONDS, _UNROUTED_MAX))
 
 
 class Linking:
@@ -128,7 +130,7 @@ class Linking:
         so the pauses between two attempts grow.
         """
         since: dict[str, float] = {}
-        pause, quiet_until = _UNROUTED_SECONDS, 0.0
+        reopened, quiet_until = 0, 0.0
         while True:
             if await ticks.wait(self._session.stirred, ticks.until(_LOOK_SECONDS if since else _CALM_SECONDS)):
                 self._session.stirred.clear()
@@ -144,10 +146,10 @@ class Linking:
                     "mesh: no way to %s although linked: the session is opened anew", ", ".join(stuck) or "others"
                 )
                 await self.reopen()
-                since, quiet_until = {}, time.monotonic() + pause
-                pause = min(pause * 2, _UNROUTED_MAX)
+                reopened += 1
+                since, quiet_until = {}, time.monotonic() + _BACKOFF.after(reopened)
             elif not unrouted and now > quiet_until + _UNROUTED_MAX:
-                pause = _UNROUTED_SECONDS
+                reopened = 0
 
     def _dial_at_open(self) -> list[str]:
         remembered = [a for p in self._peers.all() for a in p.endpoints[:2]]

@@ -20,13 +20,14 @@ import msgspec
 import zenoh
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, IdentityError
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
 from agent.mesh.boot import BOOT
+from agent.mesh.callbacks import Changed, LabelsOf
 from agent.mesh.certificates import Certificates
 from agent.mesh.loop import soon
-from agent.mesh.ports import Changed, LabelsOf
 from agent.mesh.rpc import Rpc
 from agent.mesh.session import MeshSession
 from agent.mesh.settings import MeshSettings
@@ -46,7 +47,7 @@ BLIP = 0.3
 REOPEN_GRACE = 8.0
 """Seconds that a reopening session believes in the nodes that it knew before."""
 _HELLO_TIMEOUT = 3.0
-_RETRY_MAX = 3.0
+_BACKOFF = Backoff(doubling(0.2, 3.0))
 _MISSES = 3
 """Requests in a row that found no way to a node before it counts as dead, whatever its token says."""
 
@@ -63,7 +64,6 @@ class _Node:
         "record",
         "retry_at",
         "seen",
-        "session",
         "token",
         "told",
         "unrouted",
@@ -73,7 +73,6 @@ class _Node:
         self.token = False
         self.grace = 0.0
         self.record: NodeRecord | None = None
-        self.session = ""
         self.seen = 0.0
         self.confirmed = ""
         self.asking = False
@@ -161,6 +160,10 @@ class PresenceBook:
         known = self._nodes.get(node)
         return node == self.me.id or (known is not None and self._alive(known, time.monotonic()))
 
+    def since_record(self, node: str) -> float:
+        """Seconds since a node's last record came; 0 for this node. Raises KeyError for an unknown node."""
+        return 0.0 if node == self.me.id else time.monotonic() - self._nodes[node].seen
+
     def records(self) -> list[NodeRecord]:
         """The last records of all nodes seen since the start, alive or not, this one first."""
         return [self.view(self.me), *(self.view(n.record) for n in self._nodes.values() if n.record is not None)]
@@ -174,11 +177,6 @@ class PresenceBook:
             return True
         silent = not known.token and time.monotonic() > known.grace
         return silent or (known.unrouted and not self._alive(known, time.monotonic()))
-
-    def session_of(self, node: str) -> str:
-        """The zenoh id of a node's session, or the empty string."""
-        known = self._nodes.get(node)
-        return known.session if known is not None else ""
 
     def on_change(self, callback: Changed) -> None:
         """Call back on the loop for each change."""
@@ -336,7 +334,7 @@ class PresenceBook:
         record, old = presence.record, node.record
         if old is not None and (record.boot, record.sequence) <= (old.boot, old.sequence):
             return
-        node.record, node.session, node.seen, node.lost = record, presence.session, time.monotonic(), False
+        node.record, node.seen, node.lost = record, time.monotonic(), False
         if presence.pause:
             node.grace = max(node.grace, node.seen + presence.pause)
             asyncio.get_running_loop().call_later(presence.pause + 0.01, self._consider, node_id)
@@ -361,7 +359,7 @@ class PresenceBook:
         except (EdgeError, msgspec.MsgspecError) as error:
             node.misses += 1
             node.unrouted = error.fields.get("reason") == "no-answer" if isinstance(error, EdgeError) else False
-            pause = min(_RETRY_MAX, 0.1 * 2 ** min(node.misses, 10))
+            pause = _BACKOFF.after(node.misses)
             node.retry_at = time.monotonic() + pause
             asyncio.get_running_loop().call_later(pause + 0.001, self._confirm, node_id, node)
             self._consider(node_id)

@@ -14,6 +14,7 @@ import psutil
 
 import agent
 from agent import ticks
+from agent.api import Resources, serve_image
 from agent.blobs import BlobExchange, BlobStore
 from agent.cameras import CameraBook
 from agent.config import Config
@@ -21,9 +22,7 @@ from agent.config.quota import blob_quota
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
-from agent.executors import WasmEngine
-from agent.executors.docker import DockerEngine
-from agent.executors.process import ProcessEngine
+from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import (
     AdmissionDesk,
@@ -38,38 +37,33 @@ from agent.identity import (
 from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
+from agent.model.alert import Hello
 from agent.model.node import Capacity, NodeRecord
 from agent.node.bell import Bell
 from agent.node.closing import close_all
 from agent.node.documents import DocumentReader
 from agent.node.engines import BookCameras, NodeEngines
-from agent.node.facade_nodes import NodeMixin
-from agent.node.facade_pipelines import PipelineMixin
-from agent.node.facade_status import StatusMixin
-from agent.node.facade_things import ThingsMixin
 from agent.node.fresh import FreshBlobs
 from agent.node.health import Watch
 from agent.node.labels import Labels
 from agent.node.leftovers import Added, sweep
 from agent.node.logs import StepLogs
-from agent.node.resolve import serve_image
+from agent.node.resources import make_resources
 from agent.node.sources import SourceSteps
 from agent.node.warmth import Warmth
 from agent.platforms import detect
 from agent.steps import Presence, StepKinds
 from agent.supervise import supervised
-from agent.uplink import Hello, Uplink, UplinkSettings
+from agent.uplink import Uplink, UplinkSettings
 
 log = logging.getLogger(__name__)
 
-Api = Callable[[Any], Awaitable[None]]
+Api = Callable[[Resources], Awaitable[None]]
 CAPACITY_EVERY = 10.0
-LISTENERS = frozenset({"enrolment", "api"})
-"""Services that open a port or a socket: without it the agent ends, as whoever set it must mend it."""
 
 
-class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
-    """Everything that one node has. `run` is its life; the mix-ins are what the local API asks."""
+class Agent:
+    """Everything that one node has. `run` is its life; `api` are the resources of the local API."""
 
     def __init__(
         self,
@@ -92,11 +86,12 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self._build_mesh(config, endpoints or [])
         self._build_work(config)
         self._build_admission(config)
-        self._serve_verbs()
         self.documents = DocumentReader(self)
         self.sources = SourceSteps(self)
         self.warmth = Warmth(self)
         self.watch = Watch(self)
+        self.api = make_resources(self)
+        self._serve_verbs()
 
     @property
     def config(self) -> Config:
@@ -140,8 +135,8 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
         self.added = Added(state / "added-blobs")
-        self.wasm = WasmEngine(state / "cache" / "wasm", state / "scratch" / "wasm")
-        self.docker = DockerEngine(
+        self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
+        self.docker = DockerExecutor(
             self.node_id,
             state / "scratch" / "docker",
             host=config.docker.host,
@@ -149,7 +144,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             max_cpus=max(1.0, config.policy.cpus * cores),
             max_memory=int(config.policy.memory * memory),
         )
-        self.process = ProcessEngine(state / "scratch" / "process")
+        self.process = ProcessExecutor(state / "scratch" / "process")
         self.cameras = CameraBook(cameras_file(config))
         self.logs_kept = StepLogs(self.mesh.publish_log)
         self.uplink = Uplink(
@@ -222,9 +217,9 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         )
 
     def _serve_verbs(self) -> None:
-        self.mesh.serve("docker.image", lambda peer, body: serve_image(self, peer, body))
-        self.mesh.serve("device.list", self.serve_devices)
-        self.mesh.serve("device.forget", self.serve_forget)
+        self.mesh.serve("docker.image", lambda _peer, body: serve_image(self.docker, body))
+        self.mesh.serve("device.list", self.api.devices.serve_list)
+        self.mesh.serve("device.forget", self.api.devices.serve_forget)
         self.mesh.serve("node.renew", self._renew_now)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -241,7 +236,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
                 await self.docker.start()
                 tasks.create_task(self.pipelines.run())
                 for name, run in self._services(api):
-                    tasks.create_task(supervised(name, run, self.health, listens=name in LISTENERS))
+                    tasks.create_task(supervised(name, run, self.health.restarted))
                 if self.discovery is not None:
                     self.discovery.announce(
                         self.identity.mesh_id,
@@ -272,7 +267,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         if self.discovery is not None:
             services.append(("discovery", self.discovery.run))
         if api is not None:
-            services.append(("api", lambda: api(self)))
+            services.append(("api", lambda: api(self.api)))
         return services
 
     async def _close(self) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 from agent.cameras import CameraBook, ShootFailed
 from agent.config.schema import PolicyConfig
 from agent.errors import Refused
-from agent.executors import WasmEngine
-from agent.executors.docker import DockerEngine
-from agent.executors.process import ProcessEngine
+from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
 from agent.model.task import BlobWriter, DockerTask, ProcessTask, Runner, WasmTask
 
 
@@ -19,7 +17,12 @@ class NodeEngines:
     """Makes runners, or refuses naming the rule."""
 
     def __init__(
-        self, wasm: WasmEngine, docker: DockerEngine, process: ProcessEngine, policy: PolicyConfig, blobs: BlobWriter
+        self,
+        wasm: WasmExecutor,
+        docker: DockerExecutor,
+        process: ProcessExecutor,
+        policy: PolicyConfig,
+        blobs: BlobWriter,
     ) -> None:
         self._wasm, self._docker, self._process = wasm, docker, process
         self._policy, self._blobs = policy, blobs

@@ -20,7 +20,7 @@ from agent.errors import ConfigError
 from agent.sources.batch import MAX_BACKLOG, MAX_BATCH, Batch, Counters, Position
 from agent.sources.lines import shape
 from agent.sources.mark import REMEMBERED, Mark, before, bind, continues, identity, moved, new_generation, place
-from agent.sources.siblings import Sibling, siblings
+from agent.sources.rotated import Sibling, siblings
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from agent.sources.batch import Batch, Counters, Position
-from agent.sources.child import LogProgram
 from agent.sources.lines import shape
+from agent.sources.log_program import LogProgram
 from agent.sources.mark import new_generation
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from agent.errors import ConfigError
 from agent.platforms import detect
 from agent.sources.batch import LineSource
+from agent.sources.file_source import FileSource
 from agent.sources.journald import JournaldSource
 from agent.sources.logread import LogreadSource
 from agent.sources.syslog import SyslogSource
-from agent.sources.tail import FileSource
 
 _HINT = 'a path, auto, journald, logread, {file: PATH, from_start: true} or {syslog: "udp://:5514", allow: [192.168.1.0/24]}'
 _KEYS = {"file": ("file", "from_start"), "syslog": ("syslog", "allow", "rate")}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -289,6 +290,57 @@ async def test_a_damaged_index_is_rebuilt_from_the_files(make_store: MakeStore, 
     assert await again.leaves(cid) == (hash_bytes(data).leaves, size)
     await again.delete(cid)
     assert again.usage().count == 0
+
+
+async def test_an_index_of_the_first_format_keeps_what_it_knows(make_store: MakeStore) -> None:
+    """index-v0.sql was dumped by the first version of the agent and never changes."""
+    first = make_store()
+    used, other = (await first.put(b"photo"))[0], (await first.put(b"another"))[0]
+    first.close()
+    index = first.root / "index.sqlite"
+    index.unlink()
+    with closing(sqlite3.connect(index)) as db:
+        db.executescript((Path(__file__).parent / "index-v0.sql").read_text())
+    again = make_store(quota=14)
+    assert await again.leaves(used) == (hash_bytes(b"photo").leaves, 5)
+    await again.put(b"one")
+    assert (again.has(used), again.has(other)) == (True, False)
+
+
+async def test_an_index_of_a_newer_agent_is_made_again(make_store: MakeStore) -> None:
+    first = make_store()
+    cid, _ = await first.put(b"photo")
+    first.close()
+    with closing(sqlite3.connect(first.root / "index.sqlite")) as db:
+        db.execute("PRAGMA user_version=2")
+    again = make_store()
+    assert again.usage().bytes == 5
+    assert await again.read(cid) == b"photo"
+
+
+async def test_an_index_that_cannot_be_made_is_an_error_with_a_hint(make_store: MakeStore) -> None:
+    first = make_store()
+    first.close()
+    index = first.root / "index.sqlite"
+    index.unlink()
+    index.mkdir()
+    with pytest.raises(BlobError) as caught:
+        make_store()
+    assert caught.value.code == "blob.disk"
+    assert caught.value.hint
+
+
+async def test_an_index_that_cannot_be_written_is_an_error_with_a_hint(make_store: MakeStore) -> None:
+    store = make_store()
+    store._index._db.close()
+    (store.root / "index.sqlite").rename(store.root / "away")
+    (store.root / "index.sqlite").mkdir()
+    with pytest.raises(BlobError) as caught:
+        await store.put(b"photo")
+    assert caught.value.code == "blob.disk"
+    (store.root / "index.sqlite").rmdir()
+    cid, _ = await store.put(b"another")
+    assert store.has(cid)
 
 
 async def test_an_index_damaged_while_it_is_open_is_rebuilt(make_store: MakeStore) -> None:

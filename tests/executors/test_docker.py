@@ -15,8 +15,7 @@ import pytest
 
 from agent.blobs import BlobStore
 from agent.errors import NotFound, Refused, StepFailed, Unreachable
-from agent.executors import DockerEngine
-from agent.executors.docker.container import OWNER_LABEL
+from agent.executors import OWNER_LABEL, DockerExecutor
 from agent.model.task import MIB, DockerTask, Limits, Runner
 from tests.executors.conftest import Lines, MakeInput
 from tests.support import eventually
@@ -33,8 +32,8 @@ MakeRunner = Callable[..., Runner]
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[DockerEngine]:
-    made = DockerEngine(f"test-{tmp_path.name}-{os.getpid()}", tmp_path / "scratch")
+async def engine(tmp_path: Path) -> AsyncIterator[DockerExecutor]:
+    made = DockerExecutor(f"test-{tmp_path.name}-{os.getpid()}", tmp_path / "scratch")
     await made.start()
     assert made.available, made.reason
     yield made
@@ -43,7 +42,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[DockerEngine]:
 
 
 @pytest.fixture
-async def make_runner(engine: DockerEngine, store: BlobStore, busybox: str) -> AsyncIterator[MakeRunner]:
+async def make_runner(engine: DockerExecutor, store: BlobStore, busybox: str) -> AsyncIterator[MakeRunner]:
     """Runners of a shell script; closed at the end."""
     made: list[Runner] = []
 
@@ -126,7 +125,7 @@ async def test_is_shut_in(make_runner: MakeRunner, make_input: MakeInput, log: L
 
 
 async def test_volumes_of_the_image_are_no_way_to_fill_the_disk(
-    engine: DockerEngine, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
+    engine: DockerExecutor, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
 ) -> None:
     client = docker.from_env()
     try:
@@ -182,7 +181,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_hostile_program_is_stopped_and_the_next_event_works(
-    name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerExecutor
 ) -> None:
     evil, codes, text = HOSTILE[name]
     limits = Limits(memory=32 * MIB, timeout=1.0, outputs=MIB, stdout=65536, stderr=4096, files=8, cpus=0.5, pids=16)
@@ -226,7 +225,7 @@ async def test_output_that_is_no_file_of_its_own_is_refused(
 
 
 async def test_error_of_the_program_is_final_and_keeps_it_running(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerExecutor
 ) -> None:
     runner = make_runner(
         LOOP + 'case "$line" in *evil*) echo "{\\"id\\":\\"$id\\",\\"error\\":\\"no\\"}"; continue;; esac; ' + EMPTY
@@ -241,7 +240,7 @@ async def test_error_of_the_program_is_final_and_keeps_it_running(
 
 
 async def test_two_lines_for_one_event_end_the_program(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerExecutor
 ) -> None:
     runner = make_runner(LOOP + 'echo "{\\"id\\":\\"$id\\",\\"events\\":[]}"; ' + EMPTY)
     await runner.run(await make_input(), log)
@@ -252,7 +251,7 @@ async def test_two_lines_for_one_event_end_the_program(
 
 
 async def test_killed_in_mid_event_fails_it_with_its_last_words(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerExecutor
 ) -> None:
     runner = make_runner(LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY)
     task = asyncio.create_task(runner.run(await make_input(evil=True), log))
@@ -270,7 +269,7 @@ async def test_killed_in_mid_event_fails_it_with_its_last_words(
 
 
 async def test_cancelled_event_ends_its_program(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerExecutor
 ) -> None:
     runner = make_runner(LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY)
     task = asyncio.create_task(runner.run(await make_input(evil=True), log))
@@ -285,7 +284,7 @@ async def test_cancelled_event_ends_its_program(
 
 
 async def test_close_leaves_nothing_behind(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine, tmp_path: Path
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerExecutor, tmp_path: Path
 ) -> None:
     runner = make_runner(LOOP + "echo working >&2; sleep 100; " + EMPTY)
     task = asyncio.create_task(runner.run(await make_input(), log))
@@ -298,21 +297,21 @@ async def test_close_leaves_nothing_behind(
 
 
 async def test_start_sweeps_what_an_earlier_life_left(
-    engine: DockerEngine, make_runner: MakeRunner, make_input: MakeInput, log: Lines, tmp_path: Path
+    engine: DockerExecutor, make_runner: MakeRunner, make_input: MakeInput, log: Lines, tmp_path: Path
 ) -> None:
     await make_runner(LOOP + EMPTY).start()
     (left,) = containers_of(engine.owner)
-    other = DockerEngine("somebody-else", tmp_path / "other")
+    other = DockerExecutor("somebody-else", tmp_path / "other")
     await other.start()
     assert containers_of(engine.owner) == [left]
-    again = DockerEngine(engine.owner, tmp_path / "again")
+    again = DockerExecutor(engine.owner, tmp_path / "again")
     await again.start()
     assert containers_of(engine.owner) == []
     await other.close()
     await again.close()
 
 
-async def test_missing_image_is_named(engine: DockerEngine, store: BlobStore) -> None:
+async def test_missing_image_is_named(engine: DockerExecutor, store: BlobStore) -> None:
     runner = engine.runner(DockerTask(image="edge/none:1"), store, "s")
     with pytest.raises(NotFound, match="edge/none:1"):
         await runner.start()
@@ -321,12 +320,12 @@ async def test_missing_image_is_named(engine: DockerEngine, store: BlobStore) ->
     await runner.close()
 
 
-async def test_image_id_is_the_engines(engine: DockerEngine, busybox: str) -> None:
+async def test_image_id_is_the_engines(engine: DockerExecutor, busybox: str) -> None:
     assert (await engine.image_id(busybox)).startswith("sha256:")
 
 
 async def test_missing_program_is_named(
-    engine: DockerEngine, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
+    engine: DockerExecutor, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
 ) -> None:
     runner = engine.runner(DockerTask(image=busybox, args=["/no/such"]), store, "s")
     with pytest.raises(StepFailed, match="exited with 127") as failure:
@@ -337,7 +336,7 @@ async def test_missing_program_is_named(
 
 
 async def test_absent_engine_is_a_reason_not_a_crash(tmp_path: Path, store: BlobStore) -> None:
-    engine = DockerEngine("nobody", tmp_path / "scratch", host=f"unix://{tmp_path}/none.sock")
+    engine = DockerExecutor("nobody", tmp_path / "scratch", host=f"unix://{tmp_path}/none.sock")
     await engine.start()
     assert not engine.available
     assert "no Docker engine answers" in engine.reason
@@ -397,7 +396,7 @@ async def test_engine_may_go_and_come_back(
 ) -> None:
     relay = Relay(tmp_path / "docker.sock")
     await relay.open()
-    engine = DockerEngine(f"away-{os.getpid()}", tmp_path / "scratch", host=relay.host)
+    engine = DockerExecutor(f"away-{os.getpid()}", tmp_path / "scratch", host=relay.host)
     await engine.start()
     script = LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY
     runner = engine.runner(DockerTask(image=busybox, args=["sh", "-c", script]), store, "s")
@@ -422,8 +421,8 @@ async def test_engine_may_go_and_come_back(
 
 
 async def test_policy_is_named(tmp_path: Path, store: BlobStore, busybox: str) -> None:
-    off = DockerEngine("nobody", tmp_path / "a", allowed=False)
-    small = DockerEngine("nobody", tmp_path / "b", max_memory=MIB)
+    off = DockerExecutor("nobody", tmp_path / "a", allowed=False)
+    small = DockerExecutor("nobody", tmp_path / "b", max_memory=MIB)
     task = DockerTask(image=busybox, limits=Limits(memory=64 * MIB, cpus=2.0))
     for engine, rule in ((off, "policy.docker"), (small, "policy.memory")):
         with pytest.raises(Refused) as failure:
@@ -433,7 +432,7 @@ async def test_policy_is_named(tmp_path: Path, store: BlobStore, busybox: str) -
 
 
 async def test_policy_caps_the_cpus(
-    engine: DockerEngine, make_runner: MakeRunner, make_input: MakeInput, log: Lines
+    engine: DockerExecutor, make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     engine.max_cpus = 0.25
     await make_runner(LOOP + EMPTY).start()
@@ -445,7 +444,7 @@ async def test_policy_caps_the_cpus(
         client.close()
 
 
-async def test_gpu_that_is_not_there_is_said(engine: DockerEngine, store: BlobStore, busybox: str) -> None:
+async def test_gpu_that_is_not_there_is_said(engine: DockerExecutor, store: BlobStore, busybox: str) -> None:
     if await engine.gpu():
         pytest.skip("this machine has a GPU for containers")
     runner = engine.runner(DockerTask(image=busybox, args=["sh"], gpus=1), store, "s")
@@ -456,7 +455,7 @@ async def test_gpu_that_is_not_there_is_said(engine: DockerEngine, store: BlobSt
 
 
 async def test_program_ends_by_itself_when_the_agent_dies(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerExecutor
 ) -> None:
     """The agent's end of stdin closes with the agent: StdinOnce hands that on to the program."""
     runner = make_runner(LOOP + EMPTY)

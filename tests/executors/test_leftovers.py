@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from agent.errors import Unreachable
-from agent.executors import DockerEngine, ProcessEngine, docker, folders
+from agent.executors import DockerExecutor, ProcessExecutor, folders
+from agent.executors.docker import executor as docker
 from agent.model.task import DockerTask
 
 BUSY = 'driver "overlay2" failed to remove root filesystem: device or resource busy'
@@ -95,7 +96,7 @@ async def test_a_container_that_cannot_be_removed_keeps_neither_the_agent_nor_th
     stubborn: Stubborn, tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn.code = code
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
     await engine.start()
     assert engine.available
     assert stubborn.removed[-1] == "b"
@@ -107,7 +108,7 @@ async def test_an_engine_that_does_not_list_its_containers_is_no_reason_not_to_s
     stubborn: Stubborn, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn.lists = False
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
     await engine.start()
     assert engine.available
     assert "deadline exceeded" in caplog.text
@@ -125,7 +126,7 @@ async def test_a_container_that_is_being_made_while_the_engine_is_found_again_is
         return SimpleNamespace(id="a" * 64)
 
     monkeypatch.setattr(docker, "open_container", slowly)
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
     await engine.start()
     stubborn.removed.clear()
     opening = asyncio.create_task(engine.open(DockerTask(image="x"), "step"))
@@ -144,7 +145,7 @@ async def test_a_container_that_is_being_made_while_the_engine_is_found_again_is
 async def test_who_comes_while_the_engine_is_looked_for_does_not_look_again(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
     assert await asyncio.gather(engine.check(), engine.check(), engine.check()) == [True] * 3
     assert stubborn.pings == 1
     await engine.close()
@@ -153,7 +154,7 @@ async def test_who_comes_while_the_engine_is_looked_for_does_not_look_again(
 async def test_folders_are_cleared_when_no_container_writes_there_any_more(
     stubborn: Stubborn, tmp_path: Path, left: Path
 ) -> None:
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
     await engine.start()
     assert stubborn.left_then == [True, True]
     assert not left.exists()
@@ -167,8 +168,8 @@ async def test_folders_that_cannot_be_cleared_are_left_to_the_next_start(
         raise OSError(39, "Directory not empty")
 
     monkeypatch.setattr(folders, "empty", filling)
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
+    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
     await engine.start()
-    ProcessEngine(tmp_path / "scratch")
+    ProcessExecutor(tmp_path / "scratch")
     assert caplog.text.count("Directory not empty") == 2
     await engine.close()

@@ -14,7 +14,7 @@ import pytest
 
 from agent.blobs import BlobStore
 from agent.errors import Refused, StepFailed
-from agent.executors import ProcessEngine
+from agent.executors import ProcessExecutor
 from agent.model.task import MIB, Limits, ProcessTask, Runner
 from tests.executors.conftest import Lines, MakeInput
 from tests.support import eventually
@@ -37,7 +37,7 @@ MakeRunner = Callable[..., Runner]
 @pytest.fixture
 async def make_runner(tmp_path: Path, store: BlobStore) -> AsyncIterator[MakeRunner]:
     """Runners of a Python program's loop body; closed at the end."""
-    engine = ProcessEngine(tmp_path / "scratch")
+    engine = ProcessExecutor(tmp_path / "scratch")
     made: list[Runner] = []
     before = psutil.Process().children()  # a sink that other tests share
 
@@ -153,7 +153,7 @@ answer(event)
 
 
 async def test_missing_program_is_named(tmp_path: Path, store: BlobStore) -> None:
-    runner = ProcessEngine(tmp_path / "s").runner(ProcessTask(command=["/no/such"]), store, True)
+    runner = ProcessExecutor(tmp_path / "s").runner(ProcessTask(command=["/no/such"]), store, True)
     with pytest.raises(StepFailed, match="/no/such does not start"):
         await runner.start()
     await runner.close()
@@ -166,9 +166,9 @@ async def test_failures_in_a_row_are_spaced_and_close_does_not_wait_for_that(
     for _ in range(2):
         with pytest.raises(StepFailed):
             await runner.run(await make_input(), log)
-    runner._backoff._failures = 30  # type: ignore[attr-defined]
-    runner._backoff.failed()  # type: ignore[attr-defined]
-    assert 30 < runner._backoff.left() <= 60  # type: ignore[attr-defined]
+    runner._tries.failures = 30  # type: ignore[attr-defined]
+    runner._tries.failed()  # type: ignore[attr-defined]
+    assert 30 < runner._tries.left() <= 60  # type: ignore[attr-defined]
     waiting = asyncio.create_task(runner.run(await make_input(), log))
     await asyncio.sleep(0)
     async with asyncio.timeout(10):

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, StepFailed
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.executors.wasm.filter import MAX_BATCH, parse_events
 from agent.executors.wasm.sandbox import Call, Program
-from agent.executors.wasm.wasm_wasmtime import Wasmtime
+from agent.executors.wasm.sandbox_wasmtime import Wasmtime
 from agent.model.task import MIB, FilterRunner, Limits, LineEvent, WasmTask
 from tests.executors.conftest import Lines
 
@@ -26,14 +26,14 @@ MakeFilter = Callable[..., FilterRunner]
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[WasmEngine]:
-    made = WasmEngine(tmp_path / "cache", tmp_path / "scratch", workers=2)
+async def engine(tmp_path: Path) -> AsyncIterator[WasmExecutor]:
+    made = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=2)
     yield made
     await made.close()
 
 
 @pytest.fixture
-def make_filter(engine: WasmEngine, program: Callable[[str], Path]) -> MakeFilter:
+def make_filter(engine: WasmExecutor, program: Callable[[str], Path]) -> MakeFilter:
     def make(*args: str, name: str = "count") -> FilterRunner:
         return engine.filter(
             program(name),
@@ -87,7 +87,7 @@ async def test_oversized_batch_is_refused(make_filter: MakeFilter, log: Lines) -
 
 
 async def test_module_that_is_none_is_refused_for_good(
-    make_filter: MakeFilter, engine: WasmEngine, tmp_path: Path, log: Lines
+    make_filter: MakeFilter, engine: WasmExecutor, tmp_path: Path, log: Lines
 ) -> None:
     (tmp_path / "text.wasm").write_bytes(b"not a module")
     # A module with one function that uses a SIMD instruction, exported as _start: (func (drop (v128.const i64x2 0 0))).
@@ -112,7 +112,7 @@ async def test_compiled_form_is_kept_and_a_damaged_one_is_made_anew(
     task = WasmTask(module="count")
 
     async def once() -> Path:
-        engine = WasmEngine(tmp_path / "cache", tmp_path / "scratch")
+        engine = WasmExecutor(tmp_path / "cache", tmp_path / "scratch")
         assert await engine.filter(program("count"), task).feed(b"hit\n", log) == [LineEvent(1, "t.hit")]
         await engine.close()
         (kept,) = (tmp_path / "cache").iterdir()
@@ -130,7 +130,7 @@ def test_cache_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "cache").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigError):
-        WasmEngine(tmp_path / "cache", tmp_path / "scratch")
+        WasmExecutor(tmp_path / "cache", tmp_path / "scratch")
 
 
 @pytest.fixture(scope="module")

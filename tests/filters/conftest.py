@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.task import FilterRunner, WasmTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,21 +36,21 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmEngine]:
-    made = WasmEngine(compiled / "cache", tmp_path / "scratch", workers=1)
+async def engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
+    made = WasmExecutor(compiled / "cache", tmp_path / "scratch", workers=1)
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def small_engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmEngine]:
+async def small_engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
     """The engine of small devices, which knows only the oldest instructions."""
-    made = WasmEngine(compiled / "small-cache", tmp_path / "small-scratch", workers=1, engine="wasm3")
+    made = WasmExecutor(compiled / "small-cache", tmp_path / "small-scratch", workers=1, engine="wasm3")
     yield made
     await made.close()
 
 
 @pytest.fixture
-def open_filter(filters: Path, engine: WasmEngine) -> Callable[[str], FilterRunner]:
+def open_filter(filters: Path, engine: WasmExecutor) -> Callable[[str], FilterRunner]:
     """Opens a built filter by name."""
     return lambda name: engine.filter(filters / f"{name}.wasm", WasmTask(module=name))

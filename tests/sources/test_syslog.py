@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from agent.errors import ConfigError
 from agent.sources import SyslogSource
 from agent.sources.syslog.frames import BadFrame, Framer
-from agent.sources.syslog.limits import LOCAL, AllowList, Rates
+from agent.sources.syslog.limits import LOCAL, AllowList
 from agent.sources.syslog.messages import to_line
 from agent.sources.syslog.source import CONNECTIONS_EACH, MAX_MESSAGE
 from tests.sources.support import Collector
@@ -121,14 +121,6 @@ def test_private_networks_may_send_unless_others_are_named() -> None:
     assert all(local.allows(ip) for ip in ("192.168.1.5", "10.0.0.1", "::1", "fe80::1%eth0", "::ffff:192.168.1.5"))
     assert not any(local.allows(ip) for ip in ("8.8.8.8", "2001:db8::1", "nonsense", "::ffff:8.8.8.8"))
     assert not AllowList(["192.168.1.0/24"]).allows("192.168.2.1")
-
-
-def test_a_sender_gets_its_rate_and_a_burst() -> None:
-    rates = Rates(10)
-    assert sum(rates.take("a", 0.0) == 0.0 for _ in range(500)) == 100
-    assert rates.take("b", 0.0) == 0.0
-    assert rates.take("a", 0.0) == pytest.approx(0.1)
-    assert sum(rates.take("a", 1.0) == 0.0 for _ in range(500)) == 10
 
 
 def udp(port: int, *messages: bytes) -> None:

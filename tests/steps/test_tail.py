@@ -16,7 +16,7 @@ from agent.definitions import load_pipeline
 from agent.delivery import DeliveryEngine, Journal
 from agent.delivery.rows import Row
 from agent.errors import StepFailed
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.task import FilterRunner, LineEvent, WasmTask
 from agent.sources import MAX_BATCH, FileSource
 from agent.steps.tail import TailRunner
@@ -41,7 +41,7 @@ def joined(i: int, stamp: str = "") -> bytes:
 class Ap:
     """A node with a log; `read` follows it into a journal until the block ends. Nothing is delivered on."""
 
-    def __init__(self, folder: Path, module_file: Path, engine: WasmEngine, *, max_open: int = 10_000) -> None:
+    def __init__(self, folder: Path, module_file: Path, engine: WasmExecutor, *, max_open: int = 10_000) -> None:
         self.folder, self.max_open = folder, max_open
         self.log = folder / "messages"
         self.log.touch()
@@ -94,7 +94,7 @@ class Ap:
 
 
 @pytest.fixture
-async def ap(tmp_path: Path, filters: Path, engine: WasmEngine) -> AsyncIterator[Ap]:
+async def ap(tmp_path: Path, filters: Path, engine: WasmExecutor) -> AsyncIterator[Ap]:
     made = Ap(tmp_path, filters / "wifi-join.wasm", engine)
     yield made
     made.journal.close()
@@ -191,7 +191,7 @@ async def test_a_large_log_is_read_whole(ap: Ap) -> None:
 
 
 async def test_reading_stops_while_the_journal_is_nearly_full_and_goes_on_afterwards(
-    tmp_path: Path, filters: Path, engine: WasmEngine
+    tmp_path: Path, filters: Path, engine: WasmExecutor
 ) -> None:  # fmt: skip
     ap = Ap(tmp_path, filters / "wifi-join.wasm", engine, max_open=40)
     async with ap:
@@ -380,7 +380,7 @@ async def test_a_filter_that_names_lines_that_are_not_there_has_failed(ap: Ap) -
 
 
 async def test_a_real_module_that_is_no_filter_fails_without_stopping_the_log(
-    tmp_path: Path, filters: Path, engine: WasmEngine
+    tmp_path: Path, filters: Path, engine: WasmExecutor
 ) -> None:  # fmt: skip
     ap = Ap(tmp_path, filters / "rescale.wasm", engine)
     async with ap:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from agent.identity import Token
-from demo.place import write_private
+from demo.environment import write_private
 from tests.story.building import Building, Node, Result, building
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

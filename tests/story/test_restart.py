@@ -10,7 +10,7 @@ import docker
 import psutil
 import pytest
 
-from agent.executors.docker.container import OWNER_LABEL
+from agent.executors import OWNER_LABEL
 from tests.executors.docker_image import busybox_image
 from tests.story.building import FILTERS, Building, Node, arrive, building
 from tests.story.pipelines import story

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from agent.errors import EdgeError, NotFound, Unreachable
-from agent.executors.protocol import broken
+from agent.executors.contract import broken
 
 T = TypeVar("T")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import EdgeError, NotFound, Unreachable
+from agent.executors.contract import BLOBS, OUTPUTS, broken
 from agent.executors.dialogue import Dialogue
 from agent.executors.docker.client import Engine, attach
 from agent.executors.docker.frames import STDOUT, frames
 from agent.executors.folders import Folders, measure
-from agent.executors.protocol import BLOBS, OUTPUTS, broken
 from agent.model.task import DockerTask, Limits, LogSink
 from agent.threads import in_thread
 

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from agent.errors import StepFailed
-from agent.executors.logs import LogTail
-from agent.executors.protocol import broken, check_data, check_type
+from agent.executors.contract import broken, check_data, check_type
+from agent.executors.stderr import LogTail
 from agent.executors.wasm.sandbox import Call, Outcome, check_outcome
 from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_EVENT

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from agent.errors import StepFailed
+from agent.executors.contract import BLOBS, OUTPUTS, broken, encode_event, file_names, parse_answer
 from agent.executors.folders import Folders, measure
-from agent.executors.logs import LogTail
 from agent.executors.outputs import Harvest
-from agent.executors.protocol import BLOBS, OUTPUTS, broken, encode_event, file_names, parse_answer
+from agent.executors.stderr import LogTail
 from agent.executors.wasm.sandbox import Call, Dir, Outcome, check_outcome
 from agent.model.task import BlobWriter, LogSink, StepInput, StepOutput, WasmTask
 from agent.threads import in_thread

@@ -1,12 +1,10 @@
 """The seam between the step contract and a WASM engine: what a run needs and how it ended.
 
-Two engines stand behind it: wasmtime (`wasm_wasmtime.py`) and, where no wasmtime exists, wasm3 (`wasm_wasm3.py`).
+Two engines stand behind it: wasmtime (`sandbox_wasmtime.py`) and, where no wasmtime exists, wasm3 (`sandbox_wasm3.py`).
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -105,17 +103,3 @@ def check_outcome(outcome: Outcome, call: Call) -> None:
     if outcome.full:
         text += f" (its memory had reached the limit of {call.memory} bytes)"
     raise StepFailed(text, code=code, hint="see its log lines; limits are set by `limits` of the step")
-
-
-def write_atomically(target: Path, data: bytes) -> None:
-    """Write a 0600 file that is either whole or not there."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from agent.sources.shaping import one_line, stamp
+from agent.sources.syslog_form import one_line, stamp
 
 _PRIORITY = re.compile(rb"<\d{1,3}>")
 _RFC5424 = re.compile(

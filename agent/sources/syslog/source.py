@@ -13,10 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
+from agent.rates import Rates
 from agent.sources.batch import MAX_BATCH, Batch, Counters, Position
 from agent.sources.mark import new_generation
 from agent.sources.syslog.frames import BadFrame, Framer
-from agent.sources.syslog.limits import LOCAL, AllowList, Rates
+from agent.sources.syslog.limits import LOCAL, AllowList
 from agent.sources.syslog.messages import to_line
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,10 @@ IDLE = 3600.0
 """Seconds after which a silent connection is closed."""
 RATE = 1000.0
 """Messages a second from one sender, where nothing else is said."""
+BURST = 10.0
+"""Seconds whose messages one sender may send at once."""
+SENDERS = 1024
+"""Senders whose rate is remembered."""
 _HINT = 'write it like {syslog: "udp://:5514", allow: [192.168.1.0/24], rate: 1000}'
 
 
@@ -48,7 +53,7 @@ class SyslogSource:
         self.port = 0
         self._scheme, self._host, self._wanted = _address(url)
         self._allow = AllowList(allow)
-        self._rates = Rates(rate)
+        self._rates = Rates(rate, rate * BURST, names=SENDERS)
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
@@ -120,7 +125,7 @@ class SyslogSource:
         """One UDP packet, one message."""
         if not self._allow.allows(sender):
             self._drop("not allowed", sender)
-        elif self._rates.take(sender, time.monotonic()):
+        elif self._rates.take(sender):
             self._drop("rate", sender)
         elif self._bytes >= MAX_WAITING:
             self._drop("full", sender)
@@ -182,7 +187,7 @@ class SyslogSource:
             messages = framer.feed(data) if data else [framer.rest()]
             self.counters.cut, framer.cut = self.counters.cut + framer.cut, 0
             for message in messages:
-                while wait := self._rates.take(sender, time.monotonic()):
+                while wait := self._rates.take(sender):
                     await asyncio.sleep(wait)
                 await self._room.wait()
                 self._add(message, sender)
