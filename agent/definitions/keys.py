@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from agent.config import parse_duration, parse_size
-from agent.definitions.expressions import compile_when
+from agent.definitions.expressions import compile_expression
 from agent.model.keys import key
 from agent.model.pipeline import KINDS, MAX_STEPS, NAME, Keep, Step, StepKind
 from agent.model.placement import selector
@@ -38,9 +38,7 @@ class PipelineFile(msgspec.Struct):
         str, key("the pipeline's name, unique in the mesh", "person-at-the-door", "a name", pattern=NAME.pattern)
     ]
     steps: Annotated[dict[str, Any], key("the steps by name", _STEPS, min_length=1, max_length=MAX_STEPS)]
-    keep: Annotated[Keep, key("how long photos stay on the nodes", {"matched": "7d", "unmatched": 0}, "a mapping")] = (
-        Keep()
-    )
+    keep: Annotated[Keep, key("how long photos stay on the nodes", {"matched": "7d", "unmatched": 0})] = Keep()
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -60,13 +58,13 @@ class Key(msgspec.Struct, frozen=True):
 
     @property
     def form(self) -> str:
-        """How it is written (`duration`, `size`, `texts`, `expression`, `expressions`, `selector`, `source`); empty: as its type."""
+        """How the value is written: `duration`, `size`, `texts`, `expression`, `expressions`, `selector`, `source` or as its type."""
         form: str = (self.meta.extra or {})["form"]
         return form
 
     @property
     def expected(self) -> str:
-        """What may be written, in words."""
+        """The values that may be written, in words."""
         if get_origin(self.type) is Literal:
             *most, last = get_args(self.type)
             return f"{', '.join(most)} or {last}"
@@ -104,10 +102,10 @@ class Key(msgspec.Struct, frozen=True):
         if self.form == "selector":
             selector(value)
         elif self.form == "expression" and value:
-            compile_when(value)
+            compile_expression(value)
         elif self.form == "expressions":
             for expression in value:
-                compile_when(expression)
+                compile_expression(expression)
 
 
 @cache

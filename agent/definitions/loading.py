@@ -1,6 +1,6 @@
 """From YAML to a checked Pipeline: everything is checked before anything runs, and each error names line and hint.
 
-Modules and images stay as they are written; when a pipeline is applied, `resolve.py` replaces them by CIDs and image ids.
+Modules and images stay as they are written; when a pipeline is applied, `agent/api/resolve.py` replaces them by CIDs and image ids.
 """
 
 from __future__ import annotations

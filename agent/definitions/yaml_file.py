@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from agent.errors import PipelineError
@@ -30,9 +31,12 @@ class YamlFile:
         yaml = YAML(typ="rt", pure=True)
         yaml.version = (1, 2)
         yaml.allow_duplicate_keys = False
+        yaml.max_depth = 5 * MAX_DEPTH  # without it, 1500 brackets take seconds
         yaml.composer.warn_double_anchors = False  # YAML lets an anchor be set again; ruamel would write to stderr
         try:
             doc = yaml.load(io.StringIO(text))
+        except MaxDepthExceededError:
+            self.fail(None, None, f"not YAML: more than {5 * MAX_DEPTH} in each other", "use fewer brackets")
         except MarkedYAMLError as e:
             mark = e.problem_mark or e.context_mark
             place = (mark.line, mark.column) if mark else (0, 0)

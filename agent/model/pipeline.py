@@ -32,7 +32,12 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True):
 
     key: Annotated[
         list[str],
-        key("events with equal values are the same", ["root"], "a JMESPath expression or a list", form="expressions"),
+        key(
+            "events with equal values are the same",
+            ["root"],
+            "a JMESPath expression or a list of them",
+            form="expressions",
+        ),
     ]
     seconds: Annotated[float, duration("for how long", "5m", name="for")]
 
@@ -111,7 +116,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     kind: Kind
     task: dict[str, Any]
     after: Annotated[
-        list[str], key("this step takes their events", "wifi", "a step or a list of steps", form="texts")
+        list[str], key("the steps whose events this step takes", "wifi", "a step or a list of steps", form="texts")
     ] = []
     when: Annotated[
         str,

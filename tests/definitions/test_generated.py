@@ -66,7 +66,7 @@ def mutations(draw: st.DrawFn) -> str:
 
 @settings(max_examples=200)
 @given(mutations())
-def test_a_mutated_file_loads_or_is_refused_at_a_line_of_it(text: str) -> None:
+def test_a_mutated_file_loads_or_is_refused_at_one_of_its_lines(text: str) -> None:
     try:
         pipeline = load_pipeline(text, file="p.yaml")
     except PipelineError as e:

@@ -27,7 +27,7 @@ SHAPE = [
     "a list where a text is", "a text where a list is", "negative number", "no attempt", "bad pick", "no version", "another version",
     "no name", "bad name", "no steps", "empty steps", "a step that is no mapping", "keep that is no mapping", "window without a time",
 ]  # fmt: skip
-"""Errors that an editor with the schema shows already."""
+"""Errors that an editor with the schema shows."""
 
 
 def parsed(text: str) -> Any:
@@ -39,26 +39,26 @@ def valid(document: Any) -> bool:
 
 
 @pytest.mark.parametrize("text", [STORY, *(p.read_text() for p in EXAMPLES)])
-def test_what_loads_is_valid(text: str) -> None:
+def test_a_file_that_loads_is_valid(text: str) -> None:
     load_pipeline(text)
     assert valid(parsed(text))
 
 
 @pytest.mark.parametrize("body", ["sink: ", "presence: ", "camera: ", "sink: {}", "camera: {every: 1.5}"])
-def test_what_loads_with_an_empty_executor_is_valid(body: str) -> None:
+def test_a_step_without_settings_is_valid(body: str) -> None:
     text = HEAD + f"  s: {{after: log, {body}}}\n"
     load_pipeline(text)
     assert valid(parsed(text))
 
 
 @pytest.mark.parametrize("name", SHAPE)
-def test_an_error_of_shape_shows_in_the_schema_too(name: str) -> None:
+def test_the_schema_refuses_errors_of_shape(name: str) -> None:
     with pytest.raises(PipelineError):
         load_pipeline(WRONG[name][0])
     assert not valid(parsed(WRONG[name][0]))
 
 
-def test_every_key_has_a_text_and_an_example_of_itself() -> None:
+def test_every_key_has_a_description_and_an_example() -> None:
     tables = [
         keys_of(PipelineFile),
         step_keys(),
@@ -72,7 +72,7 @@ def test_every_key_has_a_text_and_an_example_of_itself() -> None:
             assert key.meta.examples
 
 
-def test_each_example_in_the_tables_loads() -> None:
+def test_each_example_of_a_key_loads() -> None:
     for kind in list(KINDS)[1:]:
         keys = keys_of(KINDS[kind].task).values()
         needs = "".join(f"{k.example}, " for k in keys if k.required)
@@ -127,7 +127,7 @@ def loaded(kind: str, in_step: str = "", in_task: str = "") -> tuple[Step, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_default_in_the_docs_changes_nothing_where_it_is_written(kind: Kind) -> None:
+def test_a_default_in_the_docs_is_the_default(kind: Kind) -> None:
     common, task = documented("A step"), keys_of(KINDS[kind].task)
     assert set(common) == set(step_keys())
     unused = {*KINDS, "after", *(NOT_FOR_SOURCES if kind == "tail" else ())}

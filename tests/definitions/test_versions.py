@@ -1,6 +1,6 @@
-"""What the previous version of the agent made of a file, it still makes: the same document and the same version.
+"""A file gives the same document and the same version hash as with the previous version of the agent.
 
-`corpus/previous.json` was written with the previous version's loader, from the files beside it. Documents have no `text`.
+The previous version's loader made `corpus/previous.json` from the files beside it. Its documents have no `text`.
 """
 
 from __future__ import annotations
