@@ -16,13 +16,14 @@ from agent.errors import Refused
 from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, check_depth, decode_event
+from agent.model.keys import LONGEST
 from agent.model.mac import is_mac
 
 MAX_ID = 128
 MAX_FIELD = 1024
 MAX_ATTEMPTS = 100
 MAX_AGE_MS = 10 * 366 * 86400e3
-MAX_WINDOW = 400 * 86400.0
+MAX_WINDOW = LONGEST
 """Longest time in seconds that a record may hold."""
 MAX_BLOB = 64 * 1024 * 1024
 MAX_KEY = 4096

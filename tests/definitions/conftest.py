@@ -1,4 +1,4 @@
-"""The built filters, an executor and an open journal, as the tests of delivery have them."""
+"""The fixtures of the tests of delivery."""
 
 from tests.delivery.conftest import compiled, executor, filters, journal
 
