@@ -2,7 +2,7 @@
 
 from agent.blobs.by_hand import ByHand
 from agent.blobs.car import write_car
-from agent.blobs.cid import Cid, is_cid, parse_cid, raw_cid
+from agent.model.cid import Cid, is_cid, parse_cid, raw_cid
 from agent.blobs.exchange import BlobExchange
 from agent.blobs.hashing import hash_bytes
 from agent.blobs.registry import Need, Registry

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.blobs.hashing import write_all
-from agent.blobs.unixfs import CHUNK, DIGEST, leaf_count
+from agent.model.unixfs import CHUNK, DIGEST, leaf_count
 from agent.errors import BlobError
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent.blobs.cid import is_cid, parse_cid
+from agent.model.cid import is_cid, parse_cid
 from agent.blobs.deleting import Deleter
 from agent.blobs.faults import disk_error, missing, no_room, quota_full, too_large, wrong_size
 from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
