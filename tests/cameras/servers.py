@@ -124,7 +124,7 @@ class Snapshots(http.server.ThreadingHTTPServer):
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """A certificate that nobody trusts, as cameras have."""
+    """A self-signed certificate, as cameras have."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "camera")])
     start = datetime(1970, 1, 1, tzinfo=UTC)

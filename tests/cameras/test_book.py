@@ -1,4 +1,4 @@
-"""The book: what may stand in it, what is shown of it, and how it is kept."""
+"""The book of cameras: its checks, the masking of credentials, and its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Capture children: killed when they hang, gone when the agent is, and never loaded into the agent."""
+"""Capture workers: killed when they hang, ended with the agent, and OpenCV never loaded into the agent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import eventually
 
 @pytest.fixture
 async def tarpit() -> AsyncIterator[int]:
-    """A port that takes connections and never says a word."""
+    """A port that accepts connections and sends nothing."""
     writers: list[asyncio.StreamWriter] = []
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""An independent client sees a node: avahi in a network namespace of its own, across a cable that the test makes."""
+"""An independent client sees a node: avahi in another network namespace, connected by a virtual cable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract's lines: what is written for a program and what is taken from it, for any input."""
+"""The lines of the step contract: events for a program and its answers, for any input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""filter check: what it says about a good filter, and about each way to break the contract."""
+"""filter check: its report on a good filter and on each way to break the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an earlier life of the agent left is removed as far as that goes, and never keeps the agent from starting."""
+"""Leftovers of an earlier run of the agent are removed where possible, and never keep the agent from starting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUSY = 'driver "overlay2" failed to remove root filesystem: device or resource b
 
 
 class Stubborn(ThreadingHTTPServer):
-    """An engine with two containers of ours, of which it will not remove the first; a real one does this on bad days."""
+    """An engine with two of our containers; it does not remove the first, as a real engine sometimes does."""
 
     def __init__(self, left: Path) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -74,7 +74,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
-    """A file of a container of an earlier life."""
+    """A file of a container of an earlier run."""
     file = tmp_path / "scratch" / "ab12" / "outputs" / "photo"
     file.parent.mkdir(parents=True)
     file.touch()

@@ -1,4 +1,4 @@
-"""WASM modules as steps: good ones, and hostile ones that are stopped within their limits."""
+"""WASM modules as steps: good modules, and hostile modules that are stopped within their limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found out about hosts, from folders that look like them."""
+"""The detection of hosts, from folders that look like them."""
 
 from __future__ import annotations
 

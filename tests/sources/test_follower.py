@@ -129,7 +129,7 @@ class LogLife(RuleBasedStateMachine):
 
     @rule()
     def delete_what_was_opened(self) -> None:
-        # What a reader that is stopped has not read yet does not survive a deletion.
+        # Lines that a stopped reader has not read do not survive a deletion.
         self.reader.read()
         if self.path.exists() and not self.partial:
             self.path.unlink()

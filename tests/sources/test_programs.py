@@ -1,4 +1,4 @@
-"""journalctl and logread, as programs of these names that print what the real ones print."""
+"""journalctl and logread, replaced by programs with the same names and output."""
 
 from __future__ import annotations
 
