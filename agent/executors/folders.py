@@ -1,4 +1,4 @@
-"""The folders of one program: `/blobs` with the open event's files, `/outputs` for what it writes.
+"""The folders of one program: `/blobs` with the open event's files, `/outputs` for its output files.
 
 A program's folders are hostile: nothing here follows a link, recurses, or keeps a descriptor per level.
 """

@@ -1,4 +1,4 @@
-"""Cameras of other people's making: ffmpeg and GStreamer in processes of their own, and an HTTP server in a thread."""
+"""Cameras by other software: ffmpeg and GStreamer in processes, and an HTTP server in a thread."""
 
 from __future__ import annotations
 

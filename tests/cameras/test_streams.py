@@ -24,7 +24,7 @@ KINDS = pytest.mark.parametrize(
     ids=["rtsp", "mjpeg"],
 )
 DEADLINE = 4.0
-"""Seconds: far above what a photo takes, far below what a hang would."""
+"""Seconds: far above the time of a photo, far below that of a hang."""
 
 
 def brightness(photo: Photo) -> float:

@@ -25,7 +25,7 @@ OWNER_LABEL = "edge-agent.owner"
 """Label with the owner: the node id of the agent that made the container."""
 STEP_LABEL = "edge-agent.step"
 NOBODY = 65534
-"""The user inside, where the agent is root; otherwise the agent's own, so that it can read what the program writes."""
+"""The user in the container where the agent is root; otherwise it is the agent's, so that it can read the outputs."""
 DESCRIPTORS = 256
 TMP = 64 << 20
 """Size in bytes of the container's /tmp, and of each volume of its image; they count against its memory."""

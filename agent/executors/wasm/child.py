@@ -28,7 +28,7 @@ COMPILE_SECONDS = 120
 _RESERVE = 96 * MIB
 """Private memory that the worker may need beyond a guest's."""
 _ADDRESS_SPACE = 16 << 30
-"""RLIMIT_AS: wasmtime reserves 4 GiB of addresses for an instance; RLIMIT_DATA is what bounds real memory."""
+"""RLIMIT_AS: wasmtime reserves 4 GiB of addresses for an instance; RLIMIT_DATA bounds real memory."""
 
 
 class Request(msgspec.Struct, array_like=True):
