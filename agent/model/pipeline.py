@@ -87,6 +87,12 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return msgspec.convert(self.task, _TASKS[self.kind])
 
     @property
+    def module(self) -> str:
+        """The CID, or the path as written, of the step's WASM module; empty for other kinds of steps."""
+        task = self.task.get("wasm") if self.kind == "tail" else self.task
+        return str(task.get("module", "")) if isinstance(task, dict) and self.kind in ("tail", "wasm") else ""
+
+    @property
     def is_source(self) -> bool:
         """Whether the step makes events by itself."""
         return self.kind in SOURCES

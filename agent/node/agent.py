@@ -15,7 +15,7 @@ import psutil
 import agent
 from agent import ticks
 from agent.api import Resources, serve_image
-from agent.blobs import BlobExchange, BlobStore
+from agent.blobs import BlobExchange, BlobStore, ByHand
 from agent.cameras import CameraBook
 from agent.config import Config
 from agent.config.quota import blob_quota
@@ -38,7 +38,7 @@ from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
 from agent.model.alert import Hello
-from agent.model.node import Capacity, NodeRecord
+from agent.model.node import Capacity
 from agent.node.bell import Bell
 from agent.node.camera_access import BookCameras
 from agent.node.closing import close_all
@@ -46,7 +46,7 @@ from agent.node.documents import DocumentReader
 from agent.node.fresh import FreshBlobs
 from agent.node.health import Watch
 from agent.node.labels import Labels
-from agent.node.leftovers import Added, sweep
+from agent.node.leftovers import sweep
 from agent.node.logs import StepLogs
 from agent.node.resources import make_resources
 from agent.node.sources import SourceSteps
@@ -133,7 +133,8 @@ class Agent:
         self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
         self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
-        self.added = Added(state / "added-blobs")
+        self.added = ByHand(state / "added-blobs")
+        self.blobs.needs.add(self.added)
         self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
         self.docker = DockerExecutor(self.node_id, state / "scratch" / "docker", host=config.docker.host)
         self.process = ProcessExecutor(state / "scratch" / "process")
@@ -221,7 +222,7 @@ class Agent:
         try:
             self.pipelines.load()
             self.documents.load()
-            await sweep(self.blobs, self.added, self.journal.needs)
+            await sweep(self.blobs, self.added)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.mesh.run())
                 await self.mesh.ready.wait()
@@ -297,7 +298,7 @@ class Agent:
 
     def _may_read(self, node_id: str, cid: str) -> bool:
         peer = next((n for n in self.mesh.live() if n.id == node_id), None)
-        return (peer is not None and peer.role == "operator") or self.pipelines.may_read(node_id, cid)
+        return (peer is not None and peer.role == "operator") or self.blobs.needs.may_read(node_id, cid)
 
     def _publish_event(self, event: dict[str, Any]) -> None:
         """Tell those who watch; of an event that is too long for that all but its data."""
@@ -385,10 +386,6 @@ class Agent:
             await self.mesh.use(identity)
             if identity is self.identity:
                 self._renewals.clear()
-
-    def record(self, node_id: str) -> NodeRecord | None:
-        """The last record of a node."""
-        return next((n for n in self.mesh.known() if n.id == node_id), None)
 
 
 def cameras_file(config: Config) -> Path:

@@ -72,7 +72,6 @@ class ProgramSteps:
                 raise Unreachable(
                     f"no node that is here has module {cid}: {e.message}", hint="apply the pipeline again"
                 ) from None
-        self.context.blobs.pin(cid, f"module:{cid}")
         return self.path_of(cid)
 
     def log_sink(self, pipeline: Pipeline, step: Step) -> LogSink:

@@ -131,6 +131,20 @@ async def test_what_this_version_cannot_run_leaves_the_old_one_in_force_over_a_r
     assert again.get("p", "v") is None
 
 
+async def test_modules_of_old_versions_are_kept_and_of_current_ones_served(journal: Journal) -> None:
+    d = loaded(journal)
+    old = pipeline(step(task={"module": "old"}))
+    apply(d, old)
+    apply(d, pipeline(step(task={"module": "new"})))
+    expected = {"old": (True, False), "new": (True, True), "none": (False, False)}
+    assert {m: (d.needs(m), d.may_read("porch", m)) for m in expected} == expected
+    await journal.commit()
+    again = loaded(journal)
+    assert {m: (again.needs(m), again.may_read("porch", m)) for m in expected} == expected
+    again.apply("p", None)
+    assert not again.may_read("porch", "new")
+
+
 async def test_only_what_this_version_knows_of_a_task_names_a_module(tmp_path: Path) -> None:
     async def fetch(*_: Any) -> None: ...
 
@@ -138,5 +152,5 @@ async def test_only_what_this_version_knows_of_a_task_names_a_module(tmp_path: P
     p.load()
     newer = step("process", {"command": ["x"], "wasm": {"module": ["of", "another", "version"]}})
     apply(p.definitions, pipeline(newer, msgspec.structs.replace(step(task={"module": "n"}), name="t")))
-    assert p.modules() == {"m", "n"}
+    assert p.definitions.modules() == {"m", "n"}
     p.journal.close()

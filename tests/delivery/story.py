@@ -136,6 +136,7 @@ class Node:
 
     def start(self) -> None:
         net = self.building.net
+        self.blobs = MemoryBlobs(self.blobs.data)
         mesh = net.join(self.name, LABELS[self.name])
         journal = Journal(self.building.path / f"{self.name}.db", max_open=self.building.max_open)
         self.p = DeliveryEngine(self.name, self.name, mesh, journal, self.blobs, self._fetch, self._steps)

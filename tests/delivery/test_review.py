@@ -339,7 +339,7 @@ async def test_naming_a_photo_in_an_event_does_not_let_its_sender_read_it(tmp_pa
     named = [{"name": "a.jpg", "cid": cid, "type": "image/jpeg", "size": size}]
     (verdict,) = await deliver(b, "gpu", [delivery(b, rescaled(b, blobs=named))])
     assert verdict.status == "accepted"
-    assert not b.nodes["gpu"].p.may_read("porch", cid)
+    assert not b.nodes["gpu"].blobs.needs.may_read("porch", cid)
     await b.stop()
 
 
