@@ -37,7 +37,7 @@ BACKOFF = Backoff(doubling(KEEP_EVERY, 60.0))
 
 
 class Photo(msgspec.Struct, frozen=True):
-    """One photo: JPEG bytes, size in pixels, when it was taken (monotonic seconds) and when that was on the wall."""
+    """One photo: JPEG bytes, size in pixels, and when it was taken, in monotonic seconds (`taken`) and RFC 3339 (`at`)."""
 
     jpeg: bytes
     width: int
@@ -46,14 +46,14 @@ class Photo(msgspec.Struct, frozen=True):
     at: str
 
 
-# The book's own `list` hides the builtin inside of the class.
+# The method `list` hides the builtin inside the class.
 Photos: TypeAlias = list[Photo]
 Infos: TypeAlias = list[CameraInfo]
 Devices: TypeAlias = list[Device]
 
 
 class ShootFailed(CameraError):
-    """A camera failed; `photos` are those that it gave before."""
+    """A camera failed; `photos` are the photos that it took before."""
 
     def __init__(self, message: str, *, hint: str, camera: str, photos: list[Photo]) -> None:
         super().__init__(message, hint=hint, camera=camera)
@@ -63,7 +63,7 @@ class ShootFailed(CameraError):
 class CameraBook:
     """The cameras of this node, kept in a file of mode 0600.
 
-    `run()` keeps the warm ones open; without it everything works on demand. `close()` lets go of all.
+    `run()` keeps the warm cameras open; without it cameras are opened on demand. `close()` closes all.
     `on_health(name, error)` is called after each use: None when it worked.
     """
 
@@ -96,11 +96,11 @@ class CameraBook:
         return [CameraInfo(name, camera.kind, name not in self._errors) for name, camera in self._cameras.items()]
 
     def error(self, name: str) -> str:
-        """What went wrong at the camera's last use; empty when it worked or was not used."""
+        """The error of the camera's last use; empty where it worked or was not used."""
         return self._errors.get(name, "")
 
     def is_open(self, name: str) -> bool:
-        """Whether the camera is open now; raises NotFound."""
+        """Whether the camera is open; raises NotFound."""
         self.get(name)
         return self._sessions[name].ready
 
@@ -110,7 +110,7 @@ class CameraBook:
         return self._sessions[name].taken
 
     def probe(self) -> Devices:
-        """The V4L2 devices that are there and not in the book."""
+        """The V4L2 devices of this machine that are not in the book."""
         known = {camera.source for camera in self._cameras.values()}
         return [device for device in probe() if device.source not in known]
 
@@ -129,7 +129,7 @@ class CameraBook:
         return camera
 
     async def remove(self, name: str) -> None:
-        """Take it out of the book and let go of it. Raises NotFound."""
+        """Remove it from the book and close it. Raises NotFound."""
         self.get(name)
         await self._store({k: v for k, v in self._cameras.items() if k != name})
         await self._replace(name, None)
@@ -164,7 +164,7 @@ class CameraBook:
     ) -> Photos:
         """`shots` photos, `every` seconds apart; each, opening included, within `deadline` seconds of when it is due.
 
-        `taken` is awaited with each photo as soon as it is there, so that the first need not wait for the last.
+        `taken` is awaited with each photo at once, so that the first does not wait for the last.
         Raises NotFound, or ShootFailed (a CameraError, which holds the photos taken before) within the deadline.
         """
         self.get(name)
@@ -203,7 +203,7 @@ class CameraBook:
     # ---- warm cameras ----
 
     async def run(self) -> None:
-        """Keep the warm cameras open, until cancelled; then let go of all."""
+        """Keep the warm cameras open until cancelled; then close all."""
         tries: dict[str, Tries] = {}
         try:
             while True:
@@ -233,7 +233,7 @@ class CameraBook:
                 self._report(name, None)
 
     async def close(self) -> None:
-        """Let go of all cameras; a later shoot opens them again."""
+        """Close all cameras; a later shoot opens them again."""
         for session in tuple(self._sessions.values()):
             with contextlib.suppress(CameraError):
                 await session.close()

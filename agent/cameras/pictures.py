@@ -1,4 +1,4 @@
-"""A picture, a folder of pictures or a video as a camera: to try things out, and for programs that leave pictures."""
+"""A picture, a folder of pictures or a video as a camera: for tests, and for programs that write pictures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from agent.cameras.spec import PICTURES, View
 
 
 class PictureOrder:
-    """Where a folder's next picture is, by name; it outlives sessions, so each shot is the next scene."""
+    """The order of a folder's pictures, by name; it outlives sessions, so each shot is the next scene."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def next(self, path: Path) -> Path:
-        """The picture itself, or the folder's next one after the last; raises CameraError where there is none."""
+        """`path` itself, or the folder's next picture after the last; raises CameraError where there is none."""
         if not path.is_dir():
             return path
         names = sorted(p.name for p in path.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))

@@ -1,4 +1,4 @@
-"""One camera's open session: opened by its first user, shared by all, closed by the last one unless it stays warm."""
+"""One camera's session: its first user opens it, all share it, and the last one closes it unless it stays warm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class SharedSession:
-    """Takes one frame at a time; whatever fails or overruns its deadline takes the session with it."""
+    """Takes one frame at a time; a failure or an overrun deadline ends the session."""
 
     def __init__(self, camera: Camera) -> None:
         self.taken = 0
@@ -31,7 +31,7 @@ class SharedSession:
 
     @property
     def ready(self) -> bool:
-        """Whether it is open (or being used, which will tell)."""
+        """Whether it is open or in use."""
         return self._busy.locked() or (self._session is not None and self._session.alive)
 
     @contextlib.asynccontextmanager
@@ -64,7 +64,7 @@ class SharedSession:
             raise failed(f"it does not open within {deadline:g} s") from None
 
     async def close(self) -> None:
-        """Let go of it now; a frame under way fails."""
+        """Close it now; a frame that is being taken fails."""
         await asyncio.shield(self._drop())
 
     async def _take(self, deadline: float) -> Frame:
@@ -75,12 +75,12 @@ class SharedSession:
         except CameraError:
             if not kept:
                 raise
-            # It was open since an earlier photo and may have died silently: once more from the start.
+            # It was open since an earlier photo and may have died silently: open it again.
             await self._drop()
             return await (await self._opened(deadline)).frame()
 
     async def _or_drop(self, work: Awaitable[T]) -> T:
-        """The work's result; whatever stops it, the deadline included, the session is not used again."""
+        """The work's result; after any exception, the deadline's included, the session is not used again."""
         try:
             return await work
         except BaseException:
@@ -99,7 +99,7 @@ class SharedSession:
         camera = self._camera
         match camera.kind:
             case "http":
-                # Only who has such a camera pays for an HTTP client's start and memory.
+                # A node without such a camera does not load the HTTP client: it costs start time and memory.
                 from agent.cameras.web import WebSession
 
                 return WebSession(camera.source, camera.view, insecure=camera.insecure)

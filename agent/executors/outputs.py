@@ -1,4 +1,4 @@
-"""From a program's answer to step outputs: opens the files that it names, then stores them as blobs."""
+"""From a program's answer to step outputs: open the files that it names, then store them as blobs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class OutputFiles:
         self.close()
 
     def close(self) -> None:
-        """Close the files that are still open."""
+        """Close the open files."""
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()

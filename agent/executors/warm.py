@@ -117,11 +117,11 @@ class WarmRunner(ABC):
         return await program.ask(line, self._limits.timeout, log)
 
     def _seen_at(self, program: WarmProgram) -> str:
-        """Where the program sees its blobs."""
+        """The folder of the blobs as the program sees it."""
         return BLOBS
 
     def _take(self, program: WarmProgram, files: OutputFiles, line: bytes, event_id: str) -> None:
-        """Open what the answer names and empty the folders, before the program hears of its next event."""
+        """Open the files that the answer names and empty the folders, before the program gets its next event."""
         files.open(parse_answer(line, event_id), program.folders.outputs, self._limits)
         if not _cleared(program):
             raise broken("the program goes on writing after its answer", code="step.outputs")
@@ -133,7 +133,7 @@ class WarmRunner(ABC):
 
 
 def _cleared(program: WarmProgram) -> bool:
-    """Empty its folders; False when it keeps filling them."""
+    """Empty its folders; False where the program keeps filling them."""
     try:
         program.folders.clear()
     except OSError:

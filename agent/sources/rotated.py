@@ -1,6 +1,4 @@
-"""The rotated files beside a log: `messages.1`, `messages-20260301`, `messages.old`; compressed ones
-are passed over.
-"""
+"""The rotated files beside a log: `messages.1`, `messages-20260301`, `messages.old`; compressed files are ignored."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ _SUFFIX = re.compile(r"[.-](?:(?P<number>\d{1,4})|\d[\dT:._-]*|old|bak|prev)\Z")
 
 
 class RotatedFile(NamedTuple):
-    """A rotated file, as it was when it was listed; `age` is its number: the higher, the older."""
+    """A rotated file at the time of the listing; `age` is minus the number in its name: the lower, the older."""
 
     mtime: int
     age: int
@@ -25,7 +23,7 @@ class RotatedFile(NamedTuple):
 
 
 def rotated_files(path: Path) -> list[RotatedFile]:
-    """The rotated files of this log, the one that was written to last at the end."""
+    """The rotated files of this log, the most recently written last."""
     found = []
     try:
         with os.scandir(path.parent) as entries:

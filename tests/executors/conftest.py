@@ -64,5 +64,5 @@ def program() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def busybox() -> str:
-    """A small image with a shell; the story's tests need the engine, so its absence is a failure, not a skip."""
+    """A small image with a shell; without a Docker engine the test fails, since the story's tests need one."""
     return busybox_image()

@@ -211,7 +211,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-async def test_output_that_is_no_file_of_its_own_is_refused(
+async def test_output_that_is_not_a_regular_file_is_refused(
     name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     make, path = OUTPUTS[name]
@@ -296,7 +296,7 @@ async def test_close_leaves_nothing_behind(
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-async def test_start_sweeps_what_an_earlier_life_left(
+async def test_start_sweeps_containers_of_an_earlier_run(
     executor: DockerExecutor, make_runner: MakeRunner, make_input: MakeInput, log: Lines, tmp_path: Path
 ) -> None:
     await make_runner(LOOP + EMPTY).start()
@@ -433,7 +433,7 @@ async def test_policy_caps_the_cpus(executor: DockerExecutor, store: BlobStore, 
         await runner.close()
 
 
-async def test_gpu_that_is_not_there_is_said(executor: DockerExecutor, store: BlobStore, busybox: str) -> None:
+async def test_missing_gpu_is_named(executor: DockerExecutor, store: BlobStore, busybox: str) -> None:
     if await executor.gpu():
         pytest.skip("this machine has a GPU for containers")
     runner = executor.runner(DockerTask(image=busybox, args=["sh"], gpus=1), store, "s")
@@ -459,5 +459,5 @@ async def test_program_ends_by_itself_when_the_agent_dies(
     assert end["StatusCode"] == 0
 
 
-def test_signals_are_what_the_messages_say() -> None:
+def test_exit_code_of_sigkill_is_137() -> None:
     assert 128 + signal.SIGKILL == 137

@@ -1,4 +1,4 @@
-"""What an earlier life of the agent left is removed as far as that goes, and never keeps the agent from starting."""
+"""Leftovers of an earlier run of the agent are removed where possible, and never keep the agent from starting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUSY = 'driver "overlay2" failed to remove root filesystem: device or resource b
 
 
 class Stubborn(ThreadingHTTPServer):
-    """An engine with two containers of ours, of which it will not remove the first; a real one does this on bad days."""
+    """An engine with two of our containers; it does not remove the first, as a real engine sometimes does."""
 
     def __init__(self, left: Path) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -74,7 +74,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
-    """A file of a container of an earlier life."""
+    """A file of a container of an earlier run."""
     file = tmp_path / "scratch" / "ab12" / "outputs" / "photo"
     file.parent.mkdir(parents=True)
     file.touch()
@@ -92,7 +92,7 @@ def stubborn(left: Path) -> Iterator[Stubborn]:
 
 
 @pytest.mark.parametrize("code", [204, 404, 409, 500])
-async def test_a_container_that_cannot_be_removed_keeps_neither_the_agent_nor_the_rest_of_the_sweep(
+async def test_one_stubborn_container_stops_neither_start_nor_sweep(
     stubborn: Stubborn, tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn.code = code
@@ -104,7 +104,7 @@ async def test_a_container_that_cannot_be_removed_keeps_neither_the_agent_nor_th
     await executor.close()
 
 
-async def test_an_engine_that_does_not_list_its_containers_is_no_reason_not_to_start(
+async def test_agent_starts_when_the_engine_cannot_list_containers(
     stubborn: Stubborn, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn.lists = False
@@ -115,7 +115,7 @@ async def test_an_engine_that_does_not_list_its_containers_is_no_reason_not_to_s
     await executor.close()
 
 
-async def test_a_container_that_is_being_made_while_the_engine_is_found_again_is_no_leftover(
+async def test_a_sweep_spares_a_container_that_is_being_made(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, go = asyncio.Event(), asyncio.Event()
@@ -142,7 +142,7 @@ async def test_a_container_that_is_being_made_while_the_engine_is_found_again_is
     await executor.close()
 
 
-async def test_who_comes_while_the_engine_is_looked_for_does_not_look_again(
+async def test_concurrent_checks_look_for_the_engine_once(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
@@ -151,7 +151,7 @@ async def test_who_comes_while_the_engine_is_looked_for_does_not_look_again(
     await executor.close()
 
 
-async def test_folders_are_cleared_when_no_container_writes_there_any_more(
+async def test_folders_are_cleared_after_their_containers_are_removed(
     stubborn: Stubborn, tmp_path: Path, left: Path
 ) -> None:
     executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
@@ -161,7 +161,7 @@ async def test_folders_are_cleared_when_no_container_writes_there_any_more(
     await executor.close()
 
 
-async def test_folders_that_cannot_be_cleared_are_left_to_the_next_start(
+async def test_folders_that_cannot_be_cleared_stay_until_next_start(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def filling(folder: Path) -> None:

@@ -154,7 +154,7 @@ async def test_missing_program_is_named(tmp_path: Path, store: BlobStore) -> Non
     await runner.close()
 
 
-async def test_failures_in_a_row_are_spaced_and_close_does_not_wait_for_that(
+async def test_close_does_not_wait_for_the_backoff_after_failures(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     runner = make_runner("os._exit(1)")

@@ -71,7 +71,7 @@ async def test_several_filters_run_at_once(make_filter: MakeFilter, log: Lines) 
         ("partial", "step.exit", "exited with 3"),
     ],
 )
-async def test_bad_filter_is_stopped_and_its_partial_output_is_discarded(
+async def test_bad_filter_is_stopped_and_its_output_is_discarded(
     mode: str, code: str, text: str, make_filter: MakeFilter, log: Lines
 ) -> None:
     with pytest.raises(StepFailed, match=text) as failure:
@@ -86,7 +86,7 @@ async def test_oversized_batch_is_refused(make_filter: MakeFilter, log: Lines) -
         await make_filter().feed(b"x" * (MAX_BATCH + 1), log)
 
 
-async def test_module_that_is_none_is_refused_for_good(
+async def test_invalid_module_is_refused_for_good(
     make_filter: MakeFilter, executor: WasmExecutor, tmp_path: Path, log: Lines
 ) -> None:
     (tmp_path / "text.wasm").write_bytes(b"not a module")

@@ -1,4 +1,4 @@
-"""WASM modules as steps: good ones, and hostile ones that are stopped within their limits."""
+"""WASM modules as steps: good modules, and hostile modules that are stopped within their limits."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ async def test_module_cannot_get_out_of_its_folders(
 @pytest.mark.parametrize(
     "name", ["../blobs/a.txt", "/etc/passwd", "missing", "folder", "/blobs/a.txt", ".", "", "a//b"]
 )
-async def test_output_that_is_no_file_of_its_own_is_refused(
+async def test_output_that_is_not_a_regular_file_is_refused(
     name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     with pytest.raises(StepFailed) as failure:
@@ -261,7 +261,7 @@ asyncio.run(main())
     await eventually(lambda: not psutil.pid_exists(int(out)))
 
 
-async def test_child_without_work_ends_and_the_next_event_starts_another(
+async def test_idle_worker_ends_and_the_next_event_starts_another(
     tmp_path: Path, store: BlobStore, program: Callable[[str], Path], make_input: MakeInput, log: Lines
 ) -> None:
     executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=0.05)
@@ -276,7 +276,7 @@ async def test_child_without_work_ends_and_the_next_event_starts_another(
         await executor.close()
 
 
-async def test_engine_that_closes_while_its_children_rest_leaves_none(
+async def test_closing_with_idle_workers_leaves_no_worker(
     tmp_path: Path, store: BlobStore, program: Callable[[str], Path]
 ) -> None:
     executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=3600.0)

@@ -1,4 +1,4 @@
-"""The built filters and an engine to run them."""
+"""The built filters and an executor to run them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def filters() -> Path:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The engine's cache, one for all tests: compiling takes longer than the tests."""
+    """The executor's cache, one for all tests: compiling takes longer than the tests."""
     return tmp_path_factory.mktemp("compiled")
 
 
@@ -44,7 +44,7 @@ async def executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor
 
 @pytest.fixture
 async def small_executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
-    """The engine of small devices, which knows only the oldest instructions."""
+    """An executor with the engine of small devices, which has only the oldest instructions."""
     made = WasmExecutor(compiled / "small-cache", tmp_path / "small-scratch", workers=1, engine="wasm3")
     yield made
     await made.close()

@@ -1,4 +1,4 @@
-"""One warm container: made closed in on itself, attached before it starts, watched, killed and removed at the end."""
+"""One warm container: isolated, attached before it starts, watched, killed and removed at the end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from agent.threads import in_thread
 logger = logging.getLogger(__name__)
 
 OWNER_LABEL = "edge-agent.owner"
-"""Whose container it is: the agent that swept and made it."""
+"""Label with the owner: the node id of the agent that made the container."""
 STEP_LABEL = "edge-agent.step"
 NOBODY = 65534
-"""The user inside, where the agent is root; otherwise the agent's own, so that it can read what the program writes."""
+"""The user in the container where the agent is root; otherwise it is the agent's, so that it can read the outputs."""
 DESCRIPTORS = 256
 TMP = 64 << 20
 """Size in bytes of the container's /tmp, and of each volume of its image; they count against its memory."""
@@ -66,7 +66,7 @@ class Container:
             self.busy.clear()
 
     async def close(self) -> None:
-        """Kill and remove it with its folders; an engine that is gone is left to the next sweep."""
+        """Kill and remove it with its folders; without an engine, the next sweep removes it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -85,7 +85,7 @@ class Container:
             self.dialogue.ended(await self._cause())
 
     async def _cause(self) -> str:
-        """Why the container's output ended, in words."""
+        """The reason in words why the container's output ended."""
         try:
             await self._api.call(lambda _: self._raw.reload())
         except EdgeError as e:
@@ -109,7 +109,7 @@ class Container:
         await self.kill()
 
     async def kill(self) -> None:
-        """End the program now; `close` is still to be called."""
+        """End the program now; a call of `close` must follow."""
         try:
             await self._api.call(lambda _: self._raw.kill())
         except EdgeError as e:
@@ -144,7 +144,7 @@ async def open_container(api: DockerApi, task: DockerTask, folder: Path, owner: 
 
 
 async def remove_container(api: DockerApi, raw: Any) -> bool:
-    """Kill and remove it; returns whether it is gone. One that the engine does not remove is left to the next sweep.
+    """Kill and remove it; returns whether it is gone. Where the engine does not remove it, the next sweep tries again.
 
     Raises Unreachable.
     """
@@ -174,7 +174,7 @@ async def _discard(api: DockerApi, raw: Any, folders: Folders) -> None:
 
 
 def _volumes(client: Any, image: str) -> list[str]:
-    """Folders that the image declares as volumes: left alone, each would be writable and as large as the host's disk."""
+    """Folders that the image declares as volumes: by default each is writable and as large as the host's disk."""
     config = client.images.get(image).attrs.get("Config") or {}
     taken = {BLOBS.rstrip("/"), OUTPUTS.rstrip("/"), "/tmp"}  # noqa: S108
     return [path for path in config.get("Volumes") or {} if path.rstrip("/") not in taken]
@@ -189,7 +189,7 @@ def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: s
     return client.containers.create(
         task.image,
         task.args or None,
-        # One event's worth of stdin at once, closed when we go: an idle program then ends by itself.
+        # The agent's end of stdin closes with the agent: an idle program then ends by itself.
         stdin_open=True,
         detach=False,
         tty=False,

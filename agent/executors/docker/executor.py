@@ -18,7 +18,7 @@ from agent.model.task import BlobWriter, DockerTask, Runner
 logger = logging.getLogger(__name__)
 
 NVIDIA_DEVICE = Path("/dev/nvidiactl")
-"""There on every machine with NVIDIA's driver loaded."""
+"""Exists on every machine with NVIDIA's driver loaded."""
 
 
 class DockerExecutor:
@@ -32,7 +32,7 @@ class DockerExecutor:
         self.owner = owner
         self.available = False
         self.version = ""
-        """Of the engine; empty while there is none."""
+        """The engine's version; empty without an engine."""
         self.reason = "not looked for yet"
         self._scratch = scratch
         self._api = DockerApi(host)
@@ -40,10 +40,10 @@ class DockerExecutor:
         self._looking = asyncio.Lock()
         self._opening = 0
         self._unswept = True
-        """Containers may be left behind: this life is new, or the engine was away."""
+        """Whether containers may be left behind: the agent has just started, or the engine was away."""
 
     async def start(self) -> None:
-        """Look for the engine and remove what an earlier life of this agent left; an absent engine is no error."""
+        """Look for the engine and remove containers of an earlier run of this agent; an absent engine is no error."""
         await self.check()
         # A container that still runs would go on writing there.
         await asyncio.to_thread(clear_leftovers, self._scratch)
@@ -59,7 +59,7 @@ class DockerExecutor:
         async with self._looking:
             try:
                 facts = await self._api.call(lambda client: client.version())
-                if self._unswept and not self._opening:  # one that is just being made is not in `_live` yet
+                if self._unswept and not self._opening:  # a container that is being made is not in `_live` yet
                     await self.sweep()
                     self._unswept = False
             except EdgeError as e:
@@ -72,9 +72,9 @@ class DockerExecutor:
         self.available, self.version, self.reason, self._unswept = False, "", error.message, True
 
     async def sweep(self) -> int:
-        """Kill and remove this owner's containers that no runner of ours holds; returns how many.
+        """Kill and remove this owner's containers that no runner holds; returns how many.
 
-        What the engine refuses is logged; raises Unreachable.
+        A refusal of the engine is logged; raises Unreachable.
         """
 
         def work(client: Any) -> list[Any]:
@@ -87,13 +87,13 @@ class DockerExecutor:
         except Unreachable:
             raise
         except EdgeError as e:
-            logger.warning("containers of an earlier life are left behind: %s", e.message)
+            logger.warning("containers of an earlier run are left behind: %s", e.message)
             return 0
         count = 0
         for container in stale:
             count += await remove_container(self._api, container)
         if count:
-            logger.info("removed %d containers of an earlier life", count)
+            logger.info("removed %d containers of an earlier run", count)
         return count
 
     async def image_id(self, name: str) -> str:
@@ -101,7 +101,7 @@ class DockerExecutor:
         return str(await self._api.call(lambda client: client.images.get(name).id))
 
     async def gpu(self) -> bool:
-        """Whether a container can have this node's GPU, found by really starting one."""
+        """Whether a container can have this node's GPU: starts one to find out."""
         if not NVIDIA_DEVICE.exists() or not await self.check():
             return False
 
@@ -121,7 +121,7 @@ class DockerExecutor:
             try:
                 container.start()
             except docker.errors.APIError as e:
-                # No image has such a program: where that is the complaint, the devices were granted before it.
+                # No image has such a program: an error about the program comes after the devices were granted.
                 return "nvidia-probe" in str(e)
             finally:
                 container.remove(force=True)
@@ -137,7 +137,7 @@ class DockerExecutor:
             self._opening -= 1
 
     def runner(self, task: DockerTask, blobs: BlobWriter, name: str) -> Runner:
-        """A step's warm container; `name` is shown in its labels."""
+        """A step's warm container, not yet started; `name` is shown in its labels."""
         return _DockerRunner(self, task, blobs, name)
 
     async def open(self, task: DockerTask, name: str) -> Container:
@@ -158,11 +158,11 @@ class DockerExecutor:
         return container
 
     def forget(self, container: Container) -> None:
-        """A runner has closed its container."""
+        """Note that a runner has closed its container."""
         self._live.discard(container.id)
 
     async def close(self) -> None:
-        """End the engine's threads; runners are closed before."""
+        """End the threads; runners must be closed before."""
         await asyncio.to_thread(self._api.close)
 
 

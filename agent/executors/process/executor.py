@@ -23,12 +23,12 @@ DESCRIPTORS = 256
 LOOK = 0.1
 """Seconds between looks at the size of the outputs folder while an event is open."""
 LAST_WORDS = 0.25
-"""Seconds that a dead process's output is still waited for."""
+"""Seconds to wait for the rest of an ended process's output."""
 _PIECE = 1 << 16
 
 
 class ProcessExecutor:
-    """Runs executables of this host; `scratch` holds their folders, leftovers in it are removed here."""
+    """Runs executables of this host; `scratch` holds their folders and is emptied first."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = clear_leftovers(scratch)
@@ -61,7 +61,7 @@ class _ProcessRunner(WarmRunner):
 
 
 class _Process:
-    """A process with a session of its own; `path` of its blobs and EDGE_OUTPUTS are real paths of the host."""
+    """A process in a new session; `path` of its blobs and EDGE_OUTPUTS are real paths of the host."""
 
     def __init__(self, process: asyncio.subprocess.Process, folders: Folders, limits: Limits) -> None:
         assert process.stdin is not None

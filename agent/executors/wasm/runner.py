@@ -1,4 +1,4 @@
-"""A WASM step: one event, one fresh instance in a warm child, with `/blobs` and `/outputs` of its own."""
+"""A WASM step: one event, one fresh instance in a warm worker, with fresh `/blobs` and `/outputs`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from agent.model.task import BlobWriter, LogSink, StepInput, StepOutput, WasmTas
 from agent.threads import in_thread
 
 Execute = Callable[[Call, int, Callable[[], str]], Awaitable[Outcome]]
-"""Runs a call in a child: (call, largest file in bytes, what says that the outputs overrun) → outcome."""
+"""Runs a call in a worker: (call, largest file in bytes, function that returns the overrun limit) → outcome."""
 
 
 class WasmRunner:
-    """A Runner over the engine's children."""
+    """A Runner over the executor's workers."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class WasmRunner:
         self._seconds = task.limits.timeout * slowness
 
     async def start(self) -> None:
-        """Compile the module and start a child."""
+        """Compile the module and start a worker."""
         await self._ready()
 
     async def run(self, item: StepInput, log: LogSink) -> list[StepOutput]:
@@ -72,7 +72,7 @@ class WasmRunner:
             await in_thread(folders.remove)
 
     async def close(self) -> None:
-        """Nothing is held between events: the children belong to the engine."""
+        """Do nothing: the workers belong to the executor."""
 
     def _call(self, line: bytes, folders: Folders) -> Call:
         limits = self._limits
