@@ -18,7 +18,7 @@ from agent.backoff import Backoff, Tries, doubling
 from agent.cameras.book_file import load_book, save_book
 from agent.cameras.probe import Device, probe
 from agent.cameras.session import Frame
-from agent.cameras.shared_session import Booth
+from agent.cameras.shared_session import SharedSession
 from agent.cameras.spec import Camera, check_camera, check_name, normal_source
 from agent.errors import CameraError, ConfigError, NotFound
 from agent.model.event import now
@@ -72,7 +72,7 @@ class CameraBook:
         self._path = path
         self._deadline = deadline
         self._cameras = load_book(path)
-        self._booths = {name: Booth(camera) for name, camera in self._cameras.items()}
+        self._sessions = {name: SharedSession(camera) for name, camera in self._cameras.items()}
         self._errors: dict[str, str] = {}
         self._changed = asyncio.Event()
         self.on_health: Callable[[str, CameraError | None], None] | None = None
@@ -102,12 +102,12 @@ class CameraBook:
     def is_open(self, name: str) -> bool:
         """Whether the camera is open now; raises NotFound."""
         self.get(name)
-        return self._booths[name].ready
+        return self._sessions[name].ready
 
     def progress(self, name: str) -> int:
         """How many photos it has given since the book was made or it was added; raises NotFound."""
         self.get(name)
-        return self._booths[name].taken
+        return self._sessions[name].taken
 
     def probe(self) -> Devices:
         """The V4L2 devices that are there and not in the book."""
@@ -125,7 +125,7 @@ class CameraBook:
         if len(self._cameras) >= MAX_CAMERAS and name not in self._cameras:
             raise ConfigError(f"a node has at most {MAX_CAMERAS} cameras", hint="remove one, or use another node")
         await self._store({**self._cameras, name: camera})
-        await self._replace(name, Booth(camera))
+        await self._replace(name, SharedSession(camera))
         return camera
 
     async def remove(self, name: str) -> None:
@@ -138,11 +138,11 @@ class CameraBook:
         await asyncio.to_thread(save_book, self._path, cameras)
         self._cameras = cameras
 
-    async def _replace(self, name: str, booth: Booth | None) -> None:
-        old = self._booths.pop(name, None)
+    async def _replace(self, name: str, session: SharedSession | None) -> None:
+        old = self._sessions.pop(name, None)
         self._errors.pop(name, None)
-        if booth is not None:
-            self._booths[name] = booth
+        if session is not None:
+            self._sessions[name] = session
         self._changed.set()
         if old is not None:
             await old.close()
@@ -173,10 +173,10 @@ class CameraBook:
         limit = self._deadline if deadline is None else deadline
         photos: Photos = []
         try:
-            async with self._booths[name].use() as booth:
+            async with self._sessions[name].use() as session:
                 due = time.monotonic()
                 for i in range(shots):
-                    photos.append(_photo(await booth.frame(limit)))
+                    photos.append(_photo(await session.frame(limit)))
                     if taken is not None:
                         await taken(photos[-1])
                     due = max(due, photos[0].taken) + every
@@ -219,11 +219,11 @@ class CameraBook:
             await self.close()
 
     async def _keep(self, name: str, tries: Tries) -> None:
-        booth = self._booths[name]
-        if booth.ready or tries.left():
+        session = self._sessions[name]
+        if session.ready or tries.left():
             return
         try:
-            await booth.warm(self._deadline)
+            await session.warm(self._deadline)
         except CameraError as e:
             tries.failed()
             self._report(name, CameraError(f"camera {name}: {e.message}", hint=e.hint, camera=name))
@@ -234,9 +234,9 @@ class CameraBook:
 
     async def close(self) -> None:
         """Let go of all cameras; a later shoot opens them again."""
-        for booth in tuple(self._booths.values()):
+        for session in tuple(self._sessions.values()):
             with contextlib.suppress(CameraError):
-                await booth.close()
+                await session.close()
 
 
 def _photo(frame: Frame) -> Photo:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.cameras.capture import CaptureSession
-from agent.cameras.pictures import Reel, file_session
+from agent.cameras.pictures import PictureOrder, file_session
 from agent.cameras.session import Frame, Session, failed
 from agent.cameras.spec import Camera
 from agent.errors import CameraError
@@ -17,14 +17,14 @@ from agent.errors import CameraError
 T = TypeVar("T")
 
 
-class Booth:
+class SharedSession:
     """Takes one frame at a time; whatever fails or overruns its deadline takes the session with it."""
 
     def __init__(self, camera: Camera) -> None:
         self.taken = 0
         """Frames so far."""
         self._camera = camera
-        self._reel = Reel()
+        self._order = PictureOrder()
         self._session: Session | None = None
         self._users = 0
         self._busy = asyncio.Lock()
@@ -35,7 +35,7 @@ class Booth:
         return self._busy.locked() or (self._session is not None and self._session.alive)
 
     @contextlib.asynccontextmanager
-    async def use(self) -> AsyncIterator[Booth]:
+    async def use(self) -> AsyncIterator[SharedSession]:
         """Keep it open for the block."""
         self._users += 1
         try:
@@ -104,7 +104,7 @@ class Booth:
 
                 return WebSession(camera.source, camera.view, insecure=camera.insecure)
             case "file":
-                return file_session(camera.source, camera.view, self._reel)
+                return file_session(camera.source, camera.view, self._order)
             case "v4l2" if not Path(camera.source).exists():
                 raise failed(f"there is no {camera.source}", "edge-agent camera list shows the devices that are there")
             case _:

@@ -36,6 +36,8 @@ class Definitions:
         self.current: dict[str, Pipeline] = {}
         self._versions: dict[tuple[str, str], Pipeline] = {}
         self._at: dict[tuple[str, str], float] = {}
+        self._needed: frozenset[str] = frozenset()
+        """CIDs of the modules of every version here. Replaced whole, as threads of the blob store read it."""
         self._changed = changed
 
     def load(self) -> None:
@@ -54,6 +56,7 @@ class Definitions:
                 self.current[name] = found
             elif version:
                 log.warning("%s does not run: its version %s is not readable here; update this agent", name, version)
+        self._count_modules()
 
     def apply(self, name: str, body: bytes | None) -> None:
         """Take a document's body as the current definition, or remove that; raises msgspec.ValidationError if it cannot run."""
@@ -85,6 +88,7 @@ class Definitions:
 
         self._database.write(write)
         self._forget(pipeline.name)
+        self._count_modules()
 
     def _forget(self, name: str) -> None:
         used = set(self._in_use())
@@ -117,6 +121,25 @@ class Definitions:
             return None
         windows = [getattr(s, kind) for s in steps]
         return max((w.seconds for w in windows if w is not None), default=None)
+
+    # -- which blobs the programs need (agent.blobs.Need) ------------------------------------------------------------
+
+    gives_way = False
+
+    def modules(self) -> set[str]:
+        """The CIDs of all modules of the current pipelines."""
+        return {s.module for p in self.current.values() for s in p.steps if s.module}
+
+    def needs(self, cid: str) -> bool:
+        """Whether a version that is kept here has this module."""
+        return cid in self._needed
+
+    def may_read(self, node_id: str, cid: str) -> bool:
+        """Every node may have the modules of the current pipelines: it fetches them from any node that has them."""
+        return cid in self.modules()
+
+    def _count_modules(self) -> None:
+        self._needed = frozenset(s.module for p in self._versions.values() for s in p.steps if s.module)
 
     def running(self) -> list[Pipeline]:
         """The current pipelines that are not paused."""

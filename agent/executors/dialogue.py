@@ -9,7 +9,7 @@ import asyncio
 
 from agent.errors import StepFailed
 from agent.executors.contract import broken
-from agent.executors.stderr import LogTail
+from agent.executors.stderr import StderrLines
 from agent.model.task import Limits, LogSink
 
 
@@ -26,7 +26,7 @@ class Dialogue:
     def __init__(self, writer: asyncio.StreamWriter, limits: Limits) -> None:
         self._writer = writer
         self._limits = limits
-        self._tail = LogTail()
+        self._tail = StderrLines()
         self._log: LogSink = _nowhere
         self._buffer = bytearray()
         self._answer: asyncio.Future[bytes] | None = None

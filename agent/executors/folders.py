@@ -16,6 +16,7 @@ from pathlib import Path
 from agent.errors import StepFailed
 from agent.executors.contract import broken
 from agent.model.event import BlobRef
+from agent.model.task import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,10 @@ class Folders:
                         _copy(fd, target)
             except OSError as e:
                 raise broken(f"the blob {blob.name} cannot be read here: {e.strerror}", code="step.input") from e
+
+    def overrun(self, limits: Limits) -> str:
+        """The limit that the files of the program overrun; see `measure`."""
+        return measure(self.outputs, max_bytes=limits.outputs, max_files=limits.files)
 
     def clear(self) -> None:
         """Empty both folders."""
@@ -115,6 +120,11 @@ def measure(folder: Path, *, max_bytes: int, max_files: int) -> str:
             # The program removes and renames while we count; what is gone counts no more.
             continue
     return ""
+
+
+def outputs_failure(overrun: str) -> StepFailed:
+    """The failure of a program whose files overrun a limit, as `measure` describes it."""
+    return broken(f"the program wrote {overrun}", code="step.outputs", hint="raise limits.outputs or limits.files")
 
 
 def open_output(folder: Path, name: str) -> int:

@@ -13,7 +13,7 @@ TAIL = 20
 """How many of the last lines a failure carries."""
 
 
-class LogTail:
+class StderrLines:
     """Splits bytes into lines for a sink and remembers the last ones."""
 
     def __init__(self) -> None:

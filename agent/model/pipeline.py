@@ -150,6 +150,12 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return msgspec.convert(self.task, KINDS[self.kind].task)
 
     @property
+    def module(self) -> str:
+        """The CID, or the path as written, of the step's WASM module; empty for other kinds of steps."""
+        task = self.task.get("wasm") if self.kind == "tail" else self.task
+        return str(task.get("module", "")) if isinstance(task, dict) and self.kind in ("tail", "wasm") else ""
+
+    @property
     def is_source(self) -> bool:
         """Whether the step makes events by itself."""
         return KINDS[self.kind].is_source

@@ -15,14 +15,14 @@ import psutil
 import agent
 from agent import ticks
 from agent.api import Resources, serve_image
-from agent.blobs import BlobExchange, BlobStore
+from agent.blobs import BlobExchange, BlobStore, ByHand
 from agent.cameras import CameraBook
 from agent.config import Config
 from agent.config.quota import blob_quota
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
-from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
+from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import (
     AdmissionDesk,
@@ -38,15 +38,15 @@ from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
 from agent.model.alert import Hello
-from agent.model.node import Capacity, NodeRecord
+from agent.model.node import Capacity
 from agent.node.bell import Bell
+from agent.node.camera_access import BookCameras
 from agent.node.closing import close_all
 from agent.node.documents import DocumentReader
-from agent.node.engines import BookCameras, NodeEngines
 from agent.node.fresh import FreshBlobs
 from agent.node.health import Watch
 from agent.node.labels import Labels
-from agent.node.leftovers import Added, sweep
+from agent.node.leftovers import sweep
 from agent.node.logs import StepLogs
 from agent.node.resources import make_resources
 from agent.node.sources import SourceSteps
@@ -125,7 +125,6 @@ class Agent:
 
     def _build_work(self, config: Config) -> None:
         state = config.state
-        cores, memory = os.cpu_count() or 1, psutil.virtual_memory().total
         self.blobs = BlobStore(state / "blobs", blob_quota(config.blobs.quota, state))
         self.exchange = BlobExchange(self.blobs, self.mesh.call, self._may_read)
         for verb, handler in self.exchange.verbs.items():
@@ -134,16 +133,10 @@ class Agent:
         self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
         self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
-        self.added = Added(state / "added-blobs")
+        self.added = ByHand(state / "added-blobs")
+        self.blobs.needs.add(self.added)
         self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
-        self.docker = DockerExecutor(
-            self.node_id,
-            state / "scratch" / "docker",
-            host=config.docker.host,
-            allowed=config.policy.docker,
-            max_cpus=max(1.0, config.policy.cpus * cores),
-            max_memory=int(config.policy.memory * memory),
-        )
+        self.docker = DockerExecutor(self.node_id, state / "scratch" / "docker", host=config.docker.host)
         self.process = ProcessExecutor(state / "scratch" / "process")
         self.cameras = CameraBook(cameras_file(config))
         self.logs_kept = StepLogs(self.mesh.publish_log)
@@ -174,7 +167,7 @@ class Agent:
         return StepKinds(
             context,
             mesh_id=self.identity.mesh_id,
-            engines=NodeEngines(self.wasm, self.docker, self.process, policy, self.fresh),
+            executors=Executors(self.wasm, self.docker, self.process, Policy.of(policy), self.fresh),
             cameras=BookCameras(self.cameras) if policy.camera else None,
             presence=Presence(deciders),
             path_of=self.blobs.path,
@@ -229,7 +222,7 @@ class Agent:
         try:
             self.pipelines.load()
             self.documents.load()
-            await sweep(self.blobs, self.added, self.journal.needs)
+            await sweep(self.blobs, self.added)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.mesh.run())
                 await self.mesh.ready.wait()
@@ -305,7 +298,7 @@ class Agent:
 
     def _may_read(self, node_id: str, cid: str) -> bool:
         peer = next((n for n in self.mesh.live() if n.id == node_id), None)
-        return (peer is not None and peer.role == "operator") or self.pipelines.may_read(node_id, cid)
+        return (peer is not None and peer.role == "operator") or self.blobs.needs.may_read(node_id, cid)
 
     def _publish_event(self, event: dict[str, Any]) -> None:
         """Tell those who watch; of an event that is too long for that all but its data."""
@@ -393,10 +386,6 @@ class Agent:
             await self.mesh.use(identity)
             if identity is self.identity:
                 self._renewals.clear()
-
-    def record(self, node_id: str) -> NodeRecord | None:
-        """The last record of a node."""
-        return next((n for n in self.mesh.known() if n.id == node_id), None)
 
 
 def cameras_file(config: Config) -> Path:

@@ -61,8 +61,8 @@ class Watch:
     async def facts(self) -> Facts:
         """What the checks look at. Only what waits for the disk is asked for in a thread: the rest changes with the loop."""
         a = self.agent
-        disk, usage, synchronised, uplink = await asyncio.to_thread(
-            lambda: (shutil.disk_usage(a.config.state), a.blobs.usage(), clock_synchronised(), a.uplink.state())
+        disk, synchronised, uplink = await asyncio.to_thread(
+            lambda: (shutil.disk_usage(a.config.state), clock_synchronised(), a.uplink.state())
         )
         current = a.pipelines.definitions.current.values()
         kinds = {s.kind for p in current for s in p.steps}
@@ -96,8 +96,8 @@ class Watch:
             docker_available=a.docker.available,
             queue_open=a.journal.open_count,
             queue_max=a.journal.max_open,
-            blobs_bytes=usage.bytes,
-            blobs_quota=usage.quota,
+            blobs_bytes=a.blobs.stored,
+            blobs_quota=a.blobs.quota,
             pending=len(a.desk.pending.list()) + len(a.labels.wishes) if a.desk else 0,
             steps_without_node=[note for p in current for note in steps_without_node(p, live)],
         )  # fmt: skip

@@ -44,6 +44,6 @@ def make_resources(node: Agent) -> Resources:
         pipelines=pipelines,
         devices=resources.Devices(mesh, node.presence),
         cameras=cameras,
-        blobs=resources.Blobs(blobs, node.exchange, mesh, keep=node.added.note),
+        blobs=resources.Blobs(blobs, node.exchange, mesh, node.added),
         sink=sink,
     )

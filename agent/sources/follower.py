@@ -20,7 +20,7 @@ from agent.errors import ConfigError
 from agent.sources.batch import MAX_BACKLOG, MAX_BATCH, Batch, Counters, Position
 from agent.sources.lines import shape
 from agent.sources.mark import REMEMBERED, Mark, before, bind, continues, identity, moved, new_generation, place
-from agent.sources.rotated import Sibling, siblings
+from agent.sources.rotated import RotatedFile, rotated_files
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class Follower:
             return False
         since = mark.mtime
         bind(mark, self._fd)
-        older = siblings(self._path)
+        older = rotated_files(self._path)
         places = [(s.device, s.inode) for s in older]
         if (mark.device, mark.inode) in places:
             older = older[: places.index((mark.device, mark.inode))]
@@ -229,15 +229,15 @@ class Follower:
                 last = -1
             else:
                 known.add((status.st_dev, status.st_ino))
-        self._line_up_rotated(siblings(self._path), mtime, known)
+        self._line_up_rotated(rotated_files(self._path), mtime, known)
         if last >= 0:
             self._waiting.append(last)
 
-    def _line_up_rotated(self, rotated: list[Sibling], mtime: int, known: set[tuple[int, int]]) -> None:
-        for sibling in rotated:
-            if (sibling.device, sibling.inode) in known or sibling.mtime < mtime or not sibling.size:
+    def _line_up_rotated(self, rotated: list[RotatedFile], mtime: int, known: set[tuple[int, int]]) -> None:
+        for file in rotated:
+            if (file.device, file.inode) in known or file.mtime < mtime or not file.size:
                 continue
-            other = self._open_sibling(sibling.path)
+            other = self._open_rotated(file.path)
             if other >= 0 and identity(other) in self._mark.done:
                 os.close(other)
             elif other >= 0:
@@ -246,8 +246,8 @@ class Follower:
     # -- finding ------------------------------------------------------------------------------------
 
     def _begin(self, from_start: bool) -> None:
-        for sibling in siblings(self._path)[-REMEMBERED:]:
-            fd = self._open_sibling(sibling.path)
+        for file in rotated_files(self._path)[-REMEMBERED:]:
+            fd = self._open_rotated(file.path)
             if fd >= 0:
                 self._mark.done.append(identity(fd))
                 os.close(fd)
@@ -282,13 +282,13 @@ class Follower:
     def _find_copy(self, *, same_inode: bool = False) -> int:
         """A rotated file in which the marked place is found again; -1 if there is none."""
         mark = self._mark
-        for sibling in reversed(siblings(self._path)):
-            is_marked = (sibling.device, sibling.inode) == (mark.device, mark.inode)
-            if is_marked != same_inode or sibling.mtime < mark.mtime:
+        for file in reversed(rotated_files(self._path)):
+            is_marked = (file.device, file.inode) == (mark.device, mark.inode)
+            if is_marked != same_inode or file.mtime < mark.mtime:
                 continue
             if not mark.offset and not same_inode:
                 continue
-            fd = self._open_sibling(sibling.path)
+            fd = self._open_rotated(file.path)
             if fd >= 0:
                 if continues(fd, mark):
                     return fd
@@ -308,7 +308,7 @@ class Follower:
         except FileNotFoundError:
             return None
 
-    def _open_sibling(self, path: Path) -> int:
+    def _open_rotated(self, path: Path) -> int:
         try:
             return self._open(path)
         except PermissionError as error:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 _SUFFIX = re.compile(r"[.-](?:(?P<number>\d{1,4})|\d[\dT:._-]*|old|bak|prev)\Z")
 
 
-class Sibling(NamedTuple):
+class RotatedFile(NamedTuple):
     """A rotated file, as it was when it was listed; `age` is its number: the higher, the older."""
 
     mtime: int
@@ -24,7 +24,7 @@ class Sibling(NamedTuple):
     size: int
 
 
-def siblings(path: Path) -> list[Sibling]:
+def rotated_files(path: Path) -> list[RotatedFile]:
     """The rotated files of this log, the one that was written to last at the end."""
     found = []
     try:
@@ -39,7 +39,9 @@ def siblings(path: Path) -> list[Sibling]:
                 if stat.S_ISREG(status.st_mode):
                     age = -int(match["number"] or 0)
                     place = Path(entry.path)
-                    found.append(Sibling(status.st_mtime_ns, age, place, status.st_dev, status.st_ino, status.st_size))
+                    found.append(
+                        RotatedFile(status.st_mtime_ns, age, place, status.st_dev, status.st_ino, status.st_size)
+                    )
     except FileNotFoundError:
         pass
     return sorted(found)

@@ -44,9 +44,7 @@ async def test_a_version_applied_with_a_late_clock_is_the_newest(
     d = loaded(journal)
     for n in range(KEEP_VERSIONS):
         apply(d, version(n))
-    monkeypatch.setattr(
-        definitions, "time", SimpleNamespace(time=lambda: 1000.0)
-    )  # 1970: the clock lost its time in a power cut
+    monkeypatch.setattr(definitions, "time", SimpleNamespace(time=lambda: 1000.0))  # 1970: a power cut reset the clock
     new = version(KEEP_VERSIONS)
     apply(d, new)
     assert d.get("p", new.version) == new
@@ -133,6 +131,20 @@ async def test_a_pipeline_that_cannot_run_leaves_the_old_one_in_force(journal: J
     assert again.get("p", "v") is None
 
 
+async def test_modules_of_old_versions_are_kept_and_of_current_ones_served(journal: Journal) -> None:
+    d = loaded(journal)
+    old = pipeline(step(task={"module": "old"}))
+    apply(d, old)
+    apply(d, pipeline(step(task={"module": "new"})))
+    expected = {"old": (True, False), "new": (True, True), "none": (False, False)}
+    assert {m: (d.needs(m), d.may_read("porch", m)) for m in expected} == expected
+    await journal.commit()
+    again = loaded(journal)
+    assert {m: (again.needs(m), again.may_read("porch", m)) for m in expected} == expected
+    again.apply("p", None)
+    assert not again.may_read("porch", "new")
+
+
 async def test_unknown_fields_of_a_task_name_no_module(tmp_path: Path) -> None:
     async def fetch(*_: Any) -> None: ...
 
@@ -140,5 +152,5 @@ async def test_unknown_fields_of_a_task_name_no_module(tmp_path: Path) -> None:
     p.load()
     newer = step("process", {"command": ["x"], "wasm": {"module": ["of", "another", "version"]}})
     apply(p.definitions, pipeline(newer, msgspec.structs.replace(step(task={"module": "n"}), name="t")))
-    assert p.modules() == {"m", "n"}
+    assert p.definitions.modules() == {"m", "n"}
     p.journal.close()

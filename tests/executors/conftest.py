@@ -12,6 +12,9 @@ from agent.model.event import BlobRef, Event
 from agent.model.task import StepInput
 from tests.executors.docker_image import busybox_image
 from tests.executors.wasm_programs import build
+from tests.filters.conftest import compiled, executor, filters, open_filter
+
+__all__ = ["compiled", "executor", "filters", "open_filter"]
 
 MakeInput = Callable[..., Awaitable[StepInput]]
 

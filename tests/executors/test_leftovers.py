@@ -30,7 +30,7 @@ class Stubborn(ThreadingHTTPServer):
         self.lists = True
         self.removed: list[str] = []
         self.left_then: list[bool] = []
-        self.pings = 0
+        self.looks = 0
 
     @property
     def host(self) -> str:
@@ -43,7 +43,7 @@ class Answer(BaseHTTPRequestHandler):
     server: Stubborn
 
     def do_GET(self) -> None:
-        self.server.pings += self.path.endswith("/_ping")
+        self.server.looks += self.path == "/v1.44/version"
         if not self.path.endswith("/containers/json") and "/containers/json?" not in self.path:
             self.answer(200, {"ApiVersion": "1.44"})
         elif self.server.lists:
@@ -96,23 +96,23 @@ async def test_a_container_that_cannot_be_removed_keeps_neither_the_agent_nor_th
     stubborn: Stubborn, tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn.code = code
-    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
-    assert engine.available
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
+    assert executor.available
     assert stubborn.removed[-1] == "b"
     assert (BUSY in caplog.text) == (code in (409, 500))
-    await engine.close()
+    await executor.close()
 
 
 async def test_an_engine_that_does_not_list_its_containers_is_no_reason_not_to_start(
     stubborn: Stubborn, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn.lists = False
-    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
-    assert engine.available
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
+    assert executor.available
     assert "deadline exceeded" in caplog.text
-    await engine.close()
+    await executor.close()
 
 
 async def test_a_container_that_is_being_made_while_the_engine_is_found_again_is_no_leftover(
@@ -126,39 +126,39 @@ async def test_a_container_that_is_being_made_while_the_engine_is_found_again_is
         return SimpleNamespace(id="a" * 64)
 
     monkeypatch.setattr(docker, "open_container", slowly)
-    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
     stubborn.removed.clear()
-    opening = asyncio.create_task(engine.open(DockerTask(image="x"), "step"))
+    opening = asyncio.create_task(executor.open(DockerTask(image="x"), "step"))
     await made.wait()
-    engine._away(Unreachable("it took too long"))
-    assert await engine.check()
+    executor._away(Unreachable("it took too long"))
+    assert await executor.check()
     go.set()
     await opening
     assert not stubborn.removed
-    engine._away(Unreachable("it took too long"))
-    assert await engine.check()
+    executor._away(Unreachable("it took too long"))
+    assert await executor.check()
     assert stubborn.removed == ["b"]  # now it is known for ours
-    await engine.close()
+    await executor.close()
 
 
 async def test_who_comes_while_the_engine_is_looked_for_does_not_look_again(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
-    assert await asyncio.gather(engine.check(), engine.check(), engine.check()) == [True] * 3
-    assert stubborn.pings == 1
-    await engine.close()
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    assert await asyncio.gather(executor.check(), executor.check(), executor.check()) == [True] * 3
+    assert stubborn.looks == 1
+    await executor.close()
 
 
 async def test_folders_are_cleared_when_no_container_writes_there_any_more(
     stubborn: Stubborn, tmp_path: Path, left: Path
 ) -> None:
-    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
     assert stubborn.left_then == [True, True]
     assert not left.exists()
-    await engine.close()
+    await executor.close()
 
 
 async def test_folders_that_cannot_be_cleared_are_left_to_the_next_start(
@@ -168,8 +168,8 @@ async def test_folders_that_cannot_be_cleared_are_left_to_the_next_start(
         raise OSError(39, "Directory not empty")
 
     monkeypatch.setattr(folders, "empty", filling)
-    engine = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
     ProcessExecutor(tmp_path / "scratch")
     assert caplog.text.count("Directory not empty") == 2
-    await engine.close()
+    await executor.close()

@@ -36,14 +36,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
+async def executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
     made = WasmExecutor(compiled / "cache", tmp_path / "scratch", workers=1)
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def small_engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
+async def small_executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
     """The engine of small devices, which knows only the oldest instructions."""
     made = WasmExecutor(compiled / "small-cache", tmp_path / "small-scratch", workers=1, engine="wasm3")
     yield made
@@ -51,6 +51,6 @@ async def small_engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExec
 
 
 @pytest.fixture
-def open_filter(filters: Path, engine: WasmExecutor) -> Callable[[str], FilterRunner]:
+def open_filter(filters: Path, executor: WasmExecutor) -> Callable[[str], FilterRunner]:
     """Opens a built filter by name."""
-    return lambda name: engine.filter(filters / f"{name}.wasm", WasmTask(module=name))
+    return lambda name: executor.filter(filters / f"{name}.wasm", WasmTask(module=name))

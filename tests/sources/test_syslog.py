@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from agent.errors import ConfigError
 from agent.sources import SyslogSource
+from agent.sources.syslog.allow_list import LOCAL, AllowList
 from agent.sources.syslog.frames import BadFrame, Framer
-from agent.sources.syslog.limits import LOCAL, AllowList
 from agent.sources.syslog.messages import to_line
 from agent.sources.syslog.source import CONNECTIONS_EACH, MAX_MESSAGE
 from tests.sources.support import Collector

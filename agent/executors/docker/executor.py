@@ -8,10 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from agent.errors import EdgeError, Refused, Unreachable
-from agent.executors.docker.client import Engine
+from agent.errors import EdgeError, Unreachable
+from agent.executors.docker.api import DockerApi
 from agent.executors.docker.container import OWNER_LABEL, Container, open_container, remove_container
 from agent.executors.folders import clear_leftovers
 from agent.executors.warm import WarmProgram, WarmRunner
@@ -26,31 +24,18 @@ NVIDIA_DEVICE = Path("/dev/nvidiactl")
 class DockerExecutor:
     """The node's Docker engine; it may come and go while the agent runs.
 
-    `owner` marks this agent's containers (its node id). `scratch` holds their folders. `allowed`, `max_cpus` and
-    `max_memory` (bytes) are the owner's policy. `host` is a `unix://` or `tcp://` address; empty takes
-    DOCKER_HOST, else the usual socket.
+    `owner` marks this agent's containers (its node id). `scratch` holds their folders. `host` is a `unix://` or
+    `tcp://` address; empty takes DOCKER_HOST, else the usual socket.
     """
 
-    def __init__(
-        self,
-        owner: str,
-        scratch: Path,
-        *,
-        host: str = "",
-        allowed: bool = True,
-        max_cpus: float = 0.0,
-        max_memory: int = 0,
-    ) -> None:
+    def __init__(self, owner: str, scratch: Path, *, host: str = "") -> None:
         self.owner = owner
         self.available = False
         self.version = ""
         """Of the engine; empty while there is none."""
         self.reason = "not looked for yet"
-        self.allowed = allowed
-        self.max_cpus = max_cpus
-        self.max_memory = max_memory
         self._scratch = scratch
-        self._engine = Engine(host)
+        self._api = DockerApi(host)
         self._live: set[str] = set()
         self._looking = asyncio.Lock()
         self._opening = 0
@@ -73,7 +58,7 @@ class DockerExecutor:
                 return self.available
         async with self._looking:
             try:
-                facts = await self._engine.call(lambda client: client.version())
+                facts = await self._api.call(lambda client: client.version())
                 if self._unswept and not self._opening:  # one that is just being made is not in `_live` yet
                     await self.sweep()
                     self._unswept = False
@@ -98,7 +83,7 @@ class DockerExecutor:
             return [c for c in client.containers.list(all=True, sparse=True, filters=mine) if c.id not in self._live]
 
         try:
-            stale = await self._engine.call(work)
+            stale = await self._api.call(work)
         except Unreachable:
             raise
         except EdgeError as e:
@@ -106,14 +91,14 @@ class DockerExecutor:
             return 0
         count = 0
         for container in stale:
-            count += await remove_container(self._engine, container)
+            count += await remove_container(self._api, container)
         if count:
             logger.info("removed %d containers of an earlier life", count)
         return count
 
     async def image_id(self, name: str) -> str:
         """The id (`sha256:…`) of an image that is on this node; raises NotFound, Unreachable."""
-        return str(await self._engine.call(lambda client: client.images.get(name).id))
+        return str(await self._api.call(lambda client: client.images.get(name).id))
 
     async def gpu(self) -> bool:
         """Whether a container can have this node's GPU, found by really starting one."""
@@ -144,7 +129,7 @@ class DockerExecutor:
 
         self._opening += 1
         try:
-            return await self._engine.call(work)
+            return await self._api.call(work)
         except EdgeError as e:
             logger.info("no GPU for containers: %s", e.message)
             return False
@@ -156,14 +141,13 @@ class DockerExecutor:
         return _DockerRunner(self, task, blobs, name)
 
     async def open(self, task: DockerTask, name: str) -> Container:
-        """Start a container within the owner's policy; raises Refused, NotFound, Unreachable or StepFailed."""
-        task = self._within_policy(task)
+        """Start a container; raises NotFound, Unreachable or StepFailed."""
         if self._unswept:
             await self.check()
         folder = self._scratch / os.urandom(8).hex()
         self._opening += 1
         try:
-            container = await open_container(self._engine, task, folder, self.owner, name)
+            container = await open_container(self._api, task, folder, self.owner, name)
             self._live.add(container.id)
         except Unreachable as e:
             self._away(e)
@@ -179,34 +163,19 @@ class DockerExecutor:
 
     async def close(self) -> None:
         """End the engine's threads; runners are closed before."""
-        await asyncio.to_thread(self._engine.close)
-
-    def _within_policy(self, task: DockerTask) -> DockerTask:
-        """The task with no more CPU than this node gives, which only makes it slower; raises Refused for the rest."""
-        limits = task.limits
-        if not self.allowed:
-            raise Refused("this node runs no containers", code="policy.docker", hint="set policy.docker on this node")
-        if self.max_memory and limits.memory > self.max_memory:
-            raise Refused(
-                f"the step wants {limits.memory} bytes of memory, this node gives {self.max_memory} (policy.memory)",
-                code="policy.memory",
-                hint="lower limits.memory of the step or raise policy.memory on this node",
-            )
-        if self.max_cpus and limits.cpus > self.max_cpus:
-            return msgspec.structs.replace(task, limits=msgspec.structs.replace(limits, cpus=self.max_cpus))
-        return task
+        await asyncio.to_thread(self._api.close)
 
 
 class _DockerRunner(WarmRunner):
-    def __init__(self, engine: DockerExecutor, task: DockerTask, blobs: BlobWriter, name: str) -> None:
+    def __init__(self, executor: DockerExecutor, task: DockerTask, blobs: BlobWriter, name: str) -> None:
         super().__init__(name, task.limits, blobs)
-        self._engine = engine
+        self._executor = executor
         self._task = task
 
     async def _open(self) -> WarmProgram:
-        return await self._engine.open(self._task, self._name)
+        return await self._executor.open(self._task, self._name)
 
     async def _end(self, program: WarmProgram) -> None:
         await super()._end(program)
         if isinstance(program, Container):
-            self._engine.forget(program)
+            self._executor.forget(program)

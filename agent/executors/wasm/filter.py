@@ -11,7 +11,7 @@ import msgspec
 
 from agent.errors import StepFailed
 from agent.executors.contract import broken, check_data, check_type
-from agent.executors.stderr import LogTail
+from agent.executors.stderr import StderrLines
 from agent.executors.wasm.sandbox import Call, Outcome, check_outcome
 from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_EVENT
@@ -50,7 +50,7 @@ class WasmFilter:
             stdout=limits.stdout + OUT_PER_BYTE * len(lines),
             stderr=limits.stderr,
         )
-        tail = LogTail()
+        tail = StderrLines()
         outcome = await self._execute(call)
         tail.feed(outcome.stderr, log)
         tail.flush(log)

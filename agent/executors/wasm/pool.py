@@ -17,6 +17,7 @@ from agent.children import Child, TooLarge, worker_command
 from agent.environment import clean_environment
 from agent.errors import StepFailed
 from agent.executors.contract import broken
+from agent.executors.folders import outputs_failure
 from agent.executors.wasm.child import COMPILE_SECONDS, Reply, Request
 from agent.executors.wasm.sandbox import Outcome, invalid
 
@@ -90,11 +91,7 @@ class Worker:
             async with asyncio.timeout(seconds + GRACE):
                 while not (await asyncio.wait({task}, timeout=LOOK))[0]:
                     if overrun and (limit := await asyncio.to_thread(overrun)):
-                        raise broken(
-                            f"the program wrote {limit}",
-                            code="step.outputs",
-                            hint="raise limits.outputs or limits.files",
-                        )
+                        raise outputs_failure(limit)
         except TimeoutError:
             raise broken(f"the program ran longer than its limit of {seconds:g} s", code="step.timeout") from None
         finally:

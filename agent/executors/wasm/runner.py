@@ -9,9 +9,9 @@ from pathlib import Path
 
 from agent.errors import StepFailed
 from agent.executors.contract import BLOBS, OUTPUTS, broken, encode_event, file_names, parse_answer
-from agent.executors.folders import Folders, measure
-from agent.executors.outputs import Harvest
-from agent.executors.stderr import LogTail
+from agent.executors.folders import Folders
+from agent.executors.outputs import OutputFiles
+from agent.executors.stderr import StderrLines
 from agent.executors.wasm.sandbox import Call, Dir, Outcome, check_outcome
 from agent.model.task import BlobWriter, LogSink, StepInput, StepOutput, WasmTask
 from agent.threads import in_thread
@@ -52,18 +52,17 @@ class WasmRunner:
         """See Runner."""
         names = file_names(item.blobs)
         folders = Folders(self._scratch / os.urandom(8).hex(), shared=True)
-        tail = LogTail()
+        tail = StderrLines()
         try:
             await in_thread(partial(_prepare, folders, item, names))
             call = self._call(encode_event(item.event, item.blobs, names), folders)
             limits = self._limits
-            overrun = partial(measure, folders.outputs, max_bytes=limits.outputs, max_files=limits.files)
-            outcome = await self._execute(call, limits.outputs, overrun)
+            outcome = await self._execute(call, limits.outputs, partial(folders.overrun, limits))
             tail.feed(outcome.stderr, log)
             tail.flush(log)
             check_outcome(outcome, call)
             events = parse_answer(_only_line(outcome.stdout), item.event.id)
-            with Harvest(item.blobs) as files:
+            with OutputFiles(item.blobs) as files:
                 await in_thread(partial(files.open, events, folders.outputs, limits))
                 return await files.store(folders.outputs, self._blobs, limits)
         except StepFailed as e:

@@ -16,8 +16,8 @@ from agent.errors import ConfigError
 from agent.rates import Rates
 from agent.sources.batch import MAX_BATCH, Batch, Counters, Position
 from agent.sources.mark import new_generation
+from agent.sources.syslog.allow_list import LOCAL, AllowList
 from agent.sources.syslog.frames import BadFrame, Framer
-from agent.sources.syslog.limits import LOCAL, AllowList
 from agent.sources.syslog.messages import to_line
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ THREADS = 4
 _HINT = "start the Docker engine (systemctl start docker), or check docker.host and the rights on its socket"
 
 
-class Engine:
+class DockerApi:
     """The engine's API; the connection is made at the first call and again after a failure."""
 
     def __init__(self, host: str = "") -> None:

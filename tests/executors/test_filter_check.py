@@ -34,7 +34,7 @@ def honest(lines: list[bytes]) -> list[LineEvent]:
 
 
 async def test_wifi_join_keeps_the_contract(open_filter: Callable[[str], FilterRunner]) -> None:
-    lines = Path(__file__).parent / "lines.jsonl"
+    lines = Path(__file__).parents[1] / "filters" / "lines.jsonl"
     data = b"".join(msgspec.json.decode(x)["line"].encode() + b"\n" for x in lines.read_bytes().splitlines())
     report = await check_filter(open_filter("wifi-join"), data)
     assert report.ok
