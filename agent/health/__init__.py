@@ -1,4 +1,4 @@
-"""What is wrong now: coded warnings with a remedy, and the checks that find them.
+"""Coded warnings with a remedy, and the checks that find them.
 
 Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks, one per file), `clock_synchronised`,
 `setup_logging`.

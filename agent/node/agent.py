@@ -22,7 +22,7 @@ from agent.config.quota import blob_quota
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
-from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
+from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import (
     AdmissionDesk,
@@ -38,11 +38,11 @@ from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
 from agent.model.alert import Hello
-from agent.model.node import Capacity, NodeRecord
+from agent.model.node import Capacity
 from agent.node.bell import Bell
+from agent.node.camera_access import BookCameras
 from agent.node.closing import close_all
 from agent.node.documents import DocumentReader
-from agent.node.engines import BookCameras, NodeEngines
 from agent.node.fresh import FreshBlobs
 from agent.node.health import Watch
 from agent.node.labels import Labels
@@ -125,7 +125,6 @@ class Agent:
 
     def _build_work(self, config: Config) -> None:
         state = config.state
-        cores, memory = os.cpu_count() or 1, psutil.virtual_memory().total
         self.blobs = BlobStore(state / "blobs", blob_quota(config.blobs.quota, state))
         self.exchange = BlobExchange(self.blobs, self.mesh.call, self._may_read)
         for verb, handler in self.exchange.verbs.items():
@@ -137,14 +136,7 @@ class Agent:
         self.added = ByHand(state / "added-blobs")
         self.blobs.needs.add(self.added)
         self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
-        self.docker = DockerExecutor(
-            self.node_id,
-            state / "scratch" / "docker",
-            host=config.docker.host,
-            allowed=config.policy.docker,
-            max_cpus=max(1.0, config.policy.cpus * cores),
-            max_memory=int(config.policy.memory * memory),
-        )
+        self.docker = DockerExecutor(self.node_id, state / "scratch" / "docker", host=config.docker.host)
         self.process = ProcessExecutor(state / "scratch" / "process")
         self.cameras = CameraBook(cameras_file(config))
         self.logs_kept = StepLogs(self.mesh.publish_log)
@@ -175,7 +167,7 @@ class Agent:
         return StepKinds(
             context,
             mesh_id=self.identity.mesh_id,
-            engines=NodeEngines(self.wasm, self.docker, self.process, policy, self.fresh),
+            executors=Executors(self.wasm, self.docker, self.process, Policy.of(policy), self.fresh),
             cameras=BookCameras(self.cameras) if policy.camera else None,
             presence=Presence(deciders),
             path_of=self.blobs.path,
@@ -394,10 +386,6 @@ class Agent:
             await self.mesh.use(identity)
             if identity is self.identity:
                 self._renewals.clear()
-
-    def record(self, node_id: str) -> NodeRecord | None:
-        """The last record of a node."""
-        return next((n for n in self.mesh.known() if n.id == node_id), None)
 
 
 def cameras_file(config: Config) -> Path:

@@ -79,7 +79,7 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Agent, filters: Pa
     ],
     ids=["missing", "empty", "script", "too large", "cut", "without a start", "damaged"],
 )
-async def test_a_module_that_cannot_run_is_refused_before_anything_is_signed(
+async def test_a_module_that_cannot_run_is_refused_before_signing(
     hall: Agent, data: bytes | None, message: str
 ) -> None:
     files = {} if data is None else {"f/join.wasm": data}
