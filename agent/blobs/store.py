@@ -30,7 +30,9 @@ from agent.model.cid import is_cid, parse_cid
 logger = logging.getLogger(__name__)
 
 MAX_BLOB = 4 * 1024**3
-"""Largest blob in bytes: the digests of its leaves (512 KiB) fit one message."""
+"""Largest blob in bytes that a store takes: the digests of its leaves (512 KiB) fit one message of the mesh.
+
+An event names smaller blobs only (`model.event.MAX_EVENT_BLOB`)."""
 THREADS = 4
 FRESH = 4
 FRESH_SIZE = 192 * 1024
