@@ -2,11 +2,11 @@
 
 from agent.blobs.by_hand import ByHand
 from agent.blobs.car import write_car
-from agent.model.cid import Cid, is_cid, parse_cid, raw_cid
 from agent.blobs.exchange import BlobExchange
 from agent.blobs.hashing import hash_bytes
 from agent.blobs.registry import Need, Registry
 from agent.blobs.store import MAX_BLOB, BlobStore, Usage
+from agent.model.cid import Cid, is_cid, parse_cid, raw_cid
 
 __all__ = [
     "MAX_BLOB",

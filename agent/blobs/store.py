@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent.model.cid import is_cid, parse_cid
 from agent.blobs.deleting import Deleter
 from agent.blobs.faults import disk_error, missing, no_room, quota_full, too_large, wrong_size
 from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
@@ -26,6 +25,7 @@ from agent.blobs.incoming import Incoming, Reservation, WrongBytes, lacking, tem
 from agent.blobs.index import Index
 from agent.blobs.registry import Registry
 from agent.errors import BlobError
+from agent.model.cid import is_cid, parse_cid
 
 logger = logging.getLogger(__name__)
 
