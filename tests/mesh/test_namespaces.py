@@ -59,7 +59,7 @@ class Node:
             self.process = None
 
 
-class Building:
+class Hosts:
     def __init__(self, building: Building, hosts: dict[str, Host]) -> None:
         self.hosts = hosts
         self.nodes = {name: Node(building, host) for name, host in hosts.items()}
@@ -98,9 +98,9 @@ NAMES = ("hall", "porch", "garage", "gpu")
 
 
 @pytest.fixture
-async def building(tmp_path: Path) -> AsyncIterator[Building]:
+async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
     with network(*NAMES) as hosts:
-        made = Building(Building(tmp_path), hosts)
+        made = Hosts(Building(tmp_path), hosts)
         try:
             yield made
         finally:
@@ -108,93 +108,93 @@ async def building(tmp_path: Path) -> AsyncIterator[Building]:
                 await node.kill()
 
 
-async def test_nodes_join_by_one_address_and_all_link_to_all(building: Building) -> None:
-    await building.start_all()
-    await building.together(NAMES)
-    building = building["hall"].building
+async def test_nodes_join_by_one_address_and_all_link_to_all(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    building = hosts["hall"].building
     async with asyncio.timeout(20):
-        while not all([await building.linked(a, b, building) for a in NAMES for b in NAMES if a != b]):
+        while not all([await hosts.linked(a, b, building) for a in NAMES for b in NAMES if a != b]):
             await asyncio.sleep(0.2)
 
 
-async def test_inbound_open_on_one_node_only_is_enough(building: Building) -> None:
+async def test_inbound_open_on_one_node_only_is_enough(hosts: Hosts) -> None:
     for name in NAMES[1:]:
-        building.hosts[name].close_inbound()
-    await building.start_all()
-    await building.together(NAMES)
-    assert not await building.linked("porch", "garage", building["hall"].building)
+        hosts.hosts[name].close_inbound()
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    assert not await hosts.linked("porch", "garage", hosts["hall"].building)
 
 
-async def test_killed_first_node_stops_nothing_and_returns(building: Building) -> None:
-    await building.start_all()
-    await building.together(NAMES)
-    assert await building["hall"].ask("put", "pipeline", "door", "one") == 1
-    await building["hall"].kill()
-    await building.together(NAMES[1:])
-    await building["hall"].start()
-    await building.together(NAMES)
-    await building["garage"].kill()
-    assert await building["hall"].ask("put", "pipeline", "door", "two") == 2
-    await building.together(("hall", "porch", "gpu"))
-    await building["garage"].start()
-    await building.together(NAMES)
+async def test_killed_first_node_stops_nothing_and_returns(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    assert await hosts["hall"].ask("put", "pipeline", "door", "one") == 1
+    await hosts["hall"].kill()
+    await hosts.together(NAMES[1:])
+    await hosts["hall"].start()
+    await hosts.together(NAMES)
+    await hosts["garage"].kill()
+    assert await hosts["hall"].ask("put", "pipeline", "door", "two") == 2
+    await hosts.together(("hall", "porch", "gpu"))
+    await hosts["garage"].start()
+    await hosts.together(NAMES)
     async with asyncio.timeout(10):
-        while await building["garage"].ask("get", "pipeline", "door") != "two":
+        while await hosts["garage"].ask("get", "pipeline", "door") != "two":
             await asyncio.sleep(0.1)
 
 
 @pytest.mark.slow
-async def test_a_node_that_was_cut_off_for_a_minute_returns(building: Building) -> None:
-    await building.start_all()
-    await building.together(NAMES)
-    others = [building.hosts[n] for n in NAMES if n != "gpu"]
-    building.hosts["gpu"].cut(*others)
-    await building.together(NAMES[:3])
-    assert await building["hall"].ask("put", "pipeline", "door", "meanwhile") == 1
+async def test_a_node_that_was_cut_off_for_a_minute_returns(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    others = [hosts.hosts[n] for n in NAMES if n != "gpu"]
+    hosts.hosts["gpu"].cut(*others)
+    await hosts.together(NAMES[:3])
+    assert await hosts["hall"].ask("put", "pipeline", "door", "meanwhile") == 1
     end = asyncio.get_running_loop().time() + 60
     while asyncio.get_running_loop().time() < end:
-        assert await building["hall"].ask("live") == ["garage", "hall", "porch"]
+        assert await hosts["hall"].ask("live") == ["garage", "hall", "porch"]
         await asyncio.sleep(1)
-    building.hosts["gpu"].mend()
-    await building.together(NAMES)
+    hosts.hosts["gpu"].mend()
+    await hosts.together(NAMES)
     async with asyncio.timeout(10):
-        while await building["gpu"].ask("get", "pipeline", "door") != "meanwhile":
+        while await hosts["gpu"].ask("get", "pipeline", "door") != "meanwhile":
             await asyncio.sleep(0.1)
 
 
-async def test_two_halves_go_on_alone_and_heal(building: Building) -> None:
-    await building.start_all()
-    await building.together(NAMES)
+async def test_two_halves_go_on_alone_and_heal(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
     left, right = NAMES[:2], NAMES[2:]
     for name in left:
-        building.hosts[name].cut(*(building.hosts[n] for n in right))
-    await building.together(left)
-    await building.together(right)
+        hosts.hosts[name].cut(*(hosts.hosts[n] for n in right))
+    await hosts.together(left)
+    await hosts.together(right)
     for name in left:
-        building.hosts[name].mend()
-    await building.together(NAMES, timeout=40)
+        hosts.hosts[name].mend()
+    await hosts.together(NAMES, timeout=40)
 
 
-async def test_two_nodes_without_a_direct_way_meet_through_a_third(building: Building) -> None:
-    building.hosts["porch"].cut(building.hosts["garage"])
+async def test_two_nodes_without_a_direct_way_meet_through_a_third(hosts: Hosts) -> None:
+    hosts.hosts["porch"].cut(hosts.hosts["garage"])
     for name in ("hall", "porch", "garage"):
-        await building[name].start(*([] if name == "hall" else [building.hosts["hall"]]))
-    await building.together(("hall", "porch", "garage"))
-    assert not await building.linked("porch", "garage", building["hall"].building)
-    building.hosts["porch"].mend()
+        await hosts[name].start(*([] if name == "hall" else [hosts.hosts["hall"]]))
+    await hosts.together(("hall", "porch", "garage"))
+    assert not await hosts.linked("porch", "garage", hosts["hall"].building)
+    hosts.hosts["porch"].mend()
     async with asyncio.timeout(30):
-        while not await building.linked("porch", "garage", building["hall"].building):
+        while not await hosts.linked("porch", "garage", hosts["hall"].building):
             await asyncio.sleep(0.2)
 
 
-async def test_new_addresses_from_discovery_link_all_nodes_again(building: Building) -> None:
-    await building.start_all()
-    await building.together(NAMES)
-    for number, host in enumerate(building.hosts.values()):
+async def test_new_addresses_from_discovery_link_all_nodes_again(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    for number, host in enumerate(hosts.hosts.values()):
         host.move(f"10.77.5.{50 + number}")
-    for name in NAMES[1:]:  # what mDNS does in a real building
-        await building[name].ask("add", f"{building.hosts['hall'].address}:{PORT}")
-    await building.together(NAMES, timeout=40)
+    for name in NAMES[1:]:  # what mDNS does in a real hosts
+        await hosts[name].ask("add", f"{hosts.hosts['hall'].address}:{PORT}")
+    await hosts.together(NAMES, timeout=40)
     async with asyncio.timeout(20):
-        while await building["porch"].ask("endpoints") != [f"10.77.5.51:{PORT}"]:
+        while await hosts["porch"].ask("endpoints") != [f"10.77.5.51:{PORT}"]:
             await asyncio.sleep(0.2)
