@@ -42,8 +42,11 @@ StepKey = tuple[str, str]
 class Journal:
     """Rows by key, with what is open in memory. All methods are for the loop's thread."""
 
-    def __init__(self, path: Path, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS) -> None:
-        self.storage = Storage(path)
+    def __init__(
+        self, path: Path, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS, storage: Storage | None = None
+    ) -> None:
+        """`storage` writes the file at `path`; None: the usual one, with a thread."""
+        self.storage = Storage(path) if storage is None else storage
         self.max_open = max_open
         self.keep_rows = keep_rows
         self.rows: dict[tuple[str, str, str, str], Row] = {}
