@@ -59,6 +59,8 @@ class Journal:
         """Open rows that other nodes delivered, by step."""
         self._from_others: set[int] = set()
         self.counts: dict[StepKey, Counter[str]] = defaultdict(Counter)
+        self._taken_back: Counter[tuple[str, str, str]] = Counter()
+        """Ends of re-opened rows: they leave the counts in the transaction that writes the rows."""
         self.positions: dict[str, Any] = {}
         self.kept: dict[str, float] = {}
         self.changed: Callable[[Row], None] = lambda row: None
@@ -109,9 +111,15 @@ class Journal:
             return
         lost = Counter((str(v[3]), str(v[5])) for v in unreadable if v[9] is None)
         log.warning("%d rows of the journal cannot be read; %d were open and are lost", len(unreadable), lost.total())
-        self.storage.write(lambda db: db.executemany("DELETE FROM row WHERE n = ?", [(v[0],) for v in unreadable]))
-        for key, n in lost.items():
-            self.count(*key, "lost", n)
+        counts = {(*key, "lost"): n for key, n in lost.items()}
+        for (pipeline, step, what), n in counts.items():
+            self.counts[pipeline, step][what] += n
+
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM row WHERE n = ?", [(v[0],) for v in unreadable])
+            _count(db, counts)
+
+        self.storage.write(write)
 
     def close(self) -> None:
         """Write everything and close the file."""
@@ -196,6 +204,8 @@ class Journal:
         add = list(add)
         for row in add:  # before anything changes: an event that cannot be encoded must leave no trace
             events[row.event.id] = (row.event.id, row.event.root or row.event.id, row.event.encode())
+        counts.subtract(self._taken_back)
+        self._taken_back.clear()
         for row in add:
             self._index(row)
             counts[row.pipeline, row.step, "accepted"] += 1
@@ -230,7 +240,7 @@ class Journal:
     def reopen(self, row: Row) -> None:
         """Take an ended row up again (another run was asked for); the caller commits the change."""
         if row.end is not None:
-            self.count(row.pipeline, row.step, row.end, -1)
+            self._taken_back[row.pipeline, row.step, row.end] += 1
             row.end, row.reason, row.matched = None, "", False
             self._opened(row, 1)
         if row.closed:

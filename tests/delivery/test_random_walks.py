@@ -83,7 +83,7 @@ def walk(plan: Walk, prepare: Callable[[Town], None] = lambda town: None) -> tup
 
 
 async def _walk(plan: Walk, town: Town, watch: Watch) -> None:
-    town.net.sent, town.net.served = watch.sent, watch.served
+    town.net.sent, town.net.begun, town.net.served = watch.sent, watch.begun, watch.served
     town.loop.between(watch.turn)
     for node in town.nodes.values():
         node.boot()
@@ -91,22 +91,21 @@ async def _walk(plan: Walk, town: Town, watch: Watch) -> None:
     for op, *args in plan.ops:
         watch.note(f"- {op} {args}")
         await OPS[op](town, *args)
-        if watch.problems or _fell_over(town, watch):
-            return
+        _look_for_faults(town, watch)
     town.calm()
     watch.note("- calm")
     end = town.loop.time() + ALL_OVER
-    while not town.quiet() and town.loop.time() < end and not watch.problems:
+    while not town.quiet() and town.loop.time() < end:
         await asyncio.sleep(0.5)
-    if _fell_over(town, watch) or watch.problems:
-        return
+    _look_for_faults(town, watch)
     if not town.quiet():
         watch.wrong(f"after {ALL_OVER:.0f} s of calm: {_unfinished(town)}")
     await asyncio.sleep(1.0)
     watch.finish()
+    await asyncio.sleep(0)
 
 
-def _fell_over(town: Town, watch: Watch) -> bool:
+def _look_for_faults(town: Town, watch: Watch) -> None:
     for fault in town.net.faults:
         watch.wrong(fault)
     for node in town.nodes.values():
@@ -114,7 +113,6 @@ def _fell_over(town: Town, watch: Watch) -> bool:
             watch.wrong(
                 f"{node.name} fell over: {node.task.exception() if not node.task.cancelled() else 'cancelled'!r}"
             )
-    return bool(watch.problems)
 
 
 def _unfinished(town: Town) -> str:

@@ -54,9 +54,13 @@ class Watch:
         self.open: dict[str, dict[int, Row]] = defaultdict(dict)
         """Rows that may still change."""
         self.dirty: set[str] = set()
+        self.since: dict[tuple[str, int], float] = {}
+        """Loop time of each row's last change here."""
         self.disk: dict[str, dict[int, tuple[int, str | None, int]]] = defaultdict(dict)
         self.runs: Counter[tuple[str, str]] = Counter()
         """Runs of programs that answered, by event and node."""
+        self.told: dict[int, list[tuple[Key, str]]] = {}
+        """By number of a request that reports: the rows that had ended when its handler began to wait."""
         self.ids: set[str] = set()
         """The short ids of all events."""
         self.moves: Counter[tuple[State, State]] = Counter()
@@ -73,7 +77,8 @@ class Watch:
         """The first problem, and what happened to the events and rows that it names."""
         words = set(self.problems[0].replace(":", " ").split())
         mine = [line for line in self.history if line[10:].startswith("-") or words & self._events(line)]
-        return "\n".join([*self.problems[:5], "--- before that:", *(mine if len(mine) > 20 else self.history)][-150:])
+        shown = mine if len(mine) > 20 else list(self.history)
+        return "\n".join(["", *shown[-80:], "--- so:", *self.problems[:5]])
 
     def _events(self, line: str) -> set[str]:
         return {word for word in line.split() if word[:5] in self.ids}
@@ -88,6 +93,7 @@ class Watch:
         for row in node.p.journal.rows.values():
             self.seen[name][row.n] = (row.state, row.end, row.closed)
             self.ends[name][row.n] = int(row.end is not None)
+            self.since[name, row.n] = self.town.loop.time()
             self.open[name][row.n] = row
             if self.disk[name].get(row.n) != (int(row.state), row.end, int(row.closed)):
                 self.wrong(f"{name}: row {row.n} {row.event.id[:5]} is read otherwise than it was committed")
@@ -112,6 +118,7 @@ class Watch:
         if new == old:
             return
         self.seen[name][row.n] = new
+        self.since[name, row.n] = self.town.loop.time()
         who = f"{name}: row {row.n} {row.step}{'@' + row.slot if row.slot else ''} {row.event.id[:5]}"
         self.note(
             f"{who} {_text(old)} -> {_text(new)} target={row.target} tries={row.attempts} {row.claims} {row.reason}"
@@ -170,6 +177,8 @@ class Watch:
             if node.name in self.dirty:
                 self._sums(node)
         self.dirty.clear()
+        if self.problems:
+            raise AssertionError(self.report())
 
     def _sums(self, node: TownNode) -> None:
         for key, counts in node.p.journal.totals().items():
@@ -189,7 +198,8 @@ class Watch:
                 f"{node.name}: row {row.n} {row.step} {row.event.id[:5]} ran, its outputs are away, and it has not ended"
             )
         late = min(node.now() - row.deadline, up - SLACK)
-        if state is State.WAITING and late > SLACK:
+        waits = self.town.loop.time() - self.since[node.name, row.n]
+        if state is State.WAITING and min(late, waits) > SLACK:
             self.wrong(f"{node.name}: row {row.n} {row.step} {row.event.id[:5]} waits {late:.1f} s after its deadline")
         if state is State.SENDING and late > 2 * TIMEOUT + SLACK:
             self.wrong(
@@ -241,7 +251,18 @@ class Watch:
                         f"{source} reports {r.step} {r.event[:5]} as {r.end} ({r.phase}) and its disk says {found}"
                     )
 
-    def served(self, source: str, target: str, verb: str, body: bytes, answer: bytes) -> None:
+    def begun(self, number: int, source: str, target: str, verb: str, body: bytes) -> None:
+        """A handler has done what it does before it waits for the disk."""
+        node = self.town.nodes[target]
+        if node.up and verb == "pipeline.report":
+            self.told[number] = self._ended_of(node, body)
+
+    def _ended_of(self, node: TownNode, body: bytes) -> list[tuple[Key, str]]:
+        keys = [(r.event, r.pipeline, r.step, r.slot) for r in msgspec.msgpack.decode(body, type=list[Report])]
+        rows = [(key, node.p.journal.find(*key)) for key in keys]
+        return [(key, row.end) for key, row in rows if row is not None and row.end is not None]
+
+    def served(self, number: int, source: str, target: str, verb: str, body: bytes, answer: bytes) -> None:
         """A request was served, and its answer is about to leave."""
         node = self.town.nodes[target]
         if not node.up:
@@ -259,7 +280,11 @@ class Watch:
         elif verb == "pipeline.report":
             for r in msgspec.msgpack.decode(body, type=list[Report]):
                 self.note(f"{source} reports {r.step} {r.event[:5]} to {target}: {r.end} {r.phase} free={r.free}")
-                self._heard(node, (r.event, r.pipeline, r.step, r.slot))
+            told = self.told.pop(number, None)
+            for key, end in self._ended_of(node, body) if told is None else told:
+                found = self._on_disk(node, key)
+                if found is None or found[0] is None:
+                    self.wrong(f"{node.name} has heard that {key} is {end} and its disk says {found}")
 
     def _accepted(self, node: TownNode, key: Key) -> None:
         found, row = self._on_disk(node, key), node.p.journal.find(*key)
@@ -267,11 +292,6 @@ class Watch:
             self.wrong(f"{node.name} accepts {key} and it is not on its disk")
         elif row is not None and row.open and found[0] is not None:
             self.wrong(f"{node.name} takes {key} up again and its disk says {found[0]}")
-
-    def _heard(self, node: TownNode, key: Key) -> None:
-        found, row = self._on_disk(node, key), node.p.journal.find(*key)
-        if row is not None and row.end is not None and (found is None or found[0] != row.end):
-            self.wrong(f"{node.name} has heard that {key} is {row.end} and its disk says {found}")
 
     def ran(self, node: str, event: Event) -> None:
         """A program answered."""

@@ -72,6 +72,8 @@ class SimulatedStorage(Storage):
         assert self._db is not None
         disk = self.disk
         dies = disk.commits + 1 == disk.die_at
+        if dies:
+            disk.die_at = 0
         if dies and disk.die_before:
             disk.on_death()
             return

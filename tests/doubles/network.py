@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -45,8 +46,13 @@ class SimulatedNet:
         self.faults: list[str] = []
         """Exceptions of handlers that are no EdgeError."""
         self.sent: Callable[[str, str, str, bytes], None] = lambda source, target, verb, body: None
-        self.served: Callable[[str, str, str, bytes, bytes], None] = lambda source, target, verb, body, answer: None
-        """Told of each request when it leaves, and when it was served without an error."""
+        """Told of each request when it leaves."""
+        self.begun: Callable[[int, str, str, str, bytes], None] = lambda number, source, target, verb, body: None
+        self.served: Callable[[int, str, str, str, bytes, bytes], None] = (
+            lambda number, source, target, verb, body, answer: None
+        )
+        """Told of each request when its handler waits for the first time, and when it has answered. Numbers are unique."""
+        self.numbers = count(1)
 
     def join(self, mesh: SimulatedMesh) -> None:
         """The node is up; it and the others hear of each other some time later."""
@@ -174,7 +180,9 @@ class SimulatedMesh:
 
     def take(self, source: str, verb: str, body: bytes) -> asyncio.Task[bytes]:
         """Serve a request; the work goes on when the caller is gone."""
-        task = asyncio.get_running_loop().create_task(self._serve(source, verb, body), context=self.context)
+        loop, number = asyncio.get_running_loop(), next(self.net.numbers)
+        task = loop.create_task(self._serve(number, source, verb, body), context=self.context)
+        loop.call_soon(self.net.begun, number, source, self.id, verb, body)
         task.add_done_callback(_retrieve)
         return task
 
@@ -183,7 +191,7 @@ class SimulatedMesh:
         if not self.dead:
             self.take(source, verb, body)
 
-    async def _serve(self, source: str, verb: str, body: bytes) -> bytes:
+    async def _serve(self, number: int, source: str, verb: str, body: bytes) -> bytes:
         try:
             answer = await self.handlers[verb](Peer(source, source), body)
         except EdgeError:
@@ -191,7 +199,7 @@ class SimulatedMesh:
         except Exception as e:
             self.net.faults.append(f"{self.id} {verb}: {e!r}")
             raise EdgeError("a fault of the other node", code="internal") from e
-        self.net.served(source, self.id, verb, body, answer)
+        self.net.served(number, source, self.id, verb, body, answer)
         return answer
 
 
