@@ -10,9 +10,11 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -185,7 +187,7 @@ share = st.sampled_from([0.0, 0.05, 0.2, 0.4])
 TRIGGERS = [(parent, name) for parent, names in PARENTS.items() for name in names]
 trigger = st.builds(
     lambda where, ident, many: ("trigger", where[1], where[0], ident, many),
-    st.sampled_from(TRIGGERS), st.integers(0, 15), st.integers(1, 4),
+    st.sampled_from([*TRIGGERS, ("log", "a"), ("log", "c"), ("log", "a")]), st.integers(0, 15), st.integers(1, 4),
 )  # fmt: skip
 harm = st.one_of(
     st.tuples(st.just("kill"), node, seconds),
@@ -212,14 +214,41 @@ walks = st.builds(
     commit=st.sampled_from([0.0, 0.002, 0.3]),
     max_open=st.sampled_from([10_000, 10_000, 10]),
 )  # fmt: skip
-BUDGET = int(os.environ.get("WALKS", "60"))
-"""How many walks; WALKS=5000 for a long look, in new places each time."""
+LONG = "WALKS" in os.environ
+"""WALKS=5000 in the environment takes so many walks, in new places each time; without it they are few and always the same."""
 
 
 @settings(
-    max_examples=BUDGET, derandomize="WALKS" not in os.environ, database=None, print_blob=True,
+    max_examples=int(os.environ.get("WALKS", "30")), derandomize=not LONG, database=None, print_blob=True,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(walks)
 def test_promises_hold_on_random_walks(plan: Walk) -> None:
     walk(plan)
+
+
+STORY = Walk([("trigger", "a", "log", 0, 1), ("wait", 3.0)], names="ab", commit=0.001)
+
+
+@cache
+def commits_when_nobody_dies() -> dict[str, int]:
+    """How many commits each node makes in the story."""
+    town, _ = walk(STORY)
+    assert town.alerts
+    return {node.name: node.disk.commits for node in town.nodes.values()}
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_promises_hold_after_death_at_any_commit(name: str) -> None:
+    """Every write is a transaction here. The node dies before it, or after it with nobody told; down for a moment or long."""
+    many = commits_when_nobody_dies()[name]
+    assert many > 30
+    for at in range(1, many + 1):
+        for before in (False, True) if LONG else (at % 2 == 0,):
+
+            def prepare(town: Town, at: int = at, before: bool = before) -> None:
+                node = town.nodes[name]
+                node.disk.die_at, node.disk.die_before, node.down_for = at, before, (0.2, 7.0)[at // 2 % 2]
+
+            town, _ = walk(STORY, prepare)
+            assert town.nodes[name].deaths == 1

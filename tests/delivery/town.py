@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -91,7 +92,7 @@ LABELS = {
     "b": {"camera": "true", "docker": "true", "gpu": "true", "uplink": "true"},
     "c": {"log": "true", "docker": "true", "uplink": "true"},
 }
-CAMERAS = {"a": ["door"], "b": ["yard", "gate"]}
+CAMERAS = {"a": ["door"], "b": ["yard"]}
 PARENTS = {"log": ("a", "c"), "arrived": ("a", "b", "c"), "photos": ("a", "b"), "small": ("a", "b")}
 """Steps whose events a walk makes by hand, and the nodes that may make them."""
 _OWNER: contextvars.ContextVar[Start | None] = contextvars.ContextVar("_OWNER", default=None)
@@ -124,6 +125,12 @@ class Start:
         self.dead = True
         for task in list(self.tasks):
             task.cancel()
+
+
+@cache
+def pipeline(attempts: int) -> Pipeline:
+    """The town's pipeline; each number of attempts is a version."""
+    return load_pipeline(TEXT.replace("ATTEMPTS", str(attempts)))
 
 
 def _make_task(loop: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
@@ -373,7 +380,7 @@ class Town:
         self.context = contextvars.copy_context()
         self.net = SimulatedNet(Random(self.seed + 1), self.weather)
         self.attempts = 3
-        self.pipeline = self._pipeline()
+        self.pipeline = pipeline(self.attempts)
         self.alerts: Counter[str] = Counter()
         """Alerts that the sink got, by id."""
         self.submits: Counter[str] = Counter()
@@ -384,9 +391,6 @@ class Town:
         """Loop time at which all nodes stood still for a while."""
         self.watch.town = self
         self.nodes = {name: TownNode(self, name) for name in self.names}
-
-    def _pipeline(self) -> Pipeline:
-        return load_pipeline(TEXT.replace("ATTEMPTS", str(self.attempts)))
 
     def happens(self, share: float) -> bool:
         """Whether this try is among them."""
@@ -399,7 +403,7 @@ class Town:
     def upgrade(self) -> None:
         """Apply another version of the pipeline; each node gets it a while later."""
         self.attempts = 5 - self.attempts
-        self.pipeline = self._pipeline()
+        self.pipeline = pipeline(self.attempts)
         for node in self.nodes.values():
             self.loop.call_later(self.random.uniform(0.0, 1.0), node.apply)
 

@@ -54,6 +54,10 @@ class Watch:
         self.open: dict[str, dict[int, Row]] = defaultdict(dict)
         """Rows that may still change."""
         self.dirty: set[str] = set()
+        """What each disk held when it was last looked at."""
+        self.scanned: Counter[str] = Counter()
+        """The number of commits by then."""
+        self.next_look: dict[str, float] = defaultdict(float)
         self.since: dict[tuple[str, int], float] = {}
         """Loop time of each row's last change here."""
         self.disk: dict[str, dict[int, tuple[int, str | None, int]]] = defaultdict(dict)
@@ -95,7 +99,8 @@ class Watch:
             self.ends[name][row.n] = int(row.end is not None)
             self.since[name, row.n] = self.town.loop.time()
             self.open[name][row.n] = row
-            if self.disk[name].get(row.n) != (int(row.state), row.end, int(row.closed)):
+            known = self.disk[name].get(row.n, (-1, None, 0))
+            if self.scanned[name] == node.disk.commits and known != (int(row.state), row.end, int(row.closed)):
                 self.wrong(f"{name}: row {row.n} {row.event.id[:5]} is read otherwise than it was committed")
         node.p.journal.changed = partial(self.changed, node)
         self.note(f"{name} starts with {len(node.p.journal.rows)} rows")
@@ -167,15 +172,18 @@ class Watch:
         for node in self.town.nodes.values():
             if not node.up:
                 continue
-            mine = self.open[node.name]
-            for row in list(mine.values()):
+            seen, mine = self.seen[node.name], self.open[node.name]
+            for row in [r for r in mine.values() if seen[r.n] != (r.state, r.end, r.closed)]:
                 self.look(node, row)
-                if row.closed:
-                    del mine[row.n]
-                elif row.end is None:
-                    self._due(node, row)
             if node.name in self.dirty:
                 self._sums(node)
+                self._settled(node)
+            if self.town.loop.time() >= self.next_look[node.name]:
+                self.next_look[node.name] = self.town.loop.time() + 0.5
+                for n in [n for n, r in mine.items() if r.closed]:
+                    del mine[n]
+                for row in mine.values():
+                    self._due(node, row)
         self.dirty.clear()
         if self.problems:
             raise AssertionError(self.report())
@@ -187,21 +195,28 @@ class Watch:
         if (real := sum(r.open for r in node.p.journal.rows.values())) != node.p.journal.open_count:
             self.wrong(f"{node.name}: {real} rows are open and {node.p.journal.open_count} are counted")
 
-    def _due(self, node: TownNode, row: Row) -> None:
-        """A row does not stay open longer than the promises say. A node that has just started, or stood still, needs a moment."""
-        journal, state = node.p.journal, row.state
-        up = self.town.loop.time() - max(node.since, self.town.skipped)
-        if up < SLACK:
+    def _settled(self, node: TownNode) -> None:
+        """A row that ran ends with the last of its outputs to be placed or ended. A node that starts looks first."""
+        if self.town.loop.time() - node.since < SLACK:
             return
-        if state is State.RAN and all(c.state >= P for c in journal.children.get(row.n, ())):
-            self.wrong(
-                f"{node.name}: row {row.n} {row.step} {row.event.id[:5]} ran, its outputs are away, and it has not ended"
-            )
+        children = node.p.journal.children
+        for row in self.open[node.name].values():
+            if row.state is State.RAN and all(c.state >= P for c in children.get(row.n, ())):
+                self.wrong(
+                    f"{node.name}: row {row.n} {row.step} {row.event.id[:5]} ran, its outputs are away, and it is open"
+                )
+
+    def _due(self, node: TownNode, row: Row) -> None:
+        """A row does not wait longer than the promises say. A node that has just started, or stood still, needs a moment."""
+        state = row.state
+        up = self.town.loop.time() - max(node.since, self.town.skipped)
+        if up < SLACK or row.end is not None:
+            return
         late = min(node.now() - row.deadline, up - SLACK)
         waits = self.town.loop.time() - self.since[node.name, row.n]
         if state is State.WAITING and min(late, waits) > SLACK:
             self.wrong(f"{node.name}: row {row.n} {row.step} {row.event.id[:5]} waits {late:.1f} s after its deadline")
-        if state is State.SENDING and late > 2 * TIMEOUT + SLACK:
+        if state is State.SENDING and min(late, waits) > 2 * TIMEOUT + SLACK:
             self.wrong(
                 f"{node.name}: row {row.n} {row.step} {row.event.id[:5]} is being sent {late:.1f} s after its deadline"
             )
@@ -213,6 +228,9 @@ class Watch:
         name = node.name
         for pipeline, step, off in db.execute(_SUMS):
             self.wrong(f"{name}: on the disk accepted is {off:+d} beside ends + open for {pipeline}/{step}")
+        if not idle:
+            return
+        self.scanned[name] = node.disk.commits
         before, after = self.disk[name], {}
         for n, event, _, step, _, state, end, closed in db.execute(_ROWS):
             after[n] = (state, end, closed)
@@ -220,7 +238,7 @@ class Watch:
             if was is not None and was[1] not in (None, "failed", end):
                 self.wrong(f"{name}: row {n} {step} {event[:5]} is on the disk as {was[1]} and then as {end}")
         self.disk[name] = after
-        if idle and node.up:
+        if node.up:
             self._compare(node)
 
     def _compare(self, node: TownNode) -> None:
