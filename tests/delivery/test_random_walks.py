@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,9 @@ def walk(plan: Walk, prepare: Callable[[Town], None] = lambda town: None) -> tup
         prepare(town)
         try:
             loop.run_until_complete(_walk(plan, town, watch))
+        except BaseException as e:
+            e.add_note(repr(plan))
+            raise
         finally:
             loop.between(lambda: None)
             town.close()
@@ -157,7 +160,13 @@ async def _die_at(town: Town, node: str, commits: int, before: bool, down: float
 
 async def _part(town: Town, a: str, b: str, seconds: float) -> None:
     town.net.part(a, b)
-    town.loop.call_later(seconds, town.net.heal, a, b)
+    town.disturbed = town.loop.time()
+
+    def heal() -> None:
+        town.net.heal(a, b)
+        town.disturbed = town.loop.time()
+
+    town.loop.call_later(seconds, heal)
 
 
 async def _announce(town: Town, node: str, free: int) -> None:
@@ -182,7 +191,7 @@ OPS: dict[str, Callable[..., Awaitable[None]]] = {
 
 
 node = st.sampled_from("abc")
-seconds = st.sampled_from([0.01, 0.1, 0.5, 1.5, 4.0, 8.0, 25.0, 70.0])
+seconds = st.sampled_from([0.0, 0.01, 0.1, 0.5, 1.5, 4.0, 8.0, 25.0, 70.0, 180.0])
 share = st.sampled_from([0.0, 0.05, 0.2, 0.4])
 TRIGGERS = [(parent, name) for parent, names in PARENTS.items() for name in names]
 trigger = st.builds(
@@ -218,6 +227,7 @@ LONG = "WALKS" in os.environ
 """WALKS=5000 in the environment takes so many walks, in new places each time; without it they are few and always the same."""
 
 
+@pytest.mark.timeout(0 if LONG else 900)  # a minute when all is well; finding a short failing walk takes longer
 @settings(
     max_examples=int(os.environ.get("WALKS", "30")), derandomize=not LONG, database=None, print_blob=True,
     suppress_health_check=list(HealthCheck),
@@ -238,6 +248,7 @@ def commits_when_nobody_dies() -> dict[str, int]:
     return {node.name: node.disk.commits for node in town.nodes.values()}
 
 
+@pytest.mark.timeout(0 if LONG else 300)
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_promises_hold_after_death_at_any_commit(name: str) -> None:
     """Every write is a transaction here. The node dies before it, or after it with nobody told; down for a moment or long."""
@@ -252,3 +263,11 @@ def test_promises_hold_after_death_at_any_commit(name: str) -> None:
 
             town, _ = walk(STORY, prepare)
             assert town.nodes[name].deaths == 1
+
+
+def test_promises_hold_when_all_stand_still_at_any_moment() -> None:
+    """A machine that sleeps: timers, deadlines and the answers that were on their way come together afterwards."""
+    step = 0.01 if LONG else 0.05
+    for i in range(1, int(3.0 / step)):
+        ops = [*STORY.ops[:1], ("trigger", "a", "log", 5, 1), ("wait", i * step), ("skip", 100.0), ("wait", 1.0)]
+        walk(replace(STORY, ops=ops, weather=Weather(slowest=0.2)))

@@ -68,6 +68,11 @@ steps:
     process: {command: [/bin/count]}
     where: docker=true
     deadline: 50s
+  far:
+    after: log
+    process: {command: [/bin/far]}
+    where: gpu=true
+    deadline: 50s
   note:
     after: count
     sink: {photo: none}
@@ -251,6 +256,7 @@ class TownNode:
     def _boot(self) -> None:
         town = self.town
         self.up, self.since = True, town.loop.time()
+        town.disturbed = self.since
         self.mesh = SimulatedMesh(town.net, self.name, LABELS[self.name], f"boot-{self.deaths}", self.context)
         self.blobs = MemoryBlobs()
         self.blobs.data = self.data
@@ -284,6 +290,7 @@ class TownNode:
         if self.up:
             self.up = False
             self.deaths += 1
+            self.town.disturbed = self.town.loop.time()
             self.storage.die()
             self.town.net.leave(self.mesh)
             self.start.die()
@@ -389,8 +396,17 @@ class Town:
         self.shots = 0
         self.skipped = 0.0
         """Loop time at which all nodes stood still for a while."""
+        self.disturbed = 0.0
+        """Loop time of the last death, start, cut or heal."""
         self.watch.town = self
         self.nodes = {name: TownNode(self, name) for name in self.names}
+
+    def smooth_for(self) -> float:
+        """For how many seconds nothing has disturbed the nodes and their messages."""
+        w = self.net.weather
+        if w.lose_request or w.lose_answer or w.busy or self.net.cut:
+            return 0.0
+        return self.loop.time() - max(self.skipped, self.disturbed) - w.notice
 
     def happens(self, share: float) -> bool:
         """Whether this try is among them."""
@@ -412,6 +428,7 @@ class Town:
         self.net.weather = self.weather = Weather(slowest=0.01, notice=0.1)
         self.trouble = Trouble(slowest=0.02)
         self.net.cut.clear()
+        self.disturbed = self.loop.time()
         for node in self.nodes.values():
             node.disk.die_at = 0
             node.disk.slowest = 0.001

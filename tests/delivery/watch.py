@@ -11,6 +11,7 @@ import msgspec
 from agent.delivery import Row, State
 from agent.delivery.wire import DeliverRequest, Report, Verdict
 from agent.model.event import Event, decode_event, event_id
+from agent.model.placement import matches
 from tests.delivery.town import Town, TownNode, outputs_of
 
 W, S, Q, R, P, E = State.WAITING, State.SENDING, State.QUEUED, State.RAN, State.PLACED, State.ENDED
@@ -26,6 +27,7 @@ LEGAL: dict[State, frozenset[State]] = {
 FIRST = frozenset({W, Q, E})
 TIMEOUT = 20.0
 """Longest time of one delivery call."""
+REPORT_TIMEOUT = 10.0
 LOST_AFTER = 60.0
 GONE = 5.0
 SLACK = 4.0
@@ -207,19 +209,45 @@ class Watch:
                 )
 
     def _due(self, node: TownNode, row: Row) -> None:
-        """A row does not wait longer than the promises say. A node that has just started, or stood still, needs a moment."""
-        state = row.state
-        up = self.town.loop.time() - max(node.since, self.town.skipped)
-        if up < SLACK or row.end is not None:
+        """A row is not left lying. A node that has just started, or stood still, needs a moment."""
+        now, state = self.town.loop.time(), row.state
+        up = now - max(node.since, self.town.skipped) - SLACK
+        late, waits = node.now() - row.deadline, now - self.since[node.name, row.n]
+        if up < 0 or row.end is not None:
             return
-        late = min(node.now() - row.deadline, up - SLACK)
-        waits = self.town.loop.time() - self.since[node.name, row.n]
-        if state is State.WAITING and min(late, waits) > SLACK:
-            self.wrong(f"{node.name}: row {row.n} {row.step} {row.event.id[:5]} waits {late:.1f} s after its deadline")
-        if state is State.SENDING and min(late, waits) > 2 * TIMEOUT + SLACK:
-            self.wrong(
-                f"{node.name}: row {row.n} {row.step} {row.event.id[:5]} is being sent {late:.1f} s after its deadline"
-            )
+        who = f"{node.name}: row {row.n} {row.step} {row.event.id[:5]}"
+        if state is State.WAITING:
+            if min(late, waits, up) > SLACK:
+                self.wrong(f"{who} waits {late:.1f} s after its deadline")
+            if min(waits, up, now - node.mesh.changed) > (4 * SLACK if not row.decided else 2 * SLACK) and self._could(
+                node, row
+            ):
+                self.wrong(f"{who} waits {waits:.1f} s and there is a node for it")
+        elif state is State.SENDING and min(waits, up) > 2 * TIMEOUT + SLACK:
+            self.wrong(f"{who} is being sent for {waits:.1f} s")
+        elif state is State.PLACED and row.target not in node.mesh.view:
+            gone = now - node.mesh.missing.get(row.target, node.since)
+            if min(late - LOST_AFTER, gone - GONE, waits, up) > SLACK:
+                self.wrong(f"{who} is not lost {late:.1f} s after its deadline, and its node is gone for {gone:.1f} s")
+        elif state is State.PLACED:
+            self._told(node, row, who)
+
+    def _could(self, node: TownNode, row: Row) -> bool:
+        """Whether a node that is live for this one may run the row."""
+        found = node.p.definitions.step(row.pipeline, row.version, row.step)
+        if row.slot:
+            return row.slot in node.mesh.view
+        return found is not None and bool(matches(found[1], node.mesh.live()))
+
+    def _told(self, node: TownNode, row: Row, who: str) -> None:
+        """While messages pass, a producer hears soon that its row has ended."""
+        other = self.town.nodes[row.target]
+        there = other.p.journal.find(*row.key) if other.up else None
+        if there is not None and there.end is not None and node.name in there.claims:
+            since = self.town.loop.time() - self.since[other.name, there.n]
+            soon = SLACK + 4 * self.town.net.weather.slowest + 4 * other.disk.slowest
+            if min(since, self.town.smooth_for() - REPORT_TIMEOUT) > soon:
+                self.wrong(f"{who} has ended as {there.end} on {other.name} {since:.1f} s ago and does not know it")
 
     # -- rows on the disk ---------------------------------------------------------------------------------------------
 
@@ -344,6 +372,8 @@ class Watch:
             there = by_key.get((row.key, row.target))
             if there is None or there.end != "delivered":
                 self.wrong(f"{who} is delivered by {row.target}, which says {there.end if there else 'nothing'}")
+            elif there.matched and not row.matched:
+                self.wrong(f"{who} led to a match on {row.target} and does not know it")
             return
         if step.kind == "sink":
             if not town.alerts[event_id(row.version, row.step, row.event.id, "alert")]:

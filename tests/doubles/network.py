@@ -109,6 +109,10 @@ class SimulatedMesh:
         self.record = NodeRecord(id=node_id, name=node_id, labels=labels, capacity=Capacity(free=100), boot=boot)
         self.view: dict[str, NodeRecord] = {node_id: self.record}
         """The nodes that it takes for live."""
+        self.changed = asyncio.get_running_loop().time()
+        """When that changed last."""
+        self.missing: dict[str, float] = {}
+        """Since when it has not taken others for live that it knew."""
         self.handlers: dict[str, Callable[[Any, bytes], Awaitable[bytes]]] = {}
         self.callbacks: list[Callable[[NodeRecord, bool], None]] = []
 
@@ -139,9 +143,12 @@ class SimulatedMesh:
             record = self.net.nodes[node_id].record
             if known != record:
                 self.view[node_id] = record
+                self.changed = asyncio.get_running_loop().time()
+                self.missing.pop(node_id, None)
                 self._tell(record, True)
         elif known is not None:
             del self.view[node_id]
+            self.changed = self.missing[node_id] = asyncio.get_running_loop().time()
             self._tell(known, False)
 
     def _tell(self, record: NodeRecord, alive: bool) -> None:
