@@ -37,22 +37,22 @@ from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
 from agent.model.node import Capacity, NodeRecord
-from agent.node.bell import Bell
+from agent.node.applied_documents import DocumentReader
+from agent.node.change_signal import Bell
 from agent.node.closing import close_all
-from agent.node.documents import DocumentReader
 from agent.node.engines import BookCameras, NodeEngines
 from agent.node.facade_nodes import NodeMixin
 from agent.node.facade_pipelines import PipelineMixin
 from agent.node.facade_status import StatusMixin
 from agent.node.facade_things import ThingsMixin
 from agent.node.fresh import FreshBlobs
-from agent.node.health import Watch
-from agent.node.labels import Labels
 from agent.node.leftovers import Added, sweep
-from agent.node.logs import StepLogs
 from agent.node.resolve import serve_image
-from agent.node.sources import SourceSteps
-from agent.node.warmth import Warmth
+from agent.node.self_checks import Watch
+from agent.node.signed_labels import Labels
+from agent.node.step_logs import StepLogs
+from agent.node.tail_steps import SourceSteps
+from agent.node.warm_programs import Warmth
 from agent.platforms import detect
 from agent.steps import Presence, StepKinds
 from agent.supervise import supervised

@@ -16,7 +16,7 @@ from agent.errors import ConfigError, NotFound, Refused, StepFailed
 from agent.model.event import MAX_EVENT, Event, event_id, now
 from agent.model.pipeline import Pipeline
 from agent.model.placement import may_run
-from agent.node.documents import PIPELINE
+from agent.node.applied_documents import PIPELINE
 from agent.node.facade_status import describe, known, no_nodes
 from agent.node.resolve import Resolver, module_paths
 

@@ -17,7 +17,7 @@ from agent.model.event import now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
 from agent.node.following import followed
-from agent.node.logs import execution
+from agent.node.step_logs import execution
 
 if TYPE_CHECKING:
     from agent.node.agent import Agent

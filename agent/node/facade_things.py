@@ -17,7 +17,7 @@ from agent.cameras import masked
 from agent.errors import EdgeError, NotFound, Refused
 from agent.identity import PeerIdentity
 from agent.model.decoding import DAMAGED
-from agent.node.documents import DEVICE
+from agent.node.applied_documents import DEVICE
 from agent.node.facade_status import known, uplink
 from agent.steps import DeviceInfo
 

@@ -18,7 +18,7 @@ from agent.identity import Identity
 from agent.mesh.logs import MAX_LINE
 from agent.node.agent import Agent
 from agent.node.closing import close_all
-from agent.node.logs import StepLogs
+from agent.node.step_logs import StepLogs
 from tests.node.house import House
 from tests.support import eventually
 

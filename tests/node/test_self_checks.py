@@ -10,7 +10,7 @@ from agent.health.facts import Facts
 from agent.mesh import Mesh
 from agent.model.health import Warning
 from agent.model.node import NodeRecord
-from agent.node import health
+from agent.node import self_checks as health
 from tests.node.house import House
 from tests.support import eventually
 

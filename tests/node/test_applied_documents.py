@@ -9,7 +9,7 @@ import pytest
 
 from agent.errors import NotFound, PipelineError, Refused
 from agent.model.pipeline import Pipeline, Step
-from agent.node.documents import DEVICE, PIPELINE
+from agent.node.applied_documents import DEVICE, PIPELINE
 from tests.node.house import House
 from tests.node.test_resolve import TEXT
 from tests.support import eventually

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agent.errors import ConfigError, EdgeError, NotFound, Refused
-from agent.node.labels import MAX_LABELS
+from agent.node.signed_labels import MAX_LABELS
 from tests.node.house import House
 from tests.support import eventually
 
