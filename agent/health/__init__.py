@@ -1,16 +1,13 @@
-"""What is wrong now: coded warnings with a remedy, and the checks that find them.
+"""Coded warnings about this node, each with a remedy; the checks that find them; the agent's log."""
 
-Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks, one per file), `clock_synchronised`,
-`setup_logging`.
-"""
-
-from agent.health.checks import run_checks
+from agent.health.checks import CODES, run_checks
 from agent.health.clock import clock_synchronised
 from agent.health.facts import Facts, FailingStep, SourceFact
 from agent.health.logs import setup_logging
 from agent.health.registry import HealthRegistry
 
 __all__ = [
+    "CODES",
     "Facts",
     "FailingStep",
     "HealthRegistry",

@@ -2,7 +2,7 @@
 that heal.
 """
 
-from agent.mesh.addresses import parse_address, usable_addresses
+from agent.mesh.addresses import local_addresses, parse_address, usable_addresses
 from agent.mesh.documents import REMOVAL, Document, Documents
 from agent.mesh.introducer import Endpoint
 from agent.mesh.logs import LogLine
@@ -10,6 +10,7 @@ from agent.mesh.mesh import Mesh
 from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.session import Link
 from agent.mesh.settings import MeshSettings
+from agent.mesh.strangers import watch_handshakes
 
 __all__ = [
     "REMOVAL",
@@ -23,6 +24,8 @@ __all__ = [
     "LogLine",
     "Mesh",
     "MeshSettings",
+    "local_addresses",
     "parse_address",
     "usable_addresses",
+    "watch_handshakes",
 ]

@@ -1,18 +1,15 @@
-"""Signed documents that change what this node does: pipelines and devices."""
+"""Signed documents that change what this node does: pipelines, devices and labels."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.mesh.documents import Document
+from agent.definitions import Definitions
+from agent.mesh import Document, Mesh
 from agent.model.decoding import DAMAGED
-from agent.steps import DeviceInfo
-
-if TYPE_CHECKING:
-    from agent.node.agent import Agent
+from agent.steps import DeviceInfo, Presence
 
 log = logging.getLogger(__name__)
 
@@ -21,32 +18,33 @@ DEVICE = "device"
 LABEL = "label"
 
 
-class DocumentReader:
+class AppliedDocuments:
     """Applies documents as they come into force."""
 
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
-        agent.mesh.documents.on_change(self.apply)
+    def __init__(self, mesh: Mesh, definitions: Definitions, presence: Presence) -> None:
+        self._mesh = mesh
+        self._definitions = definitions
+        self._presence = presence
+        mesh.documents.on_change(self.apply)
 
     def load(self) -> None:
-        """Take up what is on the disk."""
+        """Apply the documents that are on the disk."""
         for kind in (PIPELINE, DEVICE):
-            for document in self.agent.mesh.documents.list(kind):
+            for document in self._mesh.documents.list(kind):
                 self.apply(document)
 
     def apply(self, document: Document) -> None:
-        """Do what a document says."""
+        """Apply one document; one that this version cannot read is logged and changes nothing."""
         body = None if document.removed else document.body
         try:
             if document.kind == PIPELINE:
-                self.agent.pipelines.definitions.apply(document.name, body)
+                self._definitions.apply(document.name, body)
             elif document.kind == DEVICE:
-                devices = self.agent.presence.devices
                 if body is None:
-                    devices.pop(document.name, None)
+                    self._presence.devices.pop(document.name, None)
                 else:
-                    devices[document.name] = msgspec.json.decode(body, type=DeviceInfo)
+                    self._presence.devices[document.name] = msgspec.json.decode(body, type=DeviceInfo)
             elif document.kind == LABEL:
-                self.agent.mesh.reconsider(document.name)
+                self._mesh.reconsider(document.name)
         except DAMAGED as e:
             log.warning("the %s document %s is not readable by this version: %s", document.kind, document.name, e)

@@ -1,4 +1,4 @@
-"""Waking up what depends on pipelines, labels and who is there, instead of every service looking every second."""
+"""A signal for services that depend on pipelines, labels and live nodes, so that they do not look every second."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from agent import ticks
 
 
 class Listener:
-    """Waits for the bell, or for a while."""
+    """Waits for the signal, or for some seconds."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        self._sent = asyncio.Event()
 
-    def ring(self) -> None:
-        """Something changed."""
-        self._rung.set()
+    def wake(self) -> None:
+        """End the present wait, or the next one where nothing waits now."""
+        self._sent.set()
 
     async def wait(self, seconds: float) -> None:
-        """Until the bell rings, `seconds` at most."""
-        await ticks.wait(self._rung, ticks.until(seconds))
-        self._rung.clear()
+        """Wait until the signal is sent, `seconds` at most."""
+        await ticks.wait(self._sent, ticks.until(seconds))
+        self._sent.clear()
 
 
-class Bell:
-    """Rung when a pipeline or a node changed."""
+class ChangeSignal:
+    """Is sent when a pipeline or a node changed."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
 
     def listen(self) -> Listener:
-        """A listener of its own for each service."""
+        """A new listener; each service needs one."""
         self._listeners.append(Listener())
         return self._listeners[-1]
 
-    def ring(self) -> None:
-        """Wake all who listen."""
+    def send(self) -> None:
+        """Wake all listeners."""
         for listener in self._listeners:
-            listener.ring()
+            listener.wake()

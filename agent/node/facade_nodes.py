@@ -109,7 +109,8 @@ class NodeMixin:
         record = a.mesh.node(node)
         labels = await a.labels.change(record.id, dict(add), list(drop))
         if record.id == a.node_id:
-            a.wanted = {k: v for k, v in a.wanted.items() if k not in drop}
+            for key in drop:
+                a.wanted.pop(key, None)
         return {"id": record.id, "node": record.name, "labels": labels}
 
     async def node_remove(self, node: str) -> Json:

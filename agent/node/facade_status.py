@@ -46,7 +46,7 @@ class StatusMixin:
                 "role": a.identity.role,
                 "labels": a.mesh.me.labels,
                 "boot": a.mesh.boot,
-                "arch": a.platform.arch,
+                "arch": a.arch,
             },
             "mesh": {
                 "id": a.identity.mesh_id,

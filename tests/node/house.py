@@ -10,7 +10,7 @@ from typing import Any
 from agent.config import Config, load_config
 from agent.identity import IdentityStore
 from agent.identity.store import x509_pem
-from agent.node.agent import Agent
+from agent.node import Agent, build_node, make_agent, run_node
 from tests.mesh.building import free_port
 from tests.support import eventually
 
@@ -46,14 +46,14 @@ class House:
 
     def agent(self, name: str, *, labels: dict[str, str] | None = None, **overrides: Any) -> Agent:
         """An agent that does not run yet."""
-        return Agent(self.config(name, **overrides), self.identity(name), wanted=labels or {})
+        return make_agent(build_node(self.config(name, **overrides), self.identity(name), wanted=labels or {}))
 
     async def start(self, name: str, **options: Any) -> Agent:
         return await self.run(name, self.agent(name, **options))
 
     async def run(self, name: str, made: Agent) -> Agent:
         """Run an agent until the others see it."""
-        task = asyncio.create_task(made.run())
+        task = asyncio.create_task(run_node(made))
         self.running[name] = (made, task)
         await eventually(lambda: made.mesh.ready.is_set() or task.done(), 20)
         if task.done():

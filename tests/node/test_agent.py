@@ -16,8 +16,9 @@ from agent.definitions import load_pipeline
 from agent.errors import EdgeError
 from agent.identity import Identity
 from agent.mesh.logs import MAX_LINE
-from agent.node.agent import Agent
-from agent.node.closing import close_all
+from agent.node import Agent, run_node
+from agent.node.event_feed import publish_event
+from agent.node.run import close_all
 from agent.node.step_logs import StepLogs
 from tests.node.house import House
 from tests.support import eventually
@@ -37,7 +38,7 @@ async def heard(agent: Agent, event: dict[str, Any]) -> dict[str, Any]:
     async with asyncio.timeout(20), aclosing(agent.events(follow=True, limit=0, kind="", pipeline="")) as passing:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(passing))
         while not first.done():
-            agent._publish_event(event)
+            publish_event(agent.mesh.publish_log, event)
             await asyncio.wait({first}, timeout=0.1)
         return first.result()
 
@@ -67,7 +68,7 @@ async def follows_porch(house: House, hall: Agent, step: str) -> None:
         porch = await house.start("porch")
         async with asyncio.timeout(20):
             while not first.done():
-                porch.logs_kept.write("p", "wifi", "hello")
+                porch.step_logs.write("p", "wifi", "hello")
                 await asyncio.wait({first}, timeout=0.1)
         assert (first.result()["node"], first.result()["line"]) == ("porch", "hello")
 
@@ -99,8 +100,8 @@ async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
         await use(identity)
 
     monkeypatch.setattr(hall.mesh, "use", broken)
-    renewed = await hall.renewal.renew()
-    await eventually(lambda: tried == 2 and not hall._renewals.is_set())
+    renewed = await hall.admission.renewal.renew()
+    await eventually(lambda: tried == 2 and hall.admission.certificate.in_use)
     assert hall.identity is hall.mesh._session.identity is renewed
     assert [w.subject for w in hall.health.list() if w.code == "service.restarted"] == ["certificate"]
 
@@ -117,7 +118,7 @@ async def test_a_part_that_cannot_be_closed_keeps_no_other_open_and_hides_no_fau
 
     monkeypatch.setattr(hall.docker, "close", failing)
     with socket.create_server(("127.0.0.1", hall.config.mesh.port)), pytest.raises(ExceptionGroup) as fault:
-        await hall.run()
+        await run_node(hall)
     assert fault.group_contains(EdgeError, match="mesh")
     assert hall.journal.storage._thread is None
     assert "no more files" in caplog.text

@@ -9,6 +9,7 @@ import pytest
 
 from agent.errors import NotFound, PipelineError, Refused
 from agent.model.pipeline import Pipeline, Step
+from agent.node import close_node
 from agent.node.applied_documents import DEVICE, PIPELINE
 from tests.node.house import House
 from tests.node.test_resolve import TEXT
@@ -59,7 +60,7 @@ async def test_what_is_wrong_in_the_file_comes_back_with_its_place(house: House)
         await hall.pipeline_apply(TEXT.replace("after: small", "after: smal"), "p.yaml", {}, dry_run=False)
     assert caught.value.message.startswith("p.yaml:7:")
     assert "small" in caught.value.hint
-    await hall._close()
+    await close_node(hall)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ async def test_a_source_that_a_node_cannot_have_is_a_warning_there_and_nothing_e
     cid, _ = await hall.blobs.put((filters / "wifi-join.wasm").read_bytes())
     step = Step(name="s", kind="tail", task={"source": {"nonsense": 1}, "wasm": {"module": cid}}, pick="all")
     await hall.mesh.documents.put(PIPELINE, "p", msgspec.json.encode(Pipeline(name="p", steps=[step])))
-    await eventually(lambda: hall.sources.runners)
+    await eventually(lambda: hall.tail_steps.runners)
     (source,) = (await hall.status())["sources"]
     assert source["ok"] is False
     assert "no source of lines" in source["text"]

@@ -10,7 +10,7 @@ import pytest
 from agent.definitions import load_pipeline
 from agent.errors import NotFound, Refused
 from agent.identity import PeerIdentity
-from agent.node.agent import Agent
+from agent.node import Agent, close_node
 from agent.node.resolve import Resolver, serve_image
 from tests.node.house import House
 
@@ -26,24 +26,24 @@ steps:
 
 
 def peer_of(agent: Agent) -> PeerIdentity:
-    return agent.trust.peer(agent.identity.cert_der)
+    return agent.mesh.trust.peer(agent.identity.cert_der)
 
 
 async def test_nobody_can_reckon_the_code_of_a_wish_and_each_wish_has_its_own(house: House) -> None:
     hall, porch, other = (house.agent(n) for n in ("hall", "porch", "other"))
     codes = []
     for labels in ({"camera": "true"}, {"gpu": "true"}, {"camera": "true"}, {"camera": "true"}):
-        await hall.labels._wish(peer_of(porch), msgspec.json.encode(labels))
+        await hall.labels.serve_wish(peer_of(porch), msgspec.json.encode(labels))
         codes.append(hall.labels.wishes[porch.node_id].code)
     assert len(set(codes)) == 3  # asking again for the same is no new wish
     assert codes[2] == codes[3]
-    await hall.labels._wish(peer_of(other), msgspec.json.encode({"camera": "true"}))
+    await hall.labels.serve_wish(peer_of(other), msgspec.json.encode({"camera": "true"}))
     assert hall.labels.wishes[other.node_id].code not in codes
     for body in (b'{"a": "\xff"}', b"[" * 9000):
         with pytest.raises(Refused):
-            await hall.labels._wish(peer_of(porch), body)
+            await hall.labels.serve_wish(peer_of(porch), body)
     for agent in (hall, porch, other):
-        await agent._close()
+        await close_node(agent)
 
 
 @pytest.mark.parametrize("body", [b"\xa1\xff", b"\x91" * 9000 + b"\x90", msgspec.msgpack.encode({MAC: {"present": 1}}),
@@ -71,7 +71,7 @@ async def test_only_names_of_images_reach_the_engine(house: House, name: str) ->
     for body in (b"", b"\xa1\xff", b"\x01", b"\x91" * 9000):
         with pytest.raises(Refused):
             await serve_image(hall, peer_of(hall), body)
-    await hall._close()
+    await close_node(hall)
 
 
 async def test_what_a_member_says_is_an_image_id_is_signed_only_if_it_is_one(house: House) -> None:

@@ -10,7 +10,7 @@ import pytest
 from agent.blobs import parse_cid
 from agent.definitions import load_pipeline
 from agent.errors import NotFound, PipelineError
-from agent.node.agent import Agent
+from agent.node import Agent, close_node
 from agent.node.resolve import MAX_MODULE, Resolver, module_paths
 from tests.node.house import House
 
@@ -33,7 +33,7 @@ async def hall(house: House) -> AsyncIterator[Agent]:
     """An agent that is built and not run: resolving modules needs no mesh."""
     made = house.agent("hall")
     yield made
-    await made._close()
+    await close_node(made)
 
 
 def test_modules_are_named_once_and_cids_are_not_paths() -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from agent.errors import ConfigError, EdgeError, NotFound, Refused
+from agent.node import close_node
 from agent.node.signed_labels import MAX_LABELS
 from tests.node.house import House
 from tests.support import eventually
@@ -80,16 +81,16 @@ async def test_a_malformed_wish_is_refused_and_not_kept(house: House, body: byte
     hall = house.agent("hall")
     peer = house.agent("porch")
     with pytest.raises(Refused) as caught:
-        await hall.labels._wish(hall.trust.peer(peer.identity.cert_der), body)
+        await hall.labels.serve_wish(hall.mesh.trust.peer(peer.identity.cert_der), body)
     assert caught.value.code == "bad"
     assert not hall.labels.wishes
     for agent in (hall, peer):
-        await agent._close()
+        await close_node(agent)
 
 
 async def test_the_reserved_labels_are_there_for_selectors_on_every_node(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
-    arch = hall.platform.arch
+    arch = hall.arch
     for agent in (hall, porch):
         for name in ("hall", "porch"):
             found = agent.mesh.node(name)

@@ -17,8 +17,9 @@ from agent.errors import ConfigError, EdgeError, JoinRefused
 from agent.health.logs import setup_logging
 from agent.identity import Token
 from agent.mesh import Mesh
-from agent.node import start
-from agent.node.start import _locked, begin, run_agent, wanted_labels
+from agent.node import entry, run_agent
+from agent.node.entry import locked
+from agent.node.start import begin, wanted_labels
 from tests.node.house import House
 from tests.support import eventually
 
@@ -36,7 +37,7 @@ async def mended_process() -> AsyncIterator[None]:
 @pytest.fixture(autouse=True)
 def own_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """The file descriptors of this process stay pytest's."""
-    monkeypatch.setattr(start, "watch_handshakes", lambda: None)
+    monkeypatch.setattr(entry, "watch_handshakes", lambda: None)
 
 
 async def test_without_state_and_mdns_a_node_makes_a_mesh_at_once_and_keeps_it(house: House) -> None:
@@ -98,11 +99,11 @@ def test_labels_that_a_node_asks_for_are_its_own_and_checked(house: House) -> No
 
 async def test_a_state_folder_has_one_agent(house: House) -> None:
     config = house.config("hall")
-    with _locked(config.state), pytest.raises(ConfigError) as caught:
+    with locked(config.state), pytest.raises(ConfigError) as caught:
         await run_agent(config)
     assert caught.value.code == "state.locked"
     assert "--state" in caught.value.hint
-    with _locked(config.state):
+    with locked(config.state):
         pass  # free again
 
 

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from agent.errors import ConfigError
+from agent.node import run_node
 from tests.node.house import House
 from tests.support import eventually
 
@@ -16,12 +17,12 @@ async def test_an_agent_that_cannot_listen_ends_and_one_whose_sources_fail_goes_
         raise ConfigError("not a selector")
 
     hall = house.agent("hall")
-    hall.sources.run = broken  # type: ignore[method-assign]
+    hall.tail_steps.run = broken  # type: ignore[method-assign]
     with socket.create_server(("127.0.0.1", house.ports["hall"][1])), pytest.raises(ExceptionGroup) as caught:
-        await hall.run()
+        await run_node(hall)
     assert caught.group_contains(ConfigError, match="cannot listen")
     again = house.agent("hall")
-    again.sources.run = broken  # type: ignore[method-assign]
+    again.tail_steps.run = broken  # type: ignore[method-assign]
     await house.run("hall", again)
     await eventually(lambda: any(w.code == "service.restarted" for w in again.health.list()))
     assert not house.running["hall"][1].done()
