@@ -34,8 +34,8 @@ LOOK = 1.0
 WIDE = 110
 """Least columns in which the mesh and the events are side by side."""
 HELP = (
-    f"[bold]Enter[/] an unknown phone joins the Wi-Fi · [bold]k[/] {KNOWN}'s known phone joins"
-    " · [bold]l[/] another link to the page · [bold]q[/] end"
+    f"[bold]Enter[/] a phone joins · [bold]k[/] a known phone ({KNOWN}) · [bold]l[/] another link to the page"
+    " · [bold]q[/] end"
 )
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from agent import ticks
+from agent.backoff import Backoff, Tries, doubling
 from agent.cameras.book_file import load_book, save_book
 from agent.cameras.probe import Device, probe
 from agent.cameras.session import Frame
@@ -30,8 +31,9 @@ DEADLINE = 10.0
 MAX_SHOTS = 32
 MAX_CAMERAS = 64
 KEEP_EVERY = 2.0
-"""Seconds between looks at the warm cameras; one that stays away is tried ever more rarely, up to KEEP_MOST."""
-KEEP_MOST = 60.0
+"""Seconds between looks at the warm cameras."""
+BACKOFF = Backoff(doubling(KEEP_EVERY, 60.0))
+"""The pauses before a warm camera that cannot be opened is tried again."""
 
 
 class Photo(msgspec.Struct, frozen=True):
@@ -202,32 +204,31 @@ class CameraBook:
 
     async def run(self) -> None:
         """Keep the warm cameras open, until cancelled; then let go of all."""
-        waits: dict[str, tuple[float, float]] = {}
+        tries: dict[str, Tries] = {}
         try:
             while True:
                 names = [name for name, camera in self._cameras.items() if camera.warm]
-                waits = {name: waits[name] for name in names if name in waits}
+                tries = {name: tries.get(name) or Tries(BACKOFF) for name in names}
                 self._changed.clear()
                 if not names:
                     await self._changed.wait()
                     continue
-                await asyncio.gather(*(self._keep(name, waits) for name in names))
+                await asyncio.gather(*(self._keep(name, tries[name]) for name in names))
                 await ticks.sleep(KEEP_EVERY)
         finally:
             await self.close()
 
-    async def _keep(self, name: str, waits: dict[str, tuple[float, float]]) -> None:
+    async def _keep(self, name: str, tries: Tries) -> None:
         booth = self._booths[name]
-        wait, until = waits.get(name, (KEEP_EVERY, 0.0))
-        if booth.ready or time.monotonic() < until:
+        if booth.ready or tries.left():
             return
         try:
             await booth.warm(self._deadline)
         except CameraError as e:
-            waits[name] = (min(wait * 2, KEEP_MOST), time.monotonic() + wait)
+            tries.failed()
             self._report(name, CameraError(f"camera {name}: {e.message}", hint=e.hint, camera=name))
         else:
-            waits.pop(name, None)
+            tries.succeeded()
             if name in self._errors:
                 self._report(name, None)
 

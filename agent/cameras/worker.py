@@ -1,17 +1,14 @@
-"""The capture child: the only process that loads OpenCV. It may hang or crash; its parent kills it at the deadline.
+"""The capture worker: the only process that loads OpenCV. It may hang or crash; its parent kills it at the deadline.
 
-Started by `capture.py` as `python -m agent.cameras.worker FD` (a frozen agent: `edge-agent camera-worker FD`).
-On its socket each message is a 4-byte big-endian length and msgpack: an Ask in, a Reply out. It ends when the parent
-closes its end, and when a live source breaks.
+`capture.py` starts it as `python -m agent.cameras.worker FD` (a frozen agent: `edge-agent camera-worker FD`).
+Messages (`agent.worker`) are msgpack: an Ask in, a Reply out. It ends when the parent closes its end, and when a live
+source breaks.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -19,11 +16,10 @@ from typing import Any
 
 import msgspec
 
+from agent.cameras.jpeg import MAX_PIXELS
 from agent.cameras.spec import View
+from agent.worker import end_with_parent, receive, send
 
-HEADER = struct.Struct(">I")
-MAX_MESSAGE = 64 << 20
-"""Longest message in bytes, either way."""
 QUALITY = 90
 """JPEG quality of pictures that are encoded here."""
 DARK = 20.0
@@ -31,8 +27,6 @@ DARK = 20.0
 video's black is 16."""
 SETTLE = 1.0
 """Seconds after the first frame in which dark ones are skipped."""
-MAX_PIXELS = 50_000_000
-_PR_SET_PDEATHSIG = 1
 
 
 class Ask(msgspec.Struct, array_like=True):
@@ -228,27 +222,6 @@ class Worker:
         return Reply(jpeg.tobytes(), width, height, taken)
 
 
-def receive(link: socket.socket) -> Ask | None:
-    """The next ask, or None when the parent has closed its end."""
-    header = link.recv(HEADER.size, socket.MSG_WAITALL)
-    if len(header) < HEADER.size:
-        return None
-    (size,) = HEADER.unpack(header)
-    data = bytearray()
-    while len(data) < size:
-        part = link.recv(min(size - len(data), 1 << 20))
-        if not part:
-            return None
-        data += part
-    return msgspec.msgpack.decode(data, type=Ask)
-
-
-def send(link: socket.socket, reply: Reply) -> None:
-    """Send one reply."""
-    data = msgspec.msgpack.encode(reply)
-    link.sendall(HEADER.pack(len(data)) + data)
-
-
 def load_cv2() -> Any:
     """OpenCV, told to keep its and FFmpeg's messages (which name addresses) to itself.
 
@@ -281,12 +254,13 @@ def serve(link: socket.socket) -> None:
         worker = None
     if worker is not None:
         threading.Thread(target=watch, args=(link, worker), daemon=True, name="watch").start()
-    while (ask := receive(link)) is not None:
+    while (message := receive(link)) is not None:
         if worker is None:
-            send(link, Reply(error="OpenCV is missing on this node: install edge-agent[camera]"))
-            continue
-        send(link, worker.answer(ask))
-        if worker.broken:
+            reply = Reply(error="OpenCV is missing on this node: install edge-agent[camera]")
+        else:
+            reply = worker.answer(msgspec.msgpack.decode(message, type=Ask))
+        send(link, msgspec.msgpack.encode(reply))
+        if worker is not None and worker.broken:
             return
 
 
@@ -295,8 +269,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or not arguments[0].isdigit():
         sys.stderr.write("this is the agent's camera worker; it is started by the agent\n")
         return 2
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     with socket.socket(fileno=int(arguments[0])) as link:
         serve(link)
     return 0

@@ -10,7 +10,7 @@ import typer
 from agent.cli import context
 from agent.cli.context import JsonFlag, new_app
 from agent.cli.output import console, escape, print_json, table
-from agent.config import document, load_config
+from agent.config import load_config, show_config
 
 app = new_app(
     "Show and check the configuration.",
@@ -34,7 +34,7 @@ def show(
         with connect() as client:
             rows = client.get("/v1/config")
     else:
-        rows = document.show(load_config(context.chosen.config))
+        rows = show_config(load_config(context.chosen.config))
     if json:
         print_json(rows if origin else {r["key"]: r["value"] for r in rows})
         return

@@ -50,9 +50,9 @@ class Noun:
 
 
 def registered() -> list[Noun]:
-    """The nouns that other installed packages register in the entry-point group COMMANDS.
+    """The nouns that installed packages register in the entry-point group COMMANDS.
 
-    An entry point names a module and its typer (`demo.command:app`); the line of help is the docstring of its top package.
+    An entry point names a module and its typer (`demo.command:app`); the first line of its top package's docstring is its help.
     """
     return [_registered(point) for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name)]
 
@@ -73,7 +73,8 @@ class LazyGroup(TyperGroup):
 
     @cached_property
     def _registered(self) -> list[Noun]:
-        return registered()
+        own = {n.name for n in self.nouns}
+        return [n for n in registered() if n.name not in own]
 
     def _find(self, name: str) -> Noun | None:
         """The noun of this name; the installed packages are only searched for a name that is not in `nouns`."""

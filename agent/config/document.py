@@ -18,7 +18,7 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def show(config: Config) -> list[dict[str, Any]]:
+def show_config(config: Config) -> list[dict[str, Any]]:
     """Every key with its value and origin: rows of `key`, `value`, `origin`."""
     return [
         {"key": k.name, "value": k.show(value_of(config, k.name)), "origin": config.origin(k.name)}

@@ -173,8 +173,7 @@ class StepHost:
         if others_can_run(self.context, self.step, row):
             self.context.apply(self.context.lifecycle.passed_on(row, error.message))
         else:
-            seconds = BACKOFF[min(self.failures, len(BACKOFF)) - 1]
-            asyncio.get_running_loop().call_later(seconds, self.put, row)
+            asyncio.get_running_loop().call_later(BACKOFF.after(self.failures), self.put, row)
 
 
 def others_can_run(context: Context, step: Step, row: Row) -> bool:
@@ -268,8 +267,8 @@ class Hosts:
             if not self._waiting[key] and not self._current(key):
                 del self._waiting[key], self._running[key]
                 return
-            await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
             attempt += 1
+            await asyncio.sleep(BACKOFF.after(attempt))
         host = StepHost(self.context, *found, work, width)
         self.hosts[key] = host
         for row in self._waiting.pop(key, []):

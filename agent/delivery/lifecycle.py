@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.clock import boottime
 from agent.delivery.changes import Changes, Do
-from agent.delivery.retry import BACKOFF, After, after_failure, after_report
+from agent.delivery.retry import BACKOFF, After, after_failure, after_report, runs_again
 from agent.delivery.rows import ENDS, TRANSITIONS, End, Key, Row, State, hop
 from agent.delivery.table import Table
 from agent.errors import StepFailed
@@ -122,8 +122,7 @@ class Lifecycle:
 
     def delivered_again(self, row: Row, node: str, attempts: int, changes: Changes) -> Changes:
         """A node delivered a row that is here already, and wants a report; a row that failed here may run once more."""
-        it = _own(row)
-        again = runs_again(row, attempts)
+        it, again = _own(row), runs_again(row, attempts)
         it.claims[node] = 0
         it.turn += 1
         if again:
@@ -293,10 +292,10 @@ class Lifecycle:
                 case "here" | "elsewhere" as where:
                     it.attempts += 1
                     it.reason = error.message[:MAX_REASON]
-                    self._avoid_always(it, self._node)
+                    self._avoid(it, self._node)
                     _to(it, State.QUEUED if where == "here" else State.WAITING)
                     changes.write(row)
-                    changes.then(Do.RUN if where == "here" else Do.ROUTE, row, BACKOFF[0])
+                    changes.then(Do.RUN if where == "here" else Do.ROUTE, row, BACKOFF.after(1))
         return changes
 
     def passed_on(self, row: Row, reason: str) -> Changes:
@@ -308,9 +307,9 @@ class Lifecycle:
             it.free = True
             self._end(it, "failed", reason, changes)
             return changes
-        self._avoid_always(it, self._node)
+        self._avoid(it, self._node)
         _to(it, State.WAITING)
-        changes.then(Do.ROUTE, row, BACKOFF[0])
+        changes.then(Do.ROUTE, row, BACKOFF.after(1))
         return changes
 
     def reached_sink(self, row: Row, step: str, node_name: str) -> None:
@@ -417,14 +416,5 @@ class Lifecycle:
 
     def _avoid(self, row: _Row, node: str) -> None:
         """Have other nodes tried first; a row with a slot has no others."""
-        if not row.slot:
-            self._avoid_always(row, node)
-
-    def _avoid_always(self, row: _Row, node: str) -> None:
-        if node not in row.avoid:
+        if not row.slot and node not in row.avoid:
             row.avoid = (*row.avoid, node)
-
-
-def runs_again(row: Row, attempts: int) -> bool:
-    """Whether the producer asks for another run of a row that failed here: with more attempts, or where none was used."""
-    return row.end == "failed" and (row.free or attempts > row.attempts)

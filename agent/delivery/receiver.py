@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +13,14 @@ from agent.blobs import raw_cid
 from agent.clock import boottime
 from agent.delivery.changes import Changes
 from agent.delivery.context import Context
-from agent.delivery.lifecycle import runs_again
-from agent.delivery.retry import After
+from agent.delivery.retry import After, runs_again
 from agent.delivery.rows import MAX_TRACE, Key, Row, State
 from agent.delivery.validation import decoded, event_of
 from agent.delivery.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 from agent.errors import EdgeError, Refused
 from agent.model.event import Event
 from agent.model.placement import may_send, selector
+from agent.rates import Rates
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,8 @@ class Receiver:
         self.refused: dict[str, int] = {}
         self.policy = dict(allowed or {})
         self._pending: set[Key] = set()
-        self._buckets: dict[str, list[float]] = {}
+        self._events = Rates(EVENTS_PER_SECOND, 2 * EVENTS_PER_SECOND)
+        self._bytes = Rates(BYTES_PER_SECOND, 2 * BYTES_PER_SECOND)
         self._logged: set[tuple[str, str]] = set()
         context.mesh.serve("pipeline.deliver", self.deliver)
         context.mesh.serve("pipeline.report", self.report)
@@ -164,16 +164,10 @@ class Receiver:
         return Verdict(status, detail)
 
     def _rate(self, sender: str, events: int, size: int) -> bool:
-        now = time.monotonic()
-        bucket = self._buckets.setdefault(sender, [2 * EVENTS_PER_SECOND, 2 * BYTES_PER_SECOND, now])
-        past = now - bucket[2]
-        bucket[0] = min(2 * EVENTS_PER_SECOND, bucket[0] + past * EVENTS_PER_SECOND)
-        bucket[1] = min(2 * BYTES_PER_SECOND, bucket[1] + past * BYTES_PER_SECOND)
-        bucket[2] = now
-        if bucket[0] < events or bucket[1] < size:
+        if self._events.wait(sender, events) or self._bytes.wait(sender, size):
             return False
-        bucket[0] -= events
-        bucket[1] -= size
+        self._events.take(sender, events)
+        self._bytes.take(sender, size)
         return True
 
     # -- blobs --------------------------------------------------------------------------------------------------------

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from agent.backoff import Backoff
 from agent.delivery.rows import Row
 from agent.errors import StepFailed
 from agent.model.pipeline import Step
 
-BACKOFF = (0.2, 1.0, 5.0, 15.0)
-"""Seconds before a program that failed, could not be started or was not reached is tried again here."""
+BACKOFF = Backoff((0.2, 1.0, 5.0, 15.0))
+"""Pauses before a program that failed, could not be started or was not reached is tried again here."""
 SAME_NODE_AGAIN = 1.0
 """Seconds before a node that failed an event gets it a second time."""
 
@@ -43,3 +44,8 @@ def after_report(row: Row, step: Step | None, end: str, after: After, now: float
     if row.attempts + (not after.free) >= step.attempts:
         return None
     return SAME_NODE_AGAIN if row.target in row.avoid else 0.0
+
+
+def runs_again(row: Row, attempts: int) -> bool:
+    """Whether the producer asks for another run of a row that failed here: with more attempts, or where none was used."""
+    return row.end == "failed" and (row.free or attempts > row.attempts)

@@ -1,10 +1,10 @@
 """Coded warnings about this node, each with a remedy; the checks that find them; the agent's log."""
 
 from agent.health.checks import CODES, run_checks
-from agent.health.clock import clock_synchronised
 from agent.health.facts import Facts, FailingStep, SourceFact
-from agent.health.logs import setup_logging
+from agent.health.logs import redact, setup_logging
 from agent.health.registry import HealthRegistry
+from agent.health.timesync import clock_synchronised
 
 __all__ = [
     "CODES",
@@ -13,6 +13,7 @@ __all__ = [
     "HealthRegistry",
     "SourceFact",
     "clock_synchronised",
+    "redact",
     "run_checks",
     "setup_logging",
 ]

@@ -2,7 +2,7 @@
 
 from agent.identity.certificates import clean_name
 from agent.identity.desk import AdmissionDesk
-from agent.identity.dsse import open_envelope, sign_envelope
+from agent.identity.dsse import MAX_ENVELOPE, open_envelope, sign_envelope
 from agent.identity.enrolment import EnrolmentServer
 from agent.identity.joining import Joined, join, wait_as_pending
 from agent.identity.keys import node_id_of
@@ -13,6 +13,7 @@ from agent.identity.tokens import Token, TokenBook, TokenRecord
 from agent.identity.trust import PeerIdentity, Trust
 
 __all__ = [
+    "MAX_ENVELOPE",
     "AdmissionDesk",
     "EnrolmentServer",
     "Identity",

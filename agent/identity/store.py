@@ -6,7 +6,7 @@ file so that a power cut leaves both or neither. `ca-key.pem` is on operators on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -177,11 +177,6 @@ class IdentityStore:
             key_pem=key_pem,
             ca_key_pem=ca_key_pem,
         )
-
-
-def forget_ca_key(identity: Identity) -> Identity:
-    """The same identity without the power to admit nodes, for houses that need none of it."""
-    return replace(identity, ca_key_pem=None)
 
 
 def x509_pem(der: bytes) -> bytes:

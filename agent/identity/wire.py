@@ -19,6 +19,7 @@ import msgspec
 
 from agent.errors import EdgeError, IdentityError, JoinRefused
 from agent.identity.store import Identity
+from agent.tls import unchecked_context
 
 ALPN = "edge-enrol/1"
 MAX_FRAME = 64 * 1024
@@ -213,9 +214,6 @@ def server_context(identity: Identity) -> ssl.SSLContext:
 
 def client_context() -> ssl.SSLContext:
     """TLS for a joiner, which checks the server's certificate itself once it has the CA's."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = unchecked_context(ssl.TLSVersion.TLSv1_3)
     context.set_alpn_protocols([ALPN])
     return context

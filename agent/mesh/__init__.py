@@ -3,14 +3,14 @@ that heal.
 """
 
 from agent.mesh.addresses import local_addresses, parse_address, usable_addresses
+from agent.mesh.callbacks import Changed, Handler, LabelsOf
 from agent.mesh.documents import REMOVAL, Document, Documents
+from agent.mesh.handshakes import watch_handshakes
 from agent.mesh.introducer import Endpoint
 from agent.mesh.logs import LogLine
 from agent.mesh.mesh import Mesh
-from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.session import Link
 from agent.mesh.settings import MeshSettings
-from agent.mesh.strangers import watch_handshakes
 
 __all__ = [
     "REMOVAL",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.errors import IdentityError
 from agent.files import read_private, write_private
-from agent.identity.dsse import MAX_ENVELOPE
+from agent.identity import MAX_ENVELOPE
 
 logger = logging.getLogger(__name__)
 

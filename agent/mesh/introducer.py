@@ -22,9 +22,9 @@ from agent import ticks
 from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError
 from agent.mesh.addresses import own_listener, split_address
+from agent.mesh.handshakes import why_not
 from agent.mesh.session import MeshSession, close_session, denial, link_config, links_of, open_session
 from agent.mesh.settings import MeshSettings
-from agent.mesh.strangers import why_not
 
 logger = logging.getLogger(__name__)
 

@@ -25,9 +25,9 @@ from agent.errors import EdgeError, IdentityError
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
 from agent.mesh.boot import BOOT
+from agent.mesh.callbacks import Changed, LabelsOf
 from agent.mesh.certificates import Certificates
 from agent.mesh.loop import soon
-from agent.mesh.ports import Changed, LabelsOf
 from agent.mesh.rpc import Rpc
 from agent.mesh.session import MeshSession
 from agent.mesh.settings import MeshSettings
@@ -64,7 +64,6 @@ class _Node:
         "record",
         "retry_at",
         "seen",
-        "session",
         "token",
         "told",
         "unrouted",
@@ -74,7 +73,6 @@ class _Node:
         self.token = False
         self.grace = 0.0
         self.record: NodeRecord | None = None
-        self.session = ""
         self.seen = 0.0
         self.confirmed = ""
         self.asking = False
@@ -175,11 +173,6 @@ class PresenceBook:
             return True
         silent = not known.token and time.monotonic() > known.grace
         return silent or (known.unrouted and not self._alive(known, time.monotonic()))
-
-    def session_of(self, node: str) -> str:
-        """The zenoh id of a node's session, or the empty string."""
-        known = self._nodes.get(node)
-        return known.session if known is not None else ""
 
     def on_change(self, callback: Changed) -> None:
         """Call back on the loop for each change."""
@@ -337,7 +330,7 @@ class PresenceBook:
         record, old = presence.record, node.record
         if old is not None and (record.boot, record.sequence) <= (old.boot, old.sequence):
             return
-        node.record, node.session, node.seen, node.lost = record, presence.session, time.monotonic(), False
+        node.record, node.seen, node.lost = record, time.monotonic(), False
         if presence.pause:
             node.grace = max(node.grace, node.seen + presence.pause)
             asyncio.get_running_loop().call_later(presence.pause + 0.01, self._consider, node_id)

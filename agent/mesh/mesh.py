@@ -12,18 +12,18 @@ from typing import Any
 
 from agent.errors import NotFound
 from agent.identity import Identity, Trust
-from agent.mesh import strangers, wire
+from agent.mesh import handshakes, wire
 from agent.mesh.boot import next_boot
+from agent.mesh.callbacks import Changed, Handler, LabelsOf
 from agent.mesh.certificates import Certificates
+from agent.mesh.document_exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.documents import REMOVAL, Document, Documents
-from agent.mesh.exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.introducer import Endpoint
 from agent.mesh.linking import Linking
 from agent.mesh.liveness import HELLO, PresenceBook
 from agent.mesh.logs import LogLine, LogStreams
-from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.rpc import Rpc
-from agent.mesh.sender import Sender
+from agent.mesh.send_pool import SendPool
 from agent.mesh.server import Server
 from agent.mesh.session import Link, MeshSession
 from agent.mesh.settings import MeshSettings
@@ -47,7 +47,7 @@ class Mesh:
         self.trust, self.settings = trust, settings
         self._keys = Keys(identity.mesh_id)
         self._session = MeshSession(identity, settings)
-        self._sender = Sender()
+        self._send_pool = SendPool()
         self._certificates = Certificates(trust)
         self._server = Server(
             identity,
@@ -55,9 +55,9 @@ class Mesh:
             boot=self.boot,
             keys=self._keys,
             settings=settings,
-            sender=self._sender,
+            send_pool=self._send_pool,
         )
-        self._rpc = Rpc(self._session, self._certificates, self.boot, self._server, self._sender)
+        self._rpc = Rpc(self._session, self._certificates, self.boot, self._server, self._send_pool)
         self._presence = PresenceBook(
             identity,
             boot=self.boot,
@@ -99,7 +99,7 @@ class Mesh:
         finally:
             self.ready.clear()
             await self._session.close()
-            self._sender.close()
+            self._send_pool.close()
 
     # Nodes ---------------------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Mesh:
     @property
     def refused(self) -> dict[str, int]:
         """How often what was refused since the start, by reason."""
-        return dict(self._server.refusals.counts + Counter(strangers.counts))  # a copy: a thread adds to it
+        return dict(self._server.refusals.counts + Counter(handshakes.counts))  # a copy: a thread adds to it
 
     def running_calls(self, node_id: str) -> int:
         """How many calls of a node this one is working on."""

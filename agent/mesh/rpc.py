@@ -18,12 +18,12 @@ import zenoh
 
 from agent.errors import EdgeError, IdentityError, Refused, Unreachable
 from agent.mesh import wire
+from agent.mesh.callbacks import Handler
 from agent.mesh.certificates import Certificates
 from agent.mesh.failures import to_error
 from agent.mesh.limits import Refusals
 from agent.mesh.loop import soon
-from agent.mesh.ports import Handler
-from agent.mesh.sender import Sender
+from agent.mesh.send_pool import SendPool
 from agent.mesh.server import Server
 from agent.mesh.session import BULK, MeshSession, is_panic
 from agent.mesh.wire import Failure, Reply, Request, Sealed
@@ -70,11 +70,11 @@ class Rpc:
     """Calls other nodes and serves their calls. Use it on one event loop."""
 
     def __init__(
-        self, session: MeshSession, certificates: Certificates, boot: str, server: Server, sender: Sender
+        self, session: MeshSession, certificates: Certificates, boot: str, server: Server, send_pool: SendPool
     ) -> None:
         self.refusals: Refusals = server.refusals
-        self._session, self._certificates, self._boot, self._server, self._sender = (
-            session, certificates, boot, server, sender,
+        self._session, self._certificates, self._boot, self._server, self._send_pool = (
+            session, certificates, boot, server, send_pool,
         )  # fmt: skip
         self._keys = server.keys
         self._counter = itertools.count(1)
@@ -149,12 +149,12 @@ class Rpc:
         sealed = wire.encode(Sealed(content, identity.sign(wire.REQUEST + content), certificate))
         pending = _Pending(node, request, call.limit)
         size = len(call.body)
-        self._sender.outstanding += size
+        self._send_pool.outstanding += size
         try:
-            self._sender.send(size, self._get(session, pending, call, sealed))
+            self._send_pool.send(size, self._get(session, pending, call, sealed))
             return await pending.done
         finally:
-            self._sender.outstanding -= size
+            self._send_pool.outstanding -= size
             pending.done.cancel()
 
     def _get(self, session: Any, pending: _Pending, call: _Call, attachment: bytes) -> Callable[[], None]:

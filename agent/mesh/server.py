@@ -14,13 +14,13 @@ import zenoh
 from agent.errors import EdgeError, IdentityError, NotFound, Refused
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
+from agent.mesh.callbacks import Handler
 from agent.mesh.certificates import Certificates
 from agent.mesh.failures import to_failure
 from agent.mesh.limits import Budget, Refusals
 from agent.mesh.loop import soon
-from agent.mesh.ports import Handler
 from agent.mesh.replay import ReplayGuard
-from agent.mesh.sender import Sender
+from agent.mesh.send_pool import SendPool
 from agent.mesh.session import is_panic
 from agent.mesh.settings import MeshSettings
 from agent.mesh.wire import Keys, Reply, Request, Sealed
@@ -53,10 +53,10 @@ class Server:
         boot: str,
         keys: Keys,
         settings: MeshSettings,
-        sender: Sender,
+        send_pool: SendPool,
     ) -> None:
         self.identity, self.keys, self.refusals = identity, keys, Refusals()
-        self._certificates, self._boot, self._settings, self._sender = certificates, boot, settings, sender
+        self._certificates, self._boot, self._settings, self._send_pool = certificates, boot, settings, send_pool
         self._handlers: dict[str, tuple[Handler, int]] = {}
         self._guard = ReplayGuard()
         self._budgets: dict[str, Budget] = {}
@@ -242,4 +242,4 @@ class Server:
             finally:
                 query.drop()
 
-        self._sender.send(len(body) + len(attachment), send)
+        self._send_pool.send(len(body) + len(attachment), send)

@@ -11,6 +11,15 @@ MAX_ALERT = 4 * 1024 * 1024
 """Largest alert on the wire in bytes, photo included."""
 
 
+class Hello(msgspec.Struct, omit_defaults=True):
+    """The first word to a sink: the mesh and the node that speak, and the mesh's CA (PEM), which the sink keeps."""
+
+    mesh: str
+    node: str
+    name: str = ""
+    ca: str = ""
+
+
 class Hop(msgspec.Struct, omit_defaults=True):
     """One step of an event's way: the node's name, when it was done in ms since the root event, and how long it ran.
 

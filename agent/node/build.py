@@ -19,6 +19,7 @@ from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import Identity, Trust, renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
+from agent.model.alert import Hello
 from agent.model.node import ROLE_OPERATOR
 from agent.model.task import FilterRunner, WasmTask
 from agent.node.admission import Admission
@@ -40,7 +41,7 @@ from agent.node.tail_steps import TailSteps
 from agent.node.warm_programs import WarmPrograms
 from agent.platforms import detect
 from agent.steps import Presence, StepKinds
-from agent.uplink import Hello, Uplink, UplinkSettings
+from agent.uplink import Uplink, UplinkSettings
 
 
 def build_node(

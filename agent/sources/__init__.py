@@ -2,7 +2,6 @@
 
 from agent.sources.batch import MAX_BATCH, MAX_LINE, Batch, Counters, LineSource, Position
 from agent.sources.file_source import FileSource
-from agent.sources.log_program import child_environment
 from agent.sources.opening import open_source
 from agent.sources.syslog import SyslogSource
 
@@ -15,6 +14,5 @@ __all__ = [
     "LineSource",
     "Position",
     "SyslogSource",
-    "child_environment",
     "open_source",
 ]

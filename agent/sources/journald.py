@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from agent.environment import child_environment
 from agent.errors import ConfigError
 from agent.sources.batch import MAX_BATCH, MAX_LINE, Batch, Counters, Position
-from agent.sources.log_program import LogProgram, child_environment, find_program, stop
+from agent.sources.log_program import LogProgram, find_program, stop
 from agent.sources.syslog_form import one_line, stamp
 
 logger = logging.getLogger(__name__)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 
 from agent.backoff import Backoff, doubling
+from agent.environment import child_environment
 from agent.errors import ConfigError
 from agent.sources.batch import MAX_BATCH, Counters
 
@@ -20,19 +20,6 @@ BACKOFF_MOST = 30.0
 HEALTHY = 10.0
 """A program that ran for so many seconds is started again without waiting longer than the first time."""
 _STDERR = 500
-
-
-def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for the system's programs: without the library path that a frozen agent runs under.
-
-    PyInstaller keeps the path that was there before in LD_LIBRARY_PATH_ORIG; bundled libraries crash other programs.
-    """
-    result = dict(os.environ if environ is None else environ)
-    if "LD_LIBRARY_PATH_ORIG" in result:
-        result["LD_LIBRARY_PATH"] = result.pop("LD_LIBRARY_PATH_ORIG")
-    elif "_MEIPASS2" in result or "_PYI_APPLICATION_HOME_DIR" in result:
-        result.pop("LD_LIBRARY_PATH", None)
-    return result
 
 
 def find_program(name: str) -> str:

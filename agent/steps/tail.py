@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from agent.backoff import Backoff
 from agent.clock import boottime
 from agent.delivery import MAX_FIELD, Context, Row
 from agent.errors import EdgeError, StepFailed
@@ -28,7 +29,8 @@ POSITIONS = 0.1
 """Seconds between two positions without events: a backlog has hundreds of batches a second."""
 DENSE = 500
 """Events of one batch above which the next ones should not grow: rows are made on the event loop and committed at once."""
-BACKOFF = (1.0, 5.0, 30.0)
+BACKOFF = Backoff((1.0, 5.0, 30.0))
+"""Pauses before a log is read again after an error."""
 
 
 class Located(NamedTuple):
@@ -103,8 +105,8 @@ class TailRunner:
             except EdgeError as e:
                 self.error = e.message
                 log.warning("%s/%s: %s; reading goes on from the same line", self.pipeline.name, self.step.name, e)
-                await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
                 attempt += 1
+                await asyncio.sleep(BACKOFF.after(attempt))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from agent.database import Schema, Unusable, move_aside, open_database, transaction
+from agent.uplink.meter import Meter
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,12 @@ class EgressLedger:
         self._thread = ThreadPoolExecutor(1, "egress-ledger")
         self._added = 0
         self._max_rows = max_rows
+
+    def book(self, meter: Meter, *, kind: str, event_id: str, sink: str, result: str) -> None:
+        """Append a row with the bytes that `meter` has counted since it was last booked; none where it has not."""
+        up, down = meter.spent()
+        if up or down:
+            self.add(kind=kind, event_id=event_id, sink=sink, up=up, down=down, result=result)
 
     def add(self, *, kind: str, event_id: str, sink: str, up: int, down: int, result: str) -> None:
         """Append one row. It is committed soon, in a thread, and before anything is read."""

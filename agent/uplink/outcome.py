@@ -22,7 +22,7 @@ class Answer(msgspec.Struct):
 
 
 class Verdict(Enum):
-    """How the sender goes on.
+    """How the uplink goes on.
 
     STORED and REFUSED end an alert. RETRY: this alert failed at the sink, others may pass. DOWN: the sink cannot be
     reached, nothing can pass. DENIED: the key or the pin is wrong, a person must act.
@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True):
     wait: float = 0.0
 
 
-class Sender(Protocol):
+class SinkClient(Protocol):
     """One way to the sink, for `at_once` calls at a time; each ends within its own timeout and raises nothing of the
     network.
     """

@@ -16,14 +16,14 @@ import msgspec
 from agent import ticks
 from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, NotFound, Refused
-from agent.model.alert import MAX_ALERT, Alert, StatusSummary
+from agent.model.alert import MAX_ALERT, Alert, Hello, StatusSummary
 from agent.model.envelope import REQUEST_ID
 from agent.model.health import Warning
-from agent.uplink.connect import Hello, checked, connect, load_sink, open_sender
+from agent.uplink.connect import checked, connect, load_sink, open_client
 from agent.uplink.https import ANSWER_TIMEOUT
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.mask import has_mac, load_mask_key, mask_event
-from agent.uplink.outcome import Outcome, Sender, Verdict
+from agent.uplink.outcome import Outcome, SinkClient, Verdict
 from agent.uplink.spool import MAX_BYTES, Settled, Spool, Waiting
 
 logger = logging.getLogger(__name__)
@@ -206,53 +206,53 @@ class Uplink:
         if self._config is None:
             await self._changed.wait()
             return
-        sender = open_sender(self._config, self.hello, self.ledger, self._settings.answer_timeout)
+        client = open_client(self._config, self.hello, self.ledger, self._settings.answer_timeout)
         try:
             async with asyncio.TaskGroup() as tasks:
                 while not self._changed.is_set():
-                    await self._step(sender, tasks)
+                    await self._step(client, tasks)
                 for _, task in self._flying.values():
                     task.cancel()  # the next sink gets them; should this one have them, their ids tell it later
         finally:
-            await sender.close()
+            await client.close()
 
-    async def _step(self, sender: Sender, tasks: asyncio.TaskGroup) -> None:
+    async def _step(self, client: SinkClient, tasks: asyncio.TaskGroup) -> None:
         """Send one alert on its way, or have one other exchange with the sink, or wait once."""
         self._wake.clear()
         if (pause := self._not_before - time.monotonic()) > 0:
             await self._sleep(pause, wake=False)
             return
         # A sink that did not answer is tried with one alert, not with several.
-        room = (sender.at_once if self.connected else 1) - len(self._flying)
+        room = (client.at_once if self.connected else 1) - len(self._flying)
         item = await asyncio.to_thread(self._spool.next, tuple(self._flying)) if room > 0 else None
         if item is not None and self._flying and sum(n for n, _ in self._flying.values()) + len(item.body) > TOGETHER:
             item = None
         if item is not None and (pause := self._due.get(item.id, 0.0) - time.monotonic()) <= 0:
-            task = tasks.create_task(self._deliver(sender, item))
+            task = tasks.create_task(self._deliver(client, item))
             self._flying[item.id] = (len(item.body), task)
             task.add_done_callback(partial(self._landed, item.id))
         elif self._status is not None and not self._flying:
             before, body, self._status = self._failures, self._status, None
-            outcome = await sender.status(body)
+            outcome = await client.status(body)
             if outcome.verdict not in (Verdict.STORED, Verdict.REFUSED) and self._status is None:
                 self._status = body
             self._after(outcome, before)
         elif not self.connected and not self._flying:
             before = self._failures
-            self._after(await sender.hello(msgspec.msgpack.encode(self.hello)), before)
+            self._after(await client.hello(msgspec.msgpack.encode(self.hello)), before)
         else:
             await self._sleep(pause if item is not None else None, wake=True)
 
-    async def _deliver(self, sender: Sender, item: Waiting) -> None:
+    async def _deliver(self, client: SinkClient, item: Waiting) -> None:
         before = self._failures
-        self._after(await self._handed_over(sender, item), before)
+        self._after(await self._handed_over(client, item), before)
 
     def _landed(self, ident: str, _task: object) -> None:
         del self._flying[ident]
         self._wake.set()
 
-    async def _handed_over(self, sender: Sender, item: Waiting) -> Outcome:
-        outcome = await sender.alert(item.id, item.body)
+    async def _handed_over(self, client: SinkClient, item: Waiting) -> Outcome:
+        outcome = await client.alert(item.id, item.body)
         if outcome.verdict is Verdict.STORED:
             await self._settle(Settled(item.id, "delivered", ""))
         elif outcome.verdict is Verdict.REFUSED:

@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agent.model.alert import Alert, StatusSummary
-from cloud_sink.ingest.check import Hello
+from agent.model.alert import Alert, Hello, StatusSummary
 
 _REF = "#/components/schemas/{name}"
 _ANSWERS = {

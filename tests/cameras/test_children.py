@@ -40,7 +40,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(pid).children(recursive=True):
         try:
-            if any("camera.worker" in part for part in child.cmdline()):
+            if any("cameras.worker" in part for part in child.cmdline()):
                 found.append(child)
         except psutil.NoSuchProcess:
             continue

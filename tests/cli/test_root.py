@@ -13,9 +13,6 @@ from agent.cli.main import NOUNS, main
 from tests.api.memory import MemoryAgent
 from tests.cli.conftest import Shell
 
-OTHERS = {"demo"}
-"""Nouns whose modules are other houses' and are tested there."""
-
 
 async def test_help_names_every_noun_without_importing_any(alone: Shell) -> None:
     shown = await alone("--help")
@@ -34,17 +31,16 @@ async def test_help_names_every_noun_without_importing_any(alone: Shell) -> None
 
 def test_every_noun_has_help_with_a_description(capsys: pytest.CaptureFixture[str]) -> None:
     for noun in NOUNS:
-        if noun.name not in OTHERS:
-            with pytest.raises(SystemExit) as ended:
-                main([noun.name, "--help"])
-            shown = capsys.readouterr().out
-            assert ended.value.code == 0
-            assert f"Usage: edge-agent {noun.name}" in shown
-            assert len(shown.splitlines()) > 5
+        with pytest.raises(SystemExit) as ended:
+            main([noun.name, "--help"])
+        shown = capsys.readouterr().out
+        assert ended.value.code == 0
+        assert f"Usage: edge-agent {noun.name}" in shown
+        assert len(shown.splitlines()) > 5
 
 
 def test_every_noun_has_a_module() -> None:
-    assert [n.name for n in NOUNS if n.name not in OTHERS and find_spec(n.module) is None] == []
+    assert [n.name for n in NOUNS if find_spec(n.module) is None] == []
 
 
 async def test_a_mistyped_command_has_near_names(alone: Shell) -> None:

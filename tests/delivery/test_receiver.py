@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from agent.definitions import load_pipeline
-from agent.delivery import receiver as module
 from agent.delivery.rows import State
 from agent.delivery.wire import MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 from agent.errors import EdgeError, Refused
 from agent.model.event import MAX_BLOBS, MAX_EVENT, Event
+from agent.rates import Rates
 from tests.delivery.story import STORY, Building
 from tests.support import eventually
 
@@ -156,13 +155,9 @@ async def test_too_many_deliveries_in_one_request_are_refused(sender: Sender) ->
     assert not rows(sender)
 
 
-async def test_one_sender_s_flood_is_refused_and_the_others_are_served(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "EVENTS_PER_SECOND", 5.0)
-    sender.gpu.p.receiver._buckets.clear()
+async def test_one_sender_s_flood_is_refused_and_the_others_are_served(sender: Sender) -> None:
     moment = 1e6
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: moment))
+    sender.gpu.p.receiver._events = Rates(5.0, 10.0, clock=lambda: moment)
     flood = [sender.item(f"e{i}") for i in range(10)]
     assert set(await sender.said(*flood)) == {"accepted"}
     assert await sender.said(sender.item("more")) == ["rate"]
@@ -174,9 +169,8 @@ async def test_one_sender_s_flood_is_refused_and_the_others_are_served(
     assert sender.gpu.p.receiver.refused["rate"] == 2
 
 
-async def test_bytes_count_against_the_rate_too(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BYTES_PER_SECOND", 10_000.0)
-    sender.gpu.p.receiver._buckets.clear()
+async def test_bytes_count_against_the_rate_too(sender: Sender) -> None:
+    sender.gpu.p.receiver._bytes = Rates(10_000.0, 20_000.0)
     assert await sender.said(sender.item(event={"data": {"x": "y" * 30_000}})) == ["rate"]
     assert await sender.said(sender.item("small")) == ["accepted"]
 

@@ -166,9 +166,9 @@ async def test_failures_in_a_row_are_spaced_and_close_does_not_wait_for_that(
     for _ in range(2):
         with pytest.raises(StepFailed):
             await runner.run(await make_input(), log)
-    runner._backoff._failures = 30  # type: ignore[attr-defined]
-    runner._backoff.failed()  # type: ignore[attr-defined]
-    assert 30 < runner._backoff.left() <= 60  # type: ignore[attr-defined]
+    runner._tries.failures = 30  # type: ignore[attr-defined]
+    runner._tries.failed()  # type: ignore[attr-defined]
+    assert 30 < runner._tries.left() <= 60  # type: ignore[attr-defined]
     waiting = asyncio.create_task(runner.run(await make_input(), log))
     await asyncio.sleep(0)
     async with asyncio.timeout(10):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.errors import ConfigError
-from agent.sources import MAX_LINE, child_environment
+from agent.sources import MAX_LINE
 from agent.sources.journald import JournaldSource
 from agent.sources.logread import LogreadSource
 from tests.sources.support import Collector
@@ -193,11 +193,3 @@ async def test_a_program_that_complains_without_end_does_no_harm(programs: Path)
     install(programs, "logread", "head -c 3000000 /dev/zero | tr '\\0' e >&2; echo line; exec sleep 1000")
     async with Collector(LogreadSource()) as reader:
         await eventually(lambda: reader.lines == [b"line"])
-
-
-def test_programs_do_not_run_with_the_libraries_of_a_frozen_agent() -> None:
-    frozen = {"LD_LIBRARY_PATH": "/opt/agent/_internal", "PATH": "/bin"}
-    assert child_environment({**frozen, "LD_LIBRARY_PATH_ORIG": "/lib"}) == {"LD_LIBRARY_PATH": "/lib", "PATH": "/bin"}
-    inside = child_environment({**frozen, "_PYI_APPLICATION_HOME_DIR": "/opt/agent/_internal"})
-    assert "LD_LIBRARY_PATH" not in inside
-    assert child_environment({"LD_LIBRARY_PATH": "/mine"}) == {"LD_LIBRARY_PATH": "/mine"}

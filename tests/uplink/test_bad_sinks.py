@@ -13,7 +13,7 @@ from agent.errors import Refused, SinkError, Unreachable
 from agent.model.alert import MAX_ALERT, Alert
 from agent.uplink.address import parse_address
 from agent.uplink.connect import SinkConfig, store_sink
-from agent.uplink.https import HttpsSender
+from agent.uplink.https import HttpsClient
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.outcome import Answer, Verdict, judge
 from agent.uplink.uplink import TOGETHER
@@ -142,7 +142,7 @@ async def test_a_sink_that_never_answers_is_given_up_and_tried_again(tmp_path: P
 
     async with listener(tmp_path / "tls", silent) as bad:
         ledger = EgressLedger(tmp_path / "egress.db")
-        sender = HttpsSender(parse_address(bad.address), KEY, ledger, answer_timeout=0.2)
+        sender = HttpsClient(parse_address(bad.address), KEY, ledger, answer_timeout=0.2)
         outcome = await sender.alert("id", b"body")
         assert outcome.verdict is Verdict.RETRY
         assert "in time" in outcome.reason
@@ -195,7 +195,7 @@ async def test_one_connection_serves_many_alerts_and_a_closed_one_is_replaced(tm
 
     async with listener(tmp_path / "tls", respond) as good:
         ledger = EgressLedger(tmp_path / "egress.db")
-        sender = HttpsSender(parse_address(good.address), KEY, ledger)
+        sender = HttpsClient(parse_address(good.address), KEY, ledger)
         body = msgspec.msgpack.encode(unsigned("m", "n", 1))
         event = unsigned("m", "n", 1).event.id
         for _ in range(3):
@@ -217,7 +217,7 @@ async def test_a_connection_that_the_sink_closed_while_idle_costs_no_failed_try(
 
     async with listener(tmp_path / "tls", respond) as polite:
         ledger = EgressLedger(tmp_path / "egress.db")
-        sender = HttpsSender(parse_address(polite.address), KEY, ledger)
+        sender = HttpsClient(parse_address(polite.address), KEY, ledger)
         for n in range(3):
             alert = unsigned("m", "n", n)
             body = msgspec.msgpack.encode(alert)

@@ -6,12 +6,12 @@ from starlette.requests import Request
 
 from agent.api.facade import AgentFacade, Json
 from agent.api.web import get
-from agent.config.document import show
+from agent.config import show_config
 
 
 async def config(agent: AgentFacade, request: Request) -> list[Json]:
     """GET /v1/config: every key with value and origin."""
-    return show(agent.config)
+    return show_config(agent.config)
 
 
 ROUTES = [get("/v1/config", config)]

@@ -1,18 +1,15 @@
-"""The worker child: runs modules that get folders, under resource limits, one call after another.
+"""The WASM worker: it runs modules that get folders, under resource limits, one call after another.
 
-Started by `pool.py` as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
-serve ENGINE FD`). On its socket, each message is a 4-byte big-endian length and msgpack: a Request in, a Reply out.
+`pool.py` starts it as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
+serve ENGINE FD`). Messages (`agent.worker`) are msgpack: a Request in, a Reply out.
 `compile ENGINE SRC DST` compiles one module and prints a Reply as JSON.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-import signal
 import socket
-import struct
 import sys
 from pathlib import Path
 
@@ -21,11 +18,9 @@ import msgspec
 from agent.errors import EdgeError
 from agent.executors.wasm.available import make_sandbox
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
+from agent.worker import end_with_parent, receive, send
 
 MIB = 1 << 20
-HEADER = struct.Struct(">I")
-MAX_MESSAGE = 64 * MIB
-"""Longest message in bytes, either way."""
 DESCRIPTORS = 96
 """RLIMIT_NOFILE of a child: what a module may hold open, plus about a dozen of the child's own."""
 COMPILE_MEMORY = 1024 * MIB
@@ -34,7 +29,6 @@ _RESERVE = 96 * MIB
 """Private memory that the child itself may need beyond a guest's."""
 _ADDRESS_SPACE = 16 << 30
 """RLIMIT_AS: wasmtime reserves 4 GiB of addresses for an instance; RLIMIT_DATA is what bounds real memory."""
-_PR_SET_PDEATHSIG = 1
 
 
 class Request(msgspec.Struct, array_like=True):
@@ -69,9 +63,9 @@ def main(arguments: list[str]) -> int:
 
 
 def serve(link: socket.socket, sandbox: Sandbox) -> int:
-    """Answer requests until the parent closes its end."""
+    """Answer requests until the parent closes its end of the socket."""
     programs: dict[str, Program] = {}
-    while (raw := _receive(link)) is not None:
+    while (raw := receive(link)) is not None:
         request = msgspec.msgpack.decode(raw, type=Request)
         try:
             if request.program not in programs:
@@ -80,8 +74,7 @@ def serve(link: socket.socket, sandbox: Sandbox) -> int:
             reply = Reply(programs[request.program].run(request.call))
         except EdgeError as e:
             reply = Reply(code=e.code, text=e.message)
-        data = msgspec.msgpack.encode(reply)
-        link.sendall(HEADER.pack(len(data)) + data)
+        send(link, msgspec.msgpack.encode(reply))
     return 0
 
 
@@ -99,8 +92,7 @@ def compile_module(engine: str, source: Path, target: Path) -> int:
 
 
 def _limit() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     if sys.maxsize > _ADDRESS_SPACE:
@@ -112,24 +104,6 @@ def _limit_run(request: Request) -> None:
     file_size = max(request.file_size, max(request.call.stdout, request.call.stderr) + MIB)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_DATA, (request.call.memory + _RESERVE, resource.RLIM_INFINITY))
-
-
-def _receive(link: socket.socket) -> bytes | None:
-    header = _exactly(link, HEADER.size)
-    if header is None:
-        return None
-    (size,) = HEADER.unpack(header)
-    return _exactly(link, size)
-
-
-def _exactly(link: socket.socket, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        part = link.recv(min(size - len(data), MIB))
-        if not part:
-            return None
-        data += part
-    return bytes(data)
 
 
 if __name__ == "__main__":

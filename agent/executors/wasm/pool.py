@@ -1,14 +1,10 @@
-"""The parent's side of the worker children: a small pool, started when first needed, killed on any overrun."""
+"""A small pool of WASM workers: started at the first need, killed on any overrun of a limit."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-import os
-import select
-import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -17,10 +13,11 @@ from pathlib import Path
 import msgspec
 
 from agent import ticks
+from agent.children import Child, TooLarge, worker_command
 from agent.environment import clean_environment
 from agent.errors import StepFailed
 from agent.executors.contract import broken
-from agent.executors.wasm.child import COMPILE_SECONDS, HEADER, MAX_MESSAGE, Reply, Request
+from agent.executors.wasm.child import COMPILE_SECONDS, Reply, Request
 from agent.executors.wasm.sandbox import Outcome, invalid
 
 logger = logging.getLogger(__name__)
@@ -29,20 +26,14 @@ GRACE = 3.0
 """Seconds beyond a program's own limit after which its child is killed: the engine stops it earlier by itself."""
 LOOK = 0.05
 """Seconds between looks at the outputs folder of a running program."""
+_MODULE, _SUBCOMMAND = "agent.executors.wasm.child", "wasm-child"
 _REPLIES = msgspec.msgpack.Decoder(Reply)
-
-
-def command(*arguments: str) -> list[str]:
-    """How to start this house's child: through the interpreter, or through the frozen agent itself."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "wasm-child", *arguments]
-    return [sys.executable, "-P", "-m", "agent.executors.wasm.child", *arguments]
 
 
 async def compile_in_child(engine: str, source: Path, target: Path) -> None:
     """Check and compile a module; raises StepFailed (final) when it is not one that can run here."""
     process = await asyncio.create_subprocess_exec(
-        *command("compile", engine, str(source), str(target)),
+        *worker_command(_MODULE, _SUBCOMMAND, "compile", engine, str(source), str(target)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -66,54 +57,28 @@ async def compile_in_child(engine: str, source: Path, target: Path) -> None:
 
 
 class Worker:
-    """One child process; answers one call at a time."""
+    """A worker process; it answers one call at a time."""
 
-    def __init__(
-        self,
-        engine: str,
-        process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
+    def __init__(self, engine: str, child: Child) -> None:
         self._engine = engine
-        self._process = process
-        self._reader = reader
-        self._writer = writer
+        self._child = child
         self.spent = False
         """Whether it must not be used again."""
         self.since = 0.0
         """When it came back from its last call, in monotonic seconds."""
 
+    @classmethod
+    async def start(cls, engine: str) -> Worker:
+        """Start a worker, in 70–100 ms; raises StepFailed."""
+        try:
+            return cls(engine, await Child.start(_MODULE, _SUBCOMMAND, "serve", engine))
+        except OSError as e:
+            raise broken(f"the WASM worker does not start: {e}", code="wasm.worker") from e
+
     @property
     def alive(self) -> bool:
-        """Whether the child still listens: an idle one has nothing to say, so anything to read is its end."""
-        poll = select.poll()
-        poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
-        return self._process.returncode is None and not poll.poll(0)
-
-    @classmethod
-    async def spawn(cls, engine: str) -> Worker:
-        """Start a child; 70–100 ms."""
-        mine, its = socket.socketpair()
-        try:
-            with its:
-                process = await asyncio.create_subprocess_exec(
-                    *command("serve", engine, str(its.fileno())),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
-                    pass_fds=(its.fileno(),),
-                    env=clean_environment(),
-                    start_new_session=True,
-                )
-            reader, writer = await asyncio.open_connection(sock=mine)
-        except OSError as e:
-            mine.close()
-            raise broken(f"the WASM worker does not start: {e}", code="wasm.worker") from e
-        except BaseException:
-            mine.close()  # a child that was started already ends with its socket
-            raise
-        return cls(engine, process, reader, writer)
+        """Whether it still listens."""
+        return self._child.alive
 
     async def call(self, request: Request, seconds: float, overrun: Callable[[], str] | None) -> Outcome:
         """Run one request; the child is to be killed after any exception.
@@ -142,28 +107,19 @@ class Worker:
         return outcome
 
     async def _ask(self, request: Request) -> Outcome:
-        data = msgspec.msgpack.encode(request)
         try:
-            self._writer.write(HEADER.pack(len(data)) + data)
-            await self._writer.drain()
-            (size,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))
-            if size > MAX_MESSAGE:
-                raise broken(f"the WASM worker sent {size} bytes", code="wasm.worker")
-            reply = _REPLIES.decode(await self._reader.readexactly(size))
-        except (OSError, asyncio.IncompleteReadError, msgspec.DecodeError) as e:
+            reply = _REPLIES.decode(await self._child.ask(msgspec.msgpack.encode(request)))
+        except TooLarge as e:
+            raise broken(f"the WASM worker sent {e.size} bytes", code="wasm.worker") from e
+        except (OSError, EOFError, msgspec.DecodeError) as e:
             raise broken("the WASM worker died: most likely out of memory", code="wasm.worker") from e
         if reply.outcome is None:
             raise broken(reply.text, code=reply.code)
         return reply.outcome
 
     async def close(self) -> None:
-        """Kill the child, whatever it is doing."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, 9)
-        self._writer.close()
-        with suppress(OSError):
-            await self._writer.wait_closed()
-        await self._process.wait()
+        """Kill it, even in the middle of a call."""
+        await self._child.close()
 
 
 class Pool:
@@ -226,7 +182,7 @@ class Pool:
                 return worker
             logger.warning("a WASM worker died while idle; another is started")
             await worker.close()
-        return await Worker.spawn(self._engine)
+        return await Worker.start(self._engine)
 
     async def close(self) -> None:
         """Kill the idle children; lent ones go when they come back."""

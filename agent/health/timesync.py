@@ -1,4 +1,4 @@
-"""Whether the kernel believes its clock."""
+"""Time synchronisation of this host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 TIME_ERROR = 5
-"""adjtimex(2): the clock is not synchronised."""
+"""The answer of adjtimex(2) for a clock that is not synchronised."""
 
 
 def clock_synchronised() -> bool | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.mesh import strangers
-from agent.mesh.strangers import _read, reason_of, why_not
+from agent.mesh import handshakes
+from agent.mesh.handshakes import _read, reason_of, why_not
 from tests.mesh.building import Building, free_port
 
 
@@ -37,7 +37,7 @@ async def test_an_address_is_told_to_be_of_another_mesh_of_none_or_silent(buildi
 
 
 def test_handshakes_are_told_when_nobody_reads_what_else_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "counts", Counter())
+    monkeypatch.setattr(handshakes, "counts", Counter())
     nobody, kept = os.pipe()
     os.close(nobody)
     reading, writing = os.pipe()
@@ -45,7 +45,7 @@ def test_handshakes_are_told_when_nobody_reads_what_else_is_written(monkeypatch:
     os.close(writing)
     _read(reading, kept)
     os.close(kept)
-    assert sum(strangers.counts.values()) == 1
+    assert sum(handshakes.counts.values()) == 1
 
 
 @pytest.mark.parametrize(
