@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from agent.cli import Client
+from agent.api import Client
 from agent.errors import Unreachable
 from demo.building import AGENT
 from demo.children import Children

@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.config import load_config
 from agent.errors import EdgeError
 from agent.identity import IdentityStore
-from agent.node import SWITCH_INTERVAL, Agent, build_node, make_agent, run_node
+from agent.node import SWITCH_INTERVAL, Node, build_node, run_node
 from bench.agents import Agents
 from demo.environment import HOST, free_ports
 
@@ -23,7 +23,7 @@ MEET = 60.0
 class Pair:
     """`near` runs here and is the operator of the mesh; `far` is the other one's node id."""
 
-    def __init__(self, near: Agent, others: Agents) -> None:
+    def __init__(self, near: Node, others: Agents) -> None:
         self.near = near
         self.others = others
         self.far = ""
@@ -64,7 +64,7 @@ async def pair() -> AsyncIterator[Pair]:
                 await life
 
 
-def make(folder: Path) -> Agent:
+def make(folder: Path) -> Node:
     """A new agent, the first of a mesh."""
     os.umask(0o077)
     state = folder / "state"
@@ -79,4 +79,4 @@ def make(folder: Path) -> Agent:
     }
     config = load_config(None, {}, {"name": "near", "state": state, "run": folder / "agent.sock", **settings})
     identity = IdentityStore(state / "identity").create_mesh("near")
-    return make_agent(build_node(config, identity, wanted={}, had_state=False))
+    return build_node(config, identity, wanted={}, had_state=False)

@@ -56,9 +56,9 @@ class Shutter:
         """Apply the pipeline and wait until lines come through."""
         self.log.write_text(phone.boot())
         text = PIPELINE.replace("ROOT", str(ROOT)).replace("LOG", str(self.log))
-        names = await self.made.near.pipeline_files(text, "bench.yaml")
+        names = await self.made.near.api.pipelines.files(text, "bench.yaml")
         files = {name: (ROOT / name.removeprefix(f"{ROOT}/")).read_bytes() for name in names}
-        await self.made.near.pipeline_apply(text, "bench.yaml", files, dry_run=False)
+        await self.made.near.api.pipelines.apply(text, "bench.yaml", files, dry_run=False)
         await asyncio.to_thread(self.made.others.applied)
 
     async def camera(self, source: str, *, warm: bool) -> None:

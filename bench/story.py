@@ -15,7 +15,7 @@ import time
 from functools import partial
 from typing import Any
 
-from agent.cli import path_of
+from agent.api import path_of
 from bench.building import BenchBuilding, Stored, join, only_people, running, small_people
 from bench.figure import Figure, percentile, spread
 from demo import story

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agent.cli import Client, path_of
+from agent.api import Client, path_of
 from agent.errors import Unreachable
 from demo.waiting import wait_for
 

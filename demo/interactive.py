@@ -20,7 +20,8 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 
-from agent.cli import Client, console, escape
+from agent.api import Client
+from agent.cli import console, escape
 from agent.errors import EdgeError
 from demo import phone, story
 from demo.agents import KNOWN

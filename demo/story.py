@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from agent.cli import Client, path_of
+from agent.api import Client, path_of
 from agent.errors import NotFound
 from demo import phone
 from demo.agents import CAMERAS, NODES, PIPELINE, Agents

@@ -16,11 +16,12 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
-from agent.api.facade import AgentFacade
 from agent.api.peer import PeerProtocol
-from agent.api.routes import all_routes
-from agent.api.web import Closing, failure
+from agent.api.resources import Resources
+from agent.api.routes import ROUTES
+from agent.api.web import Closing, endpoint, failure
 from agent.errors import CannotListen, EdgeError, NotFound, Refused
 
 logger = logging.getLogger(__name__)
@@ -31,22 +32,24 @@ name."""
 MOST_CONNECTIONS = 64
 
 
-def make_app(agent: AgentFacade) -> Starlette:
-    """The ASGI application over one agent."""
-    app = Starlette(routes=all_routes(), exception_handlers={HTTPException: _http_error})
-    app.state.agent = agent
+def make_app(resources: Resources) -> Starlette:
+    """The ASGI application over the resources of one node."""
+    routes = [Route(r.path, endpoint(r), methods=[r.method]) for r in ROUTES]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    app.state.resources = resources
     app.state.closing = Closing()
     return app
 
 
-async def serve_api(agent: AgentFacade) -> None:
-    """Serve the API on `agent.config.run` until cancelled, then leave no socket behind.
+async def serve_api(resources: Resources) -> None:
+    """Serve the API on the configuration's `run` until cancelled, then leave no socket behind.
 
     Raises Refused when another agent listens there, CannotListen when the socket cannot be made.
     """
-    path = agent.config.run
-    app = make_app(agent)
-    sock = open_socket(path, agent.config.api.group)
+    config = resources.config.values
+    path = config.run
+    app = make_app(resources)
+    sock = open_socket(path, config.api.group)
     server = _Server(
         uvicorn.Config(
             app,

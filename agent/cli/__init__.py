@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.main import main
 
 if TYPE_CHECKING:
-    from agent.cli.client import Client, path_of
     from agent.cli.output import console, count, escape, print_json, size
     from agent.cli.trace import waterfall
 
-__all__ = ["Client", "console", "count", "escape", "main", "path_of", "print_json", "size", "waterfall"]
+__all__ = ["console", "count", "escape", "main", "print_json", "size", "waterfall"]
 
 _PLACES = {
-    "Client": "client",
-    "path_of": "client",
     "console": "output",
     "count": "output",
     "escape": "output",

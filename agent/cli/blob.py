@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, new_app, single
+from agent.api import path_of
+from agent.cli.context import JsonFlag, connect, new_app, single
 from agent.cli.output import ago, console, escape, listing, print_json, size
 from agent.errors import ConfigError
 from agent.files import replacing

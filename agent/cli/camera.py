@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, YesFlag, new_app, read_secret
+from agent.api import path_of
+from agent.cli.context import JsonFlag, YesFlag, connect, new_app, read_secret
 from agent.cli.output import console, dot, escape, listing, print_json, show, size
 from agent.errors import ConfigError
 

@@ -29,7 +29,7 @@ def show(
     """Show every key and its value: defaults, then the file, the environment and options, the last one
     wins."""
     if running:
-        from agent.cli.client import connect
+        from agent.cli.context import connect
 
         with connect() as client:
             rows = client.get("/v1/config")

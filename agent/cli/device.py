@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, YesFlag, new_app
+from agent.api import path_of
+from agent.cli.context import JsonFlag, YesFlag, connect, new_app
 from agent.cli.output import ago, console, dot, escape, listing, print_json, show
 
 app = new_app(

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from agent.cli.client import Client
+from agent.api import Client
 from agent.config import Config, format_size, load_config
 from agent.errors import EdgeError, Unreachable
 from agent.health import clock_synchronised

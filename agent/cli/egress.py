@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect
-from agent.cli.context import JsonFlag, single
+from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, count, escape, listing, print_json, size
 
 

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.client import connect
-from agent.cli.context import JsonFlag, single
+from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, escape, size
 
 _COLOURS = {"wifi": "cyan", "device": "magenta", "camera": "yellow", "image": "green", "alert": "bold red"}

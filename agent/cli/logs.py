@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, single
+from agent.api import path_of
+from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, escape
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, YesFlag, new_app, parse_labels
+from agent.api import path_of
+from agent.cli.context import JsonFlag, YesFlag, connect, new_app, parse_labels
 from agent.cli.nodes import Where, nodes
 from agent.cli.output import ago, console, escape, labels, print_json, show, size, table
 

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.client import connect
-from agent.cli.context import JsonFlag, single
+from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, count, dot, escape, labels, print_json, since, table
 
 Where = Annotated[str, typer.Option("--where", "-l", metavar="SELECTOR", help="Only nodes with these labels.")]

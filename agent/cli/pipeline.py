@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.client import Client, connect, path_of
-from agent.cli.context import JsonFlag, YesFlag, new_app
+from agent.api import Client, path_of
+from agent.cli.context import JsonFlag, YesFlag, connect, new_app
 from agent.cli.output import ago, console, escape, listing, print_json, show, since, table
 from agent.cli.status_view import view_pipeline
 from agent.errors import ConfigError

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect
-from agent.cli.context import JsonFlag, new_app, read_secret
+from agent.cli.context import JsonFlag, connect, new_app, read_secret
 from agent.cli.output import console, escape, print_json, show
 from agent.cli.status_view import uplink
 

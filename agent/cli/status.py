@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.client import connect
-from agent.cli.context import JsonFlag, single
+from agent.cli.context import JsonFlag, connect, single
 
 
 def status(

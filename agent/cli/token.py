@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, new_app, parse_labels
+from agent.api import path_of
+from agent.cli.context import JsonFlag, connect, new_app, parse_labels
 from agent.cli.output import ago, console, escape, labels, print_json, show, table
 
 app = new_app(

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, single
+from agent.api import path_of
+from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, count, escape, print_json, since, size, table
 
 LEAST_BAR, MOST_BAR = 16, 56

@@ -160,6 +160,10 @@ class PresenceBook:
         known = self._nodes.get(node)
         return node == self.me.id or (known is not None and self._alive(known, time.monotonic()))
 
+    def since_record(self, node: str) -> float:
+        """Seconds since a node's last record came; 0 for this node. Raises KeyError for an unknown node."""
+        return 0.0 if node == self.me.id else time.monotonic() - self._nodes[node].seen
+
     def records(self) -> list[NodeRecord]:
         """The last records of all nodes seen since the start, alive or not, this one first."""
         return [self.view(self.me), *(self.view(n.record) for n in self._nodes.values() if n.record is not None)]

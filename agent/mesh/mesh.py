@@ -149,6 +149,10 @@ class Mesh:
         """Whether a node is alive: its token is there and its signed record is fresh."""
         return self._presence.is_live(node_id)
 
+    def since_record(self, node_id: str) -> float:
+        """Seconds since a node's last record came; 0 for this node. Raises KeyError for an unknown node."""
+        return self._presence.since_record(node_id)
+
     def on_change(self, callback: Changed) -> None:
         """Call `callback(record, alive)` on the loop when a node comes, goes or changes."""
         self._presence.on_change(callback)

@@ -9,13 +9,10 @@ import msgspec
 from agent.definitions import Definitions
 from agent.mesh import Document, Mesh
 from agent.model.decoding import DAMAGED
+from agent.model.documents import DEVICE, LABEL, PIPELINE
 from agent.steps import DeviceInfo, Presence
 
 log = logging.getLogger(__name__)
-
-PIPELINE = "pipeline"
-DEVICE = "device"
-LABEL = "label"
 
 
 class AppliedDocuments:

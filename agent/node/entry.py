@@ -15,7 +15,6 @@ from pathlib import Path
 from agent.config import Config
 from agent.errors import ConfigError, EdgeError
 from agent.mesh import watch_handshakes
-from agent.node.agent import make_agent
 from agent.node.build import build_node
 from agent.node.run import Api, run_node
 from agent.node.start import begin
@@ -59,9 +58,7 @@ async def run_agent(
 
 async def _life(config: Config, token: str | None, new: bool, out: Out, api: Api | None) -> None:
     begun = await begin(config, token, new, out)
-    node = make_agent(
-        build_node(config, begun.identity, wanted=begun.labels, endpoints=begun.endpoints, had_state=begun.had_state)
-    )
+    node = build_node(config, begun.identity, wanted=begun.labels, endpoints=begun.endpoints, had_state=begun.had_state)
     if begun.identity.is_operator and begun.made:
         out(f"this is the first node of mesh {begun.identity.mesh_id}; the line for the next device:")
         out(f"  {node.admission.join_line()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.api import Resources
 from agent.blobs import BlobExchange, BlobStore
 from agent.cameras import CameraBook
 from agent.config import Config
@@ -80,3 +81,5 @@ class Node:
 
     admission: Admission
     """Lets nodes join, and renews this node's certificate; its `identity` is this node's present one."""
+    api: Resources
+    """The answers to the local API."""

@@ -6,9 +6,9 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import agent
+from agent.api import Resources
 from agent.node.leftovers import sweep
 from agent.node.node import Node
 from agent.node.own_record import announce_capacity, keep_labels
@@ -17,7 +17,7 @@ from agent.supervise import supervised
 log = logging.getLogger(__name__)
 
 Service = tuple[str, Callable[[], Awaitable[None]]]
-Api = Callable[[Any], Awaitable[None]]
+Api = Callable[[Resources], Awaitable[None]]
 
 
 async def run_node(node: Node, api: Api | None = None) -> None:
@@ -59,7 +59,7 @@ def _services(node: Node, api: Api | None) -> list[Service]:
     if node.discovery is not None:
         services.append(("discovery", node.discovery.run))
     if api is not None:
-        services.append(("api", lambda: api(node)))
+        services.append(("api", lambda: api(node.api)))
     return services
 
 

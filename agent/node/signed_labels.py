@@ -12,13 +12,13 @@ from agent.errors import ConfigError, EdgeError, Refused
 from agent.identity import PeerIdentity
 from agent.mesh import Mesh
 from agent.model.decoding import DAMAGED
+from agent.model.documents import LABEL
 from agent.model.event import now
 from agent.model.labels import RESERVED, check_label
 from agent.model.node import ROLE_OPERATOR
 
 log = logging.getLogger(__name__)
 
-KIND = "label"
 MAX_LABELS = 64
 
 
@@ -61,7 +61,7 @@ class SignedLabels:
         return found.name if found else ""
 
     def _document(self, node_id: str) -> NodeLabels | None:
-        document = self._mesh.documents.get(KIND, node_id)
+        document = self._mesh.documents.get(LABEL, node_id)
         if document is None:
             return None
         known = self._read.get(node_id)
@@ -78,7 +78,7 @@ class SignedLabels:
         for key, value in labels.items():
             check_label(key, value)
         body = NodeLabels(dict(sorted(labels.items())), name or self.name_of(node_id))
-        await self._mesh.documents.put(KIND, node_id, msgspec.json.encode(body))
+        await self._mesh.documents.put(LABEL, node_id, msgspec.json.encode(body))
         self.wishes.pop(node_id, None)
         self._mesh.reconsider(node_id)
         return body.labels

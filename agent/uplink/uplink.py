@@ -18,6 +18,7 @@ from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, NotFound, Refused
 from agent.model.alert import MAX_ALERT, Alert, Hello, StatusSummary
 from agent.model.envelope import REQUEST_ID
+from agent.model.event import now
 from agent.model.health import Warning
 from agent.uplink.connect import checked, connect, load_sink, open_client
 from agent.uplink.https import ANSWER_TIMEOUT
@@ -90,6 +91,8 @@ class Uplink:
         self._denied = False
         self._silent_since: float | None = None
         self._delivered = self._refused = 0
+        self._last = ""
+        """When the last alert of this life was delivered."""
 
     @property
     def configured(self) -> bool:
@@ -163,6 +166,7 @@ class Uplink:
             "last_error": self._last_error,
             "delivered": self._delivered,
             "refused": self._refused,
+            "last": self._last,
             "bytes_up": total["up"],
             "bytes_down": total["down"],
         }
@@ -267,7 +271,7 @@ class Uplink:
         """Remember and report it, in this order: after a crash in between, `run` reports what it remembers."""
         self._due.pop(settled.id, None)
         if settled.state == "delivered":
-            self._delivered += 1
+            self._delivered, self._last = self._delivered + 1, now()
         else:
             self._refused += 1
         await asyncio.to_thread(self._spool.settle, settled.id, settled.state, settled.reason)

@@ -109,10 +109,10 @@ async def test_diff_and_test_of_a_file(edge: Shell, tmp_path: Path) -> None:
 async def test_devices_are_named_known_and_forgotten(edge: Shell, agent: MemoryAgent) -> None:
     assert (await edge("device", "name", MAC, "Ada's phone")).code == 0
     assert (await edge("device", "know", MAC)).code == 0
-    assert agent.devices[MAC] | {"name": "Ada's phone", "known": True} == agent.devices[MAC]
+    assert (agent.devices[MAC].name, agent.devices[MAC].known) == ("Ada's phone", True)
     assert "Ada's phone" in (await edge("device", "list")).out
     assert (await edge("device", "know", MAC, "--not")).code == 0
-    assert agent.devices[MAC]["known"] is False
+    assert agent.devices[MAC].known is False
     assert (await edge("device", "forget", MAC, "-y")).code == 0
     assert agent.devices == {}
     assert (await edge("device", "forget", MAC, "-y")).code == 6

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.cli.status_view import adds_up
@@ -34,23 +35,26 @@ async def test_status_fits_the_terminal(edge: Shell, columns: str) -> None:
 
 
 async def test_status_cries_out_when_events_are_unaccounted_for(edge: Shell, agent: MemoryAgent) -> None:
-    agent.state["pipelines"][0]["steps"][0]["accepted"] += 1
+    agent.state.pipelines[0].steps[0].accepted += 1
     assert (await edge("status")).out.count("does not add up") == 1
 
 
 async def test_status_as_json_is_what_the_agent_said(edge: Shell, agent: MemoryAgent) -> None:
-    assert (await edge("status", "--json")).json == agent.state
+    assert (await edge("status", "--json")).json == msgspec.to_builtins(agent.state)
 
 
 async def test_a_young_agent_with_nothing_yet_has_a_status(edge: Shell, agent: MemoryAgent) -> None:
-    agent.state = {"version": "0.1.0", "node": {"name": "new", "role": "pending", "code": "K7Q2"}, "mesh": {}}
+    s = agent.state
+    s.nodes, s.cameras, s.sources, s.pipelines, s.warnings, s.last_event = s.nodes[:1], [], [], [], [], None
+    s.uplink = msgspec.structs.replace(s.uplink, configured=False, connected=False, sink="", node="", last="")
     shown = await edge("status")
     assert shown.code == 0
-    assert "edge-agent node approve K7Q2" in shown.out
+    assert "no pipeline is applied" in shown.out
+    assert "no sink is connected" in shown.out
 
 
 async def test_status_tells_of_batches_that_no_filter_got_through(edge: Shell, agent: MemoryAgent) -> None:
-    agent.state["pipelines"][0]["steps"][0]["failed_batches"] = 2
+    agent.state.pipelines[0].steps[0].failed_batches = 2
     assert "2 batches failed" in (await edge("status")).out
 
 
@@ -58,7 +62,7 @@ async def test_watching_prints_one_document_a_line(edge: Shell, agent: MemoryAge
     process = await edge.start("status", "--watch", "--json", "--every", "0.5")
     assert process.stdout is not None
     first = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
-    agent.state["uptime_s"] = 1.0
+    agent.state.uptime_s = 1.0
     second = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
     process.terminate()
     await process.communicate()
@@ -75,11 +79,11 @@ async def test_trace_is_a_waterfall_that_names_the_longest_hop(edge: Shell) -> N
     shown = (await edge("trace", "alert")).out
     lines = shown.splitlines()
     steps = [m[0] for line in lines if (m := re.match(r"\w+ +(ap|gpu|porch) ", line))]
-    assert [s.split()[0] for s in steps] == [h["step"] for h in TRACE["hops"]]
+    assert [s.split()[0] for s in steps] == [h.step for h in TRACE.hops]
     assert next(line for line in lines if "← longest" in line).startswith("labels")
     assert "131.5 ms" in shown
     assert "60.0 KiB left the building" in shown
-    assert (await edge("trace", "alert", "--json")).json == TRACE
+    assert (await edge("trace", "alert", "--json")).json == msgspec.to_builtins(TRACE)
 
 
 async def test_trace_of_something_unknown_is_not_found(edge: Shell) -> None:
@@ -92,7 +96,7 @@ async def test_trace_of_something_unknown_is_not_found(edge: Shell) -> None:
 
 async def test_events_are_lines_and_json_is_the_cloudevent(edge: Shell) -> None:
     assert "wifi.client.joined" in (await edge("events")).out
-    assert json.loads((await edge("events", "--json")).out) == EVENT
+    assert json.loads((await edge("events", "--json")).out) == msgspec.to_builtins(EVENT)
     assert (await edge("events", "-t", "image.labels")).out == ""
 
 
@@ -100,7 +104,7 @@ async def test_events_follow_what_passes(edge: Shell, agent: MemoryAgent) -> Non
     process = await edge.start("events", "-f", "--json")
     assert process.stdout is not None
     await asyncio.wait_for(process.stdout.readline(), 20)
-    agent.events_queue.put_nowait(EVENT | {"id": "passing"})
+    agent.events_queue.put_nowait(msgspec.structs.replace(EVENT, id="passing"))
     line = await asyncio.wait_for(process.stdout.readline(), 20)
     process.terminate()
     await process.communicate()

@@ -16,12 +16,12 @@ async def test_an_agent_that_cannot_listen_ends_and_one_whose_sources_fail_goes_
     async def broken() -> None:
         raise ConfigError("not a selector")
 
-    hall = house.agent("hall")
+    hall = house.node("hall")
     hall.tail_steps.run = broken  # type: ignore[method-assign]
     with socket.create_server(("127.0.0.1", house.ports["hall"][1])), pytest.raises(ExceptionGroup) as caught:
         await run_node(hall)
     assert caught.group_contains(ConfigError, match="cannot listen")
-    again = house.agent("hall")
+    again = house.node("hall")
     again.tail_steps.run = broken  # type: ignore[method-assign]
     await house.run("hall", again)
     await eventually(lambda: any(w.code == "service.restarted" for w in again.health.list()))

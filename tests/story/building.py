@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from agent.cli.client import Client, path_of
+from agent.api import Client, path_of
 from agent.errors import EdgeError
 from demo import phone
 from demo.building import AGENT

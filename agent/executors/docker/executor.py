@@ -43,6 +43,8 @@ class DockerExecutor:
     ) -> None:
         self.owner = owner
         self.available = False
+        self.version = ""
+        """Of the engine; empty while there is none."""
         self.reason = "not looked for yet"
         self.allowed = allowed
         self.max_cpus = max_cpus
@@ -62,27 +64,27 @@ class DockerExecutor:
         await asyncio.to_thread(clear_leftovers, self._scratch)
 
     async def check(self) -> bool:
-        """Whether the engine answers now; sets `available` and `reason`, and sweeps an engine that was not there.
+        """Whether the engine answers now; sets `available`, `version` and `reason`, and sweeps an engine that was not there.
 
-        Who comes while another looks takes what that one finds.
+        A call that comes while another looks takes its result.
         """
         if self._looking.locked():
             async with self._looking:
                 return self.available
         async with self._looking:
             try:
-                await self._engine.call(lambda client: client.ping())
+                facts = await self._engine.call(lambda client: client.version())
                 if self._unswept and not self._opening:  # one that is just being made is not in `_live` yet
                     await self.sweep()
                     self._unswept = False
             except EdgeError as e:
                 self._away(e)
             else:
-                self.available, self.reason = True, ""
+                self.available, self.version, self.reason = True, str(facts.get("Version", "")), ""
         return self.available
 
     def _away(self, error: EdgeError) -> None:
-        self.available, self.reason, self._unswept = False, error.message, True
+        self.available, self.version, self.reason, self._unswept = False, "", error.message, True
 
     async def sweep(self) -> int:
         """Kill and remove this owner's containers that no runner of ours holds; returns how many.

@@ -1,19 +1,19 @@
-"""The agent's API from the command line: HTTP on its unix socket, errors come back as they were raised."""
+"""A client of the local API: HTTP on its unix socket; errors come back as they were raised."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from agent.cli.context import socket_path
 from agent.errors import EdgeError, Refused, Unreachable
 
+T = TypeVar("T")
 CHUNK = 1 << 20
 
 
@@ -34,8 +34,8 @@ class RemoteError(EdgeError):
 class Client:
     """One connection to the agent behind `socket`; use it as a context manager."""
 
-    def __init__(self, socket: Path | None = None, *, timeout: float = 60.0) -> None:
-        self.socket = socket or socket_path()
+    def __init__(self, socket: Path, *, timeout: float = 60.0) -> None:
+        self.socket = socket
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(self.socket)),
             base_url="http://agent",
@@ -125,9 +125,16 @@ class Client:
             raise Unreachable(f"the agent hung up: {e}", hint="is it stopping?", code="agent.absent") from None
 
 
-def connect(*, timeout: float = 60.0) -> Client:
-    """A client of the chosen agent."""
-    return Client(timeout=timeout)
+def read(answer: Any, kind: type[T]) -> T:
+    """An answer as its struct of `agent.api.results`; raises EdgeError where it is of another version of the agent."""
+    try:
+        return msgspec.convert(answer, kind)
+    except msgspec.ValidationError as e:
+        raise EdgeError(
+            f"the agent's answer is not understood: {e}",
+            hint="is the running agent of the same version?",
+            code="api.request",
+        ) from None
 
 
 def path_of(*parts: str) -> str:

@@ -1,4 +1,4 @@
-"""What other nodes publish line by line, as rows for one reader."""
+"""Lines that other nodes publish, as rows for one reader."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -21,15 +21,24 @@ BUFFER = 1000
 """Rows kept for a reader that is slow."""
 
 
+class Row(Protocol):
+    """A struct that says how many rows before it did not come."""
+
+    missed: int
+
+
+R = TypeVar("R", bound=Row)
+
+
 async def followed(
-    streams: Sequence[AsyncIterator[LogLine]], row_of: Callable[[LogLine, Json], Json | None]
-) -> AsyncIterator[Json]:
+    streams: Sequence[AsyncIterator[LogLine]], row_of: Callable[[LogLine, Json], R | None]
+) -> AsyncIterator[R]:
     """The rows that `row_of` makes of the lines and the JSON objects in them, without end; close it to stop.
 
-    The oldest go where the reader is too slow; the row after them says how many it `missed`, with those that were lost on
-    their way.
+    A line is skipped where `row_of` returns None or raises ValidationError. Where the reader is too slow the oldest
+    rows go; the row after them says how many it `missed`, with those that were lost on their way.
     """
-    waiting: deque[Json] = deque(maxlen=BUFFER)
+    waiting: deque[R] = deque(maxlen=BUFFER)
     wake, missed = asyncio.Event(), 0
 
     async def listen(stream: AsyncIterator[LogLine]) -> None:
@@ -37,10 +46,8 @@ async def followed(
         async with aclosing(stream) as lines:  # type: ignore[type-var]
             async for line in lines:
                 missed += line.lost
-                told = _told(line.text)
-                row = row_of(line, told) if told is not None else None
+                row = _row(line, row_of)
                 if row is not None:
-                    row.pop("missed", None)  # only this node knows
                     missed += len(waiting) == BUFFER
                     waiting.append(row)
                     wake.set()
@@ -54,8 +61,7 @@ async def followed(
             wake.clear()
             while waiting:
                 row = waiting.popleft()
-                if missed:
-                    row, missed = {**row, "missed": missed}, 0
+                row.missed, missed = missed, 0
                 yield row
             for listener in listeners:
                 if listener.done():
@@ -66,10 +72,12 @@ async def followed(
         await asyncio.gather(*listeners, return_exceptions=True)
 
 
-def _told(line: str) -> Json | None:
-    """What another node published, if it is a JSON object: nonsense from one must not end what people watch."""
+def _row(line: LogLine, row_of: Callable[[LogLine, Json], R | None]) -> R | None:
+    """The row of a line that holds a JSON object: nonsense from one node must not end what people watch."""
     try:
-        return msgspec.json.decode(line, type=Json)
+        told = msgspec.json.decode(line.text, type=Json)
+        told.pop("missed", None)  # only this node knows
+        return row_of(line, told)
     except DAMAGED as e:
-        log.debug("a published line is no JSON object: %s", e)
+        log.debug("a published line is not readable: %s", e)
         return None

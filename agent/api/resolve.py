@@ -1,30 +1,25 @@
-"""What runs is never named by a mutable path or tag: modules become CIDs and images become image ids when a pipeline is applied."""
+"""Modules become CIDs and images become image ids when a pipeline is applied: no mutable path or tag decides what runs."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
-from agent.blobs import is_cid
+from agent.blobs import BlobStore, is_cid
 from agent.errors import EdgeError, NotFound, PipelineError, Refused
-from agent.identity import PeerIdentity
+from agent.executors import WasmExecutor
+from agent.mesh import Mesh
 from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
 from agent.model.task import WasmTask
 
-if TYPE_CHECKING:
-    from agent.node.agent import Agent
-
-log = logging.getLogger(__name__)
-
 MAX_MODULE = 32 * 1024 * 1024
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}\Z")
-"""What the name of an image is made of (registry, path, tag and digest)."""
+"""The characters of an image's name (registry, path, tag and digest)."""
 
 IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
@@ -41,10 +36,10 @@ def _module(step: Step) -> str:
 
 
 class Resolver:
-    """Resolves one pipeline on this node, asking others about images."""
+    """Resolves pipelines on this node, asking others about images."""
 
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
+    def __init__(self, mesh: Mesh, blobs: BlobStore, wasm: WasmExecutor) -> None:
+        self._mesh, self._blobs, self._wasm = mesh, blobs, wasm
 
     async def resolve(
         self, pipeline: Pipeline, files: Mapping[str, bytes], *, keep: bool
@@ -78,10 +73,10 @@ class Resolver:
                 hint="build it for wasm32-wasi (docs/write-your-own-filter.md)",
                 key="module",
             )
-        cid, _ = await self.agent.blobs.put(data)
-        self.agent.blobs.pin(cid, f"module:{cid}")
+        cid, _ = await self._blobs.put(data)
+        self._blobs.pin(cid, f"module:{cid}")
         if keep:
-            runner = self.agent.wasm.runner(self.agent.blobs.path(cid), WasmTask(module=cid), self.agent.blobs)
+            runner = self._wasm.runner(self._blobs.path(cid), WasmTask(module=cid), self._blobs)
             try:
                 await runner.start()
             except EdgeError as e:
@@ -92,12 +87,10 @@ class Resolver:
 
     async def _image(self, pipeline: Pipeline, step: Step, image: str, notes: list[str]) -> str:
         found: dict[str, list[str]] = {}
-        for node in self.agent.mesh.live():
+        for node in self._mesh.live():
             if may_run(pipeline, step, node.labels):
                 try:
-                    answer = await self.agent.mesh.call(
-                        node.id, "docker.image", msgspec.msgpack.encode(image), timeout=10.0
-                    )
+                    answer = await self._mesh.call(node.id, "docker.image", msgspec.msgpack.encode(image), timeout=10.0)
                     found.setdefault(_image_id(answer), []).append(node.name)
                 except (EdgeError, *DAMAGED) as e:
                     notes.append(f"step {step.name}: {node.name} has no image {image} ({e})")
@@ -116,15 +109,21 @@ class Resolver:
 
 
 def _image_id(answer: bytes) -> str:
-    """The image id in a node's answer; raises Refused for anything else: what a node answers is signed afterwards."""
+    """The image id in a node's answer; raises Refused for anything else, since it is signed afterwards."""
     found = msgspec.msgpack.decode(answer, type=str)
     if not IMAGE_ID.match(found):
         raise Refused(f"{found[:80]!r} is not an image id", code="bad")
     return found
 
 
-async def serve_image(agent: Agent, peer: PeerIdentity, body: bytes) -> bytes:
-    """The id of an image that is on this node; raises Refused for what is no name of an image."""
+class Images(Protocol):
+    """The engine that knows the images of this node."""
+
+    async def image_id(self, name: str) -> str: ...
+
+
+async def serve_image(images: Images, body: bytes) -> bytes:
+    """Answer `docker.image`: the id of an image of this node; raises Refused for what is not an image's name."""
     try:
         name = msgspec.msgpack.decode(body, type=str)
     except DAMAGED as e:
@@ -132,4 +131,4 @@ async def serve_image(agent: Agent, peer: PeerIdentity, body: bytes) -> bytes:
     # The engine's API has the name in its path: `..` would lead to its other objects.
     if not IMAGE.match(name) or ".." in name:
         raise Refused(f"{name[:80]!r} is not the name of an image", code="bad")
-    return msgspec.msgpack.encode(await agent.docker.image_id(name))
+    return msgspec.msgpack.encode(await images.image_id(name))

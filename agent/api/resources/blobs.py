@@ -1,0 +1,45 @@
+"""Blobs of this node, and of others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from agent.api import results
+from agent.blobs import BlobExchange, BlobStore, parse_cid
+from agent.errors import NotFound
+from agent.mesh import Mesh
+
+
+class Blobs:
+    """The store, and what others hold. `keep(cid)` remembers that a blob was added by hand."""
+
+    def __init__(
+        self, store: BlobStore, exchange: BlobExchange, mesh: Mesh, *, keep: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._store, self._exchange, self._mesh, self._keep = store, exchange, mesh, keep
+
+    async def add(self, fd: int, size: int) -> results.StoredBlob:
+        """Store the bytes of an open file; raises BlobError."""
+        cid, stored = await self._store.put_fd(fd, limit=max(size, 1))
+        await self._keep(cid)
+        return results.StoredBlob(cid, stored)
+
+    async def path(self, cid: str) -> Path:
+        """The blob's verified file, fetched from other nodes where it is not here; raises NotFound, BlobError."""
+        parse_cid(cid)
+        if not self._store.has(cid):
+            others = [n.id for n in self._mesh.live() if n.id != self._mesh.me.id]
+            holders = list(await self._exchange.have(cid, others))
+            if not holders:
+                raise NotFound(f"no live node has {cid} for this node", hint="only operators may fetch any blob")
+            await self._exchange.fetch(cid, holders, timeout=300.0)
+        return self._store.path(cid)
+
+    async def all(self) -> results.BlobList:
+        """The blobs that are stored here."""
+        usage = self._store.usage()
+        contents = await asyncio.to_thread(self._store.contents)
+        blobs = [results.ListedBlob(cid, size, self._store.pinned(cid)) for cid, size in contents.items()]
+        return results.BlobList(usage.count, usage.bytes, usage.quota, blobs)

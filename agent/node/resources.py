@@ -1,0 +1,71 @@
+"""The resources of the local API, made from the parts of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import agent
+from agent.api import Resolver, Resources, resources
+from agent.config import Config
+from agent.health import HealthRegistry
+from agent.identity import Identity
+from agent.mesh import Mesh
+from agent.node.admission import Admission
+from agent.node.parts import Delivery, Programs, Stores
+from agent.node.signed_labels import SignedLabels
+from agent.node.tail_steps import Key
+from agent.steps import TailRunner
+
+
+def make_resources(
+    config: Config,
+    health: HealthRegistry,
+    mesh: Mesh,
+    labels: SignedLabels,
+    wanted: dict[str, str],
+    stores: Stores,
+    programs: Programs,
+    delivery: Delivery,
+    tails: Mapping[Key, TailRunner],
+    admission: Admission,
+) -> Resources:
+    """Give each resource the parts that it needs."""
+    engine, blobs, desk = delivery.engine, stores.blobs, admission.desk
+
+    def identity() -> Identity:
+        return admission.identity
+
+    nodes = resources.Nodes(mesh, labels, engine.definitions, desk=desk, wanted=wanted)
+    pipelines = resources.Pipelines(mesh, engine, blobs, resolver=Resolver(mesh, blobs, programs.wasm))
+    cameras = resources.Cameras(programs.cameras, mesh)
+    sink = resources.Sink(delivery.uplink, mesh, labels, wanted)
+    status = resources.Status(
+        config,
+        mesh,
+        engine,
+        version=agent.__version__,
+        identity=identity,
+        nodes=nodes,
+        pipelines=pipelines,
+        cameras=cameras,
+        sink=sink,
+        sources=tails,
+        blobs=blobs,
+        wasm=programs.wasm,
+        docker=programs.docker,
+        health=health,
+    )
+    return Resources(
+        status=status,
+        events=resources.Events(mesh, engine, delivery.uplink.ledger, delivery.logs),
+        config=resources.Configuration(config),
+        nodes=nodes,
+        tokens=resources.Tokens(
+            admission.tokens, mesh, desk=desk, identity=identity, addresses=admission.enrol_addresses
+        ),
+        pipelines=pipelines,
+        devices=resources.Devices(mesh, engine.steps.presence),
+        cameras=cameras,
+        blobs=resources.Blobs(blobs, delivery.exchange, mesh, keep=stores.added.note),
+        sink=sink,
+    )
