@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from agent.api import read, results
 from agent.cli import console, count, escape, size, waterfall
 from demo import story
 from demo.agents import Agents
@@ -109,7 +111,8 @@ def _parts(agents: Agents, arrival: story.Arrival) -> Iterator[RenderableType]:
     elif not arrival.alerts:
         yield Padding("no person was seen: the photos are deleted where they were taken, no alert", (0, 0, 0, 2))
     for trace in arrival.traces if arrival.alerts else []:
-        yield Padding(waterfall({**trace, "branches": []}, console().width - 2), (1, 0, 0, 2))
+        found = replace(read(trace, results.Trace), branches=[])
+        yield Padding(waterfall(found, console().width - 2), (1, 0, 0, 2))
     if arrival.sizes:
         before, after = (sum(s[k] for s in arrival.sizes) for k in ("before", "after"))
         cameras = count(len({s["camera"] for s in arrival.sizes}), "camera")

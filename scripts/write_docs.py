@@ -12,11 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import api_page  # noqa: E402
-
-from agent.definitions.schema import markdown  # noqa: E402
+import pipelines_page  # noqa: E402
 
 PARTS = (
-    ("docs/pipelines.md", "keys", "agent/definitions/keys.py", markdown),
+    ("docs/pipelines.md", "keys", "agent/model/pipeline.py and agent/model/task.py", pipelines_page.keys),
     ("docs/api.md", "routes", "agent/api/routes.py", api_page.routes),
     ("docs/api.md", "fields", "agent/api/requests.py and agent/api/results/", api_page.fields),
 )

@@ -57,7 +57,7 @@ class Client:
         return self._ask("POST", path, json=dict(value or {}))
 
     def post_packed(self, path: str, value: Mapping[str, Any]) -> Any:
-        """The JSON of a POST with a msgpack body: for what holds bytes."""
+        """The JSON of a POST with a msgpack body, for values that hold bytes."""
         headers = {"content-type": "application/msgpack"}
         return self._ask("POST", path, content=msgspec.msgpack.encode(value), headers=headers)
 

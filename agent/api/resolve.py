@@ -26,13 +26,8 @@ IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 def module_paths(pipeline: Pipeline) -> list[str]:
     """The paths of modules as written; CIDs are left out."""
-    found = {m for s in pipeline.steps if (m := _module(s)) and not is_cid(m)}
+    found = {m for s in pipeline.steps if (m := s.module) and not is_cid(m)}
     return sorted(found)
-
-
-def _module(step: Step) -> str:
-    task = step.task.get("wasm", step.task) if step.kind == "tail" else step.task
-    return str(task.get("module", "")) if isinstance(task, dict) else ""
 
 
 class Resolver:

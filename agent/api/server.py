@@ -140,7 +140,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn inside a program that handles its own signals, and that sleeps while nobody asks."""
+    """uvicorn inside a program that handles its signals itself, and that sleeps while there are no requests."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -152,7 +152,7 @@ class _Server(uvicorn.Server):
         self._ended.set()
 
     async def main_loop(self) -> None:
-        """As uvicorn's, which wakes ten times a second: more than all else that an idle agent does."""
+        """Wait for the end. uvicorn's own loop wakes ten times a second, more often than all else in an idle agent."""
         await self.on_tick(0)
         await self._ended.wait()
 

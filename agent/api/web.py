@@ -119,7 +119,7 @@ def failure(error: EdgeError) -> Response:
 
 
 def describe(error: EdgeError) -> dict[str, Any]:
-    """What clients get: code, message, hint, fields, and the CLI's exit code."""
+    """The body of an error: code, message, hint, fields, and the CLI's exit code."""
     return {"error": error.to_dict() | {"exit_code": error.exit_code}}
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from agent.blobs.cid import EMPTY, RAW, parse_cid
+from agent.model.cid import EMPTY, RAW, parse_cid
 from agent.blobs.faults import not_there, wrong_size
 from agent.blobs.hashing import hash_bytes
 from agent.blobs.incoming import Incoming, WrongBytes
 from agent.blobs.store import BlobStore
 from agent.blobs.transfer import CALL_TIMEOUT, Caller, Transfer
-from agent.blobs.unixfs import CHUNK
+from agent.model.unixfs import CHUNK
 from agent.blobs.wire import GET, HAVE, MAX_RANGE, TREE, Ask, Get, Have, Tree, decode, encode
 from agent.errors import BlobError, EdgeError, Refused, Unreachable
 

@@ -9,7 +9,7 @@ import os
 from typing import NamedTuple
 
 from agent.blobs.faults import too_large
-from agent.blobs.unixfs import CHUNK, root_cid
+from agent.model.unixfs import CHUNK, root_cid
 
 
 class Hashed(NamedTuple):

@@ -8,11 +8,11 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.blobs.hashing import write_all
-from agent.blobs.unixfs import CHUNK, DIGEST, leaf_count
+from agent.model.unixfs import CHUNK, DIGEST, leaf_count
 from agent.errors import BlobError
 
 
@@ -39,6 +39,18 @@ class Reservation:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def temporary(folder: Path) -> Iterator[tuple[int, Path]]:
+    """A new open file (descriptor, path) for this process alone, deleted afterwards unless it was renamed."""
+    path = folder / os.urandom(8).hex()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd, path
+    finally:
+        os.close(fd)
+        path.unlink(missing_ok=True)
 
 
 def lacking(folder: Path, reserved: int, size: int) -> int:

@@ -12,7 +12,7 @@ from typing import Protocol
 from agent.blobs.faults import not_there, wrong_size
 from agent.blobs.incoming import Incoming, WrongBytes
 from agent.blobs.store import MAX_BLOB, BlobStore
-from agent.blobs.unixfs import CHUNK, DIGEST, leaf_count, root_cid
+from agent.model.unixfs import CHUNK, DIGEST, leaf_count, root_cid
 from agent.blobs.wire import GET, MAX_SPAN, TREE, Ask, Get, Tree, decode, encode
 from agent.errors import EdgeError, Refused
 from agent.threads import finished

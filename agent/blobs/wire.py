@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.blobs.unixfs import CHUNK
+from agent.model.unixfs import CHUNK
 from agent.errors import Refused
 from agent.model.decoding import DAMAGED
 

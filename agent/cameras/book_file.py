@@ -1,4 +1,4 @@
-"""The book's file: YAML, mode 0600 because sources hold credentials, written whole or not at all."""
+"""The book's file: YAML, mode 0600 because sources hold credentials, replaced atomically."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def load_book(path: Path) -> dict[str, Camera]:
     if len(text) > MAX_FILE:
         raise ConfigError(f"{path} is larger than {MAX_FILE} bytes", hint="is it a book of cameras?")
     try:
-        lines = YAML(typ="rt").load(text.decode())  # knows where each key stands
+        lines = YAML(typ="rt").load(text.decode())  # keeps the line of each key
         content = YAML(typ="safe").load(text.decode())
     except MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 0
-        raise ConfigError(f"{path}:{line}: {e.problem}", hint="mend the YAML", file=str(path), line=line) from e
+        raise ConfigError(f"{path}:{line}: {e.problem}", hint="correct the YAML", file=str(path), line=line) from e
     except (YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path} is not YAML", hint="mend it or remove it") from e
+        raise ConfigError(f"{path} is not YAML", hint="correct it or remove it") from e
     return _cameras(path, content, lines)
 
 

@@ -1,4 +1,4 @@
-"""A picture, a folder of pictures or a video as a camera: to try things out, and for programs that leave pictures."""
+"""A picture, a folder of pictures or a video as a camera: for tests, and for programs that write pictures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from agent.cameras.session import Frame, Session, failed
 from agent.cameras.spec import PICTURES, View
 
 
-class Reel:
-    """Where a folder's next picture is, by name; it outlives sessions, so each shot is the next scene."""
+class PictureOrder:
+    """The order of a folder's pictures, by name; it outlives sessions, so each shot is the next scene."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def next(self, path: Path) -> Path:
-        """The picture itself, or the folder's next one after the last; raises CameraError where there is none."""
+        """`path` itself, or the folder's next picture after the last; raises CameraError where there is none."""
         if not path.is_dir():
             return path
         names = sorted(p.name for p in path.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
@@ -32,10 +32,10 @@ class Reel:
 class StillSession:
     """A picture or a folder of pictures."""
 
-    def __init__(self, path: Path, view: View, reel: Reel) -> None:
+    def __init__(self, path: Path, view: View, order: PictureOrder) -> None:
         self._path = path
         self._view = view
-        self._reel = reel
+        self._order = order
         self._converter = Converter(view)
 
     async def open(self, timeout: float) -> None:
@@ -48,7 +48,7 @@ class StillSession:
         return await as_frame(picture, time.monotonic(), self._view, self._converter)
 
     def _read(self) -> bytes:
-        path = self._reel.next(self._path)
+        path = self._order.next(self._path)
         try:
             if not path.is_file():
                 raise failed(f"{path} is not there")
@@ -67,9 +67,9 @@ class StillSession:
         await self._converter.close()
 
 
-def file_session(source: str, view: View, reel: Reel) -> Session:
+def file_session(source: str, view: View, order: PictureOrder) -> Session:
     """The session for `file:PATH`: by its suffix a picture, else a folder or a video."""
     path = Path(source.removeprefix("file:"))
     if path.suffix.lower() in PICTURES or path.is_dir() or not path.exists():
-        return StillSession(path, view, reel)
+        return StillSession(path, view, order)
     return CaptureSession(source, view)

@@ -1,4 +1,4 @@
-"""One camera's open session: opened by its first user, shared by all, closed by the last one unless it stays warm."""
+"""One camera's session: its first user opens it, all share it, and the last one closes it unless it stays warm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.cameras.capture import CaptureSession
-from agent.cameras.pictures import Reel, file_session
+from agent.cameras.pictures import PictureOrder, file_session
 from agent.cameras.session import Frame, Session, failed
 from agent.cameras.spec import Camera
 from agent.errors import CameraError
@@ -17,25 +17,25 @@ from agent.errors import CameraError
 T = TypeVar("T")
 
 
-class Booth:
-    """Takes one frame at a time; whatever fails or overruns its deadline takes the session with it."""
+class SharedSession:
+    """Takes one frame at a time; a failure or an overrun deadline ends the session."""
 
     def __init__(self, camera: Camera) -> None:
         self.taken = 0
         """Frames so far."""
         self._camera = camera
-        self._reel = Reel()
+        self._order = PictureOrder()
         self._session: Session | None = None
         self._users = 0
         self._busy = asyncio.Lock()
 
     @property
     def ready(self) -> bool:
-        """Whether it is open (or being used, which will tell)."""
+        """Whether it is open or in use."""
         return self._busy.locked() or (self._session is not None and self._session.alive)
 
     @contextlib.asynccontextmanager
-    async def use(self) -> AsyncIterator[Booth]:
+    async def use(self) -> AsyncIterator[SharedSession]:
         """Keep it open for the block."""
         self._users += 1
         try:
@@ -64,7 +64,7 @@ class Booth:
             raise failed(f"it does not open within {deadline:g} s") from None
 
     async def close(self) -> None:
-        """Let go of it now; a frame under way fails."""
+        """Close it now; a frame that is being taken fails."""
         await asyncio.shield(self._drop())
 
     async def _take(self, deadline: float) -> Frame:
@@ -75,12 +75,12 @@ class Booth:
         except CameraError:
             if not kept:
                 raise
-            # It was open since an earlier photo and may have died silently: once more from the start.
+            # It was open since an earlier photo and may have died silently: open it again.
             await self._drop()
             return await (await self._opened(deadline)).frame()
 
     async def _or_drop(self, work: Awaitable[T]) -> T:
-        """The work's result; whatever stops it, the deadline included, the session is not used again."""
+        """The work's result; after any exception, the deadline's included, the session is not used again."""
         try:
             return await work
         except BaseException:
@@ -99,12 +99,12 @@ class Booth:
         camera = self._camera
         match camera.kind:
             case "http":
-                # Only who has such a camera pays for an HTTP client's start and memory.
+                # A node without such a camera does not load the HTTP client: it costs start time and memory.
                 from agent.cameras.web import WebSession
 
                 return WebSession(camera.source, camera.view, insecure=camera.insecure)
             case "file":
-                return file_session(camera.source, camera.view, self._reel)
+                return file_session(camera.source, camera.view, self._order)
             case "v4l2" if not Path(camera.source).exists():
                 raise failed(f"there is no {camera.source}", "edge-agent camera list shows the devices that are there")
             case _:

@@ -26,7 +26,7 @@ DARK = 20.0
 """Mean luma (0..255) below which a picture right after opening counts as taken before the exposure has settled;
 video's black is 16."""
 SETTLE = 1.0
-"""Seconds after the first frame in which dark ones are skipped."""
+"""Seconds after the first frame in which dark frames are skipped."""
 
 
 class Ask(msgspec.Struct, array_like=True):
@@ -40,7 +40,7 @@ class Ask(msgspec.Struct, array_like=True):
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """A picture, with the monotonic time in seconds when it was taken; or why there is none."""
+    """A picture, with the monotonic time in seconds when it was taken; or an error."""
 
     jpeg: bytes = b""
     width: int = 0
@@ -50,11 +50,11 @@ class Reply(msgspec.Struct, array_like=True):
 
 
 class CaptureError(Exception):
-    """What the camera does wrong; never with its address."""
+    """A camera's error; the text never has its address."""
 
 
 class Live:
-    """A device or stream that runs by itself: a thread takes every frame so that none waits in a buffer."""
+    """A device or stream that runs by itself: a thread takes every frame, so that no frame waits in a buffer."""
 
     def __init__(self, capture: Any) -> None:
         self._capture = capture
@@ -84,7 +84,7 @@ class Live:
             self._ready.notify_all()
 
     def frame(self) -> tuple[Any, float]:
-        """The next frame that is taken after this call."""
+        """The next frame after this call."""
         with self._ready:
             self._frame, self._wanted = None, True
             self._ready.wait_for(lambda: self._frame is not None or self._broken)
@@ -107,7 +107,7 @@ class Live:
 
 
 class Film:
-    """A video file that is shown as if it ran all the time, over and over."""
+    """A video file that runs in a loop all the time."""
 
     def __init__(self, cv2: Any, capture: Any) -> None:
         self._cv2 = cv2
@@ -143,7 +143,7 @@ def seen(cv2: Any, frame: Any, view: View) -> Any:
         frame = frame.copy()
     height, width = frame.shape[:2]
     for x, y, w, h in view.masks:
-        # Outwards to whole pixels: a mask hides at least what was asked for.
+        # Outwards to whole pixels: a mask hides at least its box.
         frame[int(y * height) : int(-(-(y + h) * height // 1)), int(x * width) : int(-(-(x + w) * width // 1))] = 0
     if view.crop:
         x, y, w, h = view.crop
@@ -178,7 +178,7 @@ class Worker:
 
     @property
     def broken(self) -> bool:
-        """Whether the source has ended, so that this process is of no more use."""
+        """Whether the source has ended, so that this process must end."""
         return self._source is not None and self._source.broken
 
     def _open(self, ask: Ask) -> None:
@@ -223,9 +223,9 @@ class Worker:
 
 
 def load_cv2() -> Any:
-    """OpenCV, told to keep its and FFmpeg's messages (which name addresses) to itself.
+    """OpenCV without its and FFmpeg's messages, which name addresses.
 
-    FFmpeg looks at a stream for up to five seconds before its first picture; 0.1 s (in microseconds) is enough.
+    FFmpeg examines a stream for up to five seconds before its first picture; 0.1 s (in microseconds) is enough.
     """
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
@@ -240,7 +240,7 @@ def load_cv2() -> Any:
 
 
 def watch(link: socket.socket, worker: Worker) -> None:
-    """End the process when the source breaks or the parent goes while nothing is asked."""
+    """End the process when the source breaks while nothing is asked."""
     while not worker.broken:
         time.sleep(0.1)
     link.shutdown(socket.SHUT_RD)

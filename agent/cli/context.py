@@ -1,4 +1,4 @@
-"""What the root options chose, for all commands."""
+"""The choices of the root options, for all commands."""
 
 from __future__ import annotations
 

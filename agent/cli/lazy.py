@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from agent.errors import ConfigError, NotFound
 
 COMMANDS = "edge_agent.commands"
-"""Entry-point group in which an installed package registers commands of its own."""
+"""Entry-point group in which an installed package registers its commands."""
 
 
 class Noun:
@@ -45,7 +45,7 @@ class Noun:
         return command
 
     def stub(self) -> Command:
-        """What help and completion need of it, without importing it."""
+        """A command for help and completion; its module is not imported."""
         return TyperCommand(self.name, help=self.text, rich_help_panel=self.panel)
 
 
@@ -109,7 +109,7 @@ class LazyGroup(TyperGroup):
             self._listing = False
 
     def shell_complete(self, ctx: Context, incomplete: str) -> list[Any]:
-        """So does completion."""
+        """Completion lists the nouns without importing them."""
         self._listing = True
         try:
             return super().shell_complete(ctx, incomplete)

@@ -1,4 +1,4 @@
-"""`docs/configuration.md`'s table and `config show`, both made from the structs."""
+"""The table of `docs/configuration.md` and the rows of `config show`, both made from the structs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,3 @@ def _cell(value: Any) -> str:
             return f"`[{', '.join(map(str, value))}]`"
         case _:
             return f"`{value}`"
-
-
-if __name__ == "__main__":
-    print(table(), end="")

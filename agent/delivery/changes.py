@@ -48,8 +48,6 @@ class Changes:
     position: tuple[str, Any] | None = None
     """A source's stream and its new reading position."""
     actions: list[Action] = field(default_factory=list)
-    opened: list[Row] = field(default_factory=list)
-    """Rows whose blobs are needed from now on."""
     closed: list[Row] = field(default_factory=list)
     """Rows that need their blobs no longer."""
 
@@ -66,6 +64,10 @@ class Changes:
     def then(self, do: Do, row: Row, after: float = 0.0) -> None:
         """Have something done next."""
         self.actions.append(Action(do, row, after))
+
+    def released(self) -> list[str]:
+        """The CIDs that the closed rows name."""
+        return [blob.cid for row in self.closed for blob in row.event.blobs()]
 
     @property
     def on_disk(self) -> bool:

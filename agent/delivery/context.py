@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent.blobs import Registry
 from agent.definitions import Definitions
 from agent.delivery.changes import Changes
 from agent.delivery.journal import Journal
@@ -32,13 +33,16 @@ class MeshLike(Protocol):
 class BlobsLike(Protocol):
     """The blob store as delivery uses it."""
 
+    needs: Registry
+
     def has(self, cid: str) -> bool: ...
     def check_size(self, cid: str, declared: int | None) -> None: ...
     def pin(self, cid: str, owner: str) -> None: ...
     def unpin(self, owner: str) -> None: ...
     async def read(self, cid: str) -> bytes: ...
     async def put(self, data: bytes) -> tuple[str, int]: ...
-    async def delete(self, cid: str) -> None: ...
+    def release(self, cids: Iterable[str], *, after: Future[Any] | None = None) -> Future[None]: ...
+    def retry(self) -> None: ...
 
 
 Fetch = Callable[[str, list[str], float, int | None], Awaitable[Any]]

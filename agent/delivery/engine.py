@@ -20,7 +20,6 @@ from agent.delivery.hosts import Hosts, StepMaker
 from agent.delivery.journal import Journal
 from agent.delivery.lifecycle import Lifecycle
 from agent.delivery.new_rows import RowMaker
-from agent.delivery.photos import Photos
 from agent.delivery.receiver import Receiver
 from agent.delivery.reports import Reports
 from agent.delivery.router import Router
@@ -55,14 +54,15 @@ class DeliveryEngine(Generic[S]):
         self.journal = journal
         self.definitions = Definitions(journal.storage, journal.versions_in_use, definition_changed)
         self.lifecycle = Lifecycle(journal, node_id, self._keep_of)
-        self.photos = Photos(journal, blobs)
+        for need in (journal, self.definitions):
+            blobs.needs.add(need)
         self.context = context = Context(
             node_id, node_name, mesh, journal, self.definitions, blobs, fetch, RowMaker(journal), self.lifecycle, self.apply,
             self.apply_written,
         )  # fmt: skip
         self.deciders = Deciders(node_id, mesh, journal, self.definitions.longest)
         self.senders = Senders(context)
-        self.router = Router(context, self.deciders, self.photos.expire)
+        self.router = Router(context, self.deciders, self.expire_kept)
         self.receiver = Receiver(context, allowed)
         self.reports = Reports(context)
         self.traces = Traces(context)
@@ -76,14 +76,13 @@ class DeliveryEngine(Generic[S]):
     def apply(self, changes: Changes) -> asyncio.Future[Any]:
         """Write the changes and do what follows at once; resolves when they are on the disk."""
         written = self._write(changes)
-        self._follow(changes, written)
+        self._follow(changes)
         return written
 
     async def apply_written(self, changes: Changes) -> None:
         """Write the changes, wait until they are on the disk, then do what follows."""
-        written = self._write(changes)
-        await written
-        self._follow(changes, written)
+        await self._write(changes)
+        self._follow(changes)
 
     def _write(self, changes: Changes) -> asyncio.Future[Any]:
         if changes.on_disk:
@@ -92,13 +91,9 @@ class DeliveryEngine(Generic[S]):
         nothing.set_result(None)
         return nothing
 
-    def _follow(self, changes: Changes, written: asyncio.Future[Any]) -> None:
-        for row in changes.opened:
-            for blob in row.event.blobs():
-                self.context.blobs.pin(blob.cid, str(row.n))
-        for row in changes.closed:
-            self.context.blobs.unpin(str(row.n))
-            self.photos.release({b.cid for b in row.event.blobs()}, written)
+    def _follow(self, changes: Changes) -> None:
+        if released := changes.released():
+            self.context.blobs.release(set(released), after=self.journal.commit())
         for action in changes.actions:
             self._do(action)
 
@@ -123,26 +118,20 @@ class DeliveryEngine(Generic[S]):
         found = self.definitions.get(pipeline, version)
         return found.keep if found is not None else None
 
+    def expire_kept(self) -> None:
+        """Delete photos that were kept for a match until now, and blobs that could not be deleted before."""
+        self.context.blobs.retry()
+        now = boottime()
+        if over := [cid for cid, until in self.journal.kept.items() if until <= now]:
+            self.context.blobs.release(over, after=self.journal.forget_kept(over))
+
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Read the journal and pin what its rows need, before anything can be evicted; raises EdgeError where it cannot be used."""
+        """Read the journal, before any blob can be deleted or evicted; raises EdgeError where it cannot be used."""
         self.journal.open()
         self.definitions.load()
         self.deciders.load()
-        for row in self.journal.rows.values():
-            if not row.closed:
-                for blob in row.event.blobs():
-                    self.context.blobs.pin(blob.cid, str(row.n))
-        self.pin_modules()
-
-    def pin_modules(self) -> None:
-        """Keep the modules of the current pipelines that are here: other nodes fetch them from here."""
-        for cid in self.modules():
-            try:
-                self.context.blobs.pin(cid, f"module:{cid}")
-            except BlobError as e:
-                log.debug("a module has no CID: %s", e)
 
     async def run(self) -> None:
         """Deliver until cancelled; ends with EdgeError `journal.write` when the journal cannot be written any more."""
@@ -157,25 +146,6 @@ class DeliveryEngine(Generic[S]):
             await self.steps.close()
 
     # -- what people ask ----------------------------------------------------------------------------------------------
-
-    def may_read(self, node_id: str, cid: str) -> bool:
-        """Whether a node may have a blob from here: an event of ours for it names it, or a pipeline's module is it.
-
-        Not by what it delivered itself: a node could name any CID in an event and have the photo for the asking.
-        """
-        rows = (self.journal.by_n[n] for n in self.journal.by_cid.get(cid, ()) if n in self.journal.by_n)
-        if any(node_id in (r.target, r.slot) for r in rows):
-            return True
-        return cid in self.modules()
-
-    def modules(self) -> set[str]:
-        """The CIDs of all modules of the current pipelines."""
-        found: set[str] = set()
-        for pipeline in self.definitions.current.values():
-            for step in pipeline.steps:
-                if step.kind in ("tail", "wasm"):
-                    found.add((step.task["wasm"] if step.kind == "tail" else step.task)["module"])
-        return found
 
     def totals(self) -> dict[str, dict[str, dict[str, int]]]:
         """Accepted, ends and open of this node by pipeline and step."""

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,15 @@ class Journal(Table):
         future = self.storage.write(lambda db: _write(db, changes, values))
         if changes.closed:
             self._purge()
+            if released := changes.released():
+                future.add_done_callback(partial(self._closing_written, released))
         return future
+
+    def _closing_written(self, cids: list[str], written: asyncio.Future[Any]) -> None:
+        if written.cancelled():  # the caller was cancelled; the write goes on
+            self.commit().add_done_callback(partial(self._closing_written, cids))
+        elif written.exception() is None:
+            self.count_written(cids)
 
     def commit(self) -> asyncio.Future[Any]:
         """Resolves when everything that was written until now is on the disk."""

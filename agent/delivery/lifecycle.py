@@ -112,7 +112,6 @@ class Lifecycle:
                 self._count(changes, row, row.end, 1)
             changes.write(row)
         for row in rows:
-            changes.opened.append(row)
             changes.then(Do.SHOW, row)
             if row.state is State.ENDED:
                 self._after_end(_own(row), changes)
@@ -128,7 +127,6 @@ class Lifecycle:
         if again:
             self._reopen(it, changes)
             it.attempts, it.free, it.final = attempts, False, False
-            changes.opened.append(row)
         elif row.state in (State.WAITING, State.SENDING, State.PLACED):
             # This node made the same event, and the other chose it: run it here, or each might wait for the other.
             _to(it, State.QUEUED)

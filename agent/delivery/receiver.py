@@ -57,12 +57,14 @@ class Receiver:
         if not self._rate(peer.id, len(request.items), len(body)):
             return msgspec.msgpack.encode([self._no(peer, "rate", "too much at once")] * len(request.items))
         pending: set[Key] = set()
+        owner = f"delivery:{id(pending)}"
         try:
-            outcomes = await asyncio.gather(*(self._one(peer, i, request.blobs, pending) for i in request.items))
+            outcomes = await asyncio.gather(*(self._one(peer, i, request.blobs, pending, owner) for i in request.items))
             changes = self._taken(peer, request.items, outcomes)
             applied = self.context.apply_written(changes) if changes.on_disk else None
         finally:
             self._pending -= pending
+            self.context.blobs.unpin(owner)  # the rows that were accepted need their blobs from now on
         if applied is not None:
             await applied
         return msgspec.msgpack.encode([verdict for _, verdict in outcomes])
@@ -78,16 +80,14 @@ class Receiver:
             if known is None:
                 new[row.key] = row
                 continue
-            if known is not row:
-                self.context.blobs.unpin(str(row.n))
             again.append((known, item))
         self.context.lifecycle.accepted(list(new.values()), changes)
         for row, item in again:
             self.context.lifecycle.delivered_again(row, peer.id, item.attempts, changes)
         return changes
 
-    async def _one(self, peer: Any, item: Delivery, inline: dict[str, bytes], pending: set[Key]) -> Outcome:
-        """The row that takes the delivery, with its blobs here and pinned; the caller journals it."""
+    async def _one(self, peer: Any, item: Delivery, inline: dict[str, bytes], pending: set[Key], owner: str) -> Outcome:
+        """The row that takes the delivery, with its blobs here and pinned for `owner`; the caller journals it."""
         event = self._check(peer, item)
         if isinstance(event, Verdict):
             return None, event
@@ -101,10 +101,8 @@ class Receiver:
         pending.add(key)
         row = known if known is not None else self._new(peer, item, event)
         try:
-            await self._blobs(peer, event, inline, str(row.n))
+            await self._blobs(peer, event, inline, owner)
         except EdgeError as e:
-            if not row.open or known is None:
-                self.context.blobs.unpin(str(row.n))
             return None, self._no(peer, "blob", e.message)
         return row, ACCEPTED
 

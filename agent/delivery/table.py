@@ -31,6 +31,8 @@ class Table:
         """Accepted rows and ends by step; they outlive the rows."""
         self.kept: dict[str, float] = {}
         """Photos kept for a match → until when (CLOCK_BOOTTIME)."""
+        self.closing: Counter[str] = Counter()
+        """Blobs of rows that are closed in memory and not yet on the disk: a restart would take these rows up again."""
         self.next_n = 1
         self._from_others: set[int] = set()
         self._closed: list[Row] = []
@@ -53,9 +55,24 @@ class Table:
         """The rows of one root event, oldest first."""
         return sorted((r for r in self.rows.values() if (r.event.root or r.event.id) == root), key=lambda r: r.n)
 
+    # -- which blobs the rows need (agent.blobs.Need) ----------------------------------------------------------------
+
+    gives_way = False
+
     def needs(self, cid: str) -> bool:
-        """Whether a row that is not closed names the blob, or it is kept for a match."""
-        return cid in self.kept or any(not self.by_n[n].closed for n in self.by_cid.get(cid, ()) if n in self.by_n)
+        """Whether a row that is not closed, on the disk too, names the blob, or it is kept for a match. For any thread."""
+        if cid in self.kept or cid in self.closing:
+            return True
+        rows = (self.by_n.get(n) for n in tuple(self.by_cid.get(cid, ())))
+        return any(not r.closed for r in rows if r is not None)
+
+    def may_read(self, node_id: str, cid: str) -> bool:
+        """Whether a row that this node sends to the other, or has sent, names the blob.
+
+        Rows that the other delivered do not count: a node could name any CID in an event and have the photo for the asking.
+        """
+        rows = (self.by_n[n] for n in self.by_cid.get(cid, ()) if n in self.by_n)
+        return any(node_id in (r.target, r.slot) for r in rows)
 
     def mark(self) -> int:
         """A number that every later row is at or above."""
@@ -108,8 +125,16 @@ class Table:
             self._from_others.discard(row.n)
 
     def count_closed(self, row: Row) -> None:
-        """The row's whole branch has ended."""
+        """The row's whole branch has ended; `count_written` follows when that is on the disk."""
         self._closed.append(row)
+        self.closing.update(b.cid for b in row.event.blobs())
+
+    def count_written(self, cids: list[str]) -> None:
+        """The closing of rows that name these blobs is on the disk."""
+        self.closing.subtract(cids)
+        for cid in cids:
+            if not self.closing[cid]:
+                del self.closing[cid]
 
     def count_unclosed(self, row: Row) -> None:
         """A closed row was taken up again."""

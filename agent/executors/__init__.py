@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from agent.executors.docker.container import OWNER_LABEL
     from agent.executors.docker.executor import DockerExecutor
     from agent.executors.filter_check import FilterReport, check_filter
+    from agent.executors.policy import Policy
     from agent.executors.process.executor import ProcessExecutor
+    from agent.executors.programs import Executors
     from agent.executors.wasm.executor import WORKER_REST, WasmExecutor
 
 __all__ = [
     "OWNER_LABEL",
     "WORKER_REST",
     "DockerExecutor",
+    "Executors",
     "FilterReport",
+    "Policy",
     "ProcessExecutor",
     "WasmExecutor",
     "check_filter",
@@ -29,7 +33,9 @@ _MODULES = {
     "OWNER_LABEL": "docker.container",
     "WORKER_REST": "wasm.executor",
     "DockerExecutor": "docker.executor",
+    "Executors": "programs",
     "FilterReport": "filter_check",
+    "Policy": "policy",
     "ProcessExecutor": "process.executor",
     "WasmExecutor": "wasm.executor",
     "check_filter": "filter_check",

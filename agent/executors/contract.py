@@ -16,9 +16,9 @@ MAX_REPLY_EVENTS = 256
 MAX_ERROR = 2000
 """Characters kept of a program's own error text."""
 BLOBS = "/blobs/"
-"""Where a program finds its event's blobs."""
+"""The folder of the event's blobs, as the program sees it."""
 OUTPUTS = "/outputs/"
-"""Where a program writes the files that become blobs."""
+"""The folder of the files that become blobs, as the program sees it."""
 
 CODES = ("step.answer", "step.exit", "step.trap")
 """Codes of failures that are chosen at run time; docs/errors.md has them all."""
@@ -65,7 +65,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def broken(text: str, code: str = "step.answer", hint: str = "", **fields: Any) -> StepFailed:
-    """A failure that is worth another run."""
+    """A failure after which another run may succeed."""
     hint = hint or "see the program's log lines; docs/step-contract.md says what a step must answer"
     return StepFailed(text, code=code, hint=hint, **fields)
 
@@ -151,7 +151,7 @@ def _checked(reply: ReplyEvent, n: int) -> CheckedEvent:
     try:
         msgspec.msgpack.encode(data)
     except OverflowError:
-        # JSON has such numbers, what crosses mesh and uplink has not.
+        # JSON has such numbers; msgpack on the mesh and the uplink does not.
         raise broken(f"{what} has a whole number beyond 64 bits") from None
     return CheckedEvent(reply.type, data, blobs)
 

@@ -8,20 +8,20 @@ from typing import Any
 from agent.model.task import LogSink
 
 MAX_LINE = 4096
-"""Longest log line in bytes; longer ones are cut into several."""
+"""Longest log line in bytes; longer lines are cut into several."""
 TAIL = 20
-"""How many of the last lines a failure carries."""
+"""Lines of stderr that a failure carries, the last ones."""
 
 
-class LogTail:
-    """Splits bytes into lines for a sink and remembers the last ones."""
+class StderrLines:
+    """Splits bytes into lines for a log sink and keeps the last lines."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._last: deque[str] = deque(maxlen=TAIL)
 
     def feed(self, data: bytes, log: LogSink) -> None:
-        """Take bytes as they come."""
+        """Take the next bytes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._emit(line, log)
@@ -30,13 +30,13 @@ class LogTail:
             self._rest = self._rest[MAX_LINE:]
 
     def flush(self, log: LogSink) -> None:
-        """Give out what has no newline yet."""
+        """Pass on an unfinished last line."""
         if self._rest:
             self._emit(self._rest, log)
             self._rest = b""
 
     def fields(self) -> dict[str, Any]:
-        """What a failure carries in its fields."""
+        """The fields of a failure: the last lines."""
         return {"stderr": list(self._last)} if self._last else {}
 
     def _emit(self, line: bytes, log: LogSink) -> None:

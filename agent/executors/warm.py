@@ -14,7 +14,7 @@ from agent.errors import StepFailed
 from agent.executors.contract import BLOBS, broken, encode_event, file_names, parse_answer
 from agent.executors.dialogue import Dialogue
 from agent.executors.folders import Folders
-from agent.executors.outputs import Harvest
+from agent.executors.outputs import OutputFiles
 from agent.model.task import BlobWriter, Limits, LogSink, StepInput, StepOutput
 from agent.threads import in_thread
 
@@ -65,7 +65,7 @@ class WarmRunner(ABC):
     async def run(self, item: StepInput, log: LogSink) -> list[StepOutput]:
         """See Runner; may raise Unreachable or NotFound too, which use up no attempt."""
         names = file_names(item.blobs)
-        with Harvest(item.blobs) as files:
+        with OutputFiles(item.blobs) as files:
             async with self._turn:
                 program = await self._ready()
                 try:
@@ -117,11 +117,11 @@ class WarmRunner(ABC):
         return await program.ask(line, self._limits.timeout, log)
 
     def _seen_at(self, program: WarmProgram) -> str:
-        """Where the program sees its blobs."""
+        """The folder of the blobs as the program sees it."""
         return BLOBS
 
-    def _take(self, program: WarmProgram, files: Harvest, line: bytes, event_id: str) -> None:
-        """Open what the answer names and empty the folders, before the program hears of its next event."""
+    def _take(self, program: WarmProgram, files: OutputFiles, line: bytes, event_id: str) -> None:
+        """Open the files that the answer names and empty the folders, before the program gets its next event."""
         files.open(parse_answer(line, event_id), program.folders.outputs, self._limits)
         if not _cleared(program):
             raise broken("the program goes on writing after its answer", code="step.outputs")
@@ -133,7 +133,7 @@ class WarmRunner(ABC):
 
 
 def _cleared(program: WarmProgram) -> bool:
-    """Empty its folders; False when it keeps filling them."""
+    """Empty its folders; False where the program keeps filling them."""
     try:
         program.folders.clear()
     except OSError:

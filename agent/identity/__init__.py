@@ -1,4 +1,4 @@
-"""Who is who: keys, the mesh's CA and certificates, tokens and joining, signatures and signed documents."""
+"""Identities: keys, the mesh's CA and certificates, tokens and joining, signatures and signed documents."""
 
 from agent.identity.certificates import clean_name
 from agent.identity.desk import AdmissionDesk

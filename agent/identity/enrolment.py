@@ -1,6 +1,6 @@
-"""The enrolment server: where devices knock that are not members yet. Every member runs one.
+"""The enrolment server: new devices ask it to join the mesh. Every member runs one.
 
-An operator's has a desk; another member's relays to operators. It is reached in TLS only, and each refusal is
+An operator's server has a desk; another member's server relays to operators. It is reached in TLS only, and each refusal is
 told to the joiner and is one line in the log here.
 """
 
@@ -151,7 +151,7 @@ class EnrolmentServer:
             text = "it does not speak TLS" if reason in _NO_TLS else f"the connection broke off: {reason}"
             self._failed(address, JoinRefused(text, code="join.plain" if reason in _NO_TLS else "join.broken"))
         except Exception:
-            # Whatever one joiner brings about, the others are still served.
+            # An error that one joiner causes must not end the server for others.
             logger.exception("a joiner from %s met a mistake of ours", address)
         finally:
             self._open -= Counter([address])
@@ -173,7 +173,7 @@ class EnrolmentServer:
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> bool:
-        """One request and its answer; whether another may follow."""
+        """Answer one request; returns whether another may follow."""
         refused: EdgeError | None = None
         try:
             request = await wire.read_frame(reader)

@@ -28,14 +28,14 @@ from agent.identity.trust import Trust
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
-"""Told in words what the joiner does and whom it waits for; never a secret."""
+"""Gets progress messages for a person; they never hold a secret."""
 
 PATIENCE = 120.0
 """Seconds that `join` goes on trying to reach the issuer."""
 
 _CONNECT, _ANSWER = 6.0, 20.0
 _AGAIN = wire.NOT_NOW | {"join.busy"}
-"""Refusals that may be over in a moment."""
+"""Refusals that may end within seconds."""
 _BACKOFF = Backoff(doubling(0.5, 5.0))
 
 _admission = msgspec.msgpack.Decoder(wire.Admission)
@@ -246,7 +246,7 @@ async def _patiently(attempt: Callable[[], Awaitable[Joined]], patience: float, 
 def _admitted(
     answer: wire.Answer, trust: Trust, store: IdentityStore, key: PendingKey, *, role: str | None = None
 ) -> Joined:
-    """Check what came back, whoever relayed it, and keep it."""
+    """Check an admission, which any member may have relayed, and keep it."""
     if not isinstance(answer, wire.Admitted):
         raise JoinRefused("the answer is not an admission", code="join.garbage")
     admission = open_admission(answer, trust)

@@ -1,5 +1,5 @@
-"""The mesh: one zenoh session per node, presence, signed requests and replies, signed documents, links
-that heal.
+"""The mesh: one zenoh session per node, presence, signed requests and replies, signed documents, and links that are
+made again after a failure.
 """
 
 from agent.mesh.addresses import local_addresses, parse_address, usable_addresses

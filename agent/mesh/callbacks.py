@@ -1,4 +1,4 @@
-"""The callables by which other houses meet the mesh."""
+"""Functions that other packages give to the mesh."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from agent.identity import PeerIdentity
 from agent.model.node import NodeRecord
 
 Handler = Callable[[PeerIdentity, bytes], Awaitable[bytes]]
-"""Answers a verb: who asks, and the body; returns the answer's body, or raises an EdgeError that the
-caller sees.
+"""Answers a verb: gets the calling node and the body, returns the body of the answer. An EdgeError that it raises is
+raised at the caller.
 """
 Changed = Callable[[NodeRecord, bool], None]
-"""Told on the loop when a node's record or its being alive changes."""
+"""Called on the loop when a node's record changes, or when it comes or goes: (record, alive)."""
 LabelsOf = Callable[[str], Mapping[str, str]]
 """The labels that an operator signed for a node id."""

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class DocumentFolder:
-    """Reads and writes envelopes; kinds and names are checked by whoever writes."""
+    """Reads and writes envelopes; the caller checks kinds and names."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Documents on the move: to all live nodes when one is signed, and compared whenever two nodes meet."""
+"""Exchanges documents: a new document goes to all live nodes, and two nodes that meet compare theirs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 DIGEST = "doc.digest"
 PUT = "doc.put"
 MAX_ROUNDS = 200
-"""Comparisons in one exchange; each moves up to two chunks, or it is the last."""
+"""Most comparisons in one exchange; each but the last moves up to two chunks."""
 _SECONDS = 20.0
 
 Call = Callable[..., Awaitable[bytes]]
 
 
 class DocumentExchange:
-    """Keeps this node's documents and the others' the same."""
+    """Keeps this node's documents equal to those of the other nodes."""
 
     def __init__(self, documents: Documents, call: Call, live: Callable[[], list[NodeRecord]], every: float) -> None:
         self._documents, self._call, self._live, self._every = documents, call, live, every
@@ -34,7 +34,7 @@ class DocumentExchange:
         documents.on_put = self._spread_later
 
     def met(self, node: str) -> None:
-        """A node came: compare documents; of two nodes the one with the smaller id starts."""
+        """Compare documents with a node that came; of two nodes the one with the smaller id starts."""
         if self._tasks is not None and self._documents.identity.node_id < node:
             self._tasks.create_task(self._exchange(node))
 

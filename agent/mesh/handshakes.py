@@ -1,7 +1,7 @@
-"""Who is not of this mesh: why an address cannot be linked, and who knocked at the mesh port without being let in.
+"""Failed TLS handshakes: the reason why an address cannot be linked, and counts of refused connections.
 
-zenoh does TLS by itself and tells of failed handshakes only in its log, which it writes to standard output: one
-line each, without a name or an address, as often as somebody tries. `watch_handshakes` takes that log and leaves
+zenoh does TLS itself and reports failed handshakes only in its log, which it writes to standard output: one line
+for each, without a name or an address. `watch_handshakes` takes that log and leaves
 everything else on standard output as it is.
 """
 
@@ -36,14 +36,14 @@ _REASONS = (
     (b"BadSignature", "a connection with a certificate of another mesh"),
     (b"Expired", "a connection with an expired certificate"),
 )
-"""What rustls says, and what it means. A handshake that just ends is a probe of an address, a member's own."""
+"""Messages of rustls and their meaning. A handshake that ends without a message is a member's probe of an address."""
 _once = threading.Lock()
 counts: Counter[str] = Counter()
 """Refused handshakes of this process by reason."""
 
 
 async def why_not(address: str, identity: Identity) -> str:
-    """Why this address cannot be a member of this mesh, empty where its certificate says that it is one."""
+    """The reason why this address cannot be a member of this mesh; empty where its certificate is of this mesh."""
     host, port = split_address(address)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -79,7 +79,7 @@ def _read(reading: int, kept: int) -> None:
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
             if (found := _FAILED.search(_COLOUR.sub(b"", line))) is None:
-                with contextlib.suppress(OSError):  # nobody reads it; zenoh would wait for a reader of its own lines
+                with contextlib.suppress(OSError):  # standard output is closed; zenoh must still get its lines read
                     os.write(kept, line)
             elif reason := reason_of(found[1]):
                 counts[reason] += 1
@@ -88,5 +88,5 @@ def _read(reading: int, kept: int) -> None:
 
 
 def reason_of(text: bytes) -> str:
-    """What one of zenoh's lines about a handshake means, empty where it means nothing."""
+    """The meaning of a line of zenoh's log about a handshake; empty for other lines."""
     return next((reason for word, reason in _REASONS if word in text), "")

@@ -1,4 +1,4 @@
-"""The mesh as other houses see it."""
+"""The mesh as other packages use it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Mesh:
 
     @property
     def labels_of(self) -> LabelsOf | None:
-        """Where labels come from: set it to what reads the signed label documents; else the records' own
+        """The source of labels: a function that reads the signed label documents; without it the records' labels
         are shown.
         """
         return self._presence.labels_of
@@ -158,7 +158,7 @@ class Mesh:
         self._presence.on_change(callback)
 
     def reconsider(self, node_id: str | None = None) -> None:
-        """Labels of a node changed (or of all): tell those who listen."""
+        """Call the listeners again for one node, or for all: labels changed."""
         self._presence.reconsider(node_id)
 
     # Requests ------------------------------------------------------------------------------------------------
@@ -177,11 +177,11 @@ class Mesh:
 
     @property
     def refused(self) -> dict[str, int]:
-        """How often what was refused since the start, by reason."""
-        return dict(self._server.refusals.counts + Counter(handshakes.counts))  # a copy: a thread adds to it
+        """Refused requests and handshakes since the start, by reason."""
+        return dict(self._server.refusals.counts + Counter(handshakes.counts))  # a copy, since a thread adds to it
 
     def running_calls(self, node_id: str) -> int:
-        """How many calls of a node this one is working on."""
+        """The number of a node's calls that run here now."""
         return self._server.running(node_id)
 
     # Links ---------------------------------------------------------------------------------------------------
@@ -192,14 +192,12 @@ class Mesh:
 
     @property
     def closed(self) -> str:
-        """Why the mesh has been closed for a minute and more, though it is tried again and again; empty else."""
+        """The reason why the mesh has been closed for a minute or more in spite of retries; else empty."""
         return self._session.closed
 
     @property
     def denied(self) -> set[str]:
-        """The ids of removed nodes that this node's open session shuts out; `status` shows who has not done
-        so yet.
-        """
+        """The ids of removed nodes that this node's session refuses; `status` shows nodes that do not refuse them yet."""
         return set(self._session.denied)
 
     def endpoints(self) -> list[Endpoint]:
@@ -207,15 +205,14 @@ class Mesh:
         return self._linking.introducer.known()
 
     def add_endpoint(self, address: str) -> None:
-        """Dial `host:port` (from discovery or `--join`) at once; remembered once a node of this mesh
-        answered there.
+        """Dial `host:port` (from discovery or `--join`) at once, and remember it once a node of this mesh answered.
 
-        Raises ConfigError where it is no address.
+        Raises ConfigError for a text that is not an address.
         """
         self._linking.add(address)
 
     async def reopen(self) -> None:
-        """Open the session anew without losing what is served; others are told, so that nobody counts
+        """Open the session again and keep all declarations; a pause is announced, so that other nodes do not count
         this node lost.
         """
         await self._linking.reopen()
@@ -236,7 +233,7 @@ class Mesh:
         return await self._exchange.spread(document, timeout=timeout)
 
     def publish_log(self, execution: str, line: str) -> None:
-        """Publish a line of an execution's log to whoever follows it; raises NotFound for a malformed
+        """Publish a line of an execution's log to its followers; raises NotFound for a malformed
         execution id and Refused for a line over 32 KiB.
         """
         self._logs.publish(execution, line)

@@ -1,4 +1,4 @@
-"""Refusing repeated requests: a sliding window of counters for each boot of each sender."""
+"""Refuses requests that were seen before: a sliding window of counters for each sender's boot."""
 
 from __future__ import annotations
 

@@ -31,14 +31,14 @@ from agent.mesh.wire import Failure, Reply, Request, Sealed
 logger = logging.getLogger(__name__)
 
 MAX_REPLIES = 16
-"""How many replies to one request are looked at; the addressee sends one."""
+"""Most replies to one request that are looked at; the addressee sends one."""
 BULK_VERBS = ("blob.",)
 """Verbs whose requests and replies give way to all others."""
 _ATTEMPTS = 4
 
 
 def _failed(node: str, answer: bytes) -> EdgeError:
-    """What the other side raised; a damaged one becomes Unreachable, so that a call raises nothing but EdgeErrors."""
+    """The error that the other side raised; a damaged one becomes Unreachable, so that a call raises only EdgeErrors."""
     try:
         return to_error(wire.decode(Failure, answer))
     except (msgspec.MsgspecError, RecursionError):
@@ -46,7 +46,7 @@ def _failed(node: str, answer: bytes) -> EdgeError:
 
 
 class _Call(msgspec.Struct, frozen=True):
-    """What is asked of whom; `until` is by the loop's clock, `limit` bounds the answer in bytes."""
+    """One call: its node, verb and body; `until` is by the loop's clock, `limit` bounds the answer in bytes."""
 
     node: str
     verb: str
@@ -193,7 +193,7 @@ class Rpc:
         return send
 
     def _on_reply(self, loop: asyncio.AbstractEventLoop, pending: _Pending, reply: Any) -> None:
-        """In a zenoh thread: copy out what is within the limits and hand it over."""
+        """Runs in a zenoh thread: copies a reply within the limits and hands it to the loop."""
         sample = reply.ok
         if sample is None:
             return

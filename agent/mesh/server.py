@@ -28,13 +28,13 @@ from agent.mesh.wire import Keys, Reply, Request, Sealed
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 2000
-"""How many requests may wait to be checked; more are dropped, unanswered."""
+"""Most requests that wait to be checked; more are dropped without an answer."""
 MAX_WAITING_BYTES = min(256 << 20, psutil.virtual_memory().total // 8)
 """Bytes of requests that may wait to be checked, less where memory is small: an access point has 128 MiB in all."""
 
 
 class _Arrived:
-    """A request as it came, copied out of zenoh's buffers."""
+    """A request as it arrived, copied out of zenoh's buffers."""
 
     __slots__ = ("attachment", "body", "digest", "query", "verb")
 
@@ -82,7 +82,7 @@ class Server:
                 self._tasks = None
 
     def declaration(self, loop: asyncio.AbstractEventLoop) -> Any:
-        """What to declare on a session so that requests arrive here."""
+        """The declaration for a session that makes requests arrive here."""
         key = self.keys.rpc(self.identity.node_id, "**")
         prefix = len(self.keys.rpc(self.identity.node_id, ""))
 
@@ -93,11 +93,11 @@ class Server:
         return declare
 
     def running(self, node: str) -> int:
-        """How many requests of a node are being handled."""
+        """The number of requests of a node that run now."""
         return self._budgets[node].running if node in self._budgets else 0
 
     async def call_here(self, verb: str, body: bytes) -> bytes:
-        """A call of this node to itself: the same handler, without the wire."""
+        """Answer a call of this node to itself by the same handler, without the network."""
         handler, _ = self._handler(verb)
         return await handler(self._certificates.trust.peer(self.identity.cert_der), body)
 

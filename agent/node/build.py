@@ -41,7 +41,7 @@ def build_node(
     labels = SignedLabels(mesh)
     mesh.labels_of = labels.signed
     mesh.on_change(lambda _record, _alive: changed.send())
-    stores = build_stores(config)
+    stores = build_stores(config, mesh)
     programs = build_programs(config, identity.node_id)
     delivery = build_delivery(config, identity, mesh, stores, programs, changed)
     tails = build_tails(config, mesh, programs.wasm, delivery, changed, restarted_at=boottime() if had_state else 0.0)
@@ -54,7 +54,7 @@ def build_node(
         wanted=wanted,
         discovery=_discovery(config, identity, mesh) if config.mesh.mdns else None,
         blobs=stores.blobs,
-        exchange=delivery.exchange,
+        exchange=stores.exchange,
         added=stores.added,
         fresh=stores.fresh,
         journal=stores.journal,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.api import Resources
-from agent.blobs import BlobExchange, BlobStore
+from agent.blobs import BlobExchange, BlobStore, ByHand
 from agent.cameras import CameraBook
 from agent.config import Config
 from agent.delivery import DeliveryEngine, Journal
@@ -16,7 +16,6 @@ from agent.mesh import Mesh
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
 from agent.node.fresh import FreshBlobs
-from agent.node.leftovers import Added
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
 from agent.node.step_logs import StepLogs
@@ -48,7 +47,7 @@ class Node:
     """The blobs on this node's disk."""
     exchange: BlobExchange
     """Blobs from and for other nodes."""
-    added: Added
+    added: ByHand
     """The blobs that were added by hand."""
     fresh: FreshBlobs
     """Blobs that no event names yet."""

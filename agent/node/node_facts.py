@@ -44,8 +44,8 @@ class NodeFacts:
 
     async def collect(self) -> Facts:
         """The facts now. Only what waits for the disk is read in a thread: the rest changes with the loop."""
-        disk, usage, synchronised, uplink = await asyncio.to_thread(
-            lambda: (shutil.disk_usage(self.state), self.blobs.usage(), clock_synchronised(), self.uplink.state())
+        disk, synchronised, uplink = await asyncio.to_thread(
+            lambda: (shutil.disk_usage(self.state), clock_synchronised(), self.uplink.state())
         )
         identity, known, live = self.identity(), self.mesh.known(), self.mesh.live()
         current = self.delivery.definitions.current.values()
@@ -71,8 +71,8 @@ class NodeFacts:
             docker_available=self.docker.available,
             queue_open=self.delivery.journal.open_count,
             queue_max=self.delivery.journal.max_open,
-            blobs_bytes=usage.bytes,
-            blobs_quota=usage.quota,
+            blobs_bytes=self.blobs.stored,
+            blobs_quota=self.blobs.quota,
             pending=len(self.desk.pending.list()) + len(self.labels.wishes) if self.desk else 0,
             steps_without_node=[note for p in current for note in steps_without_node(p, live)],
         )

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-import psutil
-
-from agent.blobs import BlobExchange, BlobStore
+from agent.blobs import BlobExchange, BlobStore, ByHand
 from agent.cameras import CameraBook
 from agent.config import Config, blob_quota
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
-from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
+from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
 from agent.identity import Identity
 from agent.mesh import Mesh
 from agent.model.alert import Hello
 from agent.model.node import ROLE_OPERATOR
 from agent.model.task import FilterRunner, WasmTask
+from agent.node.camera_access import BookCameras
 from agent.node.change_signal import ChangeSignal
 from agent.node.configured import cameras_file, journal_file
-from agent.node.engines import BookCameras, NodeEngines
 from agent.node.event_feed import publish_event
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
-from agent.node.leftovers import Added
 from agent.node.step_logs import StepLogs
 from agent.node.tail_steps import TailSteps
 from agent.steps import Presence, StepKinds
@@ -32,23 +28,31 @@ from agent.uplink import Uplink, UplinkSettings
 
 
 class Stores(NamedTuple):
-    """What is kept on the disk."""
+    """The parts that keep rows and blobs on the disk."""
 
     blobs: BlobStore
-    added: Added
+    exchange: BlobExchange
+    added: ByHand
     journal: Journal
     fresh: FreshBlobs
 
 
-def build_stores(config: Config) -> Stores:
+def build_stores(config: Config, mesh: Mesh) -> Stores:
     """Open the stores; raises EdgeError where the disk does not allow it."""
+
+    def may_read(node_id: str, cid: str) -> bool:
+        operator = any(n.id == node_id and n.role == ROLE_OPERATOR for n in mesh.live())
+        return operator or blobs.needs.may_read(node_id, cid)
+
     blobs = BlobStore(config.state / "blobs", blob_quota(config.blobs.quota, config.state))
+    added = ByHand(config.state / "added-blobs")
+    blobs.needs.add(added)
     journal = Journal(journal_file(config), max_open=config.journal.max_open)
-    return Stores(blobs, Added(config.state / "added-blobs"), journal, FreshBlobs(blobs, journal))
+    return Stores(blobs, BlobExchange(blobs, mesh.call, may_read), added, journal, FreshBlobs(blobs, journal))
 
 
 class Programs(NamedTuple):
-    """What runs the programs of steps and takes photos."""
+    """The parts that run programs and take photos."""
 
     wasm: WasmExecutor
     docker: DockerExecutor
@@ -57,20 +61,12 @@ class Programs(NamedTuple):
 
 
 def build_programs(config: Config, node_id: str) -> Programs:
-    """The executors, within the limits of the policy, and the cameras."""
-    state, policy = config.state, config.policy
-    docker = DockerExecutor(
-        node_id,
-        state / "scratch" / "docker",
-        host=config.docker.host,
-        allowed=policy.docker,
-        max_cpus=max(1.0, policy.cpus * (os.cpu_count() or 1)),
-        max_memory=int(policy.memory * psutil.virtual_memory().total),
-    )
+    """The executors and the cameras."""
+    scratch = config.state / "scratch"
     return Programs(
-        WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm"),
-        docker,
-        ProcessExecutor(state / "scratch" / "process"),
+        WasmExecutor(config.state / "cache" / "wasm", scratch / "wasm"),
+        DockerExecutor(node_id, scratch / "docker", host=config.docker.host),
+        ProcessExecutor(scratch / "process"),
         CameraBook(cameras_file(config)),
     )
 
@@ -79,7 +75,6 @@ class Delivery(NamedTuple):
     """The delivery engine, and the parts that it calls and that call it."""
 
     engine: DeliveryEngine[StepKinds]
-    exchange: BlobExchange
     uplink: Uplink
     logs: StepLogs
     gpu: GpuUse
@@ -91,10 +86,6 @@ def build_delivery(
     config: Config, identity: Identity, mesh: Mesh, stores: Stores, programs: Programs, changed: ChangeSignal
 ) -> Delivery:
     """The delivery engine and its neighbours. The functions here are what they call of each other."""
-
-    def may_read(node_id: str, cid: str) -> bool:
-        operator = any(n.id == node_id and n.role == ROLE_OPERATOR for n in mesh.live())
-        return operator or engine.may_read(node_id, cid)
 
     def delivered(event_id: str) -> None:
         engine.steps.sink.delivered(event_id)
@@ -110,7 +101,9 @@ def build_delivery(
         return StepKinds(
             context,
             mesh_id=identity.mesh_id,
-            engines=NodeEngines(programs.wasm, programs.docker, programs.process, config.policy, stores.fresh),
+            executors=Executors(
+                programs.wasm, programs.docker, programs.process, Policy.of(config.policy), stores.fresh
+            ),
             cameras=BookCameras(programs.cameras) if config.policy.camera else None,
             presence=Presence(deciders),
             path_of=stores.blobs.path,
@@ -119,7 +112,6 @@ def build_delivery(
             log_to=log_to,
         )
 
-    exchange = BlobExchange(stores.blobs, mesh.call, may_read)
     logs = StepLogs(mesh.publish_log)
     uplink = _uplink(config, identity, delivered, refused)
     engine = DeliveryEngine(
@@ -128,14 +120,14 @@ def build_delivery(
         mesh,
         stores.journal,
         stores.blobs,
-        lambda cid, holders, timeout, size: exchange.fetch(cid, holders, timeout=timeout, size=size),
+        lambda cid, holders, timeout, size: stores.exchange.fetch(cid, holders, timeout=timeout, size=size),
         steps,
         allowed={kind: getattr(config.policy, kind) for kind in ("wasm", "docker", "process", "camera")},
         show=lambda event: publish_event(mesh.publish_log, event),
         definition_changed=lambda _name: changed.send(),
     )
     gpu = GpuUse(engine.definitions)
-    return Delivery(engine, exchange, uplink, logs, gpu, log_to)
+    return Delivery(engine, uplink, logs, gpu, log_to)
 
 
 def _uplink(

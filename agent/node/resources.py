@@ -66,6 +66,6 @@ def make_resources(
         pipelines=pipelines,
         devices=resources.Devices(mesh, engine.steps.presence),
         cameras=cameras,
-        blobs=resources.Blobs(blobs, delivery.exchange, mesh, keep=stores.added.note),
+        blobs=resources.Blobs(blobs, stores.exchange, mesh, stores.added),
         sink=sink,
     )

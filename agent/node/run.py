@@ -25,7 +25,7 @@ async def run_node(node: Node, api: Api | None = None) -> None:
     try:
         node.delivery.load()
         node.documents.load()
-        await sweep(node.blobs, node.added, node.journal.needs)
+        await sweep(node.blobs, node.added)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(node.mesh.run())
             await node.mesh.ready.wait()

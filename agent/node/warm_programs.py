@@ -25,7 +25,6 @@ class WarmPrograms:
     async def run(self) -> None:
         """Look for new steps when pipelines or nodes change, until cancelled."""
         while True:
-            self._delivery.pin_modules()
             for pipeline in self._delivery.definitions.running():
                 for step in pipeline.steps:
                     if step.kind in PROGRAMS and self._likely(pipeline, step):

@@ -26,17 +26,15 @@ T = TypeVar("T")
 UNREADABLE = Backoff(doubling(0.5, 30.0))
 """The pauses before a file that cannot be read is tried again."""
 PACE = 0.005
-"""Least seconds between two looks at a file that is written to all the time."""
+"""Least seconds between two looks at a file that changes all the time."""
 POLL_FIRST, POLL_LAST = 0.02, 0.2
-"""Seconds between two looks where the kernel does not tell of changes: just after some, and when all is
-quiet.
-"""
+"""Seconds between two looks where the kernel does not report changes: just after a change, and at rest."""
 POLL_WATCHED = 4.0
-"""Seconds between two looks where it does, for what it may have missed."""
+"""Seconds between two looks where the kernel reports changes, for those that it misses."""
 
 
 def give_back() -> None:
-    """Return the memory that large batches took to the system: malloc_trim(3), where the C library is glibc."""
+    """Return the memory of large batches to the system: malloc_trim(3), where the C library is glibc."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -56,10 +54,9 @@ class FileSource:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tail")
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
-        """Batches from `position` on; the first one without a position is empty and says where reading
-        begins.
+        """Batches from `position` on; without one, the first batch is empty and has the position of the start.
 
-        Raises ConfigError where the path is no log file.
+        Raises ConfigError where the path is not a log file.
         """
         mark = load_mark(position)
         follower: Follower | None = None
@@ -82,7 +79,7 @@ class FileSource:
                 while (batch := await self._patiently(follower.read)) is not None:
                     yield batch
                     large = follower.grow(len(batch.data), dense=batch.dense) or large
-                    del batch  # before the next one is read
+                    del batch  # before the next batch is read
                     wait = POLL_FIRST
                 if large:
                     await in_thread(give_back, self._thread)
@@ -115,7 +112,7 @@ class FileSource:
             return None
 
     async def _patiently(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread, again and again while the file cannot be read."""
+        """Run `work` in a thread, and retry it while the file cannot be read."""
         failures = 0
         while True:
             try:

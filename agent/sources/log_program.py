@@ -1,4 +1,4 @@
-"""Programs that print logs: started, restarted with backoff, stopped with the source."""
+"""Programs that print logs: they start and stop with the source and are restarted with backoff."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from agent.sources.batch import MAX_BATCH, Counters
 logger = logging.getLogger(__name__)
 
 BACKOFF_MOST = 30.0
-"""Most seconds between two starts of a program that keeps ending."""
+"""Most seconds of backoff between two starts."""
 HEALTHY = 10.0
-"""A program that ran for so many seconds is started again without waiting longer than the first time."""
+"""After a run of so many seconds the backoff starts again at its first pause."""
 _STDERR = 500
 
 
@@ -33,7 +33,7 @@ def find_program(name: str) -> str:
 
 
 class LogProgram:
-    """A program whose standard output is a log without end."""
+    """A program that prints a log on its standard output and does not end."""
 
     def __init__(self, name: str, counters: Counters, backoff: float = 1.0) -> None:
         """`backoff` is the first pause in seconds before it is started again; it doubles up to BACKOFF_MOST."""
@@ -43,9 +43,9 @@ class LogProgram:
         self._backoff = Backoff(doubling(backoff, BACKOFF_MOST))
 
     async def blocks(self, arguments: Callable[[], list[str]]) -> AsyncIterator[bytes]:
-        """What it prints, as it comes; an empty block says that it has ended and is about to be started again.
+        """Its output, as it comes; an empty block means that it has ended and will be restarted.
 
-        `arguments` are asked for before each start. Raises ConfigError where there is no such program.
+        `arguments` is called before each start. Raises ConfigError where the program is not installed.
         """
         ends = 0
         while True:
@@ -96,9 +96,9 @@ async def _keep_last(stream: asyncio.StreamReader, kept: bytearray) -> None:
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
-    """Kill it, if it still runs, and wait until it is gone and its pipes are closed."""
+    """Kill it where it runs, and wait until it has ended and its pipes are closed."""
     if process.returncode is None:
         process.kill()
     await process.wait()
-    # Its pipes may hold what nobody will read any more; without this they stay open until the loop notices.
+    # Its pipes may hold unread output; without this they stay open until the loop notices.
     process._transport.close()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""From what a pipeline or a configuration says to the source that is meant."""
+"""From the words of a pipeline or a configuration to a source."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _KEYS = {"file": ("file", "from_start"), "syslog": ("syslog", "allow", "rate")}
 
 
 def open_source(spec: str | Mapping[str, Any], state: Path) -> LineSource:
-    """The source of lines that `spec` names; nothing is opened before its batches are asked for.
+    """The source of lines that `spec` names; it opens nothing before its batches are asked for.
 
-    `auto` is what the platform has. Raises ConfigError for what is none. `state` is for sources that keep files.
+    `auto` is the platform's log. Raises ConfigError for an invalid `spec`. `state` is for sources that keep files.
     """
     if isinstance(spec, str):
         return _named(spec)

@@ -1,6 +1,4 @@
-"""The rotated files beside a log: `messages.1`, `messages-20260301`, `messages.old`; compressed ones
-are passed over.
-"""
+"""The rotated files beside a log: `messages.1`, `messages-20260301`, `messages.old`; compressed files are ignored."""
 
 from __future__ import annotations
 
@@ -13,8 +11,8 @@ from typing import NamedTuple
 _SUFFIX = re.compile(r"[.-](?:(?P<number>\d{1,4})|\d[\dT:._-]*|old|bak|prev)\Z")
 
 
-class Sibling(NamedTuple):
-    """A rotated file, as it was when it was listed; `age` is its number: the higher, the older."""
+class RotatedFile(NamedTuple):
+    """A rotated file at the time of the listing; `age` is minus the number in its name: the lower, the older."""
 
     mtime: int
     age: int
@@ -24,8 +22,8 @@ class Sibling(NamedTuple):
     size: int
 
 
-def siblings(path: Path) -> list[Sibling]:
-    """The rotated files of this log, the one that was written to last at the end."""
+def rotated_files(path: Path) -> list[RotatedFile]:
+    """The rotated files of this log, the most recently written last."""
     found = []
     try:
         with os.scandir(path.parent) as entries:
@@ -39,7 +37,9 @@ def siblings(path: Path) -> list[Sibling]:
                 if stat.S_ISREG(status.st_mode):
                     age = -int(match["number"] or 0)
                     place = Path(entry.path)
-                    found.append(Sibling(status.st_mtime_ns, age, place, status.st_dev, status.st_ino, status.st_size))
+                    found.append(
+                        RotatedFile(status.st_mtime_ns, age, place, status.st_dev, status.st_ino, status.st_size)
+                    )
     except FileNotFoundError:
         pass
     return sorted(found)

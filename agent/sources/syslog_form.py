@@ -1,4 +1,4 @@
-"""The shape of a line in a syslog file: `Mon dd hh:mm:ss host tag: message`."""
+"""The form of a line in a syslog file: `Mon dd hh:mm:ss host tag: message`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep
 
 
 def stamp(seconds: float) -> bytes:
-    """Local time as syslog files write it, whatever the locale."""
+    """Local time as syslog files have it, in English in any locale."""
     t = time.localtime(seconds)
     return b"%s %2d %02d:%02d:%02d" % (_MONTHS[t.tm_mon - 1], t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec)
 

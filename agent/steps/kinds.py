@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.delivery import Context, StepKey, Work
 from agent.errors import Refused
@@ -12,8 +12,11 @@ from agent.model.pipeline import Pipeline, Step
 from agent.model.task import BlobWriter
 from agent.steps.camera import Cameras, CameraSteps
 from agent.steps.presence import Presence, PresenceSteps
-from agent.steps.program import Engines, ProgramSteps
+from agent.steps.program import ProgramSteps
 from agent.steps.sink import SinkSteps, Submit
+
+if TYPE_CHECKING:
+    from agent.executors import Executors
 
 
 class KindOfStep(Protocol):
@@ -32,7 +35,7 @@ class StepKinds:
         context: Context,
         *,
         mesh_id: str,
-        engines: Engines,
+        executors: Executors,
         cameras: Cameras | None,
         presence: Presence,
         path_of: Callable[[str], Path],
@@ -41,7 +44,7 @@ class StepKinds:
         log_to: Callable[[str, str, str], None],
     ) -> None:
         self.presence = presence
-        self.programs = ProgramSteps(context, engines, path_of, log_to)
+        self.programs = ProgramSteps(context, executors, path_of, log_to)
         self.camera = CameraSteps(context, cameras, writer, self.programs, log_to)
         self.sink = SinkSteps(context, mesh_id, submit)
         self._kinds: dict[str, KindOfStep] = {

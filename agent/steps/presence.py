@@ -9,7 +9,6 @@ often it comes.
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from agent.clock import boottime
 from agent.delivery import Deciders, Decision, Emit, KeyedLocks, Made, Row, Work
 from agent.errors import StepFailed
 from agent.model.event import Event
+from agent.model.mac import is_mac
 from agent.model.pipeline import Pipeline, PresenceTask, Step
 from agent.model.task import StepOutput
 
@@ -27,7 +27,6 @@ REMEMBER = 30 * 86400.0
 """Seconds that a device is remembered after its last sign of life."""
 WIDTH = 16
 """Events that are looked at at once."""
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 
 
 class DeviceInfo(msgspec.Struct, omit_defaults=True):
@@ -49,7 +48,7 @@ class Presence:
     async def see(self, scope: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
         """The events (type, data) that follow from this one; raises StepFailed (final) for one without a MAC."""
         mac = str(event.data.get("mac", "")).lower()
-        if not _MAC.match(mac):
+        if not is_mac(mac):
             raise StepFailed(
                 "presence needs data.mac", final=True, hint="let the filter emit the device's MAC as data.mac"
             )

@@ -6,25 +6,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from agent.delivery import Context, Emit, Made, Row, StepKey, Work, step_input
 from agent.errors import BlobError, EdgeError, StepFailed, Unreachable
 from agent.model.pipeline import Pipeline, Step
-from agent.model.task import DockerTask, LogSink, ProcessTask, Runner, WasmTask
+from agent.model.task import LogSink, Runner, WasmTask
+
+if TYPE_CHECKING:
+    from agent.executors import Executors
 
 log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT = 60.0
 """Seconds in which a module must come from another node."""
-
-
-class Engines(Protocol):
-    """The programs that this node can run; each raises Refused where the owner's policy or the host says no."""
-
-    def wasm(self, module: Path, task: WasmTask) -> Runner: ...
-    def docker(self, task: DockerTask, name: str) -> Runner: ...
-    def process(self, task: ProcessTask) -> Runner: ...
 
 
 class ProgramSteps:
@@ -33,13 +28,13 @@ class ProgramSteps:
     def __init__(
         self,
         context: Context,
-        engines: Engines,
+        executors: Executors,
         path_of: Callable[[str], Path],
         log_to: Callable[[str, str, str], None],
     ) -> None:
         """`path_of` gives the file of a blob that is here; `log_to` takes pipeline, step and a line of stderr."""
         self.context = context
-        self.engines = engines
+        self.executors = executors
         self.path_of = path_of
         self.log_to = log_to
         self._runners: dict[StepKey, Runner] = {}
@@ -62,13 +57,10 @@ class ProgramSteps:
         return work, max(1, runner.in_flight)
 
     async def runner(self, step: Step, name: str) -> Runner:
-        """A runner for the step's program, not yet started; `name` is what a container is named after."""
+        """A runner for the step's program, not yet started; raises Refused or Unreachable. `name` labels a container."""
         task = step.task_of()
-        if isinstance(task, WasmTask):
-            return self.engines.wasm(await self.module(task.module), task)
-        if isinstance(task, DockerTask):
-            return self.engines.docker(task, name)
-        return self.engines.process(task)
+        module = await self.module(task.module) if isinstance(task, WasmTask) else None
+        return self.executors.runner(task, name, module)
 
     async def module(self, cid: str) -> Path:
         """The module's file, fetched from another node where it is not here; raises Unreachable."""
@@ -80,7 +72,6 @@ class ProgramSteps:
                 raise Unreachable(
                     f"no node that is here has module {cid}: {e.message}", hint="apply the pipeline again"
                 ) from None
-        self.context.blobs.pin(cid, f"module:{cid}")
         return self.path_of(cid)
 
     def log_sink(self, pipeline: Pipeline, step: Step) -> LogSink:

@@ -17,7 +17,7 @@ from agent.uplink.outcome import Outcome, SinkClient, Verdict
 
 
 class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What `sink.json` holds; `password` is the broker's, for MQTT."""
+    """The content of `sink.json`; `password` is the broker's, for MQTT."""
 
     address: str
     key: str
@@ -47,7 +47,7 @@ def open_client(config: SinkConfig, hello: Hello, ledger: EgressLedger, timeout:
     address = parse_address(config.address)
     if address.scheme == "https":
         return HttpsClient(address, config.key, ledger, answer_timeout=timeout)
-    # Only who has a broker pays for its client's start and memory.
+    # Imported here: only nodes with a broker pay for the start and memory of its client.
     from agent.uplink.mqtt import MqttClient
 
     return MqttClient(address, config.key, config.password, hello.mesh, hello.node, ledger, answer_timeout=timeout)

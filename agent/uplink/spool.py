@@ -162,7 +162,7 @@ class Spool:
         return [Settled(*row) for row in rows]
 
     def usage(self) -> tuple[int, int, float]:
-        """How many wait, their bytes, and the age in seconds of the oldest (0 when none waits)."""
+        """The number of waiting alerts, their bytes, and the age in seconds of the oldest (0 when none waits)."""
         with self._lock:
             count, size, oldest = self._db.execute(
                 "SELECT COUNT(*), COALESCE(SUM(size), 0), MIN(at) FROM spool WHERE state = 'waiting'"

@@ -1,4 +1,4 @@
-"""The uplink: takes alerts, keeps them until the sink has stored them, and says so exactly then."""
+"""The uplink: takes alerts, keeps them until the sink has stored them, and then reports them as delivered."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 """Seconds between tries: the pause doubles from the first to the longest, and a random half of it is left off."""
 TOGETHER = 256 * 1024
-"""Most bytes of alerts that are on their way together: on a thin line they would keep each other from arriving in time."""
+"""Most bytes of alerts that are sent at the same time: on a slow line more would delay each other beyond the timeout."""
 SILENT_AFTER = 60.0
 """Seconds without the sink until it becomes a health warning."""
 
@@ -84,7 +84,7 @@ class Uplink:
         self._status: bytes | None = None
         self._due: dict[str, float] = {}
         self._flying: dict[str, tuple[int, asyncio.Task[None]]] = {}
-        """Alerts on their way: their bytes, and who waits for the answer."""
+        """Alerts on their way: their bytes, and the task that waits for the answer."""
         self._failures = 0
         self._not_before = 0.0
         self._last_error = ""
@@ -172,7 +172,7 @@ class Uplink:
         }
 
     def warnings(self) -> list[Warning]:
-        """What is wrong with the sink now, for the health registry."""
+        """The warnings about the sink now, for the health registry."""
         subject = repr(self._config)[len("SinkConfig(") : -1] if self._config else ""
         if self._denied:
             return [
@@ -216,7 +216,7 @@ class Uplink:
                 while not self._changed.is_set():
                     await self._step(client, tasks)
                 for _, task in self._flying.values():
-                    task.cancel()  # the next sink gets them; should this one have them, their ids tell it later
+                    task.cancel()  # the next sink gets them; if this one has them already, their ids show it later
         finally:
             await client.close()
 
@@ -287,13 +287,13 @@ class Uplink:
             logger.error("alert %s is settled, but nobody took note: %s", settled.id, e.message)
 
     def _after(self, outcome: Outcome, before: int) -> None:
-        """Keep the books of the connection and let the next try wait as long as the outcome asks for.
+        """Note the state of the connection, and let the next try wait as long as the outcome asks for.
 
         `before` is how many failures in a row there were when the try began: those that were under way together when
         the sink went away are one failure.
         """
         if self._changed.is_set():
-            return  # it is about the sink of before
+            return  # the answer is of the previous sink
         if outcome.verdict in (Verdict.STORED, Verdict.REFUSED):
             if not self.connected:
                 logger.info("the sink answers")
@@ -309,7 +309,7 @@ class Uplink:
         self.connected = False
         if self._silent_since is None:
             self._silent_since = time.monotonic()
-        # One alert that fails may be its own fault: the next one gets its chance at once.
+        # The alert itself may be at fault: the next one is tried at once.
         failures = self._failures - (outcome.verdict is Verdict.RETRY)
         pause = max(outcome.wait, self._backoff.after(failures))
         self._not_before = max(self._not_before, time.monotonic() + pause)

@@ -142,7 +142,7 @@ class PinnedConnection:
             return False
         except ssl.SSLError:
             return True
-        return True  # an answer that nobody asked for
+        return True  # an answer without a request
 
     async def close(self) -> None:
         """Close the socket; safe to call twice."""

@@ -20,7 +20,7 @@ _ANSWERS = {
 
 
 def described(kind: type) -> dict[str, Any]:
-    """What OpenAPI says of a route whose body is this struct as msgpack (bytes are bytes there, not base64)."""
+    """The OpenAPI description of a route whose body is this struct as msgpack (bytes are bytes there, not base64)."""
     (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
     return {
         "requestBody": {"required": True, "content": {"application/msgpack": {"schema": schema}}},

@@ -79,9 +79,7 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Node, filters: Pat
     ],
     ids=["missing", "empty", "script", "too large", "cut", "without a start", "damaged"],
 )
-async def test_a_module_that_cannot_run_is_refused_before_anything_is_signed(
-    hall: Node, data: bytes | None, message: str
-) -> None:
+async def test_a_module_that_cannot_run_is_refused_before_signing(hall: Node, data: bytes | None, message: str) -> None:
     files = {} if data is None else {"f/join.wasm": data}
     with pytest.raises(PipelineError, match=message) as caught:
         await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=True)

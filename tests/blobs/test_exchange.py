@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from agent.blobs import BlobExchange, hash_bytes, raw_cid
-from agent.blobs.unixfs import CHUNK
+from agent.model.unixfs import CHUNK
 from agent.blobs.wire import GET, HAVE, MAX_RANGE, TREE, Ask, Get, encode
 from agent.errors import BlobError, Refused, Unreachable
 from tests.blobs.conftest import MakeStore

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.blobs import BlobExchange
-from agent.blobs.unixfs import CHUNK
+from agent.model.unixfs import CHUNK
 from agent.errors import BlobError, Unreachable
 from agent.mesh import Mesh
 from tests.blobs.conftest import MakeStore

@@ -15,7 +15,7 @@ import pytest
 
 from agent.blobs import BlobStore, hash_bytes, raw_cid
 from agent.blobs import store as store_module
-from agent.blobs.unixfs import CHUNK
+from agent.model.unixfs import CHUNK
 from agent.errors import BlobError
 from tests.blobs.conftest import MakeStore
 from tests.blobs.data import pattern

@@ -1,4 +1,4 @@
-"""Pictures, folders and videos as cameras, and what rotate, masks and crop do."""
+"""Pictures, folders and videos as cameras, and the effects of rotate, masks and crop."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ async def test_an_agent_that_hangs_up_is_an_error_and_no_traceback(alone: Shell,
     assert (result.code, "[agent.absent]" in result.err) == (4, True)
 
 
-async def test_something_else_on_the_socket_is_an_error_and_no_traceback(alone: Shell, tmp_path: Path) -> None:
+async def test_another_program_on_the_socket_is_an_error(alone: Shell, tmp_path: Path) -> None:
     import asyncio
 
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,7 +12,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def test_the_page_holds_the_table_of_the_structs() -> None:
-    assert table() in PAGE.read_text(), "run: python -m agent.config.document > table, and paste it into the page"
+    assert table() in PAGE.read_text(), (
+        """run: python -c "from agent.config.document import table; print(table())", and paste the result into the page"""
+    )
 
 
 def test_every_key_and_every_section_is_described() -> None:

@@ -1,4 +1,4 @@
-"""The built filters and an engine, as the tests of the filters have them; an open journal."""
+"""The built filters and an executor, as the tests of the filters have them; an open journal."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.delivery.driver import Driven
-from tests.filters.conftest import compiled, engine, filters
+from tests.filters.conftest import compiled, executor, filters
 
-__all__ = ["compiled", "engine", "filters"]
+__all__ = ["compiled", "executor", "filters"]
 
 
 @pytest.fixture

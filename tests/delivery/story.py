@@ -13,7 +13,7 @@ from agent.errors import BlobError, StepFailed
 from agent.model.alert import Alert
 from agent.model.event import BlobRef
 from agent.model.pipeline import Pipeline
-from agent.model.task import StepInput, StepOutput
+from agent.model.task import DockerTask, StepInput, StepOutput, WasmTask
 from agent.steps import Presence, StepKinds
 from tests.doubles import MemoryBlobs, MemoryNet
 
@@ -107,11 +107,16 @@ class Program:
         return [StepOutput("image.rescaled", data, blobs)]
 
 
-class Engines:
+class Executors:
     def __init__(self, building: Building) -> None:
         self.building = building
 
-    def wasm(self, module: Path, task: Any) -> Any:
+    def runner(self, task: Any, name: str, module: Path | None) -> Any:
+        if isinstance(task, WasmTask):
+            return self.wasm(module, task)
+        return self.docker(task, name) if isinstance(task, DockerTask) else self.process(task)
+
+    def wasm(self, module: Path | None, task: Any) -> Any:
         return Program("wasm", self.building)
 
     def docker(self, task: Any, name: str) -> Any:
@@ -131,6 +136,7 @@ class Node:
 
     def start(self) -> None:
         net = self.building.net
+        self.blobs = MemoryBlobs(self.blobs.data)
         mesh = net.join(self.name, LABELS[self.name])
         journal = Journal(self.building.path / f"{self.name}.db", max_open=self.building.max_open)
         self.p = DeliveryEngine(self.name, self.name, mesh, journal, self.blobs, self._fetch, self._steps)
@@ -144,7 +150,7 @@ class Node:
         made = StepKinds(
             context,
             mesh_id="mesh",
-            engines=Engines(self.building),
+            executors=Executors(self.building),
             cameras=Cameras(self.name) if "camera" in LABELS[self.name] else None,
             presence=Presence(deciders),
             path_of=lambda cid: Path("/dev/null"),

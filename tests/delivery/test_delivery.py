@@ -52,7 +52,6 @@ async def test_a_photo_is_deleted_only_when_no_death_can_take_its_event_up_again
     photo = event("e", data={"blobs": [{"name": "photo", "cid": cid, "type": "image/jpeg", "size": size}]})
     work = (photo, b.pipeline.name, b.pipeline.version, "small")
     row = porch.p.context.rows.row(*work, target="porch", state=State.QUEUED)
-    porch.p.context.blobs.pin(cid, str(row.n))
     await porch.p.journal.write(porch.p.lifecycle.accepted([row]))
     porch.p.journal.storage.write(lambda _: disk.wait(10))
     porch.p.apply(porch.p.lifecycle.ended(row, "delivered"))
@@ -78,12 +77,12 @@ async def test_photos_that_cannot_be_deleted_at_first_are_deleted_later(
 
     garage.blobs.delete = failing  # type: ignore[method-assign]
     await b.join("02:00:00:00:00:01")
-    await eventually(lambda: b.quiet() and garage.p.photos._undeleted == set(garage.blobs.data) != set())
-    garage.p.photos.expire()
-    await eventually(lambda: not garage.p.photos._deleting)
+    await eventually(lambda: b.quiet() and garage.blobs.deleter._left == set(garage.blobs.data) != set())
+    garage.p.expire_kept()
+    await eventually(lambda: not garage.blobs.deleter._tasks)
     garage.blobs.delete = delete  # type: ignore[method-assign]
-    garage.p.photos.expire()
-    await eventually(lambda: not garage.blobs.data and not garage.p.photos._undeleted)
+    garage.p.expire_kept()
+    await eventually(lambda: not garage.blobs.data and not garage.blobs.deleter._left)
     assert [caplog.text.count(f"{cid} could not be deleted") for cid in set(re.findall(r"bafk\w+", caplog.text))] == [
         1,
         1,

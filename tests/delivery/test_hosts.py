@@ -35,7 +35,7 @@ class Own(Program):
 def porch(tmp_path: Path, run: Run) -> Building:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
-    b.nodes["porch"].steps.programs.engines.wasm = lambda module, task: Own(b, run)  # type: ignore[method-assign]
+    b.nodes["porch"].steps.programs.executors.wasm = lambda module, task: Own(b, run)  # type: ignore[method-assign]
     return b
 
 

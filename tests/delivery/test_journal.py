@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,83 @@ async def test_photos_are_kept_for_as_long_as_their_row_was_closed_for(path: Pat
     j.close()
     j = opened(path)
     assert not j.needs("m")
+    j.close()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_closed_row_needs_its_photo_until_that_is_on_the_disk(path: Path, cancelled: bool) -> None:
+    j, disk = opened(path), threading.Event()
+    r = row(j, "a", blobs=["photo"])
+    await j.commit(add=[r])
+    await j.commit(end=[(r, "delivered", "")])
+    j.storage.write(lambda db: disk.wait(10))
+    closed = j.close_row(r, keep=0)
+    assert r.closed
+    assert j.needs("photo")
+    if cancelled:
+        closed.cancel()  # as when the caller is cancelled; the write goes on
+    disk.set()
+    await eventually(lambda: not j.needs("photo"))
+    assert not j.closing
+    j.close()
+
+
+async def test_a_row_closed_twice_needs_its_photo_until_the_second_time(path: Path) -> None:
+    j, disk = opened(path), threading.Event()
+    r = row(j, "a", blobs=["photo"])
+    await j.commit(add=[r])
+    await j.commit(end=[(r, "failed", "")])
+    await j.close_row(r, keep=0)
+    j.reopen(r)
+    assert j.needs("photo")
+    await j.commit(end=[(r, "delivered", "")])
+    first = j.close_row(r, keep=0)
+    j.storage.write(lambda db: disk.wait(10))
+    j.reopen(r)
+    j.commit(end=[(r, "delivered", "")])
+    j.close_row(r, keep=0)
+    await first
+    assert j.needs("photo")
+    disk.set()
+    await eventually(lambda: not j.needs("photo"))
+    j.close()
+
+
+async def test_a_row_whose_closing_cannot_be_written_keeps_its_photo(path: Path) -> None:
+    j = opened(path)
+    r = row(j, "a", blobs=["photo"])
+    await j.commit(add=[r])
+    await j.commit(end=[(r, "delivered", "")])
+    j.storage.write(lambda db: db.execute("INSERT INTO nothing VALUES (1)"))
+    with pytest.raises(EdgeError):
+        await j.close_row(r, keep=0)
+    assert j.needs("photo")
+    j.close()
+
+
+async def test_other_threads_may_ask_while_rows_come_and_go(path: Path) -> None:
+    """The blob store asks from its threads; all these rows are closed, so that it looks at each of them."""
+    j, errors, done = opened(path, keep_rows=500), [], threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                assert not j.needs("photo")
+            except (AssertionError, LookupError, RuntimeError) as e:
+                errors.append(e)
+
+    thread, before = threading.Thread(target=ask), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for i in range(5000):
+            j.insert(row(j, f"e{i}", blobs=["photo"], state=State.ENDED, end="delivered", closed=True))
+            j.purge()
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    assert errors == []
     j.close()
 
 

@@ -269,8 +269,8 @@ async def test_what_no_node_could_run_for_now_is_run_by_the_same_nodes_later_wit
     b.start("porch", "gpu", "old", "up")
     times = [7]
     for name in ("gpu", "old"):
-        engines = b.nodes[name].steps.programs.engines
-        engines.docker = lambda task, name, real=engines.docker: Unable(real(task, name), times)  # type: ignore[method-assign]
+        executors = b.nodes[name].steps.programs.executors
+        executors.docker = lambda task, name, real=executors.docker: Unable(real(task, name), times)  # type: ignore[method-assign]
     p = b.nodes["porch"].p
     await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: b.quiet() and bool(b.alerts), timeout=30)
@@ -287,7 +287,7 @@ async def test_a_node_that_cannot_start_the_program_gives_its_rows_to_one_that_c
     def no_daemon(task: Any, name: str) -> Any:
         raise Unreachable("no docker here")
 
-    b.nodes["gpu"].steps.programs.engines.docker = no_daemon  # type: ignore[method-assign]
+    b.nodes["gpu"].steps.programs.executors.docker = no_daemon  # type: ignore[method-assign]
     p = b.nodes["porch"].p
     await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: b.quiet() and bool(b.alerts))
@@ -303,7 +303,7 @@ async def test_a_fault_while_a_program_is_started_does_not_end_the_agent(tmp_pat
     def faulty(task: Any, name: str) -> Any:
         raise KeyError("image")
 
-    b.nodes["gpu"].steps.programs.engines.docker = faulty  # type: ignore[method-assign]
+    b.nodes["gpu"].steps.programs.executors.docker = faulty  # type: ignore[method-assign]
     await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: bool(b.alerts))
     task = b.nodes["gpu"].task
@@ -339,7 +339,7 @@ async def test_naming_a_photo_in_an_event_does_not_let_its_sender_read_it(tmp_pa
     named = [{"name": "a.jpg", "cid": cid, "type": "image/jpeg", "size": size}]
     (verdict,) = await deliver(b, "gpu", [delivery(b, rescaled(b, blobs=named))])
     assert verdict.status == "accepted"
-    assert not b.nodes["gpu"].p.may_read("porch", cid)
+    assert not b.nodes["gpu"].blobs.needs.may_read("porch", cid)
     await b.stop()
 
 

@@ -95,14 +95,14 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path, monke
 async def test_the_filter_finds_exactly_the_join_in_what_a_phone_writes(tmp_path: Path) -> None:
     mac = phone.new_mac()
     assert int(mac[:2], 16) & 3 == 2, "locally administered, unicast"
-    engine = WasmExecutor(tmp_path / "cache", tmp_path / "scratch")
+    executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch")
     try:
         module = ROOT / "build/filters/wifi-join.wasm"
-        filter_ = engine.filter(module, WasmTask(module="m"))
+        filter_ = executor.filter(module, WasmTask(module="m"))
         text = phone.boot() + phone.joins(mac, "ada") + phone.leaves(phone.NEIGHBOUR)
         found = await filter_.feed(text.encode(), lambda line: None)
     finally:
-        await engine.close()
+        await executor.close()
     kinds = [(f.type, f.data["mac"]) for f in found]
     assert kinds == [("wifi.client.joined", mac), ("wifi.client.left", phone.NEIGHBOUR)]
 

@@ -1,4 +1,4 @@
-"""The contract's lines: what is written for a program and what is taken from it, for any input."""
+"""The lines of the step contract: events for a program and its answers, for any input."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_data_comes_through_as_it_is(data: dict[str, Any]) -> None:
         ({"id": 7, "events": []}, "Expected `str`"),
     ],
 )
-def test_what_is_wrong_is_said(answer: dict[str, Any], text: str) -> None:
+def test_the_failure_names_the_fault(answer: dict[str, Any], text: str) -> None:
     with pytest.raises(StepFailed) as failure:
         parse_answer(line(**answer), "e1")
     assert text in failure.value.message
@@ -76,7 +76,7 @@ def test_nesting_without_end_is_a_failure_of_the_program_alone() -> None:
 
 
 @pytest.mark.parametrize(("opening", "closing"), [(b'{"a":', b"}"), (b"[", b"]")])
-def test_data_is_nested_as_deeply_as_any_node_takes_it_and_no_deeper(opening: bytes, closing: bytes) -> None:
+def test_data_may_be_nested_up_to_the_limit_of_events(opening: bytes, closing: bytes) -> None:
     def data(levels: int) -> bytes:
         return b'{"x":' + opening * (levels - 1) + b"1" + closing * (levels - 1) + b"}"
 

@@ -14,7 +14,7 @@ from agent.mesh.handshakes import _read, reason_of, why_not
 from tests.mesh.building import Building, free_port
 
 
-async def test_an_address_is_told_to_be_of_another_mesh_of_none_or_silent(building: Building, tmp_path: Path) -> None:
+async def test_an_address_is_of_another_mesh_of_none_or_silent(building: Building, tmp_path: Path) -> None:
     other = Building(tmp_path / "other")
     await building.start("hall")
     await other.start("hall")
@@ -36,7 +36,7 @@ async def test_an_address_is_told_to_be_of_another_mesh_of_none_or_silent(buildi
         await other.close()
 
 
-def test_handshakes_are_told_when_nobody_reads_what_else_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handshakes_are_counted_while_stdout_has_no_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshakes, "counts", Counter())
     nobody, kept = os.pipe()
     os.close(nobody)

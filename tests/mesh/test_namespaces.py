@@ -108,7 +108,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                 await node.kill()
 
 
-async def test_nodes_join_by_one_address_without_multicast_and_all_link_to_all(house: House) -> None:
+async def test_nodes_join_by_one_address_and_all_link_to_all(house: House) -> None:
     await house.start_all()
     await house.together(NAMES)
     building = house["hall"].building
@@ -125,7 +125,7 @@ async def test_inbound_open_on_one_node_only_is_enough(house: House) -> None:
     assert not await house.linked("porch", "garage", house["hall"].building)
 
 
-async def test_kill_of_the_first_node_stops_nothing_else_and_it_returns_without_contacts(house: House) -> None:
+async def test_killed_first_node_stops_nothing_and_returns(house: House) -> None:
     await house.start_all()
     await house.together(NAMES)
     assert await house["hall"].ask("put", "pipeline", "door", "one") == 1
@@ -175,7 +175,7 @@ async def test_two_halves_go_on_alone_and_heal(house: House) -> None:
     await house.together(NAMES, timeout=40)
 
 
-async def test_two_nodes_that_cannot_reach_each_other_meet_through_a_third(house: House) -> None:
+async def test_two_nodes_without_a_direct_way_meet_through_a_third(house: House) -> None:
     house.hosts["porch"].cut(house.hosts["garage"])
     for name in ("hall", "porch", "garage"):
         await house[name].start(*([] if name == "hall" else [house.hosts["hall"]]))
@@ -187,7 +187,7 @@ async def test_two_nodes_that_cannot_reach_each_other_meet_through_a_third(house
             await asyncio.sleep(0.2)
 
 
-async def test_all_addresses_changed_at_once_heals_once_discovery_tells_the_new_ones(house: House) -> None:
+async def test_new_addresses_from_discovery_link_all_nodes_again(house: House) -> None:
     await house.start_all()
     await house.together(NAMES)
     for number, host in enumerate(house.hosts.values()):

@@ -1,4 +1,4 @@
-"""The file source on the event loop: woken by the kernel or by its own clock, and stopped without a trace."""
+"""The file source on the event loop: woken by the kernel or by a timer, and stopped without leftovers."""
 
 from __future__ import annotations
 

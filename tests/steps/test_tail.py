@@ -41,11 +41,11 @@ def joined(i: int, stamp: str = "") -> bytes:
 class Ap:
     """A node with a log; `read` follows it into a journal until the block ends. Nothing is delivered on."""
 
-    def __init__(self, folder: Path, module_file: Path, engine: WasmExecutor, *, max_open: int = 10_000) -> None:
+    def __init__(self, folder: Path, module_file: Path, executor: WasmExecutor, *, max_open: int = 10_000) -> None:
         self.folder, self.max_open = folder, max_open
         self.log = folder / "messages"
         self.log.touch()
-        self.program: FilterRunner = engine.filter(module_file, WasmTask(module="m"))
+        self.program: FilterRunner = executor.filter(module_file, WasmTask(module="m"))
         self.pipeline = PIPELINE
         self.restarted_at = boottime() - 1e6
         self.open()
@@ -94,8 +94,8 @@ class Ap:
 
 
 @pytest.fixture
-async def ap(tmp_path: Path, filters: Path, engine: WasmExecutor) -> AsyncIterator[Ap]:
-    made = Ap(tmp_path, filters / "wifi-join.wasm", engine)
+async def ap(tmp_path: Path, filters: Path, executor: WasmExecutor) -> AsyncIterator[Ap]:
+    made = Ap(tmp_path, filters / "wifi-join.wasm", executor)
     yield made
     made.journal.close()
 
@@ -191,9 +191,9 @@ async def test_a_large_log_is_read_whole(ap: Ap) -> None:
 
 
 async def test_reading_stops_while_the_journal_is_nearly_full_and_goes_on_afterwards(
-    tmp_path: Path, filters: Path, engine: WasmExecutor
+    tmp_path: Path, filters: Path, executor: WasmExecutor
 ) -> None:  # fmt: skip
-    ap = Ap(tmp_path, filters / "wifi-join.wasm", engine, max_open=40)
+    ap = Ap(tmp_path, filters / "wifi-join.wasm", executor, max_open=40)
     async with ap:
         for i in range(36):
             ap.write(joined(i))
@@ -380,9 +380,9 @@ async def test_a_filter_that_names_lines_that_are_not_there_has_failed(ap: Ap) -
 
 
 async def test_a_real_module_that_is_no_filter_fails_without_stopping_the_log(
-    tmp_path: Path, filters: Path, engine: WasmExecutor
+    tmp_path: Path, filters: Path, executor: WasmExecutor
 ) -> None:  # fmt: skip
-    ap = Ap(tmp_path, filters / "rescale.wasm", engine)
+    ap = Ap(tmp_path, filters / "rescale.wasm", executor)
     async with ap:
         ap.write(joined(1))
         await eventually(lambda: ap.journal.counts["p", "wifi"]["failed_batches"] >= 1, 20)

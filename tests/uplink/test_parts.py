@@ -75,7 +75,7 @@ def test_a_mac_has_one_mask_however_it_is_written(raw: bytes, sign: str, upper: 
 @pytest.mark.parametrize(
     "text", ["sta-{}", "add-{}", "{}-added", "{}: associated", "it was {}.", ".{}", "{}-", "x:{}:y", "-{}- {}"]
 )
-def test_a_mac_is_masked_whatever_sign_of_the_sentence_is_beside_it(text: str) -> None:
+def test_a_mac_is_masked_beside_any_punctuation(text: str) -> None:
     for mac in ("aa:bb:cc:dd:ee:ff", "AA-BB-CC-DD-EE-FF", "aabb.ccdd.eeff"):
         event = Event(id="e", source="s", type="t", time="n", subject=text.format(mac, mac))
         assert has_mac(event)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agent.api import results
-from agent.blobs import BlobExchange, BlobStore, parse_cid
+from agent.blobs import BlobExchange, BlobStore, ByHand, parse_cid
 from agent.errors import NotFound
 from agent.mesh import Mesh
 
 
 class Blobs:
-    """The store, and what others hold. `keep(cid)` remembers that a blob was added by hand."""
+    """The blobs of this node's store, and those that other nodes hold."""
 
-    def __init__(
-        self, store: BlobStore, exchange: BlobExchange, mesh: Mesh, *, keep: Callable[[str], Awaitable[None]]
-    ) -> None:
-        self._store, self._exchange, self._mesh, self._keep = store, exchange, mesh, keep
+    def __init__(self, store: BlobStore, exchange: BlobExchange, mesh: Mesh, by_hand: ByHand) -> None:
+        self._store, self._exchange, self._mesh, self._by_hand = store, exchange, mesh, by_hand
 
     async def add(self, fd: int, size: int) -> results.StoredBlob:
-        """Store the bytes of an open file; raises BlobError."""
-        cid, stored = await self._store.put_fd(fd, limit=max(size, 1))
-        await self._keep(cid)
+        """Store the bytes of an open file, and keep them; raises BlobError."""
+        cid, stored = await self._by_hand.add(self._store, fd, max(size, 1))
         return results.StoredBlob(cid, stored)
 
     async def path(self, cid: str) -> Path:

@@ -8,10 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from agent.errors import EdgeError, Refused, Unreachable
-from agent.executors.docker.client import Engine
+from agent.errors import EdgeError, Unreachable
+from agent.executors.docker.api import DockerApi
 from agent.executors.docker.container import OWNER_LABEL, Container, open_container, remove_container
 from agent.executors.folders import clear_leftovers
 from agent.executors.warm import WarmProgram, WarmRunner
@@ -20,45 +18,32 @@ from agent.model.task import BlobWriter, DockerTask, Runner
 logger = logging.getLogger(__name__)
 
 NVIDIA_DEVICE = Path("/dev/nvidiactl")
-"""There on every machine with NVIDIA's driver loaded."""
+"""Exists on every machine with NVIDIA's driver loaded."""
 
 
 class DockerExecutor:
     """The node's Docker engine; it may come and go while the agent runs.
 
-    `owner` marks this agent's containers (its node id). `scratch` holds their folders. `allowed`, `max_cpus` and
-    `max_memory` (bytes) are the owner's policy. `host` is a `unix://` or `tcp://` address; empty takes
-    DOCKER_HOST, else the usual socket.
+    `owner` marks this agent's containers (its node id). `scratch` holds their folders. `host` is a `unix://` or
+    `tcp://` address; empty takes DOCKER_HOST, else the usual socket.
     """
 
-    def __init__(
-        self,
-        owner: str,
-        scratch: Path,
-        *,
-        host: str = "",
-        allowed: bool = True,
-        max_cpus: float = 0.0,
-        max_memory: int = 0,
-    ) -> None:
+    def __init__(self, owner: str, scratch: Path, *, host: str = "") -> None:
         self.owner = owner
         self.available = False
         self.version = ""
-        """Of the engine; empty while there is none."""
+        """The engine's version; empty without an engine."""
         self.reason = "not looked for yet"
-        self.allowed = allowed
-        self.max_cpus = max_cpus
-        self.max_memory = max_memory
         self._scratch = scratch
-        self._engine = Engine(host)
+        self._api = DockerApi(host)
         self._live: set[str] = set()
         self._looking = asyncio.Lock()
         self._opening = 0
         self._unswept = True
-        """Containers may be left behind: this life is new, or the engine was away."""
+        """Whether containers may be left behind: the agent has just started, or the engine was away."""
 
     async def start(self) -> None:
-        """Look for the engine and remove what an earlier life of this agent left; an absent engine is no error."""
+        """Look for the engine and remove containers of an earlier run of this agent; an absent engine is no error."""
         await self.check()
         # A container that still runs would go on writing there.
         await asyncio.to_thread(clear_leftovers, self._scratch)
@@ -73,8 +58,8 @@ class DockerExecutor:
                 return self.available
         async with self._looking:
             try:
-                facts = await self._engine.call(lambda client: client.version())
-                if self._unswept and not self._opening:  # one that is just being made is not in `_live` yet
+                facts = await self._api.call(lambda client: client.version())
+                if self._unswept and not self._opening:  # a container that is being made is not in `_live` yet
                     await self.sweep()
                     self._unswept = False
             except EdgeError as e:
@@ -87,9 +72,9 @@ class DockerExecutor:
         self.available, self.version, self.reason, self._unswept = False, "", error.message, True
 
     async def sweep(self) -> int:
-        """Kill and remove this owner's containers that no runner of ours holds; returns how many.
+        """Kill and remove this owner's containers that no runner holds; returns how many.
 
-        What the engine refuses is logged; raises Unreachable.
+        A refusal of the engine is logged; raises Unreachable.
         """
 
         def work(client: Any) -> list[Any]:
@@ -98,25 +83,25 @@ class DockerExecutor:
             return [c for c in client.containers.list(all=True, sparse=True, filters=mine) if c.id not in self._live]
 
         try:
-            stale = await self._engine.call(work)
+            stale = await self._api.call(work)
         except Unreachable:
             raise
         except EdgeError as e:
-            logger.warning("containers of an earlier life are left behind: %s", e.message)
+            logger.warning("containers of an earlier run are left behind: %s", e.message)
             return 0
         count = 0
         for container in stale:
-            count += await remove_container(self._engine, container)
+            count += await remove_container(self._api, container)
         if count:
-            logger.info("removed %d containers of an earlier life", count)
+            logger.info("removed %d containers of an earlier run", count)
         return count
 
     async def image_id(self, name: str) -> str:
         """The id (`sha256:…`) of an image that is on this node; raises NotFound, Unreachable."""
-        return str(await self._engine.call(lambda client: client.images.get(name).id))
+        return str(await self._api.call(lambda client: client.images.get(name).id))
 
     async def gpu(self) -> bool:
-        """Whether a container can have this node's GPU, found by really starting one."""
+        """Whether a container can have this node's GPU: starts one to find out."""
         if not NVIDIA_DEVICE.exists() or not await self.check():
             return False
 
@@ -136,7 +121,7 @@ class DockerExecutor:
             try:
                 container.start()
             except docker.errors.APIError as e:
-                # No image has such a program: where that is the complaint, the devices were granted before it.
+                # No image has such a program: an error about the program comes after the devices were granted.
                 return "nvidia-probe" in str(e)
             finally:
                 container.remove(force=True)
@@ -144,7 +129,7 @@ class DockerExecutor:
 
         self._opening += 1
         try:
-            return await self._engine.call(work)
+            return await self._api.call(work)
         except EdgeError as e:
             logger.info("no GPU for containers: %s", e.message)
             return False
@@ -152,18 +137,17 @@ class DockerExecutor:
             self._opening -= 1
 
     def runner(self, task: DockerTask, blobs: BlobWriter, name: str) -> Runner:
-        """A step's warm container; `name` is shown in its labels."""
+        """A step's warm container, not yet started; `name` is shown in its labels."""
         return _DockerRunner(self, task, blobs, name)
 
     async def open(self, task: DockerTask, name: str) -> Container:
-        """Start a container within the owner's policy; raises Refused, NotFound, Unreachable or StepFailed."""
-        task = self._within_policy(task)
+        """Start a container; raises NotFound, Unreachable or StepFailed."""
         if self._unswept:
             await self.check()
         folder = self._scratch / os.urandom(8).hex()
         self._opening += 1
         try:
-            container = await open_container(self._engine, task, folder, self.owner, name)
+            container = await open_container(self._api, task, folder, self.owner, name)
             self._live.add(container.id)
         except Unreachable as e:
             self._away(e)
@@ -174,39 +158,24 @@ class DockerExecutor:
         return container
 
     def forget(self, container: Container) -> None:
-        """A runner has closed its container."""
+        """Note that a runner has closed its container."""
         self._live.discard(container.id)
 
     async def close(self) -> None:
-        """End the engine's threads; runners are closed before."""
-        await asyncio.to_thread(self._engine.close)
-
-    def _within_policy(self, task: DockerTask) -> DockerTask:
-        """The task with no more CPU than this node gives, which only makes it slower; raises Refused for the rest."""
-        limits = task.limits
-        if not self.allowed:
-            raise Refused("this node runs no containers", code="policy.docker", hint="set policy.docker on this node")
-        if self.max_memory and limits.memory > self.max_memory:
-            raise Refused(
-                f"the step wants {limits.memory} bytes of memory, this node gives {self.max_memory} (policy.memory)",
-                code="policy.memory",
-                hint="lower limits.memory of the step or raise policy.memory on this node",
-            )
-        if self.max_cpus and limits.cpus > self.max_cpus:
-            return msgspec.structs.replace(task, limits=msgspec.structs.replace(limits, cpus=self.max_cpus))
-        return task
+        """End the threads; runners must be closed before."""
+        await asyncio.to_thread(self._api.close)
 
 
 class _DockerRunner(WarmRunner):
-    def __init__(self, engine: DockerExecutor, task: DockerTask, blobs: BlobWriter, name: str) -> None:
+    def __init__(self, executor: DockerExecutor, task: DockerTask, blobs: BlobWriter, name: str) -> None:
         super().__init__(name, task.limits, blobs)
-        self._engine = engine
+        self._executor = executor
         self._task = task
 
     async def _open(self) -> WarmProgram:
-        return await self._engine.open(self._task, self._name)
+        return await self._executor.open(self._task, self._name)
 
     async def _end(self, program: WarmProgram) -> None:
         await super()._end(program)
         if isinstance(program, Container):
-            self._engine.forget(program)
+            self._executor.forget(program)

@@ -1,4 +1,4 @@
-"""Process programs: the step contract for a plain executable; off unless the node's owner allows it."""
+"""Process programs: the step contract for a plain executable of this host, in a process group per step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from agent.environment import clean_environment
-from agent.errors import Refused, StepFailed
+from agent.errors import StepFailed
 from agent.executors.contract import broken
 from agent.executors.dialogue import Dialogue
-from agent.executors.folders import Folders, clear_leftovers, measure
+from agent.executors.folders import Folders, clear_leftovers, outputs_failure
 from agent.executors.warm import WarmProgram, WarmRunner
 from agent.model.task import BlobWriter, Limits, LogSink, ProcessTask, Runner
 from agent.threads import in_thread
@@ -24,35 +23,28 @@ DESCRIPTORS = 256
 LOOK = 0.1
 """Seconds between looks at the size of the outputs folder while an event is open."""
 LAST_WORDS = 0.25
-"""Seconds that a dead process's output is still waited for."""
+"""Seconds to wait for the rest of an ended process's output."""
 _PIECE = 1 << 16
 
 
 class ProcessExecutor:
-    """Runs executables of this host; `scratch` holds their folders, leftovers in it are removed here."""
+    """Runs executables of this host; `scratch` holds their folders and is emptied first."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = clear_leftovers(scratch)
 
-    def runner(self, task: ProcessTask, blobs: BlobWriter, allowed: bool) -> Runner:
-        """A step's warm process; without `allowed`, starting it is Refused (`policy.process`)."""
-        return _ProcessRunner(self._scratch, task, blobs, allowed=allowed)
+    def runner(self, task: ProcessTask, blobs: BlobWriter) -> Runner:
+        """A step's warm process, not yet started."""
+        return _ProcessRunner(self._scratch, task, blobs)
 
 
 class _ProcessRunner(WarmRunner):
-    def __init__(self, scratch: Path, task: ProcessTask, blobs: BlobWriter, *, allowed: bool) -> None:
+    def __init__(self, scratch: Path, task: ProcessTask, blobs: BlobWriter) -> None:
         super().__init__(task.command[0] if task.command else "process", task.limits, blobs)
         self._scratch = scratch
         self._task = task
-        self._allowed = allowed
 
     async def _open(self) -> WarmProgram:
-        if not self._allowed:
-            raise Refused(
-                "this node runs no processes of pipelines (policy.process)",
-                code="policy.process",
-                hint="set policy.process on this node, or use a container",
-            )
         if not self._task.command:
             raise StepFailed("the process has no command", final=True, hint="give `command` a program")
         folder = self._scratch / os.urandom(8).hex()
@@ -69,7 +61,7 @@ class _ProcessRunner(WarmRunner):
 
 
 class _Process:
-    """A process with a session of its own; `path` of its blobs and EDGE_OUTPUTS are real paths of the host."""
+    """A process in a new session; `path` of its blobs and EDGE_OUTPUTS are real paths of the host."""
 
     def __init__(self, process: asyncio.subprocess.Process, folders: Folders, limits: Limits) -> None:
         assert process.stdin is not None
@@ -137,13 +129,10 @@ class _Process:
             self.dialogue.ended(f"the process {f'was killed by signal {-code}' if code < 0 else f'exited with {code}'}")
 
     async def _watch(self) -> None:
-        limits = self._limits
-        look = partial(measure, self.folders.outputs, max_bytes=limits.outputs, max_files=limits.files)
         while True:
             await asyncio.sleep(LOOK)
-            if overrun := await asyncio.to_thread(look):
-                hint = "raise limits.outputs or limits.files"
-                self.dialogue.fail(broken(f"the program wrote {overrun}", code="step.outputs", hint=hint))
+            if overrun := await asyncio.to_thread(self.folders.overrun, self._limits):
+                self.dialogue.fail(outputs_failure(overrun))
                 return
             if self._process.returncode is not None:
                 # A grandchild may hold the pipes open, so that their end never comes.

@@ -1,4 +1,4 @@
-"""Which WASM engine this machine has."""
+"""The WASM engine of this machine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import platform
 from agent.executors.wasm.sandbox import Sandbox
 
 _WASMTIME_MACHINES = ("x86_64", "aarch64")
-"""What wasmtime's wheels are made for; on others the package installs and then refuses to be imported."""
+"""The machines that wasmtime has wheels for; on others the package installs and its import fails."""
 _SETTINGS = 1
-"""Raised when the engine's settings change: compiled forms of other settings do not load."""
+"""Increased when the engine's settings change: compiled forms of other settings do not load."""
 
 
 def engine_name() -> str:
@@ -21,19 +21,19 @@ def engine_name() -> str:
 
 
 def fingerprint(name: str) -> str:
-    """What compiled forms depend on besides the module: the engine, its version, our settings."""
-    from importlib import metadata  # 2 MB that the worker children pass through here without
+    """The engine, its version and our settings: compiled forms depend on them besides the module."""
+    from importlib import metadata  # 2 MB; workers import this module and do not need it
 
     try:
         version = metadata.version("wasmtime" if name == "wasmtime" else "pywasm3")
     except metadata.PackageNotFoundError:
-        # A frozen build without metadata: the engine itself refuses another version's file, which is then made anew.
+        # A frozen build without metadata: the engine refuses a file of another version, which is then compiled again.
         version = "unknown"
     return f"{name}-{version}-{_SETTINGS}"
 
 
 def make_sandbox(name: str) -> Sandbox:
-    """The engine of this name, in this process."""
+    """A sandbox with the engine of this name, in this process."""
     if name == "wasmtime":
         from agent.executors.wasm.sandbox_wasmtime import Wasmtime
 

@@ -20,8 +20,8 @@ MAX_MODULE = 32 << 20
 class CompileCache:
     """`<folder>/<sha256>-<engine and version>.bin`.
 
-    Compiled forms are native code that is trusted as it is, so the folder must be ours and closed to all others;
-    anything else raises ConfigError.
+    Compiled forms are native code and are trusted, so the folder must belong to this user alone; otherwise raises
+    ConfigError.
     """
 
     def __init__(self, folder: Path, engine: str) -> None:

@@ -22,13 +22,13 @@ from agent.worker import end_with_parent, receive, send
 
 MIB = 1 << 20
 DESCRIPTORS = 96
-"""RLIMIT_NOFILE of a child: what a module may hold open, plus about a dozen of the child's own."""
+"""RLIMIT_NOFILE of a worker: the files of a module, plus about a dozen of the worker."""
 COMPILE_MEMORY = 1024 * MIB
 COMPILE_SECONDS = 120
 _RESERVE = 96 * MIB
-"""Private memory that the child itself may need beyond a guest's."""
+"""Private memory that the worker may need beyond a guest's."""
 _ADDRESS_SPACE = 16 << 30
-"""RLIMIT_AS: wasmtime reserves 4 GiB of addresses for an instance; RLIMIT_DATA is what bounds real memory."""
+"""RLIMIT_AS: wasmtime reserves 4 GiB of addresses for an instance; RLIMIT_DATA bounds real memory."""
 
 
 class Request(msgspec.Struct, array_like=True):
@@ -40,7 +40,7 @@ class Request(msgspec.Struct, array_like=True):
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """The outcome, or the code and text of what kept the module from being run."""
+    """The outcome, or the code and text of the error that kept the module from running."""
 
     outcome: Outcome | None = None
     code: str = ""
@@ -79,7 +79,7 @@ def serve(link: socket.socket, sandbox: Sandbox) -> int:
 
 
 def compile_module(engine: str, source: Path, target: Path) -> int:
-    """Compile in this process, so that a module that is costly to compile costs the agent nothing."""
+    """Compile in this process: a module that takes long to compile does not delay the agent."""
     resource.setrlimit(resource.RLIMIT_DATA, (COMPILE_MEMORY, COMPILE_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (COMPILE_SECONDS, COMPILE_SECONDS))
     reply = Reply()
@@ -100,14 +100,14 @@ def _limit() -> None:
 
 
 def _limit_run(request: Request) -> None:
-    # The guest's stdout and stderr are files too, a little larger than their limits.
+    # The guest's stdout and stderr are files, too, a little larger than their limits.
     file_size = max(request.file_size, max(request.call.stdout, request.call.stderr) + MIB)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_DATA, (request.call.memory + _RESERVE, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":
-    # No clean-up at the end: the parent has closed its end or killed us, and the engine's threads are daemons.
+    # No clean-up at the end: the parent has closed its end or killed this process, and the engine's threads are daemons.
     code = main(sys.argv[1:])
     sys.stdout.flush()
     os._exit(code)

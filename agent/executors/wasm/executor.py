@@ -1,4 +1,4 @@
-"""The engine of an agent: compiled modules, filters in this process, other programs in warm children."""
+"""The WASM executor: compiled modules, filters in this process, other programs in warm workers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
 from agent.model.task import BlobWriter, FilterRunner, Runner, WasmTask
 
 WORKER_REST = 60.0
-"""Seconds without work after which a child is ended; the next one starts in about 0.1 s, while the camera takes its photo."""
+"""Seconds without work after which a worker is ended; the next starts in about 0.1 s, while the camera takes its photo."""
 SLOWNESS = {"wasmtime": 1.0, "wasm3": 12.0}
-"""By how much an engine stretches time limits; wasm3 against wasmtime on the rescale program."""
+"""The factor of an engine on time limits; wasm3 against wasmtime on the rescale program."""
 
 
 class WasmExecutor:
-    """Compiles once into `cache` (0700), runs filters in this process and modules with folders in `workers` children.
+    """Compiles once into `cache` (0700), runs filters in this process and modules with folders in `workers` workers.
 
-    A child without work ends after `rest` seconds. `scratch` holds the folders of running programs, one each; leftovers
-    of an earlier life are removed here. A disk in RAM suits it. `engine` is the platform's unless it is named. Raises
-    ConfigError when `cache` is not this user's own.
+    An idle worker ends after `rest` seconds. `scratch` holds one folder for each running program and is emptied first;
+    it may be a disk in RAM. `engine` is the platform's by default. Raises ConfigError where `cache` belongs to another
+    user.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class WasmExecutor:
         self._cache = CompileCache(cache, self.name)
         self._scratch = clear_leftovers(scratch)
         count = workers or max(1, min(4, os.cpu_count() or 1))
-        # Without wasmtime the filters run in children too, and a line of the log must not wait for one to start.
+        # Without wasmtime the filters run in workers too, and a line of the log must not wait until one starts.
         self._pool = Pool(self.name, count, rest=math.inf if self.name == "wasm3" else rest)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="wasm")
         self._sandbox: Sandbox | None = None
@@ -61,7 +61,7 @@ class WasmExecutor:
         return WasmFilter(module.name, task, execute, self._slowness)
 
     def runner(self, module: Path, task: WasmTask, blobs: BlobWriter) -> Runner:
-        """A step; `start` compiles the module and warms a child."""
+        """A step; its `start` compiles the module and warms a worker."""
 
         async def ready() -> None:
             await self._cache.compiled(module)
@@ -82,7 +82,7 @@ class WasmExecutor:
         )
 
     async def close(self) -> None:
-        """Kill the children and end the threads; filters that are running end at their limits."""
+        """Kill the workers and end the threads; running filters end at their limits."""
         await self._pool.close()
         await asyncio.to_thread(self._threads.shutdown)
         self._programs.clear()

@@ -17,13 +17,14 @@ from agent.children import Child, TooLarge, worker_command
 from agent.environment import clean_environment
 from agent.errors import StepFailed
 from agent.executors.contract import broken
+from agent.executors.folders import outputs_failure
 from agent.executors.wasm.child import COMPILE_SECONDS, Reply, Request
 from agent.executors.wasm.sandbox import Outcome, invalid
 
 logger = logging.getLogger(__name__)
 
 GRACE = 3.0
-"""Seconds beyond a program's own limit after which its child is killed: the engine stops it earlier by itself."""
+"""Seconds beyond a program's limit after which its worker is killed: usually the engine stops the program earlier."""
 LOOK = 0.05
 """Seconds between looks at the outputs folder of a running program."""
 _MODULE, _SUBCOMMAND = "agent.executors.wasm.child", "wasm-child"
@@ -31,7 +32,7 @@ _REPLIES = msgspec.msgpack.Decoder(Reply)
 
 
 async def compile_in_child(engine: str, source: Path, target: Path) -> None:
-    """Check and compile a module; raises StepFailed (final) when it is not one that can run here."""
+    """Check and compile a module in a child process; raises StepFailed (final) where the module cannot run here."""
     process = await asyncio.create_subprocess_exec(
         *worker_command(_MODULE, _SUBCOMMAND, "compile", engine, str(source), str(target)),
         stdin=asyncio.subprocess.DEVNULL,
@@ -81,20 +82,16 @@ class Worker:
         return self._child.alive
 
     async def call(self, request: Request, seconds: float, overrun: Callable[[], str] | None) -> Outcome:
-        """Run one request; the child is to be killed after any exception.
+        """Run one request; after any exception the worker must be closed.
 
-        `overrun` is asked every LOOK seconds, in a thread, for a limit that the program's files overrun.
+        `overrun` is called every LOOK seconds, in a thread: it returns the limit that the program's files overrun.
         """
         task = asyncio.ensure_future(self._ask(request))
         try:
             async with asyncio.timeout(seconds + GRACE):
                 while not (await asyncio.wait({task}, timeout=LOOK))[0]:
                     if overrun and (limit := await asyncio.to_thread(overrun)):
-                        raise broken(
-                            f"the program wrote {limit}",
-                            code="step.outputs",
-                            hint="raise limits.outputs or limits.files",
-                        )
+                        raise outputs_failure(limit)
         except TimeoutError:
             raise broken(f"the program ran longer than its limit of {seconds:g} s", code="step.timeout") from None
         finally:
@@ -102,7 +99,7 @@ class Worker:
                 task.cancel()
                 await asyncio.wait({task})
         outcome = task.result()
-        # Of an interpreter that failed, nobody knows what it left in its process.
+        # A failed interpreter leaves its process in an unknown state.
         self.spent = self._engine == "wasm3" and outcome.kind != "ok"
         return outcome
 
@@ -123,9 +120,9 @@ class Worker:
 
 
 class Pool:
-    """At most `size` children; each is lent to one call at a time and is not used again after a failure of its own.
+    """At most `size` workers; each is lent to one call at a time and is not used again after it failed.
 
-    One that has had nothing to do for `rest` seconds is ended: most days have few photos, and a child takes 15 MB.
+    A worker that is idle for `rest` seconds is ended: most days have few photos, and a worker takes 15 MB.
     """
 
     def __init__(self, engine: str, size: int, *, rest: float = math.inf) -> None:
@@ -138,13 +135,13 @@ class Pool:
         self._closed = asyncio.Event()
 
     async def warm(self) -> None:
-        """Have one child ready."""
+        """Have one worker ready."""
         async with self.lend():
             pass
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[Worker]:
-        """A child of one's own for the block; an exception in the block kills it."""
+        """Lend a worker to the block; an exception in the block kills the worker."""
         async with self._free:
             if self._closed.is_set():
                 raise broken("the agent is stopping", code="wasm.worker")
@@ -166,7 +163,7 @@ class Pool:
             self._reaper = asyncio.create_task(self._reap(), name="WASM workers at rest")
 
     async def _reap(self) -> None:
-        """End the children that rest, the longest one first: the last one that came back is lent first."""
+        """End the idle workers, the longest idle first: the pool lends the worker that came back last."""
         while self._idle:
             left = self._idle[0].since + self._rest - time.monotonic()
             if left <= 0:
@@ -185,7 +182,7 @@ class Pool:
         return await Worker.start(self._engine)
 
     async def close(self) -> None:
-        """Kill the idle children; lent ones go when they come back."""
+        """Kill the idle workers; lent workers end when they come back."""
         self._closed.set()
         if self._reaper is not None:
             await self._reaper

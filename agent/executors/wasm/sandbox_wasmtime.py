@@ -30,7 +30,7 @@ _ENOTSUP = 58
 _SHADOWED = {"poll_oneoff": 4, "path_symlink": 5, "path_link": 7}
 """Imports answered with ENOTSUP, with their arity: sleeping outlives the deadline, links point out of the folders."""
 _SWITCHED_OFF = ("simd", "relaxed_simd", "threads", "memory64", "multi_memory", "exceptions", "tail_call", "gc")
-"""Proposals that not every platform's engine has: a module that needs one must fail everywhere alike."""
+"""Proposals that some platform's engine lacks: a module that needs one must fail on every platform."""
 _BYTES = ctypes.POINTER(ctypes.c_ubyte)
 PAGE = 65536
 """A page of WebAssembly memory in bytes."""
@@ -171,7 +171,7 @@ class Ticker:
 class _Capture:
     """One output stream of the guest, as a memfd that the kernel keeps from growing.
 
-    It is SLACK larger than `limit`: a write that does not fit is refused, and where the last one began tells whether
+    It is SLACK larger than `limit`: a write that does not fit is refused, and the place of the last write shows whether
     the limit was overrun.
     """
 
@@ -179,7 +179,7 @@ class _Capture:
         self._limit = limit
         self._fd = os.memfd_create(attribute, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            # wasmtime opens (and truncates) the file here, with an offset of its own; then it gets its size and seals.
+            # wasmtime opens (and truncates) the file here, with a separate offset; then it gets its size and seals.
             setattr(wasi, attribute, f"/proc/self/fd/{self._fd}")
             os.ftruncate(self._fd, limit - limit % -PAGE + SLACK)
             fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
@@ -188,7 +188,7 @@ class _Capture:
             raise
 
     def read(self) -> tuple[bytes, bool]:
-        """What was written within the limit, without the zeros that fill its last page, and whether there was more."""
+        """The bytes within the limit, without the zeros that fill the last page, and whether there were more."""
         end = os.lseek(self._fd, 0, os.SEEK_HOLE)
         data = os.pread(self._fd, min(end, self._limit + 1), 0).rstrip(b"\0")
         return data[: self._limit], len(data) > self._limit or end > self._limit - self._limit % -PAGE

@@ -28,7 +28,7 @@ asyncio.run(main())
 """
 
 
-async def test_nodes_that_meet_see_each_other_alive_with_names_and_roles_of_their_certificates(
+async def test_nodes_see_names_and_roles_of_their_certificates(
     building: Building,
 ) -> None:
     hall, porch = await building.pair()
@@ -70,7 +70,7 @@ async def test_signed_labels_replace_what_a_node_says_of_itself(building: Buildi
     assert [r.labels["role"] for r in told] == ["gate"]
 
 
-async def test_a_killed_node_is_seen_dead_within_moments_and_back_when_it_returns(building: Building) -> None:
+async def test_a_killed_node_is_soon_dead_and_alive_when_it_returns(building: Building) -> None:
     hall = await building.start("hall")
     identity = building.identity("porch")
     port = building.address("porch").rpartition(":")[2]
@@ -110,7 +110,7 @@ async def test_a_node_that_stops_leaves_a_record_but_is_not_alive(building: Buil
     assert [r.name for r in hall.live()] == ["hall"]
 
 
-async def test_a_token_that_returns_without_its_node_does_not_bring_it_back(building: Building) -> None:
+async def test_a_returning_token_alone_makes_no_node_alive(building: Building) -> None:
     hall, porch = await building.pair()
     told: list[bool] = []
     hall.on_change(lambda record, alive: told.append(alive) if record.id == porch.me.id else None)
@@ -160,7 +160,7 @@ async def test_a_token_without_the_key_of_its_node_makes_nobody_alive(building: 
         token.undeclare()
 
 
-async def test_an_old_record_played_again_makes_a_node_neither_alive_nor_what_it_was(building: Building) -> None:
+async def test_a_replayed_record_makes_a_node_neither_alive_nor_older(building: Building) -> None:
     hall, porch = await building.pair()
     thief = building.identity("garage")
     keys = wire.Keys(thief.mesh_id)
@@ -197,7 +197,7 @@ async def _settled(*meshes: Mesh) -> None:
         await eventually(lambda: all(m.node(mesh.me.id).version == f"v{number}" for m in meshes))
 
 
-async def test_a_session_that_opens_anew_is_not_counted_lost_and_serves_on(building: Building) -> None:
+async def test_a_reopened_session_is_not_counted_lost_and_serves(building: Building) -> None:
     hall, porch = await building.pair()
 
     async def echo(peer: object, body: bytes) -> bytes:

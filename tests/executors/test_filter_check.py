@@ -1,4 +1,4 @@
-"""filter check: what it says about a good filter, and about each way to break the contract."""
+"""filter check: its report on a good filter and on each way to break the contract."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def honest(lines: list[bytes]) -> list[LineEvent]:
 
 
 async def test_wifi_join_keeps_the_contract(open_filter: Callable[[str], FilterRunner]) -> None:
-    lines = Path(__file__).parent / "lines.jsonl"
+    lines = Path(__file__).parents[1] / "filters" / "lines.jsonl"
     data = b"".join(msgspec.json.decode(x)["line"].encode() + b"\n" for x in lines.read_bytes().splitlines())
     report = await check_filter(open_filter("wifi-join"), data)
     assert report.ok
@@ -44,7 +44,7 @@ async def test_wifi_join_keeps_the_contract(open_filter: Callable[[str], FilterR
     assert msgspec.json.decode(msgspec.json.encode(report))["ok"] is True
 
 
-async def test_an_honest_filter_passes_and_big_input_is_fed_in_batches_one_as_large_as_those_of_a_backlog() -> None:
+async def test_an_honest_filter_passes_with_batches_of_all_sizes() -> None:
     runner = Scripted(honest)
     report = await check_filter(runner, LINES * 10_000)
     assert report.ok
@@ -53,7 +53,7 @@ async def test_an_honest_filter_passes_and_big_input_is_fed_in_batches_one_as_la
     assert [size > BATCH for size in sorted(runner.sizes)[-2:]] == [False, True]
 
 
-async def test_a_filter_that_forgets_the_end_of_a_large_batch_is_caught() -> None:
+async def test_a_filter_that_loses_the_end_of_a_large_batch_fails() -> None:
     def forgets(lines: list[bytes]) -> list[LineEvent]:
         return [e for e in honest(lines) if e.line <= 150_000]
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.blobs import hash_bytes, parse_cid, raw_cid
-from agent.blobs.cid import EMPTY
-from agent.blobs.unixfs import CHUNK, DIGEST, layers, preorder, root_cid
+from agent.model.cid import EMPTY
+from agent.model.unixfs import CHUNK, DIGEST, layers, preorder, root_cid
 from agent.errors import BlobError
 from tests.blobs.data import pattern
 

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from agent.blobs.cid import DAG_PB, RAW, Cid
+from agent.model.cid import DAG_PB, RAW, Cid
 
 CHUNK = 256 * 1024
 """Bytes of a full leaf."""

@@ -1,4 +1,4 @@
-"""The Docker engine by its SDK: every call in a thread, every way of failing turned into our errors."""
+"""The Docker Engine API by its SDK: each call runs in a thread, and each failure becomes one of our errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THREADS = 4
 _HINT = "start the Docker engine (systemctl start docker), or check docker.host and the rights on its socket"
 
 
-class Engine:
+class DockerApi:
     """The engine's API; the connection is made at the first call and again after a failure."""
 
     def __init__(self, host: str = "") -> None:
@@ -32,8 +32,8 @@ class Engine:
     async def call(self, work: Callable[[Any], T]) -> T:
         """Run `work(client)` in a thread.
 
-        Raises Unreachable without an engine, NotFound for what the engine does not have, StepFailed (`docker.refused`)
-        for any other refusal.
+        Raises Unreachable without an engine, NotFound for an object that the engine does not have, StepFailed
+        (`docker.refused`) for any other refusal.
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work)
 
@@ -43,7 +43,7 @@ class Engine:
         except OSError as e:
             self._drop()
             raise _away(e) from e
-        # Only who has an engine pays for its client's start and memory.
+        # Without an engine the SDK is not loaded: it costs start time and memory.
         import docker.errors
         import requests
 
@@ -72,7 +72,7 @@ class Engine:
             client.close()
 
     def close(self) -> None:
-        """Close the connection and end the threads; blocks for calls that are under way."""
+        """Close the connection and end the threads; blocks until running calls end."""
         self._threads.shutdown()
         self._drop()
 
@@ -85,9 +85,9 @@ def _probe(host: str) -> None:
 
 
 def attach(container: Any) -> socket.socket:
-    """The container's stdin, stdout and stderr as one socket of our own; to be called before it starts.
+    """A socket with the container's stdin, stdout and stderr; to be called before the container starts.
 
-    Attached later, its first lines would be lost.
+    Later, its first lines would be lost.
     """
     params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
     raw = container.client.api.attach_socket(container.id, params)
