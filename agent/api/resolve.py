@@ -8,10 +8,11 @@ from typing import Protocol
 
 import msgspec
 
-from agent.blobs import BlobStore, is_cid
+from agent.blobs import BlobStore
 from agent.errors import EdgeError, NotFound, PipelineError, Refused
 from agent.executors import WasmExecutor
 from agent.mesh import Mesh
+from agent.model.cid import is_cid
 from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run

@@ -13,7 +13,8 @@ from agent.api import results
 from agent.api.resources import Resources
 from agent.errors import BlobError, ConfigError
 
-_CID = re.compile(r"[A-Za-z0-9]{8,128}\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9]{8,128}\Z")
+"""The letters of any CID; the store decides whether it is one."""
 
 
 async def upload(resources: Resources, _: str, request: Request) -> results.StoredBlob:
@@ -33,6 +34,6 @@ async def upload(resources: Resources, _: str, request: Request) -> results.Stor
 
 async def download(resources: Resources, cid: str, _: Request) -> Response:
     """The bytes of a blob; raises ConfigError for what is not a CID."""
-    if not _CID.match(cid):
+    if not _PLAIN.match(cid):
         raise ConfigError(f"{cid!r} is not a CID", hint="a CID looks like bafkrei…", code="api.request")
     return FileResponse(await resources.blobs.path(cid), media_type="application/octet-stream")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 
-from agent.model.cid import Cid, parse_cid
 from agent.blobs.store import BlobStore
+from agent.model.cid import Cid, parse_cid
 from agent.model.unixfs import CHUNK, layers, preorder, varint
 
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from agent.model.cid import EMPTY, RAW, parse_cid
 from agent.blobs.faults import not_there, wrong_size
 from agent.blobs.hashing import hash_bytes
 from agent.blobs.incoming import Incoming, WrongBytes
 from agent.blobs.store import BlobStore
 from agent.blobs.transfer import CALL_TIMEOUT, Caller, Transfer
-from agent.model.unixfs import CHUNK
 from agent.blobs.wire import GET, HAVE, MAX_RANGE, TREE, Ask, Get, Have, Tree, decode, encode
 from agent.errors import BlobError, EdgeError, Refused, Unreachable
+from agent.model.cid import EMPTY, RAW, parse_cid
+from agent.model.unixfs import CHUNK
 
 logger = logging.getLogger(__name__)
 

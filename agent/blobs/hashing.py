@@ -9,7 +9,7 @@ import os
 from typing import NamedTuple
 
 from agent.blobs.faults import too_large
-from agent.model.unixfs import CHUNK, root_cid
+from agent.model.unixfs import CHUNK, leaf_digests, root_cid
 
 
 class Hashed(NamedTuple):
@@ -25,7 +25,7 @@ class Hashed(NamedTuple):
 def hash_bytes(data: bytes | memoryview) -> Hashed:
     """Hash bytes that are in memory."""
     view = memoryview(data).cast("B")
-    leaves = b"".join(hashlib.sha256(view[i : i + CHUNK]).digest() for i in range(0, max(1, len(view)), CHUNK))
+    leaves = leaf_digests(view)
     return Hashed(root_cid(leaves, len(view)), len(view), leaves)
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.blobs.hashing import write_all
-from agent.model.unixfs import CHUNK, DIGEST, leaf_count
 from agent.errors import BlobError
+from agent.model.unixfs import CHUNK, DIGEST, leaf_count
 
 
 class WrongBytes(BlobError):

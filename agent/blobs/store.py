@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent.model.cid import is_cid, parse_cid
 from agent.blobs.deleting import Deleter
 from agent.blobs.faults import disk_error, missing, no_room, quota_full, too_large, wrong_size
 from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
@@ -26,11 +25,14 @@ from agent.blobs.incoming import Incoming, Reservation, WrongBytes, lacking, tem
 from agent.blobs.index import Index
 from agent.blobs.registry import Registry
 from agent.errors import BlobError
+from agent.model.cid import is_cid, parse_cid
 
 logger = logging.getLogger(__name__)
 
 MAX_BLOB = 4 * 1024**3
-"""Largest blob in bytes: the digests of its leaves (512 KiB) fit one message."""
+"""Largest blob in bytes that a store takes: the digests of its leaves (512 KiB) fit one message of the mesh.
+
+An event names smaller blobs only (`model.event.MAX_EVENT_BLOB`)."""
 THREADS = 4
 FRESH = 4
 FRESH_SIZE = 192 * 1024

@@ -12,9 +12,9 @@ from typing import Protocol
 from agent.blobs.faults import not_there, wrong_size
 from agent.blobs.incoming import Incoming, WrongBytes
 from agent.blobs.store import MAX_BLOB, BlobStore
-from agent.model.unixfs import CHUNK, DIGEST, leaf_count, root_cid
 from agent.blobs.wire import GET, MAX_SPAN, TREE, Ask, Get, Tree, decode, encode
 from agent.errors import EdgeError, Refused
+from agent.model.unixfs import CHUNK, DIGEST, leaf_count, root_cid
 from agent.threads import finished
 
 CALL_TIMEOUT = 15.0

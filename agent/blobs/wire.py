@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.model.unixfs import CHUNK
 from agent.errors import Refused
 from agent.model.decoding import DAMAGED
+from agent.model.unixfs import CHUNK
 
 HAVE, TREE, GET = "blob.have", "blob.tree", "blob.get"
 MAX_SPAN = 8

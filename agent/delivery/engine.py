@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from agent.blobs import parse_cid
 from agent.clock import boottime
 from agent.definitions import Definitions
 from agent.delivery.changes import Action, Changes, Do
@@ -28,6 +27,7 @@ from agent.delivery.sender import Senders
 from agent.delivery.trace import Traces
 from agent.delivery.validation import check_event
 from agent.errors import BlobError, Refused
+from agent.model.cid import parse_cid
 from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Keep, Pipeline
 

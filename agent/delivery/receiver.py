@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from agent.blobs import raw_cid
 from agent.clock import boottime
 from agent.delivery.changes import Changes
 from agent.delivery.context import Context
@@ -18,6 +17,7 @@ from agent.delivery.rows import MAX_TRACE, Key, Row, State
 from agent.delivery.validation import decoded, event_of
 from agent.delivery.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 from agent.errors import EdgeError, Refused
+from agent.model.cid import raw_cid
 from agent.model.event import Event
 from agent.model.placement import may_send, selector
 from agent.rates import Rates

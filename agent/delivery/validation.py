@@ -15,7 +15,7 @@ from agent.delivery.wire import Delivery, Question, Record
 from agent.errors import Refused
 from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
-from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, check_depth, decode_event
+from agent.model.event import MAX_BLOBS, MAX_EVENT, MAX_EVENT_BLOB, Event, check_depth, decode_event
 from agent.model.keys import LONGEST
 from agent.model.mac import is_mac
 
@@ -25,7 +25,6 @@ MAX_ATTEMPTS = 100
 MAX_AGE_MS = 10 * 366 * 86400e3
 MAX_WINDOW = LONGEST
 """Longest time in seconds that a record may hold."""
-MAX_BLOB = 64 * 1024 * 1024
 MAX_KEY = 4096
 MAX_SCOPE = 512
 
@@ -65,7 +64,7 @@ def check_event(event: Event) -> None:
         raise ValueError(f"a field is longer than {MAX_FIELD} characters")
     check_depth(event.data)
     blobs = event.blobs()
-    if len(blobs) > MAX_BLOBS or not all(b.cid and 0 <= b.size <= MAX_BLOB for b in blobs):
+    if len(blobs) > MAX_BLOBS or not all(b.cid and 0 <= b.size <= MAX_EVENT_BLOB for b in blobs):
         raise ValueError("too many or too large blobs")
     if any(len(b.name) > MAX_FIELD or len(b.type) > MAX_FIELD for b in blobs):
         raise ValueError("a blob's name is too long")

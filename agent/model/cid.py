@@ -36,9 +36,7 @@ class Cid(NamedTuple):
 
 
 def parse_cid(text: str) -> Cid:
-    """The parts of a CID; raises BlobError (`blob.cid`) for anything but the canonical form that this
-    house makes.
-    """
+    """The parts of a CID; raises BlobError (`blob.cid`) for anything but the canonical form."""
     try:
         raw = b32decode(text[1:].upper() + "======") if len(text) == _LENGTH and text[0] == "b" else b""
     except ValueError:
@@ -54,7 +52,7 @@ def parse_cid(text: str) -> Cid:
 
 
 def is_cid(text: str) -> bool:
-    """Whether `parse_cid` takes it."""
+    """Whether it is a CID in the canonical form."""
     try:
         parse_cid(text)
     except BlobError:

@@ -1,9 +1,8 @@
-"""UnixFS files as trees of hashes: from the leaves' digests to the root, balanced, as Kubo's `add
---cid-version=1` does.
+"""UnixFS files as trees of hashes: from the leaves' digests to the root, balanced, as Kubo's `add --cid-version=1` does.
 
-Sources: the UnixFS specification (github.com/ipfs/specs), dag-pb (ipld.io/specs/codecs/dag-pb): chunks
-of 256 KiB, raw leaves, at most 174 links a node. A blob of one chunk is its own root. All chunks but
-the last are full, so the digests of the leaves and the size name a blob completely.
+Sources: the UnixFS specification (github.com/ipfs/specs), dag-pb (ipld.io/specs/codecs/dag-pb): chunks of 256 KiB, raw leaves,
+at most 174 links a node. A blob of one chunk is its own root. All chunks but the last are full, so the digests of the leaves
+and the size name a blob completely.
 """
 
 from __future__ import annotations
@@ -21,6 +20,16 @@ WIDTH = 174
 DIGEST = 32
 _BYTES, _VARINT = 2, 0
 _FILE = 2
+
+
+def cid_of(data: bytes | memoryview) -> str:
+    """The CID of a blob."""
+    return root_cid(leaf_digests(data), len(data))
+
+
+def leaf_digests(data: bytes | memoryview) -> bytes:
+    """The digests of the leaves of a blob in memory, one after the other."""
+    return b"".join(hashlib.sha256(data[i : i + CHUNK]).digest() for i in range(0, max(1, len(data)), CHUNK))
 
 
 class Node(NamedTuple):

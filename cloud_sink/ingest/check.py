@@ -17,7 +17,7 @@ from agent.errors import IdentityError, Refused
 from agent.model.alert import MAX_ALERT, Alert, AlertPhoto, Hello, Hop, StatusSummary
 from agent.model.envelope import REQUEST_ID
 from agent.model.event import MAX_EVENT, Event, check_depth
-from cloud_sink.ingest.cid import cid_of
+from agent.model.unixfs import cid_of
 from cloud_sink.settings import Limits
 
 T = TypeVar("T")

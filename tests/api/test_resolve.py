@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.api.resolve import MAX_MODULE, Resolver, module_paths
-from agent.blobs import parse_cid
 from agent.definitions import load_pipeline
 from agent.errors import NotFound, PipelineError
+from agent.model.cid import parse_cid
 from agent.node import Node, close_node
 from tests.node.house import House
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.blobs import parse_cid, write_car
+from agent.blobs import write_car
+from agent.model.cid import parse_cid
 from agent.model.unixfs import CHUNK
 from tests.blobs.conftest import MakeStore
 from tests.blobs.data import pattern

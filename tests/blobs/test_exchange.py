@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.blobs import BlobExchange, hash_bytes, raw_cid
-from agent.model.unixfs import CHUNK
+from agent.blobs import BlobExchange, hash_bytes
 from agent.blobs.wire import GET, HAVE, MAX_RANGE, TREE, Ask, Get, encode
 from agent.errors import BlobError, Refused, Unreachable
+from agent.model.cid import raw_cid
+from agent.model.unixfs import CHUNK
 from tests.blobs.conftest import MakeStore
 from tests.blobs.data import pattern
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.blobs import BlobStore, hash_bytes, raw_cid
+from agent.blobs import BlobStore, hash_bytes
 from agent.blobs import store as store_module
-from agent.model.unixfs import CHUNK
 from agent.errors import BlobError
+from agent.model.cid import raw_cid
+from agent.model.unixfs import CHUNK
 from tests.blobs.conftest import MakeStore
 from tests.blobs.data import pattern
 

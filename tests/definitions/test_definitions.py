@@ -44,9 +44,7 @@ async def test_a_version_applied_with_a_late_clock_is_the_newest(
     d = loaded(journal)
     for n in range(KEEP_VERSIONS):
         apply(d, version(n))
-    monkeypatch.setattr(
-        definitions, "time", SimpleNamespace(time=lambda: 1000.0)
-    )  # 1970: the clock lost its time in a power cut
+    monkeypatch.setattr(definitions, "time", SimpleNamespace(time=lambda: 1000.0))  # 1970: a power cut reset the clock
     new = version(KEEP_VERSIONS)
     apply(d, new)
     assert d.get("p", new.version) == new

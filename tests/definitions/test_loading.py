@@ -176,6 +176,8 @@ WRONG = {
     "too few arguments": (step("after: log, when: 'length()', sink: "), (7, 19), "length() takes 1", "jmespath.org"),
     "bad JMESPath in a key": (step("after: log, dedupe: {key: '[', for: 1}, sink: "), (7, 28), "JMESPath", "jmespath.org"),
     "deep JMESPath": (step(f"after: log, when: '{'(' * 3000}', sink: "), (7, 19), "nested too deeply", "jmespath.org"),
+    "unknown merged key": (step("<<: {wher: a=b}, after: log, sink: "), (7, 6), "no key wher", "did you mean where"),
+    "merged executor that needs a key": (step("<<: {wasm: }, after: log"), (7, 6), "module is missing", "module: "),
     "duplicate key": (HEAD + "    tail: journald\n", (7, 5), "duplicate key", "written twice"),
     "duplicate step": (HEAD + "  log: {}\n", (7, 3), "duplicate key", "written twice"),
     "not YAML": ("version: 1\nname: [a\n", (3, 1), "", "indentation"),

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.blobs import raw_cid
 from agent.delivery import router
 from agent.delivery.rows import State
 from agent.delivery.validation import decoded
 from agent.delivery.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
 from agent.errors import Refused, Unreachable
 from agent.model.alert import Hop
+from agent.model.cid import raw_cid
 from agent.model.event import Event
 from agent.model.node import Capacity, NodeRecord
 from agent.model.pipeline import Keep

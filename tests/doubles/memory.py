@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agent.blobs import Registry, raw_cid
+from agent.blobs import Registry
 from agent.blobs.deleting import Deleter
 from agent.errors import BlobError, Unreachable
+from agent.model.cid import raw_cid
 from agent.model.node import Capacity, NodeRecord
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.blobs import hash_bytes, parse_cid, raw_cid
-from agent.model.cid import EMPTY
-from agent.model.unixfs import CHUNK, DIGEST, layers, preorder, root_cid
+from agent.blobs import hash_bytes
 from agent.errors import BlobError
+from agent.model.cid import EMPTY, parse_cid, raw_cid
+from agent.model.unixfs import CHUNK, DIGEST, layers, preorder, root_cid
 from tests.blobs.data import pattern
 
 KNOWN = {

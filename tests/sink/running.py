@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 
 from agent.model.alert import Alert, AlertPhoto, Hello, Hop
 from agent.model.event import Event, event_id, now
-from cloud_sink.ingest.cid import cid_of
+from agent.model.unixfs import cid_of
 
 STEPS = (
     ("line", "ap", 0.0, 0.0),

@@ -20,9 +20,9 @@ from PIL import Image
 from agent.blobs.hashing import hash_bytes
 from agent.errors import EdgeError
 from agent.model.alert import MAX_ALERT, StatusSummary
+from agent.model.unixfs import cid_of
 from cloud_sink.ingest.answers import TooMany
 from cloud_sink.ingest.check import decode_alert, decode_hello, decode_status
-from cloud_sink.ingest.cid import cid_of
 from cloud_sink.settings import Limits
 from tests.sink.running import Building, Caller, calling_sink, encode, jpeg
 

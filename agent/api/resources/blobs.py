@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 
 from agent.api import results
-from agent.blobs import BlobExchange, BlobStore, ByHand, parse_cid
+from agent.blobs import BlobExchange, BlobStore, ByHand
 from agent.errors import NotFound
 from agent.mesh import Mesh
+from agent.model.cid import parse_cid
 
 
 class Blobs:
