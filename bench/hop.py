@@ -39,7 +39,7 @@ class Producer:
     """Puts events into the pipeline and sees them accepted by the other node."""
 
     def __init__(self, made: Pair) -> None:
-        self.delivery = made.near.delivery
+        self.delivery = made.near.delivery.engine
         self.pipeline = self.delivery.definitions.current["bench"]
         self._accepted: dict[str, asyncio.Event] = {}
         self.delivery.journal.changed = self._changed

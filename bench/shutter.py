@@ -40,7 +40,7 @@ class Shutter:
         self.made = made
         self.log = made.others.folder / "messages"
         self._taken: asyncio.Queue[float] = asyncio.Queue()
-        book = made.near.cameras
+        book = made.near.programs.cameras
         shoot = book.shoot
 
         async def watched(name: str, shots: int, every: float, taken: Any) -> None:
@@ -63,7 +63,7 @@ class Shutter:
 
     async def camera(self, source: str, *, warm: bool) -> None:
         """Have this camera alone, and wait until a photo was taken with it."""
-        book = self.made.near.cameras
+        book = self.made.near.programs.cameras
         await book.add("cam", source, warm=warm)
         async with asyncio.timeout(60):
             while "camera" not in self.made.near.mesh.me.labels:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import agent
 from agent.api import Resolver, Resources, resources
 from agent.config import Config
@@ -11,10 +9,8 @@ from agent.health import HealthRegistry
 from agent.identity import Identity
 from agent.mesh import Mesh
 from agent.node.admission import Admission
-from agent.node.parts import Delivery, Programs, Stores
+from agent.node.node import Delivery, Programs, Stores
 from agent.node.signed_labels import SignedLabels
-from agent.node.tail_steps import Key
-from agent.steps import TailRunner
 
 
 def make_resources(
@@ -23,11 +19,10 @@ def make_resources(
     mesh: Mesh,
     labels: SignedLabels,
     wanted: dict[str, str],
+    admission: Admission,
     stores: Stores,
     programs: Programs,
     delivery: Delivery,
-    tails: Mapping[Key, TailRunner],
-    admission: Admission,
 ) -> Resources:
     """Give each resource the parts that it needs."""
     engine, blobs, desk = delivery.engine, stores.blobs, admission.desk
@@ -49,7 +44,7 @@ def make_resources(
         pipelines=pipelines,
         cameras=cameras,
         sink=sink,
-        sources=tails,
+        sources=delivery.tails.runners,
         blobs=blobs,
         wasm=programs.wasm,
         docker=programs.docker,

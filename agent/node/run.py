@@ -23,14 +23,14 @@ Api = Callable[[Resources], Awaitable[None]]
 async def run_node(node: Node, api: Api | None = None) -> None:
     """Run until cancelled, then close the parts; raises the errors that end a node. `api` serves the local API."""
     try:
-        node.delivery.load()
+        node.delivery.engine.load()
         node.documents.load()
-        await sweep(node.blobs, node.added)
+        await sweep(node.stores.blobs, node.stores.added)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(node.mesh.run())
             await node.mesh.ready.wait()
-            await node.docker.start()
-            tasks.create_task(node.delivery.run())
+            await node.programs.docker.start()
+            tasks.create_task(node.delivery.engine.run())
             for name, run in _services(node, api):
                 tasks.create_task(supervised(name, run, node.health.restarted))
             me = node.admission.identity
@@ -43,16 +43,17 @@ async def run_node(node: Node, api: Api | None = None) -> None:
 
 
 def _services(node: Node, api: Api | None) -> list[Service]:
+    policy, admission, delivery, cameras = node.config.policy, node.admission, node.delivery, node.programs.cameras
     services: list[Service] = [
-        ("enrolment", node.admission.enrolment.run),
-        ("renewal", node.admission.renewal.run),
-        ("certificate", node.admission.certificate.run),
-        ("labels", lambda: keep_labels(node.labels, node.wanted, node.cameras, node.uplink)),
-        ("sources", node.tail_steps.run),
-        ("cameras", node.cameras.run),
-        ("uplink", node.uplink.run),
-        ("fresh blobs", node.fresh.run),
-        ("capacity", lambda: announce_capacity(node.mesh, node.config.policy, node.journal, node.cameras)),
+        ("enrolment", admission.enrolment.run),
+        ("renewal", admission.renewal.run),
+        ("certificate", admission.certificate.run),
+        ("labels", lambda: keep_labels(node.labels, node.wanted, cameras, delivery.uplink)),
+        ("sources", delivery.tails.run),
+        ("cameras", cameras.run),
+        ("uplink", delivery.uplink.run),
+        ("fresh blobs", node.stores.fresh.run),
+        ("capacity", lambda: announce_capacity(node.mesh, policy, node.stores.journal, cameras)),
         ("warmth", node.warm_programs.run),
         ("health", node.self_checks.run),
     ]
@@ -65,7 +66,8 @@ def _services(node: Node, api: Api | None) -> list[Service]:
 
 async def close_node(node: Node) -> None:
     """Close the parts that hold processes, containers, files and connections."""
-    parts = (node.cameras, node.wasm, node.docker, node.exchange, node.blobs, node.journal)
+    programs, stores = node.programs, node.stores
+    parts = (programs.cameras, programs.wasm, programs.docker, stores.exchange, stores.blobs, stores.journal)
     await close_all(*(part.close for part in parts))
 
 

@@ -47,7 +47,9 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Node, filters: Pat
         "f/join.wasm": (filters / "wifi-join.wasm").read_bytes(),
         "f/rescale.wasm": (filters / "rescale.wasm").read_bytes(),
     }
-    made, notes = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=True)
+    made, notes = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+        load_pipeline(TEXT), files, keep=True
+    )
     assert notes == []
     join, small, again = (
         made.steps[0].task["wasm"]["module"],
@@ -55,14 +57,16 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Node, filters: Pat
         made.steps[2].task["module"],
     )
     assert small == again != join
-    assert await hall.blobs.read(join) == files["f/join.wasm"]
-    assert await hall.blobs.read(small) == files["f/rescale.wasm"]
+    assert await hall.stores.blobs.read(join) == files["f/join.wasm"]
+    assert await hall.stores.blobs.read(small) == files["f/rescale.wasm"]
     parse_cid(join)
     assert made.steps[2].task["args"] == ["-q"]
     assert module_paths(made) == []
-    same, _ = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=False)
+    same, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+        load_pipeline(TEXT), files, keep=False
+    )
     assert same.version == made.version
-    again_made, _ = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(made, {}, keep=False)
+    again_made, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(made, {}, keep=False)
     assert again_made == made
 
 
@@ -82,7 +86,7 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Node, filters: Pat
 async def test_a_module_that_cannot_run_is_refused_before_signing(hall: Node, data: bytes | None, message: str) -> None:
     files = {} if data is None else {"f/join.wasm": data}
     with pytest.raises(PipelineError, match=message) as caught:
-        await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=True)
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(load_pipeline(TEXT), files, keep=True)
     assert "f/join.wasm" in caught.value.message
     assert caught.value.hint
     assert caught.value.fields["key"] == "module"
@@ -94,7 +98,7 @@ async def test_an_image_that_no_node_has_is_refused_with_what_to_do(house: House
     module = (filters / "wifi-join.wasm").read_bytes()
     text = TEXT.replace("  alert", DOCKER + "  alert")
     with pytest.raises(NotFound, match="labels: no live node that may run it has the image edge/detector:1") as caught:
-        await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
             load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
         )
     assert "docker load" in caught.value.hint
@@ -104,7 +108,7 @@ async def test_an_image_id_is_taken_as_it_is(hall: Node, filters: Path) -> None:
     module = (filters / "wifi-join.wasm").read_bytes()
     ident = "sha256:" + "0" * 64
     text = TEXT.replace("  alert", DOCKER.replace("edge/detector:1", ident) + "  alert")
-    made, notes = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(
+    made, notes = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
         load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
     )
     step = made.step("labels")

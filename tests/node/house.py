@@ -18,7 +18,7 @@ NO_DOCKER = "tcp://127.0.0.1:1"
 
 
 class House:
-    """`hall` is the operator; others join by a certificate that it issued."""
+    """`hall` is the operator; other nodes have certificates that it issued."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,14 +45,14 @@ class House:
         return store.adopt(key, x509_pem(certificate), self.operator.ca_pem, name)
 
     def node(self, name: str, *, labels: dict[str, str] | None = None, **overrides: Any) -> Node:
-        """An agent that does not run yet."""
+        """A node that does not run yet."""
         return build_node(self.config(name, **overrides), self.identity(name), wanted=labels or {})
 
     async def start(self, name: str, **options: Any) -> Node:
         return await self.run(name, self.node(name, **options))
 
     async def run(self, name: str, made: Node) -> Node:
-        """Run an agent until the others see it."""
+        """Run a node until the others see it."""
         task = asyncio.create_task(run_node(made))
         self.running[name] = (made, task)
         await eventually(lambda: made.mesh.ready.is_set() or task.done(), 20)

@@ -1,4 +1,4 @@
-"""Blobs between their making and the journal's commit."""
+"""Blobs between their creation and the journal's commit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Names:
         return any(c == cid and n not in self.closed for n, c in self.rows.items())
 
 
-async def test_the_end_of_another_event_does_not_delete_what_was_just_made_again(store: BlobStore) -> None:
+async def test_the_end_of_an_event_keeps_a_blob_that_was_made_again(store: BlobStore) -> None:
     names = Names()
     fresh = fresh_blobs(store, names)
     cid, _ = await fresh.put(b"nothing moves here")
@@ -68,7 +68,7 @@ async def test_the_end_of_another_event_does_not_delete_what_was_just_made_again
     assert not store.needs.pins.needs(cid)
 
 
-async def test_what_an_event_named_and_needs_no_more_goes_at_once(store: BlobStore) -> None:
+async def test_a_blob_goes_when_its_event_needs_it_no_more(store: BlobStore) -> None:
     names = Names()
     fresh = fresh_blobs(store, names)
     cid, _ = await fresh.put(b"a cat")
@@ -78,7 +78,7 @@ async def test_what_an_event_named_and_needs_no_more_goes_at_once(store: BlobSto
     assert not store.has(cid)
 
 
-async def test_what_no_event_came_to_name_is_deleted(store: BlobStore, tmp_path: Path) -> None:
+async def test_a_blob_that_no_event_names_is_deleted(store: BlobStore, tmp_path: Path) -> None:
     fresh = fresh_blobs(store, Names())
     cid, _ = await fresh.put(b"of a program that failed")
     file = tmp_path / "out"

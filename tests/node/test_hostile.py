@@ -1,4 +1,4 @@
-"""What a member that means harm may say over the verbs of the service, and what its words are worth."""
+"""Malicious requests and answers of a member."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def peer_of(agent: Node) -> PeerIdentity:
     return agent.mesh.trust.peer(agent.admission.identity.cert_der)
 
 
-async def test_nobody_can_reckon_the_code_of_a_wish_and_each_wish_has_its_own(house: House) -> None:
+async def test_codes_of_label_wishes_cannot_be_predicted(house: House) -> None:
     hall, porch, other = (house.node(n) for n in ("hall", "porch", "other"))
     codes = []
     for labels in ({"camera": "true"}, {"gpu": "true"}, {"camera": "true"}, {"camera": "true"}):
         await hall.labels.serve_wish(peer_of(porch), msgspec.json.encode(labels))
         codes.append(hall.labels.wishes[porch.mesh.me.id].code)
-    assert len(set(codes)) == 3  # asking again for the same is no new wish
+    assert len(set(codes)) == 3  # the same labels again are the same wish
     assert codes[2] == codes[3]
     await hall.labels.serve_wish(peer_of(other), msgspec.json.encode({"camera": "true"}))
     assert hall.labels.wishes[other.mesh.me.id].code not in codes
@@ -48,7 +48,7 @@ async def test_nobody_can_reckon_the_code_of_a_wish_and_each_wish_has_its_own(ho
 
 @pytest.mark.parametrize("body", [b"\xa1\xff", b"\x91" * 9000 + b"\x90", msgspec.msgpack.encode({MAC: {"present": 1}}),
     msgspec.msgpack.encode({"zz": {"present": True, "first_seen": "", "last_seen": "", "node": ""}})])  # fmt: skip
-async def test_a_member_that_lies_about_devices_keeps_nobody_from_seeing_the_others(house: House, body: bytes) -> None:
+async def test_false_answers_of_a_member_hide_no_other_devices(house: House, body: bytes) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
 
     async def lie(peer: PeerIdentity, asked: bytes) -> bytes:
@@ -67,14 +67,14 @@ async def test_a_member_that_lies_about_devices_keeps_nobody_from_seeing_the_oth
 async def test_only_names_of_images_reach_the_engine(house: House, name: str) -> None:
     hall = house.node("hall")
     with pytest.raises(Refused):
-        await serve_image(hall.docker, msgspec.msgpack.encode(name))
+        await serve_image(hall.programs.docker, msgspec.msgpack.encode(name))
     for body in (b"", b"\xa1\xff", b"\x01", b"\x91" * 9000):
         with pytest.raises(Refused):
-            await serve_image(hall.docker, body)
+            await serve_image(hall.programs.docker, body)
     await close_node(hall)
 
 
-async def test_what_a_member_says_is_an_image_id_is_signed_only_if_it_is_one(house: House) -> None:
+async def test_only_a_real_image_id_of_a_member_is_signed(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
     await hall.api.nodes.label("porch", LABELS, [])
     said: Any = "evil:latest"
@@ -84,7 +84,9 @@ async def test_what_a_member_says_is_an_image_id_is_signed_only_if_it_is_one(hou
 
     porch.mesh.serve("docker.image", answer)
     with pytest.raises(NotFound):
-        await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), {}, keep=False)
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(load_pipeline(TEXT), {}, keep=False)
     said = "sha256:" + "0" * 64
-    made, _ = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), {}, keep=False)
+    made, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+        load_pipeline(TEXT), {}, keep=False
+    )
     assert made.steps[1].task["image"] == said

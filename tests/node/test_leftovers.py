@@ -1,4 +1,4 @@
-"""Blobs of an earlier life that nothing names go at the start; what is needed, a module, or added by hand stays."""
+"""At the start, blobs of an earlier run that nothing needs are deleted."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Rows:
 
 
 def added(store: BlobStore, folder: Path) -> ByHand:
-    """The list as an agent that starts has it."""
+    """The list as a new agent reads it."""
     made = ByHand(folder / "added")
     store.needs.add(made)
     return made
 
 
-async def test_only_what_nothing_names_is_deleted(tmp_path: Path) -> None:
+async def test_only_blobs_that_nothing_needs_are_deleted(tmp_path: Path) -> None:
     store = BlobStore(tmp_path / "blobs", 1 << 20)
     try:
         needed, module, by_hand, pinned, orphan = [
@@ -78,7 +78,7 @@ async def test_a_blob_that_cannot_be_read_stays_and_the_rest_goes(
 
 
 @pytest.mark.parametrize("unreadable", ["added", "blobs"])
-async def test_nothing_is_deleted_where_it_cannot_be_told_what_is_needed(
+async def test_nothing_is_deleted_where_the_needs_are_unknown(
     tmp_path: Path, unreadable: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = BlobStore(tmp_path / "blobs", 1 << 20)

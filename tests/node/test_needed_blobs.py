@@ -1,4 +1,4 @@
-"""Which blobs a whole agent keeps, and which it deletes."""
+"""The blobs that a node keeps, and the blobs that it deletes."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ async def add_by_hand(agent: Node, data: bytes) -> dict[str, Any]:
 async def event_that_ends(agent: Node, *blobs: dict[str, Any]) -> None:
     """An event that names these blobs; every step skips it."""
     pipeline = load_pipeline(PIPELINE)
-    agent.delivery.definitions.apply("p", msgspec.json.encode(pipeline))
-    await agent.delivery.trigger(pipeline, "wifi", "wifi.client.joined", {"blobs": list(blobs)})
-    assert all(row.closed for row in agent.journal.rows.values())
+    agent.delivery.engine.definitions.apply("p", msgspec.json.encode(pipeline))
+    await agent.delivery.engine.trigger(pipeline, "wifi", "wifi.client.joined", {"blobs": list(blobs)})
+    assert all(row.closed for row in agent.stores.journal.rows.values())
 
 
 async def test_a_blob_added_by_hand_survives_the_end_of_an_event(house: House) -> None:
     hall = await house.start("hall")
     mine = await add_by_hand(hall, b"by hand")
-    cid, size = await hall.blobs.put(b"a photo")
+    cid, size = await hall.stores.blobs.put(b"a photo")
     await event_that_ends(hall, mine, {**mine, "cid": cid, "size": size})
-    await eventually(lambda: not hall.blobs.has(cid))
-    assert hall.blobs.has(mine["cid"])
+    await eventually(lambda: not hall.stores.blobs.has(cid))
+    assert hall.stores.blobs.has(mine["cid"])
     await house.stop("hall")
     hall = await house.start("hall")
-    cid, size = await hall.blobs.put(b"a photo")
+    cid, size = await hall.stores.blobs.put(b"a photo")
     await event_that_ends(hall, mine, {**mine, "cid": cid, "size": size})
-    await eventually(lambda: not hall.blobs.has(cid))
-    assert hall.blobs.has(mine["cid"])
+    await eventually(lambda: not hall.stores.blobs.has(cid))
+    assert hall.stores.blobs.has(mine["cid"])

@@ -1,4 +1,4 @@
-"""The look at the node every few seconds."""
+"""The health checks of a node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.node.house import House
 from tests.support import eventually
 
 
-async def test_what_changes_with_the_loop_is_looked_at_in_its_thread(
+async def test_facts_that_change_with_the_loop_are_read_in_its_thread(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, run_checks = Mesh.known, self_checks.run_checks

@@ -1,4 +1,4 @@
-"""Labels: signed by an operator, wished for by others, never taken from a node's own word."""
+"""Labels: operators sign them, and other nodes ask for them; a node's own claim does not count."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.node.house import House
 from tests.support import eventually
 
 
-async def test_an_operator_signs_its_own_labels_and_a_member_s_wait_for_approval(house: House) -> None:
+async def test_labels_of_an_operator_are_signed_and_of_members_wait(house: House) -> None:
     hall = await house.start("hall", labels={"wifi-log": "true"})
     porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
     await eventually(lambda: hall.mesh.me.labels.get("wifi-log") == "true")
@@ -35,7 +35,7 @@ async def test_an_operator_signs_its_own_labels_and_a_member_s_wait_for_approval
     await eventually(lambda: not porch.labels.unsigned, 15)
 
 
-async def test_an_operator_may_approve_other_labels_than_were_wished_for(house: House) -> None:
+async def test_an_operator_may_approve_other_labels_than_asked_for(house: House) -> None:
     hall = await house.start("hall")
     porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
     await eventually(lambda: hall.labels.wishes)
@@ -79,7 +79,7 @@ async def test_reserved_malformed_and_too_many_labels_are_refused(house: House) 
         b"", b"{", b"[]", b'{"a": 1}', b'{"id": "x"}', b'{"a b": "c"}',
         msgspec.json.encode({f"k{i}": "v" for i in range(MAX_LABELS + 1)})],
 )  # fmt: skip
-async def test_a_malformed_wish_is_refused_and_not_kept(house: House, body: bytes) -> None:
+async def test_a_malformed_wish_for_labels_is_refused(house: House, body: bytes) -> None:
     hall = house.node("hall")
     peer = house.node("porch")
     with pytest.raises(Refused) as caught:
@@ -90,7 +90,7 @@ async def test_a_malformed_wish_is_refused_and_not_kept(house: House, body: byte
         await close_node(agent)
 
 
-async def test_the_reserved_labels_are_there_for_selectors_on_every_node(house: House) -> None:
+async def test_selectors_see_the_reserved_labels_of_every_node(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
     arch = detect().arch
     for agent in (hall, porch):
@@ -101,7 +101,7 @@ async def test_the_reserved_labels_are_there_for_selectors_on_every_node(house: 
 
 
 @pytest.mark.parametrize("body", [b'{"labels": {"a": "\xff"}}', b'{"labels": ' + b"[" * 20_000])
-async def test_labels_that_cannot_be_read_are_none_and_end_nobody(
+async def test_unreadable_labels_count_as_none_and_end_no_node(
     house: House, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
@@ -114,7 +114,7 @@ async def test_labels_that_cannot_be_read_are_none_and_end_nobody(
     await eventually(lambda: porch.mesh.me.labels.get("role") == "door")
 
 
-async def test_labels_outlive_a_restart_of_everybody(house: House) -> None:
+async def test_labels_survive_a_restart_of_all_nodes(house: House) -> None:
     hall = await house.start("hall")
     await hall.api.nodes.label("hall", {"role": "desk"}, [])
     await house.stop("hall")

@@ -1,4 +1,4 @@
-"""How a node begins, and what it says and does not say."""
+"""The start of a node, and the secrets that it keeps out of its output."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.support import eventually
 
 
 @pytest.fixture
-async def mended_process() -> AsyncIterator[None]:
-    """What `run_agent` sets for its process is undone."""
+async def restored_process() -> AsyncIterator[None]:
+    """Undoes what `run_agent` sets for its process."""
     umask = os.umask(0)
     yield
     os.umask(umask)
@@ -36,11 +36,11 @@ async def mended_process() -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file descriptors of this process stay pytest's."""
+    """Leaves the file descriptors of this process to pytest."""
     monkeypatch.setattr(entry, "watch_handshakes", lambda: None)
 
 
-async def test_without_state_and_mdns_a_node_makes_a_mesh_at_once_and_keeps_it(house: House) -> None:
+async def test_a_node_without_state_and_mdns_makes_a_mesh(house: House) -> None:
     said: list[str] = []
     config = house.config("first")
     begun = await begin(config, None, False, said.append)
@@ -88,7 +88,7 @@ async def test_a_bad_token_is_refused_and_leaves_no_identity(house: House, token
     assert not (config.state / "identity" / "certificate.pem").exists()
 
 
-def test_labels_that_a_node_asks_for_are_its_own_and_checked(house: House) -> None:
+def test_labels_to_ask_for_are_checked(house: House) -> None:
     found = wanted_labels(house.config("hall", labels={"role": "edge", "camera": "true"}))
     assert found["role"] == "edge"
     assert "docker" not in found
@@ -107,8 +107,8 @@ async def test_a_state_folder_has_one_agent(house: House) -> None:
         pass  # free again
 
 
-@pytest.mark.usefixtures("mended_process")
-async def test_run_agent_prints_the_line_for_the_next_device_and_ends_on_a_signal(house: House, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("restored_process")
+async def test_run_agent_prints_the_join_line_and_ends_on_a_signal(house: House, tmp_path: Path) -> None:
     said: list[str] = []
     stream = io.StringIO()
     before = logging.getLogger().handlers[:]
@@ -133,8 +133,8 @@ async def test_run_agent_prints_the_line_for_the_next_device_and_ends_on_a_signa
     assert not loose, loose
 
 
-@pytest.mark.usefixtures("mended_process")
-async def test_a_fault_that_ends_the_agent_is_logged_with_its_place(
+@pytest.mark.usefixtures("restored_process")
+async def test_an_error_that_ends_the_agent_is_logged_with_its_place(
     house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def faulty(mesh: Mesh) -> None:
