@@ -40,7 +40,7 @@ class Schema:
     """One kind of file."""
 
     name: str
-    """What messages call the file: "journal"."""
+    """The file's name in messages, such as "journal"."""
     migrations: tuple[Migration, ...]
     """The first makes version 1 in an empty file, the n-th makes version n from version n - 1. Never edited once released."""
     code: str
@@ -209,7 +209,7 @@ class Storage:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what was handed in and stop."""
+        """Finish the writes that were handed in, and stop."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
@@ -224,7 +224,7 @@ class Storage:
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.failed is not None:
             future.set_exception(_broken(self.failed))
-            future.exception()  # perhaps nobody waits for it: `failing` reports it too
+            future.exception()  # perhaps no caller waits for it: `failing` reports it too
         else:
             self._queue.put((fn, future))
         return future
@@ -293,7 +293,7 @@ def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: Exce
             continue
         if error is not None:
             future.set_exception(_broken(error))
-            future.exception()  # perhaps nobody waits for it: `failing` reports it too
+            future.exception()  # perhaps no caller waits for it: `failing` reports it too
         else:
             future.set_result(results[i])
 

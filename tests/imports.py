@@ -123,11 +123,16 @@ def circles(files: list[Path]) -> list[list[str]]:
 
 
 def _targets(file: Path) -> set[str]:
-    """The modules that a file imports at module level; a name that is a module counts as that module."""
+    """The modules that a file imports at module level; a name that is a module counts as that module.
+
+    From outside a package, a name of its face counts as the package, also where a module has this name.
+    """
     found = set()
     for i in imports(file, in_functions=False):
         submodule = f"{i.module}.{i.name}"
-        found.add(submodule if i.name and is_module(submodule) and i.name not in _face_or_none(i.module) else i.module)
+        inside = f"{module_of(file)}.".startswith(f"{i.module}.")
+        is_submodule = bool(i.name) and is_module(submodule)
+        found.add(submodule if is_submodule and (inside or i.name not in _face_or_none(i.module)) else i.module)
     return found
 
 

@@ -1,6 +1,4 @@
-"""Copying bytes into a file while the digests of their leaves are computed: one chunk in memory, in a
-thread.
-"""
+"""Copying bytes into a file while the digests of their leaves are computed: one chunk in memory, in a thread."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from agent.model.unixfs import CHUNK, leaf_digests, root_cid
 
 
 class Hashed(NamedTuple):
-    """What was copied: the blob's CID, its size in bytes and the digests of its leaves, one after the
-    other.
-    """
+    """A blob that was read: its CID, its size in bytes, and the digests of its leaves, one after the other."""
 
     cid: str
     size: int

@@ -1,6 +1,4 @@
-"""A blob that is arriving in pieces: a temporary file of its final size, and which of its leaves are
-verified.
-"""
+"""A blob that is arriving in pieces: a temporary file of its final size, and which of its leaves are verified."""
 
 from __future__ import annotations
 
@@ -68,7 +66,7 @@ def lacking(folder: Path, reserved: int, size: int) -> int:
 
 
 class Incoming:
-    """Room for one blob; blocking methods are for threads. `close` deletes what was not committed.
+    """Room for one blob; blocking methods are for threads. `close` deletes a file that was not committed.
 
     `leaves` are the digests that everything written is verified against.
     """
@@ -111,7 +109,7 @@ class Incoming:
     def write(self, first: int, data: bytes) -> None:
         """Verify `data`, whole leaves from leaf `first` on, and write each only when its digest is right.
 
-        Raises BlobError (`blob.mismatch`) at the first wrong leaf; what came before it stays.
+        Raises BlobError (`blob.mismatch`) at the first wrong leaf; the leaves before it stay.
         """
         view = memoryview(data)
         for i in range(first, first + leaf_count(len(view))):

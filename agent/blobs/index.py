@@ -1,4 +1,4 @@
-"""A cache of what the store knows of each blob besides its bytes: size, leaf digests, and when it was last used.
+"""A cache of each blob's size, leaf digests, and time of last use.
 
 It is compared with the folder of files at start, and made again from it when it is damaged.
 """

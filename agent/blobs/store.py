@@ -1,8 +1,7 @@
 """The blobs of this node on disk: plain read-only files named by their CIDs, within a quota.
 
-Layout under the root: `files/<cid>`, `tmp/` for what is being written (swept at start), `index.sqlite`.
-A file enters `files/` by rename, complete and synced, so its presence is the truth and the index only a
-cache.
+Layout under the root: `files/<cid>`, `tmp/` for files that are being written (emptied at start), `index.sqlite`.
+A file enters `files/` by rename, complete and synced, so its presence is the truth and the index only a cache.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ An event names smaller blobs only (`model.event.MAX_EVENT_BLOB`)."""
 THREADS = 4
 FRESH = 4
 FRESH_SIZE = 192 * 1024
-"""So many blobs of so many bytes at most, the ones stored last, are read from memory: a photo that has come goes on at once."""
+"""The blobs stored last, at most FRESH of at most FRESH_SIZE bytes, are read from memory: a new photo goes on at once."""
 T = TypeVar("T")
 
 
@@ -50,15 +49,13 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class BlobStore:
-    """Blobs on disk; every method may be called from the event loop, the long ones work in threads.
+    """Blobs on disk; every method may be called from the event loop, the long methods work in threads.
 
     When the quota is full, the least recently used blobs go, but none that `needs` calls needed.
     """
 
     def __init__(self, root: Path, quota: int) -> None:
-        """Open or make the store under `root`; `quota` is in bytes. Raises BlobError where the folder
-        is unusable.
-        """
+        """Open or make the store under `root`; `quota` is in bytes. Raises BlobError where the folder is unusable."""
         self.root = root
         self.quota = quota
         self._files = root / "files"
@@ -85,7 +82,7 @@ class BlobStore:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
 
     def close(self) -> None:
-        """Wait for what is being written, then close the index."""
+        """Wait for writes under way, then close the index."""
         self._pool.shutdown()
         with self._lock:
             self._flush_touched()
@@ -192,9 +189,7 @@ class BlobStore:
             raise missing(cid) from None
 
     def check_size(self, cid: str, declared: int | None) -> None:
-        """Raise BlobError (`blob.size`, `blob.missing`) unless the blob here has as many bytes as declared, if
-        a number is.
-        """
+        """Raise BlobError (`blob.size`, `blob.missing`) unless the blob here has as many bytes as declared; None fits all."""
         if declared is not None and (size := self.size(cid)) != declared:
             raise wrong_size(cid, size, declared)
 

@@ -1,6 +1,4 @@
-"""One blob of many leaves on its way here: first its tree, checked against the CID, then ranges of
-verified leaves.
-"""
+"""One blob of many leaves on its way here: first its tree, checked against the CID, then ranges of verified leaves."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ CALL_TIMEOUT = 15.0
 IN_FLIGHT = 4
 """Requests under way at once to one holder."""
 FAST, SLOW = 0.1, 1.0
-"""Replies within FAST seconds double the span of the next request, later than SLOW ones halve it."""
+"""Replies within FAST seconds double the span of the next request, replies later than SLOW seconds halve it."""
 MAX_TREE = leaf_count(MAX_BLOB) * DIGEST + 64
 
 
@@ -33,8 +31,8 @@ class Caller(Protocol):
 
 
 class Transfer:
-    """One fetch; what one holder began the next one continues. `incoming` is what has arrived and is
-    verified; `size` is what was declared of the blob, if anything was.
+    """One fetch; the next holder continues where one stopped. `incoming` holds the verified leaves; `size` is the declared
+    size in bytes, if there is one.
     """
 
     def __init__(self, cid: str, size: int | None, store: BlobStore, call: Caller, parked: Incoming | None) -> None:
@@ -47,9 +45,7 @@ class Transfer:
         self.received = 0
 
     async def from_holder(self, holder: str, owner: str | None) -> None:
-        """Fetch what is still missing from this holder and commit the blob; raises EdgeError, keeping
-        `incoming`.
-        """
+        """Fetch the missing leaves from this holder and commit the blob; raises EdgeError, keeping `incoming`."""
         tree = self.incoming or await self._tree(holder)
         if self._size is not None and self._size != tree.size:
             raise wrong_size(self._cid, tree.size, self._size)
@@ -100,7 +96,7 @@ class Transfer:
             if len(data) != length:
                 raise WrongBytes(f"{len(data)} bytes where {length} were asked")
             self.received += length
-            # What has arrived is kept even when another request to the holder fails meanwhile.
+            # Verified leaves are kept even when another request to the holder fails meanwhile.
             await finished(self._store.verify_into(incoming, first, data))
 
     def _adapt(self, seconds: float) -> None:

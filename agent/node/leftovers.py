@@ -17,7 +17,7 @@ MODULE = b"\0asm"
 
 
 async def sweep(store: BlobStore, added: ByHand) -> int:
-    """Delete blobs that nothing needs; returns their number. For the start, before anything makes new ones.
+    """Delete blobs that nothing needs; returns their number. For the start, before anything makes new blobs.
 
     A blob that cannot be read or deleted stays, with a warning.
     """
@@ -25,7 +25,10 @@ async def sweep(store: BlobStore, added: ByHand) -> int:
         await added.load()
         here = await asyncio.to_thread(store.contents)
     except (OSError, UnicodeError) as e:
-        log.warning("no blob of an earlier life is deleted, as what is here or was added by hand cannot be read: %s", e)
+        log.warning(
+            "no blob of an earlier life is deleted: the blobs here, or the list of those added by hand, cannot be read: %s",
+            e,
+        )
         return 0
     gone = 0
     for cid in here:

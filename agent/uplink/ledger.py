@@ -119,14 +119,14 @@ class EgressLedger:
         return [EgressRow(seq, _iso(at), *rest) for seq, at, *rest in found]
 
     def close(self) -> None:
-        """Write what is pending and close the file."""
+        """Write the pending rows and close the file."""
         self._flush()
         self._thread.shutdown()
         with self._lock:
             self._db.close()
 
     def _flush(self) -> None:
-        """Write what is pending, in order; it stays pending when it cannot be written."""
+        """Write the pending rows, in order; they stay pending when they cannot be written."""
         with self._lock:
             with self._pending_lock:
                 rows, self._pending, self._flushing = self._pending, [], False

@@ -127,7 +127,7 @@ class Spool:
             self._catch_up()
 
     def _catch_up(self) -> None:
-        """Write what waits in memory; it stays there when the disk takes nothing."""
+        """Write the ends and tries that wait in memory; they stay there when the disk takes nothing."""
         if not self._unwritten and not self._tries:
             return
         settled = [(s.state, s.reason, time.time(), s.id) for s in self._unwritten.values()]
@@ -146,7 +146,9 @@ class Spool:
                 )
         except sqlite3.Error as e:
             if not self._failing:
-                logger.warning("the spool of the uplink cannot be written; what was sent is kept in memory: %s", e)
+                logger.warning(
+                    "the spool of the uplink cannot be written; the ids that were sent are kept in memory: %s", e
+                )
             self._failing = True
         else:
             self._unwritten, self._tries, self._failing = {}, {}, False
@@ -170,7 +172,7 @@ class Spool:
         return count, size, max(0.0, time.time() - oldest) if oldest is not None else 0.0
 
     def close(self) -> None:
-        """Write what waits in memory, and close the file."""
+        """Write the ends and tries that wait in memory, and close the file."""
         with self._lock:
             self._catch_up()
             self._db.close()

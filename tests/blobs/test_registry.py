@@ -202,7 +202,7 @@ async def test_a_release_deletes_nothing_that_a_restart_would_take_up(photo: tup
     assert store.has(cid)
 
 
-async def test_a_blob_that_cannot_be_deleted_is_logged_once_and_tried_again(
+async def test_a_failed_deletion_is_logged_once_and_tried_again(
     photo: tuple[BlobStore, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, cid = photo

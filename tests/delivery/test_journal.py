@@ -173,7 +173,7 @@ async def test_a_closed_row_needs_its_photo_until_that_is_on_the_disk(path: Path
     j.close()
 
 
-async def test_a_row_closed_twice_needs_its_photo_until_the_second_time(path: Path) -> None:
+async def test_a_row_closed_twice_needs_its_photo_until_the_second(path: Path) -> None:
     j, disk = opened(path), threading.Event()
     r = row(j, "a", blobs=["photo"])
     await j.commit(add=[r])

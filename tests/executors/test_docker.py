@@ -335,10 +335,19 @@ async def test_missing_program_is_named(
     await runner.close()
 
 
+async def test_engine_that_answers_has_a_version(executor: DockerExecutor) -> None:
+    client = docker.from_env()
+    try:
+        assert executor.version == client.version()["Version"]
+    finally:
+        client.close()
+
+
 async def test_absent_engine_is_a_reason_not_a_crash(tmp_path: Path, store: BlobStore) -> None:
     executor = DockerExecutor("nobody", tmp_path / "scratch", host=f"unix://{tmp_path}/none.sock")
     await executor.start()
     assert not executor.available
+    assert executor.version == ""
     assert "no Docker engine answers" in executor.reason
     assert not await executor.gpu()
     runner = executor.runner(DockerTask(image="x"), store, "s")

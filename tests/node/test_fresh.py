@@ -51,7 +51,7 @@ class Names:
         return any(c == cid and n not in self.closed for n, c in self.rows.items())
 
 
-async def test_the_end_of_an_event_keeps_a_blob_that_was_made_again(store: BlobStore) -> None:
+async def test_the_end_of_another_event_spares_a_blob_just_made_again(store: BlobStore) -> None:
     names = Names()
     fresh = fresh_blobs(store, names)
     cid, _ = await fresh.put(b"nothing moves here")
@@ -68,7 +68,7 @@ async def test_the_end_of_an_event_keeps_a_blob_that_was_made_again(store: BlobS
     assert not store.needs.pins.needs(cid)
 
 
-async def test_a_blob_goes_when_its_event_needs_it_no_more(store: BlobStore) -> None:
+async def test_a_blob_that_its_event_needs_no_more_goes_at_once(store: BlobStore) -> None:
     names = Names()
     fresh = fresh_blobs(store, names)
     cid, _ = await fresh.put(b"a cat")

@@ -1,4 +1,4 @@
-"""At the start, blobs of an earlier run that nothing needs are deleted."""
+"""The start deletes blobs of an earlier run, except needed blobs, modules, and blobs added by hand."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_blob_that_cannot_be_read_stays_and_the_rest_goes(
 
 
 @pytest.mark.parametrize("unreadable", ["added", "blobs"])
-async def test_nothing_is_deleted_where_the_needs_are_unknown(
+async def test_nothing_is_deleted_when_a_list_cannot_be_read(
     tmp_path: Path, unreadable: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = BlobStore(tmp_path / "blobs", 1 << 20)

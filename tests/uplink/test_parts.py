@@ -229,7 +229,7 @@ def test_the_spool_forgets_old_ends_and_never_what_waits(tmp_path: Path) -> None
     spool.close()
 
 
-def test_a_damaged_sink_file_says_how_to_mend_it(tmp_path: Path) -> None:
+def test_a_damaged_sink_file_says_how_to_repair_it(tmp_path: Path) -> None:
     path = tmp_path / "sink.json"
     assert load_sink(path) is None
     path.write_text("{")
