@@ -7,13 +7,6 @@ from agent.health.registry import HealthRegistry
 from agent.health.timesync import clock_synchronised
 
 __all__ = [
-    "CODES",
-    "Facts",
-    "FailingStep",
-    "HealthRegistry",
-    "SourceFact",
-    "clock_synchronised",
-    "redact",
-    "run_checks",
+    "CODES", "Facts", "FailingStep", "HealthRegistry", "SourceFact", "clock_synchronised", "redact", "run_checks",
     "setup_logging",
-]
+]  # fmt: skip
