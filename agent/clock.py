@@ -6,15 +6,29 @@ Nothing here is ever compared with another node's clock.
 from __future__ import annotations
 
 import time
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_read: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 def boottime() -> float:
     """Seconds since this machine started, sleep included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return _read()
+
+
+@contextmanager
+def replaced_by(read: Callable[[], float]) -> Iterator[None]:
+    """For tests: `boottime` returns what `read` returns, in the whole process, until the block ends."""
+    global _read
+    before, _read = _read, read
+    try:
+        yield
+    finally:
+        _read = before
 
 
 @cache

@@ -91,9 +91,12 @@ _INSERT = f"INSERT OR REPLACE INTO row ({_COLUMNS}) VALUES ({','.join('?' * 22)}
 class Journal(Table):
     """The table of rows with its file. All methods are for the loop's thread."""
 
-    def __init__(self, path: Path, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS) -> None:
+    def __init__(
+        self, path: Path, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS, storage: Storage | None = None
+    ) -> None:
+        """`storage` writes the file at `path`; None: the usual one, with a thread."""
         super().__init__(max_open=max_open, keep_rows=keep_rows)
-        self.storage = Storage(path, JOURNAL)
+        self.storage = Storage(path, JOURNAL) if storage is None else storage
         self.positions: dict[str, Any] = {}
         """Reading positions of sources, by stream."""
         self._stamped = 0.0
@@ -138,9 +141,15 @@ class Journal(Table):
             return
         lost = Counter((str(v[3]), str(v[5])) for v in unreadable if v[9] is None)
         log.warning("%d rows of the journal cannot be read; %d were open and are lost", len(unreadable), lost.total())
-        self.storage.write(lambda db: db.executemany("DELETE FROM row WHERE n = ?", [(v[0],) for v in unreadable]))
-        for key, n in lost.items():
-            self.count(*key, "lost", n)
+        counts = {(*key, "lost"): n for key, n in lost.items()}
+        for (pipeline, step, what), n in counts.items():
+            self.counts[pipeline, step][what] += n
+
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM row WHERE n = ?", [(v[0],) for v in unreadable])
+            _count(db, counts)
+
+        self.storage.write(write)
 
     def close(self) -> None:
         """Write everything and close the file."""
