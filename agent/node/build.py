@@ -18,7 +18,6 @@ from agent.identity import Identity, Trust, renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.model.alert import Hello
 from agent.model.node import ROLE_OPERATOR
-from agent.model.task import FilterRunner, WasmTask
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
 from agent.node.camera_access import BookCameras
@@ -197,7 +196,16 @@ def _delivery(
         definition_changed=lambda _name: changed.send(),
     )
     gpu = GpuUse(engine.definitions)
-    tails = _tails(config, mesh, engine, programs.wasm, changed, log_to, restarted_at)
+    tails = TailSteps(
+        engine,
+        programs.wasm,
+        mesh,
+        changed.listen(),
+        logs=config.sources.tail,
+        log_to=log_to,
+        state=config.state,
+        restarted_at=restarted_at,
+    )
     return Delivery(tails, engine, logs, gpu, uplink)
 
 
@@ -212,30 +220,6 @@ def _uplink(
         certificate=identity.cert_der,
         delivered=delivered,
         refused=refused,
-    )
-
-
-def _tails(
-    config: Config,
-    mesh: Mesh,
-    engine: DeliveryEngine[StepKinds],
-    wasm: WasmExecutor,
-    changed: ChangeSignal,
-    log_to: Callable[[str, str, str], None],
-    restarted_at: float,
-) -> TailSteps:
-    async def make_filter(task: WasmTask) -> FilterRunner:
-        return wasm.filter(await engine.steps.programs.module(task.module), task)
-
-    return TailSteps(
-        engine.context,
-        mesh,
-        changed.listen(),
-        logs=config.sources.tail,
-        make_filter=make_filter,
-        log_to=log_to,
-        state=config.state,
-        restarted_at=restarted_at,
     )
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent.delivery import Context
+from agent.delivery import DeliveryEngine
 from agent.errors import ConfigError
+from agent.executors import WasmExecutor
 from agent.mesh import Mesh
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
 from agent.model.task import FilterRunner, WasmTask
 from agent.node.change_signal import Listener
 from agent.sources import Batch, Counters, LineSource, Position, open_source
-from agent.steps import TailRunner
+from agent.steps import StepKinds, TailRunner
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +51,12 @@ class TailSteps:
 
     def __init__(
         self,
-        context: Context,
+        delivery: DeliveryEngine[StepKinds],
+        wasm: WasmExecutor,
         mesh: Mesh,
         changed: Listener,
         *,
         logs: Sequence[Source],
-        make_filter: Callable[[WasmTask], Awaitable[FilterRunner]],
         log_to: Callable[[str, str, str], None],
         state: Path,
         restarted_at: float,
@@ -66,8 +67,8 @@ class TailSteps:
         """
         self.runners: dict[Key, TailRunner] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._context, self._mesh, self._changed = context, mesh, changed
-        self._logs, self._make_filter, self._log_to = list(logs), make_filter, log_to
+        self._delivery, self._wasm, self._mesh, self._changed = delivery, wasm, mesh, changed
+        self._logs, self._log_to = list(logs), log_to
         self._state, self._restarted_at = state, restarted_at
 
     async def run(self) -> None:
@@ -99,7 +100,7 @@ class TailSteps:
     def _wanted(self) -> dict[Key, tuple[Pipeline, Step, Source]]:
         labels = self._mesh.me.labels
         wanted: dict[Key, tuple[Pipeline, Step, Source]] = {}
-        for pipeline in self._context.definitions.running():
+        for pipeline in self._delivery.definitions.running():
             for step in pipeline.steps:
                 if step.kind == "tail" and may_run(pipeline, step, labels):
                     source: Source = step.task_of().source
@@ -110,7 +111,7 @@ class TailSteps:
 
     def _runner(self, pipeline: Pipeline, step: Step, spec: Source) -> TailRunner:
         return TailRunner(
-            self._context,
+            self._delivery.context,
             pipeline,
             step,
             self._open(pipeline, step, spec),
@@ -120,6 +121,9 @@ class TailSteps:
             restarted_at=self._restarted_at,
             local_clock=not (isinstance(spec, dict) and "syslog" in spec),
         )
+
+    async def _make_filter(self, task: WasmTask) -> FilterRunner:
+        return self._wasm.filter(await self._delivery.steps.programs.module(task.module), task)
 
     def _open(self, pipeline: Pipeline, step: Step, spec: Source) -> LineSource:
         try:
