@@ -11,8 +11,9 @@ import asyncio
 import json
 import sys
 import time
+from typing import Any
 
-from agent.delivery import Row
+from agent.delivery.changes import Changes
 from agent.delivery.rows import State
 from bench.figure import Figure, spread
 from bench.pair import Pair, pair
@@ -42,11 +43,16 @@ class Producer:
         self.delivery = made.near.delivery.engine
         self.pipeline = self.delivery.definitions.current["bench"]
         self._accepted: dict[str, asyncio.Event] = {}
-        self.delivery.journal.changed = self._changed
+        self._write = self.delivery.journal.write
+        self.delivery.journal.write = self._written  # type: ignore[method-assign]
 
-    def _changed(self, row: Row) -> None:
-        if row.state >= State.PLACED and (waiting := self._accepted.pop(row.event.id, None)) is not None:
-            waiting.set()
+    def _written(self, changes: Changes) -> asyncio.Future[Any]:
+        """Note the rows that another node has accepted, as the journal is handed them."""
+        done = self._write(changes)
+        for row in changes.written.values():
+            if row.state >= State.PLACED and (waiting := self._accepted.pop(row.event.id, None)) is not None:
+                waiting.set()
+        return done
 
     async def hop(self, number: int) -> float:
         """Seconds until event `number` is accepted there."""
