@@ -57,10 +57,6 @@ class Senders:
         self._queues.setdefault(row.target, deque()).append(row)
         self._pump(row.target)
 
-    def waiting(self, node: str) -> int:
-        """Rows that wait for this node."""
-        return len(self._queues.get(node, ()))
-
     def _pump(self, node: str) -> None:
         if self._tasks is None:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,37 +47,32 @@ class Unreadable:
         yield Batch("", 0, b"", None)
 
 
+@dataclass(eq=False)
 class TailSteps:
-    """Runs one TailRunner for each log of each tail step whose selector names this node."""
+    """Runs one TailRunner for each log of each tail step whose selector names this node.
 
-    def __init__(
-        self,
-        delivery: DeliveryEngine[StepKinds],
-        wasm: WasmExecutor,
-        mesh: Mesh,
-        changed: Listener,
-        *,
-        logs: Sequence[Source],
-        log_to: Callable[[str, str, str], None],
-        state: Path,
-        restarted_at: float,
-    ) -> None:
-        """`logs` are the sources that `auto` means. `log_to` gets (pipeline, step, line).
+    `logs` are the sources that `auto` means. `log_to` gets (pipeline, step, line). `restarted_at` is the time
+    (CLOCK_BOOTTIME) of this start, 0 at the very first.
+    """
 
-        `restarted_at` is the time (CLOCK_BOOTTIME) of this start, 0 at the very first.
-        """
-        self.runners: dict[Key, TailRunner] = {}
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._delivery, self._wasm, self._mesh, self._changed = delivery, wasm, mesh, changed
-        self._logs, self._log_to = list(logs), log_to
-        self._state, self._restarted_at = state, restarted_at
+    delivery: DeliveryEngine[StepKinds]
+    wasm: WasmExecutor
+    mesh: Mesh
+    changed: Listener
+    _: KW_ONLY
+    logs: Sequence[Source]
+    log_to: Callable[[str, str, str], None]
+    state: Path
+    restarted_at: float
+    runners: dict[Key, TailRunner] = field(default_factory=dict)
+    _tasks: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Start and stop runners as needed, until cancelled."""
         try:
             while True:
                 await self._adjust()
-                await self._changed.wait(LOOK)
+                await self.changed.wait(LOOK)
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -98,36 +94,36 @@ class TailSteps:
                 self._tasks[key] = asyncio.create_task(runner.run(), name=f"tail {key[0]}/{key[2]}")
 
     def _wanted(self) -> dict[Key, tuple[Pipeline, Step, Source]]:
-        labels = self._mesh.me.labels
+        labels = self.mesh.me.labels
         wanted: dict[Key, tuple[Pipeline, Step, Source]] = {}
-        for pipeline in self._delivery.definitions.running():
+        for pipeline in self.delivery.definitions.running():
             for step in pipeline.steps:
                 if step.kind == "tail" and may_run(pipeline, step, labels):
                     source: Source = step.task_of().source
-                    for spec in self._logs if source == "auto" else [source]:
+                    for spec in self.logs if source == "auto" else [source]:
                         key = (pipeline.name, pipeline.version, step.name, msgspec.json.encode(spec).decode())
                         wanted[key] = (pipeline, step, spec)
         return wanted
 
     def _runner(self, pipeline: Pipeline, step: Step, spec: Source) -> TailRunner:
         return TailRunner(
-            self._delivery.context,
+            self.delivery.context,
             pipeline,
             step,
             self._open(pipeline, step, spec),
             f"{pipeline.name}/{step.name}/{msgspec.json.encode(spec).decode()}",
             partial(self._make_filter, step.task_of().wasm),
-            log_to=partial(self._log_to, pipeline.name, step.name),
-            restarted_at=self._restarted_at,
+            log_to=partial(self.log_to, pipeline.name, step.name),
+            restarted_at=self.restarted_at,
             local_clock=not (isinstance(spec, dict) and "syslog" in spec),
         )
 
     async def _make_filter(self, task: WasmTask) -> FilterRunner:
-        return self._wasm.filter(await self._delivery.steps.programs.module(task.module), task)
+        return self.wasm.filter(await self.delivery.steps.programs.module(task.module), task)
 
     def _open(self, pipeline: Pipeline, step: Step, spec: Source) -> LineSource:
         try:
-            return open_source(spec, self._state)
+            return open_source(spec, self.state)
         except ConfigError as e:
             log.warning("%s/%s has no source here: %s", pipeline.name, step.name, e.message)
             return Unreadable(spec, e)
