@@ -265,9 +265,13 @@ def test_promises_hold_after_death_at_any_commit(name: str) -> None:
             assert town.nodes[name].deaths == 1
 
 
-def test_promises_hold_when_all_stand_still_at_any_moment() -> None:
-    """A machine that sleeps: timers, deadlines and the answers that were on their way come together afterwards."""
-    step = 0.01 if LONG else 0.05
-    for i in range(1, int(3.0 / step)):
-        ops = [*STORY.ops[:1], ("trigger", "a", "log", 5, 1), ("wait", i * step), ("skip", 100.0), ("wait", 1.0)]
+@pytest.mark.timeout(0 if LONG else 300)
+@pytest.mark.parametrize(
+    ("harm", "then"), [(("skip", 100.0), 1.0), (("kill", "b", 170.0), 160.0), (("part", "a", "b", 170.0), 160.0)]
+)
+def test_promises_hold_whenever_it_happens(harm: tuple[Any, ...], then: float) -> None:
+    """All stand still, or a node or a link is away until long after every deadline; answers on their way come too late."""
+    step = 0.01 if LONG else 0.1
+    for i in range(1, int(2.0 / step)):
+        ops = [*STORY.ops[:1], ("trigger", "a", "log", 5, 1), ("wait", i * step), harm, ("wait", then)]
         walk(replace(STORY, ops=ops, weather=Weather(slowest=0.2)))
