@@ -38,6 +38,6 @@ def boot_id() -> str:
 
 
 def shift_after_reboot(last_boottime: float, last_wall: float) -> float:
-    """What to add to stored boottimes after a reboot; time off counts as far as the wall clock went forward."""
+    """Seconds to add to stored boottimes after a reboot; time off counts as far as the wall clock went forward."""
     off = max(0.0, time.time() - last_wall)
     return boottime() - last_boottime - off

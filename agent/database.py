@@ -1,78 +1,182 @@
-"""SQLite under the journal: one writer thread, group commit, synchronous=FULL.
+"""The agent's SQLite files: opening one with its migrations, and one writer thread with group commit.
 
-Writers hand in functions; all that wait are run in one transaction and each future resolves after the commit, so a
-thousand events a second cost few fsyncs and nothing is answered before it is on the disk.
+Every file is its owner's alone (mode 0600 in a folder of mode 0700) and uses a write-ahead log. Its version is SQLite's
+`user_version`. Connections are in autocommit mode and may be used from any thread; `transaction` makes several statements one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agent.errors import EdgeError
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+BUSY = 10.0
+"""Seconds that a statement waits for another connection's lock."""
 MAX_GROUP = 512
 """Most writes in one transaction, so that the first of them does not wait long for the last."""
+SUFFIXES = ("-wal", "-shm", "")
+"""SQLite's files for one database: the log, the log's index, the database."""
 
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE event (id TEXT PRIMARY KEY, root TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE row (
-    n INTEGER PRIMARY KEY,
-    event TEXT NOT NULL,
-    root TEXT NOT NULL,
-    pipeline TEXT NOT NULL,
-    version TEXT NOT NULL,
-    step TEXT NOT NULL,
-    slot TEXT NOT NULL,
-    parent INTEGER NOT NULL,
-    state INTEGER NOT NULL,
-    ending TEXT,
-    reason TEXT NOT NULL,
-    target TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    avoid BLOB NOT NULL,
-    deadline REAL NOT NULL,
-    root_at REAL NOT NULL,
-    trace BLOB NOT NULL,
-    matched INTEGER NOT NULL,
-    closed INTEGER NOT NULL,
-    claims BLOB NOT NULL,
-    decided INTEGER NOT NULL,
-    at REAL NOT NULL
-);
-CREATE UNIQUE INDEX row_key ON row (event, pipeline, step, slot);
-CREATE INDEX row_root ON row (root);
-CREATE INDEX row_at ON row (closed, at);
-CREATE TABLE count (pipeline TEXT, step TEXT, what TEXT, n INTEGER NOT NULL, PRIMARY KEY (pipeline, step, what)) WITHOUT ROWID;
-CREATE TABLE position (stream TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE decision (
-    scope TEXT NOT NULL, key TEXT NOT NULL, first TEXT NOT NULL, at REAL NOT NULL, until REAL NOT NULL, present INTEGER NOT NULL,
-    value BLOB NOT NULL, PRIMARY KEY (scope, key)
-) WITHOUT ROWID;
-CREATE TABLE definition (
-    name TEXT NOT NULL, version TEXT NOT NULL, body BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (name, version)
-) WITHOUT ROWID;
-CREATE TABLE kept (cid TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
-"""
-
+Migration = str | Callable[[sqlite3.Connection], None]
+"""A script of SQL statements, or a function; it runs inside a transaction and begins and ends none."""
 Write = Callable[[sqlite3.Connection], Any]
 
 
-class Storage:
-    """The journal's file. `write` is for the loop's thread; `read` runs in the caller's own thread on its own connection."""
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One kind of file."""
 
-    def __init__(self, path: Path) -> None:
+    name: str
+    """The file's name in messages, such as "journal"."""
+    migrations: tuple[Migration, ...]
+    """The first makes version 1 in an empty file, the n-th makes version n from version n - 1. Never edited once released."""
+    code: str
+    """Error code for a file that cannot be used."""
+    newer_code: str
+    """Error code for a file that a newer agent wrote."""
+    hint: str = ""
+    """Hint for a file that cannot be used; empty: one that fits the error."""
+    synchronous: Literal["FULL", "OFF"] = "FULL"
+    """FULL: a commit survives a power cut. OFF: for a file that can be made again."""
+
+
+class Unusable(EdgeError):
+    """A file cannot be opened or read; `damaged`: it is not, or no longer, a SQLite file."""
+
+    def __init__(self, schema: Schema, path: Path, error: Exception) -> None:
+        # A full disk, a lock and a missing table are OperationalErrors, a subclass.
+        self.damaged = type(error) is sqlite3.DatabaseError
+        hint = "move it away to start with an empty one" if self.damaged else "check the disk and the file's owner"
+        super().__init__(
+            f"the {schema.name} {path} cannot be used: {error}", hint=schema.hint or hint, code=schema.code
+        )
+
+
+def open_database(path: Path, schema: Schema) -> sqlite3.Connection:
+    """Open or make a file, and bring it to the newest version; damage deep inside shows only when it is read.
+
+    Raises Unusable, and EdgeError (`schema.newer_code`) for a file of a newer agent, which stays as it is.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Only a new file is opened by hand: closing it would drop the locks of this process's other connections.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY)
+    except (OSError, sqlite3.Error) as e:
+        raise Unusable(schema, path, e) from e
+    try:
+        path.chmod(0o600)
+        version, newest = _version(db), len(schema.migrations)
+        if not 0 <= version <= newest:
+            raise _newer(schema, path, version)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute(f"PRAGMA synchronous={schema.synchronous}")
+        for number in range(version + 1, newest + 1):
+            _migrate(db, number, schema.migrations[number - 1])
+    except (OSError, sqlite3.Error) as e:
+        db.close()
+        raise Unusable(schema, path, e) from e
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate(db: sqlite3.Connection, number: int, migration: Migration) -> None:
+    """Make version `number` in one transaction, unless another connection was faster."""
+    with transaction(db):
+        if _version(db) >= number:
+            return
+        if isinstance(migration, str):
+            for statement in _statements(migration):
+                db.execute(statement)
+        else:
+            migration(db)
+        db.execute(f"PRAGMA user_version={number}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script. `executescript` would commit first."""
+    statement = ""
+    for part in script.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All statements of the block are committed, or none; raises sqlite3.Error."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def move_aside(path: Path, schema: Schema) -> Path:
+    """Rename a damaged file, and its log, which SQLite would apply to the next file; returns the new path.
+
+    Raises Unusable.
+    """
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+    try:
+        for suffix in SUFFIXES:
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
+    except OSError as e:
+        raise Unusable(schema, path, e) from e
+    return aside
+
+
+def remove(path: Path) -> None:
+    """Delete a file and its log; raises OSError."""
+    for suffix in SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _newer(schema: Schema, path: Path, version: int) -> EdgeError:
+    return EdgeError(
+        f"{path} was written by another version of the agent "
+        f"(format {version}, this one reads {len(schema.migrations)})",
+        hint=f"install the newer agent again, or move the file away to start with an empty {schema.name}",
+        code=schema.newer_code,
+    )
+
+
+class Storage:
+    """The journal's file. Writes are functions: all that wait run in one transaction, and each future resolves after its
+    commit, so thousands of events a second cost few fsyncs and nothing is answered before it is on the disk.
+
+    `write` is for the loop's thread; a reader's connection is for the thread that reads.
+    """
+
+    def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
+        self.schema = schema
         self._queue: queue.SimpleQueue[tuple[Write, asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._read: sqlite3.Connection | None = None
@@ -82,37 +186,8 @@ class Storage:
         self.broken = asyncio.Event()
 
     def open(self) -> sqlite3.Connection:
-        """A connection, with the schema made where it is missing.
-
-        Raises EdgeError: `journal.version` for a journal of a newer agent, `journal.open` for a file that cannot be used.
-        """
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        except (OSError, sqlite3.Error) as e:
-            raise unusable(self.path, e) from None
-        try:
-            return self._prepared(db)
-        except (OSError, sqlite3.Error) as e:
-            db.close()
-            raise unusable(self.path, e) from None
-
-    def _prepared(self, db: sqlite3.Connection) -> sqlite3.Connection:
-        self.path.chmod(0o600)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA busy_timeout=5000")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
-        elif version != SCHEMA_VERSION:
-            db.close()
-            raise EdgeError(
-                f"{self.path} was written by another version of the agent (format {version}, this one reads {SCHEMA_VERSION})",
-                hint="install the newer agent again, or move the file away to start with an empty journal",
-                code="journal.version",
-            )
-        return db
+        """A new connection; raises EdgeError as `open_database` does."""
+        return open_database(self.path, self.schema)
 
     def open_reader(self) -> sqlite3.Connection:
         """Open the connection that `query` uses; `stop` closes it. Raises EdgeError as `open` does."""
@@ -120,12 +195,12 @@ class Storage:
         return self._read
 
     def query(self, sql: str, *args: Any) -> list[Any]:
-        """The rows of a small read-only query. Raises EdgeError `journal.open` for a damaged file."""
+        """The rows of a small read-only query. Raises Unusable for a damaged file."""
         assert self._read is not None
         try:
             return self._read.execute(sql, args).fetchall()
         except sqlite3.Error as e:
-            raise unusable(self.path, e) from None
+            raise Unusable(self.schema, self.path, e) from None
 
     def start(self) -> None:
         """Start the writer; the running loop gets the answers."""
@@ -134,7 +209,7 @@ class Storage:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what was handed in and stop."""
+        """Finish the writes that were handed in, and stop."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
@@ -149,7 +224,7 @@ class Storage:
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.failed is not None:
             future.set_exception(_broken(self.failed))
-            future.exception()  # nobody need be waiting: the journal's own health tells
+            future.exception()  # perhaps no caller waits for it: `failing` reports it too
         else:
             self._queue.put((fn, future))
         return future
@@ -189,16 +264,13 @@ class Storage:
         try:
             if self.failed is not None:
                 raise self.failed
-            db.execute("BEGIN IMMEDIATE")
-            results = [fn(db) for fn, _ in group]
-            db.execute("COMMIT")
+            with transaction(db):
+                results = [fn(db) for fn, _ in group]
         except Exception as e:
             # Memory and disk would differ from here on, so nothing more is accepted: a restart goes on from the disk.
             log.critical("the journal %s cannot be written: %s", self.path, e, exc_info=self.failed is None)
             self._broke(e)
             error = self.failed
-            if db.in_transaction:
-                db.execute("ROLLBACK")
         self._tell(_resolve, [f for _, f in group], results, error)
 
     def _tell(self, fn: Callable[..., Any], *args: Any) -> None:
@@ -209,7 +281,7 @@ class Storage:
             log.debug("the loop has ended before the journal")
 
     async def failing(self) -> None:
-        """Wait until nothing more can be written, then raise why (EdgeError `journal.write`)."""
+        """Wait until nothing more can be written, then raise the cause (EdgeError `journal.write`)."""
         await self.broken.wait()
         assert self.failed is not None
         raise _broken(self.failed)
@@ -221,18 +293,9 @@ def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: Exce
             continue
         if error is not None:
             future.set_exception(_broken(error))
-            future.exception()  # nobody need be waiting: the journal's own health tells
+            future.exception()  # perhaps no caller waits for it: `failing` reports it too
         else:
             future.set_result(results[i])
-
-
-def unusable(path: Path, error: Exception) -> EdgeError:
-    """The error for a journal that cannot be opened or read."""
-    return EdgeError(
-        f"the journal {path} cannot be used: {error}",
-        hint="check the disk and the file's owner; a damaged journal can be moved away to start with an empty one",
-        code="journal.open",
-    )
 
 
 def _broken(error: Exception) -> EdgeError:

@@ -12,7 +12,7 @@ from typing import Any
 class EdgeError(Exception):
     """Base of all errors that a user may see.
 
-    `code` is stable and documented in `docs/errors.md`; `hint` says how to mend it; `fields` are details for `--json`.
+    `code` is stable and documented in `docs/errors.md`; `hint` says what to do; `fields` are details for `--json`.
     `exit_code` is what the CLI exits with.
     """
 
@@ -37,6 +37,10 @@ class ConfigError(EdgeError):
 
     code = "config"
     exit_code = 2
+
+
+class CannotListen(ConfigError):
+    """A port or a socket cannot be had, so that a service cannot start; a person has to free it or name another."""
 
 
 class IdentityError(EdgeError):
@@ -105,7 +109,7 @@ class SinkError(EdgeError):
 
 
 class NotFound(EdgeError):
-    """What was named does not exist; the hint lists near names."""
+    """The named thing does not exist; the hint lists near names."""
 
     code = "not-found"
     exit_code = 6

@@ -1,4 +1,8 @@
-"""Services that end by a fault are seen, counted, and started again; a port that cannot be had ends the agent."""
+"""Running the services of a process, by how they end.
+
+A service that returns is done. One that fails is started again after a pause, and the failure is logged and told.
+One that cannot listen just after its start ends the process: only a person can free the port or name another one.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +11,50 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from agent.errors import ConfigError, EdgeError
-from agent.health import HealthRegistry
-from agent.model.health import Warning
+from agent.backoff import Backoff, Tries
+from agent.errors import CannotListen, EdgeError
 
 log = logging.getLogger(__name__)
 
-PAUSES = (1.0, 5.0, 30.0)
-"""Seconds before a service is started again; the last one for ever."""
+BACKOFF = Backoff((1.0, 5.0, 30.0))
+"""The pauses before a service is started again."""
 STARTING = 10.0
+"""Seconds after the first start in which CannotListen is fatal; later the port was in use by this process before."""
+WELL = 60.0
+"""A service that ran for more seconds than this has the first pause again."""
+
+Restarted = Callable[[str, int, BaseException], None]
+"""Gets a service's name, how often it has failed so far, and its last error."""
 
 
 async def supervised(
-    name: str, run: Callable[[], Awaitable[None]], health: HealthRegistry, *, listens: bool = False
+    name: str,
+    run: Callable[[], Awaitable[None]],
+    restarted: Restarted = lambda _name, _failures, _error: None,
+    *,
+    backoff: Backoff | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Run a service until it returns or is cancelled; start it again after a fault.
+    """Run a service until it returns or is cancelled; start it again when it fails, `backoff` (BACKOFF) later.
 
-    Where it listens, raises a ConfigError of its first seconds as it is: a port that is taken is for a person to mend.
+    Raises CannotListen of its first seconds.
     """
-    faults, began = 0, time.monotonic()
+    tries, failures, first = Tries(backoff or BACKOFF, clock=clock), 0, clock()
     while True:
+        began = clock()
         try:
             await run()
             return
-        except (Exception, BaseExceptionGroup) as e:
-            if listens and isinstance(e, ConfigError) and time.monotonic() - began < STARTING:
+        except (Exception, BaseExceptionGroup) as error:
+            if isinstance(error, CannotListen) and clock() - first < STARTING:
                 raise
-            faults += 1
-            if isinstance(e, EdgeError):
-                log.error("%s stopped: %s", name, e.message)
+            if isinstance(error, EdgeError):
+                log.error("%s stopped and is started again: %s (%s)", name, error.message, error.code)
             else:
-                log.error("%s stopped by a fault of its own", name, exc_info=e)
-            health.set(
-                Warning(
-                    "service.restarted", name, f"{name} stopped {faults} times: {e}", "see the agent's log; report it"
-                )
-            )
-        await asyncio.sleep(PAUSES[min(faults, len(PAUSES)) - 1])
+                log.error("%s stopped by a fault and is started again", name, exc_info=error)
+            failures += 1
+            restarted(name, failures, error)
+        if clock() - began > WELL:
+            tries.succeeded()
+        await sleep(tries.failed())

@@ -13,9 +13,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from agent.config.schema import UplinkConfig
+from agent.config import UplinkConfig
+from bench.building import BenchBuilding, only_people, running
 from bench.figure import Figure
-from bench.house import House, house, only_people
 from demo import phone, story
 
 VISITS, CAMERAS, DAY = 20, 3, 86_400
@@ -25,7 +25,7 @@ STREAM = CAMERAS * 2_000_000 / 8 * DAY
 def measure(*, quick: bool = False) -> list[Figure]:
     """The ratio of streamed bytes to ours."""
     visits = 3 if quick else 10
-    with house(scenes=only_people) as made:
+    with running(scenes=only_people) as made:
         for _ in range(visits):
             arrival = story.join(made, phone.new_mac())
             story.settle(made, arrival)
@@ -62,7 +62,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
     ]
 
 
-def wait_for_statuses(made: House) -> dict[str, dict[str, int]]:
+def wait_for_statuses(made: BenchBuilding) -> dict[str, dict[str, int]]:
     """The ledger's sums once there is a status summary among them."""
     end = time.monotonic() + 120
     while True:

@@ -12,7 +12,8 @@ import json
 import sys
 import time
 
-from agent.delivery.rows import Row, State
+from agent.delivery import Row
+from agent.delivery.rows import State
 from bench.figure import Figure, spread
 from bench.pair import Pair, pair
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from agent.executors.wasm.engine import REST
+from agent.executors import WORKER_REST
 from bench.agents import ROOT, Agents, agents, cpu_seconds, family
 from bench.figure import Figure, spread
 from demo import phone
-from demo.house import wait_for
+from demo.waiting import wait_for
 
 DEADLINE = "2s"
 """Of the detector's step: what waits for the node that is not here must be over when the agent is to be idle."""
@@ -76,7 +76,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
         time.sleep(SETTLE)
         pid = made.children.all["ap"].process.pid
         warm = memory_of(pid)
-        wait_for("the WASM child to rest", lambda: len(family(pid)) == 1 or None, REST * 2)
+        wait_for("the WASM child to rest", lambda: len(family(pid)) == 1 or None, WORKER_REST * 2)
         before, began = all_cpu(pid), time.monotonic()
         time.sleep(seconds)
         share = (all_cpu(pid) - before) / (time.monotonic() - began)

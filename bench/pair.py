@@ -13,10 +13,10 @@ from pathlib import Path
 from agent.config import load_config
 from agent.errors import EdgeError
 from agent.identity import IdentityStore
-from agent.node.agent import Agent
+from agent.node import Agent
 from agent.node.start import SWITCH_INTERVAL
 from bench.agents import Agents
-from demo.place import HOST, free_ports
+from demo.environment import HOST, free_ports
 
 MEET = 60.0
 

@@ -14,7 +14,7 @@ import cv2
 import numpy
 
 from agent.blobs import BlobStore
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.event import BlobRef, Event
 from agent.model.task import StepInput, WasmTask
 from bench.agents import ROOT
@@ -44,8 +44,8 @@ async def _measure(rounds: int) -> tuple[list[float], list[float]]:
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as temporary:
         folder = Path(temporary)
         store = BlobStore(folder / "blobs", 1 << 30)
-        engine = WasmEngine(folder / "cache", folder / "scratch")
-        runner = engine.runner(
+        executor = WasmExecutor(folder / "cache", folder / "scratch")
+        runner = executor.runner(
             ROOT / "build/filters/rescale.wasm", WasmTask(module="rescale", args=["--max", str(LONGEST)]), store
         )
         await runner.start()
@@ -64,7 +64,7 @@ async def _measure(rounds: int) -> tuple[list[float], list[float]]:
                     raise RuntimeError(f"the step made {made}")
         finally:
             await runner.close()
-            await engine.close()
+            await executor.close()
             store.close()
     return [p[0] * 1e3 for p in pairs[2:]], [p[1] * 1e3 for p in pairs[2:]]
 

@@ -15,11 +15,12 @@ import time
 from functools import partial
 from typing import Any
 
-from agent.cli.client import path_of
+from agent.api import path_of
+from bench.building import BenchBuilding, Stored, join, only_people, running, small_people
 from bench.figure import Figure, percentile, spread
-from bench.house import House, Stored, house, join, only_people, small_people
 from demo import story
-from demo.house import CAMERAS, wait_for
+from demo.agents import CAMERAS
+from demo.waiting import wait_for
 
 INSTANT = """
 import json, sys
@@ -47,7 +48,7 @@ def instant(text: str) -> str:
     return made[:begin] + f"process: {{command: {json.dumps([sys.executable, '-c', INSTANT])}}}" + made[end:] + "\n"
 
 
-def arrivals(made: House, count: int) -> tuple[list[float], list[float], list[str]]:
+def arrivals(made: BenchBuilding, count: int) -> tuple[list[float], list[float], list[str]]:
     """Milliseconds from the line to each alert and to the last one of each arrival; ids of the last ones."""
     each: list[float] = []
     last: list[float] = []
@@ -71,7 +72,7 @@ def reached(stored: Stored, count: int) -> bool | None:
     return len(stored.at) >= count or None
 
 
-def hops(made: House, idents: list[str]) -> dict[str, float]:
+def hops(made: BenchBuilding, idents: list[str]) -> dict[str, float]:
     """Medians of the times at which each hop of these alerts was done, in ms since the line."""
     times: dict[str, list[float]] = {}
     for ident in idents:
@@ -82,7 +83,7 @@ def hops(made: House, idents: list[str]) -> dict[str, float]:
 
 def measure(*, quick: bool = False) -> list[Figure]:
     """Both stories."""
-    with house(instant, small_people) as made:
+    with running(instant, small_people) as made:
         arrivals(made, 5)
         each, last, idents = arrivals(made, 20 if quick else 100)
         quickly: dict[str, Any] = {
@@ -90,7 +91,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
             "both_alerts_ms": spread(last),
             "hops_ms": hops(made, idents[-20:]),
         }
-    with house(lambda text: text.replace("shots: 2, every: 2s", "shots: 1"), only_people) as made:
+    with running(lambda text: text.replace("shots: 2, every: 2s", "shots: 1"), only_people) as made:
         arrivals(made, 2)
         whole, _, idents = arrivals(made, 5 if quick else 15)
         wholly = {"per_alert_ms": spread(whole), "hops_ms": hops(made, idents)}

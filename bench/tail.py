@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bench.agents import ROOT, Agents, agents, cpu_seconds
 from bench.figure import Figure
-from demo.house import wait_for
+from demo.waiting import wait_for
 
 LINES, JOINS = 1_000_000, 100
 PIPELINE = """\

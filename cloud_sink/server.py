@@ -8,15 +8,16 @@ import logging
 import signal
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import uvicorn
 
+from agent.backoff import Backoff, doubling
 from agent.errors import ConfigError, EdgeError
 from agent.files import write_private
+from agent.supervise import supervised
 from cloud_sink.app import Sink, create_app
 from cloud_sink.certificate import ensure_certificate, local_names, primary_address
 from cloud_sink.clock import DAY, now_ms
@@ -31,7 +32,8 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE = 120
 """Seconds that an idle connection is kept; an uplink uses up to four for all its alerts."""
 _HOURLY = 3600.0
-_WELL = 60.0
+BACKOFF = Backoff(doubling(1.0, 60.0))
+"""The pauses before a part is started again: a broker or a chat that is away must not end the page."""
 """Seconds after which a part that fails had been well."""
 SWITCH_INTERVAL = 0.0005
 """Seconds that one thread may keep the others from running; with Python's 5 ms every answer waits that long while
@@ -125,7 +127,7 @@ async def _run(
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
         web = group.create_task(server.serve(sockets=[listener]))
-        others = [group.create_task(_supervised(name, part)) for name, part in parts.items()]
+        others = [group.create_task(supervised(name, part, backoff=BACKOFF)) for name, part in parts.items()]
         while not server.started and not web.done():
             await asyncio.sleep(0.005)
         if server.started:
@@ -149,31 +151,6 @@ def _parts(sink: Sink, extras: Extras) -> dict[str, Part]:
         sink.on_alert = notifier.wake
         parts["notifier"] = notifier.run
     return parts
-
-
-async def _supervised(
-    name: str,
-    part: Part,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Run a part again after it failed, later each time until it ran for a while: no broker and no chat may take the
-    page down.
-    """
-    pause = 1.0
-    while True:
-        began = clock()
-        try:
-            await part()
-            return
-        except EdgeError as e:
-            logger.error("%s: %s (%s)", name, e.message, e.code)
-        except Exception:
-            logger.exception("%s failed", name)
-        if clock() - began > _WELL:
-            pause = 1.0
-        await sleep(pause)
-        pause = min(pause * 2, 60.0)
 
 
 async def housekeeping(sink: Sink) -> None:

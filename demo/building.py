@@ -1,4 +1,4 @@
-"""The demo's building: four agents that join each other by tokens, two cameras, a pipeline, and a sink outside."""
+"""The demo's building: four agents that join one mesh by tokens, two cameras, a pipeline, and a sink."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import msgspec
 
 from agent.errors import EdgeError
 from demo import phone
+from demo.agents import CAMERAS, KNOWN, NODES, PIPELINE, Agents
 from demo.children import Children
-from demo.house import CAMERAS, KNOWN, NODES, PIPELINE, DemoError, House, wait_for
-from demo.place import HOST, Checkout, free_ports, write_private, yaml_of
+from demo.environment import HOST, Checkout, free_ports, write_private, yaml_of
+from demo.waiting import DemoError, wait_for
 
 LABELS = {"ap": {"wifi-log": "true"}, "porch": {"camera": "true"}, "garage": {"camera": "true"}}
 KNOWN_MAC = "a4:83:e7:2b:10:5c"
@@ -23,13 +24,13 @@ START, JOIN, LINK, APPLY, WARM = 60.0, 90.0, 60.0, 180.0, 60.0
 """Seconds to wait for a process to answer, a node to join, all to be linked, a pipeline to run, the log to be read."""
 
 AGENT = (sys.executable, "-c", "from agent.cli import main; main()")
-"""This very program, wherever its script is."""
+"""The `edge-agent` of this Python, wherever its script is installed."""
 
 Say = Callable[[str], None]
 
 
 class SinkFacts(msgspec.Struct):
-    """What the sink wrote when it was ready (cloud_sink.server.Ready)."""
+    """The sink's ready file (cloud_sink.server.Ready)."""
 
     url: str
     connect: str
@@ -37,8 +38,8 @@ class SinkFacts(msgspec.Struct):
     login_url: str
 
 
-class Building(House):
-    """The house and what runs in it."""
+class Building(Agents):
+    """The processes of the demo: started together, stopped together."""
 
     def __init__(self, folder: Path, checkout: Checkout, *, docker: bool, say: Say) -> None:
         super().__init__(folder, time.monotonic())
@@ -49,7 +50,7 @@ class Building(House):
         self._ports = iter(free_ports(2 * len(NODES)))
 
     def start(self) -> None:
-        """Start all of it; raises DemoError, or the error that an agent answered with."""
+        """Start everything; raises DemoError, or the error that an agent answered with."""
         self.say("the sink, and the first agent: gpu, which makes the mesh")
         self._start_sink()
         self._start_agent("gpu", "--new")
@@ -122,7 +123,7 @@ class Building(House):
             token.unlink()
 
     def _linked(self) -> bool | None:
-        """True once every agent sees all others, with their labels."""
+        """True once every agent sees all others with their labels, else None."""
         found = self.statuses()
         whole = len(found) == len(NODES) and all(
             sum(bool(n["alive"]) for n in s["nodes"]) == len(NODES)
@@ -180,7 +181,7 @@ class Building(House):
         ) or None
 
     def _warm(self) -> None:
-        """Let a neighbour's device leave until the filter has told of it: from then on no line is missed."""
+        """Let a neighbour's device leave until the filter has reported it: from then on no line is missed."""
         written = 0.0
 
         def look() -> bool | None:
@@ -195,10 +196,10 @@ class Building(House):
     # -- ending --------------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """End every process at once."""
+        """End every process."""
         self.children.stop()
 
 
 def explain(error: EdgeError, building: Building) -> EdgeError:
-    """Any error of the demo with the ends of all logs."""
+    """The error with the last lines of all logs."""
     return DemoError(f"{error.message}\n{building.children.last_lines()}", hint=error.hint, code=error.code)

@@ -1,4 +1,4 @@
-"""The demo's child processes: each in a session of its own, with a log; stopped together, and with the demo's death."""
+"""The demo's child processes: each has its session and its log; they end together, and when the demo dies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.house import DemoError
+from demo.waiting import DemoError
 
 GRACE = 10.0
-"""Seconds that children have to end by themselves."""
+"""Seconds that children have to end after SIGTERM."""
 LAST_LINES = 12
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -22,7 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass
 class Child:
-    """One process and its log."""
+    """A process and its log."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -38,7 +38,7 @@ class Child:
 
 
 class Children:
-    """All processes of a demo. Start them from the main thread: their death signal follows the thread that forked."""
+    """All processes of a demo. Start them from the main thread: the death signal comes when the forking thread ends."""
 
     def __init__(self) -> None:
         self.all: dict[str, Child] = {}
@@ -55,7 +55,7 @@ class Children:
                     stderr=out,
                     env=_environment(),
                     start_new_session=True,
-                    # Safe here: no other thread runs yet that could hold a lock over the fork.
+                    # Safe here: no other thread runs that could hold a lock over the fork.
                     preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509
                 )
             except OSError as e:
@@ -64,18 +64,18 @@ class Children:
         return self.all[name]
 
     def check(self) -> None:
-        """Raises DemoError when one has ended by itself."""
+        """Raises DemoError where a process has ended by itself."""
         for child in self.all.values():
             if (code := child.process.poll()) is not None:
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
                 raise DemoError(f"{child.name} {how}; its last lines:\n{child.last_lines()}", hint=f"see {child.log}")
 
     def last_lines(self, who: Sequence[str] = ()) -> str:
-        """The ends of some logs (of all by default)."""
+        """The last lines of the named logs, by default of all."""
         return "\n".join(c.last_lines() for c in self.all.values() if not who or c.name in who)
 
     def stop(self) -> None:
-        """End all at once: asked first, killed after GRACE or on another Ctrl-C."""
+        """End all: SIGTERM first, SIGKILL after GRACE seconds or on another Ctrl-C."""
         for child in self.all.values():
             child.process.terminate()
         end = time.monotonic() + GRACE
@@ -93,7 +93,7 @@ class Children:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """What is left of a child and of those that it started in its session's group."""
+    """Kill the rest of a child's process group."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -101,14 +101,14 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The caller's, without settings that are for its own agent or sink (those of Slack stay)."""
+    """The caller's environment without the settings of another agent or sink; those of Slack stay."""
     foreign = ("EDGE_AGENT_", "EDGE_SINK_DATA", "EDGE_SINK_DB", "EDGE_SINK_HOST", "EDGE_SINK_PORT", "EDGE_SINK_URL")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign) or k == "EDGE_AGENT_DEBUG"}
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
 def _die_with(parent: int) -> None:
-    """In the child, before exec: SIGTERM when the demo dies, however it dies."""
+    """Runs in the child before exec: it gets SIGTERM when the demo dies."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the call
+    if os.getppid() != parent:  # the demo died before the call
         os._exit(1)

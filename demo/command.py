@@ -19,9 +19,9 @@ import typer
 from agent.errors import ConfigError, EdgeError
 from demo import phone, story
 from demo.building import Building, explain
-from demo.engine import Engine
-from demo.house import DemoError
-from demo.place import Checkout, Running, announced, demo_folder, start_time
+from demo.docker_engine import DemoEngine
+from demo.environment import Checkout, Running, announced, demo_folder, start_time
+from demo.waiting import DemoError
 
 app = typer.Typer(
     help="The whole story on this machine: four agents, two cameras, a sink.",
@@ -49,9 +49,9 @@ def demo(
 ) -> None:
     """Start four agents (ap, porch, garage, gpu) and a sink on this machine, and let phones join the Wi-Fi.
 
-    Enter lets somebody's phone join: photos are taken, rescaled and looked at, and one labelled photo for each
-    camera that sees a person reaches the sink. Ctrl-C ends all of it. `edge-agent demo poke` does the same
-    from another shell.
+    Enter lets a phone join: the cameras take photos, which are rescaled and labelled, and one labelled photo for
+    each camera that sees a person reaches the sink. Ctrl-C ends everything. `edge-agent demo poke` lets a phone
+    join from another shell.
     """
     if context.invoked_subcommand is not None:
         return
@@ -70,11 +70,11 @@ def demo(
 def poke(
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="NAME", help="A device that the house knows (ada, or a new name)."),
+        typer.Option("--device", metavar="NAME", help="A known device (ada, or a new name)."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Let somebody's phone join the Wi-Fi of the demo that runs in another shell; --device NAME: a known one's."""
+    """Let a phone join the Wi-Fi of the demo that runs in another shell; --device NAME: a known device."""
     from demo.poke import poke_running
 
     poke_running(device, as_json=json)
@@ -82,9 +82,9 @@ def poke(
 
 def _run(*, once: bool, as_json: bool, require_docker: bool, kept: Path | None, browser: bool) -> int:
     checkout = Checkout()
-    os.umask(0o077)  # logs, states and photos are for nobody else
+    os.umask(0o077)  # logs, states and photos are private
     folder = demo_folder(kept)
-    engine = Engine(checkout)
+    engine = DemoEngine(checkout)
     building: Building | None = None
     failed = True
     try:
@@ -115,7 +115,7 @@ def _run(*, once: bool, as_json: bool, require_docker: bool, kept: Path | None, 
 
 def _once(building: Building, *, as_json: bool) -> int:
     mac = phone.new_mac()
-    _say(f"somebody's phone joins the Wi-Fi: {mac}")
+    _say(f"an unknown phone joins the Wi-Fi: {mac}")
     arrival = story.join(building, mac, alive=building.children.check)
     story.settle(building, arrival, building.children.check)
     faults = story.faults(arrival)
@@ -128,8 +128,8 @@ def _once(building: Building, *, as_json: bool) -> int:
     if as_json:
         print(jsonlib.dumps(made, ensure_ascii=False), flush=True)
     else:
-        from agent.cli.output import console
-        from demo.picture import result
+        from agent.cli import console
+        from demo.drawing import result
 
         console().print(result(building, arrival))
     if faults:
@@ -138,13 +138,13 @@ def _once(building: Building, *, as_json: bool) -> int:
 
 
 def _attended(building: Building, *, browser: bool) -> int:
-    from demo.attend import attend
+    from demo.interactive import run_interactive
 
     assert building.sink is not None
     if browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         with contextlib.suppress(webbrowser.Error):
             webbrowser.open(building.sink.login_url)
-    attend(building)
+    run_interactive(building)
     return 0
 
 
@@ -154,7 +154,7 @@ def _running(building: Building) -> Running:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does, and SIGINT does also where a shell had it ignored."""
+    """SIGTERM, SIGHUP and SIGINT end the demo as Ctrl-C does, even where a shell had set SIGINT to be ignored."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Phones that come and go, as an OpenWrt access point's log tells it (logread's format)."""
+"""Phones that join and leave, as lines of an OpenWrt access point's log (logread's format)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEIGHBOUR = "3c:22:fb:5e:01:7a"
 
 
 def new_mac() -> str:
-    """A MAC as phones make up for a network that they do not know: locally administered, unicast."""
+    """A random MAC, as phones use it for an unknown network: locally administered, unicast."""
     raw = bytearray(secrets.token_bytes(6))
     raw[0] = (raw[0] | 0x02) & 0xFE
     return raw.hex(":")
@@ -24,7 +24,7 @@ def _stamp(text: str) -> str:
 
 
 def boot() -> str:
-    """What is in the log before anything happens."""
+    """The first lines of the log."""
     return "".join(
         _stamp(t)
         for t in (

@@ -1,4 +1,4 @@
-"""One arrival: a phone joins, everything settles, and what came of it."""
+"""One arrival: a phone joins, all events end, and the results are collected."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from typing import Any
 
 import msgspec
 
-from agent.cli.client import Client, path_of
+from agent.api import Client, path_of
 from agent.errors import NotFound
 from demo import phone
-from demo.house import CAMERAS, NODES, PIPELINE, House, wait_for
+from demo.agents import CAMERAS, NODES, PIPELINE, Agents
+from demo.waiting import wait_for
 
 SETTLE = 120.0
-"""Seconds until an arrival must have settled everywhere."""
+"""Seconds until all events of an arrival must have ended."""
 HEARD = 30.0
 """Seconds until the join must have come out of the filter."""
 STREAM = 2_000_000 / 8
-"""Bytes a second of a camera that is streamed at 2 Mbit/s, as cloud cameras are."""
+"""Bytes a second of a camera that streams at 2 Mbit/s, as cloud cameras do."""
 HOPS = ("line", "wifi", "arrived", "photos", "small", "labels", "alert")
 END_WORDS = ("delivered", "skipped", "deduplicated", "suppressed", "failed", "expired", "lost")
 
 
 Alive = Callable[[], object] | None
-"""Called again and again while waiting; may raise."""
+"""Called again and again while waiting; it raises when a process has ended."""
 
 
 class Arrival(msgspec.Struct):
-    """A device that joined, and what followed."""
+    """A device that joined, and the results."""
 
     mac: str
     name: str = ""
     root: str = ""
-    """Id of the event that the access point's log line became."""
+    """Id of the event that was made of the access point's log line."""
     ends: dict[str, dict[str, int]] = {}
     """For each step, in order: how many events it took, and how they ended, summed over the nodes. An event that was
     handed to another node counts on both."""
@@ -48,43 +49,43 @@ class Arrival(msgspec.Struct):
 
     @property
     def arrived(self) -> bool:
-        """Whether it was an arrival: a device that is here already is none."""
+        """Whether the join was an arrival: the join of a present device is not."""
         return bool(self.ends.get("photos", {}).get("accepted"))
 
     @property
     def known(self) -> bool:
-        """Whether it was an arrival of a device that the house knows."""
+        """Whether it was the arrival of a known device."""
         photos = self.ends.get("photos", {})
         return self.arrived and photos.get("skipped", 0) == photos["accepted"]
 
 
-def join(house: House, mac: str, name: str = "", alive: Alive = None) -> Arrival:
-    """Let the access point write that a device joined; returns when its agent has heard. Raises DemoError."""
-    before = set(_joins(house, mac))
-    phone.append(house.log, phone.joins(mac, name))
+def join(agents: Agents, mac: str, name: str = "", alive: Alive = None) -> Arrival:
+    """Write a join to the access point's log and wait until its agent has heard; raises DemoError."""
+    before = set(_joins(agents, mac))
+    phone.append(agents.log, phone.joins(mac, name))
 
     def look() -> str | None:
-        return next((e for e in _joins(house, mac) if e not in before), None)
+        return next((e for e in _joins(agents, mac) if e not in before), None)
 
     return Arrival(mac, name, wait_for(f"the access point's agent hears that {mac} joined", look, HEARD, alive))
 
 
-def _joins(house: House, mac: str) -> list[str]:
+def _joins(agents: Agents, mac: str) -> list[str]:
     """Ids of the joins of a device."""
-    return [e["id"] for e in house.events("ap", "wifi.client.joined") if e.get("data", {}).get("mac") == mac]
+    return [e["id"] for e in agents.events("ap", "wifi.client.joined") if e.get("data", {}).get("mac") == mac]
 
 
-def settle(house: House, arrival: Arrival, alive: Alive = None) -> None:
-    """Wait until all that followed has ended, and collect it. Raises DemoError when that takes too long."""
+def settle(agents: Agents, arrival: Arrival, alive: Alive = None) -> None:
+    """Wait until all events have ended, and collect the results; raises DemoError after SETTLE seconds."""
     quiet = 0
 
     def look() -> bool | None:
         nonlocal quiet
-        quiet = quiet + 1 if is_quiet(house.statuses()) else 0
+        quiet = quiet + 1 if is_quiet(agents.statuses()) else 0
         return quiet > 1 or None
 
     wait_for("all events have ended on all agents", look, SETTLE, alive)
-    collect(house, arrival)
+    collect(agents, arrival)
 
 
 def is_quiet(statuses: dict[str, dict[str, Any]]) -> bool:
@@ -94,19 +95,19 @@ def is_quiet(statuses: dict[str, dict[str, Any]]) -> bool:
     )
 
 
-def collect(house: House, arrival: Arrival) -> None:
+def collect(agents: Agents, arrival: Arrival) -> None:
     """Fill in ends, alerts, traces and sizes."""
-    arrival.alerts = alerts_in_sink(house.sink_data, arrival.root)
-    with Client(house.sockets["gpu"], timeout=20.0) as client:
+    arrival.alerts = alerts_in_sink(agents.sink_data, arrival.root)
+    with Client(agents.sockets["gpu"], timeout=20.0) as client:
         for ident in arrival.alerts or [arrival.root]:
             with contextlib.suppress(NotFound):
                 arrival.traces.append(client.get(path_of("trace", ident)))
-    arrival.ends = _ends(house, arrival)
-    arrival.sizes = _sizes(house, arrival.root)
+    arrival.ends = _ends(agents, arrival)
+    arrival.sizes = _sizes(agents, arrival.root)
 
 
-def _ends(house: House, arrival: Arrival) -> dict[str, dict[str, int]]:
-    steps = house.ask("gpu", "get", path_of("pipelines", PIPELINE))["steps"]
+def _ends(agents: Agents, arrival: Arrival) -> dict[str, dict[str, int]]:
+    steps = agents.ask("gpu", "get", path_of("pipelines", PIPELINE))["steps"]
     made: dict[str, dict[str, int]] = {s["step"]: {"accepted": 0} for s in steps if s["kind"] != "tail"}
     for branch in arrival.traces[0]["branches"] if arrival.traces else []:
         counts = made.setdefault(branch["step"], {"accepted": 0})
@@ -115,10 +116,10 @@ def _ends(house: House, arrival: Arrival) -> dict[str, dict[str, int]]:
     return made
 
 
-def _sizes(house: House, root: str) -> list[dict[str, Any]]:
-    """Photos and their rescaled versions, as the nodes that made them know."""
+def _sizes(agents: Agents, root: str) -> list[dict[str, Any]]:
+    """Sizes of the photos before and after the rescale, from the events of the camera nodes."""
     seen = {
-        e["id"]: e for name in CAMERAS for e in house.events(name) if e.get("root") == root and e.get("data")
+        e["id"]: e for name in CAMERAS for e in agents.events(name) if e.get("root") == root and e.get("data")
     }  # fmt: skip
     made = []
     for event in seen.values():
@@ -147,10 +148,10 @@ def hops_of(trace: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def egress(house: House) -> dict[str, Any]:
-    """What left the house so far, in bytes on the wire, against streaming its cameras for as long."""
-    total = house.ask("gpu", "get", "/v1/egress")["total"]
-    seconds = time.monotonic() - house.began
+def egress(agents: Agents) -> dict[str, Any]:
+    """Bytes on the wire that left the building so far, against streaming its cameras for as long."""
+    total = agents.ask("gpu", "get", "/v1/egress")["total"]
+    seconds = time.monotonic() - agents.began
     streamed = round(STREAM * len(CAMERAS) * seconds)
     return {
         "up": total["up"],
@@ -162,7 +163,7 @@ def egress(house: House) -> dict[str, Any]:
     }
 
 
-def summary(house: House, arrival: Arrival) -> dict[str, Any]:
+def summary(agents: Agents, arrival: Arrival) -> dict[str, Any]:
     """An arrival as JSON."""
     return {
         "device": {"mac": arrival.mac, "name": arrival.name},
@@ -173,12 +174,12 @@ def summary(house: House, arrival: Arrival) -> dict[str, Any]:
         "events": arrival.ends,
         "hops": [hops_of(t) for t in arrival.traces if arrival.alerts],
         "rescale": arrival.sizes,
-        "egress": egress(house),
+        "egress": egress(agents),
     }
 
 
 def faults(arrival: Arrival) -> list[str]:
-    """What is not as an unknown device's arrival must be."""
+    """Every way in which the results differ from those of an unknown device's arrival."""
     found = []
     if not arrival.alerts:
         found.append("no alert reached the sink")

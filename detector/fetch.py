@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.files import replacing
 from detector.errors import ModelError
 
 
@@ -28,11 +29,8 @@ def sha256_of(path: Path) -> str:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as stream:
+    with replacing(path, mode=0o644) as stream:
         stream.write(data)
-        os.fsync(stream.fileno())
-    part.replace(path)
 
 
 def npm_files(package: str, sha256: str, members: Sequence[str]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Writes the parts of the docs that come from the code: the table of keys in docs/pipelines.md.
+"""Writes the parts of the docs that come from the code: the keys in docs/pipelines.md, routes and fields in docs/api.md.
 
 python scripts/write_docs.py [--check]     --check: write nothing, exit code 1 where a part is out of date
 """
@@ -9,32 +9,43 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from agent.definitions.schema import markdown  # noqa: E402
+import api_page  # noqa: E402
+import pipelines_page  # noqa: E402
 
-PAGE = ROOT / "docs/pipelines.md"
-BEGIN = "<!-- keys: written by scripts/write_docs.py from agent/definitions/keys.py -->\n"
-END = "<!-- end of keys -->"
+PARTS = (
+    ("docs/pipelines.md", "keys", "agent/model/pipeline.py and agent/model/task.py", pipelines_page.keys),
+    ("docs/api.md", "routes", "agent/api/routes.py", api_page.routes),
+    ("docs/api.md", "fields", "agent/api/requests.py and agent/api/results/", api_page.fields),
+)
+"""For each part: its page, its name, the source, and the function that makes it."""
 
 
-def renewed(text: str) -> str:
-    """The page with the table as it should be."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{markdown()}{END}{after}"
+def renewed(text: str, name: str, source: str, made: str) -> str:
+    """The page with the part as it should be; raises ValueError where the page has no place for it."""
+    begin, end = f"<!-- {name}: written by scripts/write_docs.py from {source} -->\n", f"<!-- end of {name} -->"
+    before, found, rest = text.partition(begin)
+    _, also, after = rest.partition(end)
+    if not (found and also):
+        raise ValueError(f"no place for {name}: {begin}")
+    return f"{before}{begin}{made}{end}{after}"
 
 
 def main() -> int:
     """Write or check."""
-    text = PAGE.read_text()
-    if renewed(text) == text:
-        return 0
-    if "--check" in sys.argv:
-        print(f"{PAGE.relative_to(ROOT)} is out of date: python scripts/write_docs.py", file=sys.stderr)
-        return 1
-    PAGE.write_text(renewed(text))
-    return 0
+    code = 0
+    for page, name, source, make in PARTS:
+        text = (ROOT / page).read_text()
+        made = renewed(text, name, source, make())
+        if made == text:
+            continue
+        if "--check" in sys.argv:
+            print(f"{page} is out of date: python scripts/write_docs.py", file=sys.stderr)
+            code = 1
+        else:
+            (ROOT / page).write_text(made)
+    return code
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who is at the other end of the unix socket, and what they may do.
+"""The process at the other end of the unix socket, and its rights.
 
 Source: unix(7), SO_PEERCRED: pid, uid and gid of the process that called connect(2), filled in by the kernel.
 """
@@ -46,8 +46,8 @@ def peer_of(sock: socket.socket) -> Peer:
 class PeerProtocol(H11Protocol):
     """uvicorn's protocol, with the connection's peer in each request's `state["peer"]`.
 
-    `app_state` is copied into the scope of every request of this connection, so a peer of its own per
-    connection reaches the handlers without a global table.
+    `app_state` is copied into the scope of every request of this connection, so the
+    connection's peer reaches the handlers without a global table.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

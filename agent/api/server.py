@@ -16,12 +16,13 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
-from agent.api.facade import AgentFacade
 from agent.api.peer import PeerProtocol
-from agent.api.routes import all_routes
-from agent.api.web import Closing, failure
-from agent.errors import ConfigError, EdgeError, NotFound, Refused
+from agent.api.resources import Resources
+from agent.api.routes import ROUTES
+from agent.api.web import Closing, endpoint, failure
+from agent.errors import CannotListen, EdgeError, NotFound, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -31,22 +32,24 @@ name."""
 MOST_CONNECTIONS = 64
 
 
-def make_app(agent: AgentFacade) -> Starlette:
-    """The ASGI application over one agent."""
-    app = Starlette(routes=all_routes(), exception_handlers={HTTPException: _http_error})
-    app.state.agent = agent
+def make_app(resources: Resources) -> Starlette:
+    """The ASGI application over the resources of one node."""
+    routes = [Route(r.path, endpoint(r), methods=[r.method]) for r in ROUTES]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    app.state.resources = resources
     app.state.closing = Closing()
     return app
 
 
-async def serve_api(agent: AgentFacade) -> None:
-    """Serve the API on `agent.config.run` until cancelled, then leave no socket behind.
+async def serve_api(resources: Resources) -> None:
+    """Serve the API on the configuration's `run` until cancelled, then leave no socket behind.
 
-    Raises Refused when another agent listens there, ConfigError when the socket cannot be made.
+    Raises Refused when another agent listens there, CannotListen when the socket cannot be made.
     """
-    path = agent.config.run
-    app = make_app(agent)
-    sock = open_socket(path, agent.config.api.group)
+    config = resources.config.values
+    path = config.run
+    app = make_app(resources)
+    sock = open_socket(path, config.api.group)
     server = _Server(
         uvicorn.Config(
             app,
@@ -75,7 +78,7 @@ def open_socket(path: Path, group: str) -> socket.socket:
     """A listening unix socket of mode 0660 and, where it exists, this group; it appears under `path` ready
     for use."""
     if len(os.fsencode(path)) > LONGEST_PATH:
-        raise ConfigError(
+        raise CannotListen(
             f"the socket's path {path} is longer than {LONGEST_PATH} bytes", hint="set run: to a shorter one"
         )
     if _is_alive(path):
@@ -106,7 +109,7 @@ def open_socket(path: Path, group: str) -> socket.socket:
         sock.close()
         with contextlib.suppress(OSError):
             fresh.unlink()
-        raise ConfigError(
+        raise CannotListen(
             f"the socket {path} cannot be made: {e.strerror}", hint="check the folder's owner, or set --socket"
         ) from e
     return sock
@@ -137,7 +140,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn inside a program that handles its own signals, and that sleeps while nobody asks."""
+    """uvicorn inside a program that handles its signals itself, and that sleeps while there are no requests."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -149,7 +152,7 @@ class _Server(uvicorn.Server):
         self._ended.set()
 
     async def main_loop(self) -> None:
-        """As uvicorn's, which wakes ten times a second: more than all else that an idle agent does."""
+        """Wait for the end. uvicorn's own loop wakes ten times a second, more often than all else in an idle agent."""
         await self.on_tick(0)
         await self._ended.wait()
 

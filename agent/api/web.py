@@ -1,5 +1,4 @@
-"""What all route modules share: JSON in and out, errors with their status, streams with a heartbeat,
-limits."""
+"""HTTP for the routes: JSON in and out, errors with their status, streams with a heartbeat, limits."""
 
 from __future__ import annotations
 
@@ -11,10 +10,11 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
-from agent.api.facade import AgentFacade
 from agent.api.peer import Peer
+from agent.api.requests import Nothing
+from agent.api.resources import Resources
+from agent.api.route import Route
 from agent.errors import (
     ConfigError,
     EdgeError,
@@ -29,10 +29,8 @@ from agent.model.decoding import DAMAGED
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY = 1 << 20
-"""Largest request body in bytes, where a route does not say otherwise."""
-MAX_FILES = 64 << 20
-"""Largest pipeline in bytes with the modules that it names."""
+Asked = TypeVar("Asked", bound=msgspec.Struct)
+
 HEARTBEAT = 10.0
 """Seconds without news after which a stream sends an empty line."""
 MSGPACK = "application/msgpack"
@@ -45,9 +43,6 @@ _STATUS: tuple[tuple[type[EdgeError], int], ...] = (
     (Unreachable, 503),
     (SinkError, 502),
 )
-
-Handler = Callable[[AgentFacade, Request], Awaitable[Any]]
-Body = TypeVar("Body")
 
 
 class Denied(Refused):
@@ -63,23 +58,15 @@ class Closing:
         self.event = asyncio.Event()
 
 
-def get(path: str, handler: Handler) -> Route:
-    """A route that reads."""
-    return Route(path, _endpoint(handler, changes=False), methods=["GET"])
+def endpoint(route: Route[Any, Any]) -> Callable[[Request], Awaitable[Response]]:
+    """The function that answers the requests of a route."""
 
-
-def post(path: str, handler: Handler, *, changes: bool = True, method: str = "POST") -> Route:
-    """A route that changes something (root or the operators' group only) unless `changes` is False."""
-    return Route(path, _endpoint(handler, changes=changes), methods=[method])
-
-
-def _endpoint(handler: Handler, *, changes: bool) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        agent: AgentFacade = request.app.state.agent
+    async def answer(request: Request) -> Response:
+        resources: Resources = request.app.state.resources
         try:
-            if changes:
-                require_operator(agent, request)
-            answer = await handler(agent, request)
+            if route.operators:
+                require_operator(resources.config.values.api.operators, request)
+            made = await _answer(route, resources, request)
         except EdgeError as e:
             return failure(e)
         except (ClientDisconnect, asyncio.CancelledError):
@@ -87,15 +74,32 @@ def _endpoint(handler: Handler, *, changes: bool) -> Callable[[Request], Awaitab
         except Exception as e:
             logger.exception("the API's %s %s failed", request.method, request.url.path)
             return failure(EdgeError(f"the agent failed inside: {type(e).__name__}", hint="its log has the details"))
-        return answer if isinstance(answer, Response) else json_response(answer)
+        return made if isinstance(made, Response) else json_response(made)
 
-    return endpoint
+    return answer
 
 
-def require_operator(agent: AgentFacade, request: Request) -> None:
-    """Raise Denied unless the caller may change things."""
+async def _answer(route: Route[Any, Any], resources: Resources, request: Request) -> Any:
+    ident = next(iter(request.path_params.values()), "")
+    if route.raw is not None:
+        return await route.raw(resources, ident, request)
+    asked = await _asked(route, request)
+    rows = route.rows(resources, ident, asked) if route.rows is not None else None
+    if rows is not None:
+        return await lines(request, rows)
+    assert route.call is not None
+    return await route.call(resources, ident, asked)
+
+
+async def _asked(route: Route[Any, Any], request: Request) -> Any:
+    if route.asked is Nothing:
+        return Nothing()
+    return query(request, route.asked) if route.method == "GET" else await body(request, route.asked, limit=route.limit)
+
+
+def require_operator(group: str, request: Request) -> None:
+    """Raise Denied unless the caller may change things: root, the agent's user, or a member of this group."""
     peer: Peer = request.state.peer
-    group = agent.config.api.operators
     if not peer.may_change(group):
         raise Denied(
             "this changes the mesh or the node, and your user may only read",
@@ -115,11 +119,11 @@ def failure(error: EdgeError) -> Response:
 
 
 def describe(error: EdgeError) -> dict[str, Any]:
-    """What clients get: code, message, hint, fields, and the CLI's exit code."""
+    """The body of an error: code, message, hint, fields, and the CLI's exit code."""
     return {"error": error.to_dict() | {"exit_code": error.exit_code}}
 
 
-async def body(request: Request, kind: type[Body], *, limit: int = MAX_BODY) -> Body:
+async def body(request: Request, kind: type[Asked], *, limit: int) -> Asked:
     """The request's body as a struct (JSON, or msgpack by content type); raises ConfigError."""
     raw = bytearray()
     async for chunk in request.stream():
@@ -133,32 +137,20 @@ async def body(request: Request, kind: type[Body], *, limit: int = MAX_BODY) -> 
         raise ConfigError(f"the request is wrong: {e}", hint="docs/api.md has its form", code="api.request") from None
 
 
-def query(request: Request, name: str, default: str = "", *, most: int = 256) -> str:
-    """A query parameter as text."""
-    value = request.query_params.get(name, default)
-    if len(value) > most:
-        raise ConfigError(f"{name} is too long", hint=f"at most {most} characters", code="api.request")
-    return value
-
-
-def query_number(request: Request, name: str, default: float, *, least: float, most: float) -> float:
-    """A query parameter as a number within bounds."""
-    text = query(request, name, str(default))
+def query(request: Request, kind: type[Asked]) -> Asked:
+    """The request's query as a struct; raises ConfigError. A flag is on when it is 1 or true; unknown keys are left out."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        text = request.query_params.get(field.encode_name)
+        if text is not None:
+            found[field.encode_name] = text in ("1", "true") if field.type is bool else text
     try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not least <= value <= most:
-        raise ConfigError(f"{name}={text} is not a number from {least:g} to {most:g}", code="api.request")
-    return value
+        return msgspec.convert(found, kind, strict=False)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"the request is wrong: {e}", hint="docs/api.md has its form", code="api.request") from None
 
 
-def query_flag(request: Request, name: str) -> bool:
-    """A query parameter that is on when it is 1 or true."""
-    return query(request, name) in ("1", "true")
-
-
-async def lines(request: Request, rows: AsyncIterator[dict[str, Any]]) -> Response:
+async def lines(request: Request, rows: AsyncIterator[Any]) -> Response:
     """Newline-delimited JSON, an empty line as heartbeat. An error after the first row is a last row
     `{"error": …}`.
 
@@ -171,9 +163,7 @@ async def lines(request: Request, rows: AsyncIterator[dict[str, Any]]) -> Respon
     return StreamingResponse(_stream(request, rows, first), media_type="application/x-ndjson")
 
 
-async def _stream(
-    request: Request, rows: AsyncIterator[dict[str, Any]], pending: asyncio.Future[dict[str, Any] | None]
-) -> AsyncIterator[bytes]:
+async def _stream(request: Request, rows: AsyncIterator[Any], pending: asyncio.Future[Any]) -> AsyncIterator[bytes]:
     closing = asyncio.ensure_future(request.app.state.closing.event.wait())
     try:
         while True:

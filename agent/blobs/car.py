@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 
-from agent.blobs.cid import Cid, parse_cid
 from agent.blobs.store import BlobStore
-from agent.blobs.unixfs import CHUNK, layers, preorder, varint
+from agent.model.cid import Cid, parse_cid
+from agent.model.unixfs import CHUNK, layers, preorder, varint
 
 
 def car_header(root: Cid) -> bytes:

@@ -1,6 +1,4 @@
-"""Blobs between nodes: serving them to those who may read, and fetching them from one holder after the
-other.
-"""
+"""Blobs between nodes: serving them to nodes that may read them, and fetching them from one holder after the other."""
 
 from __future__ import annotations
 
@@ -13,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from agent.blobs.cid import EMPTY, RAW, parse_cid
 from agent.blobs.faults import not_there, wrong_size
 from agent.blobs.hashing import hash_bytes
 from agent.blobs.incoming import Incoming, WrongBytes
 from agent.blobs.store import BlobStore
 from agent.blobs.transfer import CALL_TIMEOUT, Caller, Transfer
-from agent.blobs.unixfs import CHUNK
 from agent.blobs.wire import GET, HAVE, MAX_RANGE, TREE, Ask, Get, Have, Tree, decode, encode
 from agent.errors import BlobError, EdgeError, Refused, Unreachable
+from agent.model.cid import EMPTY, RAW, parse_cid
+from agent.model.unixfs import CHUNK
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +31,7 @@ PARKED_FOR = 600.0
 
 
 class Peer(Protocol):
-    """Who asks: the mesh's PeerIdentity."""
+    """The node that asks: the mesh's PeerIdentity."""
 
     @property
     def id(self) -> str: ...
@@ -54,7 +52,7 @@ class Counters:
 
 @dataclass
 class _Turn:
-    """Those who want the same blob: one transfers, the others wait and share the outcome."""
+    """Callers that want the same blob: one transfers it, the others wait and share the outcome."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
@@ -64,7 +62,7 @@ class _Turn:
 class BlobExchange:
     """Serves this node's blobs by `verbs` and fetches those of others.
 
-    `may_read(node_id, cid)` decides who is served; a refusal looks exactly like a blob that is not here.
+    `may_read(node_id, cid)` says whether a node is served; a refusal looks exactly like a blob that is not here.
     """
 
     def __init__(self, store: BlobStore, call: Caller, may_read: Callable[[str, str], bool]) -> None:
@@ -141,14 +139,12 @@ class BlobExchange:
         size: int | None = None,
         owner: str | None = None,
     ) -> Path:
-        """The verified file of a blob, from here or from the first of `holders` that gives it, within
-        `timeout` s.
+        """The verified file of a blob, from here or from the first of `holders` that gives it, within `timeout` seconds.
 
-        With `owner` it is pinned before it can be evicted; with `size`, in bytes, a blob of any other size
-        is BlobError (`blob.size`) before more than its tree or its only leaf has come. Raises Unreachable
-        where no holder answered in time and BlobError (`blob.unavailable`) where those who answered do not
-        have it or sent wrong bytes; what was verified is kept for a while, so that another call goes on
-        from there.
+        With `owner` it is pinned before it can be evicted. With `size`, in bytes, a blob of any other size is BlobError
+        (`blob.size`) before more than its tree or its only leaf has come. Raises Unreachable where no holder answered in time,
+        and BlobError (`blob.unavailable`) where the holders that answered do not have it or sent wrong bytes. Verified parts
+        are kept for a while, so that another call goes on from there.
         """
         parse_cid(cid)
         try:
@@ -162,7 +158,7 @@ class BlobExchange:
         except TimeoutError:
             raise Unreachable(
                 f"blob {cid} did not arrive from {_names(holders)} within {timeout:g} s",
-                hint="what has arrived is kept; try again, or look at the links with edge-agent status",
+                hint="the part that has arrived is kept; try again, or look at the links with edge-agent status",
             ) from None
 
     @asynccontextmanager
@@ -204,7 +200,7 @@ class BlobExchange:
         finally:
             self.counters.bytes_in += transfer.received
             self._park(cid, transfer.incoming)
-        raise _nobody(cid, reasons)
+        raise _unavailable(cid, reasons)
 
     async def _one_chunk(self, cid: str, size: int | None, holder: str, owner: str | None) -> None:
         data = await self._call(holder, GET, encode(Get(cid, 0, CHUNK)), timeout=CALL_TIMEOUT)
@@ -243,10 +239,10 @@ class BlobExchange:
 
 
 def _names(holders: Sequence[str]) -> str:
-    return ", ".join(holders) or "nobody"
+    return ", ".join(holders) or "no node"
 
 
-def _nobody(cid: str, reasons: dict[str, EdgeError]) -> EdgeError:
+def _unavailable(cid: str, reasons: dict[str, EdgeError]) -> EdgeError:
     told = "; ".join(f"{holder}: {error.message}" for holder, error in reasons.items()) or "no holder is known"
     if reasons and all(isinstance(e, Unreachable) for e in reasons.values()):
         return Unreachable(f"no holder of blob {cid} answers: {told}", hint="see edge-agent nodes")

@@ -1,4 +1,4 @@
-"""The errors of this house that more than one module raises."""
+"""The errors of this package that more than one module raises."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def wrong_size(cid: str, size: int, declared: int) -> BlobError:
     return BlobError(
         f"blob {cid} has {size} bytes where {declared} were declared",
         code="blob.size",
-        hint="who made the event declared a false size: see its node's version and log",
+        hint="the node that made the event declared a false size: see its version and log",
     )
 
 
@@ -31,12 +31,12 @@ def missing(cid: str) -> BlobError:
 
 
 def not_there(cid: str) -> BlobError:
-    """The error for a holder that has nothing, or nothing for this node."""
+    """The error for a holder that does not have the blob, or not for this node."""
     return BlobError(f"{cid} is not there, or not for this node", code="blob.missing")
 
 
 def quota_full(quota: int) -> BlobError:
-    """The error for a blob that has no place beside those that are pinned."""
+    """The error for a blob that has no room beside the blobs that are needed."""
     return BlobError(
         f"the blob quota of {quota} bytes is full of blobs that are still needed",
         code="blob.quota",
@@ -54,3 +54,10 @@ def disk_error(error: OSError) -> BlobError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = "free some space on the disk of the state folder" if full else "look at its rights and at the disk"
     return BlobError(f"blob store: {error}", code="blob.disk", hint=hint)
+
+
+def index_error(error: Exception) -> BlobError:
+    """The error for an index that can neither be used nor made again."""
+    return BlobError(
+        f"blob store: {error}", code="blob.disk", hint="check the disk of the state folder: full? read-only?"
+    )

@@ -1,6 +1,4 @@
-"""Copying bytes into a file while the digests of their leaves are computed: one chunk in memory, in a
-thread.
-"""
+"""Copying bytes into a file while the digests of their leaves are computed: one chunk in memory, in a thread."""
 
 from __future__ import annotations
 
@@ -9,13 +7,11 @@ import os
 from typing import NamedTuple
 
 from agent.blobs.faults import too_large
-from agent.blobs.unixfs import CHUNK, root_cid
+from agent.model.unixfs import CHUNK, leaf_digests, root_cid
 
 
 class Hashed(NamedTuple):
-    """What was copied: the blob's CID, its size in bytes and the digests of its leaves, one after the
-    other.
-    """
+    """A blob that was read: its CID, its size in bytes, and the digests of its leaves, one after the other."""
 
     cid: str
     size: int
@@ -25,7 +21,7 @@ class Hashed(NamedTuple):
 def hash_bytes(data: bytes | memoryview) -> Hashed:
     """Hash bytes that are in memory."""
     view = memoryview(data).cast("B")
-    leaves = b"".join(hashlib.sha256(view[i : i + CHUNK]).digest() for i in range(0, max(1, len(view)), CHUNK))
+    leaves = leaf_digests(view)
     return Hashed(root_cid(leaves, len(view)), len(view), leaves)
 
 

@@ -1,6 +1,4 @@
-"""A blob that is arriving in pieces: a temporary file of its final size, and which of its leaves are
-verified.
-"""
+"""A blob that is arriving in pieces: a temporary file of its final size, and which of its leaves are verified."""
 
 from __future__ import annotations
 
@@ -8,12 +6,12 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.blobs.hashing import write_all
-from agent.blobs.unixfs import CHUNK, DIGEST, leaf_count
 from agent.errors import BlobError
+from agent.model.unixfs import CHUNK, DIGEST, leaf_count
 
 
 class WrongBytes(BlobError):
@@ -41,6 +39,18 @@ class Reservation:
         self.close()
 
 
+@contextlib.contextmanager
+def temporary(folder: Path) -> Iterator[tuple[int, Path]]:
+    """A new open file (descriptor, path) for this process alone, deleted afterwards unless it was renamed."""
+    path = folder / os.urandom(8).hex()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd, path
+    finally:
+        os.close(fd)
+        path.unlink(missing_ok=True)
+
+
 def lacking(folder: Path, reserved: int, size: int) -> int:
     """Bytes that the disk of `folder` lacks for `size` more, when its files are to hold `reserved` bytes and hold a part
     of them already; not above 0 where all fit, and where the disk tells no size (ramfs).
@@ -56,7 +66,7 @@ def lacking(folder: Path, reserved: int, size: int) -> int:
 
 
 class Incoming:
-    """Room for one blob; blocking methods are for threads. `close` deletes what was not committed.
+    """Room for one blob; blocking methods are for threads. `close` deletes a file that was not committed.
 
     `leaves` are the digests that everything written is verified against.
     """
@@ -99,7 +109,7 @@ class Incoming:
     def write(self, first: int, data: bytes) -> None:
         """Verify `data`, whole leaves from leaf `first` on, and write each only when its digest is right.
 
-        Raises BlobError (`blob.mismatch`) at the first wrong leaf; what came before it stays.
+        Raises BlobError (`blob.mismatch`) at the first wrong leaf; the leaves before it stay.
         """
         view = memoryview(data)
         for i in range(first, first + leaf_count(len(view))):

@@ -1,7 +1,6 @@
-"""What the store remembers of each blob besides its bytes: size, leaf digests, and when it was last used.
+"""A cache of each blob's size, leaf digests, and time of last use.
 
-It is a cache of what lies on disk: it is compared with the folder at start, and rebuilt from it when it
-is damaged.
+It is compared with the folder of files at start, and made again from it when it is damaged.
 """
 
 from __future__ import annotations
@@ -12,19 +11,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from agent.blobs.faults import index_error
+from agent.database import Schema, open_database, remove, transaction
+from agent.errors import EdgeError
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_SCHEMA = """
+_VERSION_1 = """
 CREATE TABLE IF NOT EXISTS blobs (
     cid TEXT PRIMARY KEY, size INTEGER NOT NULL, used INTEGER NOT NULL, leaves BLOB
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS blobs_used ON blobs (used);
 """
+"""The first agents made the same table in files of version 0."""
+INDEX = Schema("blob index", (_VERSION_1,), code="blob.disk", newer_code="blob.disk", synchronous="OFF")
 
 
 class Index:
-    """The table of blobs; not thread-safe: the store calls it under its lock."""
+    """The table of blobs; not thread-safe: the store calls it under its lock. Every method raises BlobError (`blob.disk`)."""
 
     def __init__(self, path: Path, on_disk: Callable[[], dict[str, int]]) -> None:
         """Open `path`, or make it; `on_disk` lists the blobs that are really there, with their sizes."""
@@ -32,48 +37,45 @@ class Index:
         self._on_disk = on_disk
         try:
             self._open()
-        except sqlite3.DatabaseError as error:
+        except (EdgeError, sqlite3.Error) as error:
             self._rebuild(error)
 
     def _open(self) -> None:
-        db = self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        db = self._db = open_database(self._path, INDEX)
         try:
-            # It can be rebuilt, so it need not survive a power cut.
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=OFF")
-            db.executescript(_SCHEMA)
             self._reconcile()
             self._clock = int(db.execute("SELECT COALESCE(MAX(used), 0) FROM blobs").fetchone()[0])
-        except sqlite3.DatabaseError:
+        except (OSError, sqlite3.Error):
             db.close()
             raise
 
     def _reconcile(self) -> None:
         disk = self._on_disk()
         known = {str(cid): int(size) for cid, size in self._db.execute("SELECT cid, size FROM blobs")}
-        self._db.execute("BEGIN")
-        self._db.executemany(
-            "DELETE FROM blobs WHERE cid = ?", [(c,) for c, size in known.items() if disk.get(c) != size]
-        )
-        self._db.executemany(
-            "INSERT INTO blobs (cid, size, used) VALUES (?, ?, 0)",
-            [(c, size) for c, size in disk.items() if known.get(c) != size],
-        )
-        self._db.execute("COMMIT")
+        gone = [(c,) for c, size in known.items() if disk.get(c) != size]
+        new = [(c, size) for c, size in disk.items() if known.get(c) != size]
+        with transaction(self._db):
+            self._db.executemany("DELETE FROM blobs WHERE cid = ?", gone)
+            self._db.executemany("INSERT INTO blobs (cid, size, used) VALUES (?, ?, 0)", new)
 
-    def _rebuild(self, error: sqlite3.DatabaseError) -> None:
-        logger.warning("the blob index is damaged and is rebuilt from the files: %s", error)
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        self._open()
+    def _rebuild(self, error: Exception) -> None:
+        logger.warning("the blob index cannot be used and is made again from the files: %s", error)
+        try:
+            remove(self._path)
+            self._open()
+        except (EdgeError, OSError, sqlite3.Error) as again:
+            raise index_error(again) from again
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return work(self._db)
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             self._db.close()
             self._rebuild(error)
+        try:
             return work(self._db)
+        except sqlite3.Error as error:
+            raise index_error(error) from error
 
     def tick(self) -> int:
         """The next moment of the LRU clock."""
@@ -90,9 +92,8 @@ class Index:
         rows = [(moment, cid) for cid, moment in used.items()]
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("BEGIN")
-            db.executemany("UPDATE blobs SET used = ? WHERE cid = ?", rows)
-            db.execute("COMMIT")
+            with transaction(db):
+                db.executemany("UPDATE blobs SET used = ? WHERE cid = ?", rows)
 
         self._do(work)
 

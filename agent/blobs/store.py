@@ -1,41 +1,46 @@
 """The blobs of this node on disk: plain read-only files named by their CIDs, within a quota.
 
-Layout under the root: `files/<cid>`, `tmp/` for what is being written (swept at start), `index.sqlite`.
-A file enters `files/` by rename, complete and synced, so its presence is the truth and the index only a
-cache.
+Layout under the root: `files/<cid>`, `tmp/` for files that are being written (emptied at start), `index.sqlite`.
+A file enters `files/` by rename, complete and synced, so its presence is the truth and the index only a cache.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from agent.blobs.cid import is_cid, parse_cid
+from agent.blobs.deleting import Deleter
 from agent.blobs.faults import disk_error, missing, no_room, quota_full, too_large, wrong_size
 from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
-from agent.blobs.incoming import Incoming, Reservation, WrongBytes, lacking
+from agent.blobs.incoming import Incoming, Reservation, WrongBytes, lacking, temporary
 from agent.blobs.index import Index
+from agent.blobs.registry import Registry
 from agent.errors import BlobError
+from agent.model.cid import is_cid, parse_cid
+
+logger = logging.getLogger(__name__)
 
 MAX_BLOB = 4 * 1024**3
-"""Largest blob in bytes: the digests of its leaves (512 KiB) fit one message."""
+"""Largest blob in bytes that a store takes: the digests of its leaves (512 KiB) fit one message of the mesh.
+
+An event names smaller blobs only (`model.event.MAX_EVENT_BLOB`)."""
 THREADS = 4
 FRESH = 4
 FRESH_SIZE = 192 * 1024
-"""So many blobs of so many bytes at most, the ones stored last, are read from memory: a photo that has come goes on at once."""
+"""The blobs stored last, at most FRESH of at most FRESH_SIZE bytes, are read from memory: a new photo goes on at once."""
 T = TypeVar("T")
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Bytes stored, bytes allowed, number of blobs, and how many of them are pinned."""
+    """Bytes stored, bytes allowed, number of blobs, and how many of them are never evicted."""
 
     bytes: int
     quota: int
@@ -44,22 +49,21 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class BlobStore:
-    """Blobs on disk; every method may be called from the event loop, the long ones work in threads.
+    """Blobs on disk; every method may be called from the event loop, the long methods work in threads.
 
-    When the quota is full the blobs that were not used for longest go, but never a pinned one.
+    When the quota is full, the least recently used blobs go, but none that `needs` calls needed.
     """
 
     def __init__(self, root: Path, quota: int) -> None:
-        """Open or make the store under `root`; `quota` is in bytes. Raises BlobError where the folder
-        is unusable.
-        """
+        """Open or make the store under `root`; `quota` is in bytes. Raises BlobError where the folder is unusable."""
         self.root = root
         self.quota = quota
         self._files = root / "files"
         self._tmp = root / "tmp"
+        self.needs = Registry()
+        self._deleter = Deleter(self)
         self._lock = threading.RLock()
-        self._pins: dict[str, set[str]] = {}
-        self._owned: dict[str, set[str]] = {}
+        """Held from the question whether a blob is needed until it is gone, and while one is pinned."""
         self._touched: dict[str, int] = {}
         self._fresh: dict[str, bytes] = {}
         self._reserved = 0
@@ -71,14 +75,14 @@ class BlobStore:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for left in self._tmp.iterdir():
                 left.unlink()
-            self._index = Index(root / "index.sqlite", self._on_disk)
+            self._index = Index(root / "index.sqlite", self.contents)
         except OSError as error:
             raise disk_error(error) from error
         self._count, self._bytes = self._index.totals()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
 
     def close(self) -> None:
-        """Wait for what is being written, then close the index."""
+        """Wait for writes under way, then close the index."""
         self._pool.shutdown()
         with self._lock:
             self._flush_touched()
@@ -185,9 +189,7 @@ class BlobStore:
             raise missing(cid) from None
 
     def check_size(self, cid: str, declared: int | None) -> None:
-        """Raise BlobError (`blob.size`, `blob.missing`) unless the blob here has as many bytes as declared, if
-        a number is.
-        """
+        """Raise BlobError (`blob.size`, `blob.missing`) unless the blob here has as many bytes as declared; None fits all."""
         if declared is not None and (size := self.size(cid)) != declared:
             raise wrong_size(cid, size, declared)
 
@@ -196,7 +198,7 @@ class BlobStore:
         path = self.path(cid)
         if (data := self._fresh.get(cid)) is not None:
             return data
-        return await self._reading(cid, path.read_bytes)
+        return await self._run(path.read_bytes, cid)
 
     async def read_at(self, cid: str, offset: int, length: int) -> bytes:
         """Bytes from the middle of a blob, fewer at its end; raises BlobError (`blob.missing`)."""
@@ -206,7 +208,7 @@ class BlobStore:
             with path.open("rb", buffering=0) as file:
                 return os.pread(file.fileno(), length, offset)
 
-        return await self._reading(cid, work)
+        return await self._run(work, cid)
 
     async def leaves(self, cid: str) -> tuple[bytes, int]:
         """The digests of a blob's leaves and its size; computed again, and checked, where they are not known."""
@@ -221,7 +223,7 @@ class BlobStore:
             with path.open("rb", buffering=0) as file:
                 return copy_fd(file.fileno(), None, MAX_BLOB)
 
-        hashed = await self._reading(cid, work)
+        hashed = await self._run(work, cid)
         if hashed.cid != cid:
             raise BlobError(f"the file of {cid} is damaged", code="blob.damaged", hint="delete it and fetch it again")
         with self._lock:
@@ -234,39 +236,47 @@ class BlobStore:
         """Keep this blob, here or still to come, until `owner` lets go of it."""
         parse_cid(cid)
         with self._lock:
-            self._pins.setdefault(cid, set()).add(owner)
-            self._owned.setdefault(owner, set()).add(cid)
+            self.needs.pins.pin(cid, owner)
 
     def unpin(self, owner: str) -> None:
         """Let go of everything that `owner` pinned."""
         with self._lock:
-            for cid in self._owned.pop(owner, ()):
-                owners = self._pins[cid]
-                owners.discard(owner)
-                if not owners:
-                    del self._pins[cid]
+            self.needs.pins.unpin(owner)
 
     def pinned(self, cid: str) -> bool:
-        """Whether anyone holds this blob."""
-        return cid in self._pins
+        """Whether the blob is never evicted."""
+        return self.needs.needed(cid, room=True)
 
     async def delete(self, cid: str) -> None:
-        """Delete the blob now and durably, unless it is pinned; nothing happens when it is not here."""
+        """Delete the blob now and durably, unless it is needed; nothing happens when it is not here."""
         parse_cid(cid)
 
         def work() -> None:
             with self._lock:
-                if cid not in self._pins:
+                if not self.needs.needed(cid):
                     self._remove(cid)
 
         await self._run(work)
         await self._sync_folder()
 
+    def release(self, cids: Iterable[str], *, after: asyncio.Future[Any] | None = None) -> asyncio.Task[None]:
+        """Delete in the background, as `Deleter.release` does."""
+        return self._deleter.release(cids, after=after)
+
+    def retry(self) -> None:
+        """Try again to delete blobs that could not be deleted."""
+        self._deleter.retry()
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all blobs here."""
+        return self._bytes
+
     def usage(self) -> Usage:
-        """How full the store is."""
+        """How full the store is. Asks about every blob: for people, not for loops."""
         with self._lock:
-            pinned = sum((self._files / cid).is_file() for cid in self._pins)
-            return Usage(self._bytes, self.quota, self._count, pinned)
+            cids = [cid for cid, _ in self._index.oldest()]
+        return Usage(self._bytes, self.quota, self._count, sum(map(self.pinned, cids)))
 
     # -- inside -------------------------------------------------------------------------------------
 
@@ -275,23 +285,13 @@ class BlobStore:
     ) -> Hashed:
         if known is not None and self._keep(known.cid, owner):
             return known
-        with self._reserve(size) as _, self._temporary() as (fd, path):
+        with self._reserve(size) as _, temporary(self._tmp) as (fd, path):
             hashed = write(fd)
             if self._keep(hashed.cid, owner):
                 return hashed
             os.fsync(fd)
             self._adopt(path, fd, hashed, owner)
             return hashed
-
-    @contextmanager
-    def _temporary(self) -> Iterator[tuple[int, Path]]:
-        path = self._tmp / os.urandom(8).hex()
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            yield fd, path
-        finally:
-            os.close(fd)
-            path.unlink(missing_ok=True)
 
     def _keep(self, cid: str, owner: str | None) -> bool:
         """Whether the blob is already here; then it is used now, and pinned for `owner`."""
@@ -320,10 +320,10 @@ class BlobStore:
             self._renamed += 1
 
     def _reserve(self, size: int) -> Reservation:
-        """Make room for `size` more bytes, evicting what is not pinned; raises BlobError (`blob.quota`, `blob.disk`).
+        """Make room for `size` more bytes, evicting blobs that are not needed; raises BlobError (`blob.quota`, `blob.disk`).
 
-        What the disk has no room for is refused before a byte of it is asked for: a file that is still to
-        be filled takes no room, so the disk, with the journal on it, would fill on the way.
+        A blob that does not fit the disk is refused before its file is made: a file that is still to be filled takes no room,
+        so the disk, with the journal on it, would fill on the way.
         """
         if size > MAX_BLOB:
             raise too_large(size, MAX_BLOB)
@@ -339,16 +339,21 @@ class BlobStore:
         return Reservation(self._release, size)
 
     def _evict(self, wanted: int, refusal: BlobError) -> None:
-        doomed: list[str] = []
-        for cid, size in self._index.oldest():
-            if wanted <= 0:
-                break
-            if cid not in self._pins:
-                doomed.append(cid)
-                wanted -= size
+        doomed: dict[str, bool] = {}
+        for last_resort in (False, True):
+            for cid, size in self._index.oldest():
+                if wanted <= 0:
+                    break
+                if cid not in doomed and not self.needs.needed(cid, room=last_resort):
+                    doomed[cid] = last_resort
+                    wanted -= size
         if wanted > 0:
             raise refusal
-        for cid in doomed:
+        for cid, last_resort in doomed.items():
+            if last_resort:
+                logger.warning(
+                    "%s, which was added by hand, is deleted to make room; raise blobs.quota to keep more", cid
+                )
             self._remove(cid)
 
     def _remove(self, cid: str) -> None:
@@ -375,10 +380,7 @@ class BlobStore:
 
     def contents(self) -> dict[str, int]:
         """The CIDs of all blobs here with their sizes in bytes. Reads the disk."""
-        return self._on_disk()
-
-    def _on_disk(self) -> dict[str, int]:
-        # File systems put names of their own here, such as lost+found or .nfs….
+        # File systems put other names here, such as lost+found or .nfs….
         with os.scandir(self._files) as entries:
             return {e.name: e.stat(follow_symlinks=False).st_size for e in entries if is_cid(e.name)}
 
@@ -388,7 +390,7 @@ class BlobStore:
         return hashed.cid, hashed.size
 
     async def _sync_folder(self) -> None:
-        """Sync the folder of names; those who wait meanwhile share the next sync."""
+        """Sync the folder of names; calls that wait meanwhile share the next sync."""
         ticket = self._renamed
         async with self._sync_lock:
             if self._synced >= ticket:
@@ -404,16 +406,9 @@ class BlobStore:
         finally:
             os.close(fd)
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def _run(self, work: Callable[[], T], reads: str = "") -> T:
+        """Run it in a thread; `reads` is the CID of the blob whose file it opens."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         except OSError as error:
-            raise disk_error(error) from error
-
-    async def _reading(self, cid: str, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        except FileNotFoundError:
-            raise missing(cid) from None
-        except OSError as error:
-            raise disk_error(error) from error
+            raise missing(reads) if reads and isinstance(error, FileNotFoundError) else disk_error(error) from error

@@ -1,6 +1,4 @@
-"""One blob of many leaves on its way here: first its tree, checked against the CID, then ranges of
-verified leaves.
-"""
+"""One blob of many leaves on its way here: first its tree, checked against the CID, then ranges of verified leaves."""
 
 from __future__ import annotations
 
@@ -12,16 +10,17 @@ from typing import Protocol
 from agent.blobs.faults import not_there, wrong_size
 from agent.blobs.incoming import Incoming, WrongBytes
 from agent.blobs.store import MAX_BLOB, BlobStore
-from agent.blobs.unixfs import CHUNK, DIGEST, leaf_count, root_cid
 from agent.blobs.wire import GET, MAX_SPAN, TREE, Ask, Get, Tree, decode, encode
 from agent.errors import EdgeError, Refused
+from agent.model.unixfs import CHUNK, DIGEST, leaf_count, root_cid
+from agent.threads import finished
 
 CALL_TIMEOUT = 15.0
 """Seconds that one request may take before its holder counts as unreachable."""
 IN_FLIGHT = 4
 """Requests under way at once to one holder."""
 FAST, SLOW = 0.1, 1.0
-"""Replies within FAST seconds double the span of the next request, later than SLOW ones halve it."""
+"""Replies within FAST seconds double the span of the next request, replies later than SLOW seconds halve it."""
 MAX_TREE = leaf_count(MAX_BLOB) * DIGEST + 64
 
 
@@ -32,8 +31,8 @@ class Caller(Protocol):
 
 
 class Transfer:
-    """One fetch; what one holder began the next one continues. `incoming` is what has arrived and is
-    verified; `size` is what was declared of the blob, if anything was.
+    """One fetch; the next holder continues where one stopped. `incoming` holds the verified leaves; `size` is the declared
+    size in bytes, if there is one.
     """
 
     def __init__(self, cid: str, size: int | None, store: BlobStore, call: Caller, parked: Incoming | None) -> None:
@@ -46,9 +45,7 @@ class Transfer:
         self.received = 0
 
     async def from_holder(self, holder: str, owner: str | None) -> None:
-        """Fetch what is still missing from this holder and commit the blob; raises EdgeError, keeping
-        `incoming`.
-        """
+        """Fetch the missing leaves from this holder and commit the blob; raises EdgeError, keeping `incoming`."""
         tree = self.incoming or await self._tree(holder)
         if self._size is not None and self._size != tree.size:
             raise wrong_size(self._cid, tree.size, self._size)
@@ -99,17 +96,8 @@ class Transfer:
             if len(data) != length:
                 raise WrongBytes(f"{len(data)} bytes where {length} were asked")
             self.received += length
-            await self._keep(incoming, first, data)
-
-    async def _keep(self, incoming: Incoming, first: int, data: bytes) -> None:
-        """Verify and write what has arrived, even when another request to the holder fails meanwhile."""
-        writing = asyncio.ensure_future(self._store.verify_into(incoming, first, data))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])
-            writing.exception()  # the failure that cancelled us is the one to report
-            raise
+            # Verified leaves are kept even when another request to the holder fails meanwhile.
+            await finished(self._store.verify_into(incoming, first, data))
 
     def _adapt(self, seconds: float) -> None:
         if seconds < FAST:

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.blobs.unixfs import CHUNK
 from agent.errors import Refused
 from agent.model.decoding import DAMAGED
+from agent.model.unixfs import CHUNK
 
 HAVE, TREE, GET = "blob.have", "blob.tree", "blob.get"
 MAX_SPAN = 8
@@ -23,13 +23,13 @@ MAX_REQUEST = 256
 
 
 class Ask(msgspec.Struct):
-    """What `blob.have` and `blob.tree` ask."""
+    """The request of `blob.have` and `blob.tree`."""
 
     cid: str
 
 
 class Get(msgspec.Struct):
-    """What `blob.get` asks: `length` bytes from `offset`."""
+    """The request of `blob.get`: `length` bytes from `offset`."""
 
     cid: str
     offset: int
@@ -43,9 +43,7 @@ class Have(msgspec.Struct):
 
 
 class Tree(msgspec.Struct):
-    """The answer of `blob.tree`: the digests of all leaves, one after the other; with `size` they make
-    the CID.
-    """
+    """The answer of `blob.tree`: the digests of all leaves, one after the other; with `size` they make the CID."""
 
     size: int
     leaves: bytes

@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 import msgspec
 
 from agent import ticks
-from agent.cameras.booth import Booth
+from agent.backoff import Backoff, Tries, doubling
+from agent.cameras.book_file import load_book, save_book
 from agent.cameras.probe import Device, probe
 from agent.cameras.session import Frame
+from agent.cameras.shared_session import SharedSession
 from agent.cameras.spec import Camera, check_camera, check_name, normal_source
-from agent.cameras.storage import load_book, save_book
 from agent.errors import CameraError, ConfigError, NotFound
 from agent.model.event import now
 from agent.model.node import CameraInfo
@@ -30,12 +31,13 @@ DEADLINE = 10.0
 MAX_SHOTS = 32
 MAX_CAMERAS = 64
 KEEP_EVERY = 2.0
-"""Seconds between looks at the warm cameras; one that stays away is tried ever more rarely, up to KEEP_MOST."""
-KEEP_MOST = 60.0
+"""Seconds between looks at the warm cameras."""
+BACKOFF = Backoff(doubling(KEEP_EVERY, 60.0))
+"""The pauses before a warm camera that cannot be opened is tried again."""
 
 
 class Photo(msgspec.Struct, frozen=True):
-    """One photo: JPEG bytes, size in pixels, when it was taken (monotonic seconds) and when that was on the wall."""
+    """One photo: JPEG bytes, size in pixels, and when it was taken, in monotonic seconds (`taken`) and RFC 3339 (`at`)."""
 
     jpeg: bytes
     width: int
@@ -44,14 +46,14 @@ class Photo(msgspec.Struct, frozen=True):
     at: str
 
 
-# The book's own `list` hides the builtin inside of the class.
+# The method `list` hides the builtin inside the class.
 Photos: TypeAlias = list[Photo]
 Infos: TypeAlias = list[CameraInfo]
 Devices: TypeAlias = list[Device]
 
 
 class ShootFailed(CameraError):
-    """A camera failed; `photos` are those that it gave before."""
+    """A camera failed; `photos` are the photos that it took before."""
 
     def __init__(self, message: str, *, hint: str, camera: str, photos: list[Photo]) -> None:
         super().__init__(message, hint=hint, camera=camera)
@@ -61,7 +63,7 @@ class ShootFailed(CameraError):
 class CameraBook:
     """The cameras of this node, kept in a file of mode 0600.
 
-    `run()` keeps the warm ones open; without it everything works on demand. `close()` lets go of all.
+    `run()` keeps the warm cameras open; without it cameras are opened on demand. `close()` closes all.
     `on_health(name, error)` is called after each use: None when it worked.
     """
 
@@ -70,7 +72,7 @@ class CameraBook:
         self._path = path
         self._deadline = deadline
         self._cameras = load_book(path)
-        self._booths = {name: Booth(camera) for name, camera in self._cameras.items()}
+        self._sessions = {name: SharedSession(camera) for name, camera in self._cameras.items()}
         self._errors: dict[str, str] = {}
         self._changed = asyncio.Event()
         self.on_health: Callable[[str, CameraError | None], None] | None = None
@@ -94,21 +96,21 @@ class CameraBook:
         return [CameraInfo(name, camera.kind, name not in self._errors) for name, camera in self._cameras.items()]
 
     def error(self, name: str) -> str:
-        """What went wrong at the camera's last use; empty when it worked or was not used."""
+        """The error of the camera's last use; empty where it worked or was not used."""
         return self._errors.get(name, "")
 
     def is_open(self, name: str) -> bool:
-        """Whether the camera is open now; raises NotFound."""
+        """Whether the camera is open; raises NotFound."""
         self.get(name)
-        return self._booths[name].ready
+        return self._sessions[name].ready
 
     def progress(self, name: str) -> int:
         """How many photos it has given since the book was made or it was added; raises NotFound."""
         self.get(name)
-        return self._booths[name].taken
+        return self._sessions[name].taken
 
     def probe(self) -> Devices:
-        """The V4L2 devices that are there and not in the book."""
+        """The V4L2 devices of this machine that are not in the book."""
         known = {camera.source for camera in self._cameras.values()}
         return [device for device in probe() if device.source not in known]
 
@@ -123,11 +125,11 @@ class CameraBook:
         if len(self._cameras) >= MAX_CAMERAS and name not in self._cameras:
             raise ConfigError(f"a node has at most {MAX_CAMERAS} cameras", hint="remove one, or use another node")
         await self._store({**self._cameras, name: camera})
-        await self._replace(name, Booth(camera))
+        await self._replace(name, SharedSession(camera))
         return camera
 
     async def remove(self, name: str) -> None:
-        """Take it out of the book and let go of it. Raises NotFound."""
+        """Remove it from the book and close it. Raises NotFound."""
         self.get(name)
         await self._store({k: v for k, v in self._cameras.items() if k != name})
         await self._replace(name, None)
@@ -136,11 +138,11 @@ class CameraBook:
         await asyncio.to_thread(save_book, self._path, cameras)
         self._cameras = cameras
 
-    async def _replace(self, name: str, booth: Booth | None) -> None:
-        old = self._booths.pop(name, None)
+    async def _replace(self, name: str, session: SharedSession | None) -> None:
+        old = self._sessions.pop(name, None)
         self._errors.pop(name, None)
-        if booth is not None:
-            self._booths[name] = booth
+        if session is not None:
+            self._sessions[name] = session
         self._changed.set()
         if old is not None:
             await old.close()
@@ -162,7 +164,7 @@ class CameraBook:
     ) -> Photos:
         """`shots` photos, `every` seconds apart; each, opening included, within `deadline` seconds of when it is due.
 
-        `taken` is awaited with each photo as soon as it is there, so that the first need not wait for the last.
+        `taken` is awaited with each photo at once, so that the first does not wait for the last.
         Raises NotFound, or ShootFailed (a CameraError, which holds the photos taken before) within the deadline.
         """
         self.get(name)
@@ -171,10 +173,10 @@ class CameraBook:
         limit = self._deadline if deadline is None else deadline
         photos: Photos = []
         try:
-            async with self._booths[name].use() as booth:
+            async with self._sessions[name].use() as session:
                 due = time.monotonic()
                 for i in range(shots):
-                    photos.append(_photo(await booth.frame(limit)))
+                    photos.append(_photo(await session.frame(limit)))
                     if taken is not None:
                         await taken(photos[-1])
                     due = max(due, photos[0].taken) + every
@@ -201,41 +203,40 @@ class CameraBook:
     # ---- warm cameras ----
 
     async def run(self) -> None:
-        """Keep the warm cameras open, until cancelled; then let go of all."""
-        waits: dict[str, tuple[float, float]] = {}
+        """Keep the warm cameras open until cancelled; then close all."""
+        tries: dict[str, Tries] = {}
         try:
             while True:
                 names = [name for name, camera in self._cameras.items() if camera.warm]
-                waits = {name: waits[name] for name in names if name in waits}
+                tries = {name: tries.get(name) or Tries(BACKOFF) for name in names}
                 self._changed.clear()
                 if not names:
                     await self._changed.wait()
                     continue
-                await asyncio.gather(*(self._keep(name, waits) for name in names))
+                await asyncio.gather(*(self._keep(name, tries[name]) for name in names))
                 await ticks.sleep(KEEP_EVERY)
         finally:
             await self.close()
 
-    async def _keep(self, name: str, waits: dict[str, tuple[float, float]]) -> None:
-        booth = self._booths[name]
-        wait, until = waits.get(name, (KEEP_EVERY, 0.0))
-        if booth.ready or time.monotonic() < until:
+    async def _keep(self, name: str, tries: Tries) -> None:
+        session = self._sessions[name]
+        if session.ready or tries.left():
             return
         try:
-            await booth.warm(self._deadline)
+            await session.warm(self._deadline)
         except CameraError as e:
-            waits[name] = (min(wait * 2, KEEP_MOST), time.monotonic() + wait)
+            tries.failed()
             self._report(name, CameraError(f"camera {name}: {e.message}", hint=e.hint, camera=name))
         else:
-            waits.pop(name, None)
+            tries.succeeded()
             if name in self._errors:
                 self._report(name, None)
 
     async def close(self) -> None:
-        """Let go of all cameras; a later shoot opens them again."""
-        for booth in tuple(self._booths.values()):
+        """Close all cameras; a later shoot opens them again."""
+        for session in tuple(self._sessions.values()):
             with contextlib.suppress(CameraError):
-                await booth.close()
+                await session.close()
 
 
 def _photo(frame: Frame) -> Photo:

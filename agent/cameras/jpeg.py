@@ -1,4 +1,4 @@
-"""Looking at a JPEG without decoding it: is it whole, and how large is it (ITU-T T.81, annex B)."""
+"""The check of a JPEG without decoding: is it complete, and how large is it (ITU-T T.81, annex B)?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of a complete baseline or progressive JPEG; raises ValueError saying what is wrong."""
+    """Width and height in pixels of a complete baseline or progressive JPEG; raises ValueError with the fault."""
     if len(data) > MAX_JPEG:
         raise ValueError(f"the picture is larger than {MAX_JPEG >> 20} MiB")
     if data[:2] != b"\xff\xd8":

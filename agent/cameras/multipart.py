@@ -7,11 +7,11 @@ from email.message import Message
 from agent.cameras.jpeg import MAX_JPEG
 
 MAX_HEADER = 8 * 1024
-"""Longest header of a part, and the most that may stand between parts, in bytes."""
+"""Longest header of a part, and most bytes between parts."""
 
 
 def boundary_of(content_type: str) -> bytes | None:
-    """The stream's boundary with its two dashes, or None where the type is not multipart."""
+    """The stream's boundary with its two dashes; None where the type is not multipart."""
     message = Message()
     message["content-type"] = content_type
     if message.get_content_maintype() != "multipart":
@@ -24,7 +24,7 @@ def boundary_of(content_type: str) -> bytes | None:
 
 
 class Parts:
-    """Feed it chunks as they arrive, get the bodies of complete parts; ValueError on nonsense or excess."""
+    """Takes chunks as they arrive and gives the bodies of complete parts; raises ValueError for a malformed stream."""
 
     def __init__(self, boundary: bytes, limit: int = MAX_JPEG) -> None:
         self._boundary = boundary

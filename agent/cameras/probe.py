@@ -1,4 +1,4 @@
-"""Which V4L2 cameras this machine has, from sysfs; nothing is opened."""
+"""The V4L2 cameras of this machine, from sysfs; nothing is opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 def probe(sysfs: Path = SYSFS) -> list[Device]:
-    """The V4L2 devices that are there. A camera's second node, for metadata, has an index above 0 and is left out."""
+    """The V4L2 devices. A camera's second node, for metadata, has an index above 0 and is left out."""
     found: list[tuple[int, Device]] = []
     for entry in sysfs.iterdir() if sysfs.is_dir() else []:
         if (match := re.fullmatch(r"video(\d+)", entry.name)) and _read(entry / "index") in ("0", ""):

@@ -1,4 +1,4 @@
-"""What an open camera can do, whatever its kind."""
+"""The interface of an open camera of any kind."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Session(Protocol):
-    """An open camera; after any exception it is to be closed."""
+    """An open camera; after any exception it must be closed."""
 
     async def open(self, timeout: float) -> None:
-        """Make it ready for pictures. The caller bounds the time; `timeout` (seconds) is a hint. Raises CameraError."""
+        """Open it. The caller bounds the time; `timeout` (seconds) is a hint. Raises CameraError."""
         ...
 
     async def frame(self) -> Frame:
@@ -31,14 +31,14 @@ class Session(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it can give another picture without being opened again."""
+        """Whether it can give another picture without a new opening."""
         ...
 
     async def close(self) -> None:
-        """Let go of the camera at once, however stuck it is."""
+        """Close the camera at once, even where it hangs."""
         ...
 
 
 def failed(what: str, hint: str = "look at its address, user and password, its power and its cable") -> CameraError:
-    """A CameraError; the book puts the camera's name in front."""
+    """A CameraError; the book adds the camera's name."""
     return CameraError(what, hint=hint)

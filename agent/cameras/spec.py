@@ -1,4 +1,4 @@
-"""What a camera is: its source and how its pictures are turned, cut and masked."""
+"""The settings of a camera: its source, and how its pictures are turned, masked and cut."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HINT = "a source is /dev/video0, rtsp://…, http://… (a snapshot or MJPEG) o
 
 
 class View(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is done to a picture: turned clockwise by `rotate` degrees, then zones blackened, then cut.
+    """The changes to a picture: turned clockwise by `rotate` degrees, then zones blackened, then cut.
 
     Boxes are [x, y, width, height] in 0..1 of the turned picture.
     """
@@ -52,12 +52,12 @@ class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     insecure: bool = False
 
     def __repr__(self) -> str:
-        """Without credentials: it may end in a log."""
+        """The camera without credentials: it may appear in a log."""
         return f"Camera({self.shown})"
 
     @property
     def kind(self) -> Kind:
-        """Which way its pictures are got."""
+        """The kind of its source."""
         return kind_of(self.source)
 
     @property
@@ -67,7 +67,7 @@ class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
     @property
     def view(self) -> View:
-        """What is done to its pictures."""
+        """The changes to its pictures."""
         return View(self.rotate, self.masks, self.crop)
 
 
@@ -88,7 +88,7 @@ def normal_source(source: str) -> str:
 
 
 def kind_of(source: str) -> Kind:
-    """Which kind a normal source is; raises ConfigError, without credentials in it."""
+    """The kind of a normal source; raises ConfigError, without credentials in it."""
     if _VIDEO_DEVICE.match(source) and ".." not in source:
         return "v4l2"
     if source.startswith("file:/"):
@@ -124,7 +124,7 @@ def masked(source: str) -> str:
 
 
 def split_credentials(url: str) -> tuple[str, SplitResult]:
-    """The URL without user and password, and the parts that it was made of."""
+    """The URL without user and password, and its parts."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     netloc = f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""Cameras over HTTP: a snapshot per request, or an MJPEG stream, whichever the address answers with."""
+"""Cameras over HTTP: a snapshot per request, or an MJPEG stream, as the camera answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent.cameras.session import Frame, failed
 from agent.cameras.spec import View, split_credentials
 from agent.errors import CameraError
 
-# These two write addresses and headers, credentials included, to the log.
+# Both log addresses and headers, credentials included.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -28,7 +28,7 @@ FRESH = 0.5
 
 
 class Stream:
-    """An MJPEG response, read by a task of its own so that no old picture waits in a buffer."""
+    """An MJPEG response; a task reads it, so that no old picture waits in a buffer."""
 
     def __init__(self, chunks: AsyncIterator[bytes], boundary: bytes) -> None:
         self._chunks = chunks
@@ -57,7 +57,7 @@ class Stream:
             self._wanted.set_result((part, time.monotonic()))
 
     async def next(self) -> tuple[bytes, float]:
-        """The next picture that arrives, and when it did."""
+        """The next picture that arrives, and its time in monotonic seconds."""
         if self._error is not None:
             raise self._error
         self._wanted = asyncio.get_running_loop().create_future()
@@ -68,7 +68,7 @@ class Stream:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is being read."""
         return not self._task.done()
 
     async def close(self) -> None:
@@ -78,7 +78,7 @@ class Stream:
 
 
 class WebSession:
-    """One HTTP camera. The first answer decides whether it is a snapshot or a stream."""
+    """One HTTP camera; its first answer shows whether it gives snapshots or a stream."""
 
     def __init__(self, source: str, view: View, *, insecure: bool = False) -> None:
         self._url, parts = split_credentials(source)
@@ -94,7 +94,7 @@ class WebSession:
         self._first: tuple[bytes, float] | None = None
 
     async def open(self, timeout: float) -> None:
-        """See Session. The first request is made here: a warm camera's stream is then already coming."""
+        """See Session. It makes the first request: a warm camera's stream then runs already."""
         client = httpx.AsyncClient(
             verify=not self._insecure, timeout=httpx.Timeout(timeout), follow_redirects=False, trust_env=False
         )
@@ -103,7 +103,7 @@ class WebSession:
         self._first = await self._request()
 
     async def _request(self) -> tuple[bytes, float] | None:
-        """One GET: the snapshot and when it arrived, or None after starting the stream."""
+        """One GET: the snapshot and its time, or None where a stream has started."""
         if self._client is None:
             raise failed("it is not open", "try again")
         async with AsyncExitStack() as stack:
@@ -122,7 +122,7 @@ class WebSession:
                 raise failed(f"it cannot be reached ({type(e).__name__})") from e
 
     async def _send(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> httpx.Response:
-        """GET with digest or basic authentication, whichever the camera asks for."""
+        """GET with the authentication that the camera asks for, digest or basic."""
         known = any(self._login)
         auth = (httpx.BasicAuth(*self._login) if self._basic else self._digest) if known else None
         response = await stack.enter_async_context(client.stream("GET", self._url, auth=auth))

@@ -1,17 +1,14 @@
-"""The capture child: the only process that loads OpenCV. It may hang or crash; its parent kills it at the deadline.
+"""The capture worker: the only process that loads OpenCV. It may hang or crash; its parent kills it at the deadline.
 
-Started by `capture.py` as `python -m agent.cameras.worker FD` (a frozen agent: `edge-agent camera-worker FD`).
-On its socket each message is a 4-byte big-endian length and msgpack: an Ask in, a Reply out. It ends when the parent
-closes its end, and when a live source breaks.
+`capture.py` starts it as `python -m agent.cameras.worker FD` (a frozen agent: `edge-agent camera-worker FD`).
+Messages (`agent.worker`) are msgpack: an Ask in, a Reply out. It ends when the parent closes its end, and when a live
+source breaks.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -19,20 +16,17 @@ from typing import Any
 
 import msgspec
 
+from agent.cameras.jpeg import MAX_PIXELS
 from agent.cameras.spec import View
+from agent.worker import end_with_parent, receive, send
 
-HEADER = struct.Struct(">I")
-MAX_MESSAGE = 64 << 20
-"""Longest message in bytes, either way."""
 QUALITY = 90
 """JPEG quality of pictures that are encoded here."""
 DARK = 20.0
 """Mean luma (0..255) below which a picture right after opening counts as taken before the exposure has settled;
 video's black is 16."""
 SETTLE = 1.0
-"""Seconds after the first frame in which dark ones are skipped."""
-MAX_PIXELS = 50_000_000
-_PR_SET_PDEATHSIG = 1
+"""Seconds after the first frame in which dark frames are skipped."""
 
 
 class Ask(msgspec.Struct, array_like=True):
@@ -46,7 +40,7 @@ class Ask(msgspec.Struct, array_like=True):
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """A picture, with the monotonic time in seconds when it was taken; or why there is none."""
+    """A picture, with the monotonic time in seconds when it was taken; or an error."""
 
     jpeg: bytes = b""
     width: int = 0
@@ -56,11 +50,11 @@ class Reply(msgspec.Struct, array_like=True):
 
 
 class CaptureError(Exception):
-    """What the camera does wrong; never with its address."""
+    """A camera's error; the text never has its address."""
 
 
 class Live:
-    """A device or stream that runs by itself: a thread takes every frame so that none waits in a buffer."""
+    """A device or stream that runs by itself: a thread takes every frame, so that no frame waits in a buffer."""
 
     def __init__(self, capture: Any) -> None:
         self._capture = capture
@@ -90,7 +84,7 @@ class Live:
             self._ready.notify_all()
 
     def frame(self) -> tuple[Any, float]:
-        """The next frame that is taken after this call."""
+        """The next frame after this call."""
         with self._ready:
             self._frame, self._wanted = None, True
             self._ready.wait_for(lambda: self._frame is not None or self._broken)
@@ -113,7 +107,7 @@ class Live:
 
 
 class Film:
-    """A video file that is shown as if it ran all the time, over and over."""
+    """A video file that runs in a loop all the time."""
 
     def __init__(self, cv2: Any, capture: Any) -> None:
         self._cv2 = cv2
@@ -149,7 +143,7 @@ def seen(cv2: Any, frame: Any, view: View) -> Any:
         frame = frame.copy()
     height, width = frame.shape[:2]
     for x, y, w, h in view.masks:
-        # Outwards to whole pixels: a mask hides at least what was asked for.
+        # Outwards to whole pixels: a mask hides at least its box.
         frame[int(y * height) : int(-(-(y + h) * height // 1)), int(x * width) : int(-(-(x + w) * width // 1))] = 0
     if view.crop:
         x, y, w, h = view.crop
@@ -184,7 +178,7 @@ class Worker:
 
     @property
     def broken(self) -> bool:
-        """Whether the source has ended, so that this process is of no more use."""
+        """Whether the source has ended, so that this process must end."""
         return self._source is not None and self._source.broken
 
     def _open(self, ask: Ask) -> None:
@@ -228,31 +222,10 @@ class Worker:
         return Reply(jpeg.tobytes(), width, height, taken)
 
 
-def receive(link: socket.socket) -> Ask | None:
-    """The next ask, or None when the parent has closed its end."""
-    header = link.recv(HEADER.size, socket.MSG_WAITALL)
-    if len(header) < HEADER.size:
-        return None
-    (size,) = HEADER.unpack(header)
-    data = bytearray()
-    while len(data) < size:
-        part = link.recv(min(size - len(data), 1 << 20))
-        if not part:
-            return None
-        data += part
-    return msgspec.msgpack.decode(data, type=Ask)
-
-
-def send(link: socket.socket, reply: Reply) -> None:
-    """Send one reply."""
-    data = msgspec.msgpack.encode(reply)
-    link.sendall(HEADER.pack(len(data)) + data)
-
-
 def load_cv2() -> Any:
-    """OpenCV, told to keep its and FFmpeg's messages (which name addresses) to itself.
+    """OpenCV without its and FFmpeg's messages, which name addresses.
 
-    FFmpeg looks at a stream for up to five seconds before its first picture; 0.1 s (in microseconds) is enough.
+    FFmpeg examines a stream for up to five seconds before its first picture; 0.1 s (in microseconds) is enough.
     """
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
@@ -267,7 +240,7 @@ def load_cv2() -> Any:
 
 
 def watch(link: socket.socket, worker: Worker) -> None:
-    """End the process when the source breaks or the parent goes while nothing is asked."""
+    """End the process when the source breaks while nothing is asked."""
     while not worker.broken:
         time.sleep(0.1)
     link.shutdown(socket.SHUT_RD)
@@ -281,12 +254,13 @@ def serve(link: socket.socket) -> None:
         worker = None
     if worker is not None:
         threading.Thread(target=watch, args=(link, worker), daemon=True, name="watch").start()
-    while (ask := receive(link)) is not None:
+    while (message := receive(link)) is not None:
         if worker is None:
-            send(link, Reply(error="OpenCV is missing on this node: install edge-agent[camera]"))
-            continue
-        send(link, worker.answer(ask))
-        if worker.broken:
+            reply = Reply(error="OpenCV is missing on this node: install edge-agent[camera]")
+        else:
+            reply = worker.answer(msgspec.msgpack.decode(message, type=Ask))
+        send(link, msgspec.msgpack.encode(reply))
+        if worker is not None and worker.broken:
             return
 
 
@@ -295,8 +269,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or not arguments[0].isdigit():
         sys.stderr.write("this is the agent's camera worker; it is started by the agent\n")
         return 2
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     with socket.socket(fileno=int(arguments[0])) as link:
         serve(link)
     return 0

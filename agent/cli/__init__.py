@@ -1,7 +1,32 @@
-"""The command line: `main` is the entry point, one module per noun, imported only when used."""
+"""The command line: `main` is the entry point, one module per noun, imported only when used.
+
+The rest of the face is for the demo; each name is loaded when it is first used, so that `--help` stays quick.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from agent.cli.main import main
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from agent.cli.output import console, count, escape, print_json, size
+    from agent.cli.trace import waterfall
+
+__all__ = ["console", "count", "escape", "main", "print_json", "size", "waterfall"]
+
+_PLACES = {
+    "console": "output",
+    "count": "output",
+    "escape": "output",
+    "print_json": "output",
+    "size": "output",
+    "waterfall": "trace",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"agent.cli.{_PLACES[name]}"), name)

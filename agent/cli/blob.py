@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, new_app, single
-from agent.cli.output import ago, console, escape, listing, print_json, size
+from agent.api import path_of, read, results
+from agent.cli.context import JsonFlag, connect, new_app, single
+from agent.cli.output import console, escape, listing, print_json, size
 from agent.errors import ConfigError
+from agent.files import replacing
 
 app = new_app(
     "Bytes named by their CID.", examples=("edge-agent add photo.jpg", "edge-agent get bafkrei… -o photo.jpg")
@@ -28,12 +27,10 @@ def list_(json: JsonFlag = False) -> None:
     if json:
         print_json(found)
         return
-    cells = [
-        [escape(b["cid"]), size(b.get("size")), "pinned" if b.get("pinned") else "", ago(b.get("used"))]
-        for b in found.get("blobs", [])
-    ]
-    console().print(listing(["cid", "size", "", "used"], cells, empty="no blob is here", right=("size",)))
-    console().print(f"[dim]{found.get('count', 0)}, {size(found.get('bytes', 0))} of {size(found.get('quota', 0))}[/]")
+    here = read(found, results.BlobList)
+    cells = [[escape(b.cid), size(b.size), "pinned" if b.pinned else ""] for b in here.blobs]
+    console().print(listing(["cid", "size", ""], cells, empty="no blob is here", right=("size",)))
+    console().print(f"[dim]{here.count}, {size(here.bytes)} of {size(here.quota)}[/]")
 
 
 @app.command()
@@ -49,7 +46,7 @@ def add(
     if json:
         print_json(found)
     else:
-        typer.echo(found["cid"])
+        typer.echo(read(found, results.StoredBlob).cid)
 
 
 @app.command()
@@ -61,20 +58,15 @@ def get(
     with connect(timeout=600) as client:
         if output == "-":
             if sys.stdout.isatty():
-                raise ConfigError("a terminal is no place for a blob", hint="name a file with -o, or use a pipe")
+                raise ConfigError("a blob is not written to a terminal", hint="name a file with -o, or use a pipe")
             client.download(path_of("blobs", cid), sys.stdout.buffer)
             return
         target = Path(output)
         try:
-            handle, fresh = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            with replacing(target) as out:
+                client.download(path_of("blobs", cid), out)
         except OSError as e:
             raise ConfigError(f"{target} cannot be written: {e.strerror}", hint="check the folder") from None
-        try:
-            with os.fdopen(handle, "wb") as out:
-                client.download(path_of("blobs", cid), out)
-            Path(fresh).rename(target)
-        finally:
-            Path(fresh).unlink(missing_ok=True)
 
 
 add_app = single(add, examples=("edge-agent add photo.jpg", "tar c . | edge-agent add -"))

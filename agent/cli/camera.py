@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, YesFlag, new_app, read_secret
+from agent.api import path_of, read, results
+from agent.cli.context import JsonFlag, YesFlag, connect, new_app, read_secret
 from agent.cli.output import console, dot, escape, listing, print_json, show, size
 from agent.errors import ConfigError
 
@@ -32,19 +31,19 @@ _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 def list_(json: JsonFlag = False) -> None:
     """List the cameras of this node, and devices that could be added."""
     with connect() as client:
-        rows = client.get("/v1/cameras")
+        found = client.get("/v1/cameras")
     if json:
-        print_json(rows)
+        print_json(found)
         return
     cells = [
         [
-            dot(bool(c.get("ok")) if c.get("added", True) else None),
-            f"[bold]{escape(c['name'])}[/]",
-            escape(c.get("kind", "")),
-            escape(c.get("source", "")),
-            escape(c.get("text") or "") if c.get("added", True) else "[dim]not added[/]",
+            dot(c.ok if c.added else None),
+            f"[bold]{escape(c.name)}[/]",
+            escape(c.kind),
+            escape(c.source),
+            escape(c.text) if c.added else "[dim]not added[/]",
         ]
-        for c in rows
+        for c in read(found, list[results.Camera])
     ]
     console().print(
         listing(["", "camera", "kind", "source", ""], cells, empty="no camera; edge-agent camera add NAME SOURCE")
@@ -78,8 +77,9 @@ def add(
     body: dict[str, Any] = {"name": name, "source": source, "rotate": rotate, "warm": warm, "insecure": insecure}
     body["masks"] = [_box(m) for m in mask or []]
     with connect() as client:
-        c = client.post("/v1/cameras", body | ({"crop": _box(crop)} if crop else {}))
-    show(c, json, f"[green]✓[/] [bold]{escape(c['name'])}[/] {escape(c.get('kind', ''))} {escape(c.get('source', ''))}")
+        found = client.post("/v1/cameras", body | ({"crop": _box(crop)} if crop else {}))
+    c = read(found, results.Camera)
+    show(found, json, f"[green]✓[/] [bold]{escape(c.name)}[/] {escape(c.kind)} {escape(c.source)}")
 
 
 @app.command()
@@ -88,8 +88,8 @@ def remove(name: Name, yes: YesFlag = False, json: JsonFlag = False) -> None:
     if not yes and not json:
         typer.confirm(f"Remove the camera {name}?", abort=True)
     with connect() as client:
-        c = client.delete(path_of("cameras", name))
-    show(c, json, f"[green]✓[/] {escape(c['name'])} is removed")
+        found = client.delete(path_of("cameras", name))
+    show(found, json, f"[green]✓[/] {escape(read(found, results.Name).name)} is removed")
 
 
 @app.command("test")
@@ -100,13 +100,14 @@ def try_(
 ) -> None:
     """Take one photo now and say how long it took."""
     with connect() as client:
-        c = client.post(path_of("cameras", name, "test"))
-    photo = base64.b64decode(c.pop("jpeg", "") or "")
+        found = client.post(path_of("cameras", name, "test"))
+    c = read(found, results.CameraTest)
+    shown = {k: v for k, v in found.items() if k != "jpeg"}
     if output is not None:
-        output.write_bytes(photo)
-        c["file"] = str(output)
-    text = f"{c.get('width')}×{c.get('height')}, {size(c.get('size'))}, in {c.get('ms', 0):.0f} ms"
-    show(c, json, f"[green]✓[/] {escape(c['name'])}: {text}" + (f" → {escape(str(output))}" if output else ""))
+        output.write_bytes(c.jpeg)
+        shown["file"] = str(output)
+    text = f"{c.width}×{c.height}, {size(c.size)}, in {c.ms:.0f} ms"
+    show(shown, json, f"[green]✓[/] {escape(c.name)}: {text}" + (f" → {escape(str(output))}" if output else ""))
 
 
 def _box(text: str) -> list[float]:

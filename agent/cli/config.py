@@ -1,16 +1,17 @@
-"""`edge-agent config …`: what is configured, and where each value came from."""
+"""`edge-agent config …`: the configuration, and where each value came from."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from agent.api import read, results
 from agent.cli import context
 from agent.cli.context import JsonFlag, new_app
 from agent.cli.output import console, escape, print_json, table
-from agent.config import document, load_config
+from agent.config import load_config, show_config
 
 app = new_app(
     "Show and check the configuration.",
@@ -29,16 +30,17 @@ def show(
     """Show every key and its value: defaults, then the file, the environment and options, the last one
     wins."""
     if running:
-        from agent.cli.client import connect
+        from agent.cli.context import connect
 
         with connect() as client:
-            rows = client.get("/v1/config")
+            found = client.get("/v1/config")
     else:
-        rows = document.show(load_config(context.chosen.config))
+        found = show_config(load_config(context.chosen.config))
+    rows = read(found, list[results.ConfigValue])
     if json:
-        print_json(rows if origin else {r["key"]: r["value"] for r in rows})
+        print_json(found if origin else {r.key: r.value for r in rows})
         return
-    cells = [[escape(r["key"]), _value(r), *([_origin(r["origin"])] if origin else [])] for r in rows]
+    cells = [[escape(r.key), _value(r), *([_origin(r.origin)] if origin else [])] for r in rows]
     console().print(table(["key", "value", *(["origin"] if origin else [])], cells))
 
 
@@ -55,8 +57,8 @@ def check(
         console().print(f"[green]✓[/] {escape(str(file))} is right; it sets {', '.join(keys) or 'nothing'}")
 
 
-def _value(row: dict[str, Any]) -> str:
-    value = row["value"]
+def _value(row: results.ConfigValue) -> str:
+    value = row.value
     match value:
         case bool():
             text = str(value).lower()
@@ -67,7 +69,7 @@ def _value(row: dict[str, Any]) -> str:
         case _:
             text = "" if value == "." else str(value)
     text = escape(text)
-    return f"[dim]{text}[/]" if row["origin"] == "default" else f"[bold]{text}[/]"
+    return f"[dim]{text}[/]" if row.origin == "default" else f"[bold]{text}[/]"
 
 
 def _origin(origin: str) -> str:

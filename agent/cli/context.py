@@ -1,12 +1,15 @@
-"""What the root options chose, for all commands."""
+"""The choices of the root options, for all commands."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from agent.api import Client
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -30,6 +33,13 @@ def socket_path() -> Path:
     from agent.config import load_config
 
     return load_config(chosen.config).run
+
+
+def connect(*, timeout: float = 60.0) -> Client:
+    """A client of the chosen agent; use it as a context manager."""
+    from agent.api import Client
+
+    return Client(socket_path(), timeout=timeout)
 
 
 def new_app(help_text: str, *, examples: tuple[str, ...] = ()) -> typer.Typer:

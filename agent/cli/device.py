@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, YesFlag, new_app
+from agent.api import path_of, read, results
+from agent.cli.context import JsonFlag, YesFlag, connect, new_app
 from agent.cli.output import ago, console, dot, escape, listing, print_json, show
 
 app = new_app(
-    "Phones and laptops on the Wi-Fi: who is here, and whom the house knows.",
+    "Phones and laptops on the Wi-Fi: which are here, and which are known.",
     examples=(
         "edge-agent device list",
         'edge-agent device name 3c:22:fb:00:00:01 "Ada\'s phone"',
@@ -26,21 +26,21 @@ Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Name, MAC or id, 
 def list_(json: JsonFlag = False) -> None:
     """List devices that were heard: those present first."""
     with connect() as client:
-        rows = client.get("/v1/devices")
+        found = client.get("/v1/devices")
     if json:
-        print_json(rows)
+        print_json(found)
         return
     cells = [
         [
-            dot(True if d.get("present") else None),
-            f"[bold]{escape(d.get('name') or '-')}[/]",
-            "[green]known[/]" if d.get("known") else "unknown",
-            escape(d["id"]) + (" [dim]private[/]" if d.get("private") else ""),
-            escape(d.get("node") or ""),
-            ago(d.get("last_seen")),
-            ago(d.get("first_seen")),
+            dot(True if d.present else None),
+            f"[bold]{escape(d.name or '-')}[/]",
+            "[green]known[/]" if d.known else "unknown",
+            escape(d.id) + (" [dim]private[/]" if d.private else ""),
+            escape(d.node),
+            ago(d.last_seen),
+            ago(d.first_seen),
         ]
-        for d in rows
+        for d in read(found, list[results.Device])
     ]
     console().print(
         listing(["", "name", "", "id", "at", "last seen", "first seen"], cells, empty="no device was heard yet")
@@ -48,24 +48,26 @@ def list_(json: JsonFlag = False) -> None:
 
 
 @app.command()
-def name(device: Device, name: Annotated[str, typer.Argument(help="What to call it.")], json: JsonFlag = False) -> None:
+def name(device: Device, name: Annotated[str, typer.Argument(help="The name.")], json: JsonFlag = False) -> None:
     """Give a device a name. It stays unknown until `device know`."""
     with connect() as client:
-        d = client.post(path_of("devices", device), {"name": name})
-    show(d, json, f"[green]✓[/] {escape(d['id'])} is [bold]{escape(d.get('name') or '')}[/]")
+        found = client.post(path_of("devices", device), {"name": name})
+    d = read(found, results.Device)
+    show(found, json, f"[green]✓[/] {escape(d.id)} is [bold]{escape(d.name)}[/]")
 
 
 @app.command()
 def know(
     device: Device,
-    no: Annotated[bool, typer.Option("--not", help="The house does not know it any more.")] = False,
+    no: Annotated[bool, typer.Option("--not", help="It is not known any more.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Say that the house knows a device: its arrivals cause no alert."""
+    """Say that a device is known: its arrivals cause no alert."""
     with connect() as client:
-        d = client.post(path_of("devices", device), {"known": not no})
-    word = "[green]known[/]" if d.get("known") else "unknown"
-    show(d, json, f"[green]✓[/] {escape(d.get('name') or d['id'])} is {word}")
+        found = client.post(path_of("devices", device), {"known": not no})
+    d = read(found, results.Device)
+    word = "[green]known[/]" if d.known else "unknown"
+    show(found, json, f"[green]✓[/] {escape(d.name or d.id)} is {word}")
 
 
 @app.command()
@@ -74,5 +76,5 @@ def forget(device: Device, yes: YesFlag = False, json: JsonFlag = False) -> None
     if not yes and not json:
         typer.confirm(f"Forget {device}?", abort=True)
     with connect() as client:
-        d = client.delete(path_of("devices", device))
-    show(d, json, f"[green]✓[/] {escape(d['id'])} is forgotten")
+        found = client.delete(path_of("devices", device))
+    show(found, json, f"[green]✓[/] {escape(read(found, results.Id).id)} is forgotten")

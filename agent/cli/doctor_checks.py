@@ -1,4 +1,4 @@
-"""What `doctor` looks at on this device, without a running agent: one function per thing."""
+"""The checks of `doctor` on this device, without a running agent: one function each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from agent.cli.client import Client
+from agent.api import Client, read, results
 from agent.config import Config, format_size, load_config
 from agent.errors import EdgeError, Unreachable
 from agent.health import clock_synchronised
@@ -24,7 +24,7 @@ SHM = Path("/dev/shm")  # noqa: S108
 
 
 class Finding(msgspec.Struct):
-    """One thing looked at: `ok`, `warn` or `fail`, in words, and what to do about it."""
+    """The result of a check: `ok`, `warn` or `fail`, the text, and the remedy."""
 
     check: str
     state: Literal["ok", "warn", "fail"]
@@ -33,14 +33,14 @@ class Finding(msgspec.Struct):
 
 
 class Device(msgspec.Struct):
-    """What the checks share: the configuration, and whether an agent runs here."""
+    """The configuration, and whether an agent runs here: for all checks."""
 
     config: Config
     running: bool
 
 
 def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
-    """Everything, one finding after the other; a check that fails inside is a finding too."""
+    """The findings of all checks, one after the other; a check that fails inside is a finding too."""
     try:
         config = load_config(file)
     except EdgeError as e:
@@ -62,18 +62,20 @@ def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
     """The running agent's configuration, and what it finds itself."""
     try:
         with Client(path, timeout=10) as client:
-            status, inside, rows = (client.get(f"/v1/{what}") for what in ("status", "checks", "config"))
-        config = load_config(os.devnull, environ={}, overrides={r["key"]: r["value"] for r in rows})
+            status = read(client.get("/v1/status"), results.Status)
+            inside = read(client.get("/v1/checks"), list[results.Check])
+            rows = read(client.get("/v1/config"), list[results.ConfigValue])
+        config = load_config(os.devnull, environ={}, overrides={r.key: r.value for r in rows})
     except Unreachable as e:
         return None, [Finding("agent", "warn", e.message, e.hint)]
     except EdgeError as e:
         return None, [Finding("agent", "fail", e.message, e.hint)]
-    node = status.get("node", {})
-    out = [Finding("agent", "ok", f"{node.get('name')} runs as {node.get('role')}, version {status.get('version')}")]
-    out += [Finding(i["check"], i["state"], i["text"], i.get("remedy", "")) for i in inside]
-    for w in status.get("warnings", []):
-        state: Literal["warn", "fail"] = "fail" if w.get("severity") == "error" else "warn"
-        found = Finding(w["code"], state, w["text"], w.get("remedy", ""))
+    node = status.node
+    out = [Finding("agent", "ok", f"{node.name} runs as {node.role}, version {status.version}")]
+    out += [Finding(i.check, i.state, i.text, i.remedy) for i in inside]
+    for w in status.warnings:
+        state: Literal["warn", "fail"] = "fail" if w.severity == "error" else "warn"
+        found = Finding(w.code, state, w.text, w.remedy)
         if not any((f.check, f.text) == (found.check, found.text) for f in out):
             out.append(found)
     return config, out

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect
-from agent.cli.context import JsonFlag, single
+from agent.api import read, results
+from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, count, escape, listing, print_json, size
 
 
@@ -24,24 +24,23 @@ def egress(
     if json:
         print_json(found)
         return
-    total = found.get("total", {})
+    ledger = read(found, results.Egress)
+    total = ledger.total
     rows = [
         [
-            escape(r.get("time", "")[:19].replace("T", " ")),
-            escape(r.get("kind", "")),
-            size(r.get("up", 0)),
-            size(r.get("down", 0)),
-            escape(r.get("event", "")),
-            f"[dim]{escape(r.get('sink', ''))}[/]",
+            escape(r.time[:19].replace("T", " ")),
+            escape(r.kind),
+            size(r.up),
+            size(r.down),
+            escape(r.event),
+            f"[dim]{escape(r.sink)}[/]",
         ]
-        for r in found.get("rows", [])
+        for r in ledger.rows
     ]
     columns = ["time", "what", "up", "down", "event", "to"]
     console().print(listing(columns, rows, empty="nothing left the building", right=("up", "down")))
-    requests, alerts = count(total.get("requests", 0), "request"), count(total.get("alerts", 0), "alert")
-    console().print(
-        f"[bold]{size(total.get('up', 0))} up[/], {size(total.get('down', 0))} down in {requests}, {alerts}"
-    )
+    requests, alerts = count(total.requests, "request"), count(total.alerts, "alert")
+    console().print(f"[bold]{size(total.up)} up[/], {size(total.down)} down in {requests}, {alerts}")
 
 
 app = single(egress, examples=("edge-agent egress", "edge-agent egress --since 7d --json"))

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.client import connect
-from agent.cli.context import JsonFlag, single
+from agent.api import read, results
+from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, escape, size
 
 _COLOURS = {"wifi": "cyan", "device": "magenta", "camera": "yellow", "image": "green", "alert": "bold red"}
@@ -17,7 +17,7 @@ _COLOURS = {"wifi": "cyan", "device": "magenta", "camera": "yellow", "image": "g
 
 def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new events until interrupted.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many recent ones first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many recent events first.")] = 20,
     kind: Annotated[str, typer.Option("--type", "-t", help="Only events of this type.")] = "",
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Only events of this pipeline.")] = "",
     json: JsonFlag = False,
@@ -33,20 +33,19 @@ def events(
                 sys.stdout.write(jsonlib.dumps(row, ensure_ascii=False) + "\n")
                 sys.stdout.flush()
             else:
-                console().print(line(row), overflow="ellipsis", no_wrap=True)
+                console().print(line(read(row, results.EventRow)), overflow="ellipsis", no_wrap=True)
 
 
-def line(e: dict[str, Any]) -> str:
-    """One event as one line: time, node, step, type, and what matters of its data."""
-    kind = e.get("type", "")
-    colour = _COLOURS.get(kind.partition(".")[0], "white")
-    where = escape("/".join(filter(None, (e.get("pipeline"), e.get("step")))))
-    missed = f"[red]({e['missed']} missed)[/] " if e.get("missed") else ""
-    head = f"[dim]{escape(e.get('time', '')[11:23])}[/] {missed}[bold]{escape(e.get('node', '')):<8}[/]"
-    if e.get("omitted"):
-        missed += f"[yellow]({size(e['omitted'])}, too long to pass on)[/] "
-    ident = f"[dim]{escape(e.get('id', ''))}[/]"
-    return f"{head} [{colour}]{escape(kind):<20}[/] [dim]{where}[/] {summary(e.get('data') or {})} {ident}"
+def line(e: results.EventRow) -> str:
+    """One event as one line: time, node, step, type, and a summary of its data."""
+    colour = _COLOURS.get(e.type.partition(".")[0], "white")
+    where = escape("/".join(filter(None, (e.pipeline, e.step))))
+    missed = f"[red]({e.missed} missed)[/] " if e.missed else ""
+    head = f"[dim]{escape(e.time[11:23])}[/] {missed}[bold]{escape(e.node):<8}[/]"
+    if e.omitted:
+        missed += f"[yellow]({size(e.omitted)}, too long to pass on)[/] "
+    ident = f"[dim]{escape(e.id)}[/]"
+    return f"{head} [{colour}]{escape(e.type):<20}[/] [dim]{where}[/] {summary(e.data)} {ident}"
 
 
 def summary(data: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from agent.cli.output import console, escape, print_json
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from agent.executors.filter_check import FilterReport
+    from agent.executors import FilterReport
 
 app = new_app(
     "Check a filter of your own.",
@@ -58,17 +58,16 @@ def check(
 
 
 async def _check(module: Path, data: bytes, arguments: list[str], rounds: int, seed: int) -> FilterReport:
-    from agent.executors.filter_check import check_filter
-    from agent.executors.wasm import WasmEngine
+    from agent.executors import WasmExecutor, check_filter
     from agent.model.task import WasmTask
 
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as folder:
-        engine = WasmEngine(Path(folder) / "cache", Path(folder) / "scratch", workers=1)
+        executor = WasmExecutor(Path(folder) / "cache", Path(folder) / "scratch", workers=1)
         try:
-            runner = engine.filter(module.absolute(), WasmTask(module=str(module), args=arguments))
+            runner = executor.filter(module.absolute(), WasmTask(module=str(module), args=arguments))
             return await check_filter(runner, data, rounds=rounds, seed=seed)
         finally:
-            await engine.close()
+            await executor.close()
 
 
 def _read(file: Path) -> bytes:

@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from agent.errors import ConfigError, NotFound
 
 COMMANDS = "edge_agent.commands"
-"""Entry-point group in which an installed package registers commands of its own."""
+"""Entry-point group in which an installed package registers its commands."""
 
 
 class Noun:
@@ -45,14 +45,14 @@ class Noun:
         return command
 
     def stub(self) -> Command:
-        """What help and completion need of it, without importing it."""
+        """A command for help and completion; its module is not imported."""
         return TyperCommand(self.name, help=self.text, rich_help_panel=self.panel)
 
 
 def registered() -> list[Noun]:
-    """The nouns that other installed packages register in the entry-point group COMMANDS.
+    """The nouns that installed packages register in the entry-point group COMMANDS.
 
-    An entry point names a module and its typer (`demo.command:app`); the line of help is the docstring of its top package.
+    An entry point names a module and its typer (`demo.command:app`); the first line of its top package's docstring is its help.
     """
     return [_registered(point) for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name)]
 
@@ -73,7 +73,8 @@ class LazyGroup(TyperGroup):
 
     @cached_property
     def _registered(self) -> list[Noun]:
-        return registered()
+        own = {n.name for n in self.nouns}
+        return [n for n in registered() if n.name not in own]
 
     def _find(self, name: str) -> Noun | None:
         """The noun of this name; the installed packages are only searched for a name that is not in `nouns`."""
@@ -108,7 +109,7 @@ class LazyGroup(TyperGroup):
             self._listing = False
 
     def shell_complete(self, ctx: Context, incomplete: str) -> list[Any]:
-        """So does completion."""
+        """Completion lists the nouns without importing them."""
         self._listing = True
         try:
             return super().shell_complete(ctx, incomplete)

@@ -1,4 +1,4 @@
-"""`edge-agent logs`: what a step's programs wrote to stderr."""
+"""`edge-agent logs`: the lines that a step's programs wrote to stderr."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, single
+from agent.api import path_of, read, results
+from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, escape
 
 
@@ -20,7 +20,7 @@ def logs(
     node: Annotated[str, typer.Option("--node", help="Only from this node.")] = "",
     json: JsonFlag = False,
 ) -> None:
-    """Show what a step's programs wrote to stderr, from all nodes that run it."""
+    """Show the lines that a step's programs wrote to stderr, from all nodes that run it."""
     pipeline, _, name = step.partition("/")
     with connect() as client:
         path = path_of("logs", pipeline)
@@ -29,9 +29,10 @@ def logs(
                 sys.stdout.write(jsonlib.dumps(row, ensure_ascii=False) + "\n")
                 sys.stdout.flush()
             else:
-                missed = f"[red]({row['missed']} missed)[/] " if row.get("missed") else ""
-                head = f"[dim]{escape(row.get('time', '')[11:23])}[/] {missed}[bold]{escape(row.get('node', ''))}[/]"
-                console().print(f"{head} [cyan]{escape(row.get('step', ''))}[/] {escape(row.get('line', ''))}")
+                told = read(row, results.LogRow)
+                missed = f"[red]({told.missed} missed)[/] " if told.missed else ""
+                head = f"[dim]{escape(told.time[11:23])}[/] {missed}[bold]{escape(told.node)}[/]"
+                console().print(f"{head} [cyan]{escape(told.step)}[/] {escape(told.line)}")
 
 
 app = single(

@@ -1,4 +1,4 @@
-"""The root command: which module has which noun, what every error looks like, and the exit codes."""
+"""The root command: the modules of the nouns, the form of errors, and the exit codes."""
 
 from __future__ import annotations
 

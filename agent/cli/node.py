@@ -1,4 +1,4 @@
-"""`edge-agent node …`: who is in the mesh, and who may come in."""
+"""`edge-agent node …`: the nodes of the mesh, and those that wait to join."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, YesFlag, new_app, parse_labels
+from agent.api import path_of, read, results
+from agent.cli.context import JsonFlag, YesFlag, connect, new_app, parse_labels
 from agent.cli.nodes import Where, nodes
 from agent.cli.output import ago, console, escape, labels, print_json, show, size, table
 
@@ -34,52 +34,52 @@ def list_(where: Where = "", json: JsonFlag = False) -> None:
 def describe(node: Node, json: JsonFlag = False) -> None:
     """Show one node: labels, capacity, cameras, and the steps that run on it."""
     with connect() as client:
-        n = client.get(path_of("nodes", node))
+        found = client.get(path_of("nodes", node))
     if json:
-        print_json(n)
+        print_json(found)
         return
-    capacity, certificate = n.get("capacity") or {}, n.get("certificate") or {}
+    n = read(found, results.DescribedNode)
     rows = [
-        ["id", escape(n.get("id", ""))],
-        ["role", escape(n.get("role", ""))],
-        ["alive", "yes" if n.get("alive") else "no"],
-        ["version", escape(n.get("version", ""))],
-        ["labels", labels(n.get("labels", {}), hide=())],
-        ["addresses", escape(" ".join(n.get("endpoints", [])))],
-        ["capacity", f"{capacity.get('cpus', 0):g} cores, {size(capacity.get('memory', 0))}, "
-                     f"{capacity.get('free', 0)} free places, {capacity.get('gpus', 0)} GPUs"],
-        ["cameras", escape(", ".join(f"{c['name']} ({c['kind']})" for c in n.get("cameras", [])))],
-        ["steps", escape(" ".join(n.get("steps", [])))],
+        ["id", escape(n.id)],
+        ["role", escape(n.role)],
+        ["alive", "yes" if n.alive else "no"],
+        ["version", escape(n.version)],
+        ["labels", labels(n.labels, hide=())],
+        ["addresses", escape(" ".join(n.endpoints))],
+        ["capacity", f"{n.capacity.cpus:g} cores, {size(n.capacity.memory)}, "
+                     f"{n.capacity.free} free places, {n.capacity.gpus} GPUs"],
+        ["cameras", escape(", ".join(f"{c.name} ({c.kind})" for c in n.cameras))],
+        ["steps", escape(" ".join(n.steps))],
     ]  # fmt: skip
-    if certificate:
-        rows.append(["certificate", f"{certificate.get('days_left', 0):.0f} days left"])
-    console().print(f"[bold]{escape(n.get('name', ''))}[/]")
+    if n.certificate is not None:
+        rows.append(["certificate", f"{n.certificate.days_left} days left"])
+    console().print(f"[bold]{escape(n.name)}[/]")
     console().print(table(["", ""], rows))
 
 
 @app.command()
 def pending(json: JsonFlag = False) -> None:
-    """List what waits for an operator: nodes that want in, and labels that nodes ask for."""
+    """List the nodes that wait to join, and the labels that nodes ask for."""
     with connect() as client:
-        rows = client.get("/v1/pending")
+        found = client.get("/v1/pending")
+    rows = [] if json else read(found, list[results.Pending])
     if json:
-        print_json(rows)
+        print_json(found)
     elif not rows:
-        console().print("[dim]nobody waits[/]")
+        console().print("[dim]nothing waits[/]")
     else:
         cells = [
             [
-                f"[bold]{escape(r['code'])}[/]",
-                escape(r.get("kind", "")),
-                escape(r.get("node", "")),
-                escape(r.get("id", "")),
-                escape(r.get("address", "")),
-                labels(r.get("labels", {})),
-                ago(r.get("since")),
+                f"[bold]{escape(r.code)}[/]",
+                escape(r.kind),
+                escape(r.node),
+                escape(r.id),
+                labels(r.labels),
+                ago(r.since),
             ]
             for r in rows
         ]
-        console().print(table(["code", "wants", "node", "id", "from", "labels", "since"], cells))
+        console().print(table(["code", "wants", "node", "id", "labels", "since"], cells))
 
 
 @app.command()
@@ -93,16 +93,18 @@ def approve(
     """Let a waiting node in, or confirm its labels. Compare the code with the one on its screen."""
     body = {"labels": parse_labels(label)} if label else {}
     with connect() as client:
-        n = client.post(path_of("pending", code), body)
-    show(n, json, f"[green]✓[/] [bold]{escape(n['node'])}[/] is in  [dim]{labels(n.get('labels', {}))}[/]")
+        found = client.post(path_of("pending", code), body)
+    n = read(found, results.LabelledNode)
+    show(found, json, f"[green]✓[/] [bold]{escape(n.node)}[/] is in  [dim]{labels(n.labels)}[/]")
 
 
 @app.command()
 def rename(node: Node, name: Annotated[str, typer.Argument(help="The new name.")], json: JsonFlag = False) -> None:
     """Give a node another name."""
     with connect() as client:
-        n = client.post(path_of("nodes", node, "rename"), {"name": name})
-    show(n, json, f"[green]✓[/] {escape(n.get('was', node))} is now [bold]{escape(n['node'])}[/]")
+        found = client.post(path_of("nodes", node, "rename"), {"name": name})
+    n = read(found, results.RenamedNode)
+    show(found, json, f"[green]✓[/] {escape(n.was)} is now [bold]{escape(n.node)}[/]")
 
 
 @app.command()
@@ -117,19 +119,20 @@ def label(
     drop = [c[:-1] for c in changes if c.endswith("-") and "=" not in c]
     add = parse_labels([c for c in changes if not (c.endswith("-") and "=" not in c)])
     with connect() as client:
-        n = client.post(path_of("nodes", node, "labels"), {"add": add, "drop": drop})
-    show(n, json, f"[green]✓[/] [bold]{escape(n['node'])}[/]  {labels(n.get('labels', {}))}")
+        found = client.post(path_of("nodes", node, "labels"), {"add": add, "drop": drop})
+    n = read(found, results.LabelledNode)
+    show(found, json, f"[green]✓[/] [bold]{escape(n.node)}[/]  {labels(n.labels)}")
 
 
 @app.command()
 def remove(node: Node, yes: YesFlag = False, json: JsonFlag = False) -> None:
-    """Remove a node from the mesh for good: nobody will believe it any more."""
+    """Remove a node from the mesh for good: no other node accepts anything from it any more."""
     if not yes and not json:
         typer.confirm(f"Remove {node} from the mesh for good?", abort=True)
     with connect() as client:
-        n = client.delete(path_of("nodes", node))
-    waiting = n.get("unconfirmed", [])
-    more = [f"[yellow]not yet confirmed by {escape(', '.join(waiting))}[/]"] if waiting else []
-    if n.get("hint"):
-        more.append(f"[yellow]→[/] {escape(n['hint'])}")
-    show(n, json, f"[green]✓[/] [bold]{escape(n['node'])}[/] is removed", *more)
+        found = client.delete(path_of("nodes", node))
+    n = read(found, results.RemovedNode)
+    more = [f"[yellow]not yet confirmed by {escape(', '.join(n.unconfirmed))}[/]"] if n.unconfirmed else []
+    if n.hint:
+        more.append(f"[yellow]→[/] {escape(n.hint)}")
+    show(found, json, f"[green]✓[/] [bold]{escape(n.node)}[/] is removed", *more)

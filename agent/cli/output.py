@@ -42,7 +42,7 @@ def escape(text: str) -> str:
 
 @cache
 def console() -> Console:
-    """The terminal; wide and without colour when it is none."""
+    """The console on stdout; wide and without colour where stdout is not a terminal."""
     tty = sys.stdout.isatty()
     width = None if tty or os.environ.get("COLUMNS") else PIPE_WIDTH
     return Console(width=width, highlight=False, soft_wrap=False)
@@ -85,7 +85,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Itera
 def listing(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, right: Iterable[str] = ()
 ) -> Table | str:
-    """The rows as a table, or in their place what it means that there are none."""
+    """The rows as a table, or the text `empty` where there are none."""
     return table(columns, rows, right=right) if rows else f"[dim]{empty}[/]"
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.client import Client, connect, path_of
-from agent.cli.context import JsonFlag, YesFlag, new_app
+from agent.api import Client, path_of, read, results
+from agent.cli.context import JsonFlag, YesFlag, connect, new_app
 from agent.cli.output import ago, console, escape, listing, print_json, show, since, table
 from agent.cli.status_view import view_pipeline
 from agent.errors import ConfigError
@@ -42,25 +42,27 @@ def apply(
     Modules and images are replaced by their hashes before signing: a tag or path never decides what runs.
     """
     with connect(timeout=APPLY_TIMEOUT) as client:
-        p = client.post_packed("/v1/pipelines", _source(client, file) | {"dry_run": dry_run})
+        found = client.post_packed("/v1/pipelines", _source(client, file) | {"dry_run": dry_run})
     if json:
-        print_json(p)
-    else:
-        _applied(p, "would be applied" if dry_run else "is applied" if p.get("changed", True) else "is as it was")
+        print_json(found)
+        return
+    p = read(found, results.AppliedPipeline)
+    _applied(p, "would be applied" if dry_run else "is applied" if p.changed else "is as it was")
 
 
 @app.command()
 def diff(file: File, json: JsonFlag = False) -> None:
     """Show what applying a file would change."""
     with connect(timeout=APPLY_TIMEOUT) as client:
-        d = client.post_packed("/v1/pipeline-diff", _source(client, file))
+        found = client.post_packed("/v1/pipeline-diff", _source(client, file))
     if json:
-        print_json(d)
+        print_json(found)
         return
-    for line in d.get("diff", "").splitlines():
+    d = read(found, results.PipelineDiff)
+    for line in d.diff.splitlines():
         colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "default")
         console().print(f"[{colour}]{escape(line)}[/]")
-    if not d.get("diff"):
+    if not d.diff:
         console().print("[dim]no difference[/]")
 
 
@@ -68,20 +70,20 @@ def diff(file: File, json: JsonFlag = False) -> None:
 def list_(json: JsonFlag = False) -> None:
     """List the applied pipelines."""
     with connect() as client:
-        rows = client.get("/v1/pipelines")
+        found = client.get("/v1/pipelines")
     if json:
-        print_json(rows)
+        print_json(found)
         return
     cells = [
         [
-            f"[bold]{escape(p['name'])}[/]",
-            escape(p.get("version", "")[:8]),
-            str(p.get("steps", "")),
-            str(p.get("open", 0)),
-            _paused(p) or "running",
-            f"{ago(p.get('applied'))} by {escape(p.get('signer', ''))}",
+            f"[bold]{escape(p.name)}[/]",
+            escape(p.version[:8]),
+            str(p.steps),
+            str(p.open),
+            _paused(p.paused_s) or "running",
+            f"{ago(p.applied)} by {escape(p.signer)}",
         ]
-        for p in rows
+        for p in read(found, list[results.ListedPipeline])
     ]
     columns = ["pipeline", "version", "steps", "open", "state", "applied"]
     empty = "no pipeline is applied; edge-agent pipeline apply FILE"
@@ -96,33 +98,35 @@ def describe(
 ) -> None:
     """Show a pipeline's steps with their queues and ends, or with --text its YAML."""
     with connect() as client:
-        p = client.get(path_of("pipelines", name))
+        found = client.get(path_of("pipelines", name))
     if json:
-        print_json(p)
-    elif text:
-        sys.stdout.write(p.get("text", ""))
+        print_json(found)
+        return
+    p = read(found, results.DescribedPipeline)
+    if text:
+        sys.stdout.write(p.text)
     else:
         console().print(view_pipeline(p))
-        console().print(f"[dim]applied {ago(p.get('applied'))} by {escape(p.get('signer', ''))}[/]")
+        console().print(f"[dim]applied {ago(p.applied)} by {escape(p.signer)}[/]")
 
 
 @app.command()
 def history(name: Name, json: JsonFlag = False) -> None:
     """List the versions of a pipeline, newest first."""
     with connect() as client:
-        rows = client.get(path_of("pipelines", name, "history"))
+        found = client.get(path_of("pipelines", name, "history"))
     if json:
-        print_json(rows)
+        print_json(found)
         return
     cells = [
         [
-            "[green]●[/]" if h.get("current") else "",
-            escape(h["version"]),
-            str(h.get("counter", "")),
-            ago(h.get("applied")),
-            escape(h.get("signer", "")),
+            "[green]●[/]" if h.current else "",
+            escape(h.version),
+            str(h.counter),
+            ago(h.applied),
+            escape(h.signer),
         ]
-        for h in rows
+        for h in read(found, list[results.PipelineVersion])
     ]
     console().print(table(["", "version", "no", "applied", "by"], cells))
 
@@ -135,11 +139,11 @@ def rollback(
 ) -> None:
     """Apply an earlier version again."""
     with connect(timeout=APPLY_TIMEOUT) as client:
-        p = client.post(path_of("pipelines", name, "rollback"), {"version": version})
+        found = client.post(path_of("pipelines", name, "rollback"), {"version": version})
     if json:
-        print_json(p)
+        print_json(found)
     else:
-        _applied(p, "is applied again")
+        _applied(read(found, results.AppliedPipeline), "is applied again")
 
 
 @app.command()
@@ -152,22 +156,23 @@ def pause(
     from agent.config import parse_duration
 
     with connect() as client:
-        p = client.post(path_of("pipelines", name, "pause"), {"seconds": parse_duration(for_)})
-    show(p, json, f"[yellow]‖[/] {escape(p['name'])} is {_paused(p) or 'paused'}")
+        found = client.post(path_of("pipelines", name, "pause"), {"seconds": parse_duration(for_)})
+    p = read(found, results.Paused)
+    show(found, json, f"[yellow]‖[/] {escape(p.name)} is {_paused(p.paused_s)}")
 
 
 @app.command()
 def resume(name: Name, json: JsonFlag = False) -> None:
     """Let a paused pipeline go on."""
     with connect() as client:
-        p = client.post(path_of("pipelines", name, "resume"))
-    show(p, json, f"[green]✓[/] {escape(p['name'])} goes on")
+        found = client.post(path_of("pipelines", name, "resume"))
+    show(found, json, f"[green]✓[/] {escape(read(found, results.Name).name)} goes on")
 
 
 @app.command()
 def trigger(
     name: Name,
-    step: Annotated[str, typer.Option("--step", help="Step that gets the event; default: the first ones.")] = "",
+    step: Annotated[str, typer.Option("--step", help="Step that gets the event; default: the first steps.")] = "",
     kind: Annotated[str, typer.Option("--type", help="Type of the event.")] = "edge.trigger",
     data: Annotated[str, typer.Option("--data", metavar="JSON|@FILE|-", help="Data of the event.")] = "{}",
     json: JsonFlag = False,
@@ -177,8 +182,9 @@ def trigger(
     if not isinstance(value, dict):
         raise ConfigError("the data must be a JSON object", hint='like {"camera": "door"}')
     with connect() as client:
-        e = client.post(path_of("pipelines", name, "trigger"), {"step": step, "type": kind, "data": value})
-    show(e, json, f"[green]✓[/] event {escape(e['id'])}  [dim]edge-agent trace {escape(e['id'])}[/]")
+        found = client.post(path_of("pipelines", name, "trigger"), {"step": step, "type": kind, "data": value})
+    ident = escape(read(found, results.Triggered).id)
+    show(found, json, f"[green]✓[/] event {ident}  [dim]edge-agent trace {ident}[/]")
 
 
 @app.command("test")
@@ -194,16 +200,14 @@ def try_(
     value = _json(event)
     events = value if isinstance(value, list) else [value]
     with connect(timeout=APPLY_TIMEOUT) as client:
-        answers = client.post_packed("/v1/pipeline-test", _source(client, file) | {"step": step, "events": events})
+        found = client.post_packed("/v1/pipeline-test", _source(client, file) | {"step": step, "events": events})
     if json:
-        print_json(answers)
+        print_json(found)
         return
-    for a in answers:
-        reason = f" ({escape(a['reason'])})" if a.get("reason") else ""
-        console().print(
-            f"{escape(a.get('id', ''))} [bold]{escape(a['end'])}[/]{reason} [dim]{a.get('ms', 0):.1f} ms[/]"
-        )
-        for e in a.get("events", []):
+    for a in read(found, list[results.Tried]):
+        reason = f" ({escape(a.reason)})" if a.reason else ""
+        console().print(f"{escape(a.id)} [bold]{escape(a.end)}[/]{reason} [dim]{a.ms:.1f} ms[/]")
+        for e in a.events:
             console().print("  " + escape(jsonlib.dumps(e, ensure_ascii=False)))
 
 
@@ -213,8 +217,8 @@ def remove(name: Name, yes: YesFlag = False, json: JsonFlag = False) -> None:
     if not yes and not json:
         typer.confirm(f"Remove the pipeline {name} from all nodes?", abort=True)
     with connect() as client:
-        p = client.delete(path_of("pipelines", name))
-    show(p, json, f"[green]✓[/] {escape(p['name'])} is removed")
+        found = client.delete(path_of("pipelines", name))
+    show(found, json, f"[green]✓[/] {escape(read(found, results.RemovedPipeline).name)} is removed")
 
 
 @app.command()
@@ -256,24 +260,22 @@ def _json(text: str) -> Any:
         raise ConfigError(f"this is not JSON: {e}", hint="quote it for the shell, or use @FILE") from None
 
 
-def _applied(p: dict[str, Any], what: str) -> None:
-    console().print(f"[green]✓[/] [bold]{escape(p['name'])}[/] {escape(p.get('version', '')[:8])} {what}")
-    if over := p.get("overrode"):
-        console().print(
-            f"  [dim]instead of {escape(over.get('version', '')[:8])} by {escape(over.get('signer', ''))}[/]"
-        )
-    rows = [[escape(s["step"]), f"[dim]{escape(s.get('kind', ''))}[/]", _on(s)] for s in p.get("steps", [])]
+def _applied(p: results.AppliedPipeline, what: str) -> None:
+    console().print(f"[green]✓[/] [bold]{escape(p.name)}[/] {escape(p.version[:8])} {what}")
+    if over := p.overrode:
+        console().print(f"  [dim]instead of {escape(over.version[:8])} by {escape(over.signer)}[/]")
+    rows = [[escape(s.step), f"[dim]{escape(s.kind)}[/]", _on(s)] for s in p.steps]
     if rows:
         console().print(table(["step", "kind", "on"], rows))
-    for warning in p.get("warnings", []):
+    for warning in p.warnings:
         console().print(f"[yellow]![/] {escape(warning)}")
 
 
-def _on(s: dict[str, Any]) -> str:
-    return escape(" ".join(s.get("nodes", []))) or "[yellow]no node now[/]"
+def _on(s: results.AppliedStep) -> str:
+    return escape(" ".join(s.nodes)) or "[yellow]no node now[/]"
 
 
-def _paused(p: dict[str, Any]) -> str:
-    if p.get("paused_s") is None:
+def _paused(seconds: float | None) -> str:
+    if seconds is None:
         return ""
-    return f"[yellow]paused for {since(p['paused_s'])}[/]" if p["paused_s"] else "[yellow]paused[/]"
+    return f"[yellow]paused for {since(seconds)}[/]" if seconds else "[yellow]paused[/]"

@@ -73,7 +73,7 @@ def serve(
 
 def out(text: str) -> None:
     """Print a line for the person at the terminal; what is no terminal may be a log and gets no tokens."""
-    from agent.health.logs import redact
+    from agent.health import redact
 
     print(text if sys.stdout.isatty() else redact(text), flush=True)
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect
-from agent.cli.context import JsonFlag, new_app, read_secret
+from agent.api import read, results
+from agent.cli.context import JsonFlag, connect, new_app, read_secret
 from agent.cli.output import console, escape, print_json, show
 from agent.cli.status_view import uplink
 
@@ -35,7 +35,8 @@ def connect_(
     password = read_secret(password_file, "Broker's password") if password_file else ""
     with connect() as client:
         found = client.post("/v1/sink", {"url": url, "key": key, "password": password})
-    show(found, json, f"[green]✓[/] {escape(found.get('node', ''))} is connected to {escape(found.get('sink', ''))}")
+    made = read(found, results.ConnectedSink)
+    show(found, json, f"[green]✓[/] {escape(made.node)} is connected to {escape(made.sink)}")
 
 
 @app.command()
@@ -46,4 +47,4 @@ def status(json: JsonFlag = False) -> None:
     if json:
         print_json(found)
     else:
-        console().print(uplink(found))
+        console().print(uplink(read(found, results.UplinkState)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect
-from agent.cli.context import JsonFlag, single
+from agent.api import read, results
+from agent.cli.context import JsonFlag, connect, single
+from agent.errors import EdgeError, Unreachable
 
 
 def status(
@@ -26,16 +27,16 @@ def status(
     """
     if not watch:
         with connect() as client:
-            now = client.get("/v1/status")
+            found = client.get("/v1/status")
         if json:
             from agent.cli.output import print_json
 
-            print_json(now)
+            print_json(found)
         else:
             from agent.cli.output import console
             from agent.cli.status_view import view
 
-            console().print(view(now))
+            console().print(view(read(found, results.Status)))
         return
     if json or not sys.stdout.isatty():
         _stream_json(every)
@@ -55,20 +56,19 @@ def _live(every: float) -> None:
 
     from agent.cli.output import console
     from agent.cli.status_view import view
-    from agent.errors import Unreachable
 
     with Live(console=console(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             try:
                 with connect() as client:
                     for now in client.stream("/v1/status", watch=every):
-                        live.update(view(now), refresh=True)
+                        live.update(view(read(now, results.Status)), refresh=True)
             except Unreachable as e:
                 live.update(_absent(e), refresh=True)
             time.sleep(every)
 
 
-def _absent(error: Any) -> str:
+def _absent(error: EdgeError) -> str:
     return f"[red]{error.message}[/]\n[dim]{error.hint}; waiting for it …[/]"
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, new_app, parse_labels
+from agent.api import path_of, read, results
+from agent.cli.context import JsonFlag, connect, new_app, parse_labels
 from agent.cli.output import ago, console, escape, labels, print_json, show, table
 
 app = new_app(
@@ -32,33 +32,33 @@ def create(
 
     body = {"ttl": parse_duration(ttl), "uses": uses, "role": role, "labels": parse_labels(label or [])}
     with connect() as client:
-        t = client.post("/v1/tokens", body)
+        found = client.post("/v1/tokens", body)
     if json:
-        print_json(t)
+        print_json(found)
         return
-    typer.echo(t["line"])
-    console().print(
-        f"[dim]{escape(t['id'])}: {escape(t['role'])}, good for {t['uses']} and until {escape(t['expires'])}[/]"
-    )
+    t = read(found, results.NewToken)
+    typer.echo(t.line)
+    console().print(f"[dim]{escape(t.id)}: {escape(t.role)}, good for {t.uses} and until {escape(t.expires)}[/]")
 
 
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
     """List tokens that are still good. Their secrets are not shown again."""
     with connect() as client:
-        rows = client.get("/v1/tokens")
+        found = client.get("/v1/tokens")
+    rows = [] if json else read(found, list[results.ListedToken])
     if json:
-        print_json(rows)
+        print_json(found)
     elif not rows:
         console().print("[dim]no token is good now; edge-agent token create makes one[/]")
     else:
         cells = [
             [
-                escape(t["id"]),
-                escape(t.get("role", "")),
-                f"{t.get('left', 0)} of {t.get('uses', 0)}",
-                ago(t.get("expires")),
-                labels(t.get("labels", {})),
+                escape(t.id),
+                escape(t.role),
+                f"{t.left} of {t.uses}",
+                ago(t.expires),
+                labels(t.labels),
             ]
             for t in rows
         ]
@@ -71,5 +71,5 @@ def revoke(
 ) -> None:
     """Take a token back. Nodes that joined with it stay."""
     with connect() as client:
-        t = client.delete(path_of("tokens", token))
-    show(t, json, f"[green]✓[/] token {escape(t['id'])} is revoked")
+        found = client.delete(path_of("tokens", token))
+    show(found, json, f"[green]✓[/] token {escape(read(found, results.Id).id)} is revoked")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.console import Group, RenderableType
 
-from agent.cli.client import connect, path_of
-from agent.cli.context import JsonFlag, single
+from agent.api import path_of, read, results
+from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, count, escape, print_json, since, size, table
 
 LEAST_BAR, MOST_BAR = 16, 56
 NOTABLE = 1000.0
-"""Ms between a line's time and its reading from which on it is mentioned: log lines have whole seconds."""
+"""Least ms between a line's time and its reading that are shown: log lines have whole seconds."""
 
 
 def trace(
@@ -31,22 +32,22 @@ def trace(
     if json:
         print_json(found)
     else:
-        console().print(waterfall(found, console().width))
+        console().print(waterfall(read(found, results.Trace), console().width))
 
 
-def waterfall(t: Mapping[str, Any], width: int) -> RenderableType:
+def waterfall(t: results.Trace, width: int) -> RenderableType:
     """The trace, drawn."""
     return Group(*_parts(t, width))
 
 
-def _parts(t: Mapping[str, Any], width: int) -> Iterator[RenderableType]:
-    late, hops = from_reading(t.get("hops", []))
-    total = max((h["at_ms"] for h in hops), default=0.0)
-    about = " · ".join(escape(t.get(k, "")) for k in ("pipeline", "type", "time"))
-    yield f"[bold]{escape(t.get('id', ''))}[/]  {about}"
-    state = "" if t.get("complete", True) else "  [yellow]still under way[/]"
-    left = f" · {size(t['bytes_up'])} left the building" if t.get("bytes_up") is not None else ""
-    root = f"[dim]root {escape(t.get('root', ''))}[/]"
+def _parts(t: results.Trace, width: int) -> Iterator[RenderableType]:
+    late, hops = from_reading(t.hops)
+    total = max((h.at_ms for h in hops), default=0.0)
+    about = " · ".join(map(escape, (t.pipeline, t.type, t.time)))
+    yield f"[bold]{escape(t.id)}[/]  {about}"
+    state = "" if t.complete else "  [yellow]still under way[/]"
+    left = f" · {size(t.bytes_up)} left the building" if t.bytes_up is not None else ""
+    root = f"[dim]root {escape(t.root)}[/]"
     yield f"{root} · [bold]{total:.1f} ms[/] in all · {count(len(hops), 'hop')}{left}{state}"
     if late >= NOTABLE:
         yield f"[dim]the line was read {since(late / 1000)} after the time it bears[/]"
@@ -55,48 +56,48 @@ def _parts(t: Mapping[str, Any], width: int) -> Iterator[RenderableType]:
     rows, before = [], 0.0
     for hop in hops:
         mark = " [bold]← longest[/]" if hop is longest else ""
-        end = f" [green]{escape(hop['end'])}[/]" if hop.get("end") else ""
+        end = f" [green]{escape(hop.end)}[/]" if hop.end else ""
         rows.append(
             [
-                escape(hop["step"]),
-                f"[bold]{escape(hop['node'])}[/]",
-                f"{hop['at_ms']:.1f}",
-                f"+{max(0.0, hop['at_ms'] - before):.1f}",
-                f"{hop.get('run_ms', 0):.1f}",
-                draw(before, hop["at_ms"], hop.get("run_ms", 0), total, bar) + mark + end,
+                escape(hop.step),
+                f"[bold]{escape(hop.node)}[/]",
+                f"{hop.at_ms:.1f}",
+                f"+{max(0.0, hop.at_ms - before):.1f}",
+                f"{hop.run_ms:.1f}",
+                draw(before, hop.at_ms, hop.run_ms, total, bar) + mark + end,
             ]
         )
-        before = max(before, hop["at_ms"])
+        before = max(before, hop.at_ms)
     yield ""
     yield table(["step", "node", "at ms", "hop", "run", ""], rows, right=("at ms", "hop", "run"), pad=2)
     yield from _rest(t, longest)
 
 
-def _rest(t: Mapping[str, Any], longest: Mapping[str, Any] | None) -> Iterator[str]:
+def _rest(t: results.Trace, longest: results.TraceHop | None) -> Iterator[str]:
     yield ""
     if longest is not None:
-        run = longest.get("run_ms", 0)
-        yield f"longest: [bold]{escape(longest['step'])}[/] on {escape(longest['node'])}, of it {run:.1f} ms running"
-    for photo in t.get("photos", []):
-        yield f"photo: {escape(photo['name'])} {size(photo.get('size'))} [dim]{escape(photo.get('cid', ''))}[/]"
-    for b in t.get("branches", []):
-        reason = f" ({escape(b['reason'])})" if b.get("reason") else ""
-        where = f"{escape(b['step'])} on {escape(b.get('node', ''))}"
-        yield f"[dim]also from this root: {b.get('count', 1)} × {escape(b['end'])}{reason} at {where}[/]"
+        where = f"[bold]{escape(longest.step)}[/] on {escape(longest.node)}"
+        yield f"longest: {where}, of it {longest.run_ms:.1f} ms running"
+    for photo in t.photos:
+        yield f"photo: {escape(photo.name)} {size(photo.size)} [dim]{escape(photo.cid)}[/]"
+    for b in t.branches:
+        reason = f" ({escape(b.reason)})" if b.reason else ""
+        where = f"{escape(b.step)} on {escape(b.node)}"
+        yield f"[dim]also from this root: {b.count} × {escape(b.end)}{reason} at {where}[/]"
 
 
-def from_reading(hops: list[dict[str, Any]]) -> tuple[float, list[dict[str, Any]]]:
+def from_reading(hops: Sequence[results.TraceHop]) -> tuple[float, list[results.TraceHop]]:
     """How many ms after its own time the line was read, and the hops with their times counted from then.
 
-    A line's own time has whole seconds and another program's clock: it says nothing about this mesh.
+    A line's own time has whole seconds and comes from another program's clock: it says nothing about this mesh.
     """
-    late: float = hops[0].get("at_ms", 0.0) if hops and hops[0].get("step") == "line" else 0.0
-    return late, [{**h, "at_ms": max(0.0, h["at_ms"] - late)} for h in hops]
+    late = hops[0].at_ms if hops and hops[0].step == "line" else 0.0
+    return late, [replace(h, at_ms=max(0.0, h.at_ms - late)) for h in hops]
 
 
-def longest_hop(hops: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The hop that took longest, from the end of the one before to its own end."""
-    spans = [h["at_ms"] - (hops[i - 1]["at_ms"] if i else 0.0) for i, h in enumerate(hops)]
+def longest_hop(hops: Sequence[results.TraceHop]) -> results.TraceHop | None:
+    """The hop that took longest, from the end of the hop before it to its end."""
+    spans = [h.at_ms - (hops[i - 1].at_ms if i else 0.0) for i, h in enumerate(hops)]
     return hops[spans.index(max(spans))] if spans and max(spans) > 0 else None
 
 

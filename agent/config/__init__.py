@@ -1,5 +1,6 @@
 """The configuration: one frozen struct, every value with its origin."""
 
+from agent.config.document import show_config
 from agent.config.loader import load_config
 from agent.config.quota import blob_quota
 from agent.config.schema import (
@@ -39,4 +40,5 @@ __all__ = [
     "load_config",
     "parse_duration",
     "parse_size",
+    "show_config",
 ]

@@ -1,4 +1,4 @@
-"""`docs/configuration.md`'s table and `config show`, both made from the structs."""
+"""The table of `docs/configuration.md` and the rows of `config show`, both made from the structs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def show(config: Config) -> list[dict[str, Any]]:
+def show_config(config: Config) -> list[dict[str, Any]]:
     """Every key with its value and origin: rows of `key`, `value`, `origin`."""
     return [
         {"key": k.name, "value": k.show(value_of(config, k.name)), "origin": config.origin(k.name)}
@@ -36,7 +36,3 @@ def _cell(value: Any) -> str:
             return f"`[{', '.join(map(str, value))}]`"
         case _:
             return f"`{value}`"
-
-
-if __name__ == "__main__":
-    print(table(), end="")

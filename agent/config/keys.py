@@ -29,7 +29,7 @@ class Key(msgspec.Struct, frozen=True):
         return ENVIRONMENT_ALIASES.get(self.name, "EDGE_AGENT_" + self.name.replace(".", "_").upper())
 
     def type_name(self) -> str:
-        """What is expected, in words."""
+        """The expected type, in words."""
         if self.unit:
             return self.unit
         return _name_of(self.type)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 MOST = 5_000_000_000
-"""Bytes of blobs that a node keeps at most unless its owner says otherwise (DESIGN: policy)."""
+"""Most bytes of blobs that a node keeps unless its configuration says otherwise."""
 
 
 def blob_quota(configured: int, folder: Path) -> int:

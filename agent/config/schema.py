@@ -1,4 +1,4 @@
-"""Every key of the configuration, one struct per house; `docs/configuration.md` is generated from here."""
+"""Every key of the configuration, one struct per section; `docs/configuration.md` is generated from here."""
 
 from __future__ import annotations
 
@@ -149,5 +149,5 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     origins: dict[str, str] = {}
 
     def origin(self, key: str) -> str:
-        """Where a key's value came from: `default`, `FILE:LINE`, `environment NAME` or `option --NAME`."""
+        """The origin of a key's value: `default`, `FILE:LINE`, `environment NAME` or `option --NAME`."""
         return self.origins.get(key, "default")

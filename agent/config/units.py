@@ -14,7 +14,7 @@ _BYTES = {
     "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
 }  # fmt: skip
 MAX_SECONDS = 100 * 366 * 86400.0
-"""A century: what is longer is a slip, and no timer, date or database takes it for sure."""
+"""A century: a longer duration is a mistake, and timers, dates and databases may not take it."""
 MAX_BYTES = 1 << 50
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|[smhdw])")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\Z")
@@ -30,7 +30,7 @@ def parse_duration(value: object) -> float:
 
 
 def _seconds(value: object) -> float | None:
-    """What the value says, however large; None where it says nothing."""
+    """The seconds of a value of any size; None where it is not a duration."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -1,6 +1,6 @@
-"""Pipelines from elsewhere: a signed document or a stored definition, perhaps of another version of the agent.
+"""Checks of a decoded pipeline: a signed document or a stored definition, perhaps of another version of the agent.
 
-An operator signed it and loading checked it there; what this version cannot run must not come into force here all the same.
+The loader checked it where it was signed, but a pipeline that this version cannot run must not come into force here.
 """
 
 from __future__ import annotations
@@ -8,17 +8,15 @@ from __future__ import annotations
 import jmespath.exceptions
 import msgspec
 
-from agent.definitions.expressions import compile_key, compile_when
-from agent.definitions.loading import MAX_STEPS, NAME, without_beginning
+from agent.definitions.keys import keys_of
 from agent.errors import ConfigError
 from agent.model.decoding import DAMAGED
 from agent.model.event import check_depth
-from agent.model.pipeline import Pipeline, Step
-from agent.model.placement import selector
+from agent.model.pipeline import MAX_STEPS, NAME, Pipeline, Step
 
 
 def decode_pipeline(body: bytes) -> Pipeline:
-    """The pipeline in `body`; raises msgspec.ValidationError for any that this version could not run."""
+    """The pipeline in `body`; raises msgspec.ValidationError for one that this version cannot run."""
     try:
         made = msgspec.json.decode(body, type=Pipeline)
         for step in made.steps:
@@ -29,22 +27,26 @@ def decode_pipeline(body: bytes) -> Pipeline:
     return made
 
 
+def unreachable(steps: list[Step]) -> list[str]:
+    """The steps that no event can reach, since they follow each other in a circle or follow a step that does not exist."""
+    seen: set[str] = set()
+    while more := {s.name for s in steps if s.name not in seen and seen.issuperset(s.after)}:
+        seen |= more
+    return [s.name for s in steps if s.name not in seen]
+
+
 def _check_step(step: Step) -> None:
-    if not NAME.match(step.name):
+    if not NAME.fullmatch(step.name):
         raise ValueError(f"{step.name!r} is not a name")
     check_depth(step.task)
     step.task_of()
-    selector(step.where)
-    selector(step.prefer)
-    if step.when:
-        compile_when(step.when)
-    for window in (step.dedupe, step.cooldown):
-        for key in window.key if window is not None else ():
-            compile_key(key)
+    for part in (step, step.dedupe, step.cooldown):
+        for key in keys_of(type(part)).values() if part is not None else ():
+            key.check(getattr(part, key.field))
 
 
 def _check_graph(steps: list[Step]) -> None:
     if len(steps) > MAX_STEPS or len({s.name for s in steps}) < len(steps):
-        raise ValueError(f"more than {MAX_STEPS} steps, or two of one name")
-    if lost := without_beginning(steps):
-        raise ValueError(f"steps that follow each other in a circle, or none that is there: {', '.join(lost)}")
+        raise ValueError(f"more than {MAX_STEPS} steps, or two with one name")
+    if lost := unreachable(steps):
+        raise ValueError(f"steps that follow a circle or a step that does not exist: {', '.join(lost)}")

@@ -1,7 +1,7 @@
 """JMESPath over events: `when` and the keys of `dedupe` and `cooldown`.
 
-The event is seen as its JSON, so `data.device.known`, `type` and `root` work. An expression that meets a value of the wrong
-type is false rather than an error, as JMESPath's null would be. Nothing that an event holds can make one raise.
+An expression reads the event's JSON: `data.device.known`, `type`, `root`. Where a value has the wrong type, `when` is false
+and a key is null; evaluation never raises, whatever an event contains.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent.model.event import Event
 
 MAX_EXPRESSION = 4096
 MAX_DEPTH = 50
-"""Deepest nesting of an expression's parts: the library walks them by recursion."""
+"""Deepest nesting of an expression's parts; the library walks them by recursion."""
 _RAISED = (
     jmespath.exceptions.JMESPathError,
     ArithmeticError,
@@ -29,13 +29,13 @@ _RAISED = (
     TypeError,
     ValueError,
 )
-"""What the library raises on values that an expression was not made for, `'a' > `0`` or `[::0]` among them."""
+"""Errors that the library raises on values that do not fit, such as `'a' > `0`` or `[::0]`."""
 
 
 class _Parser(jmespath.parser.Parser):
-    """JMESPath whose `!` takes the whole path after it: `!data.device.known` is `!(data.device.known)`.
+    """JMESPath with a `!` that takes the whole path after it: `!data.device.known` is `!(data.device.known)`.
 
-    The library reads it as `(!data).device.known`, which is never what people mean (docs/decisions/0002).
+    The library reads it as `(!data).device.known`, which nobody means (docs/decisions/0002).
     """
 
     BINDING_POWER: ClassVar[dict[str, int]] = {**jmespath.parser.Parser.BINDING_POWER, "not": 8}
@@ -43,7 +43,7 @@ class _Parser(jmespath.parser.Parser):
 
 
 @lru_cache(maxsize=1024)
-def compile_when(text: str) -> Any:
+def compile_expression(text: str) -> Any:
     """The compiled expression, its functions checked; raises jmespath.exceptions.JMESPathError."""
     if len(text) > MAX_EXPRESSION:
         raise jmespath.exceptions.JMESPathError(f"longer than {MAX_EXPRESSION} characters")
@@ -72,35 +72,32 @@ def _check(node: Any, depth: int) -> None:
             _check(child, depth + 1)
 
 
-compile_key = compile_when
-
-
-def view(event: Event) -> dict[str, Any]:
-    """The event as an expression sees it; `root` is the event's own id where it is the root."""
+def _view(event: Event) -> dict[str, Any]:
+    """The event as an expression reads it; a root event is its own `root`."""
     made: dict[str, Any] = msgspec.to_builtins(event)
     made["root"] = event.root or event.id
     return made
 
 
 def passes(text: str, event: Event) -> bool:
-    """Whether `when` lets the event through (JMESPath's own idea of truth)."""
+    """Whether `when` lets the event through; truth is as in JMESPath."""
     if not text:
         return True
     try:
-        return _truth(compile_when(text).search(view(event)))
+        return _truth(compile_expression(text).search(_view(event)))
     except _RAISED:
         return False
 
 
 def key_of(expressions: list[str], event: Event) -> str:
-    """The window's key for this event: JSON of the expressions' values."""
-    seen = view(event)
+    """The window's key for this event: the values of the expressions as JSON."""
+    seen = _view(event)
     return msgspec.json.encode([_value(e, seen) for e in expressions]).decode()
 
 
 def _value(expression: str, seen: dict[str, Any]) -> Any:
     try:
-        value = compile_key(expression).search(seen)
+        value = compile_expression(expression).search(seen)
         msgspec.json.encode(value)
         return value
     except _RAISED:

@@ -1,190 +1,134 @@
-"""Every key of a pipeline file: type, unit, default. Loading, `pipeline schema` and the table in the docs use this one list."""
+"""The keys of a pipeline file, read from the structs of `agent/model`: a field with a `Meta` is a key."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import io
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
+from agent.config import parse_duration, parse_size
+from agent.definitions.expressions import compile_expression
+from agent.model.keys import key
+from agent.model.pipeline import KINDS, MAX_STEPS, NAME, Keep, Step, StepKind
+from agent.model.placement import selector
 
-class Key(msgspec.Struct, frozen=True):
-    """One key; `type` is what the docs say, `struct` what msgspec checks."""
-
-    key: str
-    type: str
-    struct: Any
-    default: Any
-    text: str
-    example: str = "…"
-    required: bool = False
-    field: str = ""
-    least: float = 0.0
-    most: float = 2.0**53
-    """Bounds of a number, a duration in seconds or a size in bytes. The highest is what JSON carries exactly."""
-
-    @property
-    def name(self) -> str:
-        """The struct's field that the value goes to."""
-        return self.field or self.key
-
-
-EXECUTORS = ("tail", "wasm", "docker", "process", "camera", "presence", "sink")
-Pick = Literal["", "all", "one", "here"]
-LONGEST = 400 * 86400.0
-"""Longest duration in seconds; no node keeps a decision for longer (limits.py)."""
-_TIB = 1 << 40
-
-
-def _keys(*keys: Key) -> dict[str, Key]:
-    return {k.key: k for k in keys}
-
-
-PIPELINE_KEYS = _keys(
-    Key("version", "a number", int, None, "version of this format: 1", "1", required=True),
-    Key("name", "a name", str, None, "the pipeline's name, unique in the mesh", "person-at-the-door", required=True),
-    Key("steps", "a mapping", dict[str, Any], None, "the steps by name", "{wifi: …}", required=True),
-    Key("keep", "a mapping", dict[str, Any], None, "how long photos stay on the nodes", "{matched: 7d, unmatched: 0}"),
-)
-
-STEP_KEYS = _keys(
-    Key("after", "a step or a list of steps", str | list[str], "", "whose events this step takes", "wifi"),
-    Key(
-        "when",
-        "a JMESPath expression",
-        str,
-        "",
-        "events for which it is false, null or empty are skipped",
-        '"!data.device.known"',
-    ),
-    Key("where", "a selector", str, "", "nodes that may run it; empty: all", "camera=true"),
-    Key("pick", "all, one or here", Pick, "", "which of the matching nodes: default by kind", "one"),
-    Key("prefer", "a selector", str, "", "matching nodes that come first under `pick: one`", "gpu=true"),
-    Key("dedupe", "a mapping", dict[str, Any], None, "drop events whose key was seen", "{key: [data.mac], for: 10s}"),
-    Key(
-        "cooldown",
-        "a mapping",
-        dict[str, Any],
-        None,
-        "suppress events whose key passed lately",
-        "{key: [root], for: 5m}",
-    ),
-    Key("emit", "a list of event types", list[str], [], "types that go on; empty: all", "[wifi.client.joined]"),
-    Key(
-        "deadline",
-        "duration",
-        float,
-        3600.0,
-        "age of the root event above which events expire (sink: 7d)",
-        "15s",
-        most=LONGEST,
-    ),
-    Key("attempts", "a number", int, 3, "runs before an event has failed", "3", least=1, most=10),
-    Key(
-        "tail",
-        "a path, auto, journald, logread or {syslog: …}",
-        Any,
-        None,
-        "follow a log (with `wasm` as its filter)",
-        "auto",
-    ),
-    Key("wasm", "a mapping", Any, None, "run a WASM module", "{module: filters/rescale.wasm}"),
-    Key("docker", "a mapping", Any, None, "run a warm container", "{image: edge/detector:1}"),
-    Key(
-        "process",
-        "a mapping",
-        Any,
-        None,
-        "run a local executable, where the node's owner allows it",
-        "{command: [/usr/bin/prog]}",
-    ),
-    Key("camera", "a mapping", Any, None, "take photos with every camera of the node", "{shots: 2, every: 2s}"),
-    Key("presence", "a mapping", Any, None, "turn joins into arrivals", "{away: 30m}"),
-    Key("sink", "a mapping", Any, None, "send an alert to the sink", "{photo: labelled}"),
-)
-
-TASK_KEYS: dict[str, dict[str, Key]] = {
-    "wasm": _keys(
-        Key(
-            "module",
-            "a path",
-            str,
-            None,
-            "the module, relative to the file; a CID once applied",
-            "filters/rescale.wasm",
-            required=True,
-        ),
-        Key("args", "a list of strings", list[str], [], "arguments", '[--max, "640"]'),
-    ),
-    "docker": _keys(
-        Key("image", "an image", str, None, "the image; an image id once applied", "edge/detector:1", required=True),
-        Key("args", "a list of strings", list[str], [], "arguments", "[--threshold, '0.4']"),
-        Key("env", "a mapping of strings", dict[str, str], {}, "environment", "{LANG: C.UTF-8}"),
-        Key("gpus", "a number", int, 0, "GPUs asked for", "1", most=64),
-    ),
-    "process": _keys(
-        Key("command", "a list of strings", list[str], None, "program and arguments", "[/usr/bin/prog]", required=True),
-        Key("env", "a mapping of strings", dict[str, str], {}, "environment", "{LANG: C.UTF-8}"),
-    ),
-    "camera": _keys(
-        Key("shots", "a number", int, 1, "photos a camera takes for an event", "2", least=1, most=100),
-        Key("every", "duration", float, 2.0, "time between them", "2s", most=3600),
-        Key(
-            "cameras",
-            "a list of names",
-            list[str],
-            [],
-            "only these cameras; empty: every camera of the node",
-            "[porch]",
-        ),
-    ),
-    "presence": _keys(
-        Key("away", "duration", float, 1800.0, "silence after which a join is an arrival", "30m", most=LONGEST),
-        Key("settle", "duration", float, 180.0, "time after a restart in which joins only refresh", "3m", most=LONGEST),
-    ),
-    "sink": _keys(
-        Key("photo", "labelled or none", Literal["labelled", "none"], "labelled", "which photo leaves", "labelled")
-    ),
-    "window": _keys(
-        Key(
-            "key",
-            "a JMESPath expression or a list of them",
-            str | list[str],
-            None,
-            "what makes events the same",
-            "[root]",
-            required=True,
-        ),
-        Key("for", "duration", float, None, "for how long", "5m", required=True, most=LONGEST),
-    ),
-    "keep": _keys(
-        Key("matched", "duration", float, 604800.0, "photos that led to an alert", "7d", most=LONGEST),
-        Key("unmatched", "duration", float, 0.0, "photos that led to nothing", "0", most=LONGEST),
-    ),
+_WORDS: dict[Any, str] = {
+    int: "a number",
+    float: "a number",
+    list[str]: "a list of strings",
+    dict[str, str]: "a mapping of strings",
+}
+_STEPS = {"wifi": {"tail": "auto", "wasm": {"module": "filters/wifi-join.wasm"}}}
+_PARSED: dict[str, Callable[[Any], Any]] = {
+    "duration": parse_duration,
+    "size": parse_size,
+    "texts": lambda v: [v] if isinstance(v, str) else v,
+    "expressions": lambda v: [v] if isinstance(v, str) else v,
 }
 
-LIMITS = _keys(
-    Key(
-        "memory",
-        "size",
-        int,
-        None,
-        "memory limit (wasm 64MiB, docker and process 1GiB)",
-        "64MiB",
-        least=1 << 16,
-        most=_TIB,
-    ),
-    Key(
-        "timeout",
-        "duration",
-        float,
-        None,
-        "time for one event (wasm 10s, docker and process 30s)",
-        "10s",
-        least=0.001,
-        most=86400,
-    ),
-    Key("outputs", "size", int, None, "bytes of all files written for one event", "16MiB", most=_TIB),
-    Key("files", "a number", int, 32, "files written for one event", "32", most=10_000),
-    Key("cpus", "a number", float, None, "CPU cores (docker)", "2", least=0.01, most=1024),
-    Key("pids", "a number", int, 64, "processes (docker)", "64", least=1, most=1 << 20),
-)
+
+class PipelineFile(msgspec.Struct):
+    """The top of a pipeline file."""
+
+    version: Annotated[int, key("version of this format: 1", 1, extra_json_schema={"const": 1})]
+    name: Annotated[
+        str, key("the pipeline's name, unique in the mesh", "person-at-the-door", "a name", pattern=NAME.pattern)
+    ]
+    steps: Annotated[dict[str, Any], key("the steps by name", _STEPS, min_length=1, max_length=MAX_STEPS)]
+    keep: Annotated[Keep, key("how long photos stay on the nodes", {"matched": "7d", "unmatched": 0})] = Keep()
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One key; `type` is that of the loaded value, which goes to `field`, within the struct `group` where it has one."""
+
+    name: str
+    field: str
+    type: Any
+    meta: msgspec.Meta
+    default: Any
+    group: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Whether a file must have it."""
+        return self.default is msgspec.NODEFAULT
+
+    @property
+    def form(self) -> str:
+        """How the value is written: `duration`, `size`, `texts`, `expression`, `expressions`, `selector`, `source` or as its type."""
+        form: str = (self.meta.extra or {})["form"]
+        return form
+
+    @property
+    def expected(self) -> str:
+        """The values that may be written, in words."""
+        if get_origin(self.type) is Literal:
+            *most, last = get_args(self.type)
+            return f"{', '.join(most)} or {last}"
+        return self.meta.title or _WORDS.get(self.type, "a mapping")
+
+    @property
+    def example(self) -> str:
+        """The key with an example, as YAML."""
+        from ruamel.yaml import YAML
+
+        yaml, text = YAML(), io.StringIO()
+        yaml.default_flow_style, yaml.width = True, 1000
+        yaml.dump({self.name: (self.meta.examples or [None])[0]}, text)
+        return text.getvalue().strip()[1:-1]
+
+    @property
+    def struct(self) -> type[msgspec.Struct] | None:
+        """The struct of a mapping that has keys."""
+        return self.type if isinstance(self.type, type) and issubclass(self.type, msgspec.Struct) else None
+
+    def convert(self, value: Any) -> Any:
+        """The written value as its field holds it, a mapping as a dict; raises msgspec.ValidationError or ConfigError."""
+        parse = _PARSED.get(self.form)
+        return msgspec.convert(parse(value) if parse else value, dict[str, Any] if self.struct else self.type)
+
+    def beyond(self, value: Any) -> str:
+        """Which bound of the key a number is beyond: `too small`, `too large` or nothing."""
+        low, high = self.meta.ge, self.meta.le
+        if not isinstance(value, int | float) or low is None or high is None or low <= value <= high:
+            return ""
+        return "too small" if value < low else "too large"
+
+    def check(self, value: Any) -> None:
+        """Raise ConfigError or JMESPathError for a selector or an expression that is not one."""
+        if self.form == "selector":
+            selector(value)
+        elif self.form == "expression" and value:
+            compile_expression(value)
+        elif self.form == "expressions":
+            for expression in value:
+                compile_expression(expression)
+
+
+@cache
+def keys_of(struct: type[msgspec.Struct]) -> dict[str, Key]:
+    """The keys of a mapping in the file. A field that is a struct without a `Meta` has its keys beside the others."""
+    made: list[Key] = []
+    for f in msgspec.structs.fields(struct):
+        default = f.default if f.default_factory is msgspec.NODEFAULT else f.default_factory()
+        if get_origin(f.type) is Annotated:
+            kind, meta = get_args(f.type)
+            kind = next((t for t in get_args(kind) if t is not type(None)), kind) if default is None else kind
+            made.append(Key(meta.extra["name"] or f.name, f.name, kind, meta, default))
+        elif isinstance(f.type, type) and issubclass(f.type, msgspec.Struct) and isinstance(default, msgspec.Struct):
+            inner = keys_of(f.type).values()
+            made += [Key(k.name, k.field, k.type, k.meta, getattr(default, k.field), f.name) for k in inner]
+    return {k.name: k for k in made}
+
+
+@cache
+def step_keys() -> dict[str, Key]:
+    """The keys of a step, the kinds among them. A default that depends on the kind is None."""
+    common = {
+        k.name: msgspec.structs.replace(k, default=None) if k.field in StepKind.__struct_fields__ else k
+        for k in keys_of(Step).values()
+    }
+    return common | {name: Key(name, name, kind.task, kind.key, None) for name, kind in KINDS.items()}

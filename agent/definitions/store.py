@@ -13,29 +13,35 @@ import msgspec
 
 from agent.database import Storage
 from agent.definitions.checking import decode_pipeline
+from agent.model.keys import LONGEST
 from agent.model.pipeline import Pipeline, Step
 
 log = logging.getLogger(__name__)
 
 KEEP_VERSIONS = 10
-REMEMBER = 400 * 86400.0
-"""Longest that a device's record may hold; presence itself asks for less."""
 
 
 class Definitions:
-    """Kept in the journal's file so that a restart knows them before the mesh is there."""
+    """The applied pipelines, kept in the journal's file: a restarted node knows them before it reaches the mesh."""
 
-    def __init__(self, database: Storage, in_use: Callable[[], set[tuple[str, str]]]) -> None:
-        """`in_use` gives the (name, version) of every row that is not closed."""
+    def __init__(
+        self,
+        database: Storage,
+        in_use: Callable[[], set[tuple[str, str]]],
+        changed: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        """`in_use` returns the (name, version) of every open row; `changed` is called with the name of each changed pipeline."""
         self._database = database
         self._in_use = in_use
         self.current: dict[str, Pipeline] = {}
         self._versions: dict[tuple[str, str], Pipeline] = {}
         self._at: dict[tuple[str, str], float] = {}
-        self.on_change: Callable[[str], None] = lambda name: None
+        self._needed: frozenset[str] = frozenset()
+        """CIDs of the modules of every version here. Replaced whole, as threads of the blob store read it."""
+        self._changed = changed
 
     def load(self) -> None:
-        """Read what the journal holds."""
+        """Read the definitions in the journal; one that does not decode is logged and left out."""
         for name, version, body, at in self._database.query(
             "SELECT name, version, body, at FROM definition ORDER BY at"
         ):
@@ -50,9 +56,10 @@ class Definitions:
                 self.current[name] = found
             elif version:
                 log.warning("%s does not run: its version %s is not readable here; update this agent", name, version)
+        self._count_modules()
 
     def apply(self, name: str, body: bytes | None) -> None:
-        """Take a document's body as the current definition, or remove it; raises msgspec.ValidationError if it cannot run."""
+        """Take a document's body as the current definition, or remove that; raises msgspec.ValidationError if it cannot run."""
         pipeline = decode_pipeline(body) if body is not None else None
         if pipeline is not None and pipeline.name != name:
             raise msgspec.ValidationError(f"the document {name} holds a pipeline named {pipeline.name}")
@@ -65,7 +72,7 @@ class Definitions:
         else:
             self.current[name] = pipeline
             self._store(pipeline)
-        self.on_change(name)
+        self._changed(name)
 
     def _store(self, pipeline: Pipeline) -> None:
         key = (pipeline.name, pipeline.version)
@@ -81,12 +88,13 @@ class Definitions:
 
         self._database.write(write)
         self._forget(pipeline.name)
+        self._count_modules()
 
     def _forget(self, name: str) -> None:
         used = set(self._in_use())
-        used |= {(name, p.version) for p in (self.current.get(name),) if p is not None}
-        mine = sorted((k for k in self._versions if k[0] == name), key=lambda k: self._at[k])
-        for key in mine[:-KEEP_VERSIONS]:
+        if (now := self.current.get(name)) is not None:
+            used.add((name, now.version))
+        for key in self._by_age(name)[:-KEEP_VERSIONS]:
             if key not in used:
                 del self._versions[key], self._at[key]
                 self._database.write(partial(_drop, key=key))
@@ -102,17 +110,36 @@ class Definitions:
         return (pipeline, found) if pipeline and found else None
 
     def longest(self, scope: str) -> float | None:
-        """For how many seconds a decider's record of this scope (`cooldown:PIPELINE/STEP`) may hold; None for an unknown one."""
+        """The longest time in seconds that a record of this scope (`cooldown:PIPELINE/STEP`) may hold; None for an unknown scope."""
         kind, _, rest = scope.partition(":")
         name, _, step = rest.partition("/")
         found = (p.step(step) for (n, _), p in self._versions.items() if n == name)
         steps = [s for s in found if s is not None]
         if kind == "presence":
-            return max((REMEMBER for s in steps if s.kind == "presence"), default=None)
+            return max((LONGEST for s in steps if s.kind == "presence"), default=None)
         if kind not in ("dedupe", "cooldown"):
             return None
         windows = [getattr(s, kind) for s in steps]
         return max((w.seconds for w in windows if w is not None), default=None)
+
+    # -- which blobs the programs need (agent.blobs.Need) ------------------------------------------------------------
+
+    gives_way = False
+
+    def modules(self) -> set[str]:
+        """The CIDs of all modules of the current pipelines."""
+        return {s.module for p in self.current.values() for s in p.steps if s.module}
+
+    def needs(self, cid: str) -> bool:
+        """Whether a version that is kept here has this module."""
+        return cid in self._needed
+
+    def may_read(self, node_id: str, cid: str) -> bool:
+        """Every node may have the modules of the current pipelines: it fetches them from any node that has them."""
+        return cid in self.modules()
+
+    def _count_modules(self) -> None:
+        self._needed = frozenset(s.module for p in self._versions.values() for s in p.steps if s.module)
 
     def running(self) -> list[Pipeline]:
         """The current pipelines that are not paused."""
@@ -120,7 +147,6 @@ class Definitions:
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Versions that this node has seen, newest first."""
-        keys = sorted((k for k in self._versions if k[0] == name), key=lambda k: -self._at[k])
         now = self.current.get(name)
         return [
             {
@@ -129,8 +155,12 @@ class Definitions:
                 "current": now is not None and now.version == k[1],
                 "text": self._versions[k].text,
             }
-            for k in keys
+            for k in reversed(self._by_age(name))
         ]
+
+    def _by_age(self, name: str) -> list[tuple[str, str]]:
+        """The keys of all versions of a pipeline, oldest first."""
+        return sorted((k for k in self._versions if k[0] == name), key=lambda k: self._at[k])
 
 
 def _current(db: sqlite3.Connection, name: str, version: str) -> None:

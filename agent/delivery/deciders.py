@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from agent.clock import boottime
-from agent.delivery.core import MeshLike
+from agent.delivery.context import MeshLike
+from agent.delivery.decisions import Decision, inward, merge, outward
 from agent.delivery.journal import Journal
 from agent.delivery.validation import MAX_WINDOW, check_question, check_record, decoded
 from agent.delivery.wire import Question, Record
@@ -38,14 +39,20 @@ _INSERT = "INSERT OR REPLACE INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)"
 class Deciders:
     """The records of this node and the way to those of others."""
 
-    def __init__(self, node_id: str, mesh: MeshLike, journal: Journal) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        mesh: MeshLike,
+        journal: Journal,
+        longest: Callable[[str], float | None] = lambda scope: MAX_WINDOW,
+    ) -> None:
+        """`longest`: how long a record of a scope may hold; None where no pipeline has such a window."""
         self.node_id = node_id
         self.mesh = mesh
         self.journal = journal
-        self.records: dict[tuple[str, str], Record] = {}
-        """Records with `age` as the boottime they were made and `left` as the boottime they end."""
-        self.longest: Callable[[str], float | None] = lambda scope: MAX_WINDOW
-        """How long a record of a scope may hold; None where no pipeline has such a window."""
+        self.records: dict[tuple[str, str], Decision] = {}
+        """By scope and key."""
+        self.longest = longest
         self._busy = KeyedLocks()
         mesh.serve("pipeline.decide", self._decide)
         mesh.serve("pipeline.remember", self._remember)
@@ -55,11 +62,11 @@ class Deciders:
         now = boottime()
         sql = "SELECT scope, key, first, at, until, present, value FROM decision WHERE until > ?"
         for scope, key, first, at, until, present, value in self.journal.query(sql, now):
-            self.records[scope, key] = Record(scope, key, first, at, until, bool(present), msgspec.json.decode(value))
+            self.records[scope, key] = Decision(scope, key, first, at, until, bool(present), msgspec.json.decode(value))
         self.journal.storage.write(lambda db: db.execute("DELETE FROM decision WHERE until <= ?", (now,)))
 
     async def first(self, scope: str, key: str, event: str, seconds: float) -> bool:
-        """Whether this event is the first of its key within `seconds`; raises Unreachable when nobody can decide."""
+        """Whether this event is the first of its key within `seconds`; raises Unreachable when no node can decide."""
         body = msgspec.msgpack.encode(Question(scope, key, event, seconds))
         for node in rank(f"{scope}\0{key}", self.mesh.live(), weighed=False)[:ASKED]:
             try:
@@ -77,17 +84,18 @@ class Deciders:
         async with self._busy.hold(at):
             now = boottime()
             known = self.records.get(at)
-            if known is not None and known.left > now:
+            if known is not None and known.until > now:
                 return known.first
-            mine = Record(question.scope, question.key, question.event, now, now + question.seconds)
+            mine = Decision(question.scope, question.key, question.event, now, now + question.seconds)
+            best: Decision
             best, _ = await asyncio.gather(self.witnessed(mine), self.keep(mine))
-            kept = mine
+            kept: Decision = mine
             while (best := merge(best, self.records.get(at, best))) is not kept:  # meanwhile others may have told
                 await self.keep(best)
                 kept = best
             return best.first
 
-    async def witnessed(self, mine: Record) -> Record:
+    async def witnessed(self, mine: Decision) -> Decision:
         """Tell the next in the ranking; what counts is the best record that holds anywhere (see `merge`)."""
         others = [n for n in rank(f"{mine.scope}\0{mine.key}", self.mesh.live(), weighed=False) if n.id != self.node_id]
         body = msgspec.msgpack.encode(outward(mine))
@@ -95,7 +103,7 @@ class Deciders:
         for answer in await asyncio.gather(*(self._tell(n.id, body) for n in others[:WITNESSES])):
             if answer is None or (answer.scope, answer.key) != (mine.scope, mine.key):
                 continue
-            if (told := inward(answer)).left > boottime():
+            if (told := inward(answer)).until > boottime():
                 best = merge(best, told)
         return best
 
@@ -109,11 +117,11 @@ class Deciders:
             log.debug("%s does not witness: %s", node, e)
             return None
 
-    def keep(self, record: Record) -> asyncio.Future[Any]:
+    def keep(self, record: Decision) -> asyncio.Future[Any]:
         """Write a record; resolves when it is on the disk."""
         self.records[record.scope, record.key] = record
         values = (
-            record.scope, record.key, record.first, record.age, record.left, record.present, msgspec.json.encode(record.value)
+            record.scope, record.key, record.first, record.at, record.until, record.present, msgspec.json.encode(dict(record.value))
         )  # fmt: skip
         if len(self.records) > MAX_RECORDS:
             self.sweep()
@@ -122,9 +130,9 @@ class Deciders:
     def sweep(self) -> None:
         """Forget what no longer holds, and the records that end first when there are still too many."""
         now = boottime()
-        by_end = sorted(self.records.items(), key=lambda kv: kv[1].left)
+        by_end = sorted(self.records.items(), key=lambda kv: kv[1].until)
         over = max(0, len(by_end) - MAX_RECORDS * 9 // 10)
-        gone = [k for i, (k, r) in enumerate(by_end) if r.left <= now or i < over]
+        gone = [k for i, (k, r) in enumerate(by_end) if r.until <= now or i < over]
         for k in gone:
             del self.records[k]
 
@@ -147,7 +155,7 @@ class Deciders:
         self._check_sender(peer.id, record)
         told = inward(record)
         known = self.records.get((told.scope, told.key))
-        if told.left <= boottime():
+        if told.until <= boottime():
             return msgspec.msgpack.encode(outward(known if known is not None else told))
         best = merge(told, known) if known is not None else told
         if best is not known:
@@ -170,7 +178,7 @@ class Deciders:
 
 
 class KeyedLocks:
-    """One lock for each key that somebody holds or waits for."""
+    """One lock for each key that is held or waited for."""
 
     def __init__(self) -> None:
         self._locks: dict[Any, tuple[asyncio.Lock, int]] = {}
@@ -187,26 +195,3 @@ class KeyedLocks:
             _, users = self._locks.pop(key)
             if users > 1:
                 self._locks[key] = (lock, users - 1)
-
-
-def merge(a: Record, b: Record) -> Record:
-    """Which of two records of a key counts: the one that holds; then, for a window, the older one, so that its first event
-    stays first; for presence the one with the later sign of life."""
-    now = boottime()
-    if (a.left > now) != (b.left > now):
-        return a if a.left > now else b
-    if a.scope.startswith("presence:"):
-        return b if b.age > a.age else a
-    return b if b.age < a.age and b.first != a.first else a
-
-
-def outward(r: Record) -> Record:
-    """A record as it travels: ages and remaining seconds instead of this machine's clock."""
-    now = boottime()
-    return Record(r.scope, r.key, r.first, now - r.age, r.left - now, r.present, r.value)
-
-
-def inward(r: Record) -> Record:
-    """A travelled record on this machine's clock."""
-    now = boottime()
-    return Record(r.scope, r.key, r.first, now - r.age, now + r.left, r.present, r.value)

@@ -1,79 +1,137 @@
-"""The pipelines of one node: journal, delivery, deciders, presence, sources; the face that the service uses."""
+"""The delivery engine of one node: its parts, and the one place that says what follows from a change of a row."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from agent.blobs import parse_cid
 from agent.clock import boottime
 from agent.definitions import Definitions
-from agent.delivery.core import BlobsLike, Core, Fetch, MeshLike
+from agent.delivery.changes import Action, Changes, Do
+from agent.delivery.context import BlobsLike, Context, Fetch, MeshLike
 from agent.delivery.deciders import Deciders
 from agent.delivery.hosts import Hosts, StepMaker
 from agent.delivery.journal import Journal
+from agent.delivery.lifecycle import Lifecycle
+from agent.delivery.new_rows import RowMaker
 from agent.delivery.receiver import Receiver
 from agent.delivery.reports import Reports
 from agent.delivery.router import Router
-from agent.delivery.rows import Row, State
+from agent.delivery.rows import Row
 from agent.delivery.sender import Senders
 from agent.delivery.trace import Traces
 from agent.delivery.validation import check_event
 from agent.errors import BlobError, Refused
+from agent.model.cid import parse_cid
 from agent.model.event import Event, event_id, now, traceparent
-from agent.model.pipeline import Pipeline
+from agent.model.pipeline import Keep, Pipeline
 
 log = logging.getLogger(__name__)
 
 RECENT = 500
+S = TypeVar("S", bound=StepMaker)
 
 
-class Pipelines:
-    """Build it, `load`, set `workshop`, then `run`."""
+def _ignore(_: Any) -> None:
+    """The default listener: it does nothing."""
+
+
+class DeliveryEngine(Generic[S]):
+    """Build it, `load`, then `run`."""
 
     def __init__(
-        self, node_id: str, node_name: str, mesh: MeshLike, journal: Journal, blobs: BlobsLike, fetch: Fetch
-    ) -> None:
+        self, node_id: str, node_name: str, mesh: MeshLike, journal: Journal, blobs: BlobsLike, fetch: Fetch,
+        steps: Callable[[Context, Deciders], S], *, allowed: Mapping[str, bool] | None = None,
+        show: Callable[[dict[str, Any]], None] = _ignore, definition_changed: Callable[[str], None] = _ignore,
+    ) -> None:  # fmt: skip
+        """`steps` makes what runs steps here; `allowed` says which kinds of steps this node's owner allows (a kind that is
+        absent is allowed); `show` is told each event that is made here, `definition_changed` each pipeline that changes."""
         self.journal = journal
-        self.definitions = Definitions(journal.storage, journal.versions_in_use)
-        self.core = Core(node_id, node_name, mesh, journal, self.definitions, blobs, fetch)
-        self.deciders = Deciders(node_id, mesh, journal)
-        self.deciders.longest = self.definitions.longest
-        self.senders = Senders(self.core)
-        self.router = Router(self.core, self.senders, self.deciders)
-        self.senders.later = self.router.later
-        self.receiver = Receiver(self.core)
-        self.reports = Reports(self.core)
-        self.hosts = Hosts(self.core, self._make, self._stop)
-        self.traces = Traces(self.core)
-        self.workshop: StepMaker | None = None
+        self.definitions = Definitions(journal.storage, journal.versions_in_use, definition_changed)
+        self.lifecycle = Lifecycle(journal, node_id, self._keep_of)
+        for need in (journal, self.definitions):
+            blobs.needs.add(need)
+        self.context = context = Context(
+            node_id, node_name, mesh, journal, self.definitions, blobs, fetch, RowMaker(journal), self.lifecycle, self.apply,
+            self.apply_written,
+        )  # fmt: skip
+        self.deciders = Deciders(node_id, mesh, journal, self.definitions.longest)
+        self.senders = Senders(context)
+        self.router = Router(context, self.deciders, self.expire_kept)
+        self.receiver = Receiver(context, allowed)
+        self.reports = Reports(context)
+        self.traces = Traces(context)
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
-        self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
-        self.core.heard = self._heard
+        self.steps = steps(context, self.deciders)
+        self.hosts = Hosts(context, self.steps)
+        self._show_event = show
+
+    # -- what follows from a change of a row --------------------------------------------------------------------------
+
+    def apply(self, changes: Changes) -> asyncio.Future[Any]:
+        """Write the changes and do what follows at once; resolves when they are on the disk."""
+        written = self._write(changes)
+        self._follow(changes)
+        return written
+
+    async def apply_written(self, changes: Changes) -> None:
+        """Write the changes, wait until they are on the disk, then do what follows."""
+        await self._write(changes)
+        self._follow(changes)
+
+    def _write(self, changes: Changes) -> asyncio.Future[Any]:
+        if changes.on_disk:
+            return self.journal.write(changes)
+        nothing: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        nothing.set_result(None)
+        return nothing
+
+    def _follow(self, changes: Changes) -> None:
+        if released := changes.released():
+            self.context.blobs.release(set(released), after=self.journal.commit())
+        for action in changes.actions:
+            self._do(action)
+
+    def _do(self, action: Action) -> None:
+        """The one place that says which part does what with a row."""
+        what, row, after = action
+        match what:
+            case Do.ROUTE:
+                self.router.later(row, after) if after else self.router.submit(row)
+            case Do.SEND:
+                self.senders.send(row)
+            case Do.RUN if after:
+                asyncio.get_running_loop().call_later(after, self.hosts.enqueue, row)
+            case Do.RUN:
+                self.hosts.enqueue(row)
+            case Do.REPORT:
+                self.reports.add(row)
+            case Do.SHOW:
+                self._show(row)
+
+    def _keep_of(self, pipeline: str, version: str) -> Keep | None:
+        found = self.definitions.get(pipeline, version)
+        return found.keep if found is not None else None
+
+    def expire_kept(self) -> None:
+        """Delete photos that were kept for a match until now, and blobs that could not be deleted before."""
+        self.context.blobs.retry()
+        now = boottime()
+        if over := [cid for cid, until in self.journal.kept.items() if until <= now]:
+            self.context.blobs.release(over, after=self.journal.forget_kept(over))
+
+    # -- life ---------------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Read the journal and pin what its rows need, before anything can be evicted; raises EdgeError where it cannot be used."""
+        """Read the journal, before any blob can be deleted or evicted; raises EdgeError where it cannot be used."""
         self.journal.open()
         self.definitions.load()
         self.deciders.load()
-        for row in self.journal.rows.values():
-            if not row.closed:
-                for blob in row.event.blobs():
-                    self.core.blobs.pin(blob.cid, str(row.n))
-        self.pin_modules()
-
-    def pin_modules(self) -> None:
-        """Keep the modules of the current pipelines that are here: other nodes fetch them from whoever has them."""
-        for cid in self.modules():
-            try:
-                self.core.blobs.pin(cid, f"module:{cid}")
-            except BlobError as e:
-                log.debug("a module has no CID: %s", e)
 
     async def run(self) -> None:
         """Deliver until cancelled; ends with EdgeError `journal.write` when the journal cannot be written any more."""
@@ -83,52 +141,11 @@ class Pipelines:
                 for part in (self.router, self.senders, self.reports, self.hosts):
                     tasks.create_task(part.run())
                 await asyncio.sleep(0)
-                self._resume()
+                self.apply(self.lifecycle.resumed())
         finally:
-            if self.workshop is not None:
-                await self.workshop.close()
-
-    def _resume(self) -> None:
-        """Take up what the journal says was going on."""
-        for row in self.journal.open_rows():
-            if row.state in (State.WAITING, State.SENDING):
-                self.core.route(row)
-            elif row.state is State.QUEUED:
-                self.core.enqueue(row)
-            elif row.state is State.RAN:
-                self.core.settle(row)
-        for row in sorted(self.journal.rows.values(), key=lambda r: -r.n):
-            self.core.close_if_done(row)
-        self.reports.load()
-
-    async def _make(self, pipeline: Pipeline, step: Any) -> Any:
-        assert self.workshop is not None
-        return await self.workshop.make(pipeline, step)
-
-    async def _stop(self, key: tuple[str, str, str]) -> None:
-        if self.workshop is not None:
-            await self.workshop.stop(key)
+            await self.steps.close()
 
     # -- what people ask ----------------------------------------------------------------------------------------------
-
-    def may_read(self, node_id: str, cid: str) -> bool:
-        """Whether a node may have a blob from here: an event of ours for it names it, or a pipeline's module is it.
-
-        Not by what it delivered itself: a node could name any CID in an event and have the photo for the asking.
-        """
-        rows = (self.journal.by_n[n] for n in self.journal.by_cid.get(cid, ()) if n in self.journal.by_n)
-        if any(node_id in (r.target, r.slot) for r in rows):
-            return True
-        return cid in self.modules()
-
-    def modules(self) -> set[str]:
-        """The CIDs of all modules of the current pipelines."""
-        found: set[str] = set()
-        for pipeline in self.definitions.current.values():
-            for step in pipeline.steps:
-                if step.kind in ("tail", "wasm"):
-                    found.add((step.task["wasm"] if step.kind == "tail" else step.task)["module"])
-        return found
 
     def totals(self) -> dict[str, dict[str, dict[str, int]]]:
         """Accepted, ends and open of this node by pipeline and step."""
@@ -141,7 +158,7 @@ class Pipelines:
         """Put an event into the pipeline as if the step `parent` had made it here; returns its id."""
         ident = ident or event_id("trigger", pipeline.version, str(boottime()), now())
         event = Event(
-            id=ident, source=f"/{self.core.node_id}/{pipeline.name}/{parent}", type=kind, time=now(),
+            id=ident, source=f"/{self.context.node_id}/{pipeline.name}/{parent}", type=kind, time=now(),
             subject=str(data.get("mac", "")), data=data, root=ident, traceparent=traceparent(ident),
             pipeline=pipeline.name, step=parent,
         )  # fmt: skip
@@ -151,17 +168,15 @@ class Pipelines:
                 parse_cid(blob.cid)
         except (msgspec.ValidationError, ValueError, BlobError) as e:
             raise Refused(f"not an event that nodes would take: {e}", code="bad") from None
-        rows = self.core.rows_for(pipeline, event, None, root_at=boottime(), trace=[])
-        done = self.journal.commit(add=rows)
-        self.core.take(rows)
-        await done
+        rows = self.context.rows.rows_for(pipeline, event, None, self.context.mesh.live(), root_at=boottime(), trace=())
+        await self.apply(self.lifecycle.accepted(rows))
         return ident
 
-    def _heard(self, row: Row, what: str) -> None:
-        if what != "made" or row.claims:
+    def _show(self, row: Row) -> None:
+        if row.claims:
             return  # the node that made an event tells about it
         if self.recent and self.recent[-1]["id"] == row.event.id:
             return
-        shown: dict[str, Any] = {**msgspec.to_builtins(row.event), "node": self.core.node_name}
+        shown: dict[str, Any] = {**msgspec.to_builtins(row.event), "node": self.context.node_name}
         self.recent.append(shown)
-        self.on_event(shown)
+        self._show_event(shown)

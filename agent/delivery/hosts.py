@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from agent import ticks
 from agent.clock import boottime
-from agent.delivery.core import Core
-from agent.delivery.rows import Row, State
+from agent.delivery.context import Context
+from agent.delivery.retry import BACKOFF
+from agent.delivery.rows import Row, State, hop
 from agent.errors import EdgeError, Refused, StepFailed, Unreachable
 from agent.model.event import BlobRef, Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
@@ -27,7 +28,7 @@ Emit = Callable[[list[Made]], Awaitable[None]]
 Work = Callable[[Row, Step, Emit], Awaitable[list[Made] | None]]
 """Runs one event: its outputs (besides those emitted), or None where the row ends later (the sink)."""
 
-Key = tuple[str, str, str]
+StepKey = tuple[str, str, str]
 """Pipeline, version, step."""
 
 
@@ -38,7 +39,7 @@ class StepMaker(Protocol):
         """The step's work and how many events it takes at once; raises Refused, Unreachable or StepFailed."""
         ...
 
-    async def stop(self, key: Key) -> None:
+    async def stop(self, key: StepKey) -> None:
         """Stop the program of (pipeline, version, step), if it has one."""
         ...
 
@@ -47,8 +48,6 @@ class StepMaker(Protocol):
         ...
 
 
-BACKOFF = (0.2, 1.0, 5.0, 15.0)
-"""Seconds before a program that could not be started or reached is tried again here."""
 RUNS_KEPT = 32
 RETIRE_EVERY = 10.0
 
@@ -56,8 +55,8 @@ RETIRE_EVERY = 10.0
 class StepHost:
     """One step on this node: a queue, and as many workers as its program takes events at once."""
 
-    def __init__(self, core: Core, pipeline: Pipeline, step: Step, work: Work, width: int) -> None:
-        self.core = core
+    def __init__(self, context: Context, pipeline: Pipeline, step: Step, work: Work, width: int) -> None:
+        self.context = context
         self.pipeline = pipeline
         self.step = step
         self.work = work
@@ -97,16 +96,13 @@ class StepHost:
 
     async def _one(self, row: Row) -> None:
         if boottime() >= row.deadline:
-            self.core.end(row, "expired", "older than the step's deadline")
+            self.context.apply(self.context.lifecycle.ended(row, "expired", "older than the step's deadline"))
             return
         self.running += 1
-        row.started = boottime()
+        self.context.lifecycle.started(row)
 
         async def emit(made: list[Made]) -> None:
-            rows = self._rows(row, made, boottime())
-            done = self.core.journal.commit(add=rows)
-            self.core.take(rows)
-            await done
+            await self.context.apply(self.context.lifecycle.accepted(self._rows(row, made, boottime())))
 
         try:
             made = await self.work(row, self.step, emit)
@@ -118,7 +114,7 @@ class StepHost:
         except (Unreachable, Refused) as e:
             self._unable(row, e)
         except EdgeError as e:
-            if self.core.journal.storage.failed is not None:
+            if self.context.journal.storage.failed is not None:
                 raise  # what became of the event only the disk knows
             self._failed(row, StepFailed(e.message, hint=e.hint, code=e.code))
         except Exception as e:
@@ -132,17 +128,19 @@ class StepHost:
         at = boottime()
         self.recent.append(at - row.started)
         rows = self._rows(row, made, at)
-        row.trace = row.hop(self.step.name, self.core.node_name, at, at - row.started)
-        await self.core.ran(row, rows)
+        if not row.open:
+            log.info("%s/%s: %s ended while it ran; what it made is dropped", row.pipeline, row.step, row.event.id)
+        await self.context.apply(self.context.lifecycle.ran(row, rows, self.step.name, self.context.node_name, at))
 
     def _rows(self, row: Row, made: list[Made], at: float) -> list[Row]:
-        trace = row.hop(self.step.name, self.core.node_name, at, at - row.started)
+        trace = hop(row, self.step.name, self.context.node_name, at, at - row.started)
+        live = self.context.mesh.live()
         rows: list[Row] = []
         for index, (output, extra) in enumerate(made):
             if self.step.emit and output.type not in self.step.emit:
                 continue
             event = self._event(row.event, output, index, extra)
-            rows += self.core.rows_for(self.pipeline, event, row, root_at=row.root_at, trace=trace)
+            rows += self.context.rows.rows_for(self.pipeline, event, row, live, root_at=row.root_at, trace=trace)
         return rows
 
     def _event(self, parent: Event, output: StepOutput, index: int, extra: tuple[Any, ...]) -> Event:
@@ -152,7 +150,7 @@ class StepHost:
             data["blobs"] = [{"name": b.name, "cid": b.cid, "type": b.type, "size": b.size} for b in output.blobs]
         return Event(
             id=event_id(self.pipeline.version, self.step.name, parent.id, index, *extra),
-            source=f"/{self.core.node_id}/{self.pipeline.name}/{self.step.name}",
+            source=f"/{self.context.node_id}/{self.pipeline.name}/{self.step.name}",
             type=output.type, time=now(), subject=parent.subject, data=data, parent=parent.id, root=root,
             traceparent=traceparent(root), pipeline=self.pipeline.name, step=self.step.name,
         )  # fmt: skip
@@ -161,88 +159,40 @@ class StepHost:
 
     def _failed(self, row: Row, error: StepFailed) -> None:
         self.error, self.failures = error.message, self.failures + 1
-        if not row.open:
-            return
-        if row.state is State.RAN:  # what it made is in the journal: it goes on its way, and nothing runs again
-            for child in self.core.journal.children[row.n]:
-                if child.state is State.WAITING:
-                    self.core.route(child)
-            return
-        row.final = error.final
-        row.attempts += 1
-        log.warning(
-            "%s/%s failed on %s (run %d): %s", row.pipeline, row.step, row.event.id, row.attempts, error.message
-        )
-        if error.final or row.attempts >= self.step.attempts:
-            row.final = True
-            self.core.end(row, "failed", error.message)
-        elif row.claims and not row.slot and self.step.pick == "one":
-            # The producer counts this run and chooses the next node, which may be this one again.
-            row.attempts -= 1
-            self.core.end(row, "failed", error.message)
-        else:
-            row.reason = error.message[:500]
-            if self.core.node_id not in row.avoid:
-                row.avoid.append(self.core.node_id)
-            row.state = State.QUEUED if row.claims or row.slot or self.step.pick == "here" else State.WAITING
-            self.core.journal.commit(change=[row])
-            self._again(row, BACKOFF[0])
+        if row.state is State.QUEUED:
+            log.warning(
+                "%s/%s failed on %s (run %d): %s", row.pipeline, row.step, row.event.id, row.attempts + 1, error.message
+            )
+        self.context.apply(self.context.lifecycle.failed(row, self.step, error))
 
     def _unable(self, row: Row, error: EdgeError) -> None:
         """No program could run: uses no attempt; where others may run it, they get it."""
         self.error, self.failures = error.message, self.failures + 1
         if self.failures == 1:
             log.warning("%s/%s cannot run here: %s", row.pipeline, row.step, error.message)
-        if not pass_on(self.core, self.step, row, error):
-            self._again(row, BACKOFF[min(self.failures, len(BACKOFF)) - 1])
-
-    def _again(self, row: Row, seconds: float) -> None:
-        def act() -> None:
-            if row.state is State.QUEUED:
-                self.put(row)
-            elif row.state is State.WAITING:
-                self.core.route(row)
-
-        asyncio.get_running_loop().call_later(seconds, act)
+        if others_can_run(self.context, self.step, row):
+            self.context.apply(self.context.lifecycle.passed_on(row, error.message))
+        else:
+            asyncio.get_running_loop().call_later(BACKOFF.after(self.failures), self.put, row)
 
 
-def pass_on(core: Core, step: Step, row: Row, error: EdgeError) -> bool:
-    """Give a row that this node cannot run now to others, where there are any; it has used no attempt."""
-    if (
-        not row.open
-        or row.slot
-        or step.pick != "one"
-        or all(n.id == core.node_id for n in matches(step, core.mesh.live()))
-    ):
+def others_can_run(context: Context, step: Step, row: Row) -> bool:
+    """Whether another live node may run the row instead of this one."""
+    if row.slot or step.pick != "one":
         return False
-    if row.claims:
-        row.free = True
-        core.end(row, "failed", error.message)
-        return True
-    if core.node_id not in row.avoid:
-        row.avoid.append(core.node_id)
-    row.state = State.WAITING
-    core.later(row, BACKOFF[0])
-    return True
+    return any(n.id != context.node_id for n in matches(step, context.mesh.live()))
 
 
 class Hosts:
     """Every step that runs here, made when its first event comes."""
 
-    def __init__(
-        self,
-        core: Core,
-        make: Callable[[Pipeline, Step], Awaitable[tuple[Work, int]]],
-        stop: Callable[[Key], Awaitable[None]],
-    ) -> None:
-        self.core = core
-        self.make = make
-        self.stop = stop
-        self.hosts: dict[Key, StepHost] = {}
-        self._running: dict[Key, asyncio.Task[None]] = {}
-        self._waiting: dict[Key, list[Row]] = {}
+    def __init__(self, context: Context, steps: StepMaker) -> None:
+        self.context = context
+        self._steps = steps
+        self.hosts: dict[StepKey, StepHost] = {}
+        self._running: dict[StepKey, asyncio.Task[None]] = {}
+        self._waiting: dict[StepKey, list[Row]] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        core.enqueue = self.enqueue
 
     async def run(self) -> None:
         """Own the hosts until cancelled; those of versions that nothing needs any more are stopped."""
@@ -263,23 +213,23 @@ class Hosts:
             log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
             del self.hosts[key]
             self._running.pop(key).cancel()
-            await self.stop(key)
+            await self._steps.stop(key)
 
-    def _not_needed(self) -> Key | None:
+    def _not_needed(self) -> StepKey | None:
         """One of them, found anew for each: while the last one stops, an event may come for the next."""
         old = [key for key, host in self.hosts.items() if not self._current(key) and not (host.queue or host.running)]
-        busy = {(r.pipeline, r.version) for r in self.core.journal.open_rows()} if old else set()
+        busy = {(r.pipeline, r.version) for r in self.context.journal.open_rows()} if old else set()
         return next((key for key in old if key[:2] not in busy), None)
 
-    def _current(self, key: Key) -> bool:
-        now_ = self.core.definitions.current.get(key[0])
+    def _current(self, key: StepKey) -> bool:
+        now_ = self.context.definitions.current.get(key[0])
         return now_ is not None and now_.version == key[1]
 
-    def _begin(self, key: Key) -> None:
+    def _begin(self, key: StepKey) -> None:
         if self._tasks is not None:
             self._running[key] = self._tasks.create_task(self._start(key))
 
-    def warm(self, key: Key) -> None:
+    def warm(self, key: StepKey) -> None:
         """Start the step's program before its first event."""
         if key not in self.hosts and key not in self._waiting:
             self._waiting[key] = []
@@ -296,14 +246,14 @@ class Hosts:
         if first:
             self._begin(key)
 
-    async def _start(self, key: Key) -> None:
+    async def _start(self, key: StepKey) -> None:
         attempt = 0
         while True:
-            found = self.core.definitions.step(*key)
+            found = self.context.definitions.step(*key)
             try:
                 if found is None:
                     raise Unreachable(f"{key[0]} {key[1]} is not known here yet")
-                work, width = await self.make(*found)
+                work, width = await self._steps.make(*found)
             except EdgeError as e:
                 error = e
             except Exception as e:
@@ -317,25 +267,29 @@ class Hosts:
             if not self._waiting[key] and not self._current(key):
                 del self._waiting[key], self._running[key]
                 return
-            await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
             attempt += 1
-        host = StepHost(self.core, *found, work, width)
+            await asyncio.sleep(BACKOFF.after(attempt))
+        host = StepHost(self.context, *found, work, width)
         self.hosts[key] = host
         for row in self._waiting.pop(key, []):
             host.put(row)
         await host.run()
 
-    def _not_started(self, key: Key, error: EdgeError) -> None:
+    def _not_started(self, key: StepKey, error: EdgeError) -> None:
         """Rows that others may run go to them; those that are too old end; the rest waits for the next try."""
-        found = self.core.definitions.step(*key)
+        found = self.context.definitions.step(*key)
         now_ = boottime()
         rows, self._waiting[key] = self._waiting[key], []
         for row in rows:
             if row.state is not State.QUEUED:
                 continue
             if row.deadline <= now_:
-                self.core.end(row, "expired", "the step could not be started in time")
-            elif found is None or not pass_on(self.core, found[1], row, error):
+                self.context.apply(
+                    self.context.lifecycle.ended(row, "expired", "the step could not be started in time")
+                )
+            elif found is not None and others_can_run(self.context, found[1], row):
+                self.context.apply(self.context.lifecycle.passed_on(row, error.message))
+            else:
                 self._waiting[key].append(row)
 
     def describe(self, pipeline: str, step: str) -> dict[str, Any]:
@@ -356,5 +310,5 @@ def blob_refs(event: Event, path: Callable[[str], str]) -> list[BlobRef]:
 
 
 def step_input(event: Event, path: Callable[[str], str]) -> StepInput:
-    """What a program gets for this event."""
+    """The event as a program gets it."""
     return StepInput(event, blob_refs(event, path))

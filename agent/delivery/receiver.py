@@ -1,48 +1,51 @@
-"""Accepting what other nodes deliver: who may send, is there room, are the blobs here; then commit, then answer."""
+"""Accepts deliveries of other nodes: checks rights, room and blobs, then commits, then answers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from agent.blobs import raw_cid
 from agent.clock import boottime
-from agent.delivery.core import Core
-from agent.delivery.rows import MAX_TRACE, Row, State
+from agent.delivery.changes import Changes
+from agent.delivery.context import Context
+from agent.delivery.retry import After, runs_again
+from agent.delivery.rows import MAX_TRACE, Key, Row, State
 from agent.delivery.validation import decoded, event_of
 from agent.delivery.wire import INLINE, MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 from agent.errors import EdgeError, Refused
+from agent.model.cid import raw_cid
 from agent.model.event import Event
 from agent.model.placement import may_send, selector
+from agent.rates import Rates
 
 log = logging.getLogger(__name__)
 
 ACCEPTED = Verdict("accepted")
 EVENTS_PER_SECOND = 10_000.0
 BYTES_PER_SECOND = 128e6
-"""What one sender may deliver, with bursts of two seconds; a building's busiest minute is far below."""
+"""Limits of one sender, with bursts of two seconds; a building's busiest minute is far below."""
 FETCH_TIMEOUT = 15.0
-Key = tuple[str, str, str, str]
 Outcome = tuple[Row | None, Verdict]
 
 
 class Receiver:
     """The handlers of `pipeline.deliver` and `pipeline.report`."""
 
-    def __init__(self, core: Core) -> None:
-        self.core = core
+    def __init__(self, context: Context, allowed: Mapping[str, bool] | None = None) -> None:
+        """`allowed`: kinds of steps that this node's owner allows; a kind that is absent is allowed."""
+        self.context = context
         self.refused: dict[str, int] = {}
-        self.policy: dict[str, bool] = {}
-        """Kinds of steps that this node's owner allows; what is absent is allowed."""
+        self.policy = dict(allowed or {})
         self._pending: set[Key] = set()
-        self._buckets: dict[str, list[float]] = {}
+        self._events = Rates(EVENTS_PER_SECOND, 2 * EVENTS_PER_SECOND)
+        self._bytes = Rates(BYTES_PER_SECOND, 2 * BYTES_PER_SECOND)
         self._logged: set[tuple[str, str]] = set()
-        core.mesh.serve("pipeline.deliver", self.deliver)
-        core.mesh.serve("pipeline.report", self.report)
+        context.mesh.serve("pipeline.deliver", self.deliver)
+        context.mesh.serve("pipeline.report", self.report)
 
     # -- deliver ------------------------------------------------------------------------------------------------------
 
@@ -54,50 +57,43 @@ class Receiver:
         if not self._rate(peer.id, len(request.items), len(body)):
             return msgspec.msgpack.encode([self._no(peer, "rate", "too much at once")] * len(request.items))
         pending: set[Key] = set()
+        owner = f"delivery:{id(pending)}"
         try:
-            outcomes = await asyncio.gather(*(self._one(peer, i, request.blobs, pending) for i in request.items))
-            new, again = self._settle(peer, request.items, outcomes)
-            done = self.core.journal.commit(add=new, change=again) if new or again else None
+            outcomes = await asyncio.gather(*(self._one(peer, i, request.blobs, pending, owner) for i in request.items))
+            changes = self._taken(peer, request.items, outcomes)
+            applied = self.context.apply_written(changes) if changes.on_disk else None
         finally:
             self._pending -= pending
-        if done is not None:
-            await done
-            self.core.take(new)
-        for row in again:
-            self._taken_again(row)
+            self.context.blobs.unpin(owner)  # the rows that were accepted need their blobs from now on
+        if applied is not None:
+            await applied
         return msgspec.msgpack.encode([verdict for _, verdict in outcomes])
 
-    def _settle(self, peer: Any, items: list[Delivery], outcomes: list[Outcome]) -> tuple[list[Row], list[Row]]:
-        """New rows, and those that are here already: while the blobs came the same event may have come another way."""
-        new: list[Row] = []
-        again: list[Row] = []
+    def _taken(self, peer: Any, items: list[Delivery], outcomes: list[Outcome]) -> Changes:
+        """Take new rows, and take up those that are here: while the blobs came the same event may have come another way."""
+        changes, new = Changes(), dict[Key, Row]()
+        again: list[tuple[Row, Delivery]] = []
         for item, (row, _) in zip(items, outcomes, strict=True):
             if row is None:
                 continue
-            known = self.core.journal.find(*row.key)
+            known = self.context.journal.find(*row.key)
             if known is None:
-                new.append(row)
+                new[row.key] = row
                 continue
-            if known is not row:
-                self.core.blobs.unpin(str(row.n))
-            self._take_up(peer, item, known)
-            again.append(known)
-        return new, again
+            again.append((known, item))
+        self.context.lifecycle.accepted(list(new.values()), changes)
+        for row, item in again:
+            self.context.lifecycle.delivered_again(row, peer.id, item.attempts, changes)
+        return changes
 
-    def _taken_again(self, row: Row) -> None:
-        if row.state is State.ENDED:
-            self.core.report(row)
-        elif row.state is State.QUEUED:
-            self.core.enqueue(row)
-
-    async def _one(self, peer: Any, item: Delivery, inline: dict[str, bytes], pending: set[Key]) -> Outcome:
-        """The row that takes the delivery, with its blobs here and pinned; the caller journals it."""
+    async def _one(self, peer: Any, item: Delivery, inline: dict[str, bytes], pending: set[Key], owner: str) -> Outcome:
+        """The row that takes the delivery, with its blobs here and pinned for `owner`; the caller journals it."""
         event = self._check(peer, item)
         if isinstance(event, Verdict):
             return None, event
         key = (event.id, item.pipeline, item.step, item.slot)
-        known = self.core.journal.find(*key)
-        if known is not None and not _runs_again(known, item):
+        known = self.context.journal.find(*key)
+        if known is not None and not runs_again(known, item.attempts):
             return known, ACCEPTED
         if key in self._pending or (known is None and not self._room(item)):
             return None, self._no(peer, "full", "the queue is full, or the same event is just being accepted")
@@ -105,21 +101,19 @@ class Receiver:
         pending.add(key)
         row = known if known is not None else self._new(peer, item, event)
         try:
-            await self._blobs(peer, event, inline, str(row.n))
+            await self._blobs(peer, event, inline, owner)
         except EdgeError as e:
-            if not row.open or known is None:
-                self.core.blobs.unpin(str(row.n))
             return None, self._no(peer, "blob", e.message)
         return row, ACCEPTED
 
     def _new(self, peer: Any, item: Delivery, event: Event) -> Row:
         now = boottime()
-        step = self.core.definitions.step(item.pipeline, item.version, item.step)
+        step = self.context.definitions.step(item.pipeline, item.version, item.step)
         longest = step[1].deadline if step is not None else 0.0
-        return self.core.journal.new(
-            event, item.pipeline, item.version, item.step, slot=item.slot, target=self.core.node_id, state=State.QUEUED,
+        return self.context.rows.row(
+            event, item.pipeline, item.version, item.step, slot=item.slot, target=self.context.node_id, state=State.QUEUED,
             attempts=item.attempts, deadline=now + min(item.remaining_ms / 1e3, longest),
-            root_at=now - max(0.0, item.age_ms) / 1e3, trace=item.trace[:MAX_TRACE], decided=True, claims={peer.id: 0},
+            root_at=now - max(0.0, item.age_ms) / 1e3, trace=tuple(item.trace[:MAX_TRACE]), decided=True, claims={peer.id: 0},
         )  # fmt: skip
 
     def _room(self, item: Delivery) -> bool:
@@ -127,26 +121,13 @@ class Receiver:
 
         With a part for each, rows of the last step always find room once it has run some, then those of the step before.
         """
-        steps = sum(len(p.steps) for p in self.core.definitions.current.values()) or 1
+        steps = sum(len(p.steps) for p in self.context.definitions.current.values()) or 1
         pending = sum((p, s) == (item.pipeline, item.step) for _, p, s, _ in self._pending)
-        journal = self.core.journal
+        journal = self.context.journal
         return journal.delivered_open[item.pipeline, item.step] + pending < max(1, journal.max_open // steps)
 
-    def _take_up(self, peer: Any, item: Delivery, row: Row) -> None:
-        row.claims[peer.id] = 0
-        row.turn += 1
-        if _runs_again(row, item):
-            self.core.journal.reopen(row)
-            row.attempts, row.state, row.target = item.attempts, State.QUEUED, self.core.node_id
-            row.free = row.final = False
-            for blob in row.event.blobs():
-                self.core.blobs.pin(blob.cid, str(row.n))
-        elif row.state in (State.WAITING, State.SENDING, State.PLACED):
-            # Somebody made the same event and chose us: run it here, or each might wait for the other.
-            row.state, row.target = State.QUEUED, self.core.node_id
-
     def _check(self, peer: Any, item: Delivery) -> Event | Verdict:
-        found = self.core.definitions.step(item.pipeline, item.version, item.step)
+        found = self.context.definitions.step(item.pipeline, item.version, item.step)
         if found is None:
             return self._no(peer, "version", f"{item.pipeline} {item.version} is not known here yet")
         pipeline, step = found
@@ -161,9 +142,9 @@ class Receiver:
             return self._no(peer, "not-allowed", f"{peer.name} may not send {event.step}'s events to {step.name}")
         if step.pick == "here":
             return self._no(peer, "not-allowed", f"{step.name} runs where its events are made")
-        if item.slot != (self.core.node_id if step.pick == "all" else ""):
+        if item.slot != (self.context.node_id if step.pick == "all" else ""):
             return self._no(peer, "bad", "this delivery is for another node")
-        if step.where and not selector(step.where).matches(self._labels(self.core.node_id) or {}):
+        if step.where and not selector(step.where).matches(self._labels(self.context.node_id) or {}):
             return self._no(peer, "not-allowed", f"this node does not match {step.where}")
         if not self.policy.get(step.kind, True):
             return self._no(peer, "policy", f"policy.{step.kind} of this node says no")
@@ -171,7 +152,7 @@ class Receiver:
 
     def _labels(self, node_id: str) -> dict[str, str] | None:
         """A live node's labels; None for one that this node, just started, has not heard of yet."""
-        return next((n.labels for n in self.core.mesh.live() if n.id == node_id), None)
+        return next((n.labels for n in self.context.mesh.live() if n.id == node_id), None)
 
     def _no(self, peer: Any, status: str, detail: str) -> Verdict:
         self.refused[status] = self.refused.get(status, 0) + 1
@@ -181,16 +162,10 @@ class Receiver:
         return Verdict(status, detail)
 
     def _rate(self, sender: str, events: int, size: int) -> bool:
-        now = time.monotonic()
-        bucket = self._buckets.setdefault(sender, [2 * EVENTS_PER_SECOND, 2 * BYTES_PER_SECOND, now])
-        past = now - bucket[2]
-        bucket[0] = min(2 * EVENTS_PER_SECOND, bucket[0] + past * EVENTS_PER_SECOND)
-        bucket[1] = min(2 * BYTES_PER_SECOND, bucket[1] + past * BYTES_PER_SECOND)
-        bucket[2] = now
-        if bucket[0] < events or bucket[1] < size:
+        if self._events.wait(sender, events) or self._bytes.wait(sender, size):
             return False
-        bucket[0] -= events
-        bucket[1] -= size
+        self._events.take(sender, events)
+        self._bytes.take(sender, size)
         return True
 
     # -- blobs --------------------------------------------------------------------------------------------------------
@@ -201,15 +176,15 @@ class Receiver:
         They are pinned first: the end of another row that names one must not delete it meanwhile.
         """
         for blob in event.blobs():
-            self.core.blobs.pin(blob.cid, owner)
-            if self.core.blobs.has(blob.cid):
-                self.core.blobs.check_size(blob.cid, blob.size)
+            self.context.blobs.pin(blob.cid, owner)
+            if self.context.blobs.has(blob.cid):
+                self.context.blobs.check_size(blob.cid, blob.size)
                 continue
             data = inline.get(blob.cid, b"")
             if data and len(data) == blob.size <= INLINE and str(raw_cid(data)) == blob.cid:
-                await self.core.blobs.put(data)
+                await self.context.blobs.put(data)
             else:
-                await self.core.fetch(blob.cid, [peer.id], FETCH_TIMEOUT, blob.size)
+                await self.context.fetch(blob.cid, [peer.id], FETCH_TIMEOUT, blob.size)
 
     # -- report -------------------------------------------------------------------------------------------------------
 
@@ -217,38 +192,16 @@ class Receiver:
         """A node tells how deliveries of ours went; answered once it is on the disk."""
         reports: list[Report] = decoded(body, list[Report])
         for report in reports:
-            row = self.core.journal.find(report.event, report.pipeline, report.step, report.slot)
+            row = self.context.journal.find(report.event, report.pipeline, report.step, report.slot)
             if row is not None and row.target == peer.id and not row.closed:
                 self._reported(row, report)
-        await self.core.journal.commit()
+        await self.context.journal.commit()
         return b""
 
     def _reported(self, row: Row, report: Report) -> None:
-        if row.open:
-            found = self.core.step_of(row)
-            again = (
-                found is not None and found[1].pick == "one" and row.attempts + (not report.free) < found[1].attempts
-            )
-            if report.end == "failed" and not report.final and again and boottime() < row.deadline:
-                row.attempts += not report.free
-                tried = row.target in row.avoid
-                if not tried:
-                    row.avoid.append(row.target)
-                row.state, row.target, row.reason = State.WAITING, "", report.reason[:500]
-                self.core.journal.commit(change=[row])
-                self.core.later(row, 1.0 if tried else 0.0)
-                return
-            row.final = report.final
-            end = report.end if report.end in ENDS_ELSEWHERE else "failed"
-            self.core.end(row, end, report.reason)  # type: ignore[arg-type]
-        if report.phase == 2 and not row.open:
-            row.matched = row.matched or report.matched
-            self.core.close_if_done(row, told=True)
-
-
-def _runs_again(row: Row, item: Delivery) -> bool:
-    """Whether the producer asks for another run of a row that failed here: with more attempts, or where none was used."""
-    return row.end == "failed" and (row.free or item.attempts > row.attempts)
-
-
-ENDS_ELSEWHERE = frozenset({"delivered", "failed", "expired", "lost", "skipped", "deduplicated", "suppressed"})
+        found = self.context.step_of(row)
+        changes = self.context.lifecycle.reported(
+            row, report.end, report.reason, closed=report.phase == 2, matched=report.matched,
+            after=After(report.final, report.free), step=found[1] if found is not None else None,
+        )  # fmt: skip
+        self.context.apply(changes)

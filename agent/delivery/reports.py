@@ -7,7 +7,8 @@ import logging
 
 import msgspec
 
-from agent.delivery.core import Core
+from agent.delivery.changes import Changes
+from agent.delivery.context import Context
 from agent.delivery.rows import Row
 from agent.delivery.wire import Report
 from agent.errors import EdgeError
@@ -19,28 +20,21 @@ BATCH = 256
 AGAIN = 1.0
 WAIT = 0.05
 """Seconds that a report waits for others to the same node: one signed request for an event that settled and for all that
-closed with it, after the events that are on their way, which somebody waits for. A failure is told at once.
+closed with it, after the events that are on their way, which are more urgent. A failure is told at once.
 """
 
 
 class Reports:
     """One set of rows to tell about for each node; a row leaves it when the node has answered."""
 
-    def __init__(self, core: Core) -> None:
-        self.core = core
+    def __init__(self, context: Context) -> None:
+        self.context = context
         self._due: dict[str, dict[int, Row]] = {}
         self._busy: set[str] = set()
         self._some = asyncio.Event()
         self._waiting: set[str] = set()
         self._tasks: asyncio.TaskGroup | None = None
-        core.report = self.add
-        core.mesh.on_change(self._mesh_changed)
-
-    def load(self) -> None:
-        """After a restart: what the journal says was not told yet."""
-        for row in list(self.core.journal.rows.values()):
-            if not row.open:
-                self.add(row)
+        context.mesh.on_change(self._mesh_changed)
 
     def add(self, row: Row) -> None:
         """Tell the row's claimants what is new."""
@@ -79,7 +73,12 @@ class Reports:
             self._pump(record.id)
 
     def _pump(self, node: str) -> None:
-        if self._tasks is not None and node not in self._busy and self._due.get(node) and self.core.mesh.is_live(node):
+        if (
+            self._tasks is not None
+            and node not in self._busy
+            and self._due.get(node)
+            and self.context.mesh.is_live(node)
+        ):
             self._busy.add(node)
             self._tasks.create_task(self._tell(node))
 
@@ -87,18 +86,19 @@ class Reports:
         try:
             while rows := list(self._due.get(node, {}).values())[:BATCH]:
                 ready = [(row, phase(row), row.turn, _report(row)) for row in rows if not row.open]
-                # Who hears it forgets the event and its photos: from now on this journal must know how it went.
-                await self.core.journal.commit()
+                # A producer that hears it forgets the event and its photos: from now on this journal must know the end.
+                await self.context.journal.commit()
                 told = [(row, what, turn, report) for row, what, turn, report in ready if row.turn == turn]
                 body = msgspec.msgpack.encode([report for *_, report in told])
-                await self.core.mesh.call(node, "pipeline.report", body, timeout=10.0)
+                await self.context.mesh.call(node, "pipeline.report", body, timeout=10.0)
+                changes = Changes()
                 for row, what, turn, _ in told:
                     if row.turn == turn:
-                        row.claims[node] = what
+                        self.context.lifecycle.told(row, node, what, changes)
                 for row in rows:
                     if row.open or row.claims.get(node, 2) >= phase(row):
                         self._due[node].pop(row.n, None)
-                self.core.journal.commit(change=[row for row, *_ in told if row.n in self.core.journal.by_n])
+                self.context.apply(changes)
         except EdgeError as e:
             log.debug("%s has not heard the reports: %s", node, e)
         finally:
@@ -106,7 +106,7 @@ class Reports:
 
 
 def phase(row: Row) -> int:
-    """What there is to tell: 0 nothing yet, 1 settled, 2 closed."""
+    """The phase to report: 0 nothing yet, 1 settled, 2 closed."""
     return 2 if row.closed else 0 if row.open else 1
 
 

@@ -1,4 +1,4 @@
-"""Who is next: dedupe and cooldown, the choice of a node, and what to do when it goes away."""
+"""The way of a row to a node: dedupe and cooldown, the choice of the node, and another choice when it goes away."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 import logging
 import math
 from collections import Counter, deque
+from collections.abc import Callable
 
 from agent import ticks
 from agent.clock import boottime
 from agent.definitions import key_of
-from agent.delivery.core import Core
+from agent.delivery.context import Context
 from agent.delivery.deciders import Deciders
-from agent.delivery.rows import Row, State
-from agent.delivery.sender import Senders
+from agent.delivery.rows import End, Row, State
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
 from agent.model.pipeline import SINK_DEADLINE, Pipeline, Step, Window
@@ -46,10 +46,11 @@ FORGOTTEN = SINK_DEADLINE + 86400.0
 class Router:
     """Takes rows that wait, and rows whose node is gone."""
 
-    def __init__(self, core: Core, senders: Senders, deciders: Deciders) -> None:
-        self.core = core
-        self.senders = senders
+    def __init__(self, context: Context, deciders: Deciders, tidy: Callable[[], None]) -> None:
+        """`tidy` is called every TIDY seconds."""
+        self.context = context
         self.deciders = deciders
+        self._tidy = tidy
         self._ready: deque[Row] = deque()
         self._later: dict[int, tuple[float, Row]] = {}
         self._next = math.inf
@@ -62,9 +63,7 @@ class Router:
         self._moved: Counter[tuple[str, str, str]] = Counter()
         self._tasks: asyncio.TaskGroup | None = None
         self._asking = asyncio.Semaphore(64)
-        core.route = self.submit
-        core.later = self.later
-        core.mesh.on_change(self._mesh_changed)
+        context.mesh.on_change(self._mesh_changed)
 
     def submit(self, row: Row) -> None:
         """Look at the row soon."""
@@ -106,9 +105,9 @@ class Router:
         if row.state not in (State.WAITING, State.SENDING):
             return
         if boottime() >= row.deadline:
-            self.core.end(row, "expired", "older than the step's deadline")
+            self._end(row, "expired", "older than the step's deadline")
             return
-        found = self.core.step_of(row)
+        found = self.context.step_of(row)
         if found is None:
             self.later(row, 1.0)
             return
@@ -117,84 +116,61 @@ class Router:
             assert self._tasks is not None
             self._tasks.create_task(self._decide(row, pipeline, step))
         elif step.pick == "all" and not row.slot:
-            self._freeze(row, pipeline, step)
+            self._spread(row, step)
         else:
             self._choose(row, step)
 
     def _choose(self, row: Row, step: Step) -> None:
         target = self._target(row, step)
-        if target is None:
-            row.state, row.target = State.WAITING, ""
-            self.later(row, NO_NODE)
-            return
-        row.target = target
-        if target == self.core.node_id:
-            row.state = State.QUEUED
-            self.core.enqueue(row)
-        else:
-            row.state = State.SENDING
-            self.senders.send(row)
+        life = self.context.lifecycle
+        self.context.apply(life.unplaced(row, NO_NODE) if target is None else life.routed(row, target))
 
     def _target(self, row: Row, step: Step) -> str | None:
         if step.pick == "here":
-            return self.core.node_id
+            return self.context.node_id
         if row.slot:
-            return row.slot if row.slot == self.core.node_id or self.core.mesh.is_live(row.slot) else None
+            return row.slot if row.slot == self.context.node_id or self.context.mesh.is_live(row.slot) else None
         ranked = self.ranked(row, step)
         fresh = [n for n in ranked if n.id not in row.avoid]
         return (fresh or ranked)[0].id if ranked else None
 
     def ranked(self, row: Row, step: Step) -> list[NodeRecord]:
         """The live matches of the step, best first; presence goes by its key alone, so that one node decides."""
-        nodes = matches(step, self.core.mesh.live())
+        nodes = matches(step, self.context.mesh.live())
         if step.kind == "presence":
             return rank(presence_key(row), nodes, weighed=False)
         return rank(row.event.id, nodes, prefer=step.prefer)
 
-    def _freeze(self, row: Row, pipeline: Pipeline, step: Step) -> None:
-        live = matches(step, self.core.mesh.live())
+    def _spread(self, row: Row, step: Step) -> None:
+        """`pick: all`: one row for each node that matches now."""
+        live = matches(step, self.context.mesh.live())
         if not live:
-            self.core.end(row, "skipped", "no node")
+            self._end(row, "skipped", "no node")
             return
-        # The same event may have been made here twice: its list was frozen the first time.
-        find = self.core.journal.find
-        nodes = [n for n in live if find(row.event.id, row.pipeline, row.step, n.id) is None]
+        rows, work = self.context.rows, (row.event, row.pipeline, row.version, row.step)
+        nodes = rows.without_row(work, live)
         if not nodes:
-            self.core.end(row, "deduplicated", "its nodes have it already")
+            self._end(row, "deduplicated", "its nodes have it already")
             return
         fields = {"parent": row.parent, "deadline": row.deadline, "root_at": row.root_at, "trace": row.trace}
-        more = [
-            self.core.journal.new(
-                row.event, row.pipeline, row.version, row.step, slot=n.id, target=n.id, decided=True, **fields
-            )
-            for n in nodes[1:]
-        ]
-        self.core.journal.rows.pop(row.key, None)
-        row.slot = row.target = nodes[0].id
-        self.core.journal.rows[row.key] = row
-        self.core.journal.commit(add=more, change=[row])
-        self.core.take(more)
-        self.submit(row)
+        more = rows.for_nodes(work, nodes[1:], decided=True, **fields)
+        self.context.apply(self.context.lifecycle.spread(row, more, nodes[0].id))
 
     async def _decide(self, row: Row, pipeline: Pipeline, step: Step) -> None:
         scope = f"{pipeline.name}/{step.name}"
         try:
             async with self._asking:
                 if step.dedupe and not await self._first(f"dedupe:{scope}", step.dedupe, row):
-                    self.core.end(row, "deduplicated", "its key was seen before")
+                    self._end(row, "deduplicated", "its key was seen before")
                     return
                 if step.cooldown and not await self._first(f"cooldown:{scope}", step.cooldown, row):
-                    self.core.end(row, "suppressed", "its key passed lately")
+                    self._end(row, "suppressed", "its key passed lately")
                     return
         except EdgeError as e:
             log.debug("no decider for %s: %s", scope, e)
             self.later(row)
             return
-        if not row.open:
-            return  # its time ran out while the decider was asked
-        row.decided = True
-        self.core.journal.commit(change=[row])
-        self.submit(row)
+        self.context.apply(self.context.lifecycle.decided(row))
 
     async def _first(self, scope: str, window: Window, row: Row) -> bool:
         return await self.deciders.first(scope, key_of(window.key, row.event), row.event.id, window.seconds)
@@ -207,9 +183,9 @@ class Router:
             # Records change with every free place; only a node that was away or has started anew may have lost rows.
             back = self._gone.pop(record.id, None) is not None or self._boots.get(record.id) != record.boot
             self._boots[record.id] = record.boot
-            for row in self.core.journal.open_rows() if back else ():
+            for row in self.context.journal.open_rows() if back else ():
                 if row.target == record.id and row.state is State.PLACED:
-                    self._probe(row, now)
+                    self._probe(row)
         else:
             self._gone.setdefault(record.id, now)
         for n in list(self._later):
@@ -220,14 +196,14 @@ class Router:
     async def _sweep(self) -> None:
         tidied = 0.0
         while True:
-            if self.core.journal.open_count:
+            if self.context.journal.open_count:
                 await asyncio.sleep(SWEEP)
             else:
                 self._open.clear()
                 await ticks.wait(self._open, ticks.until(TIDY))
             now = boottime()
-            if self.core.journal.open_count:
-                for row in self.core.journal.open_rows():
+            if self.context.journal.open_count:
+                for row in self.context.journal.open_rows():
                     self._check(row, now)
             for (pipeline, step, node), rows in self._moved.items():
                 log.info("%s/%s: %s is gone, %d events there go to another node", pipeline, step, node, rows)
@@ -235,47 +211,47 @@ class Router:
             if now >= tidied + TIDY:
                 tidied = now
                 self._close_forgotten(now)
-                self.core.expire_kept()
+                self._tidy()
 
     def _check(self, row: Row, now: float) -> None:
         if row.state is State.WAITING and now >= row.deadline:
             self._later.pop(row.n, None)
-            self.core.end(row, "expired", "older than the step's deadline")
-        elif row.state is State.SENDING and now >= row.deadline and not self.core.mesh.is_live(row.target):
-            self.core.end(row, "expired", "no node took it in time")
-        elif row.state is State.PLACED and row.target != self.core.node_id:
-            if self.core.mesh.is_live(row.target):
+            self._end(row, "expired", "older than the step's deadline")
+        elif row.state is State.SENDING and now >= row.deadline and not self.context.mesh.is_live(row.target):
+            self._end(row, "expired", "no node took it in time")
+        elif row.state is State.PLACED and row.target != self.context.node_id:
+            if self.context.mesh.is_live(row.target):
                 if now - row.looked >= PROBE:
-                    self._probe(row, now)
+                    self._probe(row)
             elif now - self._gone.setdefault(row.target, now) >= GONE:
                 self._replace(row, now)
 
-    def _probe(self, row: Row, now: float) -> None:
-        row.state, row.looked = State.SENDING, now
-        self.senders.send(row)
+    def _probe(self, row: Row) -> None:
+        self.context.apply(self.context.lifecycle.probed(row))
+
+    def _end(self, row: Row, how: End, why: str) -> None:
+        self.context.apply(self.context.lifecycle.ended(row, how, why))
 
     def _replace(self, row: Row, now: float) -> None:
-        found = self.core.step_of(row)
+        found = self.context.step_of(row)
         if found is None:
             return
         if not row.slot and found[1].pick == "one" and now < row.deadline and self.ranked(row, found[1]):
             self._moved[row.pipeline, row.step, row.target] += 1
-            row.state, row.target = State.WAITING, ""
-            self.core.journal.commit(change=[row])
-            self.submit(row)
+            self.context.apply(self.context.lifecycle.node_gone(row))
         elif now >= row.deadline + LOST_AFTER:
-            self.core.end(row, "lost", "the node that accepted it has not come back")
+            self._end(row, "lost", "the node that accepted it has not come back")
 
     def _close_forgotten(self, now: float) -> None:
-        for row in list(self.core.journal.rows.values()):
-            if row.open or row.closed or row.target in ("", self.core.node_id):
+        for row in list(self.context.journal.rows.values()):
+            if row.open or row.closed or row.target in ("", self.context.node_id):
                 continue
-            if self.core.mesh.is_live(row.target):
+            if self.context.mesh.is_live(row.target):
                 over = now - row.deadline >= FORGOTTEN
             else:
                 over = now - self._gone.setdefault(row.target, now) >= CLOSE_AFTER
             if over:
-                self.core.close_if_done(row, told=True)
+                self.context.apply(self.context.lifecycle.forgotten(row))
 
 
 def presence_key(row: Row) -> str:

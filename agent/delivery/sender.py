@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
 
 import msgspec
 
 from agent.clock import boottime
-from agent.delivery.core import Core
+from agent.delivery.changes import Changes
+from agent.delivery.context import Context
 from agent.delivery.rows import Row, State
 from agent.delivery.validation import decoded
 from agent.delivery.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict
@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 IN_FLIGHT = 4
 TIMEOUT = 20.0
 AGAIN = {"full": 0.5, "rate": 0.5, "version": 0.3, "unknown": 0.3, "blob": 0.5}
-"""Seconds until a row that was refused for now is routed again; other refusals rule the node out for that row."""
+"""Seconds until a row that was refused for now is routed again."""
+REFUSED = 1.0
+"""The same after every other refusal, which has other nodes tried first."""
+NOT_REACHED = 0.3
 BUSY = frozenset({"busy"})
 """Codes of refusals of a whole request that say nothing against the node."""
 Batch = dict[Row, bytes]
@@ -31,9 +34,8 @@ Batch = dict[Row, bytes]
 class Senders:
     """One queue for each node that rows go to."""
 
-    def __init__(self, core: Core) -> None:
-        self.core = core
-        self.later: Callable[[Row, float], None] = lambda row, seconds: None
+    def __init__(self, context: Context) -> None:
+        self.context = context
         self._queues: dict[str, deque[Row]] = {}
         self._busy: dict[str, int] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -88,15 +90,13 @@ class Senders:
     async def _deliver(self, node: str, batch: Batch) -> None:
         try:
             body = await self._request(batch)
-            raw = await self.core.mesh.call(node, "pipeline.deliver", body, timeout=TIMEOUT)
+            raw = await self.context.mesh.call(node, "pipeline.deliver", body, timeout=TIMEOUT)
             verdicts: list[Verdict] = decoded(raw, list[Verdict])
         except EdgeError as e:
-            if not isinstance(e, Unreachable) and e.code not in BUSY:
-                self._once(node, "error", str(e))
-                self._avoid(node, batch)
             self._put_back(node, batch, e)
             return
         accepted: list[Row] = []
+        refused = Changes()
         short = [Verdict("bad", "the answer is too short")] * (len(batch) - len(verdicts))
         for row, verdict in zip(batch, verdicts + short, strict=False):
             if row.state is not State.SENDING or row.target != node:
@@ -104,9 +104,10 @@ class Senders:
             if verdict.status == "accepted":
                 accepted.append(row)
             else:
-                self._refuse(node, row, verdict)
+                self._refuse(node, row, verdict, refused)
+        self.context.apply(refused)
         if accepted:
-            self.core.placed(accepted)
+            self.context.apply(self.context.lifecycle.placed(accepted))
 
     async def _request(self, batch: Batch) -> bytes:
         blobs: dict[str, bytes] = {}
@@ -115,7 +116,7 @@ class Senders:
             if blob.size > min(left, INLINE) or blob.cid in blobs:
                 continue
             try:
-                data = await self.core.blobs.read(blob.cid)
+                data = await self.context.blobs.read(blob.cid)
             except BlobError as e:
                 log.debug("%s is not here to go along: %s", blob.cid, e)
                 continue
@@ -125,7 +126,7 @@ class Senders:
         now = boottime()
         items = [
             Delivery(
-                r.pipeline, r.version, r.step, r.slot, raw, (now - r.root_at) * 1e3, (r.deadline - now) * 1e3, r.trace,
+                r.pipeline, r.version, r.step, r.slot, raw, (now - r.root_at) * 1e3, (r.deadline - now) * 1e3, list(r.trace),
                 r.attempts,
             )
             for r, raw in batch.items()
@@ -134,22 +135,20 @@ class Senders:
 
     def _put_back(self, node: str, batch: Batch, why: EdgeError) -> None:
         log.debug("%d deliveries to %s go back to be routed again: %s", len(batch), node, why)
+        avoid = not isinstance(why, Unreachable) and why.code not in BUSY
+        if avoid:
+            self._once(node, "error", str(why))
+        changes = Changes()
         for row in batch:
-            if row.state is State.SENDING and row.target == node:
-                row.state = State.WAITING
-                self.later(row, 0.3)
+            if row.target == node:
+                self.context.lifecycle.put_back(row, NOT_REACHED, avoid=avoid, changes=changes)
+        self.context.apply(changes)
 
-    def _refuse(self, node: str, row: Row, verdict: Verdict) -> None:
-        row.state = State.WAITING
-        if verdict.status not in AGAIN:
+    def _refuse(self, node: str, row: Row, verdict: Verdict, changes: Changes) -> None:
+        avoid = verdict.status not in AGAIN
+        if avoid:
             self._once(node, f"{row.pipeline}/{row.step}: {verdict.status}", verdict.detail)
-            self._avoid(node, [row])
-        self.later(row, AGAIN.get(verdict.status, 1.0))
-
-    def _avoid(self, node: str, rows: Iterable[Row]) -> None:
-        for row in rows:
-            if not row.slot and node not in row.avoid:
-                row.avoid.append(node)
+        self.context.lifecycle.put_back(row, AGAIN.get(verdict.status, REFUSED), avoid=avoid, changes=changes)
 
     def _once(self, node: str, what: str, detail: str) -> None:
         if (node, what) not in self._refused:

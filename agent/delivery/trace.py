@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 
-from agent.delivery.core import Core
+from agent.delivery.context import Context
 from agent.delivery.rows import Row
 from agent.delivery.wire import TraceRow
 from agent.errors import EdgeError, NotFound, Refused
 from agent.model.alert import alert_id
 from agent.model.decoding import DAMAGED
-from agent.model.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +24,9 @@ MIN_PREFIX = 6
 class Traces:
     """Answers other nodes, and gathers their answers."""
 
-    def __init__(self, core: Core) -> None:
-        self.core = core
-        core.mesh.serve("pipeline.trace", self._serve)
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        context.mesh.serve("pipeline.trace", self._serve)
 
     async def _serve(self, peer: Any, body: bytes) -> bytes:
         try:
@@ -41,7 +40,7 @@ class Traces:
         if len(ident) < MIN_PREFIX:
             return []
         found = set()
-        for row in self.core.journal.rows.values():
+        for row in self.context.journal.rows.values():
             if (
                 row.event.id.startswith(ident)
                 or (row.event.root or "").startswith(ident)
@@ -51,18 +50,18 @@ class Traces:
         return sorted(found)[:10]
 
     def _alert(self, row: Row) -> str:
-        found = self.core.definitions.step(row.pipeline, row.version, row.step)
+        found = self.context.definitions.step(row.pipeline, row.version, row.step)
         return alert_id(row.version, row.step, row.event) if found and found[1].kind == "sink" else ""
 
     def here(self, root: str) -> list[TraceRow]:
         """This node's rows of a root event."""
         return [
             TraceRow(
-                node=self.core.node_name, pipeline=r.pipeline, step=r.step, event=r.event.id, alert=self._alert(r),
+                node=self.context.node_name, pipeline=r.pipeline, step=r.step, event=r.event.id, alert=self._alert(r),
                 parent=r.event.parent, type=r.event.type, time=r.event.time, state=r.state.name.lower(), end=r.end or "",
-                reason=r.reason, target=r.target, attempts=r.attempts, trace=r.trace,
+                reason=r.reason, target=r.target, attempts=r.attempts, trace=list(r.trace),
             )
-            for r in self.core.journal.of_root(root)[:MAX_ROWS]
+            for r in self.context.journal.of_root(root)[:MAX_ROWS]
         ]  # fmt: skip
 
     async def _ask(self, ident: str, root: str, kind: Any) -> list[Any]:
@@ -71,14 +70,14 @@ class Traces:
         async def one(node: str) -> list[Any]:
             try:
                 made: list[Any] = msgspec.msgpack.decode(
-                    await self.core.mesh.call(node, "pipeline.trace", body, timeout=3.0), type=list[kind]
+                    await self.context.mesh.call(node, "pipeline.trace", body, timeout=3.0), type=list[kind]
                 )
             except (EdgeError, *DAMAGED) as e:
                 log.debug("%s did not answer for the trace: %s", node, e)
                 return []
             return made
 
-        others = [n.id for n in self.core.mesh.live() if n.id != self.core.node_id]
+        others = [n.id for n in self.context.mesh.live() if n.id != self.context.node_id]
         mine: list[Any] = self.here(root) if root else self.roots(ident)
         answers = await asyncio.gather(*(one(n) for n in others))
         return mine + [x for a in answers for x in a]
@@ -90,11 +89,3 @@ class Traces:
             hint = "give more of the id" if roots else "edge-agent events shows recent ones; old ones are forgotten"
             raise NotFound(f"{'no' if not roots else 'more than one'} event begins with {ident}", hint=hint)
         return roots[0], await self._ask("", roots[0], TraceRow)
-
-
-def steps_in_order(pipeline: Pipeline) -> list[str]:
-    """Step names so that each comes after those it follows."""
-    done: list[str] = []
-    while len(done) < len(pipeline.steps):
-        done += [s.name for s in pipeline.steps if s.name not in done and all(a in done for a in s.after)]
-    return done

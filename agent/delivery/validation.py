@@ -1,4 +1,4 @@
-"""What a member of the mesh may put into a delivery, a question or a record; all else is refused before it is kept.
+"""Limits on deliveries, questions and records of other members; anything else is refused before it is kept.
 
 Members are let in by an operator, yet one may be stolen: nothing that it sends may raise in a task of this node, break the
 journal (SQLite stores NaN as NULL and no integer above 64 bits) or grow without bound.
@@ -7,7 +7,6 @@ journal (SQLite stores NaN as NULL and no integer above 64 bits) or grow without
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import msgspec
@@ -16,18 +15,18 @@ from agent.delivery.wire import Delivery, Question, Record
 from agent.errors import Refused
 from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
-from agent.model.event import MAX_BLOBS, MAX_EVENT, Event, check_depth, decode_event
+from agent.model.event import MAX_BLOBS, MAX_EVENT, MAX_EVENT_BLOB, Event, check_depth, decode_event
+from agent.model.keys import LONGEST
+from agent.model.mac import is_mac
 
 MAX_ID = 128
 MAX_FIELD = 1024
 MAX_ATTEMPTS = 100
 MAX_AGE_MS = 10 * 366 * 86400e3
-MAX_WINDOW = 400 * 86400.0
+MAX_WINDOW = LONGEST
 """Longest time in seconds that a record may hold."""
-MAX_BLOB = 64 * 1024 * 1024
 MAX_KEY = 4096
 MAX_SCOPE = 512
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 
 
 def decoded(body: bytes, kind: Any) -> Any:
@@ -65,7 +64,7 @@ def check_event(event: Event) -> None:
         raise ValueError(f"a field is longer than {MAX_FIELD} characters")
     check_depth(event.data)
     blobs = event.blobs()
-    if len(blobs) > MAX_BLOBS or not all(b.cid and 0 <= b.size <= MAX_BLOB for b in blobs):
+    if len(blobs) > MAX_BLOBS or not all(b.cid and 0 <= b.size <= MAX_EVENT_BLOB for b in blobs):
         raise ValueError("too many or too large blobs")
     if any(len(b.name) > MAX_FIELD or len(b.type) > MAX_FIELD for b in blobs):
         raise ValueError("a blob's name is too long")
@@ -94,7 +93,7 @@ def check_record(record: Record) -> None:
         raise Refused(f"no record holds longer than {MAX_WINDOW:.0f} s", code="bad")
     if len(record.value) > 8 or any(not isinstance(v, str) or len(k) + len(v) > 256 for k, v in record.value.items()):
         raise Refused("the record holds more than a few words", code="bad")
-    if record.scope.startswith("presence:") and not _MAC.match(record.key):
+    if record.scope.startswith("presence:") and not is_mac(record.key):
         raise Refused("a presence record is about a MAC", code="bad")
 
 

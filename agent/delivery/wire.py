@@ -1,4 +1,4 @@
-"""What crosses the mesh for delivery, as msgpack; `docs/protocol.md` has it in prose.
+"""The messages of delivery, as msgpack; `docs/protocol.md` describes them in prose.
 
 Verbs: `pipeline.deliver` (DeliverRequest → list[Verdict]), `pipeline.report` (list[Report] → nothing),
 `pipeline.decide` (Question → Answer), `pipeline.remember` (Record → Record), `pipeline.trace` (an id → list[TraceRow]).

@@ -1,4 +1,4 @@
-"""What a node says of itself by mDNS, and what is believed of it: nothing but where to knock."""
+"""A node's announcement by mDNS; only its addresses are used, since nothing proves the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VERSION = re.compile(r"[A-Za-z0-9.+-]{0,40}\Z")
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A node that was heard. Unproven: whoever dials it checks its certificate."""
+    """An announced node. It is unproven: a node that connects to it checks its certificate."""
 
     mesh: str
     node: str
@@ -61,7 +61,7 @@ def properties(found: Found) -> dict[str, str]:
 
 
 def read(txt: Mapping[bytes, bytes | None], addresses: Sequence[str]) -> Found | None:
-    """What a TXT record and its addresses say; None unless it is sound."""
+    """The node of a TXT record and its addresses; None where they are invalid."""
     try:
         text = {k.decode("ascii"): (v or b"").decode("ascii") for k, v in txt.items() if len(v or b"") <= 64}
         hosts = tuple(str(ipaddress.ip_address(a)) for a in addresses[:MAX_HOSTS] if "%" not in a)

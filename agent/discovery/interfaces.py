@@ -1,4 +1,4 @@
-"""Which addresses this node has, to announce and to listen on."""
+"""The addresses of this node, to announce and to listen on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _INTERNAL = re.compile(r"(docker\d+|br-[0-9a-f]{12}|veth.*|virbr\d+|lxcbr\d+|cni
 def own_addresses(interfaces: Sequence[str] | None = None) -> list[str]:
     """This node's addresses, IPv4 first, of these interfaces (names or addresses).
 
-    Without a choice, those of all interfaces that lead out of this machine. Link-local addresses are left out unless
-    there are no others on the interface, IPv6 ones always: they mean nothing without the interface's name.
+    By default these are the addresses of all interfaces that lead out of this machine. Link-local addresses are left
+    out where the interface has others; link-local IPv6 always, since it needs the interface's name.
     """
     found: list[str] = []
     states = psutil.net_if_stats()

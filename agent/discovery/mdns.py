@@ -1,4 +1,4 @@
-"""mDNS by zeroconf: announces this node and hears others, through changes of network.
+"""mDNS by zeroconf: announces this node and hears others, also when the network changes.
 
 Source of the protocol: RFC 6762 and 6763; any mDNS client can look: `avahi-browse -r _edge-agent._tcp`.
 """
@@ -27,7 +27,7 @@ _POLL = 3.0
 """Seconds between looks at this node's addresses (about 0.3 ms each)."""
 
 _ASK_AGAIN = 300.0
-"""Seconds after which everybody is asked again, for answers that the air swallowed."""
+"""Seconds after which all nodes are asked again, for answers that were lost on the Wi-Fi."""
 
 _RESOLVE = 3000
 """Milliseconds to wait for a node's addresses and TXT record."""
@@ -39,10 +39,10 @@ _FAILURES = (OSError, RuntimeError, NotRunningException, asyncio.TimeoutError)
 
 
 class Discovery:
-    """Announces this node once `announce` was called, and tells `found` of each other node heard or changed.
+    """Announces this node after a call of `announce`, and calls `found` for each other node that is new or changed.
 
-    `interfaces` are names or addresses; None means all that lead out of this machine. Works without any network
-    and goes on when one comes. `run` until cancelled.
+    `interfaces` are names or addresses; None means all that lead out of this machine. It waits for a network where there
+    is none. `run` until cancelled.
     """
 
     def __init__(
@@ -62,21 +62,21 @@ class Discovery:
         self._heard: dict[str, Found] = {}
         self._complained = False
         self.ignored = 0
-        """Announcements that were not sound."""
+        """The number of invalid announcements."""
 
     def announce(self, mesh_id: str, node_id: str, name: str, port: int, enrol_port: int, *, version: str = "") -> None:
-        """Announce this node from now on, instead of what was announced before."""
+        """Announce this node with these facts from now on."""
         self._me = Found(
             mesh=mesh_id, node=node_id, name=name, hosts=(), port=port, enrol_port=enrol_port, version=version
         )
         self._changed.set()
 
     def heard(self) -> list[Found]:
-        """All other nodes heard since the start, as they last said."""
+        """All other nodes heard since the start, by their last announcements."""
         return list(self._heard.values())
 
     async def run(self) -> None:
-        """Announce and listen until cancelled; failures of the network are logged once and tried again."""
+        """Announce and listen until cancelled; failures of the network are logged once and retried."""
         while True:
             addresses = self._own()
             if addresses:
@@ -101,7 +101,7 @@ class Discovery:
             await zeroconf.async_close()
 
     async def _follow(self, zeroconf: AsyncZeroconf, tasks: asyncio.TaskGroup, addresses: list[str]) -> None:
-        """Keep announcement, browser and sockets in step with this node and its network."""
+        """Keep announcement, browser and sockets up to date with this node and its network."""
         loop = asyncio.get_running_loop()
         browser = self._browse(zeroconf, tasks)
         asked = loop.time()
@@ -112,7 +112,7 @@ class Discovery:
                 await self._wait()
                 now = self._own()
                 if not now:
-                    # Sockets on an interface that comes back are deaf: begin anew.
+                    # Sockets on an interface that comes back receive nothing: start again.
                     raise OSError("no network")
                 moved = now != addresses
                 if moved:
@@ -145,7 +145,7 @@ class Discovery:
         else:
             if self._info is not None:
                 await (await zeroconf.async_unregister_service(self._info))
-            # The name is the node's id, so that there is no need to ask whether it is free.
+            # The name is the node's id, which is unique: no check for a conflict is needed.
             await zeroconf.async_register_service(info, cooperating_responders=True)
         self._info, self._announced = info, (self._me, tuple(addresses))
 
@@ -178,7 +178,7 @@ class Discovery:
 
 
 async def listen_for_meshes(seconds: float, *, interfaces: Sequence[str] | None = None) -> list[Found]:
-    """The nodes that are heard within `seconds`; none where there is no network."""
+    """The nodes heard within `seconds`; none without a network."""
     heard: dict[str, Found] = {}
     addresses = own_addresses(interfaces)
     if not addresses:
@@ -201,7 +201,7 @@ async def listen_for_meshes(seconds: float, *, interfaces: Sequence[str] | None 
 def _browser(
     zeroconf: AsyncZeroconf, tasks: asyncio.TaskGroup, hear: Callable[[Found], None], ignore: Callable[[], None]
 ) -> AsyncServiceBrowser:
-    """Calls `hear` for every sound announcement, `ignore` for the others."""
+    """A browser that calls `hear` for each valid announcement and `ignore` for the others."""
     resolving: set[str] = set()
 
     async def resolve(name: str) -> None:
@@ -233,7 +233,7 @@ def _browser(
 
 
 def _service(me: Found, addresses: Iterable[str]) -> AsyncServiceInfo:
-    # Named by the id alone: a new friendly name is then an update, and not a second node beside the old one.
+    # Named by the id alone: a new friendly name is then an update and not a second node.
     return AsyncServiceInfo(
         SERVICE,
         f"{me.node}.{SERVICE}",

@@ -1,6 +1,6 @@
-"""Executors: run a task's program for one event; none of them knows the mesh or a pipeline.
+"""Executors: run a task's program for one event; they know neither the mesh nor pipelines.
 
-Each part of the face is loaded when it is first used: the worker children pass through here and need nothing of it.
+Each name of the face is loaded when it is first used: the worker processes import this package and need none of them.
 """
 
 from __future__ import annotations
@@ -9,23 +9,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agent.executors.docker import DockerEngine
+    from agent.executors.docker.container import OWNER_LABEL
+    from agent.executors.docker.executor import DockerExecutor
     from agent.executors.filter_check import FilterReport, check_filter
-    from agent.executors.process import ProcessEngine
-    from agent.executors.wasm import WasmEngine
+    from agent.executors.policy import Policy
+    from agent.executors.process.executor import ProcessExecutor
+    from agent.executors.programs import Executors
+    from agent.executors.wasm.executor import WORKER_REST, WasmExecutor
 
-__all__ = ["DockerEngine", "FilterReport", "ProcessEngine", "WasmEngine", "check_filter"]
+__all__ = [
+    "OWNER_LABEL",
+    "WORKER_REST",
+    "DockerExecutor",
+    "Executors",
+    "FilterReport",
+    "Policy",
+    "ProcessExecutor",
+    "WasmExecutor",
+    "check_filter",
+]
 
-_PLACES = {
-    "DockerEngine": "agent.executors.docker",
-    "FilterReport": "agent.executors.filter_check",
-    "ProcessEngine": "agent.executors.process",
-    "WasmEngine": "agent.executors.wasm",
-    "check_filter": "agent.executors.filter_check",
+_MODULES = {
+    "OWNER_LABEL": "docker.container",
+    "WORKER_REST": "wasm.executor",
+    "DockerExecutor": "docker.executor",
+    "Executors": "programs",
+    "FilterReport": "filter_check",
+    "Policy": "policy",
+    "ProcessExecutor": "process.executor",
+    "WasmExecutor": "wasm.executor",
+    "check_filter": "filter_check",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 
 from agent.errors import StepFailed
-from agent.executors.logs import LogTail
-from agent.executors.protocol import broken
+from agent.executors.contract import broken
+from agent.executors.stderr import StderrLines
 from agent.model.task import Limits, LogSink
 
 
 def _nowhere(line: str) -> None:
-    """Log lines of a program that no event is open for."""
+    """Drop the log lines of a program while no event is open."""
 
 
 class Dialogue:
-    """Give it what the program writes (`stdout`, `stderr`, `ended`); `ask` then returns the answer to a line.
+    """Takes the program's output (`stdout`, `stderr`, `ended`); `ask` sends a line and returns the answer to it.
 
     After any exception from `ask`, or once `broken` is set, the program is out of step and must be ended.
     """
@@ -26,7 +26,7 @@ class Dialogue:
     def __init__(self, writer: asyncio.StreamWriter, limits: Limits) -> None:
         self._writer = writer
         self._limits = limits
-        self._tail = LogTail()
+        self._tail = StderrLines()
         self._log: LogSink = _nowhere
         self._buffer = bytearray()
         self._answer: asyncio.Future[bytes] | None = None
@@ -75,7 +75,7 @@ class Dialogue:
         self.fail(broken(text, code=code))
 
     def fail(self, error: StepFailed) -> None:
-        """Remember the first thing that went wrong and fail the open question with it."""
+        """Keep the first error and fail the open question with it."""
         self.broken = self.broken or error
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(self.broken)
@@ -104,7 +104,7 @@ class Dialogue:
             self._answer = None
 
     def fields(self) -> dict[str, list[str]]:
-        """What a failure carries: the program's last log lines."""
+        """The fields of a failure: the program's last log lines."""
         return self._tail.fields()
 
     async def _send(self, line: bytes) -> None:
@@ -112,5 +112,5 @@ class Dialogue:
             self._writer.write(line)
             await self._writer.drain()
         except OSError:
-            # The end of its output says more; when that stays away, the deadline ends the wait.
+            # The end of its output gives the cause; without one, the deadline ends the wait.
             return

@@ -1,4 +1,4 @@
-"""`filter check MODULE FILE`: does a source filter keep the contract, wherever its input is cut, and how fast is it."""
+"""`filter check MODULE FILE`: does a source filter keep the contract at every cut of its input, and how fast is it?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN = 10
 
 
 class FilterReport(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What was found; `ok` when there is no violation. Speed is of the whole run, compiled, in wall-clock time."""
+    """The result; `ok` without violations. The speed is of the second run of the whole input, in wall-clock time."""
 
     ok: bool
     lines: int
@@ -39,13 +39,13 @@ class FilterReport(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class _Bad(Exception):
-    """A run that the contract does not allow; the text says which."""
+    """A run that breaks the contract; the text says how."""
 
 
 async def check_filter(runner: FilterRunner, data: bytes, *, rounds: int = 8, seed: int = 0) -> FilterReport:
-    """Feed `data` whole, cut at random `rounds` times, and line by line, and compare what comes out.
+    """Feed `data` whole, cut at random `rounds` times, and line by line, and compare the events.
 
-    Never raises StepFailed: what the filter does wrong is in the report.
+    Never raises StepFailed: errors of the filter are in the report.
     """
     lines = [line + b"\n" for line in _split(data)]
     check = _Check(runner, lines, random.Random(seed))  # noqa: S311
@@ -80,7 +80,7 @@ class _Check:
         self.violations: list[str] = []
 
     async def whole(self, report: FilterReport) -> list[LineEvent]:
-        """The events of the whole, run twice: the first run may compile, and both must say the same."""
+        """The events of the whole input, run twice: the first run may compile, and both must give the same events."""
         cuts = self._batches()
         first = await self._run(cuts, "whole")
         started = time.perf_counter()
@@ -94,7 +94,7 @@ class _Check:
         return first
 
     async def large(self, whole: list[LineEvent]) -> None:
-        """A batch as large as those of a backlog, within the limits of any batch."""
+        """Check a batch as large as those of a backlog, within the limits of any batch."""
         end = self._batches(LARGE)[1] if self._lines else 0
         if end > self._batches()[1]:
             what = f"the first {end} lines at once"
@@ -102,7 +102,7 @@ class _Check:
             self._compare(found, [e for e in whole if e.line <= end], what)
 
     async def without_last_newline(self, whole: list[LineEvent]) -> None:
-        """A last line without its newline is a line."""
+        """Check that a last line without its newline is a line."""
         if not self._lines:
             return
         start = self._batches()[-2]
@@ -111,14 +111,14 @@ class _Check:
         self._compare(found, [e for e in whole if e.line > start], "without the last newline")
 
     async def cut(self, whole: list[LineEvent]) -> None:
-        """Cut at random places."""
+        """Check batches that are cut at random places."""
         count = len(self._lines)
         cuts = sorted(self._rng.sample(range(1, count), min(count - 1, self._rng.randint(1, 24))))
         places = sorted({*self._batches(), *cuts})
         self._compare(await self._run(places, "cut"), whole, f"cut before lines {', '.join(str(c + 1) for c in cuts)}")
 
     async def single(self, whole: list[LineEvent]) -> int:
-        """One line at a time; all of them where there are few. Returns how many."""
+        """Check one line at a time, all of them where there are few. Returns the count."""
         count = len(self._lines)
         chosen: Sequence[int] = range(count)
         if count > SINGLE:
@@ -135,7 +135,7 @@ class _Check:
         return len(chosen)
 
     def _batches(self, most: int = BATCH) -> list[int]:
-        """Where batches of at most `most` bytes start, and the end."""
+        """The starts of batches of at most `most` bytes, and the end."""
         places, size = [0], 0
         for i, line in enumerate(self._lines):
             if size and size + len(line) > most:
@@ -187,4 +187,4 @@ class _Check:
 
 
 def _quiet(line: str) -> None:
-    """Stderr is of no interest here."""
+    """Drop the filter's stderr."""

@@ -1,6 +1,6 @@
-"""The folders of one program: `/blobs` with the open event's files, `/outputs` for what it writes.
+"""The folders of one program: `/blobs` with the open event's files, `/outputs` for its output files.
 
-What is in a program's folders is hostile: nothing here follows a link, recurses, or keeps a descriptor per level.
+A program's folders are hostile: nothing here follows a link, recurses, or keeps a descriptor per level.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.errors import StepFailed
-from agent.executors.protocol import broken
+from agent.executors.contract import broken
 from agent.model.event import BlobRef
+from agent.model.task import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ MAX_DEPTH = 8
 class Folders:
     """`<root>/blobs` and `<root>/outputs`; every method blocks for a few system calls.
 
-    With `shared`, files are hard links to the blobs' own where that works; without, the program gets copies, since it
-    has the rights to change them. `owner` is the user that the program runs as where that is not this one.
+    With `shared`, files are hard links to the blobs' files where the file system allows it. Otherwise the program gets
+    copies, since it has the rights to change them. `owner` is the user of the program where it is not this one.
     """
 
     def __init__(self, root: Path, *, shared: bool, owner: int | None = None) -> None:
@@ -40,7 +41,7 @@ class Folders:
         self._owner = owner
 
     def make(self) -> None:
-        """Make the folders, which are not there yet."""
+        """Make the folders; raises OSError where they exist."""
         self.root.mkdir(mode=0o700, parents=True)
         self.blobs.mkdir()
         self.blobs.chmod(0o755)  # whatever the agent's umask says
@@ -49,7 +50,7 @@ class Folders:
             os.chown(self.outputs, self._owner, self._owner)
 
     def fill(self, blobs: list[BlobRef], names: list[str]) -> None:
-        """Put the blobs' files in place under `names`; raises StepFailed where one is gone or is no regular file."""
+        """Put the blobs' files in place under `names`; raises StepFailed where one is gone or is not a regular file."""
         for blob, name in zip(blobs, names, strict=True):
             source, target = Path(blob.path), self.blobs / name
             try:
@@ -63,13 +64,17 @@ class Folders:
             except OSError as e:
                 raise broken(f"the blob {blob.name} cannot be read here: {e.strerror}", code="step.input") from e
 
+    def overrun(self, limits: Limits) -> str:
+        """The limit that the files of the program overrun; see `measure`."""
+        return measure(self.outputs, max_bytes=limits.outputs, max_files=limits.files)
+
     def clear(self) -> None:
         """Empty both folders."""
         for folder in (self.blobs, self.outputs):
             empty(folder)
 
     def remove(self) -> None:
-        """Delete everything; what is already gone is no error, and what cannot be deleted is left to the next start."""
+        """Delete everything; missing files are no error, and files that cannot be deleted stay until the next start."""
         try:
             for folder in (self.blobs, self.outputs):
                 if folder.exists():
@@ -81,17 +86,17 @@ class Folders:
 
 
 def clear_leftovers(scratch: Path) -> Path:
-    """Make `scratch` (0700) and empty it of what an earlier life left, as far as that goes; returns it."""
+    """Make `scratch` (0700) and delete the files of an earlier run of the agent where possible; returns `scratch`."""
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         empty(scratch)
     except OSError as e:
-        logger.warning("what an earlier life left in %s stays until the next start: %s", scratch, e)
+        logger.warning("the files of an earlier run in %s stay until the next start: %s", scratch, e)
     return scratch
 
 
 def measure(folder: Path, *, max_bytes: int, max_files: int) -> str:
-    """The limit that the files below `folder` overrun, as words; empty while they are within.
+    """The limit that the files below `folder` overrun, in words; empty where they overrun none.
 
     Stops counting at the first overrun, so that a flood cannot make the counting long.
     """
@@ -112,9 +117,14 @@ def measure(folder: Path, *, max_bytes: int, max_files: int) -> str:
                     if size > max_bytes:
                         return f"more than {max_bytes} bytes in the outputs folder"
         except OSError:
-            # The program removes and renames while we count; what is gone counts no more.
+            # The program removes and renames files during the count; missing files do not count.
             continue
     return ""
+
+
+def outputs_failure(overrun: str) -> StepFailed:
+    """The failure of a program whose files overrun a limit, as `measure` describes it."""
+    return broken(f"the program wrote {overrun}", code="step.outputs", hint="raise limits.outputs or limits.files")
 
 
 def open_output(folder: Path, name: str) -> int:
@@ -146,7 +156,7 @@ def _no_output(name: str, e: OSError) -> StepFailed:
 
 
 def empty(folder: Path) -> None:
-    """Delete what is in `folder`, however deep: subfolders are pulled up and emptied one at a time."""
+    """Delete the content of `folder` at any depth: subfolders are moved up and emptied one at a time."""
     top = os.open(folder, _DIR)
     try:
         while folders := _unlink_files(top, top, move=False):
@@ -172,7 +182,7 @@ def _pull_up(top: int, name: str) -> None:
 
 
 def _unlink_files(fd: int, top: int, *, move: bool) -> list[str]:
-    """Delete what is no folder in `fd`; the folders are moved to `top` under fresh names, or returned."""
+    """Delete everything in `fd` but folders; the folders are moved to `top` under fresh names, or returned."""
     folders = []
     with os.scandir(fd) as entries:
         found = [(e.name, e.is_dir(follow_symlinks=False)) for e in entries]

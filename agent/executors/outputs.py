@@ -1,4 +1,4 @@
-"""From a program's answer to step outputs: opens the files that it names, then stores them as blobs."""
+"""From a program's answer to step outputs: open the files that it names, then store them as blobs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 from agent.errors import BlobError
-from agent.executors.folders import measure, open_output
-from agent.executors.protocol import OUTPUTS, CheckedEvent, ReplyBlob, broken
+from agent.executors.contract import OUTPUTS, CheckedEvent, ReplyBlob, broken
+from agent.executors.folders import measure, open_output, outputs_failure
 from agent.model.event import BlobRef
 from agent.model.task import BlobWriter, Limits, StepOutput
 
 
-class Harvest:
+class OutputFiles:
     """The files of one answer, opened at once so that the program may go on with its next event.
 
     Use as a context manager: it closes what it opened.
@@ -28,9 +28,7 @@ class Harvest:
         """Open every named file below `folder`; raises StepFailed on a limit, a link, a missing file. Blocks."""
         self._events = events
         if overrun := measure(folder, max_bytes=limits.outputs, max_files=limits.files):
-            raise broken(
-                f"the program wrote {overrun}", code="step.outputs", hint="raise limits.outputs or limits.files"
-            )
+            raise outputs_failure(overrun)
         for blob in (b for e in self._events for b in e.blobs if not b.cid):
             name = _file_of(blob, folder)
             if name not in self._fds:
@@ -60,14 +58,14 @@ class Harvest:
         cid, size = self._stored[name]
         return BlobRef(Path(blob.name or name).name, cid, blob.type or "application/octet-stream", size)
 
-    def __enter__(self) -> Harvest:
+    def __enter__(self) -> OutputFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the files that are still open."""
+        """Close the open files."""
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()

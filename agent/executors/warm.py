@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
+from agent.backoff import Backoff, Tries, doubling
 from agent.errors import StepFailed
+from agent.executors.contract import BLOBS, broken, encode_event, file_names, parse_answer
 from agent.executors.dialogue import Dialogue
 from agent.executors.folders import Folders
-from agent.executors.outputs import Harvest
-from agent.executors.protocol import BLOBS, broken, encode_event, file_names, parse_answer
+from agent.executors.outputs import OutputFiles
 from agent.model.task import BlobWriter, Limits, LogSink, StepInput, StepOutput
 from agent.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
-"""Seconds between starts after failures in a row; the first restart is at once."""
+BACKOFF = Backoff((0.0, *doubling(1.0, 60.0)))
+"""The pauses between starts after failures in a row; the first restart is at once."""
 
 
 class WarmProgram(Protocol):
@@ -40,30 +39,6 @@ class WarmProgram(Protocol):
         ...
 
 
-class Backoff:
-    """How long to wait before the next start: 0, then 1 s doubling to 60 s, until something goes well."""
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._not_before = 0.0
-
-    def failed(self) -> None:
-        """Count one more failure."""
-        self._failures += 1
-        if self._failures > 1:
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._failures - 2))
-            self._not_before = time.monotonic() + pause
-
-    def went_well(self) -> None:
-        """Forget the failures."""
-        self._failures = 0
-        self._not_before = 0.0
-
-    def left(self) -> float:
-        """Seconds until a start is allowed."""
-        return max(0.0, self._not_before - time.monotonic())
-
-
 class WarmRunner(ABC):
     """A Runner: `_open` starts the program. One event is with the program, the next one may wait its turn."""
 
@@ -74,7 +49,7 @@ class WarmRunner(ABC):
         self._limits = limits
         self._blobs = blobs
         self._program: WarmProgram | None = None
-        self._backoff = Backoff()
+        self._tries = Tries(BACKOFF)
         self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
 
@@ -90,7 +65,7 @@ class WarmRunner(ABC):
     async def run(self, item: StepInput, log: LogSink) -> list[StepOutput]:
         """See Runner; may raise Unreachable or NotFound too, which use up no attempt."""
         names = file_names(item.blobs)
-        with Harvest(item.blobs) as files:
+        with OutputFiles(item.blobs) as files:
             async with self._turn:
                 program = await self._ready()
                 try:
@@ -99,14 +74,14 @@ class WarmRunner(ABC):
                 except StepFailed as e:
                     e.fields.update(program.dialogue.fields())
                     if e.final and await in_thread(partial(_cleared, program)):
-                        self._backoff.went_well()
+                        self._tries.succeeded()
                     else:
                         await self._end(program)
                     raise
                 except BaseException:
                     await asyncio.shield(self._end(program))
                     raise
-                self._backoff.went_well()
+                self._tries.succeeded()
             return await files.store(program.folders.outputs, self._blobs, self._limits)
 
     async def close(self) -> None:
@@ -125,13 +100,13 @@ class WarmRunner(ABC):
             await self._end(self._program)
         if self._program is None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), self._backoff.left())
+                await asyncio.wait_for(self._stop.wait(), self._tries.left())
             if self._stop.is_set():
                 raise broken("the step is being stopped", code="step.stopped")
             try:
                 self._program = await self._open()
             except StepFailed:
-                self._backoff.failed()
+                self._tries.failed()
                 raise
         return self._program
 
@@ -142,23 +117,23 @@ class WarmRunner(ABC):
         return await program.ask(line, self._limits.timeout, log)
 
     def _seen_at(self, program: WarmProgram) -> str:
-        """Where the program sees its blobs."""
+        """The folder of the blobs as the program sees it."""
         return BLOBS
 
-    def _take(self, program: WarmProgram, files: Harvest, line: bytes, event_id: str) -> None:
-        """Open what the answer names and empty the folders, before the program hears of its next event."""
+    def _take(self, program: WarmProgram, files: OutputFiles, line: bytes, event_id: str) -> None:
+        """Open the files that the answer names and empty the folders, before the program gets its next event."""
         files.open(parse_answer(line, event_id), program.folders.outputs, self._limits)
         if not _cleared(program):
             raise broken("the program goes on writing after its answer", code="step.outputs")
 
     async def _end(self, program: WarmProgram) -> None:
         self._program = None
-        self._backoff.failed()
+        self._tries.failed()
         await program.close()
 
 
 def _cleared(program: WarmProgram) -> bool:
-    """Empty its folders; False when it keeps filling them."""
+    """Empty its folders; False where the program keeps filling them."""
     try:
         program.folders.clear()
     except OSError:

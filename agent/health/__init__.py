@@ -1,21 +1,23 @@
-"""What is wrong now: coded warnings with a remedy, and the checks that find them.
+"""Coded warnings with a remedy, and the checks that find them.
 
 Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks, one per file), `clock_synchronised`,
 `setup_logging`.
 """
 
-from agent.health.checks import run_checks
-from agent.health.clock import clock_synchronised
+from agent.health.checks import CODES, run_checks
 from agent.health.facts import Facts, FailingStep, SourceFact
-from agent.health.logs import setup_logging
+from agent.health.logs import redact, setup_logging
 from agent.health.registry import HealthRegistry
+from agent.health.timesync import clock_synchronised
 
 __all__ = [
+    "CODES",
     "Facts",
     "FailingStep",
     "HealthRegistry",
     "SourceFact",
     "clock_synchronised",
+    "redact",
     "run_checks",
     "setup_logging",
 ]

@@ -1,4 +1,4 @@
-"""What the checks look at, gathered by the service; a field that is None is unknown and checks nothing."""
+"""The facts that the checks read, gathered by the node; a field that is None is unknown and not checked."""
 
 from __future__ import annotations
 

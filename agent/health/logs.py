@@ -45,7 +45,7 @@ def redact(text: str) -> str:
 
 
 class Formatter(logging.Formatter):
-    """One line per record: `text` (`LEVEL house: message key=value`) or `json`; secrets redacted."""
+    """One line per record: `text` (`LEVEL module: message key=value`) or `json`; secrets redacted."""
 
     def __init__(self, style: str, *, journal: bool) -> None:
         super().__init__()
@@ -74,9 +74,9 @@ class Formatter(logging.Formatter):
     def _as_text(self, record: logging.LogRecord, message: str, fields: Mapping[str, Any]) -> str:
         trace = fields.get("exception", "")
         words = [f"{k}={_quoted(v)}" for k, v in fields.items() if k != "exception"]
-        house = record.name.removeprefix("agent.")
+        module = record.name.removeprefix("agent.")
         head = [] if self._journal else [_time(record)]
-        line = " ".join([*head, f"{record.levelname:<7}", f"{house}:", _one_line(message), *words])
+        line = " ".join([*head, f"{record.levelname:<7}", f"{module}:", _one_line(message), *words])
         return line + ("".join(f" | {part}" for part in str(trace).splitlines()) if trace else "")
 
 

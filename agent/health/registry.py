@@ -42,6 +42,11 @@ class HealthRegistry:
         if gone:
             self._changed()
 
+    def restarted(self, service: str, failures: int, error: BaseException) -> None:
+        """Warn that a service of this process stopped and is started again."""
+        text = f"{service} stopped {failures} times: {error}"
+        self.set(Warning("service.restarted", service, text, "see the agent's log; report it"))
+
     def update(self, codes: Collection[str], warnings: Iterable[Warning]) -> None:
         """Make `warnings` the only ones of these codes: what a round of checks found."""
         found = {(w.code, w.subject): w for w in warnings}

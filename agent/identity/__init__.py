@@ -1,10 +1,9 @@
-"""Who is who: keys, the mesh's CA and certificates, tokens and joining, signatures and signed documents."""
+"""Identities: keys, the mesh's CA and certificates, tokens and joining, signatures and signed documents."""
 
 from agent.identity.certificates import clean_name
 from agent.identity.desk import AdmissionDesk
-from agent.identity.dsse import open_envelope, sign_envelope
+from agent.identity.dsse import MAX_ENVELOPE, open_envelope, sign_envelope
 from agent.identity.enrolment import EnrolmentServer
-from agent.identity.files import read_private
 from agent.identity.joining import Joined, join, wait_as_pending
 from agent.identity.keys import node_id_of
 from agent.identity.pending import PendingBook, PendingNode
@@ -14,6 +13,7 @@ from agent.identity.tokens import Token, TokenBook, TokenRecord
 from agent.identity.trust import PeerIdentity, Trust
 
 __all__ = [
+    "MAX_ENVELOPE",
     "AdmissionDesk",
     "EnrolmentServer",
     "Identity",
@@ -32,7 +32,6 @@ __all__ = [
     "join",
     "node_id_of",
     "open_envelope",
-    "read_private",
     "renewal_handler",
     "sign_envelope",
     "wait_as_pending",

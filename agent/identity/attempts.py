@@ -1,4 +1,4 @@
-"""How often an address may fail before it is no longer listened to."""
+"""Counts the failures of each address, so that one that fails too often can be ignored."""
 
 from __future__ import annotations
 

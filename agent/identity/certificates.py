@@ -34,7 +34,7 @@ _NO_END = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """RFC 5280, 4.1.2.5: the date for a certificate without a well-defined end."""
 
 _CLOCK_FLOOR = 1_793_491_200.0
-"""1 November 2026: an operator whose clock stands before this code was written counts from here."""
+"""1 November 2026: an operator with a clock before this date counts from here."""
 
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 
@@ -148,7 +148,7 @@ def load_der(der: bytes) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
     except Exception as error:
-        # The parser has errors of its own beside ValueError, such as for an unknown version.
+        # The parser raises other errors besides ValueError, for example for an unknown version.
         raise IdentityError("the certificate is damaged") from error
     _ec_key(certificate)
     return certificate

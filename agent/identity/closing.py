@@ -1,4 +1,4 @@
-"""Letting go of a connection."""
+"""Closes connections."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CLOSE = 2.0
 
 
 async def close(writer: asyncio.StreamWriter, other: str) -> None:
-    """End the connection with `other`, in order if that is possible within CLOSE seconds.
+    """End the connection with `other`, orderly if that is possible within CLOSE seconds.
 
-    Whoever closes has had its answers already, so an end that is not in order is only noted.
+    The closing side has had its answers already, so a disorderly end is only logged.
     """
     writer.close()
     try:

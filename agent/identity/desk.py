@@ -1,4 +1,4 @@
-"""The operator's desk: decides who is let in, and signs what they get."""
+"""The operator's desk: admits or refuses new nodes, and signs their certificates."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class AdmissionDesk:
         labels: Mapping[str, str] | None = None,
         name: str | None = None,
     ) -> PendingNode:
-        """Let the pending node with this code in; `labels` go over the ones it detected.
+        """Admit the pending node with this code; `labels` override its detected ones.
 
         Raises NotFound, ConfigError.
         """
@@ -101,7 +101,7 @@ class AdmissionDesk:
         return node
 
     def deny(self, code: str) -> PendingNode:
-        """Turn the pending node with this code away; raises NotFound."""
+        """Refuse the pending node with this code; raises NotFound."""
         node = self.pending.find(code)
         node.denied = True
         return node

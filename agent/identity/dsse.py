@@ -54,7 +54,7 @@ def sign_envelope(identity: Identity, payload_type: str, payload: bytes) -> byte
 def open_envelope(
     trust: Trust, raw: bytes, *, operator: bool = True, payload_type: str | None = None
 ) -> tuple[bytes, PeerIdentity]:
-    """The payload of an envelope and who signed it.
+    """The payload of an envelope, and the node that signed it.
 
     With `operator`, only operators' signatures count; with `payload_type`, only that type. The signer's
     certificate may have expired since (documents outlive it), the signer may not have been removed. Raises

@@ -1,6 +1,6 @@
-"""The enrolment server: where devices knock that are not members yet. Every member runs one.
+"""The enrolment server: new devices ask it to join the mesh. Every member runs one.
 
-An operator's has a desk; another member's relays to operators. It is reached in TLS only, and each refusal is
+An operator's server has a desk; another member's server relays to operators. It is reached in TLS only, and each refusal is
 told to the joiner and is one line in the log here.
 """
 
@@ -16,7 +16,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from agent.errors import ConfigError, EdgeError, JoinRefused
+from agent.errors import CannotListen, EdgeError, JoinRefused
 from agent.identity import wire
 from agent.identity.attempts import Attempts
 from agent.identity.closing import CLOSE, close
@@ -80,7 +80,7 @@ class EnrolmentServer:
             self.desk.identity = identity
 
     async def run(self) -> None:
-        """Listen until cancelled; raises ConfigError when the address cannot be listened on."""
+        """Listen until cancelled; raises CannotListen."""
         with self._listen() as listener:
             self.port = listener.getsockname()[1]
             self.ready.set()
@@ -116,7 +116,7 @@ class EnrolmentServer:
             )
         except OSError as error:
             busy = error.errno == errno.EADDRINUSE
-            raise ConfigError(
+            raise CannotListen(
                 f"cannot listen for joiners on {self.host}:{self.port}: {error.strerror}",
                 hint="another agent runs here; set mesh.enrol_port"
                 if busy
@@ -151,7 +151,7 @@ class EnrolmentServer:
             text = "it does not speak TLS" if reason in _NO_TLS else f"the connection broke off: {reason}"
             self._failed(address, JoinRefused(text, code="join.plain" if reason in _NO_TLS else "join.broken"))
         except Exception:
-            # Whatever one joiner brings about, the others are still served.
+            # An error that one joiner causes must not end the server for others.
             logger.exception("a joiner from %s met a mistake of ours", address)
         finally:
             self._open -= Counter([address])
@@ -173,7 +173,7 @@ class EnrolmentServer:
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> bool:
-        """One request and its answer; whether another may follow."""
+        """Answer one request; returns whether another may follow."""
         refused: EdgeError | None = None
         try:
             request = await wire.read_frame(reader)

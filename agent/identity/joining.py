@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, IdentityError, JoinRefused, Unreachable
 from agent.identity import wire
 from agent.identity.certificates import make_csr
@@ -27,14 +28,15 @@ from agent.identity.trust import Trust
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
-"""Told in words what the joiner does and whom it waits for; never a secret."""
+"""Gets progress messages for a person; they never hold a secret."""
 
 PATIENCE = 120.0
 """Seconds that `join` goes on trying to reach the issuer."""
 
 _CONNECT, _ANSWER = 6.0, 20.0
 _AGAIN = wire.NOT_NOW | {"join.busy"}
-"""Refusals that may be over in a moment."""
+"""Refusals that may end within seconds."""
+_BACKOFF = Backoff(doubling(0.5, 5.0))
 
 _admission = msgspec.msgpack.Decoder(wire.Admission)
 
@@ -227,23 +229,24 @@ def _check_hash(token: Token, ca: bytes) -> None:
 
 async def _patiently(attempt: Callable[[], Awaitable[Joined]], patience: float, waiting: Callable[[], None]) -> Joined:
     loop = asyncio.get_running_loop()
-    end, pause = loop.time() + patience, 0.5
+    end, failures = loop.time() + patience, 0
     while True:
         try:
             return await attempt()
         except (JoinRefused, Unreachable) as error:
+            failures += 1
+            pause = _BACKOFF.after(failures)
             if error.code not in _AGAIN or loop.time() + pause > end:
                 raise
             waiting()
             logger.info("not joined yet: %s", error.message)
         await asyncio.sleep(pause)
-        pause = min(pause * 2, 5.0)
 
 
 def _admitted(
     answer: wire.Answer, trust: Trust, store: IdentityStore, key: PendingKey, *, role: str | None = None
 ) -> Joined:
-    """Check what came back, whoever relayed it, and keep it."""
+    """Check an admission, which any member may have relayed, and keep it."""
     if not isinstance(answer, wire.Admitted):
         raise JoinRefused("the answer is not an admission", code="join.garbage")
     admission = open_admission(answer, trust)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from agent.errors import IdentityError
 
 ID_LENGTH = 20
-"""Characters of a node id or mesh id: 100 bits, so that nobody finds a second key with the same id."""
+"""Characters of a node id or mesh id: 100 bits, too many to find a second key with the same id."""
 
 ECDSA_SHA256 = ec.ECDSA(hashes.SHA256())
 

@@ -1,8 +1,8 @@
-"""Nodes that wait without a token, and the short code by which a human knows them.
+"""Nodes that wait for approval without a token, and the short code by which a person recognises them.
 
 The code is made from both sides' nonces, the node's key and the CA. The node commits to its nonce and key
-before it sees the operator's nonce, so somebody in the middle, who would need two equal codes for two
-different keys or CAs, has one blind guess in 2^40 and not a search. (Source: short authentication strings as
+before it sees the operator's nonce. A man in the middle needs two equal codes for two different keys or CAs;
+the commitment leaves him one blind guess in 2^40 instead of a search. (Source: short authentication strings as
 in ZRTP, RFC 6189, 4.4.1.1.)
 """
 
@@ -21,7 +21,7 @@ from agent.identity.keys import spki
 
 MAX_PENDING = 32
 MAX_COMMITTED = 256
-"""Nodes that said Commit and not yet Poll: cheap, and gone after a minute."""
+"""Most nodes between Commit and Poll: they are cheap, and forgotten after a minute."""
 
 _AGE_COMMITTED = 60.0
 _AGE_SILENT = 900.0
@@ -36,7 +36,7 @@ def new_nonce() -> bytes:
 
 
 def commitment_of(ca_der: bytes, key: ec.EllipticCurvePublicKey, nonce: bytes) -> bytes:
-    """What a node sends before it learns the operator's nonce."""
+    """The commitment that a node sends before it learns the operator's nonce."""
     return hashlib.sha256(b"edge-agent commit 1\0" + _bound(ca_der, key) + nonce).digest()
 
 
@@ -70,7 +70,7 @@ class PendingNode:
 
     @property
     def open(self) -> bool:
-        """Whether it has shown its key and nobody has decided."""
+        """Whether it has shown its key and no operator has decided yet."""
         return bool(self.code) and not self.denied and not self.envelope
 
 
@@ -130,7 +130,7 @@ class PendingBook:
         return node
 
     def list(self) -> list[PendingNode]:
-        """Who waits for a decision, the longest first."""
+        """The nodes that wait for a decision, the longest first."""
         self._forget()
         return sorted((n for n in self._nodes.values() if n.open), key=lambda n: n.asked)
 

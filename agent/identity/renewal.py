@@ -1,4 +1,4 @@
-"""Newer certificates, from half of the life on, from any operator."""
+"""Renews this node's certificate at any operator once half of its life is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets for one node's eyes: ECIES from standard parts (ECDH on P-256, HKDF-SHA-256, AES-256-GCM).
+"""Encryption for one node: ECIES from standard parts (ECDH on P-256, HKDF-SHA-256, AES-256-GCM).
 
 It carries the CA's key to a new operator, over members that relay.
 """
@@ -21,7 +21,7 @@ _NONCE = bytes(12)
 
 
 def seal(recipient: ec.EllipticCurvePublicKey, data: bytes) -> bytes:
-    """`data` readable by the holder of the private key alone; says nothing about who sealed it."""
+    """`data`, encrypted for the holder of the private key; it does not prove a sender."""
     once = generate_key()
     point = _point(once.public_key())
     key = _derive(once.exchange(ec.ECDH(), recipient), point, _point(recipient))
@@ -29,7 +29,7 @@ def seal(recipient: ec.EllipticCurvePublicKey, data: bytes) -> bytes:
 
 
 def unseal(private: ec.EllipticCurvePrivateKey, sealed: bytes) -> bytes:
-    """What was sealed for this key; raises IdentityError when it was not."""
+    """The data that was sealed for this key; raises IdentityError for anything else."""
     point = sealed[:_POINT]
     try:
         once = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)

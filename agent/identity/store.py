@@ -6,7 +6,7 @@ file so that a power cut leaves both or neither. `ca-key.pem` is on operators on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,9 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.errors import IdentityError
-from agent.files import write_private
+from agent.files import read_private, write_private
 from agent.identity import certificates
-from agent.identity.files import read_private
 from agent.identity.keys import ECDSA_SHA256, generate_key, key_from_pem, key_to_pem, node_id_of
 from agent.identity.trust import Trust
 from agent.model.node import ROLE_OPERATOR
@@ -178,11 +177,6 @@ class IdentityStore:
             key_pem=key_pem,
             ca_key_pem=ca_key_pem,
         )
-
-
-def forget_ca_key(identity: Identity) -> Identity:
-    """The same identity without the power to admit nodes, for houses that need none of it."""
-    return replace(identity, ca_key_pem=None)
 
 
 def x509_pem(der: bytes) -> bytes:

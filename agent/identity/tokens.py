@@ -1,8 +1,8 @@
 """Tokens: one word to copy that lets a device join, and the issuer's book of them.
 
 A token is `edge1.` and the base64url of a msgpack array, closed by four bytes of its SHA-256 so that a token
-cut off in copying is told from a wrong one. Only the issuer can redeem it; what the issuer's book says
-counts, the fields in the token are there for the joiner to see and to find its way.
+cut off in copying is told from a wrong one. Only the issuer can redeem it. The issuer's book
+decides; the fields in the token tell the joiner which addresses to try and what it will get.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import ConfigError, IdentityError, JoinRefused, NotFound
-from agent.files import write_private
+from agent.files import read_private, write_private
 from agent.identity.certificates import ROLES
-from agent.identity.files import read_private
 from agent.identity.store import Identity
 from agent.model.decoding import DAMAGED
 from agent.model.labels import check_label
@@ -41,7 +40,7 @@ _HINT = "copy the whole word that token create printed"
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
-    """What a joiner learns from the text. `ca` is the SHA-256 of the CA certificate's DER, `expires` in Unix
+    """The content of a token's text. `ca` is the SHA-256 of the CA certificate's DER, `expires` in Unix
     seconds.
     """
 
@@ -68,7 +67,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def parse(cls, text: str) -> Token:
-        """Read a token, ignoring white space that copying put in; raises JoinRefused when it is none."""
+        """Read a token, ignoring white space from copying; raises JoinRefused for another text."""
         word = "".join(text[: MAX_TEXT + 1].split())
         if len(word) > MAX_TEXT or not word.startswith(PREFIX) or not word.isascii():
             raise JoinRefused("this is not a token", code="join.token", hint=_HINT)

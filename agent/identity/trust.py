@@ -1,4 +1,4 @@
-"""Whom this node believes: certificates under the mesh's CA, less the removed nodes."""
+"""Checks certificates and signatures: valid are those under the mesh's CA, except of removed nodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CACHED = 1024
 
 @dataclass(frozen=True, slots=True)
 class PeerIdentity:
-    """Who another node is, proven by its certificate. `name` is the one at the time of issue; `not_after` in
+    """Another node as its certificate proves it. `name` is the name at the time of issue; `not_after` is in
     Unix seconds.
     """
 
@@ -53,7 +53,7 @@ class Trust:
     """
 
     def __init__(self, ca: bytes, removed: Iterable[str] = ()) -> None:
-        """`ca` is the CA certificate, PEM or DER; raises IdentityError when it is none."""
+        """`ca` is the CA certificate, PEM or DER; raises IdentityError for anything else."""
         if ca.lstrip().startswith(b"-----"):
             try:
                 ca = x509.load_pem_x509_certificate(ca).public_bytes(Encoding.DER)
@@ -66,7 +66,7 @@ class Trust:
         self._peers: dict[bytes, PeerIdentity] = {}
 
     def peer(self, cert_der: bytes, *, allow_expired: bool = False) -> PeerIdentity:
-        """Who this certificate stands for; raises IdentityError when it is foreign, expired, or its node was
+        """The node of this certificate; raises IdentityError when it is foreign, expired, or its node was
         removed.
 
         `allow_expired` is for renewal and for documents, which outlive the certificate of their signer.
@@ -92,7 +92,7 @@ class Trust:
 
     def verify(self, cert_der: bytes, signature: bytes, data: bytes, *, allow_expired: bool = False) -> PeerIdentity:
         """Check that `signature` (ECDSA P-256, SHA-256, DER) over `data` is by this certificate's key, and
-        return who it is.
+        return the node.
 
         Raises IdentityError.
         """

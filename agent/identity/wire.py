@@ -1,4 +1,4 @@
-"""What joiners and enrolment servers say to each other.
+"""The messages between joiners and enrolment servers.
 
 TLS 1.3, ALPN `edge-enrol/1`, then frames of a 32-bit big-endian length and one msgpack map whose `verb` names
 the struct; one answer for each request, several requests in a connection. The server shows its node
@@ -19,6 +19,7 @@ import msgspec
 
 from agent.errors import EdgeError, IdentityError, JoinRefused
 from agent.identity.store import Identity
+from agent.tls import unchecked_context
 
 ALPN = "edge-enrol/1"
 MAX_FRAME = 64 * 1024
@@ -27,7 +28,7 @@ MAX_FRAME = 64 * 1024
 ADMISSION_TYPE = "application/vnd.edge-agent.admission"
 AWAY = "join.operator-away"
 NOT_NOW = frozenset({AWAY, "unreachable"})
-"""Codes for: ask again later, the operator cannot be reached from here now. They count as no attempt."""
+"""Codes of refusals that end by waiting: the operator cannot be reached from here now. They count as no attempt."""
 
 
 class Hello(msgspec.Struct, tag_field="verb", tag="hello", omit_defaults=True):
@@ -46,7 +47,7 @@ class Join(msgspec.Struct, tag_field="verb", tag="join"):
 
 
 class JoinBody(msgspec.Struct):
-    """What a joiner asks for with a token; `name` is a wish, `labels` are the detected ones."""
+    """The request of a joiner with a token; `name` is a wish, `labels` are the detected ones."""
 
     token: str
     csr: bytes
@@ -95,7 +96,7 @@ class Committed(msgspec.Struct, tag_field="verb", tag="committed"):
 
 
 class Waiting(msgspec.Struct, tag_field="verb", tag="waiting"):
-    """Answer to Poll: nobody has decided yet."""
+    """Answer to Poll: no operator has decided yet."""
 
 
 class Admitted(msgspec.Struct, tag_field="verb", tag="admitted"):
@@ -105,7 +106,7 @@ class Admitted(msgspec.Struct, tag_field="verb", tag="admitted"):
 
 
 class Refusal(msgspec.Struct, tag_field="verb", tag="refusal", omit_defaults=True):
-    """No, and why."""
+    """A refused request, with its reason."""
 
     code: str
     message: str
@@ -113,7 +114,7 @@ class Refusal(msgspec.Struct, tag_field="verb", tag="refusal", omit_defaults=Tru
 
 
 class Admission(msgspec.Struct, omit_defaults=True):
-    """What a node gets: its certificate (DER), what was signed for it, and mesh addresses to dial.
+    """The admission of a node: its certificate (DER), the statement signed for it, and mesh addresses to dial.
 
     `sealed_ca_key` is for operators: the CA's key, readable by the node's own key alone.
     """
@@ -139,7 +140,7 @@ def encode(message: Request | Answer | JoinBody | Admission) -> bytes:
 
 
 def decode_request(raw: bytes) -> Request:
-    """Raises JoinRefused with code `join.garbage`."""
+    """The request in `raw`; raises JoinRefused with code `join.garbage`."""
     try:
         return _requests.decode(raw)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -147,7 +148,7 @@ def decode_request(raw: bytes) -> Request:
 
 
 def decode_answer(raw: bytes) -> Answer:
-    """Raises IdentityError."""
+    """The answer in `raw`; raises IdentityError."""
     try:
         return _answers.decode(raw)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -155,7 +156,7 @@ def decode_answer(raw: bytes) -> Answer:
 
 
 def refusal(error: EdgeError) -> Refusal:
-    """An error as it is told to the other side."""
+    """The answer that reports an error to the other side."""
     return Refusal(error.code, error.message, error.hint)
 
 
@@ -192,7 +193,7 @@ def join_mac(secret: bytes, issuer_key: bytes, body: bytes) -> bytes:
 
 
 def renewal_bytes(ca_der: bytes, cert_der: bytes) -> bytes:
-    """What a node signs to renew this certificate in this mesh."""
+    """The bytes that a node signs to renew this certificate in this mesh."""
     return b"edge-agent renew 1\0" + hashlib.sha256(ca_der).digest() + cert_der
 
 
@@ -213,9 +214,6 @@ def server_context(identity: Identity) -> ssl.SSLContext:
 
 def client_context() -> ssl.SSLContext:
     """TLS for a joiner, which checks the server's certificate itself once it has the CA's."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = unchecked_context(ssl.TLSVersion.TLSv1_3)
     context.set_alpn_protocols([ALPN])
     return context

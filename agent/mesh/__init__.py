@@ -1,13 +1,14 @@
-"""The mesh: one zenoh session per node, presence, signed requests and replies, signed documents, links
-that heal.
+"""The mesh: one zenoh session per node, presence, signed requests and replies, signed documents, and links that are
+made again after a failure.
 """
 
-from agent.mesh.addresses import parse_address, usable_addresses
+from agent.mesh.addresses import local_addresses, parse_address, usable_addresses
+from agent.mesh.callbacks import Changed, Handler, LabelsOf
 from agent.mesh.documents import REMOVAL, Document, Documents
+from agent.mesh.handshakes import watch_handshakes
 from agent.mesh.introducer import Endpoint
 from agent.mesh.logs import LogLine
 from agent.mesh.mesh import Mesh
-from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.session import Link
 from agent.mesh.settings import MeshSettings
 
@@ -23,6 +24,8 @@ __all__ = [
     "LogLine",
     "Mesh",
     "MeshSettings",
+    "local_addresses",
     "parse_address",
     "usable_addresses",
+    "watch_handshakes",
 ]

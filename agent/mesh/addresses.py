@@ -1,4 +1,4 @@
-"""Addresses: `host:port` texts, and which of them this host has."""
+"""Addresses: `host:port` texts, and the addresses of this host."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ logger = logging.getLogger(__name__)
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
-"""RFC 1123, section 2.1, and the underscores that people use; resolvers raise what is no OSError for other names."""
+"""RFC 1123, section 2.1, and underscores; for other names resolvers raise errors other than OSError."""
 _LOCAL_ONLY = ("docker", "br-", "veth", "virbr", "podman", "cni")
-"""Interfaces whose addresses mean another thing, or nothing, on other hosts."""
+"""Interfaces with addresses that other hosts cannot use."""
 
 
 def parse_address(text: str, default_port: int) -> str:
-    """`host:port` of `host`, `host:port`, `[v6]` or `[v6]:port`; raises ConfigError where it is none of
-    them.
-    """
+    """`host:port` of `host`, `host:port`, `[v6]` or `[v6]:port`; raises ConfigError for another text."""
     host, port = text.strip(), str(default_port)
     if match := re.fullmatch(r"\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]{1,15})?)\](?::(\d+))?", host):
         host, port = match[1], match[2] or port
@@ -41,7 +39,7 @@ def parse_address(text: str, default_port: int) -> str:
 
 
 def usable_addresses(addresses: Iterable[str], default_port: int) -> list[str]:
-    """Those that are addresses, as `parse_address` writes them: what others told may hold anything."""
+    """The valid ones among addresses that other nodes sent, as `parse_address` writes them."""
     found = []
     for text in addresses:
         try:
@@ -52,7 +50,7 @@ def usable_addresses(addresses: Iterable[str], default_port: int) -> list[str]:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of what `parse_address` gave."""
+    """Host and port of a result of `parse_address`."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 

@@ -1,4 +1,4 @@
-"""Boot epochs: which start of the agent a message is meant for."""
+"""Boot epochs: they name the start of the agent that a message is meant for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import re
 import time
 from pathlib import Path
 
-from agent.files import write_private
-from agent.identity import read_private
+from agent.files import read_private, write_private
 
 BOOT = re.compile(r"[0-9a-f]{12}-[0-9a-f]{16}\Z")
 
@@ -16,8 +15,8 @@ BOOT = re.compile(r"[0-9a-f]{12}-[0-9a-f]{16}\Z")
 def next_boot(state: Path) -> str:
     """A fresh boot epoch: twelve hex digits that rise with each start of this node, then 64 random bits.
 
-    The number is one more than the last one, or the wall clock's seconds where those are larger: a node
-    restored from an old backup still rises, and so does one without a clock. It is compared only with the
+    The number is one more than the last number, or the wall clock's seconds where those are larger: it rises
+    on a node that was restored from an old backup, and on a node without a clock. It is compared only with the
     same node's earlier ones.
     """
     path = state / "boot"

@@ -1,4 +1,4 @@
-"""The certificates of other nodes, known from their presence records or sent along, and who knows ours."""
+"""The certificates of other nodes, from their presence records or requests, and the nodes that know ours."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ class Certificates:
         return self._known.get(node, b"")
 
     def verify(self, node: str, sealed: Sealed, domain: bytes) -> PeerIdentity:
-        """Who sealed it, which must be `node`; raises IdentityError where it was not, or that node was
-        removed.
-        """
+        """The node that sealed it; raises IdentityError unless that is `node` and `node` is a member."""
         if node in self.trust.removed:
             raise IdentityError(f"{node} was removed from this mesh", code="identity.removed")
         certificate = sealed.certificate or self._known.get(node, b"")
@@ -50,11 +48,11 @@ class Certificates:
         return bool(boot) and self._ours.get(node) == boot
 
     def note_ours(self, node: str, boot: str) -> None:
-        """That node, in that boot, accepted a request of ours."""
+        """Note that this node, in this boot, accepted a request of ours: it has our certificate."""
         self._ours[node] = boot
         if len(self._ours) > MAX_KNOWN:
             self._ours.popitem(last=False)
 
     def forget_ours(self) -> None:
-        """Our certificate changed: send it along again."""
+        """Forget who has our certificate: it changed, and is sent with requests again."""
         self._ours.clear()

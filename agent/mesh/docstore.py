@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.errors import IdentityError
-from agent.files import write_private
-from agent.identity import read_private
-from agent.identity.dsse import MAX_ENVELOPE
+from agent.files import read_private, write_private
+from agent.identity import MAX_ENVELOPE
 
 logger = logging.getLogger(__name__)
 
 
 class DocumentFolder:
-    """Reads and writes envelopes; kinds and names are checked by whoever writes."""
+    """Reads and writes envelopes; the caller checks kinds and names."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,8 +1,8 @@
-"""Signed documents: what operators decided, the same on every node in the end.
+"""Signed documents: the decisions of operators. All nodes come to hold the same documents.
 
 A document is a DSSE envelope around a small JSON payload. Of two with the same kind and name the higher
-(counter, hash) wins, a removal is a document too, so that nodes agree without a master whatever the order
-in which they hear.
+(counter, hash) wins, and a removal is a document too. So nodes agree without a master, in whatever order the
+documents arrive.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_DOCUMENTS = 4096
 MAX_DOCUMENT = 1 << 20
 """Largest body of a document in bytes."""
 MAX_BAD = 256
-"""Documents in one message that may be unacceptable (their signer was removed, say) before the rest is not looked at."""
+"""Unacceptable documents in one message (their signer was removed, for example) after which the rest is ignored."""
 CHUNK = 4 << 20
 """Bytes of envelopes in one message; a message always takes at least one."""
 
@@ -139,12 +139,12 @@ class Documents:
     # Exchange ------------------------------------------------------------------------------------------------
 
     def digest(self) -> bytes:
-        """What this node has, for another to compare."""
+        """The documents of this node, for another node to compare."""
         return wire.encode(DocumentDigest([_key(d) for d in self._documents.values()]))
 
     async def compare(self, peer: PeerIdentity, body: bytes) -> bytes:
-        """Answer `doc.digest`: the envelopes that the other lacks, as many as fit, and the names of those
-        that we lack.
+        """Answer `doc.digest`: the envelopes that the asking node lacks, as many as fit, and the keys of those
+        that this node lacks.
         """
         del peer
         have = _decoded(DocumentDigest, body).have
@@ -160,17 +160,15 @@ class Documents:
         return wire.encode(MissingDocuments(_fitting(newer), lacking[:MAX_DOCUMENTS]))
 
     async def accept(self, peer: PeerIdentity, body: bytes) -> bytes:
-        """Answer `doc.put`: keep what wins; answers once that is on disk. Raises the first error there
-        was.
-        """
+        """Answer `doc.put`: keep the documents that win, and answer when they are on disk. Raises the first error."""
         _, failed = await self._receive_all(_decoded(Envelopes, body).envelopes, peer.name)
         if failed is not None:
             raise failed
         return b""
 
     async def take(self, answer: bytes) -> tuple[int, bytes]:
-        """Keep what another node's comparison brought; returns how many won, and the `doc.put` body of
-        what it lacks, if any.
+        """Keep the documents of another node's answer; returns how many won, and a `doc.put` body of the documents
+        that it lacks, if any.
         """
         missing = _decoded(MissingDocuments, answer)
         won, _ = await self._receive_all(missing.newer, "an exchange")
@@ -179,7 +177,7 @@ class Documents:
         return won, wire.encode(Envelopes(fitting)) if fitting else b""
 
     async def _receive_all(self, envelopes: builtins.list[bytes], sender: str) -> tuple[int, EdgeError | None]:
-        """Keep what wins; returns how many did, and the first error. Gives up on a sender of nothing but bad ones."""
+        """Keep the documents that win; returns their number and the first error. Stops after MAX_BAD bad documents."""
         won = bad = 0
         failed: EdgeError | None = None
         for raw in envelopes[:MAX_DOCUMENTS]:
@@ -193,7 +191,7 @@ class Documents:
                     self._refusals.note("document that is not acceptable", sender)
                 if bad >= MAX_BAD:
                     break
-            await asyncio.sleep(0)  # each costs a signature check, and others are waiting
+            await asyncio.sleep(0)  # each costs a signature check, and other requests wait
         return won, failed
 
     # Inside --------------------------------------------------------------------------------------------------
@@ -237,7 +235,9 @@ class Documents:
             await asyncio.to_thread(self._folder.write, document.kind, document.name, document.envelope)
         except OSError as error:
             if document.kind == REMOVAL:
-                self._in_force(document)  # a full disk must not keep a thief in; it is asked for again, and then kept
+                self._in_force(
+                    document
+                )  # a removal counts even when the disk is full; the document is asked for again, and kept then
             raise _NotKept(
                 f"the document {'/'.join(key)} cannot be kept: {error}",
                 hint="check the disk of the state (full? read-only?)",
@@ -262,16 +262,16 @@ class Documents:
             self.trust.removed.add(document.name)
 
     async def _take_over(self, node: str) -> None:
-        """Sign anew what a node signed that is about to be removed: its signatures will count no more."""
+        """Sign the documents of a node that is about to be removed again: its signatures will not count any more."""
         for document in [d for d in self._documents.values() if d.signer == node and node != self.identity.node_id]:
             try:
                 await self.put(document.kind, document.name, document.body, removed=document.removed)
             except EdgeError as error:
-                # Whatever a bad operator signed, it must not keep others from removing it.
+                # No document of a bad operator may keep other operators from removing it.
                 logger.error("mesh: %s/%s cannot be signed anew: %s", document.kind, document.name, error)
 
     def _load(self) -> None:
-        # What is on this disk was checked when it came; its signers may have been removed since.
+        # Documents on this disk were checked when they arrived; their signers may have been removed since.
         trust = Trust(self.identity.ca_pem)
         for path, raw in self._folder.read():
             try:

@@ -14,9 +14,7 @@ MAX_TEXT = 2000
 
 
 def to_failure(error: EdgeError) -> Failure:
-    """The error as it travels: its nearest class in errors.py, code, message, hint, and those fields that
-    are plain values.
-    """
+    """The error as a struct: its nearest class in errors.py, code, message, hint, and the fields with plain values."""
     kind = next(c.__name__ for c in type(error).__mro__ if c.__name__ in _KINDS)
     fields = {k: v for k, v in error.fields.items() if isinstance(v, str | int | float | bool | None)}
     if isinstance(error, errors.StepFailed):
@@ -25,9 +23,7 @@ def to_failure(error: EdgeError) -> Failure:
 
 
 def to_error(failure: Failure) -> EdgeError:
-    """The error to raise for what another node reported; an unknown class becomes EdgeError, the code is
-    kept.
-    """
+    """The error to raise for a failure that another node reported; an unknown class becomes EdgeError with its code."""
     kind = _KINDS.get(failure.kind, EdgeError)
     fields = {k: v for k, v in failure.fields.items() if k not in _TAKEN}
     final = fields.pop("final", False)

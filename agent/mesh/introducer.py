@@ -2,7 +2,7 @@
 
 A running zenoh session cannot be told a new endpoint. But two sessions link by themselves once they hear
 of each other by gossip. So a short-lived second session of this node connects to this node's own listener
-and to the other node's, introduces them, and goes. Where they cannot link directly (a forwarded port, for
+and to the other node's, introduces them, and closes. Where they cannot link directly (a forwarded port, for
 example) the introducer stays between them and relays.
 """
 
@@ -19,34 +19,35 @@ from typing import Any
 import msgspec
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError
 from agent.mesh.addresses import own_listener, split_address
+from agent.mesh.handshakes import why_not
 from agent.mesh.session import MeshSession, close_session, denial, link_config, links_of, open_session
 from agent.mesh.settings import MeshSettings
-from agent.mesh.strangers import why_not
 
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 3.0
 INTRODUCE_SECONDS = 6.0
 LINGER_SECONDS = 1.5
-"""How long the two get to link after the introducer reached both; then it stays as a relay."""
+"""Seconds that the two have to link after the introducer reached both; then it stays as a relay."""
 _TICK = 0.5
-"""Seconds between looks while a relay may be needed no longer, and while the session is closed."""
+"""Seconds between looks whether a relay is still needed, and while the session is closed."""
 _SOON, _CALM = 0.1, 30.0
-"""Least and most seconds between looks at what is to be dialled."""
+"""Least and most seconds between looks at the addresses to dial."""
 _EXPLAIN_AT = 2
-"""Failures after which the log says why; the first may come of a node that is just starting."""
+"""Failures after which the log gives the reason; the first may be due to a node that is starting."""
 _YIELD_SECONDS = 2.0
 MAX_RELAYS = 8
 MAX_TARGETS = 32
 MAX_ENDPOINTS = 512
 MAX_UNPROVEN = 64
-"""Discovered addresses at which no node of this mesh has answered yet: anybody in the network can announce some."""
+"""Most discovered addresses without an answer yet: every host in the network can announce addresses."""
 
 
 class Endpoint(msgspec.Struct):
-    """A known address: which node answered or is said to answer there, and when it is tried again (monotonic
+    """A known address, the node that answered or is said to answer there, and the time of the next try (monotonic
     seconds).
     """
 
@@ -67,6 +68,7 @@ class Introducer:
         self.is_routed: Callable[[str], bool] = lambda node: False
         self.reached: Callable[[str, str], None] = lambda node, address: None
         self._session, self._settings = session, settings
+        self._backoff = Backoff(doubling(settings.redial_min, settings.redial_max), jitter=(0.7, 1.3))
         self._own = own_listener(settings.listen, settings.port)
         self._endpoints: dict[str, Endpoint] = {}
         self._relays: dict[str, Any] = {}
@@ -74,7 +76,7 @@ class Introducer:
 
     def add(self, address: str, node: str = "", *, asked_for: bool = False, discovered: bool = False) -> None:
         """Know an address; `asked_for` ones (explicit or discovered) are tried at once and never dropped for
-        others, but for `discovered` ones at which nobody has answered.
+        others, except `discovered` ones without an answer so far.
         """
         known = self._endpoints.get(address)
         if known is None:
@@ -95,7 +97,7 @@ class Introducer:
             self._wake.set()
 
     def hurry(self, node: str) -> None:
-        """A link to this node was lost: dial it soon."""
+        """Dial this node soon: a link to it was lost."""
         soon = time.monotonic() + random.uniform(0.1, 0.5)  # noqa: S311  spreads the dials, guards nothing
         for endpoint in self._endpoints.values():
             if endpoint.node == node:
@@ -103,11 +105,11 @@ class Introducer:
         self._wake.set()
 
     def look(self) -> None:
-        """Links changed: look now at what is to be dialled."""
+        """Look now at the addresses to dial: links changed."""
         self._wake.set()
 
     def retry_all(self) -> None:
-        """Everything may have changed: try every known address soon."""
+        """Try every known address soon: the network may have changed."""
         for endpoint in self._endpoints.values():
             endpoint.failures, endpoint.due = 0, time.monotonic() + random.uniform(0.5, 1.5)  # noqa: S311  guards nothing
         self._wake.set()
@@ -144,7 +146,7 @@ class Introducer:
         return [e for e in self._unlinked(self._endpoints.values()) if e.due <= now] if self._session.zid else []
 
     def _pause(self) -> float:
-        """Seconds until something is due to be dialled; whoever changes that wakes the introducer."""
+        """Seconds until the next address is due; a change of that wakes the introducer."""
         if self._relays or not self._session.zid:
             return _TICK
         first = min((e.due for e in self._unlinked(self._endpoints.values())), default=math.inf)
@@ -165,9 +167,8 @@ class Introducer:
         """
         now = time.monotonic()
         for endpoint in due:
-            pause = min(self._settings.redial_max, self._settings.redial_min * 2 ** min(endpoint.failures, 10))
             endpoint.failures += 1
-            endpoint.due = now + pause * random.uniform(0.7, 1.3)  # noqa: S311  spreads the dials, guards nothing
+            endpoint.due = now + self._backoff.after(endpoint.failures)
         answers = await asyncio.gather(*map(self._probe, due))
         open_ones = [e for e, resolved in zip(due, answers, strict=True) if resolved]
         if open_ones and self._yields(open_ones):
@@ -178,13 +179,13 @@ class Introducer:
         await asyncio.gather(*(self._explain(e) for e in due if e.asked_for and e.failures == _EXPLAIN_AT))
 
     async def _explain(self, endpoint: Endpoint) -> None:
-        """Say once why an address that somebody asked for is not linked."""
+        """Log once why an address from the configuration or from discovery is not linked."""
         if not self._linked(endpoint) and (reason := await why_not(endpoint.address, self._session.identity)):
             logger.warning("mesh: %s is not linked: %s", endpoint.address, reason)
 
     def _yields(self, endpoints: list[Endpoint]) -> bool:
-        """Two nodes that miss each other would introduce each other twice: the one with the larger id waits
-        first.
+        """Whether this node waits first: of two nodes that dial each other, the one with the larger id waits, so that they
+        are not introduced twice.
         """
         return all(e.node and e.node < self._session.identity.node_id for e in endpoints)
 
@@ -200,7 +201,7 @@ class Introducer:
             return ""
         name = writer.get_extra_info("peername")
         writer.transport.abort()
-        if name is None:  # a neighbour that dies now resets the connection before the socket can say whom it reached
+        if name is None:  # a neighbour that dies now resets the connection before the socket knows the peer's address
             return ""
         return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 

@@ -1,41 +1,34 @@
-"""Limits on what each sender may ask of this node, and counters of what was refused."""
+"""Limits on the calls of each sender, and counters of refused ones."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
+
+from agent.rates import Bucket
 
 logger = logging.getLogger(__name__)
 
 
 class Budget:
-    """One sender's share: so many calls at once, and a token bucket of calls per second that holds two
-    seconds' worth.
-    """
+    """One sender's share: `at_once` calls that run, and `rate` calls a second with bursts of two seconds."""
 
-    __slots__ = ("_at", "_tokens", "running")
+    __slots__ = ("_at_once", "_calls", "running")
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, at_once: int) -> None:
         self.running = 0
-        self._tokens = rate * 2
-        self._at = time.monotonic()
+        self._at_once = at_once
+        self._calls = Bucket(rate, rate * 2)
 
-    def take(self, rate: float, at_once: int) -> str:
-        """Take one call's worth; returns the empty string, or the name of the limit that is reached."""
-        now = time.monotonic()
-        self._tokens = min(rate * 2, self._tokens + (now - self._at) * rate)
-        self._at = now
-        if self.running >= at_once:
+    def take(self) -> str:
+        """Take one call; returns the empty string, or the name of the limit that is reached."""
+        if self.running >= self._at_once:
             return "calls at once"
-        if self._tokens < 1:
-            return "calls per second"
-        self._tokens -= 1
-        return ""
+        return "calls per second" if self._calls.take() else ""
 
 
 class Refusals:
-    """Counts what was refused by reason, and logs the first of each reason and subject once."""
+    """Counts refusals by reason, and logs the first of each reason and subject."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

@@ -1,6 +1,4 @@
-"""Staying linked: which addresses are known, what this node advertises, and when its session has to be
-opened anew.
-"""
+"""Keeps this node linked: known addresses, advertised addresses, and the decision to open the session again."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ import time
 from pathlib import Path
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.mesh.addresses import local_addresses, parse_address, usable_addresses
 from agent.mesh.introducer import Introducer
 from agent.mesh.liveness import REOPEN_GRACE, PresenceBook
@@ -23,13 +22,14 @@ logger = logging.getLogger(__name__)
 DIAL_AT_OPEN = 64
 """Most remembered addresses that a session dials by itself when it opens."""
 REMOVAL_SLOT = 2.0
-"""Seconds between the reopenings of two nodes after a removal, so that one is away at a time."""
+"""Seconds between the reopenings of two nodes after a removal, so that only one is away at a time."""
 _ADDRESS_SECONDS = 4.0
 _LOOK_SECONDS, _CALM_SECONDS = 1.0, 10.0
 """Between looks at the routes: while some node has none, and while all is well; links and nodes that change are looked
 at at once."""
 _UNROUTED_SECONDS = 3.0
 _UNROUTED_MAX = 120.0
+_BACKOFF = Backoff(doubling(_UNROUTED_SECONDS, _UNROUTED_MAX))
 
 
 class Linking:
@@ -49,22 +49,20 @@ class Linking:
         presence.on_change(self._changed)
 
     def add(self, address: str) -> None:
-        """Dial an address at once and remember it once a node answered there; raises ConfigError where it
-        is none.
-        """
+        """Dial an address at once, and remember it once a node answered there; raises ConfigError for another text."""
         self.introducer.add(parse_address(address, self._settings.port), asked_for=True, discovered=True)
 
     def deny(self, node: str) -> None:
-        """A node was removed: stop dialling it now and shut it out when it is this node's turn."""
+        """Stop dialling a removed node now, and refuse its links when it is this node's turn to reopen."""
         self.introducer.forget(node)
         self._peers.forget(node)
         self._presence.reconsider(node)
         self._reopen.set()
 
     async def reopen(self) -> None:
-        """Open the session anew, announced, so that nobody counts this node lost meanwhile."""
+        """Announce a pause and open the session again; other nodes do not count this node lost meanwhile."""
         self._presence.publish(pause=REOPEN_GRACE)
-        await asyncio.sleep(0.1)  # let the announcement out before the links close
+        await asyncio.sleep(0.1)  # the announcement must leave before the links close
         self._presence.expect_silence(REOPEN_GRACE)
         self._session.denied = set(self._presence.removed)
         await self._session.reopen()
@@ -85,12 +83,12 @@ class Linking:
             await self._watch_addresses()
 
     async def advertise(self) -> list[str]:
-        """The addresses that others are told to dial; those of before where they cannot be read now."""
+        """The addresses that others are told to dial; the previous ones where they cannot be read now."""
         if self._advertise:
             return self._advertise
         try:
             found = await asyncio.to_thread(local_addresses, self._settings.listen, self._settings.port)
-        except OSError as error:  # no descriptor is free, or an interface went while it was read
+        except OSError as error:  # no descriptor is free, or an interface disappeared while it was read
             if not self._blind:
                 logger.warning("mesh: this host's addresses cannot be read: %s", error)
             self._blind = True
@@ -107,7 +105,7 @@ class Linking:
                 continue
             logger.info("mesh: this node's addresses are now %s", ", ".join(now) or "none")
             self._presence.announce({"endpoints": now})
-            # Links over an address that went are dead, and gossip still tells it: a new session knows better.
+            # Links over an address that is gone are dead, and gossip still spreads it: only a new session drops it.
             if now and not set(before) <= set(now):
                 await self.reopen()
 
@@ -121,14 +119,14 @@ class Linking:
                 await self.reopen()
 
     async def _watch_routes(self) -> None:
-        """Open the session anew when it broke, or when a node is linked but not to be heard of.
+        """Open the session again when it broke, or when a node is linked but no route leads to it.
 
         zenoh sometimes fails to tell a router of what others declared while the mesh changes (see
-        SETTLE_SECONDS); whoever comes later is told everything. A node may be silent for its own reasons,
+        SETTLE_SECONDS); a session that opens later gets every declaration. A node may also be silent for other reasons,
         so the pauses between two attempts grow.
         """
         since: dict[str, float] = {}
-        pause, quiet_until = _UNROUTED_SECONDS, 0.0
+        reopened, quiet_until = 0, 0.0
         while True:
             if await ticks.wait(self._session.stirred, ticks.until(_LOOK_SECONDS if since else _CALM_SECONDS)):
                 self._session.stirred.clear()
@@ -144,10 +142,10 @@ class Linking:
                     "mesh: no way to %s although linked: the session is opened anew", ", ".join(stuck) or "others"
                 )
                 await self.reopen()
-                since, quiet_until = {}, time.monotonic() + pause
-                pause = min(pause * 2, _UNROUTED_MAX)
+                reopened += 1
+                since, quiet_until = {}, time.monotonic() + _BACKOFF.after(reopened)
             elif not unrouted and now > quiet_until + _UNROUTED_MAX:
-                pause = _UNROUTED_SECONDS
+                reopened = 0
 
     def _dial_at_open(self) -> list[str]:
         remembered = [a for p in self._peers.all() for a in p.endpoints[:2]]

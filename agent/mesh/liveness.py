@@ -1,10 +1,10 @@
-"""Who is alive: liveliness tokens and signed presence records.
+"""Which nodes are alive: liveliness tokens and signed presence records.
 
 Alive means: the token is there and a validly signed record is fresh by this node's monotonic clock. A
 token alone proves nothing, since any member may declare any key; a record alone may be an old one played
 again. So a record of a boot that is new to us counts only once the node has answered a signed request of
 ours (`mesh.hello`), and a node that once counted as dead is alive again only when it has answered one, or a newer
-record of its came: while links are re-routed, the tokens of nodes that are gone come and go.
+record of it arrived: while links are re-routed, the tokens of nodes that are gone come and go.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import msgspec
 import zenoh
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, IdentityError
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
 from agent.mesh.boot import BOOT
+from agent.mesh.callbacks import Changed, LabelsOf
 from agent.mesh.certificates import Certificates
 from agent.mesh.loop import soon
-from agent.mesh.ports import Changed, LabelsOf
 from agent.mesh.rpc import Rpc
 from agent.mesh.session import MeshSession
 from agent.mesh.settings import MeshSettings
@@ -39,20 +40,20 @@ logger = logging.getLogger(__name__)
 HELLO = "mesh.hello"
 MAX_NODES = 1024
 NODE = re.compile(r"[a-z2-7]{20}\Z")
-"""What a node id looks like (agent/identity/keys.py); any member may declare a token of any other name."""
+"""The form of a node id (agent/identity/keys.py); any member may declare a token of any other name."""
 MAX_PAUSE = 60.0
 BLIP = 0.3
 """Seconds that a token may be gone before its node counts as dead: links are re-routed meanwhile."""
 REOPEN_GRACE = 8.0
-"""Seconds that a reopening session believes in the nodes that it knew before."""
+"""Seconds that nodes known before count as alive while this node's session reopens."""
 _HELLO_TIMEOUT = 3.0
-_RETRY_MAX = 3.0
+_BACKOFF = Backoff(doubling(0.2, 3.0))
 _MISSES = 3
-"""Requests in a row that found no way to a node before it counts as dead, whatever its token says."""
+"""Requests in a row without a route to a node after which it counts as dead, in spite of its token."""
 
 
 class _Node:
-    """What is known of another node."""
+    """The state of another node as this one knows it."""
 
     __slots__ = (
         "asking",
@@ -63,7 +64,6 @@ class _Node:
         "record",
         "retry_at",
         "seen",
-        "session",
         "token",
         "told",
         "unrouted",
@@ -73,7 +73,6 @@ class _Node:
         self.token = False
         self.grace = 0.0
         self.record: NodeRecord | None = None
-        self.session = ""
         self.seen = 0.0
         self.confirmed = ""
         self.asking = False
@@ -161,24 +160,21 @@ class PresenceBook:
         known = self._nodes.get(node)
         return node == self.me.id or (known is not None and self._alive(known, time.monotonic()))
 
+    def since_record(self, node: str) -> float:
+        """Seconds since a node's last record came; 0 for this node. Raises KeyError for an unknown node."""
+        return 0.0 if node == self.me.id else time.monotonic() - self._nodes[node].seen
+
     def records(self) -> list[NodeRecord]:
         """The last records of all nodes seen since the start, alive or not, this one first."""
         return [self.view(self.me), *(self.view(n.record) for n in self._nodes.values() if n.record is not None)]
 
     def is_unrouted(self, node: str) -> bool:
-        """Whether nothing is heard of a node, or requests to it find no way; a node that merely is slow is
-        neither.
-        """
+        """Whether nothing is heard of a node, or requests to it find no way; a slow node is neither."""
         known = self._nodes.get(node)
         if known is None:
             return True
         silent = not known.token and time.monotonic() > known.grace
         return silent or (known.unrouted and not self._alive(known, time.monotonic()))
-
-    def session_of(self, node: str) -> str:
-        """The zenoh id of a node's session, or the empty string."""
-        known = self._nodes.get(node)
-        return known.session if known is not None else ""
 
     def on_change(self, callback: Changed) -> None:
         """Call back on the loop for each change."""
@@ -190,11 +186,11 @@ class PresenceBook:
         return self._certificates.trust.removed
 
     def become(self, identity: Identity) -> None:
-        """This node's certificate was renewed or its name changed."""
+        """Use a renewed certificate or a new name of this node."""
         self.announce({"name": identity.name, "role": identity.role, "certificate": identity.cert_der})
 
     def reconsider(self, node: str | None = None) -> None:
-        """Labels changed or a node was removed: look again at one node, or at all."""
+        """Look again at one node, or at all: labels changed or a node was removed."""
         for node_id in [node] if node is not None else [self.me.id, *self._nodes]:
             if node_id == self.me.id:
                 self._tell(self.view(self.me), True)
@@ -202,13 +198,13 @@ class PresenceBook:
                 self._consider(node_id)
 
     def doubt(self, node_id: str) -> None:
-        """A request found no way to a node: ask it whether it is there."""
+        """Ask a node whether it is there: a request found no route to it."""
         node = self._nodes.get(node_id)
         if node is not None and not node.unrouted:
             self._confirm(node_id, node, again=True)
 
     def expect_silence(self, seconds: float) -> None:
-        """Our own session reopens: believe in the others' tokens for so long."""
+        """Count the other nodes as alive for so many seconds: this node's session reopens."""
         until = time.monotonic() + seconds
         for node_id, node in self._nodes.items():
             if node.token:
@@ -223,7 +219,7 @@ class PresenceBook:
     # Running -------------------------------------------------------------------------------------------------
 
     def declarations(self, loop: asyncio.AbstractEventLoop) -> list[Callable[[Any], Any]]:
-        """What to declare on a session: our token, and what we hear of the others'."""
+        """The declarations for a session: this node's token, and subscriptions to tokens and records."""
         return [
             lambda s: s.declare_subscriber(
                 self._keys.presence(), zenoh.handlers.Callback(lambda m: self._on_record(loop, m), indirect=False)
@@ -248,14 +244,14 @@ class PresenceBook:
                     try:
                         async with asyncio.timeout(ticks.until(self._settings.publish_every)):
                             await self._dirty.wait()
-                            await asyncio.sleep(0.02)  # changes come together
+                            await asyncio.sleep(0.02)  # several changes come together
                     except TimeoutError:
                         pass
             finally:
                 self._tasks = None
 
     async def _watch(self) -> None:
-        """Notice what only time tells: records that grow old. Tokens, graces and retries have timers of their own."""
+        """Notice records that grow old. Tokens, grace periods and retries have their own timers."""
         fresh, stale = self._settings.publish_every * 1.5, self._settings.stale_after
         while True:
             now = time.monotonic()
@@ -294,7 +290,7 @@ class PresenceBook:
         self._consider(node_id)
 
     def _room(self) -> bool:
-        """Room for one more node: of too many, the first goes that never proved to be one."""
+        """Make room for one more node: of too many, the first one that never proved its identity is dropped."""
         if len(self._nodes) >= MAX_NODES:
             unproven = next((i for i, n in self._nodes.items() if n.record is None), None)
             if unproven is None:
@@ -321,7 +317,7 @@ class PresenceBook:
             self._confirm(node_id, node, again=True)
 
     def _opened(self, node_id: str, raw: bytes) -> Presence:
-        """The verified content of a record; name, role and certificate are those that the CA vouches for."""
+        """The verified content of a record; name, role and certificate are those that the CA signed."""
         sealed = wire.decode(Sealed, raw)
         presence = wire.decode(Presence, sealed.content)
         record = presence.record
@@ -336,7 +332,7 @@ class PresenceBook:
         record, old = presence.record, node.record
         if old is not None and (record.boot, record.sequence) <= (old.boot, old.sequence):
             return
-        node.record, node.session, node.seen, node.lost = record, presence.session, time.monotonic(), False
+        node.record, node.seen, node.lost = record, time.monotonic(), False
         if presence.pause:
             node.grace = max(node.grace, node.seen + presence.pause)
             asyncio.get_running_loop().call_later(presence.pause + 0.01, self._consider, node_id)
@@ -361,7 +357,7 @@ class PresenceBook:
         except (EdgeError, msgspec.MsgspecError) as error:
             node.misses += 1
             node.unrouted = error.fields.get("reason") == "no-answer" if isinstance(error, EdgeError) else False
-            pause = min(_RETRY_MAX, 0.1 * 2 ** min(node.misses, 10))
+            pause = _BACKOFF.after(node.misses)
             node.retry_at = time.monotonic() + pause
             asyncio.get_running_loop().call_later(pause + 0.001, self._confirm, node_id, node)
             self._consider(node_id)
@@ -372,7 +368,7 @@ class PresenceBook:
             node.confirmed = presence.record.boot
             self._rpc.note_boot(node_id, presence.record.boot)
             self._take(node_id, node, presence)
-            self._consider(node_id)  # a newer record may have come first
+            self._consider(node_id)  # a newer record may have arrived first
         finally:
             node.asking = False
 
@@ -387,7 +383,7 @@ class PresenceBook:
         )
 
     def _consider(self, node_id: str) -> None:
-        """Tell what changed about a node since it was last told."""
+        """Report the changes of a node since the last report."""
         node = self._nodes.get(node_id)
         if node is None or node.record is None:
             return

@@ -21,7 +21,7 @@ from agent.mesh.wire import Keys, LogBatch, Sealed
 logger = logging.getLogger(__name__)
 
 MAX_LINE = 32 << 10
-"""Longest line in bytes; what is published is often JSON, of which a part would be worth nothing."""
+"""Longest line in bytes; lines are often JSON, and a part of a JSON document is useless."""
 MAX_LINES = 500
 """Lines of one execution that wait for the next batch; more are dropped and leave a gap in the numbers."""
 MAX_STREAMS = 1000
@@ -29,7 +29,7 @@ QUEUE = 2000
 QUEUE_BYTES = 16 << 20
 """Batches and bytes of them that wait for one consumer; more are dropped."""
 MAX_SOURCES = 1000
-"""Senders and boots of them that a consumer without a node in mind keeps count of."""
+"""Senders and their boots that a consumer of all nodes counts lines for."""
 _FLUSH_SECONDS = 0.05
 
 
@@ -85,7 +85,7 @@ class LogStreams:
             self._refusals.note("log lines over the rate", execution)
 
     async def run(self) -> None:
-        """Send what is published, until cancelled."""
+        """Send published lines until cancelled."""
         while True:
             await self._wake.wait()
             await asyncio.sleep(_FLUSH_SECONDS)
@@ -165,7 +165,7 @@ class LogStreams:
 
 
 def _fitting(lines: list[str]) -> int:
-    """How many of the lines fit into one batch, at least one."""
+    """The number of lines that fit into one batch, at least one."""
     size = count = 0
     for line in lines:
         size += len(line.encode()) + 8

@@ -1,4 +1,4 @@
-"""From zenoh's threads to the event loop."""
+"""Calls from zenoh's threads to the event loop."""
 
 from __future__ import annotations
 

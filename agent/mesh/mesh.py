@@ -1,4 +1,4 @@
-"""The mesh as other houses see it."""
+"""The mesh as other packages use it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 
 from agent.errors import NotFound
 from agent.identity import Identity, Trust
-from agent.mesh import strangers, wire
+from agent.mesh import handshakes, wire
 from agent.mesh.boot import next_boot
+from agent.mesh.callbacks import Changed, Handler, LabelsOf
 from agent.mesh.certificates import Certificates
+from agent.mesh.document_exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.documents import REMOVAL, Document, Documents
-from agent.mesh.exchange import DIGEST, PUT, DocumentExchange
 from agent.mesh.introducer import Endpoint
 from agent.mesh.linking import Linking
 from agent.mesh.liveness import HELLO, PresenceBook
 from agent.mesh.logs import LogLine, LogStreams
-from agent.mesh.ports import Changed, Handler, LabelsOf
 from agent.mesh.rpc import Rpc
-from agent.mesh.sender import Sender
+from agent.mesh.send_pool import SendPool
 from agent.mesh.server import Server
 from agent.mesh.session import Link, MeshSession
 from agent.mesh.settings import MeshSettings
@@ -47,7 +47,7 @@ class Mesh:
         self.trust, self.settings = trust, settings
         self._keys = Keys(identity.mesh_id)
         self._session = MeshSession(identity, settings)
-        self._sender = Sender()
+        self._send_pool = SendPool()
         self._certificates = Certificates(trust)
         self._server = Server(
             identity,
@@ -55,9 +55,9 @@ class Mesh:
             boot=self.boot,
             keys=self._keys,
             settings=settings,
-            sender=self._sender,
+            send_pool=self._send_pool,
         )
-        self._rpc = Rpc(self._session, self._certificates, self.boot, self._server, self._sender)
+        self._rpc = Rpc(self._session, self._certificates, self.boot, self._server, self._send_pool)
         self._presence = PresenceBook(
             identity,
             boot=self.boot,
@@ -99,7 +99,7 @@ class Mesh:
         finally:
             self.ready.clear()
             await self._session.close()
-            self._sender.close()
+            self._send_pool.close()
 
     # Nodes ---------------------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class Mesh:
 
     @property
     def labels_of(self) -> LabelsOf | None:
-        """Where labels come from: set it to what reads the signed label documents; else the records' own
+        """The source of labels: a function that reads the signed label documents; without it the records' labels
         are shown.
         """
         return self._presence.labels_of
@@ -149,12 +149,16 @@ class Mesh:
         """Whether a node is alive: its token is there and its signed record is fresh."""
         return self._presence.is_live(node_id)
 
+    def since_record(self, node_id: str) -> float:
+        """Seconds since a node's last record came; 0 for this node. Raises KeyError for an unknown node."""
+        return self._presence.since_record(node_id)
+
     def on_change(self, callback: Changed) -> None:
         """Call `callback(record, alive)` on the loop when a node comes, goes or changes."""
         self._presence.on_change(callback)
 
     def reconsider(self, node_id: str | None = None) -> None:
-        """Labels of a node changed (or of all): tell those who listen."""
+        """Call the listeners again for one node, or for all: labels changed."""
         self._presence.reconsider(node_id)
 
     # Requests ------------------------------------------------------------------------------------------------
@@ -173,11 +177,11 @@ class Mesh:
 
     @property
     def refused(self) -> dict[str, int]:
-        """How often what was refused since the start, by reason."""
-        return dict(self._server.refusals.counts + Counter(strangers.counts))  # a copy: a thread adds to it
+        """Refused requests and handshakes since the start, by reason."""
+        return dict(self._server.refusals.counts + Counter(handshakes.counts))  # a copy, since a thread adds to it
 
     def running_calls(self, node_id: str) -> int:
-        """How many calls of a node this one is working on."""
+        """The number of a node's calls that run here now."""
         return self._server.running(node_id)
 
     # Links ---------------------------------------------------------------------------------------------------
@@ -188,14 +192,12 @@ class Mesh:
 
     @property
     def closed(self) -> str:
-        """Why the mesh has been closed for a minute and more, though it is tried again and again; empty else."""
+        """The reason why the mesh has been closed for a minute or more in spite of retries; else empty."""
         return self._session.closed
 
     @property
     def denied(self) -> set[str]:
-        """The ids of removed nodes that this node's open session shuts out; `status` shows who has not done
-        so yet.
-        """
+        """The ids of removed nodes that this node's session refuses; `status` shows nodes that do not refuse them yet."""
         return set(self._session.denied)
 
     def endpoints(self) -> list[Endpoint]:
@@ -203,15 +205,14 @@ class Mesh:
         return self._linking.introducer.known()
 
     def add_endpoint(self, address: str) -> None:
-        """Dial `host:port` (from discovery or `--join`) at once; remembered once a node of this mesh
-        answered there.
+        """Dial `host:port` (from discovery or `--join`) at once, and remember it once a node of this mesh answered.
 
-        Raises ConfigError where it is no address.
+        Raises ConfigError for a text that is not an address.
         """
         self._linking.add(address)
 
     async def reopen(self) -> None:
-        """Open the session anew without losing what is served; others are told, so that nobody counts
+        """Open the session again and keep all declarations; a pause is announced, so that other nodes do not count
         this node lost.
         """
         await self._linking.reopen()
@@ -232,7 +233,7 @@ class Mesh:
         return await self._exchange.spread(document, timeout=timeout)
 
     def publish_log(self, execution: str, line: str) -> None:
-        """Publish a line of an execution's log to whoever follows it; raises NotFound for a malformed
+        """Publish a line of an execution's log to its followers; raises NotFound for a malformed
         execution id and Refused for a line over 32 KiB.
         """
         self._logs.publish(execution, line)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.files import write_private
-from agent.identity import read_private
+from agent.files import read_private, write_private
 from agent.mesh.addresses import usable_addresses
 from agent.model.decoding import DAMAGED
 

@@ -1,4 +1,4 @@
-"""Refusing what was already seen: a sliding window of counters for each sender's boot."""
+"""Refuses requests that were seen before: a sliding window of counters for each sender's boot."""
 
 from __future__ import annotations
 
@@ -51,8 +51,3 @@ class ReplayGuard:
         if known is None or boot > known[0]:
             known = self._windows[sender] = (boot, ReplayWindow())
         return known[0] == boot and known[1].accept(counter)
-
-    def newest_boot(self, sender: str) -> str:
-        """The newest boot epoch seen of a sender, or the empty string."""
-        known = self._windows.get(sender)
-        return known[0] if known else ""

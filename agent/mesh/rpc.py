@@ -18,12 +18,12 @@ import zenoh
 
 from agent.errors import EdgeError, IdentityError, Refused, Unreachable
 from agent.mesh import wire
+from agent.mesh.callbacks import Handler
 from agent.mesh.certificates import Certificates
 from agent.mesh.failures import to_error
 from agent.mesh.limits import Refusals
 from agent.mesh.loop import soon
-from agent.mesh.ports import Handler
-from agent.mesh.sender import Sender
+from agent.mesh.send_pool import SendPool
 from agent.mesh.server import Server
 from agent.mesh.session import BULK, MeshSession, is_panic
 from agent.mesh.wire import Failure, Reply, Request, Sealed
@@ -31,14 +31,14 @@ from agent.mesh.wire import Failure, Reply, Request, Sealed
 logger = logging.getLogger(__name__)
 
 MAX_REPLIES = 16
-"""How many replies to one request are looked at; the addressee sends one."""
+"""Most replies to one request that are looked at; the addressee sends one."""
 BULK_VERBS = ("blob.",)
 """Verbs whose requests and replies give way to all others."""
 _ATTEMPTS = 4
 
 
 def _failed(node: str, answer: bytes) -> EdgeError:
-    """What the other side raised; a damaged one becomes Unreachable, so that a call raises nothing but EdgeErrors."""
+    """The error that the other side raised; a damaged one becomes Unreachable, so that a call raises only EdgeErrors."""
     try:
         return to_error(wire.decode(Failure, answer))
     except (msgspec.MsgspecError, RecursionError):
@@ -46,7 +46,7 @@ def _failed(node: str, answer: bytes) -> EdgeError:
 
 
 class _Call(msgspec.Struct, frozen=True):
-    """What is asked of whom; `until` is by the loop's clock, `limit` bounds the answer in bytes."""
+    """One call: its node, verb and body; `until` is by the loop's clock, `limit` bounds the answer in bytes."""
 
     node: str
     verb: str
@@ -70,11 +70,11 @@ class Rpc:
     """Calls other nodes and serves their calls. Use it on one event loop."""
 
     def __init__(
-        self, session: MeshSession, certificates: Certificates, boot: str, server: Server, sender: Sender
+        self, session: MeshSession, certificates: Certificates, boot: str, server: Server, send_pool: SendPool
     ) -> None:
         self.refusals: Refusals = server.refusals
-        self._session, self._certificates, self._boot, self._server, self._sender = (
-            session, certificates, boot, server, sender,
+        self._session, self._certificates, self._boot, self._server, self._send_pool = (
+            session, certificates, boot, server, send_pool,
         )  # fmt: skip
         self._keys = server.keys
         self._counter = itertools.count(1)
@@ -149,12 +149,12 @@ class Rpc:
         sealed = wire.encode(Sealed(content, identity.sign(wire.REQUEST + content), certificate))
         pending = _Pending(node, request, call.limit)
         size = len(call.body)
-        self._sender.outstanding += size
+        self._send_pool.outstanding += size
         try:
-            self._sender.send(size, self._get(session, pending, call, sealed))
+            self._send_pool.send(size, self._get(session, pending, call, sealed))
             return await pending.done
         finally:
-            self._sender.outstanding -= size
+            self._send_pool.outstanding -= size
             pending.done.cancel()
 
     def _get(self, session: Any, pending: _Pending, call: _Call, attachment: bytes) -> Callable[[], None]:
@@ -193,7 +193,7 @@ class Rpc:
         return send
 
     def _on_reply(self, loop: asyncio.AbstractEventLoop, pending: _Pending, reply: Any) -> None:
-        """In a zenoh thread: copy out what is within the limits and hand it over."""
+        """Runs in a zenoh thread: copies a reply within the limits and hands it to the loop."""
         sample = reply.ok
         if sample is None:
             return

@@ -14,13 +14,13 @@ import zenoh
 from agent.errors import EdgeError, IdentityError, NotFound, Refused
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import wire
+from agent.mesh.callbacks import Handler
 from agent.mesh.certificates import Certificates
 from agent.mesh.failures import to_failure
 from agent.mesh.limits import Budget, Refusals
 from agent.mesh.loop import soon
-from agent.mesh.ports import Handler
 from agent.mesh.replay import ReplayGuard
-from agent.mesh.sender import Sender
+from agent.mesh.send_pool import SendPool
 from agent.mesh.session import is_panic
 from agent.mesh.settings import MeshSettings
 from agent.mesh.wire import Keys, Reply, Request, Sealed
@@ -28,13 +28,13 @@ from agent.mesh.wire import Keys, Reply, Request, Sealed
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 2000
-"""How many requests may wait to be checked; more are dropped, unanswered."""
+"""Most requests that wait to be checked; more are dropped without an answer."""
 MAX_WAITING_BYTES = min(256 << 20, psutil.virtual_memory().total // 8)
 """Bytes of requests that may wait to be checked, less where memory is small: an access point has 128 MiB in all."""
 
 
 class _Arrived:
-    """A request as it came, copied out of zenoh's buffers."""
+    """A request as it arrived, copied out of zenoh's buffers."""
 
     __slots__ = ("attachment", "body", "digest", "query", "verb")
 
@@ -53,10 +53,10 @@ class Server:
         boot: str,
         keys: Keys,
         settings: MeshSettings,
-        sender: Sender,
+        send_pool: SendPool,
     ) -> None:
         self.identity, self.keys, self.refusals = identity, keys, Refusals()
-        self._certificates, self._boot, self._settings, self._sender = certificates, boot, settings, sender
+        self._certificates, self._boot, self._settings, self._send_pool = certificates, boot, settings, send_pool
         self._handlers: dict[str, tuple[Handler, int]] = {}
         self._guard = ReplayGuard()
         self._budgets: dict[str, Budget] = {}
@@ -82,7 +82,7 @@ class Server:
                 self._tasks = None
 
     def declaration(self, loop: asyncio.AbstractEventLoop) -> Any:
-        """What to declare on a session so that requests arrive here."""
+        """The declaration for a session that makes requests arrive here."""
         key = self.keys.rpc(self.identity.node_id, "**")
         prefix = len(self.keys.rpc(self.identity.node_id, ""))
 
@@ -93,11 +93,11 @@ class Server:
         return declare
 
     def running(self, node: str) -> int:
-        """How many requests of a node are being handled."""
+        """The number of requests of a node that run now."""
         return self._budgets[node].running if node in self._budgets else 0
 
     async def call_here(self, verb: str, body: bytes) -> bytes:
-        """A call of this node to itself: the same handler, without the wire."""
+        """Answer a call of this node to itself by the same handler, without the network."""
         handler, _ = self._handler(verb)
         return await handler(self._certificates.trust.peer(self.identity.cert_der), body)
 
@@ -163,8 +163,10 @@ class Server:
         self._start(arrived, request, peer)
 
     def _start(self, arrived: _Arrived, request: Request, peer: PeerIdentity) -> None:
-        budget = self._budgets.setdefault(request.sender, Budget(self._settings.call_rate))
-        if limit := budget.take(self._settings.call_rate, self._settings.calls_at_once):
+        budget = self._budgets.get(request.sender)
+        if budget is None:
+            budget = self._budgets[request.sender] = Budget(self._settings.call_rate, self._settings.calls_at_once)
+        if limit := budget.take():
             self.refusals.note(f"request over the limit of {limit}", request.sender)
             busy = Refused(f"{self.identity.name} is at its limit of {limit}", hint="ask again later", code="busy")
             self._answer(arrived, request, wire.STATUS_ERROR, wire.encode(to_failure(busy)))
@@ -240,4 +242,4 @@ class Server:
             finally:
                 query.drop()
 
-        self._sender.send(len(body) + len(attachment), send)
+        self._send_pool.send(len(body) + len(attachment), send)

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 BULK = 64 << 10
 """Bodies above this many bytes are sent from a thread, because a full transmit queue may block the sender."""
 TX_WAIT_US = 20_000
-"""How long a small message waits for room in a full transmit queue before it is dropped, in microseconds."""
+"""Microseconds that a small message waits for room in a full transmit queue before it is dropped."""
 CLOSE_SECONDS = 2.0
 REOPEN_SECONDS, REOPEN_PAUSE = 60.0, 5.0
 """After how long a session that cannot open anew is worth a warning, and how often it tries from then on; the close of a
@@ -37,9 +37,9 @@ broken one, which holds the port, takes zenoh 10 s and more."""
 SETTLE_SECONDS = 0.7
 """Pause between the closing of one session of this process and the opening of the next.
 
-zenoh's routers recompute their trees 100 ms after a change and tell declarations to those that are new in
-them; one that comes in the place of one that just left does not look new, and would never hear of the
-others.
+zenoh's routers recompute their trees 100 ms after a change and send declarations to routers that are new in
+them. A session that opens in the place of one that just closed does not look new, and would never get the
+declarations.
 """
 _closed_at = float("-inf")
 
@@ -92,8 +92,8 @@ def link_config(identity: Identity, lease: float) -> dict[str, Any]:
 
 
 def denial(removed: Iterable[str]) -> dict[str, Any]:
-    """An access-control rule that lets nothing pass to or from the certificates of these node ids (their
-    common name).
+    """An access-control rule that blocks all traffic with the certificates of these node ids (their common
+    name).
     """
     names = sorted(removed)
     if not names:
@@ -150,13 +150,13 @@ class MeshSession:
         self.broken = asyncio.Event()
         self._ending = False
         self.closed = ""
-        """Why the session has been closed for long, or empty."""
+        """The reason why the session has been closed for long, or empty."""
         self.stirred = asyncio.Event()
-        """Set when a link came or went, or the session broke; cleared by the one who looks."""
+        """Set when a link came or went, or the session broke; the reader clears it."""
 
     @property
     def listen(self) -> str:
-        """Where the session listens, as a zenoh endpoint."""
+        """The zenoh endpoint on which the session listens."""
         host = self._settings.listen
         return f"tls/[{host}]:{self._settings.port}" if ":" in host else f"tls/{host}:{self._settings.port}"
 
@@ -166,11 +166,11 @@ class MeshSession:
         return str(self._session.zid()) if self._session is not None else ""
 
     def declare(self, declaration: Callable[[Any], Any]) -> None:
-        """Run `declaration(session)` now and after every reopen; what it returns is kept alive."""
+        """Run `declaration(session)` now and after every reopen, and keep its result alive."""
         self._declarations[declaration] = declaration(self._session) if self._session is not None else None
 
     def undeclare(self, declaration: Callable[[Any], Any]) -> None:
-        """Take a declaration back."""
+        """Remove a declaration."""
         declared = self._declarations.pop(declaration, None)
         if declared is not None and self._session is not None:
             declared.undeclare()
@@ -182,7 +182,7 @@ class MeshSession:
 
     async def reopen(self) -> None:
         """Close and open again with the present identity, denials and endpoints; declarations are made
-        again. Tries until it is open: what runs on this node goes on without its mesh.
+        again. Retries until it is open; meanwhile this node works without its mesh.
         """
         async with self._lock:
             await self._close()
@@ -210,7 +210,7 @@ class MeshSession:
         if self._session is None:
             try:
                 async with asyncio.timeout(timeout):
-                    while self._session is None:  # it may have closed again before this task went on
+                    while self._session is None:  # it may have closed again before this task continued
                         await self._up.wait()
             except TimeoutError:
                 raise Unreachable("the mesh is not open", hint="the agent is starting or stopping") from None
@@ -230,14 +230,14 @@ class MeshSession:
             self.broke()
 
     def broke(self) -> None:
-        """The session failed inside; `broken` is set so that it is opened anew."""
+        """Note that the session failed inside: `broken` is set, and the session is opened again."""
         if not self.broken.is_set():
             logger.error("mesh: the session broke and is opened anew")
             self.broken.set()
             self.stirred.set()
 
     def link_events(self, loop: asyncio.AbstractEventLoop) -> Callable[[Any], Any]:
-        """The declaration that keeps `stirred` informed."""
+        """The declaration that sets `stirred`."""
         heard: Any = zenoh.handlers.Callback(lambda _event: soon(loop, self.stirred.set), indirect=False)
         return lambda session: session.info.declare_link_events_listener(heard)
 
@@ -284,7 +284,7 @@ class MeshSession:
 
 
 def _undeclare(declared: list[Any]) -> None:
-    # zenoh panics now and then in a session that closes with its declarations in place.
+    # zenoh sometimes panics when a session closes that still has declarations.
     for declaration in declared:
         try:
             declaration.undeclare()

@@ -1,4 +1,4 @@
-"""How this node takes part in the mesh: where it listens, what it advertises, and how patient it is."""
+"""Settings of this node's part in the mesh: addresses, intervals, limits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `listen` is a host address and `port` a fixed TCP port. `advertise` lists the `host:port` (or hosts)
     that others are told to dial; empty means the addresses of this host's interfaces. `join` lists
-    `host:port` of nodes to dial besides the remembered ones. `lease` is how long a silent link is
-    believed in before it counts as lost.
+    `host:port` of nodes to dial besides the remembered ones. `lease` is the time after which a silent link
+    counts as lost.
     """
 
     listen: str = "0.0.0.0"  # noqa: S104  the mesh is for the whole building; every link is mutually authenticated

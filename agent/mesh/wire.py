@@ -1,8 +1,7 @@
-"""What crosses the mesh: the structs, key expressions and limits of the protocol (docs/protocol.md has
-them in prose).
+"""The structs, key expressions and limits of the mesh protocol (docs/protocol.md describes them).
 
 Every struct travels as a msgpack array in the order of its fields. A signature is ECDSA P-256 with
-SHA-256 (DER) over a domain prefix and the exact bytes of the header, so that no message can pass for one
+SHA-256 (DER) over a domain prefix and the exact bytes of the header, so that no message is accepted as one
 of another kind.
 """
 
@@ -37,7 +36,7 @@ STATUS_BOOT = "boot"
 STATUS_CERTIFICATE = "certificate"
 
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")
-"""What may stand in a key expression: verbs, execution ids, kinds and names of documents."""
+"""A valid part of a key expression: a verb, an execution id, the kind or name of a document."""
 
 
 class Request(msgspec.Struct, array_like=True, frozen=True):
@@ -103,8 +102,8 @@ class Failure(msgspec.Struct, array_like=True, frozen=True):
 class Presence(msgspec.Struct, array_like=True, frozen=True):
     """The content of a presence record; `session` is the zenoh id of the node's session.
 
-    `pause` is how many seconds the node will be away on purpose (its session reopens), so that nobody
-    counts it lost.
+    `pause` is the number of seconds that the node will be away on purpose (its session reopens): other nodes do
+    not count it lost.
     """
 
     record: NodeRecord
@@ -125,7 +124,7 @@ class LogBatch(msgspec.Struct, array_like=True, frozen=True):
 
 
 class DocumentPayload(msgspec.Struct, frozen=True, kw_only=True):
-    """What a DSSE envelope of a signed document holds, as JSON; `body` is base64 there."""
+    """The JSON payload in the DSSE envelope of a signed document; `body` is base64 there."""
 
     mesh: str
     kind: str
@@ -136,7 +135,7 @@ class DocumentPayload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DocumentKey(msgspec.Struct, array_like=True, frozen=True):
-    """Which version of a document: `hash` is the SHA-256 of its payload in hex."""
+    """One version of a document: `hash` is the SHA-256 of its payload in hex."""
 
     kind: str
     name: str
@@ -145,14 +144,14 @@ class DocumentKey(msgspec.Struct, array_like=True, frozen=True):
 
 
 class DocumentDigest(msgspec.Struct, array_like=True, frozen=True):
-    """The body of `doc.digest`: what the asking node has."""
+    """The body of `doc.digest`: the documents of the asking node."""
 
     have: list[DocumentKey]
 
 
 class MissingDocuments(msgspec.Struct, array_like=True, frozen=True):
-    """The answer to `doc.digest`: envelopes that the asking node lacks, and what it has that the
-    answering one lacks.
+    """The answer to `doc.digest`: envelopes that the asking node lacks, and the keys of those that the answering
+    node lacks.
     """
 
     newer: list[bytes]
@@ -183,7 +182,7 @@ def decode(kind: type[T], raw: bytes) -> T:
     try:
         value = _DECODERS[kind].decode(raw)
     except (UnicodeDecodeError, RecursionError) as error:
-        # msgspec lets these two through as they are: text that is not UTF-8, and nesting without end.
+        # msgspec raises these two as they are: text that is not UTF-8, and endless nesting.
         raise msgspec.DecodeError(str(error)) from None
     assert isinstance(value, kind)
     return value
@@ -205,13 +204,13 @@ class Keys:
         return f"{self.root}/alive/{node}"
 
     def presence(self, node: str = "*") -> str:
-        """Where a node publishes its presence record."""
+        """The key of a node's presence record."""
         return f"{self.root}/presence/{node}"
 
     def rpc(self, node: str, verb: str) -> str:
-        """Where a node answers requests."""
+        """The key on which a node answers requests."""
         return f"{self.root}/rpc/{node}/{verb}"
 
     def log(self, execution: str) -> str:
-        """Where the log lines of an execution are published."""
+        """The key of an execution's log lines."""
         return f"{self.root}/log/{execution}"

@@ -1,4 +1,4 @@
-"""What leaves the building: the contract between the uplink and the sink (docs/protocol.md has it in prose)."""
+"""The data that leaves the building: the contract between uplink and sink (docs/protocol.md describes it in prose)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from agent.model.health import Warning
 
 MAX_ALERT = 4 * 1024 * 1024
 """Largest alert on the wire in bytes, photo included."""
+
+
+class Hello(msgspec.Struct, omit_defaults=True):
+    """The first word to a sink: the mesh and the node that speak, and the mesh's CA (PEM), which the sink keeps."""
+
+    mesh: str
+    node: str
+    name: str = ""
+    ca: str = ""
 
 
 class Hop(msgspec.Struct, omit_defaults=True):
@@ -51,14 +60,14 @@ class Alert(msgspec.Struct, omit_defaults=True, kw_only=True):
     signature: bytes = b""
 
     def signed_bytes(self) -> bytes:
-        """What the signature covers: everything but certificate and signature (photos by their CIDs)."""
+        """The bytes that the signature covers: everything but certificate and signature (photos by their CIDs)."""
         return msgspec.json.encode(
             [self.mesh, self.node, self.event, self.trace, [[p.name, p.cid, p.type, p.size] for p in self.photos]]
         )
 
 
 class StatusSummary(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What the sink hears about the building on change and every 15 min; can be switched off."""
+    """The state of the building, sent to the sink on change and every 15 min; can be switched off."""
 
     mesh: str
     node: str

@@ -1,4 +1,4 @@
-"""What decoding bytes from elsewhere may raise."""
+"""The exceptions that decoding bytes from elsewhere may raise."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from agent.errors import IdentityError
 
 PREFIX = "edge"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-"""What event ids and mesh ids look like where they become part of a topic or of a path."""
+"""The form of event ids and mesh ids where they become part of a topic or a path."""
 SINK_KEY = re.compile(r"esk_([a-z0-9]{8})_([A-Za-z0-9_-]{32,64})\Z")
 """A sink key: its public id, then its secret."""
 
 
 class Envelope(msgspec.Struct, array_like=True):
-    """What one MQTT message carries, as msgpack."""
+    """The content of one MQTT message, as msgpack."""
 
     key: str
     mac: bytes
@@ -32,7 +32,7 @@ class Envelope(msgspec.Struct, array_like=True):
 
 
 def key_id(key: str) -> str:
-    """The public part of a sink key; raises IdentityError when `key` is none."""
+    """The public part of a sink key; raises IdentityError when `key` is not a sink key."""
     if not (m := SINK_KEY.match(key)):
         raise IdentityError(
             "this is no key of a sink", code="sink.key", hint="`edge-sink key create` prints one: esk_…"
@@ -41,7 +41,7 @@ def key_id(key: str) -> str:
 
 
 def key_digest(key: str) -> bytes:
-    """What the sink stores of a key and checks envelopes with."""
+    """The part of a key that the sink stores, to check envelopes with."""
     return hashlib.sha256(key.encode()).digest()
 
 

@@ -18,6 +18,8 @@ MAX_EVENT = 256 * 1024
 """Largest encoded event in bytes; more is refused by every receiver."""
 MAX_BLOBS = 32
 """Most blobs that one event may name."""
+MAX_EVENT_BLOB = 64 * 1024 * 1024
+"""Largest blob in bytes that an event from another node may name: a receiver fetches it before it accepts the event."""
 MAX_DEPTH = 64
 """How deeply an event's data may be nested: decoding, encoding and expressions all recurse."""
 

@@ -17,7 +17,7 @@ class CameraInfo(msgspec.Struct, omit_defaults=True):
 
 
 class Capacity(msgspec.Struct, omit_defaults=True, frozen=True):
-    """What a node can still take: CPU cores, bytes of memory, and free places in its queue."""
+    """Free capacity of a node: CPU cores, bytes of memory, and free places in its queue."""
 
     cpus: float = 1.0
     memory: int = 0

@@ -1,4 +1,4 @@
-"""Which node: selectors, `prefer`, rendezvous hashing weighed by free capacity.
+"""The choice of a node: selectors, `prefer`, rendezvous hashing weighed by free capacity.
 
 Rendezvous (highest random weight) hashing after Thaler and Ravishankar (1998), with the logarithmic weighting of
 Schindelhauer and Schomaker (2005): every node ranks the same nodes in the same order, and a node's leaving moves only its own keys.
@@ -63,3 +63,13 @@ def matches(step: Step, nodes: Iterable[NodeRecord]) -> list[NodeRecord]:
     """The nodes that the step's selector names."""
     wanted = selector(step.where)
     return [n for n in nodes if wanted.matches(n.labels)]
+
+
+def steps_without_node(pipeline: Pipeline, nodes: Iterable[NodeRecord]) -> list[str]:
+    """A line for each step that none of these nodes may run."""
+    labels = [n.labels for n in nodes]
+    return [
+        f"step {s.name}: no live node matches {s.where or 'it'}"
+        for s in pipeline.steps
+        if not any(may_run(pipeline, s, mine) for mine in labels)
+    ]

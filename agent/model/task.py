@@ -2,60 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
 from agent.model.event import BlobRef, Event
+from agent.model.keys import duration, key, size
 
 MIB = 1 << 20
 
 
 class Limits(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """Limits of one program, always on. `outputs` bounds all files of one event together, in bytes."""
+    """Limits of one program, always on. A file writes them beside the program's other keys."""
 
-    memory: int = 64 * MIB
-    timeout: float = 10.0
+    memory: Annotated[int, size("memory limit", "64MiB", ge=1 << 16)] = 64 * MIB
+    timeout: Annotated[float, duration("time for one event", "10s", ge=0.001, le=86400.0)] = 10.0
     stdout: int = 1 * MIB
     stderr: int = 64 * 1024
-    outputs: int = 16 * MIB
-    files: int = 32
-    cpus: float = 1.0
-    pids: int = 64
+    outputs: Annotated[int, size("bytes of all files written for one event", "16MiB")] = 16 * MIB
+    files: Annotated[int, key("files written for one event", 32, ge=0, le=10_000)] = 32
+    cpus: Annotated[float, key("CPU cores (docker)", 2, ge=0.01, le=1024)] = 1.0
+    pids: Annotated[int, key("processes (docker)", 64, ge=1, le=1 << 20)] = 64
 
 
 class WasmTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
     """A WASI preview 1 command. `module` is a path in a pipeline file and a CID once applied."""
 
-    module: str
-    args: list[str] = []
+    module: Annotated[
+        str, key("the module, relative to the file; a CID once applied", "filters/rescale.wasm", "a path")
+    ]
+    args: Annotated[list[str], key("arguments", ["--max", "640"])] = []
     limits: Limits = Limits()
 
 
 class DockerTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
     """A warm container. `image` is a name in a pipeline file and an image id (`sha256:…`) once applied."""
 
-    image: str
-    args: list[str] = []
-    env: dict[str, str] = {}
-    gpus: int = 0
+    image: Annotated[str, key("the image; an image id once applied", "edge/detector:1", "an image")]
+    args: Annotated[list[str], key("arguments", ["--threshold", "0.4"])] = []
+    env: Annotated[dict[str, str], key("environment", {"LANG": "C.UTF-8"})] = {}
+    gpus: Annotated[int, key("GPUs asked for", 1, ge=0, le=64)] = 0
     limits: Limits = Limits(memory=1024 * MIB, timeout=30.0, outputs=64 * MIB, cpus=2.0)
 
 
 class ProcessTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
     """A plain executable; refused unless the node's owner allows processes."""
 
-    command: list[str]
-    env: dict[str, str] = {}
+    command: Annotated[list[str], key("program and arguments", ["/usr/bin/prog"])]
+    env: Annotated[dict[str, str], key("environment", {"LANG": "C.UTF-8"})] = {}
     limits: Limits = Limits(memory=1024 * MIB, timeout=30.0, outputs=64 * MIB)
 
 
 class CameraTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
     """Photos from every camera of the node: `shots` of them, `every` seconds apart."""
 
-    shots: int = 1
-    every: float = 2.0
-    cameras: list[str] = []
+    shots: Annotated[int, key("photos a camera takes for an event", 2, ge=1, le=100)] = 1
+    every: Annotated[float, duration("time between them", "2s", le=3600.0)] = 2.0
+    cameras: Annotated[
+        list[str], key("only these cameras; empty: every camera of the node", ["porch"], "a list of names")
+    ] = []
 
 
 class StepInput(msgspec.Struct):

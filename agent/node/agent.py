@@ -14,16 +14,15 @@ import psutil
 
 import agent
 from agent import ticks
-from agent.blobs import BlobExchange, BlobStore
+from agent.api import Resources, serve_image
+from agent.blobs import BlobExchange, BlobStore, ByHand
 from agent.cameras import CameraBook
 from agent.config import Config
 from agent.config.quota import blob_quota
-from agent.delivery import Journal, Pipelines
+from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.errors import EdgeError, JoinRefused, Refused, Unreachable
-from agent.executors import WasmEngine
-from agent.executors.docker import DockerEngine
-from agent.executors.process import ProcessEngine
+from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import (
     AdmissionDesk,
@@ -38,38 +37,33 @@ from agent.identity import (
 from agent.identity.renewal import renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.mesh.addresses import local_addresses, parse_address
-from agent.model.node import Capacity, NodeRecord
+from agent.model.alert import Hello
+from agent.model.node import Capacity
 from agent.node.bell import Bell
+from agent.node.camera_access import BookCameras
 from agent.node.closing import close_all
 from agent.node.documents import DocumentReader
-from agent.node.engines import BookCameras, NodeEngines
-from agent.node.facade_nodes import NodeMixin
-from agent.node.facade_pipelines import PipelineMixin
-from agent.node.facade_status import StatusMixin
-from agent.node.facade_things import ThingsMixin
 from agent.node.fresh import FreshBlobs
 from agent.node.health import Watch
 from agent.node.labels import Labels
-from agent.node.leftovers import Added, sweep
+from agent.node.leftovers import sweep
 from agent.node.logs import StepLogs
-from agent.node.resolve import serve_image
+from agent.node.resources import make_resources
 from agent.node.sources import SourceSteps
 from agent.node.warmth import Warmth
 from agent.platforms import detect
-from agent.steps import Presence, Workshop
+from agent.steps import Presence, StepKinds
 from agent.supervise import supervised
-from agent.uplink import Hello, Uplink, UplinkSettings
+from agent.uplink import Uplink, UplinkSettings
 
 log = logging.getLogger(__name__)
 
-Api = Callable[[Any], Awaitable[None]]
+Api = Callable[[Resources], Awaitable[None]]
 CAPACITY_EVERY = 10.0
-LISTENERS = frozenset({"enrolment", "api"})
-"""Services that open a port or a socket: without it the agent ends, as whoever set it must mend it."""
 
 
-class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
-    """Everything that one node has. `run` is its life; the mix-ins are what the local API asks."""
+class Agent:
+    """Everything that one node has. `run` is its life; `api` are the resources of the local API."""
 
     def __init__(
         self,
@@ -92,11 +86,12 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         self._build_mesh(config, endpoints or [])
         self._build_work(config)
         self._build_admission(config)
-        self._serve_verbs()
         self.documents = DocumentReader(self)
         self.sources = SourceSteps(self)
         self.warmth = Warmth(self)
         self.watch = Watch(self)
+        self.api = make_resources(self)
+        self._serve_verbs()
 
     @property
     def config(self) -> Config:
@@ -130,28 +125,19 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
 
     def _build_work(self, config: Config) -> None:
         state = config.state
-        cores, memory = os.cpu_count() or 1, psutil.virtual_memory().total
         self.blobs = BlobStore(state / "blobs", blob_quota(config.blobs.quota, state))
         self.exchange = BlobExchange(self.blobs, self.mesh.call, self._may_read)
         for verb, handler in self.exchange.verbs.items():
             self.mesh.serve(verb, handler)
         folder = state if config.journal.dir == Path() else config.journal.dir
         self.journal = Journal(folder / "journal.db", max_open=config.journal.max_open)
-        self.pipelines = Pipelines(self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch)
-        self.pipelines.definitions.on_change = lambda name: self.bell.ring()
         self.mesh.on_change(lambda record, alive: self.bell.ring())
         self.fresh = FreshBlobs(self.blobs, self.journal)
-        self.added = Added(state / "added-blobs")
-        self.wasm = WasmEngine(state / "cache" / "wasm", state / "scratch" / "wasm")
-        self.docker = DockerEngine(
-            self.node_id,
-            state / "scratch" / "docker",
-            host=config.docker.host,
-            allowed=config.policy.docker,
-            max_cpus=max(1.0, config.policy.cpus * cores),
-            max_memory=int(config.policy.memory * memory),
-        )
-        self.process = ProcessEngine(state / "scratch" / "process")
+        self.added = ByHand(state / "added-blobs")
+        self.blobs.needs.add(self.added)
+        self.wasm = WasmExecutor(state / "cache" / "wasm", state / "scratch" / "wasm")
+        self.docker = DockerExecutor(self.node_id, state / "scratch" / "docker", host=config.docker.host)
+        self.process = ProcessExecutor(state / "scratch" / "process")
         self.cameras = CameraBook(cameras_file(config))
         self.logs_kept = StepLogs(self.mesh.publish_log)
         self.uplink = Uplink(
@@ -161,27 +147,34 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             sign=self.identity.sign,
             certificate=self.identity.cert_der,
         )
-        self.presence = Presence(self.pipelines.deciders)
-        self.workshop = Workshop(
-            self.pipelines.core,
+        self.pipelines = DeliveryEngine(
+            self.node_id, self.identity.name, self.mesh, self.journal, self.blobs, self._fetch, self._steps,
+            allowed={
+                "wasm": config.policy.wasm,
+                "docker": config.policy.docker,
+                "process": config.policy.process,
+                "camera": config.policy.camera,
+            },
+            show=self._publish_event,
+            definition_changed=lambda name: self.bell.ring(),
+        )  # fmt: skip
+        self.presence = self.pipelines.steps.presence
+        self.uplink.on_delivered = self.pipelines.steps.sink.delivered
+        self.uplink.on_refused = self.pipelines.steps.sink.refused
+
+    def _steps(self, context: Context, deciders: Deciders) -> StepKinds:
+        policy = self.config.policy
+        return StepKinds(
+            context,
             mesh_id=self.identity.mesh_id,
-            engines=NodeEngines(self.wasm, self.docker, self.process, config.policy, self.fresh),
-            cameras=BookCameras(self.cameras) if config.policy.camera else None,
-            presence=self.presence,
+            executors=Executors(self.wasm, self.docker, self.process, Policy.of(policy), self.fresh),
+            cameras=BookCameras(self.cameras) if policy.camera else None,
+            presence=Presence(deciders),
             path_of=self.blobs.path,
             writer=self.fresh,
             submit=self.uplink.submit,
             log_to=self.logs_kept.write,
         )
-        self.pipelines.workshop = self.workshop
-        self.pipelines.receiver.policy = {
-            "wasm": config.policy.wasm,
-            "docker": config.policy.docker,
-            "process": config.policy.process,
-            "camera": config.policy.camera,
-        }
-        self.uplink.on_delivered = self.workshop.delivered
-        self.uplink.on_refused = self.workshop.refused
 
     def _build_admission(self, config: Config) -> None:
         self.tokens = TokenBook(config.state / "tokens.json")
@@ -217,9 +210,9 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         )
 
     def _serve_verbs(self) -> None:
-        self.mesh.serve("docker.image", lambda peer, body: serve_image(self, peer, body))
-        self.mesh.serve("device.list", self.serve_devices)
-        self.mesh.serve("device.forget", self.serve_forget)
+        self.mesh.serve("docker.image", lambda _peer, body: serve_image(self.docker, body))
+        self.mesh.serve("device.list", self.api.devices.serve_list)
+        self.mesh.serve("device.forget", self.api.devices.serve_forget)
         self.mesh.serve("node.renew", self._renew_now)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -229,15 +222,14 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         try:
             self.pipelines.load()
             self.documents.load()
-            self.pipelines.on_event = self._publish_event
-            await sweep(self.blobs, self.added, self.journal.needs)
+            await sweep(self.blobs, self.added)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.mesh.run())
                 await self.mesh.ready.wait()
                 await self.docker.start()
                 tasks.create_task(self.pipelines.run())
                 for name, run in self._services(api):
-                    tasks.create_task(supervised(name, run, self.health, listens=name in LISTENERS))
+                    tasks.create_task(supervised(name, run, self.health.restarted))
                 if self.discovery is not None:
                     self.discovery.announce(
                         self.identity.mesh_id,
@@ -268,7 +260,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
         if self.discovery is not None:
             services.append(("discovery", self.discovery.run))
         if api is not None:
-            services.append(("api", lambda: api(self)))
+            services.append(("api", lambda: api(self.api)))
         return services
 
     async def _close(self) -> None:
@@ -306,7 +298,7 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
 
     def _may_read(self, node_id: str, cid: str) -> bool:
         peer = next((n for n in self.mesh.live() if n.id == node_id), None)
-        return (peer is not None and peer.role == "operator") or self.pipelines.may_read(node_id, cid)
+        return (peer is not None and peer.role == "operator") or self.blobs.needs.may_read(node_id, cid)
 
     def _publish_event(self, event: dict[str, Any]) -> None:
         """Tell those who watch; of an event that is too long for that all but its data."""
@@ -394,10 +386,6 @@ class Agent(StatusMixin, NodeMixin, PipelineMixin, ThingsMixin):
             await self.mesh.use(identity)
             if identity is self.identity:
                 self._renewals.clear()
-
-    def record(self, node_id: str) -> NodeRecord | None:
-        """The last record of a node."""
-        return next((n for n in self.mesh.known() if n.id == node_id), None)
 
 
 def cameras_file(config: Config) -> Path:

@@ -9,16 +9,13 @@ import msgspec
 
 from agent.mesh.documents import Document
 from agent.model.decoding import DAMAGED
+from agent.model.documents import DEVICE, LABEL, PIPELINE
 from agent.steps import DeviceInfo
 
 if TYPE_CHECKING:
     from agent.node.agent import Agent
 
 log = logging.getLogger(__name__)
-
-PIPELINE = "pipeline"
-DEVICE = "device"
-LABEL = "label"
 
 
 class DocumentReader:

@@ -1,33 +1,28 @@
-"""Blobs that were just made are held until the event that names them is journalled.
+"""A program's output blobs are pinned until the event that names them is journalled.
 
-The end of another event may delete the same bytes in that moment (a camera that sees nothing move), and the quota may evict
-them. What nothing needs when it is let go, because the program failed or its event was dropped, is deleted.
+Otherwise the end of another event could delete the same bytes in that moment (a camera in front of a still scene), and the quota
+could evict them. A blob that nothing needs afterwards, because the program failed or its event was dropped, is deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Protocol
 
 import msgspec
 
 from agent.blobs import BlobStore
-from agent.errors import BlobError
-
-log = logging.getLogger(__name__)
 
 HOLD = 5.0
-"""Seconds after which no event is waited for; a commit follows a program's files within milliseconds."""
+"""Seconds that a blob waits for its event; a commit follows a program's files within milliseconds."""
 LOOK = 0.1
 
 
 class Names(Protocol):
-    """What of the journal is asked."""
+    """The journal as it is used here."""
 
     def mark(self) -> int: ...
     def named_since(self, cid: str, mark: int) -> bool: ...
-    def needs(self, cid: str) -> bool: ...
 
 
 class Held(msgspec.Struct):
@@ -60,29 +55,22 @@ class FreshBlobs:
         return self._hold(owner, await self._store.put_fd(fd, limit=limit, owner=owner))
 
     async def run(self) -> None:
-        """Let go of what an event names by now and of what none came for, until cancelled."""
+        """Let go of blobs that an event names by now, and of blobs that waited too long, until cancelled."""
         while True:
             await self._some.wait()
             await asyncio.sleep(LOOK)
             await self.let_go(asyncio.get_running_loop().time() - HOLD)
 
     async def let_go(self, before: float) -> None:
-        """Let go of what an event names, and of all that was made before this time of the loop's clock.
-
-        What cannot be deleted then is left to the next start.
-        """
+        """Let go of blobs that an event names, and of all that were made before this time of the loop's clock."""
         over = [h for h in self._held if h.at <= before or self._journal.named_since(h.cid, h.mark)]
         self._held = [h for h in self._held if h not in over]
         if not self._held:
             self._some.clear()
         for held in over:
             self._store.unpin(held.owner)
-            if self._journal.needs(held.cid):
-                continue
-            try:
-                await self._store.delete(held.cid)
-            except BlobError as e:
-                log.warning("blob %s is left behind until the next start: %s", held.cid, e)
+        if over:
+            await self._store.release({held.cid for held in over})
 
     def _owner(self) -> str:
         self._made += 1

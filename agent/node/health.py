@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from agent import ticks
 from agent.errors import EdgeError
+from agent.health import clock_synchronised
 from agent.health.checks import CODES, run_checks
-from agent.health.clock import clock_synchronised
 from agent.health.facts import Facts, FailingStep, SourceFact
 from agent.model.alert import StatusSummary
 from agent.model.event import now
 from agent.model.health import Warning
-from agent.node.facade_status import no_nodes
+from agent.model.placement import steps_without_node
 
 if TYPE_CHECKING:
     from agent.node.agent import Agent
@@ -61,12 +61,12 @@ class Watch:
     async def facts(self) -> Facts:
         """What the checks look at. Only what waits for the disk is asked for in a thread: the rest changes with the loop."""
         a = self.agent
-        disk, usage, synchronised, uplink = await asyncio.to_thread(
-            lambda: (shutil.disk_usage(a.config.state), a.blobs.usage(), clock_synchronised(), a.uplink.state())
+        disk, synchronised, uplink = await asyncio.to_thread(
+            lambda: (shutil.disk_usage(a.config.state), clock_synchronised(), a.uplink.state())
         )
         current = a.pipelines.definitions.current.values()
         kinds = {s.kind for p in current for s in p.steps}
-        mine = a.mesh.me.labels
+        mine, live = a.mesh.me.labels, a.mesh.live()
         return Facts(
             node=a.identity.name,
             state=str(a.config.state),
@@ -96,10 +96,10 @@ class Watch:
             docker_available=a.docker.available,
             queue_open=a.journal.open_count,
             queue_max=a.journal.max_open,
-            blobs_bytes=usage.bytes,
-            blobs_quota=usage.quota,
+            blobs_bytes=a.blobs.stored,
+            blobs_quota=a.blobs.quota,
             pending=len(a.desk.pending.list()) + len(a.labels.wishes) if a.desk else 0,
-            steps_without_node=[note for p in current for note in no_nodes(a, p)],
+            steps_without_node=[note for p in current for note in steps_without_node(p, live)],
         )  # fmt: skip
 
     def _sink(self) -> bool | None:

@@ -1,65 +1,38 @@
-"""Blobs that nothing names: an agent that died between a blob and its event's commit leaves one behind, perhaps a photo.
-
-At the start every blob goes that no event needs, that is no module, and that nobody added by hand.
+"""Blobs of an earlier run that nothing names: an agent that died between a blob and its event's commit leaves one behind,
+perhaps a photo. At the start every blob goes that is neither needed nor a module.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable
-from pathlib import Path
 
-from agent.blobs import BlobStore
+from agent.blobs import BlobStore, ByHand
 from agent.errors import BlobError
 
 log = logging.getLogger(__name__)
 
 MODULE = b"\0asm"
-"""How a WebAssembly module begins; other nodes fetch modules from whoever has them."""
+"""How a WebAssembly module begins; other nodes fetch modules from any node that has them, also of pipelines that are gone here."""
 
 
-class Added:
-    """The CIDs that were added by hand (`edge-agent add`): one a line in a file."""
+async def sweep(store: BlobStore, added: ByHand) -> int:
+    """Delete blobs that nothing needs; returns their number. For the start, before anything makes new blobs.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def all(self) -> set[str]:
-        """Every CID that was ever added here."""
-        try:
-            return set(self._file.read_text().split())
-        except FileNotFoundError:
-            return set()
-
-    async def note(self, cid: str) -> None:
-        """Remember one; it is on the disk when this returns."""
-        await asyncio.to_thread(self._append, cid)
-
-    def _append(self, cid: str) -> None:
-        file = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(file, f"{cid}\n".encode())
-            os.fsync(file)
-        finally:
-            os.close(file)
-
-
-async def sweep(store: BlobStore, added: Added, needs: Callable[[str], bool]) -> int:
-    """Delete what nothing needs; returns how many blobs that were. For the start, before anything makes new ones.
-
-    What cannot be read or deleted stays, with a warning.
+    A blob that cannot be read or deleted stays, with a warning.
     """
     try:
-        by_hand = await asyncio.to_thread(added.all)
+        await added.load()
         here = await asyncio.to_thread(store.contents)
     except (OSError, UnicodeError) as e:
-        log.warning("no blob of an earlier life is deleted, as what is here or was added by hand cannot be read: %s", e)
+        log.warning(
+            "no blob of an earlier life is deleted: the blobs here, or the list of those added by hand, cannot be read: %s",
+            e,
+        )
         return 0
     gone = 0
     for cid in here:
-        if needs(cid) or cid in by_hand or store.pinned(cid):
+        if store.needs.needed(cid):
             continue
         try:
             if await store.read_at(cid, 0, len(MODULE)) == MODULE:

@@ -9,6 +9,7 @@ import msgspec
 
 from agent.errors import EdgeError
 from agent.model.event import now
+from agent.model.pipeline import execution
 
 KEPT = 200
 MAX_LINE = 4096
@@ -37,8 +38,3 @@ class StepLogs:
         """The last lines of a step (of all steps where it is empty), oldest first."""
         rows = [r for (p, s), kept in self._kept.items() if p == pipeline and step in ("", s) for r in kept]
         return sorted(rows, key=lambda r: r["time"])[-lines:]
-
-
-def execution(pipeline: str, step: str) -> str:
-    """The name under which a step's lines travel."""
-    return f"{pipeline}.{step}"

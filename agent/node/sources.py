@@ -97,7 +97,7 @@ class SourceSteps:
         stream = f"{pipeline.name}/{step.name}/{msgspec.json.encode(spec).decode()}"
         local = not (isinstance(spec, dict) and "syslog" in spec)
         return TailRunner(
-            self.agent.pipelines.core,
+            self.agent.pipelines.context,
             pipeline,
             step,
             self._open(pipeline, step, spec),
@@ -117,6 +117,6 @@ class SourceSteps:
 
     def _filter(self, task: TailTask) -> Callable[[], Awaitable[FilterRunner]]:
         async def make() -> FilterRunner:
-            return self.agent.wasm.filter(await self.agent.workshop.module(task.wasm.module), task.wasm)
+            return self.agent.wasm.filter(await self.agent.pipelines.steps.programs.module(task.wasm.module), task.wasm)
 
         return make

@@ -18,7 +18,7 @@ from agent.discovery import listen_for_meshes
 from agent.errors import ConfigError, EdgeError
 from agent.files import write_private
 from agent.identity import Identity, IdentityStore, clean_name, join, wait_as_pending
-from agent.mesh.strangers import watch_handshakes
+from agent.mesh.handshakes import watch_handshakes
 from agent.model.decoding import DAMAGED
 from agent.model.labels import check_label
 from agent.node.agent import Agent, cameras_file, interfaces_of

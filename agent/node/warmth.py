@@ -24,7 +24,6 @@ class Warmth:
     async def run(self) -> None:
         """Look for new steps when pipelines or nodes change, until cancelled."""
         while True:
-            self.agent.pipelines.pin_modules()
             for pipeline in self.agent.pipelines.definitions.running():
                 for step in pipeline.steps:
                     if step.kind in PROGRAMS and self._likely(pipeline, step):

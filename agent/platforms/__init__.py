@@ -1,4 +1,4 @@
-"""What this hardware can do: WASM engine, log source, paths and the labels that can be detected."""
+"""The abilities of this hardware: WASM engine, log source, paths and detected labels."""
 
 from agent.platforms.detection import architecture, detect
 from agent.platforms.facts import Architecture, Platform

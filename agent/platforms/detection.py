@@ -1,4 +1,4 @@
-"""Putting the rules together."""
+"""The detection of this host, by all rules together."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ARCHITECTURES = (armv7.ARCHITECTURE, aarch64.ARCHITECTURE, x86_64.ARCHITECTURE)
 
 
 def architecture(machine: str, bits: int) -> Architecture:
-    """The architecture for what `uname -m` says; a 32-bit Python on a 64-bit ARM kernel is armv7.
+    """The architecture for the output of `uname -m`; a 32-bit Python on a 64-bit ARM kernel is armv7.
 
-    Unknown ones get their own name and the interpreter, which runs everywhere.
+    An unknown machine keeps its name and gets the interpreter, which runs everywhere.
     """
     machine = machine.lower()
     for known in ARCHITECTURES:
@@ -32,9 +32,9 @@ def architecture(machine: str, bits: int) -> Architecture:
 def detect(
     root: Path = Path("/"), environ: Mapping[str, str] | None = None, machine: str = "", docker_host: str = ""
 ) -> Platform:
-    """What this host is; never raises. Takes up to a second where a container engine hangs.
+    """The facts of this host; never raises. Takes up to a second where a container engine hangs.
 
-    `labels` has no reserved ones: `arch` is told by `Platform.arch`.
+    `labels` has no reserved label: `arch` is in `Platform.arch`.
     """
     host = Host(root, os.environ if environ is None else environ, docker_host)
     arch = architecture(machine or platform.machine(), struct.calcsize("P") * 8 if not machine else 64)

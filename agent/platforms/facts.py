@@ -1,4 +1,4 @@
-"""The words of this house."""
+"""The structs of this package: architecture, host and platform."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Architecture(msgspec.Struct, frozen=True):
-    """A kind of processor: the name in the `arch` label, what `uname -m` says, and its WASM engine.
+    """A kind of processor: the name in the `arch` label, the outputs of `uname -m`, and its WASM engine.
 
     `engine` is `wasmtime`, or `wasm3` (always in a child process) where wasmtime has no wheel.
     """
@@ -20,7 +20,7 @@ class Architecture(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """What the rules look at: the root of the file system, the environment, and the engine's address if configured."""
+    """The input of the rules: the root of the file system, the environment, and the configured address of Docker."""
 
     root: Path
     environ: Mapping[str, str] = {}
@@ -31,7 +31,7 @@ class Host(msgspec.Struct, frozen=True):
         return self.root / absolute.lstrip("/")
 
     def exists(self, absolute: str) -> bool:
-        """Whether the path exists and may be looked at."""
+        """Whether the path exists and is accessible."""
         try:
             return self.path(absolute).exists()
         except OSError:
@@ -39,11 +39,11 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
-    """What this hardware and its system can do.
+    """The abilities of this hardware and its system.
 
-    `log_source` is what `tail: auto` reads: a path, `journald` or `logread`; empty where there is none.
-    `state` keeps what must survive a power cut, `volatile` the rest (the same folder except on
-    OpenWrt), `run` the socket.
+    `log_source` is the log of `tail: auto`: a path, `journald` or `logread`; empty where there is none. `state` is the
+    folder of files that must survive a power cut, `volatile` of the rest (the same folder except on OpenWrt), `run` of
+    the socket.
     """
 
     arch: str

@@ -1,10 +1,9 @@
 """Sources of lines: log files, journald, logread and syslog senders."""
 
 from agent.sources.batch import MAX_BATCH, MAX_LINE, Batch, Counters, LineSource, Position
-from agent.sources.child import child_environment
+from agent.sources.file_source import FileSource
 from agent.sources.opening import open_source
 from agent.sources.syslog import SyslogSource
-from agent.sources.tail import FileSource
 
 __all__ = [
     "MAX_BATCH",
@@ -15,6 +14,5 @@ __all__ = [
     "LineSource",
     "Position",
     "SyslogSource",
-    "child_environment",
     "open_source",
 ]

@@ -1,6 +1,4 @@
-"""What every source of lines gives: batches of whole lines, each line with an origin, and a position to
-resume from.
-"""
+"""The interface of all sources of lines: batches of whole lines, each line with an origin, and a position to resume from."""
 
 from __future__ import annotations
 
@@ -12,29 +10,26 @@ from typing import Any, Protocol
 import msgspec
 
 Position = dict[str, Any]
-"""Where to go on reading: opaque, JSON-serialisable, committed in the same transaction as the batch's
-events.
-"""
+"""The place to resume from: opaque, JSON-serialisable, committed in one transaction with the batch's events."""
 MAX_BATCH = 1024 * 1024
-"""Most bytes of log in one batch; cut lines aside, what a batch holds."""
+"""Most bytes of log in one batch, apart from cut lines."""
 MAX_BACKLOG = 4 * MAX_BATCH if sys.maxsize > 1 << 32 else MAX_BATCH
-"""The same within the backlog of a file in which filters find little: what a batch costs beside its bytes weighs less then.
+"""The same in the backlog of a file in which filters find little: the fixed cost of a batch then weighs less.
 
-The batch, its copy for the filter and the one before it are in memory at once; small devices have 32 bits.
+The batch, its copy for the filter and the batch before it are in memory at once; small devices have 32 bits.
 """
 MAX_LINE = 64 * 1024
-"""Longest line in bytes, its newline aside; what is longer is cut to this and counted."""
+"""Longest line in bytes without its newline; longer lines are cut and counted."""
 _NEAR = 4
-"""So many lines are found one by one; farther ones by counting newlines in spans of the expected length."""
+"""So many lines are found one by one; lines farther on by counting newlines in spans of the expected length."""
 _SAMPLE = 64 * 1024
 
 
 class Batch:
-    """Whole lines as they were read, each ending in a newline, and where each came from.
+    """Whole lines as they were read, each ending in a newline, and the origin of each.
 
-    `data` may be empty: then there is only a new `position` to commit. The lines of a batch belong to
-    one `stream` (a random generation); `offset` is where the first of them starts in it. Lines count
-    from 1.
+    `data` may be empty: then there is only a new `position` to commit. The lines of a batch belong to one `stream` (a
+    random generation); the first of them starts at `offset` in it. Lines count from 1.
     """
 
     __slots__ = ("_about", "_known", "_lines", "_origins", "_segments", "data", "dense", "offset", "position", "stream")
@@ -49,17 +44,16 @@ class Batch:
         segments: list[tuple[int, int]] | None = None,
         origins: list[str] | None = None,
     ) -> None:
-        """`segments` pairs places in `data` with offsets in the stream where bytes were left out
-        between them.
+        """`segments` pairs places in `data` with offsets in the stream, where bytes were left out between them.
 
-        `origins` are the streams of single lines, for sources whose lines have ids of their own.
+        `origins` are the streams of single lines, for sources that give each line an id.
         """
         self.stream = stream
         self.offset = offset
         self.data = data
         self.position = position
         self.dense = False
-        """Set by whoever found many events in it, or failed on it: the next batches are small ones."""
+        """Set by a reader that finds many events in it or fails on it: the next batches are small."""
         self._segments = segments or [(0, offset)]
         self._origins = origins
         self._known = (1, 0)
@@ -68,13 +62,13 @@ class Batch:
 
     @property
     def lines(self) -> int:
-        """How many lines there are; counted when it is first asked for, 40 ns a line."""
+        """The number of lines; counted at the first use, 40 ns a line."""
         if self._lines < 0:
             self._lines = self.data.count(b"\n")
         return self._lines
 
     def about(self) -> int:
-        """How many lines there are: exactly up to 64 KiB, estimated from the first 64 KiB above."""
+        """The number of lines: exact up to 64 KiB, above estimated from the first 64 KiB."""
         size = len(self.data)
         if self._about < 0:
             sample = self.data.count(b"\n", 0, _SAMPLE)
@@ -82,9 +76,9 @@ class Batch:
         return self._about
 
     def origin(self, line: int, at: int = -1) -> tuple[str, int]:
-        """What the id of an event from this line is made of: (stream, offset); raises IndexError.
+        """The (stream, offset) that ids of events from this line are made of; raises IndexError.
 
-        `at` spares the search where it is known: the byte of `data` where the line starts.
+        `at` is the byte of `data` where the line starts, where it is known; it saves the search.
         """
         if self._origins is None:
             return self.stream, self.offset_of(line, at)
@@ -93,7 +87,7 @@ class Batch:
         return self._origins[line - 1], 0
 
     def offset_of(self, line: int, at: int = -1) -> int:
-        """Where this line starts in the stream; cheap for ascending line numbers. Raises IndexError."""
+        """The offset of this line in the stream; cheap for ascending line numbers. Raises IndexError."""
         place = at if at >= 0 else self._place(line)
         start, offset = self._segments[bisect_right(self._segments, place, key=lambda s: s[0]) - 1]
         return offset + place - start
@@ -104,7 +98,7 @@ class Batch:
         return self.data[place : self.data.find(b"\n", place)]
 
     def pieces(self, most: int) -> Iterator[Batch]:
-        """The same lines, of the same origins, in batches of at most `most` bytes, a longer line alone; without a position."""
+        """The same lines with their origins in batches of at most `most` bytes, a longer line alone; without a position."""
         start, line = 0, 0
         while start < len(self.data):
             end = self.data.rfind(b"\n", start, start + most) + 1 or self.data.find(b"\n", start) + 1 or len(self.data)
@@ -119,12 +113,12 @@ class Batch:
             start = end
 
     def _place(self, line: int) -> int:
-        """Where the line starts in `data`, counted (40 ns a line) from the last place asked for on, or from the beginning."""
+        """The start of the line in `data`, counted (40 ns a line) from the last place in use or from the beginning."""
         number, place = self._known
         if line < number:
             number, place = 1, 0
         data, size = self.data, len(self.data)
-        average = 0.95 * size / max(1, self.about())  # a span a little too short is cheaper than one too long
+        average = 0.95 * size / max(1, self.about())  # a span a little too short is cheaper than a span too long
         span = int((line - number) * average)
         while line - number > _NEAR and place < size:
             count = data.count(b"\n", place, place + span)
@@ -146,11 +140,10 @@ class Batch:
 
 
 class Counters(msgspec.Struct):
-    """Since the start of the source; what was dropped is counted by reason.
+    """Counts since the start of the source; dropped lines are counted by reason.
 
-    `lines` are estimated while a backlog is read in large batches.
-    `unread` are bytes that were rotated away before they were read; `gaps` how often that may have
-    happened.
+    `lines` are estimated while a backlog is read in large batches. `unread` are bytes that were rotated away before they
+    were read; `gaps` counts how often that may have happened.
     """
 
     lines: int = 0
@@ -162,32 +155,30 @@ class Counters(msgspec.Struct):
     dropped: dict[str, int] = {}
 
     def drop(self, reason: str, count: int = 1) -> bool:
-        """Count what was dropped; returns whether it is the first time for this reason, which is worth
-        a log line.
-        """
+        """Count dropped lines; returns whether it is the first time for this reason, to be logged."""
         before = self.dropped.get(reason, 0)
         self.dropped[reason] = before + count
         return before == 0
 
 
 class LineSource(Protocol):
-    """Where lines come from. Reading goes on only when the next batch is asked for."""
+    """A source of lines. It reads on only when the next batch is asked for."""
 
     @property
     def name(self) -> str:
-        """What it reads, for people."""
+        """The name of the log, for people."""
         ...
 
     @property
     def counters(self) -> Counters:
-        """What it has read and dropped."""
+        """Counts of read and dropped lines."""
         ...
 
     @property
     def problem(self) -> str:
-        """What keeps it from reading now, for `status`; empty when all is well."""
+        """The error that keeps it from reading now, for `status`; empty without one."""
         ...
 
     def batches(self, position: Position | None) -> AsyncIterator[Batch]:
-        """Batches from `position` on, for ever; raises ConfigError for what can never be read."""
+        """Batches from `position` on, without end; raises ConfigError for a log that can never be read."""
         ...

@@ -1,8 +1,8 @@
-"""Following one log file through everything that happens to log files; blocking, for a thread.
+"""Follows one log file through rotation and truncation; blocking, for a thread.
 
-What is open is read to its end before anything else is looked at, so no order of writing, renaming and
-creating loses a line. A file is left only when its name belongs to another one that already has bytes:
-a writer that still holds the old file has then moved on. Copy-truncate is followed into the copy.
+An open file is read to its end before another is looked at, so no order of writing, renaming and creating loses a line.
+A file is left only when its name belongs to another file that has bytes: the writer has then moved on. Copy-truncate is
+followed into the copy.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from agent.errors import ConfigError
 from agent.sources.batch import MAX_BACKLOG, MAX_BATCH, Batch, Counters, Position
 from agent.sources.lines import shape
 from agent.sources.mark import REMEMBERED, Mark, before, bind, continues, identity, moved, new_generation, place
-from agent.sources.siblings import Sibling, siblings
+from agent.sources.rotated import RotatedFile, rotated_files
 
 logger = logging.getLogger(__name__)
 
 CLOCK_TICK = 20_000_000
-"""Nanoseconds by which the times of files may lag behind the clock: they have the kernel's coarse one."""
+"""Nanoseconds by which the times of files may lag behind the clock: the kernel takes them from its coarse clock."""
 
 
 PEEK = 4096
-"""Bytes at the end of a large block in which the last newline is looked for."""
+"""Bytes at the end of a large block that are searched for the last newline."""
 
 
 class Follower:
     """Reads the lines of the file at `path` as it is rotated; not thread-safe."""
 
     def __init__(self, path: Path, mark: Mark | None, *, from_start: bool, counters: Counters) -> None:
-        """Go on at `mark`, else at the end of what is there now (`from_start`: at its beginning)."""
+        """Resume at `mark`; without one start at the file's end (`from_start`: at its beginning)."""
         self._path = path
         self._counters = counters
         self._fd = -1
@@ -51,7 +51,7 @@ class Follower:
             self._begin(from_start)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open files."""
         for fd in (self._fd, *self._waiting):
             if fd >= 0:
                 os.close(fd)
@@ -60,18 +60,18 @@ class Follower:
 
     @property
     def position(self) -> Position:
-        """Where to go on after what was read."""
+        """The place to resume from."""
         return {"file": msgspec.to_builtins(self._mark)}
 
     @property
     def descriptor(self) -> int:
-        """The open file, or -1; to be watched."""
+        """The descriptor of the open file, to be watched; -1 without one."""
         return self._fd
 
     def grow(self, size: int, *, dense: bool) -> bool:
-        """After a batch of `size` bytes: read twice as much at once, up to MAX_BACKLOG, if it was a full one and not `dense`.
+        """After a batch of `size` bytes: read twice as much at once, up to MAX_BACKLOG, where it was full and not `dense`.
 
-        Else no more than MAX_BATCH again. Returns whether it grew.
+        Otherwise no more than MAX_BATCH. Returns whether it grew.
         """
         grows = size > self._most // 2 and not dense
         self._most = min(2 * self._most, MAX_BACKLOG) if grows else MAX_BATCH
@@ -121,13 +121,11 @@ class Follower:
                 return Batch(mark.generation, start, shaped.data, self.position, segments=shaped.segments)
 
     def _complete(self) -> bool:
-        """Whether nothing will be added to the open file any more."""
+        """Whether the open file will not grow any more."""
         return self._superseded or bool(self._waiting)
 
     def _emptied(self) -> None:
-        """The open file was truncated or written anew in place: go on in the copy that was made of it,
-        if any.
-        """
+        """The open file was truncated or rewritten in place: continue in its copy, if there is one."""
         copy = self._find_copy()
         if copy >= 0:
             self._line_up(copy)
@@ -137,15 +135,13 @@ class Follower:
             self._switch(self._fd, self._fresh())
 
     def _overtaken(self) -> bool:
-        """Whether the open file, of which nothing was read yet, was copied away and emptied meanwhile: the
-        copies come first.
-        """
+        """Whether the open file, of which nothing was read yet, was copied and emptied: then the copies come first."""
         mark = self._mark
         if mark.offset or self._complete() or os.fstat(self._fd).st_mtime_ns == mark.mtime:
             return False
         since = mark.mtime
         bind(mark, self._fd)
-        older = siblings(self._path)
+        older = rotated_files(self._path)
         places = [(s.device, s.inode) for s in older]
         if (mark.device, mark.inode) in places:
             older = older[: places.index((mark.device, mark.inode))]
@@ -179,7 +175,7 @@ class Follower:
         open_now = os.fstat(self._fd)
         if (status.st_dev, status.st_ino) == (open_now.st_dev, open_now.st_ino):
             return False
-        # Another file has the name, and bytes: once more to the end of the old one, then it is left.
+        # Another file has the name, and bytes: read the old file to its end once more, then leave it.
         self._superseded = True
         return True
 
@@ -200,7 +196,7 @@ class Follower:
         since = mark.mtime
         bind(mark, fd)
         if not mark.offset:
-            # Nothing is known of this file yet: what has happened to it since the last one is still to be looked at.
+            # Nothing is known of this file yet: its changes since the last file are still to be looked at.
             mark.mtime = since
         self._mark = mark
 
@@ -208,14 +204,12 @@ class Follower:
         return Mark(new_generation(), mtime=self._mark.mtime, done=self._mark.done)
 
     def _finish(self) -> None:
-        """Remember that the open file was read to its end."""
+        """Remember the open file as finished."""
         done = [*self._mark.done, identity(self._fd)]
         self._mark.done = done[-REMEMBERED:]
 
     def _line_up(self, current: int) -> None:
-        """Let the files that came after `current` wait their turn: rotated ones that were missed, then
-        the log itself.
-        """
+        """Queue the files after `current`: missed rotated files, then the log itself."""
         status = os.fstat(current)
         self._line_up_since(status.st_mtime_ns, {(status.st_dev, status.st_ino)})
 
@@ -229,15 +223,15 @@ class Follower:
                 last = -1
             else:
                 known.add((status.st_dev, status.st_ino))
-        self._line_up_rotated(siblings(self._path), mtime, known)
+        self._line_up_rotated(rotated_files(self._path), mtime, known)
         if last >= 0:
             self._waiting.append(last)
 
-    def _line_up_rotated(self, rotated: list[Sibling], mtime: int, known: set[tuple[int, int]]) -> None:
-        for sibling in rotated:
-            if (sibling.device, sibling.inode) in known or sibling.mtime < mtime or not sibling.size:
+    def _line_up_rotated(self, rotated: list[RotatedFile], mtime: int, known: set[tuple[int, int]]) -> None:
+        for file in rotated:
+            if (file.device, file.inode) in known or file.mtime < mtime or not file.size:
                 continue
-            other = self._open_sibling(sibling.path)
+            other = self._open_rotated(file.path)
             if other >= 0 and identity(other) in self._mark.done:
                 os.close(other)
             elif other >= 0:
@@ -246,8 +240,8 @@ class Follower:
     # -- finding ------------------------------------------------------------------------------------
 
     def _begin(self, from_start: bool) -> None:
-        for sibling in siblings(self._path)[-REMEMBERED:]:
-            fd = self._open_sibling(sibling.path)
+        for file in rotated_files(self._path)[-REMEMBERED:]:
+            fd = self._open_rotated(file.path)
             if fd >= 0:
                 self._mark.done.append(identity(fd))
                 os.close(fd)
@@ -282,13 +276,13 @@ class Follower:
     def _find_copy(self, *, same_inode: bool = False) -> int:
         """A rotated file in which the marked place is found again; -1 if there is none."""
         mark = self._mark
-        for sibling in reversed(siblings(self._path)):
-            is_marked = (sibling.device, sibling.inode) == (mark.device, mark.inode)
-            if is_marked != same_inode or sibling.mtime < mark.mtime:
+        for file in reversed(rotated_files(self._path)):
+            is_marked = (file.device, file.inode) == (mark.device, mark.inode)
+            if is_marked != same_inode or file.mtime < mark.mtime:
                 continue
             if not mark.offset and not same_inode:
                 continue
-            fd = self._open_sibling(sibling.path)
+            fd = self._open_rotated(file.path)
             if fd >= 0:
                 if continues(fd, mark):
                     return fd
@@ -308,7 +302,7 @@ class Follower:
         except FileNotFoundError:
             return None
 
-    def _open_sibling(self, path: Path) -> int:
+    def _open_rotated(self, path: Path) -> int:
         try:
             return self._open(path)
         except PermissionError as error:
@@ -348,9 +342,7 @@ def _is_file_of(fd: int, mark: Mark) -> bool:
 
 
 def _last_line_start(fd: int) -> int:
-    """Where the unfinished last line starts; the size where there is none, or where it is too long to
-    matter.
-    """
+    """The start of the unfinished last line; the file's size where there is none, or where it is too long."""
     size = os.fstat(fd).st_size
     start = max(0, size - MAX_BATCH)
     newline = os.pread(fd, size - start, start).rfind(b"\n")

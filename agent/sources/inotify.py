@@ -1,7 +1,7 @@
-"""Being woken when files change: Linux's inotify, through libc.
+"""Wake-up when files change: Linux's inotify, through libc.
 
-Source: inotify(7). It is only a hint to look at the files again: what it misses (network file systems,
-an exhausted `max_user_watches`) is found by looking from time to time.
+Source: inotify(7). It is only a hint to look at the files again. It misses changes on network file systems and with an
+exhausted `max_user_watches`; the reader finds those by looking from time to time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Inotify:
     """Watches a few files and folders; `changed` is set when anything happens to them."""
 
     def __init__(self) -> None:
-        """Raises OSError where the kernel gives no inotify; to be made on the event loop."""
+        """To be made on the event loop; raises OSError where the kernel gives no inotify."""
         self.changed = asyncio.Event()
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -29,9 +29,7 @@ class Inotify:
         asyncio.get_running_loop().add_reader(self._fd, self._drain)
 
     def watch(self, files: list[str], folder: str) -> bool:
-        """Watch just these; what does not exist is left out. Returns whether all the existing ones are
-        watched.
-        """
+        """Watch these and no others; missing files are left out. Returns whether all existing files are watched."""
         watches = set()
         complete = True
         for path, mask in (*((file, _FILE) for file in files), (folder, _FOLDER)):

@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
+from agent.environment import child_environment
 from agent.errors import ConfigError
 from agent.sources.batch import MAX_BATCH, MAX_LINE, Batch, Counters, Position
-from agent.sources.child import LogProgram, child_environment, find_program, stop
-from agent.sources.shaping import one_line, stamp
+from agent.sources.log_program import LogProgram, find_program, stop
+from agent.sources.syslog_form import one_line, stamp
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +26,11 @@ PROGRAM = "journalctl"
 _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_COMM,_HOSTNAME"
 _CURSOR = re.compile(rb"^-- cursor: (\S+)$", re.MULTILINE)
 _MOST_ENTRY = 4 * MAX_BATCH
-"""Longest entry in bytes: text that is no UTF-8 takes four bytes for one."""
+"""Longest entry in bytes: text that is not UTF-8 takes four bytes for one."""
 
 
 class Entry(msgspec.Struct):
-    """What we want of an entry."""
+    """The fields of an entry that become a line."""
 
     cursor: str = msgspec.field(name="__CURSOR")
     microseconds: str = msgspec.field(name="__REALTIME_TIMESTAMP", default="0")
@@ -41,7 +42,7 @@ class Entry(msgspec.Struct):
     host: Any = msgspec.field(name="_HOSTNAME", default=None)
 
     def line(self) -> bytes:
-        """The entry as a line of a syslog file would have it; raises ValueError for a time that is none."""
+        """The entry as a line of a syslog file; raises ValueError for an invalid time."""
         tag = _text(self.identifier) or _text(self.command) or b"unknown"
         pid = _text(self.syslog_pid) or _text(self.pid)
         head = b"%s %s %s" % (stamp(int(self.microseconds) / 1e6), _text(self.host) or b"localhost", tag)
@@ -52,7 +53,7 @@ _DECODER = msgspec.json.Decoder(Entry)
 
 
 class JournaldSource:
-    """The journal's new entries, resumed by cursor; the cursor is also what event ids are made of."""
+    """The journal's new entries, resumed by cursor; event ids are made of the cursor, too."""
 
     name = "journald"
 
@@ -63,11 +64,11 @@ class JournaldSource:
 
     @property
     def problem(self) -> str:
-        """Why nothing comes now."""
+        """See LineSource."""
         return self._program.problem
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
-        """Entries after `position`, or from now on; raises ConfigError where there is no journalctl."""
+        """Entries after `position`, by default new ones; raises ConfigError without journalctl."""
         if position is not None and not isinstance(position.get("journald"), str):
             raise ConfigError("the saved position is not one of the journal", hint="rename the step, or reset it")
         if position is None:
@@ -78,7 +79,7 @@ class JournaldSource:
         rest = b""
         async for block in self._program.blocks(self._arguments):
             if not block:
-                # What is left of an entry comes again: the next start begins after the last whole one.
+                # The rest of an entry comes again: the next start begins after the last whole entry.
                 rest = b""
                 continue
             *entries, rest = (rest + block).split(b"\n")

@@ -1,4 +1,4 @@
-"""Cutting blocks of bytes into whole lines, without ever touching single lines unless one is too long."""
+"""Blocks of bytes become whole lines; single lines are looked at only where one is too long."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from agent.sources.batch import MAX_LINE
 
 
 class Shaped(NamedTuple):
-    """What became of a block: whole lines, how many bytes of it are used up, and what was cut.
+    """The lines of a block, how many bytes of the block are used up, and how many lines were cut.
 
-    `segments` are as in Batch. `skipping`: the block ended within a line whose beginning was already
-    given out.
+    `segments` are as in Batch. `skipping`: the block ended within a line whose beginning was passed on already.
     """
 
     data: bytes
@@ -24,8 +23,8 @@ class Shaped(NamedTuple):
 def shape(block: bytes, offset: int, skipping: bool, *, final: bool = False, limit: int = MAX_LINE) -> Shaped:
     """Whole lines of `block`, which starts at `offset` of its stream.
 
-    Lines longer than `limit` are cut to it. An unfinished last line stays, unless it is already too
-    long or the stream ends here (`final`): then it gets its newline.
+    Lines longer than `limit` are cut. An unfinished last line stays, unless it is too long already or the stream ends
+    here (`final`): then it gets its newline.
     """
     begin = 0
     if skipping:
@@ -62,7 +61,7 @@ def shape(block: bytes, offset: int, skipping: bool, *, final: bool = False, lim
 
 
 def _join(block: bytes, offset: int, pieces: list[tuple[int, int, bool]]) -> tuple[bytes, list[tuple[int, int]]]:
-    """The pieces one after the other, with a newline where one was cut off."""
+    """The pieces joined, with a newline where a line was cut."""
     out: list[bytes] = []
     segments: list[tuple[int, int]] = []
     length = 0

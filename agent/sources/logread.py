@@ -1,6 +1,7 @@
 """The log of OpenWrt and of busybox, which is kept in RAM, through `logread -f`.
 
-It has no positions: lines written while nobody reads are not seen, and each restart of the program counts as a gap.
+It has no positions: lines that are written while the agent does not read are lost, and each restart of the program
+counts as a gap.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from agent.sources.batch import Batch, Counters, Position
-from agent.sources.child import LogProgram
 from agent.sources.lines import shape
+from agent.sources.log_program import LogProgram
 from agent.sources.mark import new_generation
 
 
@@ -24,11 +25,11 @@ class LogreadSource:
 
     @property
     def problem(self) -> str:
-        """Why nothing comes now."""
+        """See LineSource."""
         return self._program.problem
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
-        """Lines from now on, whatever `position` is; raises ConfigError where there is no logread."""
+        """New lines; `position` is ignored. Raises ConfigError without logread."""
         generation, offset, rest, skipping = new_generation(), 0, b"", False
         async for block in self._program.blocks(lambda: ["-f"]):
             shaped = shape(rest + block, offset, skipping, final=not block)

@@ -11,13 +11,13 @@ from agent.errors import ConfigError
 from agent.sources.batch import Position
 
 PROBE = 256
-"""Bytes at the beginning of the file, and before the place, by which it is recognised."""
+"""Bytes at the start of the file, and before the place, that identify it."""
 REMEMBERED = 8
-"""Files read to their ends that are remembered, so that they are not read again."""
+"""Finished files that are remembered, so that they are not read again."""
 
 
 class Mark(msgspec.Struct, omit_defaults=True):
-    """Where reading stopped. `generation` is random; `offset`, `size` and `mtime` (ns) are as last seen.
+    """The place where reading stopped. `generation` is random; `offset`, `size` and `mtime` (ns) are as last seen.
 
     `head` and `tail` are hashes of the first and the last PROBE bytes before `offset`; `skip` says that
     the place is within a line that was cut; `done` identifies the files that were read before this one.
@@ -36,7 +36,7 @@ class Mark(msgspec.Struct, omit_defaults=True):
 
 
 def load_mark(position: Position | None) -> Mark | None:
-    """The mark in a position; raises ConfigError where the position belongs to something else."""
+    """The mark in a position; raises ConfigError where it is the position of another kind of source."""
     if position is None:
         return None
     try:
@@ -53,21 +53,21 @@ def new_generation() -> str:
 
 
 def bind(mark: Mark, fd: int) -> None:
-    """Note which file the mark is in, how large it is and when it was written to; raises OSError."""
+    """Store the file's identity, size and time of change in the mark; raises OSError."""
     status = os.fstat(fd)
     mark.device, mark.inode = status.st_dev, status.st_ino
     mark.size, mark.mtime = status.st_size, status.st_mtime_ns
 
 
 def place(mark: Mark, fd: int, offset: int) -> None:
-    """Put the mark at `offset` of the open file, whatever is there; raises OSError."""
+    """Put the mark at `offset` of the open file; raises OSError."""
     bind(mark, fd)
     mark.offset = offset
     mark.head, mark.tail = _probe(fd, offset)
 
 
 def before(mark: Mark, fd: int) -> bytes:
-    """The bytes before the mark by which its tail is recognised."""
+    """The bytes before the mark that its `tail` identifies."""
     length = min(PROBE, mark.offset)
     return os.pread(fd, length, mark.offset - length)
 
@@ -75,7 +75,7 @@ def before(mark: Mark, fd: int) -> bytes:
 def moved(mark: Mark, previous: bytes, read: memoryview) -> Mark:
     """The mark after `read`, where `previous` are the bytes before it.
 
-    It is computed from what was read, not from the file, which may be another one by now.
+    It is computed from the bytes that were read: the file may be another one by now.
     """
     offset = mark.offset + len(read)
     tail = bytes(read[-PROBE:]) if len(read) >= PROBE else (previous + read)[-PROBE:]
@@ -84,12 +84,12 @@ def moved(mark: Mark, previous: bytes, read: memoryview) -> Mark:
 
 
 def continues(fd: int, mark: Mark) -> bool:
-    """Whether the open file still holds, before `mark.offset`, what was read there."""
+    """Whether the open file still has the bytes that were read before `mark.offset`."""
     return os.fstat(fd).st_size >= mark.offset and _probe(fd, mark.offset) == (mark.head, mark.tail)
 
 
 def identity(fd: int) -> str:
-    """By what a finished file is recognised: inode and beginning."""
+    """The identity of a finished file: device, inode and first bytes."""
     status = os.fstat(fd)
     return f"{status.st_dev}:{status.st_ino}:{_digest(os.pread(fd, 64, 0))}"
 

@@ -1,4 +1,4 @@
-"""From what a pipeline or a configuration says to the source that is meant."""
+"""From the words of a pipeline or a configuration to a source."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from agent.errors import ConfigError
 from agent.platforms import detect
 from agent.sources.batch import LineSource
+from agent.sources.file_source import FileSource
 from agent.sources.journald import JournaldSource
 from agent.sources.logread import LogreadSource
 from agent.sources.syslog import SyslogSource
-from agent.sources.tail import FileSource
 
 _HINT = 'a path, auto, journald, logread, {file: PATH, from_start: true} or {syslog: "udp://:5514", allow: [192.168.1.0/24]}'
 _KEYS = {"file": ("file", "from_start"), "syslog": ("syslog", "allow", "rate")}
 
 
 def open_source(spec: str | Mapping[str, Any], state: Path) -> LineSource:
-    """The source of lines that `spec` names; nothing is opened before its batches are asked for.
+    """The source of lines that `spec` names; it opens nothing before its batches are asked for.
 
-    `auto` is what the platform has. Raises ConfigError for what is none. `state` is for sources that keep files.
+    `auto` is the platform's log. Raises ConfigError for an invalid `spec`. `state` is for sources that keep files.
     """
     if isinstance(spec, str):
         return _named(spec)

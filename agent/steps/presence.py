@@ -9,25 +9,28 @@ often it comes.
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 import msgspec
 
 from agent.clock import boottime
-from agent.delivery import Deciders, KeyedLocks, Record
+from agent.delivery import Deciders, Decision, Emit, KeyedLocks, Made, Row, Work
 from agent.errors import StepFailed
 from agent.model.event import Event
-from agent.model.pipeline import PresenceTask
+from agent.model.mac import is_mac
+from agent.model.pipeline import Pipeline, PresenceTask, Step
+from agent.model.task import StepOutput
 
 HELD = 12 * 3600.0
 """Longest time that an association without any log line counts as a sign of life; its `left` line may be lost."""
 REMEMBER = 30 * 86400.0
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
+"""Seconds that a device is remembered after its last sign of life."""
+WIDTH = 16
+"""Events that are looked at at once."""
 
 
 class DeviceInfo(msgspec.Struct, omit_defaults=True):
-    """What an operator said of a device (signed document of kind `device`, named by the MAC)."""
+    """An operator's words about a device (signed document of kind `device`, named by the MAC)."""
 
     name: str = ""
     known: bool = False
@@ -45,7 +48,7 @@ class Presence:
     async def see(self, scope: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
         """The events (type, data) that follow from this one; raises StepFailed (final) for one without a MAC."""
         mac = str(event.data.get("mac", "")).lower()
-        if not _MAC.match(mac):
+        if not is_mac(mac):
             raise StepFailed(
                 "presence needs data.mac", final=True, hint="let the filter emit the device's MAC as data.mac"
             )
@@ -60,7 +63,7 @@ class Presence:
             return [("device.arrived", self._data(mac, known, event))]
         now = boottime()
         settling = float(event.data.get("restarted_s", 1e9)) < task.settle
-        silent = known is None or now - known.age > (HELD if known.present else task.away)
+        silent = known is None or now - known.at > (HELD if known.present else task.away)
         arrival = event.type == "wifi.client.joined" and silent and not settling
         present = event.type in ("wifi.client.joined", "wifi.client.roamed")
         where = {"node": event.source.split("/")[1], "interface": str(event.data.get("interface", ""))[:64]}
@@ -75,22 +78,22 @@ class Presence:
             **where,
         }
         first = event.id if arrival else (known.first if known else "")
-        record = Record(scope, mac, first, now, now + max(REMEMBER, task.away), present, value)
+        record = Decision(scope, mac, first, now, now + max(REMEMBER, task.away), present, value)
         await asyncio.gather(self.deciders.keep(record), self.deciders.witnessed(record))
         return [("device.arrived", self._data(mac, record, event))] if arrival else []
 
-    async def _known(self, scope: str, mac: str) -> Record | None:
+    async def _known(self, scope: str, mac: str) -> Decision | None:
         """The device's record, here or with the next in the ranking: this node may have been away."""
         here = self.deciders.records.get((scope, mac))
-        probe = here or Record(scope, mac, "", 0.0, 0.0)
+        probe = here or Decision(scope, mac, "", 0.0, 0.0)
         found = await self.deciders.witnessed(
-            Record(scope, mac, probe.first, probe.age, 0.0, probe.present, probe.value)
+            Decision(scope, mac, probe.first, probe.at, 0.0, probe.present, probe.value)
         )
-        if found.left <= boottime():
+        if found.until <= boottime():
             return here
-        return found if here is None or found.age > here.age else here
+        return found if here is None or found.at > here.at else here
 
-    def _data(self, mac: str, record: Record, event: Event) -> dict[str, Any]:
+    def _data(self, mac: str, record: Decision, event: Event) -> dict[str, Any]:
         info = self.devices.get(mac, DeviceInfo())
         device: dict[str, Any] = {
             "mac": mac,
@@ -112,10 +115,28 @@ class Presence:
         )
         return bool(gone)
 
-    def seen(self) -> dict[str, Record]:
+    def seen(self) -> dict[str, Decision]:
         """The newest record of each device that this node holds."""
-        newest: dict[str, Record] = {}
+        newest: dict[str, Decision] = {}
         for (scope, mac), record in self.deciders.records.items():
-            if scope.startswith("presence:") and (mac not in newest or newest[mac].left < record.left):
+            if scope.startswith("presence:") and (mac not in newest or newest[mac].until < record.until):
                 newest[mac] = record
         return newest
+
+
+class PresenceSteps:
+    """Makes the work of presence steps."""
+
+    def __init__(self, presence: Presence) -> None:
+        self.presence = presence
+
+    async def open(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        """The step's work."""
+        task: PresenceTask = step.task_of()
+        scope = f"{pipeline.name}/{step.name}"
+
+        async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
+            found = await self.presence.see(scope, task, row.event)
+            return [(StepOutput(kind, data), ()) for kind, data in found]
+
+        return work, WIDTH

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from agent.backoff import Backoff
 from agent.clock import boottime
-from agent.delivery import MAX_FIELD, Core, Row
+from agent.delivery import MAX_FIELD, Context, Row
 from agent.errors import EdgeError, StepFailed
 from agent.model.alert import Hop
 from agent.model.event import Event, event_id, now, traceparent
@@ -28,7 +29,8 @@ POSITIONS = 0.1
 """Seconds between two positions without events: a backlog has hundreds of batches a second."""
 DENSE = 500
 """Events of one batch above which the next ones should not grow: rows are made on the event loop and committed at once."""
-BACKOFF = (1.0, 5.0, 30.0)
+BACKOFF = Backoff((1.0, 5.0, 30.0))
+"""Pauses before a log is read again after an error."""
 
 
 class Located(NamedTuple):
@@ -55,7 +57,7 @@ class TailRunner:
 
     def __init__(
         self,
-        core: Core,
+        context: Context,
         pipeline: Pipeline,
         step: Step,
         source: LineSource,
@@ -66,7 +68,7 @@ class TailRunner:
         restarted_at: float,
         local_clock: bool = True,
     ) -> None:
-        self.core = core
+        self.context = context
         self.pipeline = pipeline
         self.step = step
         self.source = source
@@ -89,7 +91,7 @@ class TailRunner:
                 program = await self.make_filter()
                 try:
                     await program.feed(b"", self.log_to)  # compiles it, so that the first line need not wait
-                    position = self.core.journal.positions.get(self.stream)
+                    position = self.context.journal.positions.get(self.stream)
                     async with aclosing(self.source.batches(position)) as batches:  # type: ignore[type-var]
                         async for batch in batches:
                             await self._room()
@@ -103,8 +105,8 @@ class TailRunner:
             except EdgeError as e:
                 self.error = e.message
                 log.warning("%s/%s: %s; reading goes on from the same line", self.pipeline.name, self.step.name, e)
-                await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
                 attempt += 1
+                await asyncio.sleep(BACKOFF.after(attempt))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -113,7 +115,7 @@ class TailRunner:
 
     async def _room(self) -> None:
         """Back-pressure: read no further while the journal is nearly full."""
-        while self.core.journal.room() <= self.core.journal.max_open * RESERVE:
+        while self.context.journal.room() <= self.context.journal.max_open * RESERVE:
             await asyncio.sleep(0.05)
 
     async def _batch(self, program: FilterRunner, batch: Batch) -> None:
@@ -130,9 +132,9 @@ class TailRunner:
         batch.dense = batch.dense or len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position
         if rows:
-            done = self._commit(rows)
-            self.core.take(rows)  # before the wait: who is cancelled in it must not leave rows that nobody sends
-            await done
+            await self._commit(
+                rows
+            )  # what follows is done before the wait: a cancelled wait leaves no row that nobody sends
         elif self._timer is None and self._position is not None:
             self._commit([])
             self._timer = asyncio.get_running_loop().call_later(POSITIONS, self._later)
@@ -140,7 +142,7 @@ class TailRunner:
     def _commit(self, rows: list[Row]) -> asyncio.Future[Any]:
         position = (self.stream, self._position) if self._position is not None else None
         self._position = None
-        return self.core.journal.commit(add=rows, position=position)
+        return self.context.apply(self.context.lifecycle.accepted(rows, position=position))
 
     def _later(self) -> None:
         """The position that no events went with, once in a while: lost, it would give the same events again."""
@@ -149,7 +151,7 @@ class TailRunner:
             self._commit([])
 
     async def _filtered(self, program: FilterRunner, batch: Batch) -> list[Located]:
-        """What the filter finds. The limits are those of one run: what fails beyond MAX_BATCH is fed again in pieces."""
+        """The filter's events. Limits are those of one run: a batch beyond MAX_BATCH that fails is fed again in pieces."""
         pieces: Iterable[Batch] = [batch]
         if len(batch.data) > MAX_BATCH:
             found = await self._fed(program, batch, 1)
@@ -165,13 +167,13 @@ class TailRunner:
                 whole += found
                 continue
             # A batch that no run gets through must not stop the log for ever: it is counted, told and passed over.
-            self.core.journal.count(self.pipeline.name, self.step.name, "failed_batches")
+            self.context.journal.count(self.pipeline.name, self.step.name, "failed_batches")
             log.error("%s/%s: the filter fails on a batch of %d bytes, which is passed over: %s", self.pipeline.name,
                       self.step.name, len(piece.data), self.error)  # fmt: skip
         return whole
 
     async def _fed(self, program: FilterRunner, batch: Batch, attempts: int) -> list[Located] | None:
-        """What the filter finds in one of so many runs; None if all fail. After any failure the batch is `dense`."""
+        """The filter's events of one of so many runs; None if all fail. After any failure the batch is `dense`."""
         for _ in range(attempts):
             try:
                 return located(await program.feed(batch.data, self.log_to), batch)
@@ -190,20 +192,21 @@ class TailRunner:
         if (since := read_at - self.restarted_at) < RESTART_FLAG:
             data["restarted_s"] = round(since, 1)
         event = Event(
-            id=ident, source=f"/{self.core.node_id}/{self.pipeline.name}/{self.step.name}", type=item.type, time=now(),
+            id=ident, source=f"/{self.context.node_id}/{self.pipeline.name}/{self.step.name}", type=item.type, time=now(),
             subject=str(data.get("mac", ""))[:MAX_FIELD], data=data, root=ident, traceparent=traceparent(ident),
             pipeline=self.pipeline.name, step=self.step.name,
         )  # fmt: skip
         line_at = round((read_at - root_at) * 1e3, 1)
         done = boottime()
         trace = [
-            Hop("line", self.core.node_name, line_at),
+            Hop("line", self.context.node_name, line_at),
             Hop(
                 self.step.name,
-                self.core.node_name,
+                self.context.node_name,
                 round((done - root_at) * 1e3, 1),
                 round((done - read_at) * 1e3, 1),
                 ident,
             ),
         ]
-        return self.core.rows_for(self.pipeline, event, None, root_at=root_at, trace=trace)
+        live = self.context.mesh.live()
+        return self.context.rows.rows_for(self.pipeline, event, None, live, root_at=root_at, trace=trace)

@@ -1,7 +1,7 @@
-"""The only way out of the building: a durable spool, a pinned sender, and a ledger of every byte that left."""
+"""The only way out of the building: a durable spool, a pinned client, and a ledger of every byte that left."""
 
 from agent.uplink.address import SinkAddress, parse_address
-from agent.uplink.connect import Hello, SinkConfig
+from agent.uplink.connect import SinkConfig
 from agent.uplink.ledger import EgressLedger, EgressRow
 from agent.uplink.mask import has_mac, load_mask_key, mask_device, mask_event, masked
 from agent.uplink.uplink import Uplink, UplinkSettings
@@ -9,7 +9,6 @@ from agent.uplink.uplink import Uplink, UplinkSettings
 __all__ = [
     "EgressLedger",
     "EgressRow",
-    "Hello",
     "SinkAddress",
     "SinkConfig",
     "Uplink",

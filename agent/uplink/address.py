@@ -1,4 +1,4 @@
-"""Where the sink is: `https://HOST[:PORT]#sha256=HEX`, or `mqtts://[USER@]BROKER[:PORT]#sha256=HEX` by way of a broker.
+"""Addresses of sinks: `https://HOST[:PORT]#sha256=HEX`, or `mqtts://[USER@]BROKER[:PORT]#sha256=HEX` by way of a broker.
 
 The pin is the SHA-256 of the DER certificate that the sink (or the broker) shows, as lower-case hex: a bare IP address
 works and no authority has to be trusted. Plain `mqtt://` has no pin; alerts and answers are authenticated end to end

@@ -8,24 +8,16 @@ import msgspec
 
 from agent.errors import ConfigError, IdentityError, SinkError, Unreachable
 from agent.files import write_private
+from agent.model.alert import Hello
 from agent.model.envelope import key_id
 from agent.uplink.address import SinkAddress, parse_address
-from agent.uplink.https import ANSWER_TIMEOUT, HttpsSender
+from agent.uplink.https import ANSWER_TIMEOUT, HttpsClient
 from agent.uplink.ledger import EgressLedger
-from agent.uplink.outcome import Outcome, Sender, Verdict
-
-
-class Hello(msgspec.Struct, omit_defaults=True):
-    """The first word to a sink: who speaks. The sink keeps the mesh's CA and checks alerts' certificates with it."""
-
-    mesh: str
-    node: str
-    name: str = ""
-    ca: str = ""
+from agent.uplink.outcome import Outcome, SinkClient, Verdict
 
 
 class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What `sink.json` holds; `password` is the broker's, for MQTT."""
+    """The content of `sink.json`; `password` is the broker's, for MQTT."""
 
     address: str
     key: str
@@ -50,15 +42,15 @@ def store_sink(path: Path, config: SinkConfig) -> None:
     write_private(path, msgspec.json.encode(config))
 
 
-def open_sender(config: SinkConfig, hello: Hello, ledger: EgressLedger, timeout: float = ANSWER_TIMEOUT) -> Sender:
+def open_client(config: SinkConfig, hello: Hello, ledger: EgressLedger, timeout: float = ANSWER_TIMEOUT) -> SinkClient:
     """The way to this sink, which is given `timeout` seconds for each answer. Nothing is sent yet."""
     address = parse_address(config.address)
     if address.scheme == "https":
-        return HttpsSender(address, config.key, ledger, answer_timeout=timeout)
-    # Only who has a broker pays for its client's start and memory.
-    from agent.uplink.mqtt import MqttSender
+        return HttpsClient(address, config.key, ledger, answer_timeout=timeout)
+    # Imported here: only nodes with a broker pay for the start and memory of its client.
+    from agent.uplink.mqtt import MqttClient
 
-    return MqttSender(address, config.key, config.password, hello.mesh, hello.node, ledger, answer_timeout=timeout)
+    return MqttClient(address, config.key, config.password, hello.mesh, hello.node, ledger, answer_timeout=timeout)
 
 
 def checked(url_with_pin: str, key: str, password: str = "") -> SinkConfig:
@@ -70,11 +62,11 @@ def checked(url_with_pin: str, key: str, password: str = "") -> SinkConfig:
 
 async def connect(path: Path, config: SinkConfig, hello: Hello, ledger: EgressLedger) -> None:
     """Try the sink and store it. Raises Unreachable, SinkError (`sink.pin`, …) or IdentityError (`sink.key`)."""
-    sender = open_sender(config, hello, ledger)
+    client = open_client(config, hello, ledger)
     try:
-        outcome = await sender.hello(msgspec.msgpack.encode(hello))
+        outcome = await client.hello(msgspec.msgpack.encode(hello))
     finally:
-        await sender.close()
+        await client.close()
     _raise(outcome, parse_address(config.address))
     store_sink(path, config)
 

@@ -17,7 +17,7 @@ SLOWEST = 16 * 1024
 """A line of 128 kbit/s."""
 
 
-class HttpsSender:
+class HttpsClient:
     """Keeps its connections open between requests, one for each request that is under way at the same time; each
     request leaves a row in the ledger, failed ones too.
     """
@@ -34,22 +34,22 @@ class HttpsSender:
         self._idle: list[PinnedConnection] = []
 
     async def alert(self, event_id: str, body: bytes) -> Outcome:
-        """See Sender."""
+        """See SinkClient."""
         outcome, answer = await self._exchange("alert", event_id, "/v1/alerts", body)
         return outcome if answer is None else judge(answer, event_id)
 
     async def status(self, body: bytes) -> Outcome:
-        """See Sender."""
+        """See SinkClient."""
         outcome, answer = await self._exchange("status", "", "/v1/status", body)
         return outcome if answer is None else judge(answer, "")
 
     async def hello(self, body: bytes) -> Outcome:
-        """See Sender."""
+        """See SinkClient."""
         outcome, answer = await self._exchange("hello", "", "/v1/hello", body)
         return outcome if answer is None else judge(answer, "")
 
     async def close(self) -> None:
-        """See Sender."""
+        """See SinkClient."""
         while self._idle:
             await self._end(self._idle.pop())
 
@@ -108,9 +108,7 @@ class HttpsSender:
         self._book(connection, "close", "", "ok")
 
     def _book(self, connection: PinnedConnection, kind: str, event_id: str, result: str) -> None:
-        up, down = connection.spent()
-        if up or down:
-            self._ledger.add(kind=kind, event_id=event_id, sink=self.address.url, up=up, down=down, result=result)
+        self._ledger.book(connection.meter, kind=kind, event_id=event_id, sink=self.address.url, result=result)
 
     def _headers(self) -> list[tuple[str, str]]:
         return [("authorization", f"Bearer {self._key}"), ("content-type", "application/msgpack")]

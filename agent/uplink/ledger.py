@@ -16,7 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from agent.uplink.files import Unusable, move_aside, private_database
+from agent.database import Schema, Unusable, move_aside, open_database, transaction
+from agent.uplink.meter import Meter
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +25,15 @@ MAX_ROWS = 1_000_000
 """Oldest rows are folded into one `folded` row above this many, so that the sums stay true and the file bounded."""
 _FOLD = 10_000
 MAX_WAITING = 10_000
-"""Rows that wait in memory for a disk that takes none; the older half of more is folded into one."""
+"""Most rows that wait in memory while the disk takes none; of more, the older half is folded into one."""
 _Row = tuple[float, str, str, str, int, int, str]
-_SCHEMA = """
+_VERSION_1 = """
 CREATE TABLE IF NOT EXISTS egress (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, event_id TEXT NOT NULL,
     sink TEXT NOT NULL, up INTEGER NOT NULL, down INTEGER NOT NULL, result TEXT NOT NULL)
 """
+"""The first agents made the same table in files of version 0."""
+LEDGER = Schema("egress ledger", (_VERSION_1,), code="uplink.open", newer_code="uplink.open")
 
 
 class EgressRow(msgspec.Struct, frozen=True):
@@ -49,8 +52,9 @@ class EgressRow(msgspec.Struct, frozen=True):
 
 
 class EgressLedger:
-    """The ledger's file, `egress.db`, 0600. Calls from any thread. One that is damaged is moved aside and begun anew;
-    raises EdgeError (`uplink.open`) for one that cannot be used for another reason.
+    """The ledger's file, `egress.db`, for calls from any thread. A damaged file is moved aside and an empty one made.
+
+    Raises EdgeError (`uplink.open`) for a file that cannot be used for another reason.
     """
 
     def __init__(self, path: Path, *, max_rows: int = MAX_ROWS) -> None:
@@ -62,6 +66,12 @@ class EgressLedger:
         self._thread = ThreadPoolExecutor(1, "egress-ledger")
         self._added = 0
         self._max_rows = max_rows
+
+    def book(self, meter: Meter, *, kind: str, event_id: str, sink: str, result: str) -> None:
+        """Append a row with the bytes that `meter` has counted since it was last booked; none where it has not."""
+        up, down = meter.spent()
+        if up or down:
+            self.add(kind=kind, event_id=event_id, sink=sink, up=up, down=down, result=result)
 
     def add(self, *, kind: str, event_id: str, sink: str, up: int, down: int, result: str) -> None:
         """Append one row. It is committed soon, in a thread, and before anything is read."""
@@ -109,14 +119,14 @@ class EgressLedger:
         return [EgressRow(seq, _iso(at), *rest) for seq, at, *rest in found]
 
     def close(self) -> None:
-        """Write what is pending and close the file."""
+        """Write the pending rows and close the file."""
         self._flush()
         self._thread.shutdown()
         with self._lock:
             self._db.close()
 
     def _flush(self) -> None:
-        """Write what is pending, in its order; what cannot be written is pending still."""
+        """Write the pending rows, in order; they stay pending when they cannot be written."""
         with self._lock:
             with self._pending_lock:
                 rows, self._pending, self._flushing = self._pending, [], False
@@ -134,7 +144,7 @@ class EgressLedger:
                 self._failing = False
 
     def _write(self, rows: list[_Row]) -> None:
-        with self._db:
+        with transaction(self._db):
             self._db.executemany(
                 "INSERT INTO egress (at, kind, event_id, sink, up, down, result) VALUES (?,?,?,?,?,?,?)", rows
             )
@@ -169,17 +179,19 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, tuple[int, int, i
     except Unusable as e:
         if not e.damaged:
             raise
-        logger.warning("the egress ledger is begun anew; the damaged one is %s: %s", move_aside(path).name, e.message)
+        logger.warning(
+            "a new egress ledger is begun; the damaged one is %s: %s", move_aside(path, LEDGER).name, e.message
+        )
     return _read(path)
 
 
 def _read(path: Path) -> tuple[sqlite3.Connection, dict[str, tuple[int, int, int]]]:
-    db = private_database(path, _SCHEMA)
+    db = open_database(path, LEDGER)
     try:
         return db, _summed(db, 0.0)
     except sqlite3.Error as e:
         db.close()
-        raise Unusable(path, e) from e
+        raise Unusable(LEDGER, path, e) from e
 
 
 def _summed(db: sqlite3.Connection, since: float) -> dict[str, tuple[int, int, int]]:

@@ -18,14 +18,9 @@ import msgspec
 from agent.errors import IdentityError
 from agent.files import write_private
 from agent.model.event import Event
+from agent.model.mac import MAC_IN_TEXT
 
 KEY_SIZE = 32
-_MAC = re.compile(
-    r"(?<![0-9A-Fa-f])(?<![^0-9A-Fa-f][0-9A-Fa-f]{2}[:.-])(?<!\A[0-9A-Fa-f]{2}[:.-])"
-    r"(?:[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})"
-    r"(?![0-9A-Fa-f]|[:.-][0-9A-Fa-f]{2}(?![0-9A-Fa-f]))"
-)
-"""aa:bb:cc:dd:ee:ff, AA-BB-CC-DD-EE-FF, aabb.ccdd.eeff; a colon, dash or full stop of the sentence may be beside it."""
 
 
 def load_mask_key(path: Path) -> bytes:
@@ -63,12 +58,12 @@ def mask_event(event: Event, key: bytes) -> Event:
 
 def has_mac(event: Event) -> bool:
     """Whether a MAC address is anywhere in the event's data or subject."""
-    return _MAC.search(msgspec.json.encode([event.subject, event.data]).decode()) is not None
+    return MAC_IN_TEXT.search(msgspec.json.encode([event.subject, event.data]).decode()) is not None
 
 
 def _walk(value: Any, key: bytes) -> Any:
     if isinstance(value, str):
-        return _MAC.sub(lambda m: masked(m[0], key), value)
+        return MAC_IN_TEXT.sub(lambda m: masked(m[0], key), value)
     if isinstance(value, dict):
         return {_walk(k, key): _walk(v, key) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -7,12 +7,9 @@ A broker's PUBACK only says that the broker has the message. So each request wai
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import secrets
 import socket
-import ssl
 import struct
 from typing import Any
 
@@ -22,8 +19,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.errors import IdentityError
 from agent.model.envelope import PREFIX, check, key_digest, key_id, open_envelope, seal
+from agent.tls import WrongPin, pinned_context
 from agent.uplink.address import SinkAddress
 from agent.uplink.ledger import EgressLedger
+from agent.uplink.meter import Meter
 from agent.uplink.outcome import Answer, Outcome, Verdict, judge
 
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ _TCP_INFO_ACKED = 120
 """
 
 
-class MqttSender:
+class MqttClient:
     """Keeps one broker connection; paho's thread hands everything over to the loop."""
 
     at_once = 1
@@ -56,22 +55,22 @@ class MqttSender:
         self._timeout = answer_timeout
         self._client: paho.Client | None = None
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
-        self._counted = (0, 0)
+        self._meter = Meter()
 
     async def alert(self, event_id: str, body: bytes) -> Outcome:
-        """See Sender."""
+        """See SinkClient."""
         return await self._exchange("alert", event_id, body)
 
     async def status(self, body: bytes) -> Outcome:
-        """See Sender."""
+        """See SinkClient."""
         return await self._exchange("status", "", body)
 
     async def hello(self, body: bytes) -> Outcome:
-        """See Sender."""
+        """See SinkClient."""
         return await self._exchange("hello", "", body)
 
     async def close(self) -> None:
-        """See Sender."""
+        """See SinkClient."""
         client, self._client = self._client, None
         if client is not None:
             self._book(client, "close", "", "ok")
@@ -84,8 +83,9 @@ class MqttSender:
             client = await self._connected()
             answer = await self._request(client, kind, event_id or f"{kind}-{secrets.token_hex(8)}", body)
             outcome = judge(answer, event_id)
-        except _PinMismatch as e:
-            outcome = Outcome(Verdict.DENIED, str(e))
+        except WrongPin as e:
+            text = f"the broker's certificate is not the pinned one (sha256 {e.seen[:16]}…)"
+            outcome = Outcome(Verdict.DENIED, text)
         except _Rejected as e:
             outcome = Outcome(Verdict.DENIED, str(e))
         except TimeoutError:
@@ -123,8 +123,7 @@ class MqttSender:
             CallbackAPIVersion.VERSION2,
             client_id=f"edge-{self._node[:16]}-{secrets.token_hex(3)}",
             clean_session=True,
-            # A new client for a new connection: its counts start at nought, and its pin is checked in the
-            # caller's sight.
+            # A new client for a new connection: its counts start at 0, and its pin is checked in `connect` below.
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT
@@ -147,7 +146,7 @@ class MqttSender:
 
         client.on_connect, client.on_subscribe = on_connect, on_subscribe
         client.on_message = lambda _c, _u, m: loop.call_soon_threadsafe(self._answered, m.topic, bytes(m.payload))
-        self._counted = (0, 0)
+        self._meter = Meter()
         await asyncio.to_thread(client.connect, self.address.host, self.address.port, KEEPALIVE)
         self._client = client
         client.loop_start()
@@ -171,41 +170,12 @@ class MqttSender:
 
     def _book(self, client: paho.Client, kind: str, event_id: str, result: str) -> None:
         up, down = wire_bytes(client.socket())
-        up, down = max(up, self._counted[0]), max(down, self._counted[1])
-        spent, self._counted = (up - self._counted[0], down - self._counted[1]), (up, down)
-        if any(spent):
-            self._ledger.add(
-                kind=kind, event_id=event_id, sink=self.address.url, up=spent[0], down=spent[1], result=result
-            )
-
-
-class _PinMismatch(ConnectionError):
-    """The broker's certificate is not the pinned one."""
+        self._meter.up, self._meter.down = max(up, self._meter.up), max(down, self._meter.down)
+        self._ledger.book(self._meter, kind=kind, event_id=event_id, sink=self.address.url, result=result)
 
 
 class _Rejected(Exception):
     """The broker does not let this client in."""
-
-
-def pinned_context(pin: str) -> ssl.SSLContext:
-    """A TLS context whose sockets end with an error right after the handshake unless the certificate has this
-    SHA-256.
-    """
-
-    class PinnedSocket(ssl.SSLSocket):
-        def do_handshake(self, block: bool = False) -> None:
-            super().do_handshake(block)
-            seen = hashlib.sha256(self.getpeercert(binary_form=True) or b"").hexdigest()
-            if not hmac.compare_digest(seen, pin):
-                self.close()
-                raise _PinMismatch(f"the broker's certificate is not the pinned one (sha256 {seen[:16]}…)")
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.sslsocket_class = PinnedSocket
-    return context
 
 
 def wire_bytes(sock: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What became of one attempt to hand something to the sink, whatever the way it went."""
+"""The outcome of one attempt to hand something to the sink, over HTTPS or MQTT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 MAX_WAIT = 600.0
 """Longest pause in seconds that a Retry-After may ask for."""
 PERMANENT = frozenset({400, 409, 411, 413, 414, 415, 422, 431})
-"""Statuses that say: this very alert will never be taken."""
+"""HTTP statuses of an alert that the sink will never take."""
 
 
 class Answer(msgspec.Struct):
@@ -22,7 +22,7 @@ class Answer(msgspec.Struct):
 
 
 class Verdict(Enum):
-    """How the sender goes on.
+    """The next action of the uplink.
 
     STORED and REFUSED end an alert. RETRY: this alert failed at the sink, others may pass. DOWN: the sink cannot be
     reached, nothing can pass. DENIED: the key or the pin is wrong, a person must act.
@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True):
     wait: float = 0.0
 
 
-class Sender(Protocol):
+class SinkClient(Protocol):
     """One way to the sink, for `at_once` calls at a time; each ends within its own timeout and raises nothing of the
     network.
     """
@@ -68,7 +68,7 @@ class Sender(Protocol):
 
 
 def judge(answer: Answer, event_id: str) -> Outcome:
-    """What the sink's answer means; anything that is not plainly a yes or a no is worth another try."""
+    """The verdict on the sink's answer; an answer that is neither a clear yes nor a clear no is tried again."""
     status, reason = answer.status, _reason(answer)
     wait = _retry_after(answer)
     if status == 200:

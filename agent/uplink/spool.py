@@ -1,7 +1,6 @@
 """The durable spool: alerts wait here until the sink has them, and their ids are remembered after that.
 
-One SQLite file, `spool.db`, 0600, WAL with synchronous=FULL: `add` returns when the alert would survive a power cut.
-Calls block for a commit and come from threads.
+One SQLite file, `spool.db`: when `add` returns, the alert survives a power cut. Calls wait for a commit and come from threads.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from agent.database import Schema, open_database, transaction
 from agent.errors import Refused
-from agent.uplink.files import private_database
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +24,14 @@ MAX_BYTES = 256 * 1024 * 1024
 MAX_REMEMBERED = 100_000
 """Settled ids that are kept to answer a repeated submit without sending again."""
 
-_SCHEMA = """
+_VERSION_1 = """
 CREATE TABLE IF NOT EXISTS spool (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body BLOB, size INTEGER NOT NULL,
     state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS spool_waiting ON spool (state, attempts, seq);
 """
+"""The first agents made the same tables in files of version 0."""
+SPOOL = Schema("spool", (_VERSION_1,), code="uplink.open", newer_code="uplink.open")
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """An alert that is done: `delivered`, or `refused` with the sink's reason."""
+    """An alert that has ended: `delivered`, or `refused` with the sink's reason."""
 
     id: str
     state: str
@@ -54,13 +55,13 @@ class Spool:
     """Alerts on their way, in the order of their submission. Raises EdgeError (`uplink.open`)."""
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, remember: int = MAX_REMEMBERED) -> None:
-        self._db = private_database(path, _SCHEMA)
+        self._db = open_database(path, SPOOL)
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
         self._remember = remember
         self._unwritten: dict[str, Settled] = {}
         self._tries: dict[str, tuple[int, str]] = {}
-        """What happened to alerts and the disk has not taken note of: what is settled is not sent again."""
+        """Ends and failed tries that are not on the disk yet, so that a settled alert is not sent again."""
         self._failing = False
 
     def add(self, event_id: str, body: bytes) -> Settled | None:
@@ -72,7 +73,7 @@ class Spool:
             return self._added(event_id, body)
 
     def _added(self, event_id: str, body: bytes) -> Settled | None:
-        with self._db:
+        with transaction(self._db):
             row = self._db.execute("SELECT state, reason FROM spool WHERE id = ?", (event_id,)).fetchone()
             if row is not None:
                 return None if row[0] == "waiting" else Settled(event_id, row[0], row[1])
@@ -126,13 +127,13 @@ class Spool:
             self._catch_up()
 
     def _catch_up(self) -> None:
-        """Write down what is kept in mind; what the disk does not take stays there."""
+        """Write the ends and tries that wait in memory; they stay there when the disk takes nothing."""
         if not self._unwritten and not self._tries:
             return
         settled = [(s.state, s.reason, time.time(), s.id) for s in self._unwritten.values()]
         tries = [(n, reason, i) for i, (n, reason) in self._tries.items()]
         try:
-            with self._db:
+            with transaction(self._db):
                 self._db.executemany(
                     "UPDATE spool SET attempts = attempts + ?, reason = ? WHERE id = ? AND state = 'waiting'", tries
                 )
@@ -145,7 +146,9 @@ class Spool:
                 )
         except sqlite3.Error as e:
             if not self._failing:
-                logger.warning("the spool of the uplink cannot be written, and what was sent is kept in mind: %s", e)
+                logger.warning(
+                    "the spool of the uplink cannot be written; the ids that were sent are kept in memory: %s", e
+                )
             self._failing = True
         else:
             self._unwritten, self._tries, self._failing = {}, {}, False
@@ -161,7 +164,7 @@ class Spool:
         return [Settled(*row) for row in rows]
 
     def usage(self) -> tuple[int, int, float]:
-        """How many wait, their bytes, and the age in seconds of the oldest (0 when none waits)."""
+        """The number of waiting alerts, their bytes, and the age in seconds of the oldest (0 when none waits)."""
         with self._lock:
             count, size, oldest = self._db.execute(
                 "SELECT COUNT(*), COALESCE(SUM(size), 0), MIN(at) FROM spool WHERE state = 'waiting'"
@@ -169,7 +172,7 @@ class Spool:
         return count, size, max(0.0, time.time() - oldest) if oldest is not None else 0.0
 
     def close(self) -> None:
-        """Write down what is kept in mind, and close the file."""
+        """Write the ends and tries that wait in memory, and close the file."""
         with self._lock:
             self._catch_up()
             self._db.close()

@@ -1,10 +1,9 @@
-"""The uplink: takes alerts, keeps them until the sink has stored them, and says so exactly then."""
+"""The uplink: takes alerts, keeps them until the sink has stored them, and then reports them as delivered."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import sqlite3
 import time
 from collections.abc import Callable
@@ -15,15 +14,17 @@ from typing import Any
 import msgspec
 
 from agent import ticks
+from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, NotFound, Refused
-from agent.model.alert import MAX_ALERT, Alert, StatusSummary
+from agent.model.alert import MAX_ALERT, Alert, Hello, StatusSummary
 from agent.model.envelope import REQUEST_ID
+from agent.model.event import now
 from agent.model.health import Warning
-from agent.uplink.connect import Hello, checked, connect, load_sink, open_sender
+from agent.uplink.connect import checked, connect, load_sink, open_client
 from agent.uplink.https import ANSWER_TIMEOUT
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.mask import has_mac, load_mask_key, mask_event
-from agent.uplink.outcome import Outcome, Sender, Verdict
+from agent.uplink.outcome import Outcome, SinkClient, Verdict
 from agent.uplink.spool import MAX_BYTES, Settled, Spool, Waiting
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 """Seconds between tries: the pause doubles from the first to the longest, and a random half of it is left off."""
 TOGETHER = 256 * 1024
-"""Most bytes of alerts that are on their way together: on a thin line they would keep each other from arriving in time."""
+"""Most bytes of alerts that are sent at the same time: on a slow line more would delay each other beyond the timeout."""
 SILENT_AFTER = 60.0
 """Seconds without the sink until it becomes a health warning."""
 
@@ -69,6 +70,8 @@ class Uplink:
         self.connected = False
         self.hello = hello
         self._settings = settings or UplinkSettings()
+        pauses = doubling(self._settings.first_pause, self._settings.longest_pause)
+        self._backoff = Backoff(pauses, jitter=(0.5, 1.0))
         self._sign, self._certificate = sign, certificate
         self._file = state / "sink.json"
         self._config = load_sink(self._file)
@@ -80,13 +83,15 @@ class Uplink:
         self._status: bytes | None = None
         self._due: dict[str, float] = {}
         self._flying: dict[str, tuple[int, asyncio.Task[None]]] = {}
-        """Alerts on their way: their bytes, and who waits for the answer."""
+        """Alerts on their way: their bytes, and the task that waits for the answer."""
         self._failures = 0
         self._not_before = 0.0
         self._last_error = ""
         self._denied = False
         self._silent_since: float | None = None
         self._delivered = self._refused = 0
+        self._last = ""
+        """When the last alert of this life was delivered."""
 
     @property
     def configured(self) -> bool:
@@ -160,12 +165,13 @@ class Uplink:
             "last_error": self._last_error,
             "delivered": self._delivered,
             "refused": self._refused,
+            "last": self._last,
             "bytes_up": total["up"],
             "bytes_down": total["down"],
         }
 
     def warnings(self) -> list[Warning]:
-        """What is wrong with the sink now, for the health registry."""
+        """The warnings about the sink now, for the health registry."""
         subject = repr(self._config)[len("SinkConfig(") : -1] if self._config else ""
         if self._denied:
             return [
@@ -203,53 +209,53 @@ class Uplink:
         if self._config is None:
             await self._changed.wait()
             return
-        sender = open_sender(self._config, self.hello, self.ledger, self._settings.answer_timeout)
+        client = open_client(self._config, self.hello, self.ledger, self._settings.answer_timeout)
         try:
             async with asyncio.TaskGroup() as tasks:
                 while not self._changed.is_set():
-                    await self._step(sender, tasks)
+                    await self._step(client, tasks)
                 for _, task in self._flying.values():
-                    task.cancel()  # the next sink gets them; should this one have them, their ids tell it later
+                    task.cancel()  # the next sink gets them; if this one has them already, their ids show it later
         finally:
-            await sender.close()
+            await client.close()
 
-    async def _step(self, sender: Sender, tasks: asyncio.TaskGroup) -> None:
+    async def _step(self, client: SinkClient, tasks: asyncio.TaskGroup) -> None:
         """Send one alert on its way, or have one other exchange with the sink, or wait once."""
         self._wake.clear()
         if (pause := self._not_before - time.monotonic()) > 0:
             await self._sleep(pause, wake=False)
             return
         # A sink that did not answer is tried with one alert, not with several.
-        room = (sender.at_once if self.connected else 1) - len(self._flying)
+        room = (client.at_once if self.connected else 1) - len(self._flying)
         item = await asyncio.to_thread(self._spool.next, tuple(self._flying)) if room > 0 else None
         if item is not None and self._flying and sum(n for n, _ in self._flying.values()) + len(item.body) > TOGETHER:
             item = None
         if item is not None and (pause := self._due.get(item.id, 0.0) - time.monotonic()) <= 0:
-            task = tasks.create_task(self._deliver(sender, item))
+            task = tasks.create_task(self._deliver(client, item))
             self._flying[item.id] = (len(item.body), task)
             task.add_done_callback(partial(self._landed, item.id))
         elif self._status is not None and not self._flying:
             before, body, self._status = self._failures, self._status, None
-            outcome = await sender.status(body)
+            outcome = await client.status(body)
             if outcome.verdict not in (Verdict.STORED, Verdict.REFUSED) and self._status is None:
                 self._status = body
             self._after(outcome, before)
         elif not self.connected and not self._flying:
             before = self._failures
-            self._after(await sender.hello(msgspec.msgpack.encode(self.hello)), before)
+            self._after(await client.hello(msgspec.msgpack.encode(self.hello)), before)
         else:
             await self._sleep(pause if item is not None else None, wake=True)
 
-    async def _deliver(self, sender: Sender, item: Waiting) -> None:
+    async def _deliver(self, client: SinkClient, item: Waiting) -> None:
         before = self._failures
-        self._after(await self._handed_over(sender, item), before)
+        self._after(await self._handed_over(client, item), before)
 
     def _landed(self, ident: str, _task: object) -> None:
         del self._flying[ident]
         self._wake.set()
 
-    async def _handed_over(self, sender: Sender, item: Waiting) -> Outcome:
-        outcome = await sender.alert(item.id, item.body)
+    async def _handed_over(self, client: SinkClient, item: Waiting) -> Outcome:
+        outcome = await client.alert(item.id, item.body)
         if outcome.verdict is Verdict.STORED:
             await self._settle(Settled(item.id, "delivered", ""))
         elif outcome.verdict is Verdict.REFUSED:
@@ -257,14 +263,14 @@ class Uplink:
             await self._settle(Settled(item.id, "refused", outcome.reason))
         elif outcome.verdict is Verdict.RETRY:
             await asyncio.to_thread(self._spool.failed, item.id, outcome.reason)
-            self._due[item.id] = time.monotonic() + self._pause(item.attempts + 1)
+            self._due[item.id] = time.monotonic() + self._backoff.after(item.attempts + 1)
         return outcome
 
     async def _settle(self, settled: Settled) -> None:
         """Remember and report it, in this order: after a crash in between, `run` reports what it remembers."""
         self._due.pop(settled.id, None)
         if settled.state == "delivered":
-            self._delivered += 1
+            self._delivered, self._last = self._delivered + 1, now()
         else:
             self._refused += 1
         await asyncio.to_thread(self._spool.settle, settled.id, settled.state, settled.reason)
@@ -280,13 +286,13 @@ class Uplink:
             logger.error("alert %s is settled, but nobody took note: %s", settled.id, e.message)
 
     def _after(self, outcome: Outcome, before: int) -> None:
-        """Keep the books of the connection and let the next try wait as long as the outcome asks for.
+        """Note the state of the connection, and let the next try wait as long as the outcome asks for.
 
         `before` is how many failures in a row there were when the try began: those that were under way together when
         the sink went away are one failure.
         """
         if self._changed.is_set():
-            return  # it is about the sink of before
+            return  # the answer is of the previous sink
         if outcome.verdict in (Verdict.STORED, Verdict.REFUSED):
             if not self.connected:
                 logger.info("the sink answers")
@@ -302,14 +308,10 @@ class Uplink:
         self.connected = False
         if self._silent_since is None:
             self._silent_since = time.monotonic()
-        # One alert that fails may be its own fault: the next one gets its chance at once.
+        # The alert itself may be at fault: the next one is tried at once.
         failures = self._failures - (outcome.verdict is Verdict.RETRY)
-        pause = max(outcome.wait, self._pause(failures) if failures else 0.0)
+        pause = max(outcome.wait, self._backoff.after(failures))
         self._not_before = max(self._not_before, time.monotonic() + pause)
-
-    def _pause(self, failures: int) -> float:
-        longest = min(self._settings.longest_pause, self._settings.first_pause * 2.0 ** min(failures - 1, 20))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311
 
     async def _sleep(self, seconds: float | None, *, wake: bool) -> None:
         """Wait; a new sink always ends it, new work only with `wake`."""

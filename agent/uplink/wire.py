@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import ssl
 from collections.abc import Iterable
 
 import h11
 
 from agent.errors import SinkError, Unreachable
+from agent.tls import WrongPin, pinned_context
 from agent.uplink.address import SinkAddress
+from agent.uplink.meter import Meter
 from agent.uplink.outcome import Answer
 
 MAX_ANSWER = 64 * 1024
@@ -43,20 +43,18 @@ class PinMismatch(SinkError):
 
 
 class PinnedConnection:
-    """One connection, for one request at a time. `up` and `down` count bytes on the wire since it was made."""
+    """One connection, for one request at a time; `meter` counts its bytes on the wire."""
 
     def __init__(self, address: SinkAddress) -> None:
         self.address = address
-        self.up = 0
-        self.down = 0
-        self._told = (0, 0)
+        self.meter = Meter()
         self._served = 0
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=16 * 1024)
-        self._tls = _context().wrap_bio(self._incoming, self._outgoing, server_hostname=None)
+        self._tls = pinned_context(address.pin).wrap_bio(self._incoming, self._outgoing, server_hostname=None)
 
     async def open(self) -> None:
         """Connect, shake hands and check the pin. Raises Unreachable or PinMismatch."""
@@ -65,18 +63,17 @@ class PinnedConnection:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 self._reader, self._writer = await asyncio.open_connection(a.host, a.port, limit=_CHUNK)
                 await self._handshake()
+        except WrongPin as e:
+            await self.close()
+            raise PinMismatch(
+                f"the certificate at {a.url} is not the pinned one (sha256 {e.seen[:16]}…)",
+                hint="if the sink was set up anew, connect it again with the line that it prints",
+            ) from e
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as e:
             await self.close()
             raise Unreachable(
                 f"the sink at {a.url} cannot be reached: {_reason(e)}", hint="is `edge-sink serve` running there?"
             ) from e
-        seen = hashlib.sha256(self._tls.getpeercert(binary_form=True) or b"").hexdigest()
-        if not hmac.compare_digest(seen, a.pin):
-            await self.close()
-            raise PinMismatch(
-                f"the certificate at {a.url} is not the pinned one (sha256 {seen[:16]}…)",
-                hint="if the sink was set up anew, connect it again with the line that it prints",
-            )
 
     async def request(self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> Answer:
         """One request and its whole answer.
@@ -119,11 +116,6 @@ class PinnedConnection:
             kind = BadAnswer if started else Unreachable
             raise kind(f"the connection to {a.url} broke: {_reason(e)}") from e
 
-    def spent(self) -> tuple[int, int]:
-        """Bytes up and down since this was asked last."""
-        told, self._told = self._told, (self.up, self.down)
-        return self.up - told[0], self.down - told[1]
-
     def reusable(self) -> bool:
         """Make ready for the next request; False when the connection has to be replaced."""
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
@@ -150,7 +142,7 @@ class PinnedConnection:
             return False
         except ssl.SSLError:
             return True
-        return True  # an answer that nobody asked for
+        return True  # an answer without a request
 
     async def close(self) -> None:
         """Close the socket; safe to call twice."""
@@ -163,12 +155,12 @@ class PinnedConnection:
     async def _handshake(self) -> None:
         while True:
             try:
-                self._tls.do_handshake()
+                return self._tls.do_handshake()
             except ssl.SSLWantReadError:
+                pass
+            finally:
                 await self._flush()
-                await self._feed()
-            else:
-                return await self._flush()
+            await self._feed()
 
     async def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -193,28 +185,19 @@ class PinnedConnection:
             if self._writer is None:
                 raise ConnectionError("closed")
             self._writer.write(data)
-            self.up += len(data)
+            self.meter.up += len(data)
             await self._writer.drain()
 
     async def _feed(self) -> bool:
         if self._reader is None:
             raise ConnectionError("closed")
         data = await self._reader.read(_CHUNK)
-        self.down += len(data)
+        self.meter.down += len(data)
         if data:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
         return bool(data)
-
-
-def _context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # The pin stands for name and authority: a sink makes its own certificate.
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _reason(e: BaseException) -> str:

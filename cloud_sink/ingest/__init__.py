@@ -1,8 +1,7 @@
 """What buildings send: checked, stored once, and told to whoever watches."""
 
 from cloud_sink.ingest.intake import Intake
-from cloud_sink.ingest.limits import Rates
 from cloud_sink.ingest.openapi import complete
 from cloud_sink.ingest.routes import answer_error, ingest_routes
 
-__all__ = ["Intake", "Rates", "answer_error", "complete", "ingest_routes"]
+__all__ = ["Intake", "answer_error", "complete", "ingest_routes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from agent.errors import EdgeError, IdentityError, Refused
@@ -11,13 +12,13 @@ _STATUS = {"sink.too-large": 413, "sink.rate": 429, "sink.key": 401, "sink.mesh"
 
 
 class TooMany(Refused):
-    """The sender is over its rate; `wait` is in seconds."""
+    """The sender is over its rate; `wait` is in whole seconds."""
 
     code = "sink.rate"
 
-    def __init__(self, wait: int) -> None:
-        super().__init__("too many requests", hint=f"wait {wait} s")
-        self.wait = wait
+    def __init__(self, wait: float) -> None:
+        self.wait = math.ceil(wait)
+        super().__init__("too many requests", hint=f"wait {self.wait} s")
 
 
 def unknown_key() -> IdentityError:

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agent.errors import IdentityError, Refused
-from agent.model.alert import MAX_ALERT, Alert, AlertPhoto, Hop, StatusSummary
+from agent.model.alert import MAX_ALERT, Alert, AlertPhoto, Hello, Hop, StatusSummary
 from agent.model.envelope import REQUEST_ID
 from agent.model.event import MAX_EVENT, Event, check_depth
-from cloud_sink.ingest.cid import cid_of
+from agent.model.unixfs import cid_of
 from cloud_sink.settings import Limits
 
 T = TypeVar("T")
@@ -30,15 +30,6 @@ MAX_ENCODED = 3 * MAX_EVENT
 """An event's bytes in msgpack before they are decoded; a float has nine there, and with its comma four or more in JSON."""
 # A NUL in JSON, but not a backslash and the letters u0000.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-
-
-class Hello(msgspec.Struct):
-    """The first word of a building's uplink."""
-
-    mesh: str
-    node: str
-    name: str = ""
-    ca: str = ""
 
 
 class _Wire(msgspec.Struct, kw_only=True):

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import re
 import secrets
@@ -23,9 +21,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from agent.errors import ConfigError, EdgeError, IdentityError, Refused
 from agent.model.alert import MAX_ALERT
 from agent.model.envelope import PREFIX, REQUEST_ID, check, open_envelope, seal
+from agent.rates import Rates
+from agent.tls import pinned_context
 from cloud_sink.ingest.answers import TooMany, answer_of, unknown_key
 from cloud_sink.ingest.intake import Intake
-from cloud_sink.ingest.limits import Rates
 from cloud_sink.settings import Limits
 from cloud_sink.store import Access
 
@@ -135,8 +134,9 @@ class MqttIngest:
         if self._broker.user:
             client.username_pw_set(self._broker.user, self._password or None)
         if self._broker.tls:
-            client.tls_set_context(_context(self._broker.pin))
-            client.tls_insecure_set(bool(self._broker.pin))
+            pin = self._broker.pin
+            client.tls_set_context(pinned_context(pin) if pin else ssl.create_default_context())
+            client.tls_insecure_set(bool(pin))
 
         def on_connect(c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
             if code.is_failure:
@@ -234,21 +234,3 @@ def _framed(raw: bytes) -> tuple[str, bytes]:
     if not REQUEST_ID.match(request):
         raise IdentityError("the request has no id", code="sink.envelope")
     return request, body
-
-
-def _context(pin: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if pin:
-
-        class PinnedSocket(ssl.SSLSocket):
-            def do_handshake(self, block: bool = False) -> None:
-                super().do_handshake(block)
-                seen = hashlib.sha256(self.getpeercert(binary_form=True) or b"").hexdigest()
-                if not hmac.compare_digest(seen, pin):
-                    self.close()
-                    raise ConnectionError(f"the broker's certificate is not the pinned one (sha256 {seen[:16]}…)")
-
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.sslsocket_class = PinnedSocket
-    return context

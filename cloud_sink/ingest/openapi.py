@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agent.model.alert import Alert, StatusSummary
-from cloud_sink.ingest.check import Hello
+from agent.model.alert import Alert, Hello, StatusSummary
 
 _REF = "#/components/schemas/{name}"
 _ANSWERS = {
@@ -21,7 +20,7 @@ _ANSWERS = {
 
 
 def described(kind: type) -> dict[str, Any]:
-    """What OpenAPI says of a route whose body is this struct as msgpack (bytes are bytes there, not base64)."""
+    """The OpenAPI description of a route whose body is this struct as msgpack (bytes are bytes there, not base64)."""
     (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
     return {
         "requestBody": {"required": True, "content": {"application/msgpack": {"schema": schema}}},

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from agent.errors import EdgeError, Refused
-from agent.model.alert import MAX_ALERT, Alert, StatusSummary
+from agent.model.alert import MAX_ALERT, Alert, Hello, StatusSummary
+from agent.rates import Rates
 from cloud_sink.ingest.answers import TooMany, answer_of, unknown_key
-from cloud_sink.ingest.check import Hello
 from cloud_sink.ingest.intake import Intake
-from cloud_sink.ingest.limits import Rates
 from cloud_sink.ingest.openapi import described
 from cloud_sink.settings import Limits
 from cloud_sink.store import Access

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from agent.backoff import Backoff, doubling
 from cloud_sink import metrics
 from cloud_sink.incidents import Picture, incident_of
 from cloud_sink.notify.channel import Books, Channel, Later
@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 EDIT_PAUSE = 2.0
 """Seconds between edits of one message: several cameras' alerts come close together."""
-LONGEST_PAUSE = 600.0
+BACKOFF = Backoff(doubling(1.0, 600.0), jitter=(0.5, 1.0))
+"""The pauses after a notice that could not be shown."""
 DATABASE_PAUSE = 2.0
 """Seconds between tries of a database that cannot be read or written."""
 _IDLE = 60.0
@@ -132,10 +133,8 @@ class Notifier:
     async def _failed(self, channel: Channel, pending: Pending, later: Later) -> None:
         if not later.maybe_posted and pending.posting:
             await self._database(channel, lambda: self._notices.posting(pending.id, False))
-        backoff = min(LONGEST_PAUSE, 1.0 * 2.0 ** min(pending.attempts, 12)) * random.uniform(0.5, 1.0)  # noqa: S311
-        await self._database(
-            channel, lambda: self._notices.postpone(pending.id, later.seconds or backoff, later.reason)
-        )
+        pause = later.seconds or BACKOFF.after(pending.attempts + 1)
+        await self._database(channel, lambda: self._notices.postpone(pending.id, pause, later.reason))
         metrics.NOTICES.labels(_kind(channel), "failed").inc()
 
     async def _database(self, channel: Channel, call: Callable[[], _T]) -> _T:

@@ -1,13 +1,14 @@
 """Logging in and out: a one-time link from the terminal, or name and password."""
 
+import math
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from agent.errors import ConfigError
+from agent.rates import Rates
 from cloud_sink.connections import holder
-from cloud_sink.ingest import Rates
 from cloud_sink.store import Visitor
 from cloud_sink.store.access import SESSION_LIFE
 from cloud_sink.web.routes import Pages
@@ -26,7 +27,7 @@ def login_routes(pages: Pages) -> APIRouter:
     rates, link_rates = Rates(0.1, 10), Rates(1, 60)
     LoggedIn = Annotated[Visitor, Depends(pages.visitor)]
 
-    def limited(*names: str) -> int:
+    def limited(*names: str) -> float:
         return max(rates.take(name) for name in names)
 
     def enter(user: int) -> Response:
@@ -101,7 +102,8 @@ def _address(request: Request) -> str:
         return address
 
 
-def _too_many(pages: Pages, request: Request, wait: int) -> Response:
+def _too_many(pages: Pages, request: Request, seconds: float) -> Response:
+    wait = math.ceil(seconds)
     response = pages.render(request, "login.html", error=f"Too many tries. Wait {wait} seconds.", status=429)
     response.headers["retry-after"] = str(wait)
     return response

@@ -1,4 +1,4 @@
-"""The API on a real unix socket: who may do what, what errors look like, limits, streams, and the socket itself."""
+"""The API on a real unix socket: rights, errors, limits, streams, and the socket itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import pytest
 
 from agent.api import serve_api
 from agent.api.peer import Peer, peer_of
-from agent.api.web import MAX_BODY
+from agent.api.results import EventRow
+from agent.api.route import MAX_BODY
 from agent.config import Config
 from agent.errors import ConfigError, Refused
 from tests.api.memory import EVENT, MAC, MemoryAgent, serving
@@ -122,7 +123,7 @@ async def test_a_bug_inside_is_an_error_without_its_insides(
     async def broken() -> Any:
         raise KeyError("s3cret")
 
-    agent.checks = broken  # type: ignore[method-assign]
+    agent.resources.status.checks = broken  # type: ignore[method-assign]
     answer = await http.get("/v1/checks")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
     assert "s3cret" not in answer.text
@@ -176,8 +177,8 @@ async def test_a_blob_above_the_quota_is_refused_before_it_is_stored(tmp_path: P
 async def test_events_stream_as_they_pass(agent: MemoryAgent, http: httpx.AsyncClient) -> None:
     async with http.stream("GET", "/v1/events?follow=1&limit=1") as answer:
         lines = answer.aiter_lines()
-        assert msgspec.json.decode(await anext(lines))["id"] == EVENT["id"]
-        agent.events_queue.put_nowait(EVENT | {"id": "second"})
+        assert msgspec.json.decode(await anext(lines))["id"] == EVENT.id
+        agent.events_queue.put_nowait(msgspec.structs.replace(EVENT, id="second"))
         assert msgspec.json.decode(await anext(lines))["id"] == "second"
 
 
@@ -198,22 +199,22 @@ async def test_watching_the_status_shows_changes(agent: MemoryAgent, http: httpx
     async with http.stream("GET", "/v1/status?watch=0.5") as answer:
         lines = answer.aiter_lines()
         await anext(lines)
-        agent.state["node"]["name"] = "renamed"
+        agent.state.node.name = "renamed"
         assert msgspec.json.decode(await anext(lines))["node"]["name"] == "renamed"
 
 
 async def test_a_reader_that_leaves_ends_its_stream(agent: MemoryAgent, http: httpx.AsyncClient) -> None:
     ended = []
 
-    async def forever(**_: Any) -> AsyncIterator[dict[str, Any]]:
+    async def forever(**_: Any) -> AsyncIterator[EventRow]:
         try:
             while True:
-                yield dict(EVENT)
+                yield EVENT
                 await asyncio.sleep(0.01)
         finally:
             ended.append(True)
 
-    agent.events = forever  # type: ignore[method-assign,assignment]
+    agent.resources.events.passing = forever  # type: ignore[method-assign]
     async with http.stream("GET", "/v1/events?follow=1") as answer:
         await anext(answer.aiter_lines())
     await eventually(lambda: ended)
@@ -237,7 +238,7 @@ async def test_the_socket_is_closed_to_others(agent: MemoryAgent) -> None:
 
 async def test_a_second_agent_on_the_same_socket_is_refused(agent: MemoryAgent, http: httpx.AsyncClient) -> None:
     with pytest.raises(Refused, match="another agent") as caught:
-        await serve_api(agent)
+        await serve_api(agent.resources)
     assert caught.value.code == "agent.running"
     assert (await http.get("/v1/status")).status_code == 200
 
@@ -253,7 +254,7 @@ async def test_a_path_that_no_socket_can_have_is_a_config_error(tmp_path: Path) 
     for path in (tmp_path / ("x" * 110), tmp_path / "file" / "a.sock"):
         (tmp_path / "file").touch()
         with pytest.raises(ConfigError) as caught:
-            await serve_api(MemoryAgent(Config(state=tmp_path, run=path)))
+            await serve_api(MemoryAgent(Config(state=tmp_path, run=path)).resources)
         assert caught.value.hint
 
 
@@ -263,7 +264,7 @@ def test_the_kernel_names_the_peer() -> None:
         assert peer_of(left) == Peer(os.getpid(), os.getuid(), os.getgid())
 
 
-def test_root_and_the_agents_own_user_may_change_things_and_a_stranger_may_not() -> None:
+def test_root_and_the_agents_user_may_change_things() -> None:
     assert Peer(1, 0, 0).may_change("no-such-group")
     assert Peer(1, os.geteuid(), os.getegid()).may_change("no-such-group")
     assert not Peer(1, 65534, 65534).may_change("no-such-group")
@@ -313,12 +314,12 @@ async def test_another_user_with_the_group_may_read_and_not_change(tmp_path: Pat
 async def test_names_with_odd_letters_reach_the_agent_whole(agent: MemoryAgent, http: httpx.AsyncClient) -> None:
     answer = await http.post(f"/v1/devices/{MAC}", json={"name": "Zoë's ☎"})
     assert answer.json()["name"] == "Zoë's ☎"
-    assert agent.devices[MAC]["name"] == "Zoë's ☎"
+    assert agent.devices[MAC].name == "Zoë's ☎"
 
 
 @contextlib.asynccontextmanager
 async def running(agent: MemoryAgent) -> AsyncIterator[None]:
-    task = asyncio.create_task(serve_api(agent))
+    task = asyncio.create_task(serve_api(agent.resources))
     try:
         await eventually(agent.config.run.exists)
         yield

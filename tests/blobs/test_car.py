@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.blobs import parse_cid, write_car
-from agent.blobs.unixfs import CHUNK
+from agent.blobs import write_car
+from agent.model.cid import parse_cid
+from agent.model.unixfs import CHUNK
 from tests.blobs.conftest import MakeStore
 from tests.blobs.data import pattern
 

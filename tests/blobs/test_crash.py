@@ -10,7 +10,7 @@ from agent.blobs import hash_bytes
 from tests.blobs.conftest import MakeStore
 
 
-async def test_what_was_acknowledged_survives_a_kill_and_nothing_is_half(make_store: MakeStore, tmp_path: Path) -> None:
+async def test_acknowledged_blobs_survive_a_kill_and_none_is_half(make_store: MakeStore, tmp_path: Path) -> None:
     acknowledged: set[str] = set()
     for count in (1, 7, 20):
         process = await asyncio.create_subprocess_exec(

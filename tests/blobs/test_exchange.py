@@ -10,16 +10,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.blobs import BlobExchange, hash_bytes, raw_cid
-from agent.blobs.unixfs import CHUNK
+from agent.blobs import BlobExchange, hash_bytes
 from agent.blobs.wire import GET, HAVE, MAX_RANGE, TREE, Ask, Get, encode
 from agent.errors import BlobError, Refused, Unreachable
+from agent.model.cid import raw_cid
+from agent.model.unixfs import CHUNK
 from tests.blobs.conftest import MakeStore
 from tests.blobs.data import pattern
 
 
 class Node:
-    """Who asks."""
+    """The node that asks."""
 
     def __init__(self, node_id: str) -> None:
         self.id = node_id
@@ -96,7 +97,7 @@ async def test_who_may_not_read_sees_what_a_stranger_to_the_blob_sees(wire: Wire
     assert await b.have(here, ["a"]) == {}
 
 
-async def test_have_names_the_holders_and_is_not_stopped_by_absent_ones(wire: Wire) -> None:
+async def test_have_names_the_holders_although_others_are_absent(wire: Wire) -> None:
     a, b = wire.add("a"), wire.add("b")
     wire.add("c")
     cid, size = await a._store.put(b"photo")
@@ -121,7 +122,7 @@ async def test_malformed_requests_are_refused(wire: Wire, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 20 * CHUNK + 5])
-async def test_a_holder_with_wrong_bytes_is_dropped_and_the_next_one_used(
+async def test_after_wrong_bytes_the_next_holder_is_used(
     wire: Wire, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     a, liar, b = wire.add("a"), wire.add("liar"), wire.add("b")
@@ -256,7 +257,7 @@ async def test_fetches_at_once_share_one_transfer(wire: Wire, size: int) -> None
     assert b._turns == {}
 
 
-async def test_those_who_wait_share_a_failure_and_go_on_after_a_cancelled_one(wire: Wire) -> None:
+async def test_waiting_callers_share_a_failure_but_no_cancellation(wire: Wire) -> None:
     a, b = wire.add("a"), wire.add("b")
     cid, _ = await a._store.put(b"photo")
     gate = asyncio.Event()

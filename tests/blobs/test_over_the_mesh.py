@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.blobs import BlobExchange
-from agent.blobs.unixfs import CHUNK
 from agent.errors import BlobError, Unreachable
 from agent.mesh import Mesh
+from agent.model.unixfs import CHUNK
 from tests.blobs.conftest import MakeStore
 from tests.blobs.data import pattern
 from tests.mesh.building import Building

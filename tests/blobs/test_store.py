@@ -1,21 +1,23 @@
-"""The store: what is put can be read, survives, and stays within the quota."""
+"""The store: blobs can be read again, survive a restart, and stay within the quota."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from agent.blobs import BlobStore, hash_bytes, raw_cid
+from agent.blobs import BlobStore, hash_bytes
 from agent.blobs import store as store_module
-from agent.blobs.unixfs import CHUNK
 from agent.errors import BlobError
+from agent.model.cid import raw_cid
+from agent.model.unixfs import CHUNK
 from tests.blobs.conftest import MakeStore
 from tests.blobs.data import pattern
 
@@ -26,7 +28,7 @@ def temporary_files(store: BlobStore) -> list[Path]:
     return list((store.root / "tmp").iterdir())
 
 
-async def test_what_is_put_can_be_read(make_store: MakeStore) -> None:
+async def test_a_blob_that_was_put_can_be_read(make_store: MakeStore) -> None:
     store = make_store()
     for data in (b"", b"x", pattern(CHUNK), pattern(3 * CHUNK + 7)):
         cid, size = await store.put(data)
@@ -38,7 +40,7 @@ async def test_what_is_put_can_be_read(make_store: MakeStore) -> None:
     assert store.usage().count == 4
 
 
-async def test_the_small_blobs_stored_last_are_kept_in_memory_as_long_as_they_are_here(make_store: MakeStore) -> None:
+async def test_the_small_blobs_stored_last_are_read_from_memory(make_store: MakeStore) -> None:
     store = make_store()
     cids = [(await store.put(pattern(n)))[0] for n in range(1, store_module.FRESH + 2)]
     await store.put(pattern(store_module.FRESH_SIZE + 1))
@@ -62,7 +64,7 @@ async def test_bytes_files_and_descriptors_get_the_same_name(make_store: MakeSto
     assert store.usage().bytes == len(data)
 
 
-async def test_blobs_are_read_only_files_in_a_folder_that_is_closed_to_others(make_store: MakeStore) -> None:
+async def test_blobs_are_read_only_files_in_a_private_folder(make_store: MakeStore) -> None:
     store = make_store()
     cid, _ = await store.put(b"photo")
     assert store.path(cid).stat().st_mode & 0o777 == 0o444
@@ -91,9 +93,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-async def test_what_the_disk_has_no_room_for_is_refused_before_it_is_asked_for(
-    make_store: MakeStore, small_disk: Path
-) -> None:
+async def test_a_blob_larger_than_the_disk_is_refused_at_once(make_store: MakeStore, small_disk: Path) -> None:
     store = make_store(str(small_disk / "blobs"))
     cid = hash_bytes(pattern(2 * CHUNK)).cid
     with pytest.raises(BlobError) as caught:
@@ -103,7 +103,7 @@ async def test_what_the_disk_has_no_room_for_is_refused_before_it_is_asked_for(
     store.close()
 
 
-async def test_what_has_arrived_of_a_blob_asks_no_room_a_second_time(make_store: MakeStore, small_disk: Path) -> None:
+async def test_the_arrived_part_of_a_blob_needs_no_second_room(make_store: MakeStore, small_disk: Path) -> None:
     store, data = make_store(str(small_disk / "blobs")), pattern(2 * CHUNK)
     hashed = hash_bytes(data)
     incoming = await store.begin(hashed.cid, len(data))
@@ -120,9 +120,7 @@ async def test_what_has_arrived_of_a_blob_asks_no_room_a_second_time(make_store:
     store.close()
 
 
-async def test_a_full_disk_lets_the_least_recently_used_go_but_nothing_in_vain(
-    make_store: MakeStore, small_disk: Path
-) -> None:
+async def test_a_full_disk_evicts_old_blobs_but_none_in_vain(make_store: MakeStore, small_disk: Path) -> None:
     store = make_store(str(small_disk / "blobs"))
     pinned, _ = await store.put(b"a" * 300 * KB, owner="event")
     loose, _ = await store.put(b"b" * 300 * KB)
@@ -169,7 +167,7 @@ async def test_a_source_that_grows_while_it_is_read_is_still_bounded(make_store:
     assert temporary_files(store) == []
 
 
-async def test_what_is_not_here_is_said_clearly(make_store: MakeStore, tmp_path: Path) -> None:
+async def test_a_blob_that_is_not_here_is_a_clear_error(make_store: MakeStore, tmp_path: Path) -> None:
     store = make_store()
     cid = raw_cid(b"elsewhere")
     assert not store.has(cid)
@@ -291,6 +289,57 @@ async def test_a_damaged_index_is_rebuilt_from_the_files(make_store: MakeStore, 
     assert again.usage().count == 0
 
 
+async def test_an_index_of_the_first_format_keeps_what_it_knows(make_store: MakeStore) -> None:
+    """index-v0.sql was dumped by the first version of the agent and never changes."""
+    first = make_store()
+    used, other = (await first.put(b"photo"))[0], (await first.put(b"another"))[0]
+    first.close()
+    index = first.root / "index.sqlite"
+    index.unlink()
+    with closing(sqlite3.connect(index)) as db:
+        db.executescript((Path(__file__).parent / "index-v0.sql").read_text())
+    again = make_store(quota=14)
+    assert await again.leaves(used) == (hash_bytes(b"photo").leaves, 5)
+    await again.put(b"one")
+    assert (again.has(used), again.has(other)) == (True, False)
+
+
+async def test_an_index_of_a_newer_agent_is_made_again(make_store: MakeStore) -> None:
+    first = make_store()
+    cid, _ = await first.put(b"photo")
+    first.close()
+    with closing(sqlite3.connect(first.root / "index.sqlite")) as db:
+        db.execute("PRAGMA user_version=2")
+    again = make_store()
+    assert again.usage().bytes == 5
+    assert await again.read(cid) == b"photo"
+
+
+async def test_an_index_that_cannot_be_made_is_an_error_with_a_hint(make_store: MakeStore) -> None:
+    first = make_store()
+    first.close()
+    index = first.root / "index.sqlite"
+    index.unlink()
+    index.mkdir()
+    with pytest.raises(BlobError) as caught:
+        make_store()
+    assert caught.value.code == "blob.disk"
+    assert caught.value.hint
+
+
+async def test_an_index_that_cannot_be_written_is_an_error_with_a_hint(make_store: MakeStore) -> None:
+    store = make_store()
+    store._index._db.close()
+    (store.root / "index.sqlite").rename(store.root / "away")
+    (store.root / "index.sqlite").mkdir()
+    with pytest.raises(BlobError) as caught:
+        await store.put(b"photo")
+    assert caught.value.code == "blob.disk"
+    (store.root / "index.sqlite").rmdir()
+    cid, _ = await store.put(b"another")
+    assert store.has(cid)
+
+
 async def test_an_index_damaged_while_it_is_open_is_rebuilt(make_store: MakeStore) -> None:
     store = make_store()
     cid, _ = await store.put(b"before")
@@ -302,7 +351,7 @@ async def test_an_index_damaged_while_it_is_open_is_rebuilt(make_store: MakeStor
     assert not store.has(cid)
 
 
-async def test_files_that_the_index_does_not_know_count_after_a_restart(make_store: MakeStore) -> None:
+async def test_files_unknown_to_the_index_count_after_a_restart(make_store: MakeStore) -> None:
     first = make_store()
     await first.put(b"one")
     first.close()
@@ -367,7 +416,7 @@ async def test_equal_bytes_put_at_once_are_one_blob(make_store: MakeStore) -> No
     assert temporary_files(store) == []
 
 
-async def test_what_the_file_system_itself_has_among_the_blobs_is_none(make_store: MakeStore) -> None:
+async def test_other_files_of_the_file_system_are_not_blobs(make_store: MakeStore) -> None:
     for name in (".nfs0001", "lost+found"):
         (make_store().root / "files" / name).mkdir()
     store = make_store(quota=10)

@@ -1,4 +1,4 @@
-"""Cameras of other people's making: ffmpeg and GStreamer in processes of their own, and an HTTP server in a thread."""
+"""Cameras by other software: ffmpeg and GStreamer in processes, and an HTTP server in a thread."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Snapshots(http.server.ThreadingHTTPServer):
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """A certificate that nobody trusts, as cameras have."""
+    """A self-signed certificate, as cameras have."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "camera")])
     start = datetime(1970, 1, 1, tzinfo=UTC)

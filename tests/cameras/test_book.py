@@ -1,4 +1,4 @@
-"""The book: what may stand in it, what is shown of it, and how it is kept."""
+"""The book of cameras: its checks, the masking of credentials, and its file."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_damaged_book_says_where_and_never_shows_a_password(text: str, says: s
         "http://h:99999999/x", "rtsp://h/a b", "http://h/\nx", "http://[::1", "concat:a|b", "rtmp://h/x",
     ],
 )  # fmt: skip
-async def test_what_is_no_source_is_refused(source: str, book: CameraBook) -> None:
+async def test_invalid_source_is_refused(source: str, book: CameraBook) -> None:
     with pytest.raises(ConfigError):
         await book.add("cam", source)
     assert book.list() == {}
@@ -129,7 +129,7 @@ async def test_names_options_and_shots_are_checked(book: CameraBook) -> None:
         await book.remove("door")
 
 
-async def test_a_missing_device_is_an_error_at_once_and_a_health_report(book: CameraBook) -> None:
+async def test_a_missing_device_is_an_error_and_a_health_report(book: CameraBook) -> None:
     reports: list[tuple[str, str]] = []
     book.on_health = lambda name, error: reports.append((name, error.message if error else ""))
     await book.add("cam", "/dev/video99")

@@ -1,4 +1,4 @@
-"""Capture children: killed when they hang, gone when the agent is, and never loaded into the agent."""
+"""Capture workers: killed when they hang, ended with the agent, and OpenCV never loaded into the agent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import eventually
 
 @pytest.fixture
 async def tarpit() -> AsyncIterator[int]:
-    """A port that takes connections and never says a word."""
+    """A port that accepts connections and sends nothing."""
     writers: list[asyncio.StreamWriter] = []
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,7 +40,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(pid).children(recursive=True):
         try:
-            if any("camera.worker" in part for part in child.cmdline()):
+            if any("cameras.worker" in part for part in child.cmdline()):
                 found.append(child)
         except psutil.NoSuchProcess:
             continue
@@ -48,9 +48,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
-async def test_a_camera_that_says_nothing_is_an_error_at_its_deadline_and_leaves_no_process(
-    scheme: str, tarpit: int, book: CameraBook
-) -> None:
+async def test_a_silent_camera_is_an_error_at_its_deadline(scheme: str, tarpit: int, book: CameraBook) -> None:
     await book.add("cam", f"{scheme}://127.0.0.1:{tarpit}/live")
     started = time.monotonic()
     with pytest.raises(CameraError, match=r"within 1\.5 s|in time"):
@@ -81,9 +79,7 @@ async def test_cancelling_a_photo_lets_go_of_the_camera(tarpit: int, book: Camer
     assert workers_of(os.getpid()) == []
 
 
-async def test_a_child_that_is_killed_is_an_error_and_the_next_photo_has_a_new_one(
-    tmp_path: Path, book: CameraBook
-) -> None:
+async def test_the_photo_after_a_killed_worker_has_a_new_worker(tmp_path: Path, book: CameraBook) -> None:
     make_video(tmp_path / "film.mp4")
     await book.add("cam", f"file:{tmp_path}/film.mp4", warm=True)
     await book.shoot("cam")
@@ -112,7 +108,7 @@ asyncio.run(main())
 """
 
 
-def test_when_the_agent_is_killed_its_children_go_and_it_never_loads_opencv(tmp_path: Path) -> None:
+def test_workers_end_with_the_agent_which_never_loads_opencv(tmp_path: Path) -> None:
     make_video(tmp_path / "film.mp4")
     command = [sys.executable, "-c", AGENT, str(tmp_path / "book.yaml"), f"file:{tmp_path}/film.mp4"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as agent:

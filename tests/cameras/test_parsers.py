@@ -1,4 +1,4 @@
-"""What cameras send, read by hand: JPEG headers and multipart streams, with every kind of nonsense."""
+"""The parsers of cameras' output: JPEG headers and multipart streams, valid and malformed."""
 
 from __future__ import annotations
 

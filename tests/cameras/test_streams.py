@@ -24,7 +24,7 @@ KINDS = pytest.mark.parametrize(
     ids=["rtsp", "mjpeg"],
 )
 DEADLINE = 4.0
-"""Seconds: far above what a photo takes, far below what a hang would."""
+"""Seconds: far above the time of a photo, far below that of a hang."""
 
 
 def brightness(photo: Photo) -> float:
@@ -53,7 +53,7 @@ async def test_rtsp_gives_h264_and_waits_out_dark_first_frames(path: str, book: 
 
 @KINDS
 @pytest.mark.parametrize("how", ["kill", "stop"])
-async def test_a_server_that_dies_or_hangs_while_shooting_is_an_error_in_time_and_later_photos_work(
+async def test_photos_work_again_after_a_server_died_or_hung(
     serve: Serve, address: str, how: str, book: CameraBook
 ) -> None:
     port = free_port()
@@ -76,9 +76,7 @@ async def test_a_server_that_dies_or_hangs_while_shooting_is_an_error_in_time_an
 
 
 @KINDS
-async def test_a_warm_camera_is_opened_ahead_and_opened_again_after_a_cut(
-    serve: Serve, address: str, book: CameraBook
-) -> None:
+async def test_a_warm_camera_is_opened_ahead_and_after_a_cut(serve: Serve, address: str, book: CameraBook) -> None:
     port = free_port()
     await book.add("cam", address.replace("PORT", str(port)), warm=True)
     running = asyncio.create_task(book.run())
@@ -97,7 +95,7 @@ async def test_a_warm_camera_is_opened_ahead_and_opened_again_after_a_cut(
 
 
 @KINDS
-async def test_a_camera_that_is_away_is_an_error_that_names_it_and_hides_the_password(
+async def test_the_error_of_a_camera_names_it_and_hides_the_password(
     serve: Serve, address: str, book: CameraBook, caplog: pytest.LogCaptureFixture
 ) -> None:
     await book.add("cam", address.replace("PORT", str(free_port())).replace("http://", "http://u:p%40ss@"))

@@ -14,7 +14,7 @@ from agent.errors import Refused
 EVIL = "door\x1b]52;c;cm0gLXJm\x07\x9b31m[red]\u202eexe\x00\r"
 
 
-def test_no_word_of_another_node_moves_the_cursor_or_colours_the_terminal() -> None:
+def test_text_of_another_node_cannot_control_the_terminal() -> None:
     out = io.StringIO()
     Console(file=out, force_terminal=True, color_system="truecolor", width=200, highlight=False).print(escape(EVIL))
     shown = out.getvalue()
@@ -23,7 +23,7 @@ def test_no_word_of_another_node_moves_the_cursor_or_colours_the_terminal() -> N
     assert escape("tab\tand\nline, ä €") == "tab\tand\nline, ä €"
 
 
-def test_no_error_of_another_node_does_either(
+def test_error_of_another_node_cannot_control_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["edge-agent", "nodes"])

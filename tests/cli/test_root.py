@@ -13,9 +13,6 @@ from agent.cli.main import NOUNS, main
 from tests.api.memory import MemoryAgent
 from tests.cli.conftest import Shell
 
-OTHERS = {"demo"}
-"""Nouns whose modules are other houses' and are tested there."""
-
 
 async def test_help_names_every_noun_without_importing_any(alone: Shell) -> None:
     shown = await alone("--help")
@@ -34,17 +31,16 @@ async def test_help_names_every_noun_without_importing_any(alone: Shell) -> None
 
 def test_every_noun_has_help_with_a_description(capsys: pytest.CaptureFixture[str]) -> None:
     for noun in NOUNS:
-        if noun.name not in OTHERS:
-            with pytest.raises(SystemExit) as ended:
-                main([noun.name, "--help"])
-            shown = capsys.readouterr().out
-            assert ended.value.code == 0
-            assert f"Usage: edge-agent {noun.name}" in shown
-            assert len(shown.splitlines()) > 5
+        with pytest.raises(SystemExit) as ended:
+            main([noun.name, "--help"])
+        shown = capsys.readouterr().out
+        assert ended.value.code == 0
+        assert f"Usage: edge-agent {noun.name}" in shown
+        assert len(shown.splitlines()) > 5
 
 
 def test_every_noun_has_a_module() -> None:
-    assert [n.name for n in NOUNS if n.name not in OTHERS and find_spec(n.module) is None] == []
+    assert [n.name for n in NOUNS if find_spec(n.module) is None] == []
 
 
 async def test_a_mistyped_command_has_near_names(alone: Shell) -> None:
@@ -87,7 +83,7 @@ async def test_an_agent_that_hangs_up_is_an_error_and_no_traceback(alone: Shell,
     assert (result.code, "[agent.absent]" in result.err) == (4, True)
 
 
-async def test_something_else_on_the_socket_is_an_error_and_no_traceback(alone: Shell, tmp_path: Path) -> None:
+async def test_another_program_on_the_socket_is_an_error(alone: Shell, tmp_path: Path) -> None:
     import asyncio
 
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

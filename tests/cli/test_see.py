@@ -1,4 +1,4 @@
-"""status, nodes, events, trace, logs, egress: what people look at."""
+"""The commands that show: status, nodes, events, trace, logs, egress."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from agent.api.results import TraceHop
 from agent.cli.status_view import adds_up
 from agent.cli.trace import draw, from_reading, longest_hop
-from tests.api.memory import EVENT, TRACE, MemoryAgent, serving
+from tests.api.memory import EVENT, TRACE, MemoryAgent, serving, step
 from tests.cli.conftest import Shell
 
 
@@ -33,24 +35,32 @@ async def test_status_fits_the_terminal(edge: Shell, columns: str) -> None:
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= int(columns)
 
 
-async def test_status_cries_out_when_events_are_unaccounted_for(edge: Shell, agent: MemoryAgent) -> None:
-    agent.state["pipelines"][0]["steps"][0]["accepted"] += 1
+async def test_status_says_when_the_counts_do_not_add_up(edge: Shell, agent: MemoryAgent) -> None:
+    agent.state.pipelines[0].steps[0].accepted += 1
     assert (await edge("status")).out.count("does not add up") == 1
 
 
 async def test_status_as_json_is_what_the_agent_said(edge: Shell, agent: MemoryAgent) -> None:
-    assert (await edge("status", "--json")).json == agent.state
+    assert (await edge("status", "--json")).json == msgspec.to_builtins(agent.state)
 
 
 async def test_a_young_agent_with_nothing_yet_has_a_status(edge: Shell, agent: MemoryAgent) -> None:
-    agent.state = {"version": "0.1.0", "node": {"name": "new", "role": "pending", "code": "K7Q2"}, "mesh": {}}
+    s = agent.state
+    s.nodes, s.cameras, s.sources, s.pipelines, s.warnings, s.last_event = s.nodes[:1], [], [], [], [], None
+    s.uplink = msgspec.structs.replace(s.uplink, configured=False, connected=False, sink="", node="", last="")
     shown = await edge("status")
     assert shown.code == 0
-    assert "edge-agent node approve K7Q2" in shown.out
+    assert "no pipeline is applied" in shown.out
+    assert "no sink is connected" in shown.out
+
+
+async def test_status_names_the_node_that_has_the_sink(edge: Shell, agent: MemoryAgent) -> None:
+    agent.state.uplink = msgspec.structs.replace(agent.state.uplink, connected=False, sink="", node="porch")
+    assert "through porch" in (await edge("status")).out
 
 
 async def test_status_tells_of_batches_that_no_filter_got_through(edge: Shell, agent: MemoryAgent) -> None:
-    agent.state["pipelines"][0]["steps"][0]["failed_batches"] = 2
+    agent.state.pipelines[0].steps[0].failed_batches = 2
     assert "2 batches failed" in (await edge("status")).out
 
 
@@ -58,7 +68,7 @@ async def test_watching_prints_one_document_a_line(edge: Shell, agent: MemoryAge
     process = await edge.start("status", "--watch", "--json", "--every", "0.5")
     assert process.stdout is not None
     first = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
-    agent.state["uptime_s"] = 1.0
+    agent.state.uptime_s = 1.0
     second = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
     process.terminate()
     await process.communicate()
@@ -75,11 +85,11 @@ async def test_trace_is_a_waterfall_that_names_the_longest_hop(edge: Shell) -> N
     shown = (await edge("trace", "alert")).out
     lines = shown.splitlines()
     steps = [m[0] for line in lines if (m := re.match(r"\w+ +(ap|gpu|porch) ", line))]
-    assert [s.split()[0] for s in steps] == [h["step"] for h in TRACE["hops"]]
+    assert [s.split()[0] for s in steps] == [h.step for h in TRACE.hops]
     assert next(line for line in lines if "← longest" in line).startswith("labels")
     assert "131.5 ms" in shown
     assert "60.0 KiB left the building" in shown
-    assert (await edge("trace", "alert", "--json")).json == TRACE
+    assert (await edge("trace", "alert", "--json")).json == msgspec.to_builtins(TRACE)
 
 
 async def test_trace_of_something_unknown_is_not_found(edge: Shell) -> None:
@@ -92,7 +102,7 @@ async def test_trace_of_something_unknown_is_not_found(edge: Shell) -> None:
 
 async def test_events_are_lines_and_json_is_the_cloudevent(edge: Shell) -> None:
     assert "wifi.client.joined" in (await edge("events")).out
-    assert json.loads((await edge("events", "--json")).out) == EVENT
+    assert json.loads((await edge("events", "--json")).out) == msgspec.to_builtins(EVENT)
     assert (await edge("events", "-t", "image.labels")).out == ""
 
 
@@ -100,7 +110,7 @@ async def test_events_follow_what_passes(edge: Shell, agent: MemoryAgent) -> Non
     process = await edge.start("events", "-f", "--json")
     assert process.stdout is not None
     await asyncio.wait_for(process.stdout.readline(), 20)
-    agent.events_queue.put_nowait(EVENT | {"id": "passing"})
+    agent.events_queue.put_nowait(msgspec.structs.replace(EVENT, id="passing"))
     line = await asyncio.wait_for(process.stdout.readline(), 20)
     process.terminate()
     await process.communicate()
@@ -108,7 +118,7 @@ async def test_events_follow_what_passes(edge: Shell, agent: MemoryAgent) -> Non
 
 
 @pytest.mark.parametrize("command", [["events", "-f", "--json"], ["status", "--watch", "--json"]])
-async def test_what_follows_the_agent_says_when_it_stops(tmp_path: Path, command: list[str]) -> None:
+async def test_following_commands_say_when_the_agent_stops(tmp_path: Path, command: list[str]) -> None:
     async with serving(tmp_path) as agent:
         process = await Shell(agent.config.run, tmp_path).start(*command)
         assert process.stdout is not None
@@ -117,7 +127,7 @@ async def test_what_follows_the_agent_says_when_it_stops(tmp_path: Path, command
     assert (process.returncode, b"the agent stopped" in err) == (4, True)
 
 
-async def test_logs_come_with_their_node_and_end_with_an_error_when_it_leaves(edge: Shell) -> None:
+async def test_logs_end_with_an_error_when_their_node_leaves(edge: Shell) -> None:
     shown = await edge("logs", "person-at-the-door/labels", "-n", "2")
     assert shown.out.splitlines()[0].endswith("gpu labels line 0")
     left = await edge("logs", "person-at-the-door/labels", "-f")
@@ -132,14 +142,14 @@ async def test_egress_adds_up_what_left(edge: Shell) -> None:
 
 
 def test_accepted_is_the_sum_of_ends_and_open() -> None:
-    assert adds_up({"accepted": 3, "open": 1, "ends": {"delivered": 1, "lost": 1}})
-    assert not adds_up({"accepted": 3, "open": 1, "ends": {"delivered": 1}})
+    assert adds_up(step("a", "wasm", "", [], accepted=3, open=1, delivered=1, lost=1))
+    assert not adds_up(step("a", "wasm", "", [], accepted=3, open=1, delivered=1))
 
 
 def test_a_trace_counts_from_the_reading_of_the_line() -> None:
-    hops = [{"step": "line", "at_ms": 60_000.0}, {"step": "wifi", "at_ms": 60_003.0}]
-    assert from_reading(hops) == (60_000.0, [{"step": "line", "at_ms": 0.0}, {"step": "wifi", "at_ms": 3.0}])
-    assert from_reading([{"step": "photos", "at_ms": 5.0}]) == (0.0, [{"step": "photos", "at_ms": 5.0}])
+    hops = [TraceHop("line", "ap", 60_000.0), TraceHop("wifi", "ap", 60_003.0)]
+    assert from_reading(hops) == (60_000.0, [TraceHop("line", "ap", 0.0), TraceHop("wifi", "ap", 3.0)])
+    assert from_reading([TraceHop("photos", "ap", 5.0)]) == (0.0, [TraceHop("photos", "ap", 5.0)])
     assert from_reading([]) == (0.0, [])
 
 

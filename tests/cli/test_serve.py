@@ -62,7 +62,7 @@ async def test_a_mesh_of_two_and_a_third_that_is_refused(tmp_path: Path) -> None
         assert (refused.code, "[join.used]" in refused.err) == (3, True)
 
 
-async def test_what_is_piped_may_be_a_log_and_has_no_token(tmp_path: Path) -> None:
+async def test_piped_output_has_no_token(tmp_path: Path) -> None:
     edge = shell(tmp_path / "first")
     async with serve(edge, "--new") as process:
         assert process.stdout is not None

@@ -48,7 +48,7 @@ def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path)
     assert config.origin("mesh.enrol_port") == f"{tmp_path}/config.yaml:4"
 
 
-def test_the_demo_runs_several_agents_by_state_socket_and_config_in_the_environment(tmp_path: Path) -> None:
+def test_state_socket_and_config_come_from_the_environment(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("name: ap\n")
     environ = {
         "EDGE_AGENT_CONFIG": str(tmp_path / "a.yaml"),
@@ -60,7 +60,7 @@ def test_the_demo_runs_several_agents_by_state_socket_and_config_in_the_environm
     assert config.cameras_file == tmp_path / "state" / "cameras.yaml"
 
 
-def test_lists_labels_and_flags_can_be_written_in_the_environment(tmp_path: Path) -> None:
+def test_lists_labels_and_flags_come_from_the_environment(tmp_path: Path) -> None:
     environ = {
         "EDGE_AGENT_MESH_JOIN": "10.0.0.5:7946, [fd00::1]:7946",
         "EDGE_AGENT_LABELS": "camera=true,room=hall",
@@ -178,7 +178,7 @@ def test_the_quota_without_a_number_is_a_tenth_of_what_is_free(tmp_path: Path) -
     assert blob_quota(123, tmp_path) == 123
 
 
-def test_every_key_can_be_set_by_its_environment_variable_to_its_default() -> None:
+def test_every_key_can_be_set_by_its_environment_variable() -> None:
     for key in keys().values():
         shown = key.show(key.default)
         if isinstance(shown, (str, int, float)):

@@ -1,4 +1,4 @@
-"""The applied pipelines: which versions are kept, and what of a document is taken into force."""
+"""The applied pipelines: the versions that are kept, and the documents that come into force."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from agent.definitions import store as definitions
-from agent.definitions.loading import MAX_STEPS
 from agent.definitions.store import KEEP_VERSIONS, Definitions
-from agent.delivery import Journal, Pipelines
-from agent.model.pipeline import Pipeline, Step, Window
+from agent.delivery import DeliveryEngine, Journal
+from agent.model.pipeline import MAX_STEPS, Pipeline, Step, Window
+from tests.delivery.driver import no_steps
 from tests.doubles import MemoryBlobs, MemoryNet
 
 TAIL = Step(name="log", kind="tail", task={"source": "/x", "wasm": {"module": "m"}})
@@ -38,13 +38,13 @@ def loaded(journal: Journal) -> Definitions:
     return made
 
 
-async def test_a_version_that_comes_while_the_clock_is_behind_is_the_newest_all_the_same(
+async def test_a_version_applied_with_a_late_clock_is_the_newest(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     d = loaded(journal)
     for n in range(KEEP_VERSIONS):
         apply(d, version(n))
-    monkeypatch.setattr(definitions, "time", SimpleNamespace(time=lambda: 1000.0))  # 1970: no clock over the power cut
+    monkeypatch.setattr(definitions, "time", SimpleNamespace(time=lambda: 1000.0))  # 1970: a power cut reset the clock
     new = version(KEEP_VERSIONS)
     apply(d, new)
     assert d.get("p", new.version) == new
@@ -55,18 +55,18 @@ async def test_a_version_that_comes_while_the_clock_is_behind_is_the_newest_all_
     assert len(again.history("p")) == KEEP_VERSIONS
 
 
-async def test_the_current_version_is_kept_however_old_it_is(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_current_version_is_kept_at_any_age(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     d = loaded(journal)
     for n in range(3):
         apply(d, version(n))
-    d._at["p", version(2).version] = 0.0  # as an agent left it whose clock was behind
+    d._at["p", version(2).version] = 0.0  # as after a time with a late clock
     monkeypatch.setattr(definitions, "KEEP_VERSIONS", 1)
     d._forget("p")
     assert [n for n in range(3) if d.get("p", version(n).version)] == [1, 2]
 
 
 @pytest.mark.parametrize("sql", ["DELETE FROM definition", 'UPDATE definition SET body = \'{"name": "\xff"}\''])
-async def test_a_definition_that_is_gone_or_not_readable_does_not_keep_the_others_from_being_loaded(
+async def test_a_missing_or_damaged_definition_stops_no_other(
     journal: Journal, sql: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     d = loaded(journal)
@@ -95,6 +95,9 @@ NOT_FOR_THIS_VERSION = [
     pipeline(step(prefer="gpu=true,,")),
     pipeline(step(when="data.fresh()")),
     pipeline(step(dedupe=Window(["data["], 5.0))),
+    pipeline(step(attempts=11)),
+    pipeline(step(deadline=-1.0)),
+    pipeline(step("camera", {"shots": 1000})),
     pipeline(step(task={"module": ["m"]})),
     pipeline(step("docker", {})),
     pipeline(step("tail", {"source": nested(200), "wasm": {"module": "m"}}, after=[])),
@@ -114,15 +117,13 @@ NOT_FOR_THIS_VERSION = [
         b'{"name": "p", "steps": [], "new": ' + b"[" * 5000,
     ],
 )
-async def test_what_this_version_cannot_run_leaves_the_old_one_in_force_over_a_restart(
-    journal: Journal, body: bytes
-) -> None:
+async def test_a_pipeline_that_cannot_run_leaves_the_old_one_in_force(journal: Journal, body: bytes) -> None:
     d = loaded(journal)
     apply(d, version(1))
     with pytest.raises(msgspec.ValidationError):
         d.apply("p", body)
     assert d.current["p"] == version(1)
-    # As an agent before this one stored it unchecked: it is passed over, and the rest is loaded.
+    # As an older agent stored it without a check: it is left out, and the others load.
     apply(d, pipeline(name="other"))
     await journal.storage.write(lambda db: db.execute("INSERT INTO definition VALUES ('p', 'v', ?, 1e10)", (body,)))
     again = loaded(journal)
@@ -130,12 +131,26 @@ async def test_what_this_version_cannot_run_leaves_the_old_one_in_force_over_a_r
     assert again.get("p", "v") is None
 
 
-async def test_only_what_this_version_knows_of_a_task_names_a_module(tmp_path: Path) -> None:
+async def test_modules_of_old_versions_are_kept_and_of_current_ones_served(journal: Journal) -> None:
+    d = loaded(journal)
+    old = pipeline(step(task={"module": "old"}))
+    apply(d, old)
+    apply(d, pipeline(step(task={"module": "new"})))
+    expected = {"old": (True, False), "new": (True, True), "none": (False, False)}
+    assert {m: (d.needs(m), d.may_read("porch", m)) for m in expected} == expected
+    await journal.commit()
+    again = loaded(journal)
+    assert {m: (again.needs(m), again.may_read("porch", m)) for m in expected} == expected
+    again.apply("p", None)
+    assert not again.may_read("porch", "new")
+
+
+async def test_unknown_fields_of_a_task_name_no_module(tmp_path: Path) -> None:
     async def fetch(*_: Any) -> None: ...
 
-    p = Pipelines("ap", "ap", MemoryNet().join("ap"), Journal(tmp_path / "j.db"), MemoryBlobs(), fetch)
+    p = DeliveryEngine("ap", "ap", MemoryNet().join("ap"), Journal(tmp_path / "j.db"), MemoryBlobs(), fetch, no_steps)
     p.load()
     newer = step("process", {"command": ["x"], "wasm": {"module": ["of", "another", "version"]}})
     apply(p.definitions, pipeline(newer, msgspec.structs.replace(step(task={"module": "n"}), name="t")))
-    assert p.modules() == {"m", "n"}
+    assert p.definitions.modules() == {"m", "n"}
     p.journal.close()

@@ -1,4 +1,4 @@
-"""JMESPath over events: what `when` lets through, and keys of windows."""
+"""JMESPath over events: the truth of `when`, and the keys of windows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.definitions.expressions import MAX_EXPRESSION, compile_when, key_of, passes
+from agent.definitions.expressions import MAX_EXPRESSION, compile_expression, key_of, passes
 from tests.delivery.events import event
 
 LABELS = {"labels": [{"name": "cat", "score": 0.9}, {"name": "person", "score": 0.5}]}
@@ -44,7 +44,7 @@ LABELS = {"labels": [{"name": "cat", "score": 0.9}, {"name": "person", "score": 
         ("data.n", {"n": False}, False),
     ],
 )
-def test_when_reads_the_event_as_people_write_it(text: str, data: dict[str, Any], expected: bool) -> None:
+def test_when_reads_the_event(text: str, data: dict[str, Any], expected: bool) -> None:
     assert passes(text, event(data=data)) is expected
 
 
@@ -53,7 +53,7 @@ def test_the_root_of_a_derived_event_is_its_first_event() -> None:
     assert key_of(["root", "data.camera"], event("e", root="r", data={"camera": "c"})) == '["r","c"]'
 
 
-def test_keys_differ_where_the_values_do_and_not_by_their_order_in_the_data() -> None:
+def test_keys_differ_where_the_values_differ() -> None:
     a = key_of(["data.x"], event(data={"x": {"a": 1, "b": 2}}))
     assert a != key_of(["data.x"], event(data={"x": {"a": 1, "b": 3}}))
     assert key_of(["data.x", "data.y"], event(data={"x": "a,b"})) != key_of(
@@ -73,13 +73,13 @@ def test_keys_differ_where_the_values_do_and_not_by_their_order_in_the_data() ->
         ("abs(data.n)", {"n": "x"}),
     ],
 )
-def test_a_value_of_another_type_is_false_and_no_fault_of_the_agent(text: str, data: dict[str, Any]) -> None:
+def test_a_value_of_another_type_is_false_and_raises_nothing(text: str, data: dict[str, Any]) -> None:
     assert passes(text, event(data=data)) is False
     assert key_of([text], event(data=data)) == "[null]"
 
 
 @pytest.mark.parametrize("text", ["&data", '`"\\ud800"`'])
-def test_a_key_that_is_no_json_is_null(text: str) -> None:
+def test_a_key_that_is_not_json_is_null(text: str) -> None:
     assert key_of([text], event()) == "[null]"
 
 
@@ -88,14 +88,14 @@ def test_a_key_that_is_no_json_is_null(text: str) -> None:
     ["data.[", "nofunc(data)", "length()", "length(a, b)", "a.b(", "(" * 3000, "!" * 3000 + "a", "a" * (MAX_EXPRESSION + 1),
      "data.a[" + "?" * 20],
 )  # fmt: skip
-def test_what_is_no_expression_is_refused_when_it_is_compiled(text: str) -> None:
+def test_compiling_a_bad_expression_raises(text: str) -> None:
     with pytest.raises(jmespath.exceptions.JMESPathError):
-        compile_when(text)
+        compile_expression(text)
 
 
 @pytest.mark.parametrize("text", ["not_null(a, b, c)", "merge(a)", "starts_with(data.blobs[0].type, 'image/')"])
 def test_functions_with_any_number_of_arguments_compile(text: str) -> None:
-    compile_when(text)
+    compile_expression(text)
 
 
 _tokens = st.sampled_from(
@@ -113,7 +113,7 @@ _json: st.SearchStrategy[Any] = st.recursive(
 
 @settings(max_examples=400)
 @given(st.lists(_tokens, max_size=12).map("".join), _json)
-def test_no_expression_raises_on_any_data(text: str, data: Any) -> None:
+def test_evaluating_any_text_on_any_data_raises_nothing(text: str, data: Any) -> None:
     made = event(data={"a": data, "b": [data]})
     assert passes(text, made) in (True, False)
     assert key_of([text], made).startswith("[")
@@ -125,7 +125,7 @@ def test_no_expression_raises_on_any_data(text: str, data: Any) -> None:
                      "ceil(to_number(data.a))", "sort_by(data.b, &a)", "data.a[::0]", "reverse(data.a)", "merge(data.a, data.b)"]),
     _json,
 )  # fmt: skip
-def test_no_good_expression_raises_on_any_data(text: str, data: Any) -> None:
+def test_evaluating_an_expression_on_any_data_raises_nothing(text: str, data: Any) -> None:
     made = event(data={"a": data, "b": [data, 1]})
     assert passes(text, made) in (True, False)
     assert key_of([text], made).startswith("[")

@@ -1,4 +1,4 @@
-"""From YAML to a checked pipeline: what the design shows loads, and every error says where and what to do."""
+"""From YAML to a checked pipeline: good files load, and every error has a place and a hint."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.definitions import load_pipeline
-from agent.definitions.keys import EXECUTORS, LIMITS, PIPELINE_KEYS, STEP_KEYS, TASK_KEYS
+from agent.definitions.keys import PipelineFile, keys_of, step_keys
 from agent.errors import PipelineError
-from agent.model.pipeline import SINK_DEADLINE, Keep, Pipeline, Window
+from agent.model.pipeline import KINDS, SINK_DEADLINE, Keep, Pipeline, Step, Window
+from agent.model.task import Limits
 from tests.delivery.story import STORY
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+TASK_KEYS = [k for kind in KINDS.values() for k in keys_of(kind.task)]
 HEAD = "version: 1\nname: p\nsteps:\n  log:\n    tail: auto\n    wasm: {module: m.wasm}\n"
 
 
@@ -34,10 +36,10 @@ def step(body: str) -> str:
     return HEAD + f"  s: {{{body}}}\n"
 
 
-# -- what loads -------------------------------------------------------------------------------------------------------
+# -- files that load --------------------------------------------------------------------------------------------------
 
 
-def test_the_example_of_the_design_loads_with_its_structs_and_defaults() -> None:
+def test_the_story_loads_with_its_structs_and_defaults() -> None:
     p = load_pipeline(STORY)
     by_name = {s.name: s for s in p.steps}
     assert [(s.name, s.kind, s.pick) for s in p.steps] == [
@@ -66,34 +68,34 @@ def test_the_examples_load(path: Path) -> None:
     assert load_pipeline(path.read_text(), file=path.name).steps
 
 
-def test_what_is_loaded_survives_the_document_that_carries_it() -> None:
+def test_a_loaded_pipeline_survives_its_document() -> None:
     p = load_pipeline(STORY)
     again = msgspec.json.decode(msgspec.json.encode(p), type=Pipeline)
     assert again == p
     assert again.version == p.version
 
 
-def test_the_version_follows_what_runs_and_not_how_it_is_written() -> None:
+def test_the_version_depends_on_content_and_not_on_form() -> None:
     p = load_pipeline(STORY)
     assert load_pipeline("# a comment\n" + STORY).version == p.version
     assert load_pipeline(STORY.replace("away: 30m", "away: 1800")).version == p.version
     assert load_pipeline(STORY.replace("away: 30m", "away: 31m")).version != p.version
 
 
-def test_limits_have_the_defaults_of_their_kind_where_only_some_are_written() -> None:
+def test_limits_that_are_not_written_have_their_kinds_defaults() -> None:
     task = load_pipeline(step("after: log, docker: {image: i, memory: 2GiB, timeout: 1m}")).steps[1].task_of()
     assert (task.limits.memory, task.limits.timeout, task.limits.cpus) == (2 << 30, 60.0, 2.0)
     assert task.limits.outputs == 64 << 20
 
 
-def test_a_wasm_step_with_a_selector_runs_on_one_node_instead_of_here() -> None:
+def test_a_wasm_step_with_a_selector_runs_on_one_node() -> None:
     p = load_pipeline(step("after: log, wasm: {module: m.wasm}, where: gpu=true"))
     assert p.steps[1].pick == "one"
     p = load_pipeline(step("after: log, wasm: {module: m.wasm}, where: gpu=true, pick: here"))
     assert p.steps[1].pick == "here"
 
 
-def test_a_step_may_follow_several_and_several_may_follow_one() -> None:
+def test_steps_may_share_parents_and_have_several() -> None:
     p = load_pipeline(
         HEAD + "  a: {after: log, presence: }\n  b: {after: log, sink: }\n  c: {after: [a, b], sink: {}}\n"
     )
@@ -101,7 +103,7 @@ def test_a_step_may_follow_several_and_several_may_follow_one() -> None:
     assert [s.name for s in p.children("log")] == ["a", "b"]
 
 
-def test_yaml_is_1_2_so_that_on_and_no_are_words() -> None:
+def test_on_and_no_are_words_since_yaml_is_1_2() -> None:
     p = load_pipeline(HEAD + "  on: {after: log, sink: }\n  no: {after: 'on', sink: }\n")
     assert [s.name for s in p.steps] == ["log", "on", "no"]
 
@@ -109,11 +111,11 @@ def test_yaml_is_1_2_so_that_on_and_no_are_words() -> None:
 @pytest.mark.parametrize(
     "source", ["journald", "/var/log/messages", "{file: /var/log/m, from_start: true}", '{syslog: "udp://:5514"}']
 )
-def test_sources_of_every_kind_are_taken(source: str) -> None:
+def test_a_source_of_any_kind_loads(source: str) -> None:
     assert load_pipeline(HEAD.replace("auto", source)).steps[0].kind == "tail"
 
 
-def test_anchors_work_where_they_stand_for_little() -> None:
+def test_anchors_and_aliases_work() -> None:
     p = load_pipeline(
         HEAD
         + "  a: {after: log, cooldown: &c {key: [root], for: 5m}, sink: }\n  b: {after: log, cooldown: *c, sink: }\n"
@@ -121,7 +123,13 @@ def test_anchors_work_where_they_stand_for_little() -> None:
     assert p.steps[1].cooldown == p.steps[2].cooldown == Window(["root"], 300.0)
 
 
-# -- what does not: message, line, column, hint -----------------------------------------------------------------------
+def test_an_anchor_may_be_set_again_without_a_warning() -> None:
+    a, b = "dedupe: &w {key: a, for: 1}, cooldown: *w", "dedupe: &w {key: b, for: 1}, cooldown: *w"
+    p = load_pipeline(HEAD + f"  a: {{after: log, sink: , {a}}}\n  b: {{after: log, sink: , {b}}}\n")
+    assert [s.cooldown and s.cooldown.key for s in p.steps[1:]] == [["a"], ["b"]]
+
+
+# -- refused files: message, line, column, hint -----------------------------------------------------------------------
 
 WRONG = {
     "unknown step key": (step("after: log, wher: a=b, sink: "), (7, 19), "no key wher", "did you mean where"),
@@ -168,6 +176,8 @@ WRONG = {
     "too few arguments": (step("after: log, when: 'length()', sink: "), (7, 19), "length() takes 1", "jmespath.org"),
     "bad JMESPath in a key": (step("after: log, dedupe: {key: '[', for: 1}, sink: "), (7, 28), "JMESPath", "jmespath.org"),
     "deep JMESPath": (step(f"after: log, when: '{'(' * 3000}', sink: "), (7, 19), "nested too deeply", "jmespath.org"),
+    "unknown merged key": (step("<<: {wher: a=b}, after: log, sink: "), (7, 6), "no key wher", "did you mean where"),
+    "merged executor that needs a key": (step("<<: {wasm: }, after: log"), (7, 6), "module is missing", "module: "),
     "duplicate key": (HEAD + "    tail: journald\n", (7, 5), "duplicate key", "written twice"),
     "duplicate step": (HEAD + "  log: {}\n", (7, 3), "duplicate key", "written twice"),
     "not YAML": ("version: 1\nname: [a\n", (3, 1), "", "indentation"),
@@ -203,7 +213,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_an_error_names_its_place_and_the_way_out(name: str) -> None:
+def test_an_error_has_its_place_and_a_hint(name: str) -> None:
     text, place, message, hint = WRONG[name]
     error = refused(text)
     assert message in error.message
@@ -212,7 +222,7 @@ def test_an_error_names_its_place_and_the_way_out(name: str) -> None:
     assert error.exit_code == 2
 
 
-def test_an_error_names_the_key_for_programs() -> None:
+def test_an_error_has_the_key_as_a_field() -> None:
     assert refused(step("after: log, deadline: soon, sink: ")).to_dict()["key"] == "deadline"
 
 
@@ -220,7 +230,7 @@ def test_an_error_names_the_key_for_programs() -> None:
 
 _words = st.sampled_from(
     [
-        *PIPELINE_KEYS, *STEP_KEYS, *LIMITS, *(k for t in TASK_KEYS.values() for k in t), *EXECUTORS, "version: 1\n",
+        *keys_of(PipelineFile), *step_keys(), *TASK_KEYS, *keys_of(Window), *keys_of(Keep), "version: 1\n",
         "name: p\n", "steps:\n", "  a:\n", "    tail: auto\n", "wasm: {module: m}", "after: a", ": ", "{", "}", "[", "]", ",",
         "\n", "  ", "    ", "-", "&a", "*a", "<<", "!", "!!", "|", ">", "'", '"', "#", "?", "%", "---", "...", "\t", "0o9", "1e9",
         ".inf", ".nan", "-1", "5m", "null", "~", "true", "2001-01-99", "!!int", "!!float", "!!binary", "!!timestamp", "!!set",
@@ -230,7 +240,8 @@ _words = st.sampled_from(
 _values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*STEP_KEYS, *LIMITS, "key", "for"]), inner)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*step_keys(), *keys_of(Limits), *keys_of(Window)]), inner)
     ),
     max_leaves=6,
 )
@@ -253,21 +264,19 @@ def survives(text: str) -> None:
 
 @settings(max_examples=150)
 @given(st.lists(_words, max_size=25).map("".join) | st.text(max_size=60))
-def test_no_text_raises_anything_but_a_pipeline_error(text: str) -> None:
+def test_any_text_loads_or_raises_pipeline_error(text: str) -> None:
     survives(text)
 
 
 @settings(max_examples=150)
 @given(st.lists(_words, max_size=12).map("".join))
-def test_no_tail_of_a_good_file_raises_anything_but_a_pipeline_error(text: str) -> None:
+def test_any_end_of_a_good_file_loads_or_raises_pipeline_error(text: str) -> None:
     survives(HEAD + "  s:\n    after: log\n    " + text)
 
 
 @settings(max_examples=150)
-@given(st.sampled_from([k for k in STEP_KEYS if k not in EXECUTORS]), _values, st.sampled_from(EXECUTORS), _values)
-def test_a_value_of_any_shape_at_any_key_is_taken_or_refused_with_a_hint(
-    key: str, value: Any, kind: str, task: Any
-) -> None:
+@given(st.sampled_from(list(keys_of(Step))), _values, st.sampled_from(list(KINDS)), _values)
+def test_any_value_at_any_key_loads_or_is_refused_with_a_hint(key: str, value: Any, kind: str, task: Any) -> None:
     body: dict[str, Any] = {"after": "log", kind: task, key: value}
     flow = msgspec.json.encode(body).decode()  # JSON is YAML
     survives(HEAD + f"  s: {flow}\n")

@@ -1,20 +1,20 @@
-"""The built filters and an engine, as the tests of the filters have them; an open journal."""
+"""The built filters and an executor, as the tests of the filters have them; an open journal."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from agent.delivery import Journal
-from tests.filters.conftest import compiled, engine, filters
+from tests.delivery.driver import Driven
+from tests.filters.conftest import compiled, executor, filters
 
-__all__ = ["compiled", "engine", "filters"]
+__all__ = ["compiled", "executor", "filters"]
 
 
 @pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+async def journal(tmp_path: Path) -> AsyncIterator[Driven]:
     """Closed when the test ends."""
-    made = Journal(tmp_path / "journal.db")
+    made = Driven(tmp_path / "journal.db")
     made.open()
     yield made
     made.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.delivery import Journal, deciders
+from agent.delivery import Journal, deciders, decisions
 from agent.delivery import validation as limits
 from agent.delivery.deciders import Deciders
 from agent.model.placement import rank
@@ -20,7 +20,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1e6
-        for module in (deciders, presence, limits):
+        for module in (deciders, decisions, presence, limits):
             monkeypatch.setattr(module, "boottime", lambda: self.now, raising=False)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from agent.definitions import load_pipeline
-from agent.delivery import Journal, Pipelines
+from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.errors import BlobError, StepFailed
 from agent.model.alert import Alert
 from agent.model.event import BlobRef
 from agent.model.pipeline import Pipeline
-from agent.model.task import StepInput, StepOutput
-from agent.steps import Presence, Workshop
+from agent.model.task import DockerTask, StepInput, StepOutput, WasmTask
+from agent.steps import Presence, StepKinds
 from tests.doubles import MemoryBlobs, MemoryNet
 
 STORY = """\
@@ -107,11 +107,16 @@ class Program:
         return [StepOutput("image.rescaled", data, blobs)]
 
 
-class Engines:
+class Executors:
     def __init__(self, building: Building) -> None:
         self.building = building
 
-    def wasm(self, module: Path, task: Any) -> Any:
+    def runner(self, task: Any, name: str, module: Path | None) -> Any:
+        if isinstance(task, WasmTask):
+            return self.wasm(module, task)
+        return self.docker(task, name) if isinstance(task, DockerTask) else self.process(task)
+
+    def wasm(self, module: Path | None, task: Any) -> Any:
         return Program("wasm", self.building)
 
     def docker(self, task: Any, name: str) -> Any:
@@ -131,26 +136,30 @@ class Node:
 
     def start(self) -> None:
         net = self.building.net
+        self.blobs = MemoryBlobs(self.blobs.data)
         mesh = net.join(self.name, LABELS[self.name])
         journal = Journal(self.building.path / f"{self.name}.db", max_open=self.building.max_open)
-        self.p = Pipelines(self.name, self.name, mesh, journal, self.blobs, self._fetch)
+        self.p = DeliveryEngine(self.name, self.name, mesh, journal, self.blobs, self._fetch, self._steps)
+        self.steps = self.p.steps
+        self.presence = self.steps.presence
         self.p.load()
         self.p.definitions.apply(self.building.pipeline.name, self.building.body)
-        self.presence = Presence(self.p.deciders)
-        self.workshop = Workshop(
-            self.p.core,
+        self.task = asyncio.create_task(self.p.run())
+
+    def _steps(self, context: Context, deciders: Deciders) -> StepKinds:
+        made = StepKinds(
+            context,
             mesh_id="mesh",
-            engines=Engines(self.building),
+            executors=Executors(self.building),
             cameras=Cameras(self.name) if "camera" in LABELS[self.name] else None,
-            presence=self.presence,
+            presence=Presence(deciders),
             path_of=lambda cid: Path("/dev/null"),
             writer=self.blobs,  # type: ignore[arg-type]
             submit=self._submit,
             log_to=lambda *a: None,
         )
-        self.p.workshop = self.workshop
-        self.workshop.module = self._module  # type: ignore[method-assign]
-        self.task = asyncio.create_task(self.p.run())
+        made.programs.module = self._module  # type: ignore[method-assign]
+        return made
 
     async def _module(self, cid: str) -> Path:
         return Path("/dev/null")
@@ -170,7 +179,7 @@ class Node:
             return
         self.building.alerts[alert.event.id] += 1
         self.building.last_alert = alert
-        self.workshop.delivered(alert.event.id)
+        self.steps.sink.delivered(alert.event.id)
 
     async def stop(self, *, disk: bool = True) -> None:
         """SIGKILL: nothing is said, nothing is flushed but what was committed."""
@@ -244,7 +253,7 @@ class Building:
                 await node.stop()
 
     def unfinished(self) -> str:
-        """What is still open, unclosed or unreported, for the message of a failed test."""
+        """The rows that are open, unclosed or unreported, for the message of a failed test."""
         lines = [f"{len(self.alerts)} alerts"]
         for node in self.nodes.values():
             for r in node.p.journal.rows.values():

@@ -1,4 +1,4 @@
-"""One decider for each key: who is first stays first, through losses, returns and repeats."""
+"""One decider for each key: the first event stays first, through losses, returns and repeats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.delivery import deciders as module
-from agent.delivery.deciders import KeyedLocks, inward, merge, outward
+from agent.delivery import decisions
+from agent.delivery.deciders import KeyedLocks
+from agent.delivery.decisions import Decision, inward, merge, outward
 from agent.delivery.wire import Question, Record
 from agent.errors import Refused, Unreachable
 from tests.delivery.deciding import Clock, Council
@@ -271,12 +273,14 @@ async def test_locks_are_held_in_turn_and_forgotten_when_nobody_wants_them() -> 
 
 
 records = st.builds(
-    Record,
+    Decision,
     scope=st.sampled_from(["cooldown:p/s", "presence:p/s"]),
     key=st.just("k"),
     first=st.sampled_from(["e1", "e2", "e3"]),
-    age=st.floats(0, 2e6),
-    left=st.floats(0, 2e6),
+    at=st.floats(0, 2e6),
+    until=st.floats(0, 2e6),
+    present=st.just(False),
+    value=st.just({}),
 )
 
 
@@ -285,23 +289,24 @@ def still() -> Iterator[None]:
     """Without a test's own clock the module's would move between two calls."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "boottime", lambda: 1e6)
+        patch.setattr(decisions, "boottime", lambda: 1e6)
         yield
 
 
 @settings(max_examples=100)
 @given(records, records)
-def test_merging_gives_one_of_the_two_and_both_sides_the_same_event(a: Record, b: Record) -> None:
-    b.scope = a.scope
+def test_merging_gives_one_of_the_two_and_both_sides_the_same_event(a: Decision, b: Decision) -> None:
+    b = b._replace(scope=a.scope)
     one, other = merge(a, b), merge(b, a)
     assert one in (a, b)
-    if a.age != b.age:
-        assert one.first == other.first or (one.left <= 1e6 and other.left <= 1e6)
+    if a.at != b.at:
+        assert one.first == other.first or (one.until <= 1e6 and other.until <= 1e6)
 
 
 @settings(max_examples=100)
 @given(records)
-def test_a_record_travels_as_durations(r: Record) -> None:
+def test_a_record_travels_as_durations(r: Decision) -> None:
     there = inward(msgspec.msgpack.decode(msgspec.msgpack.encode(outward(r)), type=Record))
     assert (there.first, there.present, there.value) == (r.first, r.present, r.value)
-    assert there.age == pytest.approx(r.age, abs=1e-3)
-    assert there.left == pytest.approx(r.left, abs=1e-3)
+    assert there.at == pytest.approx(r.at, abs=1e-3)
+    assert there.until == pytest.approx(r.until, abs=1e-3)

@@ -50,11 +50,11 @@ async def test_a_photo_is_deleted_only_when_no_death_can_take_its_event_up_again
     await eventually(lambda: porch.p.router._tasks)
     cid, size = await porch.blobs.put(b"photo")
     photo = event("e", data={"blobs": [{"name": "photo", "cid": cid, "type": "image/jpeg", "size": size}]})
-    row = porch.p.journal.new(photo, b.pipeline.name, b.pipeline.version, "small", target="porch", state=State.QUEUED)
-    porch.p.core.blobs.pin(cid, str(row.n))
-    await porch.p.journal.commit(add=[row])
+    work = (photo, b.pipeline.name, b.pipeline.version, "small")
+    row = porch.p.context.rows.row(*work, target="porch", state=State.QUEUED)
+    await porch.p.journal.write(porch.p.lifecycle.accepted([row]))
     porch.p.journal.storage.write(lambda _: disk.wait(10))
-    porch.p.core.end(row, "delivered")
+    porch.p.apply(porch.p.lifecycle.ended(row, "delivered"))
     assert row.closed
     for _ in range(100):
         await asyncio.sleep(0)
@@ -77,12 +77,12 @@ async def test_photos_that_cannot_be_deleted_at_first_are_deleted_later(
 
     garage.blobs.delete = failing  # type: ignore[method-assign]
     await b.join("02:00:00:00:00:01")
-    await eventually(lambda: b.quiet() and garage.p.core._undeleted == set(garage.blobs.data) != set())
-    garage.p.core.expire_kept()
-    await eventually(lambda: not garage.p.core._deleting)
+    await eventually(lambda: b.quiet() and garage.blobs.deleter._left == set(garage.blobs.data) != set())
+    garage.p.expire_kept()
+    await eventually(lambda: not garage.blobs.deleter._tasks)
     garage.blobs.delete = delete  # type: ignore[method-assign]
-    garage.p.core.expire_kept()
-    await eventually(lambda: not garage.blobs.data and not garage.p.core._undeleted)
+    garage.p.expire_kept()
+    await eventually(lambda: not garage.blobs.data and not garage.blobs.deleter._left)
     assert [caplog.text.count(f"{cid} could not be deleted") for cid in set(re.findall(r"bafk\w+", caplog.text))] == [
         1,
         1,
@@ -208,5 +208,5 @@ async def test_while_a_camera_takes_photos_the_next_steps_program_is_made_ready_
     started = b.starts["wasm"]
     await b.join("02:00:00:00:00:02")
     await eventually(lambda: b.quiet() and sum(b.alerts.values()) == 2)
-    assert b.starts["wasm"] == started + len([n for n in b.nodes.values() if n.workshop.cameras is not None])
+    assert b.starts["wasm"] == started + len([n for n in b.nodes.values() if n.steps.camera.cameras is not None])
     await b.stop()

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.delivery.changes import Action
 from agent.errors import EdgeError
 from agent.model.pipeline import Keep
 from agent.model.task import StepInput, StepOutput
@@ -34,7 +35,7 @@ class Own(Program):
 def porch(tmp_path: Path, run: Run) -> Building:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
-    b.nodes["porch"].workshop.engines.wasm = lambda module, task: Own(b, run)  # type: ignore[method-assign]
+    b.nodes["porch"].steps.programs.executors.wasm = lambda module, task: Own(b, run)  # type: ignore[method-assign]
     return b
 
 
@@ -74,15 +75,16 @@ async def test_what_an_event_made_before_a_fault_of_ours_goes_on_its_way_and_not
         return [StepOutput("image.rescaled", {"camera": "porch-cam"})]
 
     b = porch(tmp_path, run)
-    core = b.nodes["porch"].p.core
-    take = core.take
+    engine = b.nodes["porch"].p
+    do = engine._do
 
-    def faulty(rows: list[Any]) -> None:
-        if rows and rows[0].step == "labels":
+    def faulty(action: Action) -> None:
+        if action.row.step == "labels" and runs == 1:
+            monkeypatch.setattr(engine, "_do", do)
             raise RuntimeError("a mistake of ours")
-        take(rows)
+        do(action)
 
-    monkeypatch.setattr(core, "take", faulty)
+    monkeypatch.setattr(engine, "_do", faulty)
     row = await photo(b, "e")
     await eventually(lambda: row.end == "delivered")
     assert (runs, row.attempts) == (1, 0)
@@ -131,7 +133,7 @@ async def test_an_event_of_an_old_version_that_comes_while_its_programs_are_stop
 
     newer = msgspec.structs.replace(b.pipeline, keep=Keep(unmatched=60.0))
     p.definitions.apply(newer.name, msgspec.json.encode(newer))
-    p.hosts.stop = stop
+    p.steps.stop = stop  # type: ignore[method-assign]
     await p.hosts.retire()
     go.set()
     await eventually(lambda: late[0].end == "delivered")

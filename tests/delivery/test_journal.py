@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from agent.delivery import Journal, journal
 from agent.delivery.rows import ENDS, Row, State
 from agent.errors import EdgeError
 from agent.model.alert import Hop
+from tests.delivery.driver import Driven
 from tests.delivery.events import event
 from tests.support import eventually
 
@@ -38,13 +40,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.db"
 
 
-def opened(path: Path, **options: Any) -> Journal:
-    made = Journal(path, **options)
+def opened(path: Path, **options: Any) -> Driven:
+    made = Driven(path, **options)
     made.open()
     return made
 
 
-def row(j: Journal, ident: str, step: str = "s", **fields: Any) -> Row:
+def row(j: Driven, ident: str, step: str = "s", **fields: Any) -> Row:
     blobs, root = fields.pop("blobs", []), fields.pop("root", "")
     data = {"blobs": [{"name": c, "cid": c} for c in blobs]} if blobs else {}
     made = {"deadline": boottime() + 60, "root_at": boottime(), **fields}
@@ -153,6 +155,83 @@ async def test_photos_are_kept_for_as_long_as_their_row_was_closed_for(path: Pat
     j.close()
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_closed_row_needs_its_photo_until_that_is_on_the_disk(path: Path, cancelled: bool) -> None:
+    j, disk = opened(path), threading.Event()
+    r = row(j, "a", blobs=["photo"])
+    await j.commit(add=[r])
+    await j.commit(end=[(r, "delivered", "")])
+    j.storage.write(lambda db: disk.wait(10))
+    closed = j.close_row(r, keep=0)
+    assert r.closed
+    assert j.needs("photo")
+    if cancelled:
+        closed.cancel()  # as when the caller is cancelled; the write goes on
+    disk.set()
+    await eventually(lambda: not j.needs("photo"))
+    assert not j.closing
+    j.close()
+
+
+async def test_a_row_closed_twice_needs_its_photo_until_the_second(path: Path) -> None:
+    j, disk = opened(path), threading.Event()
+    r = row(j, "a", blobs=["photo"])
+    await j.commit(add=[r])
+    await j.commit(end=[(r, "failed", "")])
+    await j.close_row(r, keep=0)
+    j.reopen(r)
+    assert j.needs("photo")
+    await j.commit(end=[(r, "delivered", "")])
+    first = j.close_row(r, keep=0)
+    j.storage.write(lambda db: disk.wait(10))
+    j.reopen(r)
+    j.commit(end=[(r, "delivered", "")])
+    j.close_row(r, keep=0)
+    await first
+    assert j.needs("photo")
+    disk.set()
+    await eventually(lambda: not j.needs("photo"))
+    j.close()
+
+
+async def test_a_row_whose_closing_cannot_be_written_keeps_its_photo(path: Path) -> None:
+    j = opened(path)
+    r = row(j, "a", blobs=["photo"])
+    await j.commit(add=[r])
+    await j.commit(end=[(r, "delivered", "")])
+    j.storage.write(lambda db: db.execute("INSERT INTO nothing VALUES (1)"))
+    with pytest.raises(EdgeError):
+        await j.close_row(r, keep=0)
+    assert j.needs("photo")
+    j.close()
+
+
+async def test_other_threads_may_ask_while_rows_come_and_go(path: Path) -> None:
+    """The blob store asks from its threads; all these rows are closed, so that it looks at each of them."""
+    j, errors, done = opened(path, keep_rows=500), [], threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                assert not j.needs("photo")
+            except (AssertionError, LookupError, RuntimeError) as e:
+                errors.append(e)
+
+    thread, before = threading.Thread(target=ask), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for i in range(5000):
+            j.insert(row(j, f"e{i}", blobs=["photo"], state=State.ENDED, end="delivered", closed=True))
+            j.purge()
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    assert errors == []
+    j.close()
+
+
 _ops = st.lists(
     st.tuples(
         st.sampled_from(["add", "child", "ended", "change", "end", "end twice", "close", "reopen", "restart", "many"]),
@@ -184,14 +263,13 @@ async def _history(path: Path, ops: list[tuple[str, int]]) -> None:
             ]
             made += len(new)
             if op == "ended":
-                new[0].state, new[0].end, new[0].reason = State.ENDED, ENDS[n % 7], "when"
+                new[0] = row(j, new[0].event.id, f"s{n % 3}", state=State.ENDED, end=ENDS[n % 7], reason="when")
             j.commit(add=new)
         elif op == "child":
             j.commit(add=[row(j, f"e{made}", f"s{n % 3}", parent=some.n)], change=[some])
             made += 1
         elif op == "change" and some.open:
-            some.state, some.attempts = State(n % 5), some.attempts + 1
-            j.commit(change=[some])
+            j.change(some, State(n % 5))
         elif op.startswith("end"):
             for _ in range(2 if "twice" in op else 1):
                 j.commit(end=[(some, ENDS[n % 7], "why")])
@@ -199,8 +277,6 @@ async def _history(path: Path, ops: list[tuple[str, int]]) -> None:
             j.close_row(some, keep=float(n % 2))
         elif op == "reopen" and not some.open:
             j.reopen(some)
-            some.state = State.QUEUED
-            j.commit(change=[some])
         elif op == "restart":
             before, totals = content(j), j.totals()
             j.close()
@@ -221,11 +297,11 @@ async def _history(path: Path, ops: list[tuple[str, int]]) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from agent.delivery import Journal
 from agent.model.event import Event
+from tests.delivery.driver import Driven
 
 async def main():
-    j = Journal(Path(sys.argv[1]))
+    j = Driven(Path(sys.argv[1]))
     j.open()
     n = 0
     rows = []
@@ -505,7 +581,7 @@ async def test_a_journal_of_the_first_format_opens(path: Path) -> None:
         ("child", "photos", "porch", State.PLACED, None, False),
         ("other", "labels", "", State.QUEUED, None, False),
     ]
-    assert rows[1].avoid == ["garage"]
+    assert rows[1].avoid == ("garage",)
     assert [h.step for h in rows[1].trace] == ["line", "wifi"]
     assert rows[2].claims == {"ap": 0}
     assert [b.cid for b in rows[2].event.blobs()] == ["bafy1"]

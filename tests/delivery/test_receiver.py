@@ -1,21 +1,20 @@
-"""What a node accepts from others: from whom, what for, how much; and whose word about a delivery counts."""
+"""Deliveries that a node accepts from others, and reports that count."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from agent.definitions import load_pipeline
-from agent.delivery import receiver as module
 from agent.delivery.rows import State
 from agent.delivery.wire import MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 from agent.errors import EdgeError, Refused
 from agent.model.event import MAX_BLOBS, MAX_EVENT, Event
+from agent.rates import Rates
 from tests.delivery.story import STORY, Building
 from tests.support import eventually
 
@@ -156,13 +155,9 @@ async def test_too_many_deliveries_in_one_request_are_refused(sender: Sender) ->
     assert not rows(sender)
 
 
-async def test_one_sender_s_flood_is_refused_and_the_others_are_served(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "EVENTS_PER_SECOND", 5.0)
-    sender.gpu.p.receiver._buckets.clear()
+async def test_one_sender_s_flood_is_refused_and_the_others_are_served(sender: Sender) -> None:
     moment = 1e6
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: moment))
+    sender.gpu.p.receiver._events = Rates(5.0, 10.0, clock=lambda: moment)
     flood = [sender.item(f"e{i}") for i in range(10)]
     assert set(await sender.said(*flood)) == {"accepted"}
     assert await sender.said(sender.item("more")) == ["rate"]
@@ -174,9 +169,8 @@ async def test_one_sender_s_flood_is_refused_and_the_others_are_served(
     assert sender.gpu.p.receiver.refused["rate"] == 2
 
 
-async def test_bytes_count_against_the_rate_too(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BYTES_PER_SECOND", 10_000.0)
-    sender.gpu.p.receiver._buckets.clear()
+async def test_bytes_count_against_the_rate_too(sender: Sender) -> None:
+    sender.gpu.p.receiver._bytes = Rates(10_000.0, 20_000.0)
     assert await sender.said(sender.item(event={"data": {"x": "y" * 30_000}})) == ["rate"]
     assert await sender.said(sender.item("small")) == ["accepted"]
 
@@ -223,12 +217,13 @@ async def test_a_step_s_part_of_the_queue_is_bounded_and_freed(tmp_path: Path) -
     b = Building(tmp_path, max_open=12)  # six steps: two rows each
     b.start("porch", "gpu", "up")
     s = Sender(b)
-    b.nodes["gpu"].p.core.enqueue = lambda row: None  # nothing runs
+    b.nodes["gpu"].p.hosts.enqueue = lambda row: None  # nothing runs
     assert await s.said(s.item("e1"), s.item("e2"), s.item("e3")) == ["accepted", "accepted", "full"]
     assert await s.said(s.item("e1")) == ["accepted"]  # what is here already needs no room
     row = b.nodes["gpu"].p.journal.find("e1", b.pipeline.name, "labels", "")
     assert row is not None
-    b.nodes["gpu"].p.core.end(row, "failed", "test")
+    gpu = b.nodes["gpu"].p
+    gpu.apply(gpu.lifecycle.ended(row, "failed", "test"))
     assert await s.said(s.item("e3")) == ["accepted"]
     await b.stop()
 
@@ -248,7 +243,7 @@ async def test_nothing_is_accepted_when_the_journal_fails(sender: Sender) -> Non
 
 async def placed(s: Sender) -> Any:
     """A row of porch that gpu has accepted and never runs."""
-    s.gpu.p.core.enqueue = lambda row: None
+    s.gpu.p.hosts.enqueue = lambda row: None
     porch = s.b.nodes["porch"].p
     await porch.trigger(s.b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: any(r.state is State.PLACED for r in porch.journal.rows.values()))
@@ -287,7 +282,7 @@ async def test_a_run_that_failed_elsewhere_counts_and_goes_to_the_next(sender: S
     row = await placed(sender)
     await report(sender, row, "gpu", end="failed", reason="it broke")
     assert row.open
-    assert (row.attempts, row.avoid) == (1, ["gpu"])
+    assert (row.attempts, row.avoid) == (1, ("gpu",))
     await eventually(lambda: row.state is State.PLACED)  # gpu is the only one: it is asked again
     await report(sender, row, "gpu", end="failed", free=True)
     assert (row.open, row.attempts) == (True, 1)

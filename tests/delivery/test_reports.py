@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.delivery import Journal
 from agent.delivery import reports as module
+from agent.delivery.changes import Changes
+from agent.delivery.lifecycle import Lifecycle, new_row
 from agent.delivery.reports import Reports
 from agent.delivery.rows import End, Row, State
 from agent.delivery.wire import Report
 from agent.model.event import Event
+from tests.delivery.driver import Driven
 from tests.support import eventually
 
 
@@ -39,10 +41,12 @@ class Mesh:
 
 
 @asynccontextmanager
-async def running(journal: Journal) -> AsyncIterator[tuple[Reports, Mesh]]:
+async def running(journal: Driven) -> AsyncIterator[tuple[Reports, Mesh]]:
     mesh = Mesh()
-    core: Any = SimpleNamespace(mesh=mesh, journal=journal)
-    reports = Reports(core)
+    context: Any = SimpleNamespace(
+        mesh=mesh, journal=journal, lifecycle=Lifecycle(journal, "here", lambda *_: None), apply=journal.write
+    )
+    reports = Reports(context)
     task = asyncio.create_task(reports.run())
     await asyncio.sleep(0)
     try:
@@ -54,10 +58,10 @@ async def running(journal: Journal) -> AsyncIterator[tuple[Reports, Mesh]]:
 
 def ended(n: int, end: End = "delivered") -> Row:
     event = Event(id=f"e{n}", source="/x/p/s", type="t", time="", data={})
-    return Row(n, event, "p", "v", "s", state=State.ENDED, end=end, claims={"producer": 0})
+    return new_row(n, event, "p", "v", "s", state=State.ENDED, end=end, claims={"producer": 0})
 
 
-async def test_nothing_is_told_that_a_death_could_undo(journal: Journal) -> None:
+async def test_nothing_is_told_that_a_death_could_undo(journal: Driven) -> None:
     disk = threading.Event()
     async with running(journal) as (reports, mesh):
         journal.storage.write(lambda _: disk.wait(10))
@@ -74,22 +78,22 @@ async def test_nothing_is_told_that_a_death_could_undo(journal: Journal) -> None
         assert written.done()
 
 
-async def test_what_was_asked_for_again_meanwhile_is_not_told_any_more(journal: Journal) -> None:
+async def test_what_was_asked_for_again_meanwhile_is_not_told_any_more(journal: Driven) -> None:
     disk = threading.Event()
     async with running(journal) as (reports, mesh):
         journal.storage.write(lambda _: disk.wait(10))
-        first, second = ended(1), ended(2)
+        first, second = ended(1, "failed"), ended(2)
         journal.commit(add=[first, second])
-        reports.add(first)
         reports.add(second)
+        reports.add(first)
         await eventually(lambda: reports._busy)
-        first.turn, first.state, first.end = 1, State.QUEUED, None  # delivered again: it runs once more
+        reports.context.lifecycle.delivered_again(first, "producer", 1, Changes())  # it runs once more
         disk.set()
         await eventually(lambda: mesh.heard)
         assert mesh.heard == [["e2"]]
 
 
-async def test_what_ended_together_is_told_in_one_request(journal: Journal) -> None:
+async def test_what_ended_together_is_told_in_one_request(journal: Driven) -> None:
     async with running(journal) as (reports, mesh):
         reports.add(ended(1))
         reports.add(ended(2))
@@ -97,7 +101,7 @@ async def test_what_ended_together_is_told_in_one_request(journal: Journal) -> N
         assert mesh.heard == [["e1", "e2"]]
 
 
-async def test_a_failure_is_told_at_once_with_what_waited(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_is_told_at_once_with_what_waited(journal: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT", 3600.0)
     monkeypatch.setattr(module, "AGAIN", 3600.0)
     async with running(journal) as (reports, mesh):
@@ -107,7 +111,7 @@ async def test_a_failure_is_told_at_once_with_what_waited(journal: Journal, monk
         assert mesh.heard == [["e1", "e2"]]
 
 
-async def test_a_whole_batch_waits_for_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_whole_batch_waits_for_nothing(journal: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT", 3600.0)
     monkeypatch.setattr(module, "AGAIN", 3600.0)
     async with running(journal) as (reports, mesh):

@@ -1,4 +1,4 @@
-"""What a stolen member, a failing node or an unlucky moment may not do to delivery."""
+"""Delivery holds against a stolen member, a failing node and an unlucky moment."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.blobs import raw_cid
 from agent.delivery import router
 from agent.delivery.rows import State
 from agent.delivery.validation import decoded
 from agent.delivery.wire import DeliverRequest, Delivery, Question, Record, Report, Verdict
 from agent.errors import Refused, Unreachable
 from agent.model.alert import Hop
+from agent.model.cid import raw_cid
 from agent.model.event import Event
 from agent.model.node import Capacity, NodeRecord
 from agent.model.pipeline import Keep
@@ -269,8 +269,8 @@ async def test_what_no_node_could_run_for_now_is_run_by_the_same_nodes_later_wit
     b.start("porch", "gpu", "old", "up")
     times = [7]
     for name in ("gpu", "old"):
-        engines = b.nodes[name].workshop.engines
-        engines.docker = lambda task, name, real=engines.docker: Unable(real(task, name), times)  # type: ignore[method-assign]
+        executors = b.nodes[name].steps.programs.executors
+        executors.docker = lambda task, name, real=executors.docker: Unable(real(task, name), times)  # type: ignore[method-assign]
     p = b.nodes["porch"].p
     await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: b.quiet() and bool(b.alerts), timeout=30)
@@ -287,7 +287,7 @@ async def test_a_node_that_cannot_start_the_program_gives_its_rows_to_one_that_c
     def no_daemon(task: Any, name: str) -> Any:
         raise Unreachable("no docker here")
 
-    b.nodes["gpu"].workshop.engines.docker = no_daemon  # type: ignore[method-assign]
+    b.nodes["gpu"].steps.programs.executors.docker = no_daemon  # type: ignore[method-assign]
     p = b.nodes["porch"].p
     await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: b.quiet() and bool(b.alerts))
@@ -303,7 +303,7 @@ async def test_a_fault_while_a_program_is_started_does_not_end_the_agent(tmp_pat
     def faulty(task: Any, name: str) -> Any:
         raise KeyError("image")
 
-    b.nodes["gpu"].workshop.engines.docker = faulty  # type: ignore[method-assign]
+    b.nodes["gpu"].steps.programs.executors.docker = faulty  # type: ignore[method-assign]
     await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: bool(b.alerts))
     task = b.nodes["gpu"].task
@@ -317,7 +317,7 @@ async def test_programs_of_a_replaced_version_are_stopped_once_nothing_is_in_fli
     b.start("porch", "gpu", "up")
     await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: b.quiet() and bool(b.alerts))
-    p, workshop = b.nodes["gpu"].p, b.nodes["gpu"].workshop
+    p, programs = b.nodes["gpu"].p, b.nodes["gpu"].steps.programs
     key = (b.pipeline.name, b.pipeline.version, "labels")
     await p.hosts.retire()
     assert key in p.hosts.hosts
@@ -325,7 +325,7 @@ async def test_programs_of_a_replaced_version_are_stopped_once_nothing_is_in_fli
     p.definitions.apply(newer.name, msgspec.json.encode(newer))
     await p.hosts.retire()
     assert key not in p.hosts.hosts
-    assert not workshop._runners
+    assert not programs._runners
     # An event of the old version that comes late is still run.
     await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: len(b.alerts) == 2)
@@ -339,7 +339,7 @@ async def test_naming_a_photo_in_an_event_does_not_let_its_sender_read_it(tmp_pa
     named = [{"name": "a.jpg", "cid": cid, "type": "image/jpeg", "size": size}]
     (verdict,) = await deliver(b, "gpu", [delivery(b, rescaled(b, blobs=named))])
     assert verdict.status == "accepted"
-    assert not b.nodes["gpu"].p.may_read("porch", cid)
+    assert not b.nodes["gpu"].blobs.needs.may_read("porch", cid)
     await b.stop()
 
 
@@ -350,7 +350,7 @@ async def test_an_alert_that_may_never_leave_fails_for_good(tmp_path: Path) -> N
     async def too_large(alert: Any) -> None:
         raise Refused("too large", code="uplink.too-large")
 
-    b.nodes["up"].workshop.submit = too_large
+    b.nodes["up"].steps.sink.submit = too_large
     await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: b.quiet() and b.ends().get("alert") == {"failed": 2})
     b.check_sums()

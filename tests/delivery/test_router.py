@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agent.delivery.lifecycle import new_row
 from agent.delivery.rows import Row
 from agent.errors import Unreachable
 from tests.delivery.story import STORY, Building
@@ -20,7 +21,7 @@ async def test_a_row_that_is_put_off_when_an_earlier_turn_is_over_is_not_forgott
     router = b.nodes["porch"].p.router
     seen: list[int] = []
     router._route = lambda row: seen.append(row.n)  # type: ignore[method-assign]
-    gone, other, late = (Row(n, None, "p", "v", "s") for n in (-1, -2, -3))  # type: ignore[arg-type]
+    gone, other, late = (new_row(n, None, "p", "v", "s") for n in (-1, -2, -3))  # type: ignore[arg-type]
     router.later(gone, 0.2)
     router._later.pop(gone.n)
     router.submit(other)  # wakes the loop, which then has nothing to wait for
@@ -50,9 +51,10 @@ async def test_a_row_that_ended_while_its_decider_was_asked_is_left_alone(tmp_pa
     await asked.wait()
     row = p.journal.find("e", b.pipeline.name, "labels", "")
     assert row is not None
-    p.core.end(row, "expired")
+    p.apply(p.lifecycle.ended(row, "expired"))
     changes: list[Row] = []
-    p.journal.changed = changes.append
+    write = p.journal.write
+    p.journal.write = lambda made: (changes.extend(made.written.values()), write(made))[1]  # type: ignore[method-assign]
     decided.set()
     await p.journal.commit()
     assert (row.end, row.decided, changes) == ("expired", False, [])

@@ -19,13 +19,14 @@ from typing import Any
 import msgspec
 
 from agent.definitions import load_pipeline
-from agent.delivery import Journal, Pipelines
+from agent.delivery import Context, Deciders, DeliveryEngine, Journal
+from agent.delivery.journal import JOURNAL
 from agent.errors import BlobError, CameraError, Refused, StepFailed, Unreachable
 from agent.model.alert import Alert
 from agent.model.event import BlobRef, event_id
 from agent.model.pipeline import Pipeline
 from agent.model.task import StepInput, StepOutput
-from agent.steps import Presence, Workshop
+from agent.steps import Presence, StepKinds
 from tests.doubles import CLOCK, Disk, MemoryBlobs, SimulatedMesh, SimulatedNet, SimulatedStorage, VirtualLoop, Weather
 
 TEXT = """\
@@ -189,11 +190,12 @@ def outputs_of(event: str) -> int:
     return (1, 1, 2, 1, 0, 2, 1, 1)[int(event_id("outputs", event), 36) % 8]
 
 
-class Engines:
+class Executors:
     def __init__(self, town: Town, node: str) -> None:
-        self.wasm = lambda module, task: Program(town, node, "wasm")
-        self.docker = lambda task, name: Program(town, node, "docker")
-        self.process = lambda task: Program(town, node, "process")
+        self.town, self.node = town, node
+
+    def runner(self, task: Any, name: str, module: Path | None) -> Program:
+        return Program(self.town, self.node, type(task).__name__)
 
 
 class Photo:
@@ -225,7 +227,7 @@ class TownNode:
 
     def __init__(self, town: Town, name: str) -> None:
         self.town, self.name = town, name
-        self.disk = Disk(town.path / f"{name}.db", random=Random(town.random.random()))
+        self.disk = Disk(town.path / f"{name}.db", JOURNAL, random=Random(town.random.random()))
         self.disk.on_death = self.kill
         self.disk.on_commit = lambda db, idle: town.watch.committed(self, db, idle)
         self.data: dict[str, bytes] = {}
@@ -258,32 +260,33 @@ class TownNode:
         self.up, self.since = True, town.loop.time()
         town.disturbed = self.since
         self.mesh = SimulatedMesh(town.net, self.name, LABELS[self.name], f"boot-{self.deaths}", self.context)
-        self.blobs = MemoryBlobs()
-        self.blobs.data = self.data
+        self.blobs = MemoryBlobs(self.data)
         self.storage = SimulatedStorage(self.disk)
         journal = Journal(self.disk.path, max_open=town.max_open, storage=self.storage)
-        self.p = Pipelines(self.name, self.name, self.mesh, journal, self.blobs, self._fetch)
+        self.p = DeliveryEngine(self.name, self.name, self.mesh, journal, self.blobs, self._fetch, self._steps)
         self.p.load()
         town.watch.attach(self)
         self.p.definitions.apply("walk", msgspec.json.encode(town.pipeline))
-        self.workshop = Workshop(
-            self.p.core,
-            mesh_id="mesh",
-            engines=Engines(town, self.name),  # type: ignore[arg-type]
-            cameras=Cameras(town, self.name) if self.name in CAMERAS else None,
-            presence=Presence(self.p.deciders),
-            path_of=self._path,
-            writer=self.blobs,  # type: ignore[arg-type]
-            submit=self._submit,
-            log_to=lambda *a: None,
-        )
-        self.workshop.module = self._module  # type: ignore[method-assign]
-        self.p.workshop = self.workshop
         town.net.join(self.mesh)
         self.task = asyncio.create_task(self.p.run())
         for ident, state in self.spool.items():
             if state == "waiting":
                 town.loop.call_later(town.random.uniform(0.0, town.trouble.slowest), self._leave, self.start, ident)
+
+    def _steps(self, context: Context, deciders: Deciders) -> StepKinds:
+        made = StepKinds(
+            context,
+            mesh_id="mesh",
+            executors=Executors(self.town, self.name),  # type: ignore[arg-type]
+            cameras=Cameras(self.town, self.name) if self.name in CAMERAS else None,
+            presence=Presence(deciders),
+            path_of=self._path,
+            writer=self.blobs,  # type: ignore[arg-type]
+            submit=self._submit,
+            log_to=lambda *a: None,
+        )
+        made.programs.module = self._module  # type: ignore[method-assign]
+        return made
 
     def kill(self) -> None:
         """The power fails; it comes back after `down_for` seconds."""
@@ -363,9 +366,9 @@ class TownNode:
             if not refused:
                 self.town.alerts[ident] += 1
         if self.spool[ident] == "refused":
-            self.workshop.refused(ident, "the sink says no")
+            self.p.steps.sink.refused(ident, "the sink says no")
         else:
-            self.workshop.delivered(ident)
+            self.p.steps.sink.delivered(ident)
 
 
 @dataclass

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from asyncio import Future
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 
-from agent.delivery import Row, State
+from agent.delivery import Row
+from agent.delivery.changes import Changes
+from agent.delivery.rows import State
 from agent.delivery.wire import DeliverRequest, Report, Verdict
 from agent.model.event import Event, decode_event, event_id
 from agent.model.placement import matches
@@ -104,18 +109,20 @@ class Watch:
             known = self.disk[name].get(row.n, (-1, None, 0))
             if self.scanned[name] == node.disk.commits and known != (int(row.state), row.end, int(row.closed)):
                 self.wrong(f"{name}: row {row.n} {row.event.id[:5]} is read otherwise than it was committed")
-        node.p.journal.changed = partial(self.changed, node)
+        node.p.journal.write = partial(self._write, node, node.p.journal.write)  # type: ignore[method-assign]
         self.note(f"{name} starts with {len(node.p.journal.rows)} rows")
 
     def died(self, node: TownNode) -> None:
         self.note(f"{node.name} dies")
 
-    def changed(self, node: TownNode, row: Row) -> None:
-        """The journal was told of a change."""
-        if node.p.journal.by_n.get(row.n) is not None:
+    def _write(self, node: TownNode, write: Callable[[Changes], Future[Any]], changes: Changes) -> Future[Any]:
+        """The journal gets changes, which are in memory already."""
+        written = write(changes)
+        for row in changes.written.values():
             self.open[node.name][row.n] = row
             self.look(node, row)
-            self.dirty.add(node.name)
+        self.dirty.add(node.name)
+        return written
 
     def look(self, node: TownNode, row: Row) -> None:
         """Compare the row with what it was."""

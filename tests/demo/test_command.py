@@ -12,13 +12,13 @@ import pytest
 
 from agent.definitions import load_pipeline
 from agent.errors import ConfigError, NotFound
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.task import WasmTask
 from demo import phone
 from demo.children import Children
-from demo.house import DemoError
-from demo.place import HOST, Running, announced, demo_folder, find_running, free_ports, start_time
+from demo.environment import HOST, Running, announced, demo_folder, find_running, free_ports, start_time
 from demo.story import Arrival, faults
+from demo.waiting import DemoError
 from tests.demo.running import ROOT, Demo
 
 MakeDemo = Callable[..., Demo]
@@ -95,14 +95,14 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path, monke
 async def test_the_filter_finds_exactly_the_join_in_what_a_phone_writes(tmp_path: Path) -> None:
     mac = phone.new_mac()
     assert int(mac[:2], 16) & 3 == 2, "locally administered, unicast"
-    engine = WasmEngine(tmp_path / "cache", tmp_path / "scratch")
+    executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch")
     try:
         module = ROOT / "build/filters/wifi-join.wasm"
-        filter_ = engine.filter(module, WasmTask(module="m"))
+        filter_ = executor.filter(module, WasmTask(module="m"))
         text = phone.boot() + phone.joins(mac, "ada") + phone.leaves(phone.NEIGHBOUR)
         found = await filter_.feed(text.encode(), lambda line: None)
     finally:
-        await engine.close()
+        await executor.close()
     kinds = [(f.type, f.data["mac"]) for f in found]
     assert kinds == [("wifi.client.joined", mac), ("wifi.client.left", phone.NEIGHBOUR)]
 

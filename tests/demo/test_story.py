@@ -8,7 +8,7 @@ from collections.abc import Callable
 import docker
 import pytest
 
-from agent.executors.docker.container import OWNER_LABEL
+from agent.executors import OWNER_LABEL
 from demo.story import HOPS
 from tests.demo.running import NO_DOCKER, Demo
 from tests.support import eventually

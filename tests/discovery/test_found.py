@@ -26,7 +26,7 @@ def _txt(found: Found) -> dict[bytes, bytes | None]:
 
 
 @given(_found)
-def test_what_is_announced_is_what_is_read(found: Found) -> None:
+def test_an_announcement_is_read_as_it_was_written(found: Found) -> None:
     assert read(_txt(found), found.hosts) == found
 
 

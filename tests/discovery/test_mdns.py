@@ -82,7 +82,7 @@ async def test_announcing_may_begin_long_after_listening() -> None:
         await eventually(lambda: heard)
 
 
-async def test_an_announcement_that_is_not_sound_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_invalid_announcements_are_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[Found] = []
     hall, liar = discovery(heard), discovery()
     liar.announce("UPPER CASE", PORCH, "porch", 8946, 8947)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agent.blobs import raw_cid
+from agent.blobs import Registry
+from agent.blobs.deleting import Deleter
 from agent.errors import BlobError, Unreachable
+from agent.model.cid import raw_cid
 from agent.model.node import Capacity, NodeRecord
 
 
@@ -102,11 +104,17 @@ class MemoryMesh:
 
 
 class MemoryBlobs:
-    """Blobs in a dict."""
+    """Blobs in a dict, with the real registry; `data` is what an earlier run left on the disk."""
 
-    def __init__(self) -> None:
-        self.data: dict[str, bytes] = {}
-        self.pins: dict[str, set[str]] = {}
+    def __init__(self, data: dict[str, bytes] | None = None) -> None:
+        self.data: dict[str, bytes] = {} if data is None else data
+        self.needs = Registry()
+        self.deleter = Deleter(self)
+
+    @property
+    def pins(self) -> dict[str, set[str]]:
+        """CIDs by owner."""
+        return self.needs.pins._cids
 
     def has(self, cid: str) -> bool:
         return cid in self.data
@@ -116,10 +124,16 @@ class MemoryBlobs:
             raise BlobError(f"{cid} has another size", code="blob.size")
 
     def pin(self, cid: str, owner: str) -> None:
-        self.pins.setdefault(owner, set()).add(cid)
+        self.needs.pins.pin(cid, owner)
 
     def unpin(self, owner: str) -> None:
-        self.pins.pop(owner, None)
+        self.needs.pins.unpin(owner)
+
+    def release(self, cids: Iterable[str], *, after: asyncio.Future[Any] | None = None) -> asyncio.Task[None]:
+        return self.deleter.release(cids, after=after)
+
+    def retry(self) -> None:
+        self.deleter.retry()
 
     async def read(self, cid: str) -> bytes:
         if cid not in self.data:
@@ -132,5 +146,5 @@ class MemoryBlobs:
         return cid, len(data)
 
     async def delete(self, cid: str) -> None:
-        if not any(cid in cids for cids in self.pins.values()):
+        if not self.needs.needed(cid):
             self.data.pop(cid, None)

@@ -12,6 +12,9 @@ from agent.model.event import BlobRef, Event
 from agent.model.task import StepInput
 from tests.executors.docker_image import busybox_image
 from tests.executors.wasm_programs import build
+from tests.filters.conftest import compiled, executor, filters, open_filter
+
+__all__ = ["compiled", "executor", "filters", "open_filter"]
 
 MakeInput = Callable[..., Awaitable[StepInput]]
 
@@ -61,5 +64,5 @@ def program() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def busybox() -> str:
-    """A small image with a shell; the story's tests need the engine, so its absence is a failure, not a skip."""
+    """A small image with a shell; without a Docker engine the test fails, since the story's tests need one."""
     return busybox_image()

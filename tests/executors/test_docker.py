@@ -14,9 +14,8 @@ import msgspec
 import pytest
 
 from agent.blobs import BlobStore
-from agent.errors import NotFound, Refused, StepFailed, Unreachable
-from agent.executors import DockerEngine
-from agent.executors.docker.container import OWNER_LABEL
+from agent.errors import NotFound, StepFailed, Unreachable
+from agent.executors import OWNER_LABEL, DockerExecutor, Policy
 from agent.model.task import MIB, DockerTask, Limits, Runner
 from tests.executors.conftest import Lines, MakeInput
 from tests.support import eventually
@@ -33,8 +32,8 @@ MakeRunner = Callable[..., Runner]
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[DockerEngine]:
-    made = DockerEngine(f"test-{tmp_path.name}-{os.getpid()}", tmp_path / "scratch")
+async def executor(tmp_path: Path) -> AsyncIterator[DockerExecutor]:
+    made = DockerExecutor(f"test-{tmp_path.name}-{os.getpid()}", tmp_path / "scratch")
     await made.start()
     assert made.available, made.reason
     yield made
@@ -43,13 +42,13 @@ async def engine(tmp_path: Path) -> AsyncIterator[DockerEngine]:
 
 
 @pytest.fixture
-async def make_runner(engine: DockerEngine, store: BlobStore, busybox: str) -> AsyncIterator[MakeRunner]:
+async def make_runner(executor: DockerExecutor, store: BlobStore, busybox: str) -> AsyncIterator[MakeRunner]:
     """Runners of a shell script; closed at the end."""
     made: list[Runner] = []
 
     def make(script: str, limits: Limits = LIMITS, **more: Any) -> Runner:
         task = DockerTask(image=busybox, args=["sh", "-c", script], limits=limits, **more)
-        runner = engine.runner(task, store, "test/step")
+        runner = executor.runner(task, store, "test/step")
         made.append(runner)
         return runner
 
@@ -126,7 +125,7 @@ async def test_is_shut_in(make_runner: MakeRunner, make_input: MakeInput, log: L
 
 
 async def test_volumes_of_the_image_are_no_way_to_fill_the_disk(
-    engine: DockerEngine, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
+    executor: DockerExecutor, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
 ) -> None:
     client = docker.from_env()
     try:
@@ -143,7 +142,7 @@ async def test_volumes_of_the_image_are_no_way_to_fill_the_disk(
         task = DockerTask(
             image=image.id, args=["sh", "-c", script], limits=msgspec.structs.replace(LIMITS, outputs=200 * MIB)
         )
-        runner = engine.runner(task, store, "test/volumes")
+        runner = executor.runner(task, store, "test/volumes")
         try:
             assert await runner.run(await make_input(), log) == []
             await eventually(lambda: "full" in log)
@@ -182,7 +181,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_hostile_program_is_stopped_and_the_next_event_works(
-    name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor
 ) -> None:
     evil, codes, text = HOSTILE[name]
     limits = Limits(memory=32 * MIB, timeout=1.0, outputs=MIB, stdout=65536, stderr=4096, files=8, cpus=0.5, pids=16)
@@ -194,7 +193,7 @@ async def test_hostile_program_is_stopped_and_the_next_event_works(
     assert any(part in failure.value.message for part in text.split("|"))
     assert not failure.value.final
     assert await runner.run(await make_input(), log) == []
-    assert len(containers_of(engine.owner)) == 1
+    assert len(containers_of(executor.owner)) == 1
 
 
 OUTPUTS = {
@@ -212,7 +211,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-async def test_output_that_is_no_file_of_its_own_is_refused(
+async def test_output_that_is_not_a_regular_file_is_refused(
     name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     make, path = OUTPUTS[name]
@@ -226,38 +225,38 @@ async def test_output_that_is_no_file_of_its_own_is_refused(
 
 
 async def test_error_of_the_program_is_final_and_keeps_it_running(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor
 ) -> None:
     runner = make_runner(
         LOOP + 'case "$line" in *evil*) echo "{\\"id\\":\\"$id\\",\\"error\\":\\"no\\"}"; continue;; esac; ' + EMPTY
     )
     await runner.start()
-    before = containers_of(engine.owner)
+    before = containers_of(executor.owner)
     with pytest.raises(StepFailed, match="reports: no") as failure:
         await runner.run(await make_input(evil=True), log)
     assert failure.value.final
     assert await runner.run(await make_input(), log) == []
-    assert containers_of(engine.owner) == before
+    assert containers_of(executor.owner) == before
 
 
 async def test_two_lines_for_one_event_end_the_program(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor
 ) -> None:
     runner = make_runner(LOOP + 'echo "{\\"id\\":\\"$id\\",\\"events\\":[]}"; ' + EMPTY)
     await runner.run(await make_input(), log)
-    before = containers_of(engine.owner)
+    before = containers_of(executor.owner)
     await eventually(lambda: runner._program.dialogue.broken is not None)  # type: ignore[attr-defined]
     await runner.run(await make_input(), log)
-    assert containers_of(engine.owner) != before
+    assert containers_of(executor.owner) != before
 
 
 async def test_killed_in_mid_event_fails_it_with_its_last_words(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor
 ) -> None:
     runner = make_runner(LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY)
     task = asyncio.create_task(runner.run(await make_input(evil=True), log))
     await eventually(lambda: "working" in log)
-    (container,) = containers_of(engine.owner)
+    (container,) = containers_of(executor.owner)
     client = docker.from_env()
     try:
         await asyncio.to_thread(client.containers.get(container).kill)
@@ -270,22 +269,22 @@ async def test_killed_in_mid_event_fails_it_with_its_last_words(
 
 
 async def test_cancelled_event_ends_its_program(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor
 ) -> None:
     runner = make_runner(LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY)
     task = asyncio.create_task(runner.run(await make_input(evil=True), log))
     await eventually(lambda: "working" in log)
-    before = containers_of(engine.owner)
+    before = containers_of(executor.owner)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert containers_of(engine.owner) == []
+    assert containers_of(executor.owner) == []
     await runner.run(await make_input(), log)
-    assert containers_of(engine.owner) != before
+    assert containers_of(executor.owner) != before
 
 
 async def test_close_leaves_nothing_behind(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine, tmp_path: Path
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor, tmp_path: Path
 ) -> None:
     runner = make_runner(LOOP + "echo working >&2; sleep 100; " + EMPTY)
     task = asyncio.create_task(runner.run(await make_input(), log))
@@ -293,60 +292,69 @@ async def test_close_leaves_nothing_behind(
     await runner.close()
     with pytest.raises(StepFailed, match="being stopped"):
         await task
-    assert containers_of(engine.owner) == []
+    assert containers_of(executor.owner) == []
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-async def test_start_sweeps_what_an_earlier_life_left(
-    engine: DockerEngine, make_runner: MakeRunner, make_input: MakeInput, log: Lines, tmp_path: Path
+async def test_start_sweeps_containers_of_an_earlier_run(
+    executor: DockerExecutor, make_runner: MakeRunner, make_input: MakeInput, log: Lines, tmp_path: Path
 ) -> None:
     await make_runner(LOOP + EMPTY).start()
-    (left,) = containers_of(engine.owner)
-    other = DockerEngine("somebody-else", tmp_path / "other")
+    (left,) = containers_of(executor.owner)
+    other = DockerExecutor("somebody-else", tmp_path / "other")
     await other.start()
-    assert containers_of(engine.owner) == [left]
-    again = DockerEngine(engine.owner, tmp_path / "again")
+    assert containers_of(executor.owner) == [left]
+    again = DockerExecutor(executor.owner, tmp_path / "again")
     await again.start()
-    assert containers_of(engine.owner) == []
+    assert containers_of(executor.owner) == []
     await other.close()
     await again.close()
 
 
-async def test_missing_image_is_named(engine: DockerEngine, store: BlobStore) -> None:
-    runner = engine.runner(DockerTask(image="edge/none:1"), store, "s")
+async def test_missing_image_is_named(executor: DockerExecutor, store: BlobStore) -> None:
+    runner = executor.runner(DockerTask(image="edge/none:1"), store, "s")
     with pytest.raises(NotFound, match="edge/none:1"):
         await runner.start()
     with pytest.raises(NotFound, match="edge/none"):
-        await engine.image_id("edge/none:1")
+        await executor.image_id("edge/none:1")
     await runner.close()
 
 
-async def test_image_id_is_the_engines(engine: DockerEngine, busybox: str) -> None:
-    assert (await engine.image_id(busybox)).startswith("sha256:")
+async def test_image_id_is_the_engines(executor: DockerExecutor, busybox: str) -> None:
+    assert (await executor.image_id(busybox)).startswith("sha256:")
 
 
 async def test_missing_program_is_named(
-    engine: DockerEngine, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
+    executor: DockerExecutor, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
 ) -> None:
-    runner = engine.runner(DockerTask(image=busybox, args=["/no/such"]), store, "s")
+    runner = executor.runner(DockerTask(image=busybox, args=["/no/such"]), store, "s")
     with pytest.raises(StepFailed, match="exited with 127") as failure:
         await runner.run(await make_input(), log)
     assert "/no/such" in str(failure.value.fields["stderr"])
-    assert containers_of(engine.owner) == []
+    assert containers_of(executor.owner) == []
     await runner.close()
+
+
+async def test_engine_that_answers_has_a_version(executor: DockerExecutor) -> None:
+    client = docker.from_env()
+    try:
+        assert executor.version == client.version()["Version"]
+    finally:
+        client.close()
 
 
 async def test_absent_engine_is_a_reason_not_a_crash(tmp_path: Path, store: BlobStore) -> None:
-    engine = DockerEngine("nobody", tmp_path / "scratch", host=f"unix://{tmp_path}/none.sock")
-    await engine.start()
-    assert not engine.available
-    assert "no Docker engine answers" in engine.reason
-    assert not await engine.gpu()
-    runner = engine.runner(DockerTask(image="x"), store, "s")
+    executor = DockerExecutor("nobody", tmp_path / "scratch", host=f"unix://{tmp_path}/none.sock")
+    await executor.start()
+    assert not executor.available
+    assert executor.version == ""
+    assert "no Docker engine answers" in executor.reason
+    assert not await executor.gpu()
+    runner = executor.runner(DockerTask(image="x"), store, "s")
     with pytest.raises(Unreachable):
         await runner.start()
     await runner.close()
-    await engine.close()
+    await executor.close()
 
 
 class Relay:
@@ -397,10 +405,10 @@ async def test_engine_may_go_and_come_back(
 ) -> None:
     relay = Relay(tmp_path / "docker.sock")
     await relay.open()
-    engine = DockerEngine(f"away-{os.getpid()}", tmp_path / "scratch", host=relay.host)
-    await engine.start()
+    executor = DockerExecutor(f"away-{os.getpid()}", tmp_path / "scratch", host=relay.host)
+    await executor.start()
     script = LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY
-    runner = engine.runner(DockerTask(image=busybox, args=["sh", "-c", script]), store, "s")
+    runner = executor.runner(DockerTask(image=busybox, args=["sh", "-c", script]), store, "s")
     task = asyncio.create_task(runner.run(await make_input(evil=True), log))
     await eventually(lambda: "working" in log)
     await relay.close()
@@ -408,47 +416,36 @@ async def test_engine_may_go_and_come_back(
         await task
     with pytest.raises(Unreachable):
         await runner.run(await make_input(), log)
-    assert not engine.available
-    (left,) = containers_of(engine.owner)
+    assert not executor.available
+    (left,) = containers_of(executor.owner)
     await relay.open()
     assert await runner.run(await make_input(), log) == []
-    assert engine.reason == ""
-    assert len(containers_of(engine.owner)) == 1
-    assert left not in containers_of(engine.owner)
+    assert executor.reason == ""
+    assert len(containers_of(executor.owner)) == 1
+    assert left not in containers_of(executor.owner)
     await runner.close()
-    await engine.close()
+    await executor.close()
     await relay.close()
-    assert containers_of(engine.owner) == []
+    assert containers_of(executor.owner) == []
 
 
-async def test_policy_is_named(tmp_path: Path, store: BlobStore, busybox: str) -> None:
-    off = DockerEngine("nobody", tmp_path / "a", allowed=False)
-    small = DockerEngine("nobody", tmp_path / "b", max_memory=MIB)
-    task = DockerTask(image=busybox, limits=Limits(memory=64 * MIB, cpus=2.0))
-    for engine, rule in ((off, "policy.docker"), (small, "policy.memory")):
-        with pytest.raises(Refused) as failure:
-            await engine.runner(task, store, "s").start()
-        assert failure.value.code == rule
-        await engine.close()
-
-
-async def test_policy_caps_the_cpus(
-    engine: DockerEngine, make_runner: MakeRunner, make_input: MakeInput, log: Lines
-) -> None:
-    engine.max_cpus = 0.25
-    await make_runner(LOOP + EMPTY).start()
+async def test_policy_caps_the_cpus(executor: DockerExecutor, store: BlobStore, busybox: str) -> None:
+    task = DockerTask(image=busybox, args=["sh", "-c", LOOP + EMPTY], limits=LIMITS)
+    runner = executor.runner(Policy(cpus=0.25).check(task), store, "test/step")
+    await runner.start()
     client = docker.from_env()
     try:
-        (container,) = containers_of(engine.owner)
+        (container,) = containers_of(executor.owner)
         assert client.containers.get(container).attrs["HostConfig"]["NanoCpus"] == 250_000_000
     finally:
         client.close()
+        await runner.close()
 
 
-async def test_gpu_that_is_not_there_is_said(engine: DockerEngine, store: BlobStore, busybox: str) -> None:
-    if await engine.gpu():
+async def test_missing_gpu_is_named(executor: DockerExecutor, store: BlobStore, busybox: str) -> None:
+    if await executor.gpu():
         pytest.skip("this machine has a GPU for containers")
-    runner = engine.runner(DockerTask(image=busybox, args=["sh"], gpus=1), store, "s")
+    runner = executor.runner(DockerTask(image=busybox, args=["sh"], gpus=1), store, "s")
     with pytest.raises(StepFailed) as failure:
         await runner.start()
     assert "GPU" in failure.value.hint
@@ -456,13 +453,13 @@ async def test_gpu_that_is_not_there_is_said(engine: DockerEngine, store: BlobSt
 
 
 async def test_program_ends_by_itself_when_the_agent_dies(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: DockerEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor
 ) -> None:
     """The agent's end of stdin closes with the agent: StdinOnce hands that on to the program."""
     runner = make_runner(LOOP + EMPTY)
     await runner.run(await make_input(), log)
     runner._program._writer.transport.abort()  # type: ignore[attr-defined]
-    (container,) = containers_of(engine.owner)
+    (container,) = containers_of(executor.owner)
     client = docker.from_env()
     try:
         end = await asyncio.to_thread(client.containers.get(container).wait, timeout=20)
@@ -471,5 +468,5 @@ async def test_program_ends_by_itself_when_the_agent_dies(
     assert end["StatusCode"] == 0
 
 
-def test_signals_are_what_the_messages_say() -> None:
+def test_exit_code_of_sigkill_is_137() -> None:
     assert 128 + signal.SIGKILL == 137

@@ -19,7 +19,7 @@ def made(tmp_path: Path, *, shared: bool = True, owner: int | None = None) -> Fo
     return folders
 
 
-def test_empty_deletes_what_is_deeper_than_any_path(tmp_path: Path) -> None:
+def test_empty_deletes_folders_deeper_than_any_path(tmp_path: Path) -> None:
     at = os.open(tmp_path, os.O_RDONLY)
     for n in range(3000):
         os.mkdir("d", dir_fd=at)
@@ -48,7 +48,7 @@ def test_empty_follows_no_link_and_minds_no_mode(tmp_path: Path) -> None:
     assert (outside / "kept").exists()
 
 
-def test_folders_that_cannot_be_removed_are_left_to_the_next_start(
+def test_folders_that_cannot_be_removed_stay_until_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(folder: Path) -> None:
@@ -85,7 +85,7 @@ def test_fifo_socket_and_device_are_not_taken_and_do_not_hang(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["a/b/c/d/e/f/g/h/i", "a\0b", "x" * 300, "a/", "/a"])
-def test_names_that_are_none_are_refused(name: str, tmp_path: Path) -> None:
+def test_invalid_names_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(StepFailed):
         open_output(tmp_path, name)
 

@@ -1,4 +1,4 @@
-"""What an earlier life of the agent left is removed as far as that goes, and never keeps the agent from starting."""
+"""Leftovers of an earlier run of the agent are removed where possible, and never keep the agent from starting."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from types import SimpleNamespace
 import pytest
 
 from agent.errors import Unreachable
-from agent.executors import DockerEngine, ProcessEngine, docker, folders
+from agent.executors import DockerExecutor, ProcessExecutor, folders
+from agent.executors.docker import executor as docker
 from agent.model.task import DockerTask
 
 BUSY = 'driver "overlay2" failed to remove root filesystem: device or resource busy'
 
 
 class Stubborn(ThreadingHTTPServer):
-    """An engine with two containers of ours, of which it will not remove the first; a real one does this on bad days."""
+    """An engine with two of our containers; it does not remove the first, as a real engine sometimes does."""
 
     def __init__(self, left: Path) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -29,7 +30,7 @@ class Stubborn(ThreadingHTTPServer):
         self.lists = True
         self.removed: list[str] = []
         self.left_then: list[bool] = []
-        self.pings = 0
+        self.looks = 0
 
     @property
     def host(self) -> str:
@@ -42,7 +43,7 @@ class Answer(BaseHTTPRequestHandler):
     server: Stubborn
 
     def do_GET(self) -> None:
-        self.server.pings += self.path.endswith("/_ping")
+        self.server.looks += self.path == "/v1.44/version"
         if not self.path.endswith("/containers/json") and "/containers/json?" not in self.path:
             self.answer(200, {"ApiVersion": "1.44"})
         elif self.server.lists:
@@ -73,7 +74,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
-    """A file of a container of an earlier life."""
+    """A file of a container of an earlier run."""
     file = tmp_path / "scratch" / "ab12" / "outputs" / "photo"
     file.parent.mkdir(parents=True)
     file.touch()
@@ -91,30 +92,30 @@ def stubborn(left: Path) -> Iterator[Stubborn]:
 
 
 @pytest.mark.parametrize("code", [204, 404, 409, 500])
-async def test_a_container_that_cannot_be_removed_keeps_neither_the_agent_nor_the_rest_of_the_sweep(
+async def test_one_stubborn_container_stops_neither_start_nor_sweep(
     stubborn: Stubborn, tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn.code = code
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
-    assert engine.available
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
+    assert executor.available
     assert stubborn.removed[-1] == "b"
     assert (BUSY in caplog.text) == (code in (409, 500))
-    await engine.close()
+    await executor.close()
 
 
-async def test_an_engine_that_does_not_list_its_containers_is_no_reason_not_to_start(
+async def test_agent_starts_when_the_engine_cannot_list_containers(
     stubborn: Stubborn, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn.lists = False
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
-    assert engine.available
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
+    assert executor.available
     assert "deadline exceeded" in caplog.text
-    await engine.close()
+    await executor.close()
 
 
-async def test_a_container_that_is_being_made_while_the_engine_is_found_again_is_no_leftover(
+async def test_a_sweep_spares_a_container_that_is_being_made(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, go = asyncio.Event(), asyncio.Event()
@@ -125,50 +126,50 @@ async def test_a_container_that_is_being_made_while_the_engine_is_found_again_is
         return SimpleNamespace(id="a" * 64)
 
     monkeypatch.setattr(docker, "open_container", slowly)
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
     stubborn.removed.clear()
-    opening = asyncio.create_task(engine.open(DockerTask(image="x"), "step"))
+    opening = asyncio.create_task(executor.open(DockerTask(image="x"), "step"))
     await made.wait()
-    engine._away(Unreachable("it took too long"))
-    assert await engine.check()
+    executor._away(Unreachable("it took too long"))
+    assert await executor.check()
     go.set()
     await opening
     assert not stubborn.removed
-    engine._away(Unreachable("it took too long"))
-    assert await engine.check()
+    executor._away(Unreachable("it took too long"))
+    assert await executor.check()
     assert stubborn.removed == ["b"]  # now it is known for ours
-    await engine.close()
+    await executor.close()
 
 
-async def test_who_comes_while_the_engine_is_looked_for_does_not_look_again(
+async def test_concurrent_checks_look_for_the_engine_once(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
-    assert await asyncio.gather(engine.check(), engine.check(), engine.check()) == [True] * 3
-    assert stubborn.pings == 1
-    await engine.close()
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    assert await asyncio.gather(executor.check(), executor.check(), executor.check()) == [True] * 3
+    assert stubborn.looks == 1
+    await executor.close()
 
 
-async def test_folders_are_cleared_when_no_container_writes_there_any_more(
+async def test_folders_are_cleared_after_their_containers_are_removed(
     stubborn: Stubborn, tmp_path: Path, left: Path
 ) -> None:
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
     assert stubborn.left_then == [True, True]
     assert not left.exists()
-    await engine.close()
+    await executor.close()
 
 
-async def test_folders_that_cannot_be_cleared_are_left_to_the_next_start(
+async def test_folders_that_cannot_be_cleared_stay_until_next_start(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def filling(folder: Path) -> None:
         raise OSError(39, "Directory not empty")
 
     monkeypatch.setattr(folders, "empty", filling)
-    engine = DockerEngine("me", tmp_path / "scratch", host=stubborn.host)
-    await engine.start()
-    ProcessEngine(tmp_path / "scratch")
+    executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
+    await executor.start()
+    ProcessExecutor(tmp_path / "scratch")
     assert caplog.text.count("Directory not empty") == 2
-    await engine.close()
+    await executor.close()

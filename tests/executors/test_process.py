@@ -1,4 +1,4 @@
-"""Plain executables after the step contract, allowed or not."""
+"""Plain executables after the step contract."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from agent.blobs import BlobStore
-from agent.errors import Refused, StepFailed
-from agent.executors import ProcessEngine
+from agent.errors import StepFailed
+from agent.executors import ProcessExecutor
 from agent.model.task import MIB, Limits, ProcessTask, Runner
 from tests.executors.conftest import Lines, MakeInput
 from tests.support import eventually
@@ -37,14 +37,14 @@ MakeRunner = Callable[..., Runner]
 @pytest.fixture
 async def make_runner(tmp_path: Path, store: BlobStore) -> AsyncIterator[MakeRunner]:
     """Runners of a Python program's loop body; closed at the end."""
-    engine = ProcessEngine(tmp_path / "scratch")
+    executor = ProcessExecutor(tmp_path / "scratch")
     made: list[Runner] = []
     before = psutil.Process().children()  # a sink that other tests share
 
-    def make(body: str, *, allowed: bool = True, limits: Limits = LIMITS, **env: str) -> Runner:
+    def make(body: str, *, limits: Limits = LIMITS, **env: str) -> Runner:
         text = HEAD + "\n".join("    " + line for line in body.strip().splitlines())
         task = ProcessTask(command=[sys.executable, "-S", "-E", "-c", text], env=env, limits=limits)
-        made.append(engine.runner(task, store, allowed))
+        made.append(executor.runner(task, store))
         return made[-1]
 
     yield make
@@ -65,11 +65,6 @@ answer(event, {"name": "b.txt", "type": "text/plain"})
     for text in (b"one", b"two"):
         (output,) = await runner.run(await make_input(("a.txt", text)), log)
         assert await store.read(output.blobs[0].cid) == text.upper()
-
-
-async def test_is_refused_unless_allowed(make_runner: MakeRunner) -> None:
-    with pytest.raises(Refused, match=r"policy\.process"):
-        await make_runner("answer(event)", allowed=False).start()
 
 
 async def test_knows_nothing_of_the_agent(
@@ -153,22 +148,22 @@ answer(event)
 
 
 async def test_missing_program_is_named(tmp_path: Path, store: BlobStore) -> None:
-    runner = ProcessEngine(tmp_path / "s").runner(ProcessTask(command=["/no/such"]), store, True)
+    runner = ProcessExecutor(tmp_path / "s").runner(ProcessTask(command=["/no/such"]), store)
     with pytest.raises(StepFailed, match="/no/such does not start"):
         await runner.start()
     await runner.close()
 
 
-async def test_failures_in_a_row_are_spaced_and_close_does_not_wait_for_that(
+async def test_close_does_not_wait_for_the_backoff_after_failures(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     runner = make_runner("os._exit(1)")
     for _ in range(2):
         with pytest.raises(StepFailed):
             await runner.run(await make_input(), log)
-    runner._backoff._failures = 30  # type: ignore[attr-defined]
-    runner._backoff.failed()  # type: ignore[attr-defined]
-    assert 30 < runner._backoff.left() <= 60  # type: ignore[attr-defined]
+    runner._tries.failures = 30  # type: ignore[attr-defined]
+    runner._tries.failed()  # type: ignore[attr-defined]
+    assert 30 < runner._tries.left() <= 60  # type: ignore[attr-defined]
     waiting = asyncio.create_task(runner.run(await make_input(), log))
     await asyncio.sleep(0)
     async with asyncio.timeout(10):

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, StepFailed
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.executors.wasm.filter import MAX_BATCH, parse_events
 from agent.executors.wasm.sandbox import Call, Program
-from agent.executors.wasm.wasm_wasmtime import Wasmtime
+from agent.executors.wasm.sandbox_wasmtime import Wasmtime
 from agent.model.task import MIB, FilterRunner, Limits, LineEvent, WasmTask
 from tests.executors.conftest import Lines
 
@@ -26,16 +26,16 @@ MakeFilter = Callable[..., FilterRunner]
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[WasmEngine]:
-    made = WasmEngine(tmp_path / "cache", tmp_path / "scratch", workers=2)
+async def executor(tmp_path: Path) -> AsyncIterator[WasmExecutor]:
+    made = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=2)
     yield made
     await made.close()
 
 
 @pytest.fixture
-def make_filter(engine: WasmEngine, program: Callable[[str], Path]) -> MakeFilter:
+def make_filter(executor: WasmExecutor, program: Callable[[str], Path]) -> MakeFilter:
     def make(*args: str, name: str = "count") -> FilterRunner:
-        return engine.filter(
+        return executor.filter(
             program(name),
             WasmTask(module=name, args=list(args), limits=HASTY if {"loop", "flood"} & set(args) else LIMITS),
         )
@@ -71,7 +71,7 @@ async def test_several_filters_run_at_once(make_filter: MakeFilter, log: Lines) 
         ("partial", "step.exit", "exited with 3"),
     ],
 )
-async def test_bad_filter_is_stopped_and_its_partial_output_is_discarded(
+async def test_bad_filter_is_stopped_and_its_output_is_discarded(
     mode: str, code: str, text: str, make_filter: MakeFilter, log: Lines
 ) -> None:
     with pytest.raises(StepFailed, match=text) as failure:
@@ -86,8 +86,8 @@ async def test_oversized_batch_is_refused(make_filter: MakeFilter, log: Lines) -
         await make_filter().feed(b"x" * (MAX_BATCH + 1), log)
 
 
-async def test_module_that_is_none_is_refused_for_good(
-    make_filter: MakeFilter, engine: WasmEngine, tmp_path: Path, log: Lines
+async def test_invalid_module_is_refused_for_good(
+    make_filter: MakeFilter, executor: WasmExecutor, tmp_path: Path, log: Lines
 ) -> None:
     (tmp_path / "text.wasm").write_bytes(b"not a module")
     # A module with one function that uses a SIMD instruction, exported as _start: (func (drop (v128.const i64x2 0 0))).
@@ -95,7 +95,7 @@ async def test_module_that_is_none_is_refused_for_good(
     (tmp_path / "simd.wasm").write_bytes(simd)
     for name, text in (("text.wasm", "not valid"), ("simd.wasm", "not valid"), ("none.wasm", "cannot be read")):
         with pytest.raises(StepFailed, match=text) as failure:
-            await engine.filter(tmp_path / name, WasmTask(module=name)).feed(b"x\n", log)
+            await executor.filter(tmp_path / name, WasmTask(module=name)).feed(b"x\n", log)
         assert failure.value.final
         assert failure.value.code == "wasm.invalid"
     with pytest.raises(StepFailed, match=r"imports env.launch; only wasi_snapshot_preview1 is there"):
@@ -103,7 +103,7 @@ async def test_module_that_is_none_is_refused_for_good(
     library = bytes.fromhex("0061736d01000000")
     (tmp_path / "library.wasm").write_bytes(library)
     with pytest.raises(StepFailed, match="no _start"):
-        await engine.filter(tmp_path / "library.wasm", WasmTask(module="x")).feed(b"x\n", log)
+        await executor.filter(tmp_path / "library.wasm", WasmTask(module="x")).feed(b"x\n", log)
 
 
 async def test_compiled_form_is_kept_and_a_damaged_one_is_made_anew(
@@ -112,9 +112,9 @@ async def test_compiled_form_is_kept_and_a_damaged_one_is_made_anew(
     task = WasmTask(module="count")
 
     async def once() -> Path:
-        engine = WasmEngine(tmp_path / "cache", tmp_path / "scratch")
-        assert await engine.filter(program("count"), task).feed(b"hit\n", log) == [LineEvent(1, "t.hit")]
-        await engine.close()
+        executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch")
+        assert await executor.filter(program("count"), task).feed(b"hit\n", log) == [LineEvent(1, "t.hit")]
+        await executor.close()
         (kept,) = (tmp_path / "cache").iterdir()
         return kept
 
@@ -130,7 +130,7 @@ def test_cache_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "cache").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigError):
-        WasmEngine(tmp_path / "cache", tmp_path / "scratch")
+        WasmExecutor(tmp_path / "cache", tmp_path / "scratch")
 
 
 @pytest.fixture(scope="module")

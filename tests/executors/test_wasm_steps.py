@@ -1,4 +1,4 @@
-"""WASM modules as steps: good ones, and hostile ones that are stopped within their limits."""
+"""WASM modules as steps: good modules, and hostile modules that are stopped within their limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from agent.blobs import BlobStore
 from agent.errors import StepFailed
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.task import MIB, Limits, Runner, WasmTask
 from tests.executors.conftest import Lines, MakeInput
 from tests.support import eventually
@@ -28,16 +28,16 @@ MakeRunner = Callable[..., Runner]
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[WasmEngine]:
-    made = WasmEngine(tmp_path / "cache", tmp_path / "scratch", workers=2)
+async def executor(tmp_path: Path) -> AsyncIterator[WasmExecutor]:
+    made = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=2)
     yield made
     await made.close()
 
 
 @pytest.fixture
-def make_runner(engine: WasmEngine, store: BlobStore, program: Callable[[str], Path]) -> MakeRunner:
+def make_runner(executor: WasmExecutor, store: BlobStore, program: Callable[[str], Path]) -> MakeRunner:
     def make(name: str, limits: Limits = LIMITS) -> Runner:
-        return engine.runner(program(name), WasmTask(module=name, limits=limits), store)
+        return executor.runner(program(name), WasmTask(module=name, limits=limits), store)
 
     return make
 
@@ -159,7 +159,7 @@ async def test_module_cannot_get_out_of_its_folders(
 @pytest.mark.parametrize(
     "name", ["../blobs/a.txt", "/etc/passwd", "missing", "folder", "/blobs/a.txt", ".", "", "a//b"]
 )
-async def test_output_that_is_no_file_of_its_own_is_refused(
+async def test_output_that_is_not_a_regular_file_is_refused(
     name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     with pytest.raises(StepFailed) as failure:
@@ -168,7 +168,7 @@ async def test_output_that_is_no_file_of_its_own_is_refused(
 
 
 async def test_killed_child_fails_its_event_only(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: WasmEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: WasmExecutor
 ) -> None:
     runner = make_runner("hostile", Limits(timeout=30.0))
     await runner.start()
@@ -215,18 +215,18 @@ async def test_leftovers_of_an_earlier_life_are_removed(
     deep.mkdir(parents=True)
     (deep / "outputs").mkdir()
     (deep / "outputs" / "link").symlink_to("/etc")
-    engine = WasmEngine(tmp_path / "cache2", tmp_path / "scratch2")
+    executor = WasmExecutor(tmp_path / "cache2", tmp_path / "scratch2")
     assert list((tmp_path / "scratch2").iterdir()) == []
     assert Path("/etc/passwd").exists()
-    await engine.close()
+    await executor.close()
 
 
 async def test_close_ends_every_child(
-    make_runner: MakeRunner, make_input: MakeInput, log: Lines, engine: WasmEngine
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: WasmExecutor
 ) -> None:
     await make_runner("hostile").run(await make_input(), log)
     assert children()
-    await engine.close()
+    await executor.close()
     assert children() == []
 
 
@@ -236,14 +236,14 @@ async def test_children_do_not_outlive_an_agent_that_is_killed(
     text = f"""
 import asyncio, os, psutil
 from pathlib import Path
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.event import Event
 from agent.model.task import Limits, StepInput, WasmTask
 
 async def main():
-    engine = WasmEngine(Path({str(tmp_path / "cache")!r}), Path({str(tmp_path / "scratch")!r}))
+    executor = WasmExecutor(Path({str(tmp_path / "cache")!r}), Path({str(tmp_path / "scratch")!r}))
     task = WasmTask(module="hostile", limits=Limits(timeout=60.0))
-    runner = engine.runner(Path({str(program("hostile"))!r}), task, None)
+    runner = executor.runner(Path({str(program("hostile"))!r}), task, None)
     await runner.start()
     event = Event(id="e", source="/n/p/s", type="t", time="2026-01-01T00:00:00Z", data={{"evil": "loop"}})
     asyncio.create_task(runner.run(StepInput(event), print))
@@ -261,26 +261,26 @@ asyncio.run(main())
     await eventually(lambda: not psutil.pid_exists(int(out)))
 
 
-async def test_child_without_work_ends_and_the_next_event_starts_another(
+async def test_idle_worker_ends_and_the_next_event_starts_another(
     tmp_path: Path, store: BlobStore, program: Callable[[str], Path], make_input: MakeInput, log: Lines
 ) -> None:
-    engine = WasmEngine(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=0.05)
+    executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=0.05)
     try:
-        runner = engine.runner(program("files"), WasmTask(module="files", limits=LIMITS), store)
+        runner = executor.runner(program("files"), WasmTask(module="files", limits=LIMITS), store)
         await runner.start()
         await eventually(lambda: not children())
         (output,) = await runner.run(await make_input(("a.txt", b"hello"), copy=True), log)
         assert [blob.name for blob in output.blobs] == ["b.txt"]
         await eventually(lambda: not children())
     finally:
-        await engine.close()
+        await executor.close()
 
 
-async def test_engine_that_closes_while_its_children_rest_leaves_none(
+async def test_closing_with_idle_workers_leaves_no_worker(
     tmp_path: Path, store: BlobStore, program: Callable[[str], Path]
 ) -> None:
-    engine = WasmEngine(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=3600.0)
-    await engine.runner(program("files"), WasmTask(module="files", limits=LIMITS), store).start()
+    executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=3600.0)
+    await executor.runner(program("files"), WasmTask(module="files", limits=LIMITS), store).start()
     assert len(children()) == 1
-    await engine.close()
+    await executor.close()
     assert not children()

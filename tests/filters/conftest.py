@@ -1,4 +1,4 @@
-"""The built filters and an engine to run them."""
+"""The built filters and an executor to run them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.task import FilterRunner, WasmTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,26 +31,26 @@ def filters() -> Path:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The engine's cache, one for all tests: compiling takes longer than the tests."""
+    """The executor's cache, one for all tests: compiling takes longer than the tests."""
     return tmp_path_factory.mktemp("compiled")
 
 
 @pytest.fixture
-async def engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmEngine]:
-    made = WasmEngine(compiled / "cache", tmp_path / "scratch", workers=1)
+async def executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
+    made = WasmExecutor(compiled / "cache", tmp_path / "scratch", workers=1)
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def small_engine(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmEngine]:
-    """The engine of small devices, which knows only the oldest instructions."""
-    made = WasmEngine(compiled / "small-cache", tmp_path / "small-scratch", workers=1, engine="wasm3")
+async def small_executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
+    """An executor with the engine of small devices, which has only the oldest instructions."""
+    made = WasmExecutor(compiled / "small-cache", tmp_path / "small-scratch", workers=1, engine="wasm3")
     yield made
     await made.close()
 
 
 @pytest.fixture
-def open_filter(filters: Path, engine: WasmEngine) -> Callable[[str], FilterRunner]:
+def open_filter(filters: Path, executor: WasmExecutor) -> Callable[[str], FilterRunner]:
     """Opens a built filter by name."""
-    return lambda name: engine.filter(filters / f"{name}.wasm", WasmTask(module=name))
+    return lambda name: executor.filter(filters / f"{name}.wasm", WasmTask(module=name))

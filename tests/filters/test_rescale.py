@@ -15,7 +15,7 @@ from PIL import Image
 
 from agent.blobs import BlobStore
 from agent.errors import StepFailed
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.event import BlobRef, Event
 from agent.model.task import Limits, StepInput, StepOutput, WasmTask
 
@@ -53,10 +53,10 @@ def difference(a: Image.Image, b: Image.Image) -> float:
 class Rescale:
     """The step, fed with files; `images` are the decoded results of the last event."""
 
-    def __init__(self, engine: WasmEngine, module: Path, store: BlobStore, *args: str, **limits: Any) -> None:
+    def __init__(self, executor: WasmExecutor, module: Path, store: BlobStore, *args: str, **limits: Any) -> None:
         task = WasmTask(module="rescale", args=list(args), limits=Limits(**limits))
         self.store = store
-        self.runner = engine.runner(module, task, store)
+        self.runner = executor.runner(module, task, store)
 
     async def __call__(self, *files: tuple[str, bytes, str], **data: Any) -> StepOutput:
         blobs = []
@@ -80,8 +80,8 @@ def store(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-async def rescale(engine: WasmEngine, filters: Path, store: BlobStore) -> AsyncIterator[Rescale]:
-    made = Rescale(engine, filters / "rescale.wasm", store)
+async def rescale(executor: WasmExecutor, filters: Path, store: BlobStore) -> AsyncIterator[Rescale]:
+    made = Rescale(executor, filters / "rescale.wasm", store)
     await made.runner.start()
     yield made
     await made.runner.close()
@@ -102,10 +102,10 @@ async def test_a_full_hd_photo_becomes_640_wide_and_keeps_the_events_data(rescal
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 async def test_the_engine_of_small_devices_makes_the_same_bytes(
-    kind: str, small_engine: WasmEngine, engine: WasmEngine, filters: Path, store: BlobStore
+    kind: str, small_executor: WasmExecutor, executor: WasmExecutor, filters: Path, store: BlobStore
 ) -> None:
     content, made = encoded(scene(1280, 720), kind), []
-    for each in (small_engine, engine):
+    for each in (small_executor, executor):
         output = await Rescale(each, filters / "rescale.wasm", store)(("p.jpg", content, "image/jpeg"))
         made.append(output.blobs[0].cid)
     assert made[0] == made[1]
@@ -182,11 +182,11 @@ async def test_several_images_and_other_blobs_keep_their_order_and_names_apart(r
     assert await rescale.store.read(output.blobs[2].cid) == b"hello"
 
 
-async def test_max_is_an_option(engine: WasmEngine, filters: Path, store: BlobStore) -> None:
-    step = Rescale(engine, filters / "rescale.wasm", store, "--max", "100")
+async def test_max_is_an_option(executor: WasmExecutor, filters: Path, store: BlobStore) -> None:
+    step = Rescale(executor, filters / "rescale.wasm", store, "--max", "100")
     assert (await step.one(encoded(scene(800, 400)))).size == (100, 50)
     with pytest.raises(StepFailed):
-        await Rescale(engine, filters / "rescale.wasm", store, "--max", "many").one(encoded(scene(800, 400)))
+        await Rescale(executor, filters / "rescale.wasm", store, "--max", "many").one(encoded(scene(800, 400)))
 
 
 GOOD = encoded(scene(900, 700))
@@ -246,8 +246,10 @@ async def test_damaged_bytes_never_break_out(rescale: Rescale) -> None:
     assert outcomes == {"photo", "error"}
 
 
-async def test_a_picture_beyond_the_memory_limit_says_so(engine: WasmEngine, filters: Path, store: BlobStore) -> None:
-    step = Rescale(engine, filters / "rescale.wasm", store, memory=4 << 20)
+async def test_a_picture_beyond_the_memory_limit_says_so(
+    executor: WasmExecutor, filters: Path, store: BlobStore
+) -> None:
+    step = Rescale(executor, filters / "rescale.wasm", store, memory=4 << 20)
     with pytest.raises(StepFailed) as caught:
         await step.one(encoded(scene(2000, 1500), "PNG"), name="p.png")
     assert "memory" in caught.value.message

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.task import FilterRunner, WasmTask
 
 HERE = Path(__file__).parent
@@ -56,9 +56,11 @@ async def test_each_line_gives_exactly_the_event_that_is_written_beside_it(
 
 
 @BOTH
-async def test_the_engine_of_small_devices_finds_the_same(name: str, filters: Path, small_engine: WasmEngine) -> None:
+async def test_the_engine_of_small_devices_finds_the_same(
+    name: str, filters: Path, small_executor: WasmExecutor
+) -> None:
     entries = load(LINES) * 40
-    runner = small_engine.filter(filters / f"{name}.wasm", WasmTask(module=name))
+    runner = small_executor.filter(filters / f"{name}.wasm", WasmTask(module=name))
     found = await events_of(runner, b"".join(line for line, _ in entries))
     assert found == {number: event for number, (_, event) in enumerate(entries, 1) if event}
 

@@ -32,7 +32,7 @@ def _codes(node: ast.AST) -> Iterator[str]:
         yield from _texts(node.value)
     elif isinstance(node, ast.Call):
         for keyword in node.keywords:
-            if keyword.arg == "code":
+            if keyword.arg in ("code", "newer_code"):
                 yield from _texts(keyword.value)
         if getattr(node.func, "id", "") in ("Warning", "HealthWarning") and node.args:
             yield from _texts(node.args[0])

@@ -66,7 +66,7 @@ def test_every_code_of_the_checks_is_tried_here() -> None:
     assert sum(len(m.CODES) for m in CHECKS) == len(CODES)
 
 
-def test_a_large_disk_may_be_nearly_full_as_long_as_there_is_room() -> None:
+def test_a_large_disk_may_be_nearly_full_while_there_is_room() -> None:
     assert run_checks(Facts(**HEALTHY | {"disk_free": 1 << 30, "disk_total": 10 << 40})) == []
 
 

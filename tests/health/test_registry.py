@@ -26,7 +26,7 @@ def test_worst_first_then_by_code_and_subject() -> None:
     assert [(w.code, w.subject) for w in registry.list()] == [("c.c", "x"), ("a.a", "1"), ("a.a", "2"), ("b.b", "x")]
 
 
-def test_it_is_logged_when_it_comes_and_when_it_goes_and_not_between(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_is_logged_only_when_it_comes_and_goes(caplog: pytest.LogCaptureFixture) -> None:
     registry = HealthRegistry()
     with caplog.at_level(logging.INFO):
         for text in ("t", "t", "worse"):

@@ -167,7 +167,7 @@ async def test_a_token_that_the_issuer_forgot_is_refused(
     assert len(lines(log)) == 1
 
 
-async def test_a_text_that_is_no_token_is_refused_without_asking_anybody(store: IdentityStore) -> None:
+async def test_a_text_that_is_no_token_is_refused_at_once(store: IdentityStore) -> None:
     assert (await refused("hello", store)).code == "join.token"
 
 
@@ -435,7 +435,7 @@ async def test_a_join_with_a_forged_request_is_refused(mesh: Mesh, store: Identi
     assert mesh.joined == []
 
 
-async def test_an_address_that_tries_too_often_is_no_longer_listened_to(
+async def test_an_address_that_fails_too_often_is_ignored(
     mesh: Mesh, store: IdentityStore, log: pytest.LogCaptureFixture
 ) -> None:
     server = mesh.operator_server(attempts=3)
@@ -478,7 +478,7 @@ async def test_one_address_cannot_take_all_the_places(mesh: Mesh, log: pytest.Lo
         await (await meet(address(server), wire.Hello(), lambda *_: None)).close()
 
 
-async def test_handshakes_that_never_begin_keep_nobody_else_out_and_end_by_themselves(
+async def test_handshakes_that_never_begin_end_and_block_no_other(
     mesh: Mesh, store: IdentityStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = mesh.operator_server()
@@ -511,7 +511,7 @@ async def test_a_disk_that_is_full_lets_nobody_in_and_says_so(
     assert len(lines(log)) == 1
 
 
-async def test_a_mistake_of_ours_ends_one_connection_and_not_the_server(
+async def test_a_bug_ends_one_connection_and_not_the_server(
     mesh: Mesh, store: IdentityStore, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(request: wire.Request) -> wire.Answer:

@@ -94,7 +94,7 @@ async def test_pending_works_through_a_relay(mesh: Mesh, tmp_path: Path) -> None
     assert asked == {"", mesh.identity.node_id}, "any operator first, then the one that knows the node"
 
 
-async def test_a_restarted_operator_shows_the_node_again_with_a_new_code(mesh: Mesh, tmp_path: Path) -> None:
+async def test_a_restarted_operator_shows_the_node_with_a_new_code(mesh: Mesh, tmp_path: Path) -> None:
     server = mesh.operator_server()
     async with serving(server):
         waiter = Waiter(tmp_path / "new", mesh.identity.mesh_id, address(server))

@@ -75,20 +75,6 @@ def test_a_damaged_file_is_an_error_and_not_a_new_identity(mesh: Mesh, name: str
         mesh.store.load()
 
 
-def test_a_write_that_fails_leaves_the_old_content_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_private(path, b"old")
-
-    def no_space(fd: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("agent.identity.files.os.fsync", no_space)
-    with pytest.raises(OSError, match="No space"):
-        write_private(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
 @pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
 def test_openssl_finds_the_certificates_sound(mesh: Mesh, tmp_path: Path, purpose: str) -> None:

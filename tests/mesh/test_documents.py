@@ -20,7 +20,7 @@ def documents(identity: Identity, folder: Path) -> Documents:
     return Documents(identity, Trust(identity.ca_pem), folder, Refusals())
 
 
-async def test_a_document_overrides_the_one_before_and_a_removal_is_one_too(building: Building) -> None:
+async def test_a_document_or_a_removal_overrides_the_previous_one(building: Building) -> None:
     kept = documents(building.operator, building.folder / "d")
     told: list[Document] = []
     kept.on_change(told.append)
@@ -36,7 +36,7 @@ async def test_a_document_overrides_the_one_before_and_a_removal_is_one_too(buil
     assert told[:3] == [first, second, gone]
 
 
-async def test_documents_survive_a_restart_and_a_damaged_file_harms_no_other(
+async def test_documents_survive_a_restart_beside_a_damaged_file(
     building: Building, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = building.folder / "d"
@@ -76,15 +76,13 @@ async def test_a_document_that_the_disk_refuses_is_asked_for_again(
 
 
 @pytest.mark.parametrize("payload", [b'{"kind": "\xff"}', b'{"more": ' + b"[" * 100_000])
-async def test_whatever_an_operator_signed_is_refused_where_it_is_no_document(
-    building: Building, payload: bytes
-) -> None:
+async def test_signed_bytes_that_are_no_document_are_refused(building: Building, payload: bytes) -> None:
     kept = documents(building.operator, building.folder / "d")
     with pytest.raises(Refused):
         await kept.receive(sign_envelope(building.operator, PAYLOAD_TYPE, payload))
 
 
-async def test_only_operators_sign_and_only_for_this_mesh_and_within_limits(building: Building) -> None:
+async def test_only_operators_sign_for_this_mesh_and_within_limits(building: Building) -> None:
     kept = documents(building.operator, building.folder / "d")
     member = building.identity("porch")
     with pytest.raises(Refused) as refused:
@@ -152,7 +150,7 @@ async def conflicting(tmp_path: Path) -> None:
         _CONFLICTING = (building.operator, raws, tmp_path / "conflict")
 
 
-async def test_a_document_reaches_live_nodes_at_once_and_those_that_were_away_when_they_return(
+async def test_a_document_reaches_live_nodes_and_returning_ones(
     building: Building,
 ) -> None:
     hall, porch = await building.pair()

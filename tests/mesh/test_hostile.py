@@ -33,7 +33,7 @@ NESTED = b"\x94\xc4\x00\xc4\x00\xc4\x00" + b"\x91" * 15_000 + b"\x90"
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(raw=st.one_of(st.binary(max_size=64), st.sampled_from([NO_TEXT, NESTED, b"\x91" * 15_000])))
-def test_whatever_the_bytes_are_a_damaged_message_is_one_kind_of_error(kind: type, raw: bytes) -> None:
+def test_every_damaged_message_is_one_kind_of_error(kind: type, raw: bytes) -> None:
     with contextlib.suppress(msgspec.DecodeError):
         wire.decode(kind, raw)
 
@@ -93,7 +93,7 @@ async def test_a_pause_is_a_number_within_limits_whatever_was_told(
     assert hall._presence._opened(porch.me.id, raw).pause == taken
 
 
-async def test_announced_addresses_where_nobody_answers_push_no_other_address_out(building: Building) -> None:
+async def test_silent_announced_addresses_push_no_other_out(building: Building) -> None:
     introducer = Introducer(MeshSession(building.operator, MeshSettings()), MeshSettings())
     introducer.add("10.0.0.1:7946", asked_for=True)  # what the owner wrote, and is away now
     introducer.add("10.0.0.2:7946", "abcdefghijklmnopqrst")
@@ -110,7 +110,7 @@ def documents(identity: Identity, folder: Path) -> Documents:
     return Documents(identity, Trust(identity.ca_pem), folder, Refusals())
 
 
-async def test_a_message_of_nothing_but_bad_documents_is_not_read_to_its_end(building: Building) -> None:
+async def test_a_message_of_bad_documents_is_not_read_to_its_end(building: Building) -> None:
     refusals = Refusals()
     kept = Documents(building.operator, Trust(building.operator.ca_pem), building.folder / "d", refusals)
     peer = Trust(building.operator.ca_pem).peer(building.identity("porch").cert_der)

@@ -29,7 +29,7 @@ async def test_an_address_told_at_run_time_links_two_running_nodes(building: Bui
         porch.add_endpoint("not an address")
 
 
-async def test_an_address_that_is_another_node_s_now_is_dialled_at_once(
+async def test_an_address_that_changed_its_node_is_dialled_at_once(
     building: Building, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, dialled = MeshSession(building.operator, MeshSettings()), []
@@ -116,7 +116,7 @@ async def test_damaged_memories_of_peers_are_made_anew(
     await building.stop("hall")
 
 
-async def test_a_host_whose_addresses_cannot_be_read_for_a_while_keeps_the_last_ones(
+async def test_unreadable_addresses_leave_the_last_ones_advertised(
     building: Building, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hall = await building.start("hall")
@@ -140,7 +140,7 @@ async def test_nodes_told_one_address_each_all_link_to_all(building: Building) -
     await eventually(lambda: all({x.node for x in n.links()} >= ids - {n.me.id} for n in nodes), 30)
 
 
-async def test_peers_are_remembered_over_restarts_without_being_told_again(building: Building) -> None:
+async def test_peers_are_remembered_over_restarts(building: Building) -> None:
     hall = await building.start("hall")
     porch = await building.start("porch", join=("hall",))
     await met(hall, porch)
@@ -156,7 +156,7 @@ async def test_peers_are_remembered_over_restarts_without_being_told_again(build
     await met(hall, porch, timeout=20)
 
 
-async def test_a_renewed_certificate_with_a_new_name_is_taken_up_without_a_restart(building: Building) -> None:
+async def test_a_renewed_certificate_is_used_without_a_restart(building: Building) -> None:
     hall, porch = await building.pair()
     old = building.identity("porch")
     store = IdentityStore(building.folder / "ids" / "porch")

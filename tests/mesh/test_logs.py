@@ -29,7 +29,7 @@ async def stop(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_lines_are_followed_on_another_node_in_order_and_with_gaps_named(building: Building) -> None:
+async def test_lines_arrive_on_another_node_in_order_with_gaps_named(building: Building) -> None:
     hall, porch = await building.pair()
     lines, task = await follow(hall, "run-1")
 

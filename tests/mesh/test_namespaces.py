@@ -59,7 +59,7 @@ class Node:
             self.process = None
 
 
-class House:
+class Hosts:
     def __init__(self, building: Building, hosts: dict[str, Host]) -> None:
         self.hosts = hosts
         self.nodes = {name: Node(building, host) for name, host in hosts.items()}
@@ -98,9 +98,9 @@ NAMES = ("hall", "porch", "garage", "gpu")
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
     with network(*NAMES) as hosts:
-        made = House(Building(tmp_path), hosts)
+        made = Hosts(Building(tmp_path), hosts)
         try:
             yield made
         finally:
@@ -108,93 +108,93 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                 await node.kill()
 
 
-async def test_nodes_join_by_one_address_without_multicast_and_all_link_to_all(house: House) -> None:
-    await house.start_all()
-    await house.together(NAMES)
-    building = house["hall"].building
+async def test_nodes_join_by_one_address_and_all_link_to_all(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    building = hosts["hall"].building
     async with asyncio.timeout(20):
-        while not all([await house.linked(a, b, building) for a in NAMES for b in NAMES if a != b]):
+        while not all([await hosts.linked(a, b, building) for a in NAMES for b in NAMES if a != b]):
             await asyncio.sleep(0.2)
 
 
-async def test_inbound_open_on_one_node_only_is_enough(house: House) -> None:
+async def test_inbound_open_on_one_node_only_is_enough(hosts: Hosts) -> None:
     for name in NAMES[1:]:
-        house.hosts[name].close_inbound()
-    await house.start_all()
-    await house.together(NAMES)
-    assert not await house.linked("porch", "garage", house["hall"].building)
+        hosts.hosts[name].close_inbound()
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    assert not await hosts.linked("porch", "garage", hosts["hall"].building)
 
 
-async def test_kill_of_the_first_node_stops_nothing_else_and_it_returns_without_contacts(house: House) -> None:
-    await house.start_all()
-    await house.together(NAMES)
-    assert await house["hall"].ask("put", "pipeline", "door", "one") == 1
-    await house["hall"].kill()
-    await house.together(NAMES[1:])
-    await house["hall"].start()
-    await house.together(NAMES)
-    await house["garage"].kill()
-    assert await house["hall"].ask("put", "pipeline", "door", "two") == 2
-    await house.together(("hall", "porch", "gpu"))
-    await house["garage"].start()
-    await house.together(NAMES)
+async def test_killed_first_node_stops_nothing_and_returns(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    assert await hosts["hall"].ask("put", "pipeline", "door", "one") == 1
+    await hosts["hall"].kill()
+    await hosts.together(NAMES[1:])
+    await hosts["hall"].start()
+    await hosts.together(NAMES)
+    await hosts["garage"].kill()
+    assert await hosts["hall"].ask("put", "pipeline", "door", "two") == 2
+    await hosts.together(("hall", "porch", "gpu"))
+    await hosts["garage"].start()
+    await hosts.together(NAMES)
     async with asyncio.timeout(10):
-        while await house["garage"].ask("get", "pipeline", "door") != "two":
+        while await hosts["garage"].ask("get", "pipeline", "door") != "two":
             await asyncio.sleep(0.1)
 
 
 @pytest.mark.slow
-async def test_a_node_that_was_cut_off_for_a_minute_returns(house: House) -> None:
-    await house.start_all()
-    await house.together(NAMES)
-    others = [house.hosts[n] for n in NAMES if n != "gpu"]
-    house.hosts["gpu"].cut(*others)
-    await house.together(NAMES[:3])
-    assert await house["hall"].ask("put", "pipeline", "door", "meanwhile") == 1
+async def test_a_node_that_was_cut_off_for_a_minute_returns(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    others = [hosts.hosts[n] for n in NAMES if n != "gpu"]
+    hosts.hosts["gpu"].cut(*others)
+    await hosts.together(NAMES[:3])
+    assert await hosts["hall"].ask("put", "pipeline", "door", "meanwhile") == 1
     end = asyncio.get_running_loop().time() + 60
     while asyncio.get_running_loop().time() < end:
-        assert await house["hall"].ask("live") == ["garage", "hall", "porch"]
+        assert await hosts["hall"].ask("live") == ["garage", "hall", "porch"]
         await asyncio.sleep(1)
-    house.hosts["gpu"].mend()
-    await house.together(NAMES)
+    hosts.hosts["gpu"].mend()
+    await hosts.together(NAMES)
     async with asyncio.timeout(10):
-        while await house["gpu"].ask("get", "pipeline", "door") != "meanwhile":
+        while await hosts["gpu"].ask("get", "pipeline", "door") != "meanwhile":
             await asyncio.sleep(0.1)
 
 
-async def test_two_halves_go_on_alone_and_heal(house: House) -> None:
-    await house.start_all()
-    await house.together(NAMES)
+async def test_two_halves_go_on_alone_and_heal(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
     left, right = NAMES[:2], NAMES[2:]
     for name in left:
-        house.hosts[name].cut(*(house.hosts[n] for n in right))
-    await house.together(left)
-    await house.together(right)
+        hosts.hosts[name].cut(*(hosts.hosts[n] for n in right))
+    await hosts.together(left)
+    await hosts.together(right)
     for name in left:
-        house.hosts[name].mend()
-    await house.together(NAMES, timeout=40)
+        hosts.hosts[name].mend()
+    await hosts.together(NAMES, timeout=40)
 
 
-async def test_two_nodes_that_cannot_reach_each_other_meet_through_a_third(house: House) -> None:
-    house.hosts["porch"].cut(house.hosts["garage"])
+async def test_two_nodes_without_a_direct_way_meet_through_a_third(hosts: Hosts) -> None:
+    hosts.hosts["porch"].cut(hosts.hosts["garage"])
     for name in ("hall", "porch", "garage"):
-        await house[name].start(*([] if name == "hall" else [house.hosts["hall"]]))
-    await house.together(("hall", "porch", "garage"))
-    assert not await house.linked("porch", "garage", house["hall"].building)
-    house.hosts["porch"].mend()
+        await hosts[name].start(*([] if name == "hall" else [hosts.hosts["hall"]]))
+    await hosts.together(("hall", "porch", "garage"))
+    assert not await hosts.linked("porch", "garage", hosts["hall"].building)
+    hosts.hosts["porch"].mend()
     async with asyncio.timeout(30):
-        while not await house.linked("porch", "garage", house["hall"].building):
+        while not await hosts.linked("porch", "garage", hosts["hall"].building):
             await asyncio.sleep(0.2)
 
 
-async def test_all_addresses_changed_at_once_heals_once_discovery_tells_the_new_ones(house: House) -> None:
-    await house.start_all()
-    await house.together(NAMES)
-    for number, host in enumerate(house.hosts.values()):
+async def test_new_addresses_from_discovery_link_all_nodes_again(hosts: Hosts) -> None:
+    await hosts.start_all()
+    await hosts.together(NAMES)
+    for number, host in enumerate(hosts.hosts.values()):
         host.move(f"10.77.5.{50 + number}")
-    for name in NAMES[1:]:  # what mDNS does in a real house
-        await house[name].ask("add", f"{house.hosts['hall'].address}:{PORT}")
-    await house.together(NAMES, timeout=40)
+    for name in NAMES[1:]:  # what mDNS does in a real hosts
+        await hosts[name].ask("add", f"{hosts.hosts['hall'].address}:{PORT}")
+    await hosts.together(NAMES, timeout=40)
     async with asyncio.timeout(20):
-        while await house["porch"].ask("endpoints") != [f"10.77.5.51:{PORT}"]:
+        while await hosts["porch"].ask("endpoints") != [f"10.77.5.51:{PORT}"]:
             await asyncio.sleep(0.2)

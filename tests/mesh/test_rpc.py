@@ -17,7 +17,7 @@ async def echo(peer: PeerIdentity, body: bytes) -> bytes:
     return peer.name.encode() + b":" + body
 
 
-async def test_a_call_is_answered_by_the_addressee_who_knows_the_caller(building: Building) -> None:
+async def test_the_addressee_answers_and_knows_the_caller(building: Building) -> None:
     hall, porch = await building.pair()
     hall.serve("echo", echo)
     porch.serve("echo", echo)
@@ -58,7 +58,7 @@ async def test_errors_travel_with_class_code_hint_and_fields(building: Building)
     assert unknown.value.code == "mesh.verb"
 
 
-async def test_a_broken_handler_tells_the_caller_nothing_and_its_own_log_everything(
+async def test_a_broken_handler_is_logged_and_hides_its_reason(
     building: Building, caplog: pytest.LogCaptureFixture
 ) -> None:
     hall, porch = await building.pair()
@@ -113,7 +113,7 @@ async def test_an_answer_that_comes_too_late_is_unreachable(building: Building) 
     release.set()
 
 
-async def test_the_first_call_after_a_restart_of_the_addressee_succeeds(building: Building) -> None:
+async def test_first_call_after_a_restart_of_the_addressee_succeeds(building: Building) -> None:
     hall, porch = await building.pair()
     old = porch.boot
     await building.stop("porch")
@@ -127,7 +127,7 @@ async def test_the_first_call_after_a_restart_of_the_addressee_succeeds(building
     assert await hall.call(again.me.id, "echo2", b"x") == b"hall:x"
 
 
-async def test_a_sender_has_a_limit_of_calls_at_once_and_takes_nobody_elses_share(building: Building) -> None:
+async def test_calls_at_once_are_limited_for_each_sender(building: Building) -> None:
     hall, porch = await building.pair()
     limited = await building.start("garage", join=("hall",), calls_at_once=6)
     await met(hall, porch, limited)
@@ -225,7 +225,7 @@ async def until_refused(
             await asyncio.sleep(0.02)
 
 
-async def test_a_captured_request_is_worth_nothing_a_second_time_nor_elsewhere_nor_changed(building: Building) -> None:
+async def test_a_captured_request_is_refused_repeated_moved_or_changed(building: Building) -> None:
     hall, porch = await building.pair()
     garage = await building.start("garage", join=("hall",))
     await met(hall, porch, garage)

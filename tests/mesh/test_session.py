@@ -26,7 +26,7 @@ async def alone(building: Building) -> AsyncIterator[MeshSession]:
     await made.close()
 
 
-async def test_who_waits_for_the_session_waits_on_when_it_closes_again_at_once(building: Building) -> None:
+async def test_waiting_for_the_session_outlasts_another_close(building: Building) -> None:
     reopening = MeshSession(building.operator, MeshSettings())
     waiting = asyncio.create_task(reopening.up(10))
     await eventually(lambda: reopening._up._waiters)  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ async def test_who_waits_for_the_session_waits_on_when_it_closes_again_at_once(b
     assert await waiting is opened
 
 
-async def test_a_port_that_is_taken_meanwhile_is_tried_until_it_is_free(
+async def test_a_port_taken_meanwhile_is_tried_until_it_is_free(
     alone: MeshSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "REOPEN_SECONDS", 0.0)
@@ -57,7 +57,7 @@ async def test_a_port_that_is_taken_meanwhile_is_tried_until_it_is_free(
     assert not alone.closed
 
 
-async def test_a_session_that_is_closed_while_it_cannot_open_anew_gives_up(alone: MeshSession) -> None:
+async def test_closing_ends_the_retries_of_a_session(alone: MeshSession) -> None:
     await alone.close()
     with socket.create_server(("127.0.0.1", alone._settings.port)):
         again = asyncio.create_task(alone.reopen())
@@ -67,7 +67,7 @@ async def test_a_session_that_is_closed_while_it_cannot_open_anew_gives_up(alone
             await again
 
 
-async def test_a_session_that_breaks_while_it_opens_is_closed_and_opened_anew(alone: MeshSession) -> None:
+async def test_a_session_that_breaks_while_opening_is_opened_again(alone: MeshSession) -> None:
     tried: list[Any] = []
 
     def declaration(opened: Any) -> Any:
@@ -83,7 +83,7 @@ async def test_a_session_that_breaks_while_it_opens_is_closed_and_opened_anew(al
     assert alone.zid == str(tried[2].zid())
 
 
-async def test_opening_for_the_first_time_fails_plainly_where_the_port_is_taken(building: Building) -> None:
+async def test_first_opening_fails_where_the_port_is_taken(building: Building) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         made = MeshSession(building.operator, MeshSettings(listen="127.0.0.1", port=taken.getsockname()[1]))
         with pytest.raises(Unreachable) as refused:

@@ -1,4 +1,4 @@
-"""Which node: selectors, preference, rendezvous hashing, and who may send to whom."""
+"""The choice of a node: selectors, preference, rendezvous hashing, and the right to send."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_scores_are_positive_and_finite(key: str, node: str, weight: float) -> N
     assert 0 < score(key, node, weight) < float("inf")
 
 
-# -- who may ----------------------------------------------------------------------------------------------------------
+# -- rights ---------------------------------------------------------------------------------------------------------
 
 PIPELINE = load_pipeline(STORY)
 

@@ -8,9 +8,12 @@ import socket
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent import supervise
+from agent.api.results import EventRow
+from agent.backoff import Backoff
 from agent.definitions import load_pipeline
 from agent.errors import EdgeError
 from agent.identity import Identity
@@ -31,9 +34,10 @@ steps:
 EVENT = {"specversion": "1.0", "id": "e1", "type": "wifi.client.joined", "time": "2026-11-22T10:00:00Z", "node": "hall"}
 
 
-async def heard(agent: Agent, event: dict[str, Any]) -> dict[str, Any]:
-    """The event as one who watches gets it."""
-    async with asyncio.timeout(20), aclosing(agent.events(follow=True, limit=0, kind="", pipeline="")) as passing:  # type: ignore[type-var]
+async def heard(agent: Agent, event: dict[str, Any]) -> EventRow:
+    """The event as a watcher gets it."""
+    stream = agent.api.events.passing(follow=True, limit=0, kind="", pipeline="")
+    async with asyncio.timeout(20), aclosing(stream) as passing:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(passing))
         while not first.done():
             agent._publish_event(event)
@@ -44,10 +48,11 @@ async def heard(agent: Agent, event: dict[str, Any]) -> dict[str, Any]:
 async def test_those_who_watch_get_events_whole_or_without_their_data(house: House) -> None:
     hall = await house.start("hall")
     fits = {**EVENT, "data": {"labels": ["x" * 10_000]}}
-    assert await heard(hall, fits) == fits
+    assert await heard(hall, fits) == msgspec.convert(fits, EventRow)
     long = {**EVENT, "data": {"labels": ["x" * 100_000]}}
     told = await heard(hall, long)
-    assert told == {**EVENT, "data": {}, "omitted": len(json.dumps(long, separators=(",", ":")))}
+    short = {**EVENT, "data": {}, "omitted": len(json.dumps(long, separators=(",", ":")))}
+    assert told == msgspec.convert(short, EventRow)
 
 
 @pytest.mark.parametrize("character", ["x", "\0", '"', "\N{BUG}"])
@@ -61,14 +66,14 @@ def test_the_longest_line_of_a_program_can_be_passed_on_as_json(character: str) 
 async def follows_porch(house: House, hall: Agent, step: str) -> None:
     """Who follows the logs on hall hears porch, which starts only then."""
     hall.pipelines.definitions.current["p"] = load_pipeline(PIPELINE)
-    async with aclosing(hall.logs(pipeline="p", step=step, node="", follow=True, lines=0)) as lines:  # type: ignore[type-var]
+    async with aclosing(hall.api.events.logs(pipeline="p", step=step, node="", follow=True, lines=0)) as lines:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(lines))
         porch = await house.start("porch")
         async with asyncio.timeout(20):
             while not first.done():
                 porch.logs_kept.write("p", "wifi", "hello")
                 await asyncio.wait({first}, timeout=0.1)
-        assert (first.result()["node"], first.result()["line"]) == ("porch", "hello")
+        assert (first.result().node, first.result().line) == ("porch", "hello")
 
 
 async def test_log_lines_of_a_node_that_was_off_are_followed_when_it_is_back(house: House) -> None:
@@ -86,7 +91,7 @@ async def test_log_lines_of_a_node_that_joins_later_are_followed_too(house: Hous
 async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervise, "PAUSES", (0.0,))
+    monkeypatch.setattr(supervise, "BACKOFF", Backoff((0.0,)))
     hall = await house.start("hall")
     use, tried = hall.mesh.use, 0
 
@@ -137,7 +142,7 @@ async def test_a_cancellation_waits_for_the_last_part() -> None:
 async def test_removing_a_node_that_has_the_sink_s_key_says_what_to_do_there(house: House) -> None:
     hall = await house.start("hall")
     porch, _ = await house.start("porch"), await house.start("garage")
-    await hall.node_label("porch", {"uplink": "true"}, [])
+    await hall.api.nodes.label("porch", {"uplink": "true"}, [])
     await eventually(lambda: hall.mesh.node("porch").labels.get("uplink") == "true")
-    assert "edge-sink key revoke" in (await hall.node_remove(porch.node_id))["hint"]
-    assert "hint" not in await hall.node_remove("garage")
+    assert "edge-sink key revoke" in (await hall.api.nodes.remove(porch.node_id)).hint
+    assert "hint" not in msgspec.to_builtins(await hall.api.nodes.remove("garage"))

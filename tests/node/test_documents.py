@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from agent.errors import NotFound, PipelineError, Refused
+from agent.model.documents import DEVICE, PIPELINE
 from agent.model.pipeline import Pipeline, Step
-from agent.node.documents import DEVICE, PIPELINE
+from tests.api.test_resolve import TEXT
 from tests.node.house import House
-from tests.node.test_resolve import TEXT
 from tests.support import eventually
 
 MAC = "02:00:00:00:00:01"
@@ -23,25 +23,25 @@ async def test_an_applied_pipeline_is_known_on_every_node_and_after_a_restart(ho
         "f/join.wasm": (filters / "wifi-join.wasm").read_bytes(),
         "f/rescale.wasm": (filters / "rescale.wasm").read_bytes(),
     }
-    made = await hall.pipeline_apply(TEXT, "p.yaml", files, dry_run=True)
-    assert (made["changed"], made["counter"]) == (True, 0)
+    made = await hall.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=True)
+    assert (made.changed, made.counter) == (True, 0)
     assert not hall.pipelines.definitions.current
-    made = await hall.pipeline_apply(TEXT, "p.yaml", files, dry_run=False)
+    made = await hall.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=False)
     await eventually(lambda: "p" in porch.pipelines.definitions.current)
-    assert porch.pipelines.definitions.current["p"].version == made["version"]
-    assert (await hall.pipeline_apply(TEXT, "p.yaml", files, dry_run=False))["changed"] is False
-    second = await hall.pipeline_apply(TEXT.replace("-q", "-v"), "p.yaml", files, dry_run=False)
-    assert second["overrode"]["version"] == made["version"]
-    await eventually(lambda: porch.pipelines.definitions.current["p"].version == second["version"])
+    assert porch.pipelines.definitions.current["p"].version == made.version
+    assert (await hall.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=False)).changed is False
+    second = await hall.api.pipelines.apply(TEXT.replace("-q", "-v"), "p.yaml", files, dry_run=False)
+    assert second.overrode.version == made.version
+    await eventually(lambda: porch.pipelines.definitions.current["p"].version == second.version)
     await house.stop("porch")
     porch = await house.start("porch")
-    assert porch.pipelines.definitions.current["p"].version == second["version"]
-    await hall.pipeline_rollback("p", "")
-    await eventually(lambda: porch.pipelines.definitions.current["p"].version == made["version"])
-    await hall.pipeline_remove("p")
+    assert porch.pipelines.definitions.current["p"].version == second.version
+    await hall.api.pipelines.rollback("p", "")
+    await eventually(lambda: porch.pipelines.definitions.current["p"].version == made.version)
+    await hall.api.pipelines.remove("p")
     await eventually(lambda: not porch.pipelines.definitions.current)
     with pytest.raises(NotFound):
-        await hall.pipeline_describe("p")
+        await hall.api.pipelines.describe("p")
 
 
 async def test_a_member_s_own_pipeline_is_refused(house: House, filters: Path) -> None:
@@ -49,14 +49,14 @@ async def test_a_member_s_own_pipeline_is_refused(house: House, filters: Path) -
     porch = await house.start("porch")
     files = dict.fromkeys(("f/join.wasm", "f/rescale.wasm"), (filters / "wifi-join.wasm").read_bytes())
     with pytest.raises(Exception, match="operator"):
-        await porch.pipeline_apply(TEXT, "p.yaml", files, dry_run=False)
+        await porch.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=False)
     assert not porch.pipelines.definitions.current
 
 
 async def test_what_is_wrong_in_the_file_comes_back_with_its_place(house: House) -> None:
     hall = house.agent("hall")
     with pytest.raises(PipelineError) as caught:
-        await hall.pipeline_apply(TEXT.replace("after: small", "after: smal"), "p.yaml", {}, dry_run=False)
+        await hall.api.pipelines.apply(TEXT.replace("after: small", "after: smal"), "p.yaml", {}, dry_run=False)
     assert caught.value.message.startswith("p.yaml:7:")
     assert "small" in caught.value.hint
     await hall._close()
@@ -98,9 +98,9 @@ async def test_a_source_that_a_node_cannot_have_is_a_warning_there_and_nothing_e
     step = Step(name="s", kind="tail", task={"source": {"nonsense": 1}, "wasm": {"module": cid}}, pick="all")
     await hall.mesh.documents.put(PIPELINE, "p", msgspec.json.encode(Pipeline(name="p", steps=[step])))
     await eventually(lambda: hall.sources.runners)
-    (source,) = (await hall.status())["sources"]
-    assert source["ok"] is False
-    assert "no source of lines" in source["text"]
+    (source,) = (await hall.api.status.show()).sources
+    assert source.ok is False
+    assert "no source of lines" in source.text
     assert not house.running["hall"][1].done()
 
 
@@ -117,14 +117,14 @@ async def test_a_device_is_known_everywhere_once_an_operator_says_so(house: Hous
 async def test_an_event_is_triggered_only_where_its_step_may_run(house: House, filters: Path) -> None:
     hall = await house.start("hall")
     files = dict.fromkeys(("f/join.wasm", "f/rescale.wasm"), (filters / "wifi-join.wasm").read_bytes())
-    await hall.pipeline_apply(TEXT, "p.yaml", files, dry_run=False)
+    await hall.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=False)
     with pytest.raises(Refused) as caught:
-        await hall.pipeline_trigger("p", "small", "", {"mac": MAC})
+        await hall.api.pipelines.trigger("p", "small", "", {"mac": MAC})
     assert caught.value.code == "not-allowed"
-    await hall.node_label("hall", {"wifi-log": "true"}, [])
+    await hall.api.nodes.label("hall", {"wifi-log": "true"}, [])
     await eventually(lambda: "wifi-log" in hall.mesh.me.labels)
-    made = await hall.pipeline_trigger("p", "small", "", {"mac": MAC})
-    rows = hall.journal.of_root(made["id"])
+    made = await hall.api.pipelines.trigger("p", "small", "", {"mac": MAC})
+    rows = hall.journal.of_root(made.id)
     assert {r.step for r in rows} >= {"small", "again"}
     with pytest.raises(NotFound):
-        await hall.pipeline_trigger("p", "nothing", "", {})
+        await hall.api.pipelines.trigger("p", "nothing", "", {})

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.api.resolve import Resolver, serve_image
 from agent.definitions import load_pipeline
 from agent.errors import NotFound, Refused
 from agent.identity import PeerIdentity
 from agent.node.agent import Agent
-from agent.node.resolve import Resolver, serve_image
 from tests.node.house import House
 
 MAC = "02:00:00:00:00:01"
@@ -55,10 +55,10 @@ async def test_a_member_that_lies_about_devices_keeps_nobody_from_seeing_the_oth
         return body
 
     porch.mesh.serve("device.list", lie)
-    await hall.device_update(MAC, name="Anna's phone", known=True)
-    assert [d["id"] for d in await hall.device_list()] == [MAC]
+    await hall.api.devices.update(MAC, name="Anna's phone", known=True)
+    assert [d.id for d in await hall.api.devices.all()] == [MAC]
     with pytest.raises(Refused):
-        await hall.serve_forget(peer_of(porch), msgspec.msgpack.encode(MAC))
+        await hall.api.devices.serve_forget(peer_of(porch), msgspec.msgpack.encode(MAC))
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,16 @@ async def test_a_member_that_lies_about_devices_keeps_nobody_from_seeing_the_oth
 async def test_only_names_of_images_reach_the_engine(house: House, name: str) -> None:
     hall = house.agent("hall")
     with pytest.raises(Refused):
-        await serve_image(hall, peer_of(hall), msgspec.msgpack.encode(name))
+        await serve_image(hall.docker, msgspec.msgpack.encode(name))
     for body in (b"", b"\xa1\xff", b"\x01", b"\x91" * 9000):
         with pytest.raises(Refused):
-            await serve_image(hall, peer_of(hall), body)
+            await serve_image(hall.docker, body)
     await hall._close()
 
 
 async def test_what_a_member_says_is_an_image_id_is_signed_only_if_it_is_one(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
-    await hall.node_label("porch", LABELS, [])
+    await hall.api.nodes.label("porch", LABELS, [])
     said: Any = "evil:latest"
 
     async def answer(peer: PeerIdentity, body: bytes) -> bytes:
@@ -84,7 +84,7 @@ async def test_what_a_member_says_is_an_image_id_is_signed_only_if_it_is_one(hou
 
     porch.mesh.serve("docker.image", answer)
     with pytest.raises(NotFound):
-        await Resolver(hall).resolve(load_pipeline(TEXT), {}, keep=False)
+        await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), {}, keep=False)
     said = "sha256:" + "0" * 64
-    made, _ = await Resolver(hall).resolve(load_pipeline(TEXT), {}, keep=False)
+    made, _ = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), {}, keep=False)
     assert made.steps[1].task["image"] == said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from agent.api.results import LabelledNode
 from agent.errors import ConfigError, EdgeError, NotFound, Refused
 from agent.node.labels import MAX_LABELS
 from tests.node.house import House
@@ -18,17 +19,17 @@ async def test_an_operator_signs_its_own_labels_and_a_member_s_wait_for_approval
     await eventually(lambda: hall.labels.wishes)
     assert "camera" not in hall.mesh.node("porch").labels
     assert porch.labels.unsigned == {"camera": "true", "gpu": "true"}
-    (pending,) = await hall.node_pending()
-    assert (pending["kind"], pending["node"], pending["labels"]) == (
+    (pending,) = await hall.api.nodes.pending()
+    assert (pending.kind, pending.node, pending.labels) == (
         "labels",
         "porch",
         {"camera": "true", "gpu": "true"},
     )
-    done = await hall.node_approve(pending["code"].upper(), None)
-    assert done == {"id": porch.node_id, "node": "porch", "labels": {"camera": "true", "gpu": "true"}}
+    done = await hall.api.nodes.approve(pending.code.upper(), None)
+    assert done == LabelledNode(porch.node_id, "porch", {"camera": "true", "gpu": "true"})
     for agent in (hall, porch):
         await eventually(lambda a=agent: a.mesh.node("porch").labels.get("camera") == "true")
-    assert await hall.node_pending() == []
+    assert await hall.api.nodes.pending() == []
     await eventually(lambda: not porch.labels.unsigned, 15)
 
 
@@ -36,28 +37,28 @@ async def test_an_operator_may_approve_other_labels_than_were_wished_for(house: 
     hall = await house.start("hall")
     porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
     await eventually(lambda: hall.labels.wishes)
-    code = (await hall.node_pending())[0]["code"]
-    await hall.node_approve(code, {"camera": "true"})
+    code = (await hall.api.nodes.pending())[0].code
+    await hall.api.nodes.approve(code, {"camera": "true"})
     await eventually(lambda: porch.mesh.me.labels.get("camera") == "true")
     assert "gpu" not in porch.mesh.me.labels
 
 
 async def test_labels_are_changed_one_by_one_and_only_by_an_operator(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
-    assert (await hall.node_label("porch", {"camera": "true", "role": "edge"}, []))["labels"] == {
+    assert (await hall.api.nodes.label("porch", {"camera": "true", "role": "edge"}, [])).labels == {
         "camera": "true",
         "role": "edge",
     }
-    assert (await hall.node_label("porch", {"role": "ap"}, ["camera", "absent"]))["labels"] == {"role": "ap"}
+    assert (await hall.api.nodes.label("porch", {"role": "ap"}, ["camera", "absent"])).labels == {"role": "ap"}
     await eventually(
         lambda: {k: porch.mesh.me.labels.get(k) for k in ("role", "camera")} == {"role": "ap", "camera": None}
     )
     with pytest.raises(EdgeError) as caught:
-        await porch.node_label("porch", {"gpu": "true"}, [])
+        await porch.api.nodes.label("porch", {"gpu": "true"}, [])
     assert "operator" in caught.value.message + caught.value.hint
     assert "gpu" not in hall.mesh.node("porch").labels
     with pytest.raises(NotFound):
-        await hall.node_label("nobody", {"a": "b"}, [])
+        await hall.api.nodes.label("nobody", {"a": "b"}, [])
 
 
 async def test_reserved_malformed_and_too_many_labels_are_refused(house: House) -> None:
@@ -65,7 +66,7 @@ async def test_reserved_malformed_and_too_many_labels_are_refused(house: House) 
     for bad in ({"id": "x"}, {"node": "x"}, {"arch": "x"}, {"sp ace": "x"}, {"a": "b c"}, {"": "x"},
                 {f"k{i}": "v" for i in range(MAX_LABELS + 1)}):  # fmt: skip
         with pytest.raises(ConfigError) as caught:
-            await hall.node_label("hall", bad, [])
+            await hall.api.nodes.label("hall", bad, [])
         assert caught.value.hint
     assert set(hall.mesh.me.labels) == {"id", "node", "arch"}
 
@@ -94,7 +95,7 @@ async def test_the_reserved_labels_are_there_for_selectors_on_every_node(house: 
         for name in ("hall", "porch"):
             found = agent.mesh.node(name)
             assert found.labels == {"node": name, "id": found.id, "arch": arch}
-    assert {n["name"] for n in await hall.nodes(f"arch={arch},node in (porch,garage)")} == {"porch"}
+    assert {n.name for n in await hall.api.nodes.matching(f"arch={arch},node in (porch,garage)")} == {"porch"}
 
 
 @pytest.mark.parametrize("body", [b'{"labels": {"a": "\xff"}}', b'{"labels": ' + b"[" * 20_000])
@@ -102,18 +103,18 @@ async def test_labels_that_cannot_be_read_are_none_and_end_nobody(
     house: House, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
-    await hall.node_label("porch", {"role": "desk"}, [])
+    await hall.api.nodes.label("porch", {"role": "desk"}, [])
     await eventually(lambda: porch.mesh.me.labels.get("role"))
     await hall.mesh.documents.put("label", porch.node_id, body)
     await eventually(lambda: all(a.mesh.node("porch").labels.get("role") is None for a in (hall, porch)))
     assert "not readable" in caplog.text
-    await hall.node_label("porch", {"role": "door"}, [])
+    await hall.api.nodes.label("porch", {"role": "door"}, [])
     await eventually(lambda: porch.mesh.me.labels.get("role") == "door")
 
 
 async def test_labels_outlive_a_restart_of_everybody(house: House) -> None:
     hall = await house.start("hall")
-    await hall.node_label("hall", {"role": "desk"}, [])
+    await hall.api.nodes.label("hall", {"role": "desk"}, [])
     await house.stop("hall")
     again = await house.start("hall")
     assert again.mesh.me.labels["role"] == "desk"

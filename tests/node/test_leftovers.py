@@ -1,4 +1,4 @@
-"""Blobs of an earlier life that nothing names go at the start; what is needed, a module, or added by hand stays."""
+"""The start deletes blobs of an earlier run, except needed blobs, modules, and blobs added by hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,30 @@ from pathlib import Path
 
 import pytest
 
-from agent.blobs import BlobStore
-from agent.node.leftovers import Added, sweep
+from agent.blobs import BlobStore, ByHand
+from agent.node.leftovers import sweep
+
+
+class Rows:
+    """A journal whose only row needs this blob."""
+
+    gives_way = False
+
+    def __init__(self, cid: str) -> None:
+        self.cid = cid
+
+    def needs(self, cid: str) -> bool:
+        return cid == self.cid
+
+    def may_read(self, node_id: str, cid: str) -> bool:
+        return False
+
+
+def added(store: BlobStore, folder: Path) -> ByHand:
+    """The list as an agent that starts has it."""
+    made = ByHand(folder / "added")
+    store.needs.add(made)
+    return made
 
 
 async def test_only_what_nothing_names_is_deleted(tmp_path: Path) -> None:
@@ -19,8 +41,9 @@ async def test_only_what_nothing_names_is_deleted(tmp_path: Path) -> None:
             (await store.put(content))[0] for content in (b"needed", b"\0asm module", b"by hand", b"pinned", b"photo")
         ]
         store.pin(pinned, "somebody")
-        await Added(tmp_path / "added").note(by_hand)
-        assert await sweep(store, Added(tmp_path / "added"), lambda cid: cid == needed) == 1
+        await ByHand(tmp_path / "added").note(by_hand)
+        store.needs.add(Rows(needed))
+        assert await sweep(store, added(store, tmp_path)) == 1
         assert store.contents().keys() == {needed, module, by_hand, pinned}
         assert not store.has(orphan)
     finally:
@@ -28,7 +51,9 @@ async def test_only_what_nothing_names_is_deleted(tmp_path: Path) -> None:
 
 
 async def test_a_list_that_was_never_written_is_empty(tmp_path: Path) -> None:
-    assert Added(tmp_path / "added").all() == set()
+    by_hand = ByHand(tmp_path / "added")
+    await by_hand.load()
+    assert not by_hand.needs("")
 
 
 async def test_a_blob_that_cannot_be_read_stays_and_the_rest_goes(
@@ -45,7 +70,7 @@ async def test_a_blob_that_cannot_be_read_stays_and_the_rest_goes(
 
     monkeypatch.setattr(os, "pread", failing)
     try:
-        assert await sweep(store, Added(tmp_path / "added"), lambda _: False) == 2
+        assert await sweep(store, added(store, tmp_path)) == 2
         assert store.contents().keys() == {cids[1]}
         assert f"{cids[1]} of an earlier life stays" in caplog.text
     finally:
@@ -53,7 +78,7 @@ async def test_a_blob_that_cannot_be_read_stays_and_the_rest_goes(
 
 
 @pytest.mark.parametrize("unreadable", ["added", "blobs"])
-async def test_nothing_is_deleted_where_it_cannot_be_told_what_is_needed(
+async def test_nothing_is_deleted_when_a_list_cannot_be_read(
     tmp_path: Path, unreadable: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = BlobStore(tmp_path / "blobs", 1 << 20)
@@ -63,7 +88,7 @@ async def test_nothing_is_deleted_where_it_cannot_be_told_what_is_needed(
     else:
         shutil.move(tmp_path / "blobs" / "files", tmp_path / "away")
     try:
-        assert await sweep(store, Added(tmp_path / "added"), lambda _: False) == 0
+        assert await sweep(store, added(store, tmp_path)) == 0
         assert store.has(cid) or (tmp_path / "away" / cid).exists()
         assert "no blob of an earlier life is deleted" in caplog.text
     finally:

@@ -57,23 +57,23 @@ async def test_without_state_and_mdns_a_node_makes_a_mesh_at_once_and_keeps_it(h
 
 async def test_a_token_lets_a_node_in_and_a_second_one_is_not_used(house: House) -> None:
     hall = await house.start("hall")
-    token = await hall.token_create(ttl=600, uses=1, role="member", labels={"camera": "true"})
+    token = await hall.api.tokens.create(ttl=600, uses=1, role="member", labels={"camera": "true"})
     said: list[str] = []
     config = house.config("porch")
-    begun = await begin(config, token["token"], False, said.append)
+    begun = await begin(config, token.token, False, said.append)
     assert begun.identity.mesh_id == hall.identity.mesh_id
     assert not begun.identity.is_operator
     assert begun.endpoints
     await eventually(lambda: hall.labels.signed(begun.identity.node_id) == {"camera": "true"})
-    again = await begin(config, token["token"], False, said.append)
+    again = await begin(config, token.token, False, said.append)
     assert again.identity.node_id == begun.identity.node_id
     assert again.endpoints == begun.endpoints
     assert "the token is not used" in said[-1]
     assert (config.state / "join.json").stat().st_mode & 0o077 == 0
     with pytest.raises(JoinRefused) as caught:
-        await begin(house.config("garage"), token["token"], False, said.append)
+        await begin(house.config("garage"), token.token, False, said.append)
     assert caught.value.code == "join.used"
-    secret = Token.parse(token["token"]).encode()
+    secret = Token.parse(token.token).encode()
     assert all(secret not in line for line in said)
 
 

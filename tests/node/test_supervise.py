@@ -1,4 +1,4 @@
-"""Services that stop are started again; only one that cannot listen where it should ends the agent."""
+"""The services of a node: one that stops is started again; one that cannot listen where it should ends the agent."""
 
 from __future__ import annotations
 
@@ -6,33 +6,9 @@ import socket
 
 import pytest
 
-from agent import supervise
 from agent.errors import ConfigError
-from agent.health import HealthRegistry
-from agent.supervise import supervised
 from tests.node.house import House
 from tests.support import eventually
-
-
-@pytest.mark.parametrize("listens", [False, True])
-async def test_a_service_that_does_not_listen_is_started_again_after_a_wrong_value(
-    listens: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervise, "PAUSES", (0.0,))
-    health, runs = HealthRegistry(), []
-
-    async def run() -> None:
-        runs.append(1)
-        if len(runs) < 3:
-            raise ConfigError("not a selector")
-
-    if listens:
-        with pytest.raises(ConfigError):
-            await supervised("api", run, health, listens=listens)
-    else:
-        await supervised("sources", run, health, listens=listens)
-        assert [w.code for w in health.list()] == ["service.restarted"]
-    assert len(runs) == (1 if listens else 3)
 
 
 async def test_an_agent_that_cannot_listen_ends_and_one_whose_sources_fail_goes_on(house: House) -> None:

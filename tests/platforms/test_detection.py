@@ -1,4 +1,4 @@
-"""What is found out about hosts, from folders that look like them."""
+"""The detection of hosts, from folders that look like them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_log_is_a_syslog_file_or_the_journal(tmp_path: Path, files: tuple[st
     assert found.state == found.volatile == Path("/var/lib/edge-agent")
 
 
-def test_an_access_point_with_a_log_tells_who_joins(tmp_path: Path) -> None:
+def test_an_access_point_with_a_log_has_the_wifi_label(tmp_path: Path) -> None:
     root = host(tmp_path, "var/run/hostapd/")
     assert "wifi-log" not in detect(root, {}, "x86_64").labels
     assert detect(host(root, "var/log/messages"), {}, "x86_64").labels["wifi-log"] == "true"
@@ -123,11 +123,11 @@ def test_an_engine_counts_when_it_answers(tmp_path: Path, answer: bytes, labels:
 
 
 @pytest.mark.parametrize("address", ["unix:///nowhere", "tcp://127.0.0.1:1", "ssh://me@there", "junk", "tcp://[", ""])
-def test_an_engine_that_cannot_be_reached_is_none(tmp_path: Path, address: str) -> None:
+def test_an_unreachable_engine_gives_no_label(tmp_path: Path, address: str) -> None:
     assert detect(tmp_path, {"DOCKER_HOST": address}, "x86_64").labels == {}
 
 
-def test_a_socket_that_nobody_listens_at_is_no_engine(tmp_path: Path) -> None:
+def test_a_socket_without_a_listener_gives_no_label(tmp_path: Path) -> None:
     host(tmp_path, "run/")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "run/docker.sock"))

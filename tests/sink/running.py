@@ -25,10 +25,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from PIL import Image, ImageDraw
 
-from agent.model.alert import Alert, AlertPhoto, Hop
+from agent.model.alert import Alert, AlertPhoto, Hello, Hop
 from agent.model.event import Event, event_id, now
-from agent.uplink import Hello
-from cloud_sink.ingest.cid import cid_of
+from agent.model.unixfs import cid_of
 
 STEPS = (
     ("line", "ap", 0.0, 0.0),

@@ -11,7 +11,7 @@ from paho.mqtt import publish
 from agent.errors import ConfigError, IdentityError, SinkError
 from agent.uplink.address import parse_address
 from agent.uplink.ledger import EgressLedger
-from agent.uplink.mqtt import MqttSender
+from agent.uplink.mqtt import MqttClient
 from agent.uplink.outcome import Verdict
 from cloud_sink.ingest.mqtt import parse_broker
 from tests.sink.broker import PASSWORD, Broker, mosquitto
@@ -91,7 +91,7 @@ async def test_forged_messages_are_neither_taken_nor_answered(tmp_path: Path) ->
     ):
         await eventually(lambda: "taking alerts from the broker" in sink.log.read_text())
         ledger = EgressLedger(tmp_path / "ledger.db")
-        stranger = MqttSender(parse_address(line(broker)), KEY, PASSWORD, "m", "n", ledger, answer_timeout=0.5)
+        stranger = MqttClient(parse_address(line(broker)), KEY, PASSWORD, "m", "n", ledger, answer_timeout=0.5)
         assert (await stranger.hello(b"x")).verdict is Verdict.DOWN
         await stranger.close()
         ledger.close()

@@ -10,7 +10,7 @@ from agent.sources import Batch, LineSource, Position
 
 
 class Collector:
-    """Reads a source in the background: `async with Collector(source) as c`; `c.lines` is what came."""
+    """Reads a source in the background: `async with Collector(source) as c`; `c.lines` has the lines."""
 
     def __init__(self, source: LineSource, position: Position | None = None) -> None:
         self.source = source

@@ -129,7 +129,7 @@ class LogLife(RuleBasedStateMachine):
 
     @rule()
     def delete_what_was_opened(self) -> None:
-        # What a reader that is stopped has not read yet does not survive a deletion.
+        # Lines that a stopped reader has not read do not survive a deletion.
         self.reader.read()
         if self.path.exists() and not self.partial:
             self.path.unlink()
@@ -187,7 +187,7 @@ def test_reading_begins_at_the_end_or_at_the_start_by_choice(log: Path) -> None:
     assert at_start.read() == [b"old", b"new"]
 
 
-def test_a_line_that_is_being_written_when_reading_begins_comes_whole(log: Path) -> None:
+def test_a_line_in_writing_when_reading_begins_comes_whole(log: Path) -> None:
     append(log, b"begun")
     reader = Reader(log)
     append(log, b" and ended\n")
@@ -202,7 +202,7 @@ def test_a_partial_line_waits_for_its_newline(log: Path) -> None:
     assert reader.read() == [b"partner"]
 
 
-def test_a_file_that_does_not_exist_yet_is_read_from_its_first_line(tmp_path: Path) -> None:
+def test_a_file_that_is_created_later_is_read_from_its_start(tmp_path: Path) -> None:
     reader = Reader(tmp_path / "later")
     assert reader.read() == []
     reader.restart()
@@ -228,7 +228,7 @@ def test_long_lines_are_cut_and_their_neighbours_come_whole(log: Path, length: i
     assert reader.origins[-1][1] == 4 + 7 + length + 1
 
 
-def test_a_long_line_is_not_given_out_twice_after_a_restart_in_its_middle(log: Path) -> None:
+def test_a_restart_within_a_long_line_does_not_repeat_it(log: Path) -> None:
     reader = Reader(log)
     append(log, b"x" * 100_000)
     assert reader.read() == [b"x" * MAX_LINE]
@@ -250,7 +250,7 @@ def sizes_of(reader: Reader, *, dense: bool) -> list[int]:
     return sizes
 
 
-def test_a_backlog_comes_in_batches_that_grow_while_little_is_found_in_them(log: Path) -> None:
+def test_batches_of_a_backlog_grow_while_they_hold_few_events(log: Path) -> None:
     reader = Reader(log)
     lines = [b"%099d" % n for n in range(150_000)]
     append(log, b"".join(line + b"\n" for line in lines))
@@ -260,7 +260,7 @@ def test_a_backlog_comes_in_batches_that_grow_while_little_is_found_in_them(log:
     assert max(sizes) <= MAX_BACKLOG
 
 
-def test_a_backlog_in_which_much_is_found_comes_in_small_batches_and_so_does_the_next_one(log: Path) -> None:
+def test_batches_with_many_events_stay_small(log: Path) -> None:
     reader = Reader(log)
     append(log, b"".join(b"%099d\n" % n for n in range(30_000)))
     sizes = sizes_of(reader, dense=True)
@@ -269,9 +269,7 @@ def test_a_backlog_in_which_much_is_found_comes_in_small_batches_and_so_does_the
     assert sizes_of(reader, dense=False)[0] <= MAX_BATCH
 
 
-def test_a_file_that_is_emptied_between_the_look_and_the_read_is_followed_from_its_new_beginning(
-    log: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_emptied_between_look_and_read_is_read_anew(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader(log)
     append(log, b"old\n" * 5000)
     reader.read()
@@ -288,7 +286,7 @@ def test_a_file_that_is_emptied_between_the_look_and_the_read_is_followed_from_i
     assert reader.read() == [b"new"]
 
 
-def test_lines_that_are_written_to_a_renamed_file_come_before_those_of_the_new_one(log: Path) -> None:
+def test_lines_of_a_renamed_file_come_before_the_new_file(log: Path) -> None:
     reader = Reader(log)
     with log.open("ab", buffering=0) as writer:
         log.rename(log.with_name("messages.1"))
@@ -300,7 +298,7 @@ def test_lines_that_are_written_to_a_renamed_file_come_before_those_of_the_new_o
     assert reader.read() == [b"later", b"new"]
 
 
-def test_a_file_written_anew_in_place_with_as_many_bytes_is_noticed(log: Path) -> None:
+def test_a_file_rewritten_with_as_many_bytes_is_noticed(log: Path) -> None:
     reader = Reader(log)
     append(log, b"1st line\n")
     assert reader.read() == [b"1st line"]
@@ -310,7 +308,7 @@ def test_a_file_written_anew_in_place_with_as_many_bytes_is_noticed(log: Path) -
     assert reader.counters.gaps == 1
 
 
-def test_a_file_with_the_same_beginning_but_another_end_is_another_file(log: Path) -> None:
+def test_a_file_with_the_same_start_but_another_end_is_another(log: Path) -> None:
     header = b"h" * 300 + b"\n"
     log.write_bytes(header + b"one\n")
     reader = Reader(log, from_start=True)
@@ -327,7 +325,7 @@ def test_the_unfinished_last_line_of_a_deleted_file_is_a_line(log: Path) -> None
     assert reader.read() == [b"unfinished", b"new"]
 
 
-def test_what_was_rotated_away_unread_is_counted(log: Path) -> None:
+def test_bytes_rotated_away_unread_are_counted(log: Path) -> None:
     reader = Reader(log)
     append(log, b"seen\n" + b"partial")
     reader.read()

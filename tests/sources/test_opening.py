@@ -25,7 +25,7 @@ from agent.sources.logread import LogreadSource
         ({"syslog": "udp://[::1]:5514", "allow": ["192.168.1.0/24", "fe80::1"], "rate": 5}, SyslogSource),
     ],
 )
-def test_a_source_is_what_its_words_say(spec: Any, kind: type, tmp_path: Path) -> None:
+def test_words_select_the_kind_of_source(spec: Any, kind: type, tmp_path: Path) -> None:
     assert type(open_source(spec, tmp_path)) is kind
 
 
@@ -57,7 +57,7 @@ def test_a_misspelt_key_gets_its_nearest_name(tmp_path: Path) -> None:
     assert "allow" in caught.value.hint
 
 
-def test_auto_is_what_the_platform_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_log_of_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from agent.platforms import detect
     from agent.sources import opening
 

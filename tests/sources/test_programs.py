@@ -1,4 +1,4 @@
-"""journalctl and logread, as programs of these names that print what the real ones print."""
+"""journalctl and logread, replaced by programs with the same names and output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.errors import ConfigError
-from agent.sources import MAX_LINE, child_environment
+from agent.sources import MAX_LINE
 from agent.sources.journald import JournaldSource
 from agent.sources.logread import LogreadSource
 from tests.sources.support import Collector
@@ -106,7 +106,7 @@ async def test_the_journal_gives_lines_as_a_syslog_file_has_them(programs: Path)
     assert reader.position == {"journald": "s=0;i=5"}
 
 
-async def test_a_journalctl_that_ends_is_started_again_after_the_last_entry(programs: Path) -> None:
+async def test_journalctl_restarts_after_the_last_entry(programs: Path) -> None:
     journal = install_journal(programs, then="echo 'it broke' >&2; exit 3")
     source = JournaldSource(backoff=0.01)
     async with Collector(source, {"journald": ""}) as reader:
@@ -124,7 +124,7 @@ async def test_a_journalctl_that_ends_is_started_again_after_the_last_entry(prog
     assert "--after-cursor=s=0;i=2" in (programs / "calls").read_text()
 
 
-async def test_entries_that_are_none_are_counted_and_long_ones_cut(programs: Path) -> None:
+async def test_invalid_entries_are_counted_and_long_entries_cut(programs: Path) -> None:
     journal = install_journal(programs)
     long = "x" * 1_000_000
     journal.write_text("\n".join(["junk", "[]", entry(1, long), "{}", entry(2)]) + "\n")
@@ -193,11 +193,3 @@ async def test_a_program_that_complains_without_end_does_no_harm(programs: Path)
     install(programs, "logread", "head -c 3000000 /dev/zero | tr '\\0' e >&2; echo line; exec sleep 1000")
     async with Collector(LogreadSource()) as reader:
         await eventually(lambda: reader.lines == [b"line"])
-
-
-def test_programs_do_not_run_with_the_libraries_of_a_frozen_agent() -> None:
-    frozen = {"LD_LIBRARY_PATH": "/opt/agent/_internal", "PATH": "/bin"}
-    assert child_environment({**frozen, "LD_LIBRARY_PATH_ORIG": "/lib"}) == {"LD_LIBRARY_PATH": "/lib", "PATH": "/bin"}
-    inside = child_environment({**frozen, "_PYI_APPLICATION_HOME_DIR": "/opt/agent/_internal"})
-    assert "LD_LIBRARY_PATH" not in inside
-    assert child_environment({"LD_LIBRARY_PATH": "/mine"}) == {"LD_LIBRARY_PATH": "/mine"}

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from agent.errors import ConfigError
 from agent.sources import SyslogSource
+from agent.sources.syslog.allow_list import LOCAL, AllowList
 from agent.sources.syslog.frames import BadFrame, Framer
-from agent.sources.syslog.limits import LOCAL, AllowList, Rates
 from agent.sources.syslog.messages import to_line
 from agent.sources.syslog.source import CONNECTIONS_EACH, MAX_MESSAGE
 from tests.sources.support import Collector
@@ -57,7 +57,7 @@ def test_a_message_becomes_a_line_of_a_syslog_file(message: bytes, line: bytes) 
     assert to_line(message, "192.0.2.7", NOW) == line
 
 
-def test_lines_of_access_points_keep_what_the_filter_reads() -> None:
+def test_lines_of_access_points_keep_the_fields_of_the_filter() -> None:
     shapes = Path(__file__).parents[2] / "tests" / "filters" / "lines.jsonl"
     for raw in shapes.read_text().splitlines():
         case = json.loads(raw)
@@ -109,7 +109,7 @@ def test_a_stream_of_anything_is_bounded(blocks: list[bytes]) -> None:
         pass
 
 
-def test_messages_above_the_limit_are_cut_and_the_next_ones_whole() -> None:
+def test_messages_above_the_limit_are_cut_and_others_stay_whole() -> None:
     framer = Framer(10)
     assert framer.feed(b"25 " + b"x" * 25 + b"5 abcde" + b"y" * 50) == [b"x" * 10, b"abcde", b"y" * 10]
     assert framer.feed(b"yyy\nnext\n") == [b"next"]
@@ -121,14 +121,6 @@ def test_private_networks_may_send_unless_others_are_named() -> None:
     assert all(local.allows(ip) for ip in ("192.168.1.5", "10.0.0.1", "::1", "fe80::1%eth0", "::ffff:192.168.1.5"))
     assert not any(local.allows(ip) for ip in ("8.8.8.8", "2001:db8::1", "nonsense", "::ffff:8.8.8.8"))
     assert not AllowList(["192.168.1.0/24"]).allows("192.168.2.1")
-
-
-def test_a_sender_gets_its_rate_and_a_burst() -> None:
-    rates = Rates(10)
-    assert sum(rates.take("a", 0.0) == 0.0 for _ in range(500)) == 100
-    assert rates.take("b", 0.0) == 0.0
-    assert rates.take("a", 0.0) == pytest.approx(0.1)
-    assert sum(rates.take("a", 1.0) == 0.0 for _ in range(500)) == 10
 
 
 def udp(port: int, *messages: bytes) -> None:
@@ -171,7 +163,7 @@ async def test_a_flood_is_held_to_its_rate_and_long_messages_are_cut() -> None:
     assert len(reader.lines[0]) < MAX_MESSAGE + 100
 
 
-async def test_a_reader_that_stalls_bounds_what_waits() -> None:
+async def test_waiting_lines_are_bounded_while_the_reader_stalls() -> None:
     source = SyslogSource("udp://127.0.0.1:0", rate=1e9)
     batches = source.batches(None)
     reading = asyncio.ensure_future(anext(batches))

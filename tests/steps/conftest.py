@@ -1,5 +1,5 @@
-"""The built filters, an engine and an open journal, as the tests of delivery have them."""
+"""The built filters, an executor and an open journal, as the tests of delivery have them."""
 
-from tests.delivery.conftest import compiled, engine, filters, journal
+from tests.delivery.conftest import compiled, executor, filters, journal
 
-__all__ = ["compiled", "engine", "filters", "journal"]
+__all__ = ["compiled", "executor", "filters", "journal"]

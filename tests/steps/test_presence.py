@@ -21,7 +21,7 @@ MINUTE, HOUR = 60.0, 3600.0
 TASK = PresenceTask()
 
 
-class House:
+class Building:
     """Access points that tell the mesh what devices do; the decider of a device answers, as routed deliveries would."""
 
     def __init__(self, council: Council, clock: Clock) -> None:
@@ -53,151 +53,151 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, clock: Clock) -> Any:
+async def building(tmp_path: Path, clock: Clock) -> Any:
     council = Council(tmp_path, clock)
     council.start("ap1", "ap2", "ap3", "hall", "gpu")
-    yield House(council, clock)
+    yield Building(council, clock)
     council.close()
 
 
-async def test_a_device_that_was_never_seen_arrives(house: House) -> None:
-    assert await house.after(0, "joined")
+async def test_a_device_that_was_never_seen_arrives(building: Building) -> None:
+    assert await building.after(0, "joined")
 
 
-async def test_only_a_join_is_an_arrival(house: House) -> None:
-    assert not await house.after(0, "left")
-    assert not await house.after(HOUR, "roamed")
-    assert not await house.after(HELD + 1, "left")
+async def test_only_a_join_is_an_arrival(building: Building) -> None:
+    assert not await building.after(0, "left")
+    assert not await building.after(HOUR, "roamed")
+    assert not await building.after(HELD + 1, "left")
 
 
-async def test_a_device_that_left_and_comes_back_after_away_arrives_again(house: House) -> None:
-    assert await house.after(0, "joined")
-    assert not await house.after(HOUR, "left")
-    assert not await house.after(TASK.away - 1, "joined")
-    assert not await house.after(MINUTE, "left")
-    assert await house.after(TASK.away + 1, "joined")
+async def test_a_device_that_left_and_comes_back_after_away_arrives_again(building: Building) -> None:
+    assert await building.after(0, "joined")
+    assert not await building.after(HOUR, "left")
+    assert not await building.after(TASK.away - 1, "joined")
+    assert not await building.after(MINUTE, "left")
+    assert await building.after(TASK.away + 1, "joined")
 
 
-async def test_a_device_that_was_turned_away_arrives_when_it_is_let_in(house: House) -> None:
-    assert not await house.after(0, "rejected")
-    assert await house.after(5, "joined")
+async def test_a_device_that_was_turned_away_arrives_when_it_is_let_in(building: Building) -> None:
+    assert not await building.after(0, "rejected")
+    assert await building.after(5, "joined")
 
 
-async def test_every_sign_of_life_begins_the_time_away_anew(house: House) -> None:
-    assert await house.after(0, "joined")
+async def test_every_sign_of_life_begins_the_time_away_anew(building: Building) -> None:
+    assert await building.after(0, "joined")
     for _ in range(6):
-        assert not await house.after(10 * MINUTE, "left")
-        assert not await house.after(20 * MINUTE, "joined")
+        assert not await building.after(10 * MINUTE, "left")
+        assert not await building.after(20 * MINUTE, "joined")
 
 
-async def test_a_roam_from_one_access_point_to_another_is_no_arrival(house: House) -> None:
-    assert await house.after(0, "joined", ap="ap1")
-    assert not await house.after(5 * HOUR, "joined", ap="ap2")
-    assert not await house.after(0.2, "left", ap="ap1")
-    assert not await house.after(20 * MINUTE, "joined", ap="ap3")
+async def test_a_roam_from_one_access_point_to_another_is_no_arrival(building: Building) -> None:
+    assert await building.after(0, "joined", ap="ap1")
+    assert not await building.after(5 * HOUR, "joined", ap="ap2")
+    assert not await building.after(0.2, "left", ap="ap1")
+    assert not await building.after(20 * MINUTE, "joined", ap="ap3")
 
 
-async def test_a_phone_that_slept_for_hours_while_it_was_associated_does_not_arrive(house: House) -> None:
-    assert await house.after(0, "joined")
-    assert not await house.after(9 * HOUR, "joined")
-    assert not await house.after(11 * HOUR, "roamed")
+async def test_a_phone_that_slept_for_hours_while_it_was_associated_does_not_arrive(building: Building) -> None:
+    assert await building.after(0, "joined")
+    assert not await building.after(9 * HOUR, "joined")
+    assert not await building.after(11 * HOUR, "roamed")
 
 
-async def test_a_lost_left_line_does_not_hold_a_device_for_ever(house: House) -> None:
-    assert await house.after(0, "joined")
-    assert await house.after(HELD + 1, "joined")
+async def test_a_lost_left_line_does_not_hold_a_device_for_ever(building: Building) -> None:
+    assert await building.after(0, "joined")
+    assert await building.after(HELD + 1, "joined")
 
 
-async def test_joins_after_a_restart_only_refresh(house: House) -> None:
-    assert not await house.after(0, "joined", restarted_s=TASK.settle - 1)
-    assert not await house.after(MINUTE, "left")
-    assert not await house.after(20 * MINUTE, "joined")  # the refresh counts as a sign of life
-    assert not await house.after(0, "left")
-    assert await house.after(HOUR, "joined", restarted_s=TASK.settle + 1)
+async def test_joins_after_a_restart_only_refresh(building: Building) -> None:
+    assert not await building.after(0, "joined", restarted_s=TASK.settle - 1)
+    assert not await building.after(MINUTE, "left")
+    assert not await building.after(20 * MINUTE, "joined")  # the refresh counts as a sign of life
+    assert not await building.after(0, "left")
+    assert await building.after(HOUR, "joined", restarted_s=TASK.settle + 1)
 
 
-async def test_the_same_event_again_gets_the_same_answer_even_after_others(house: House) -> None:
-    one = await house.sees("joined", ident="e1")
+async def test_the_same_event_again_gets_the_same_answer_even_after_others(building: Building) -> None:
+    one = await building.sees("joined", ident="e1")
     assert one
-    house.clock.now += 1
-    assert await house.sees("joined", ident="e1") == one
-    assert not await house.after(5, "left")
-    assert len(await house.sees("joined", ident="e1")) == 1
-    assert not await house.after(5, "joined", ident="e2")
-    assert not await house.sees("joined", ident="e2")
+    building.clock.now += 1
+    assert await building.sees("joined", ident="e1") == one
+    assert not await building.after(5, "left")
+    assert len(await building.sees("joined", ident="e1")) == 1
+    assert not await building.after(5, "joined", ident="e2")
+    assert not await building.sees("joined", ident="e2")
 
 
-async def test_the_record_outlives_its_decider(house: House) -> None:
-    assert await house.after(0, "joined")
-    decider = house.council.ranked("", MAC)[0]
-    house.council.stop(decider, disk=False)
-    assert not await house.after(MINUTE, "joined")
-    house.council.start(decider)
-    assert not await house.after(MINUTE, "joined")
+async def test_the_record_outlives_its_decider(building: Building) -> None:
+    assert await building.after(0, "joined")
+    decider = building.council.ranked("", MAC)[0]
+    building.council.stop(decider, disk=False)
+    assert not await building.after(MINUTE, "joined")
+    building.council.start(decider)
+    assert not await building.after(MINUTE, "joined")
 
 
-async def test_two_devices_do_not_touch_each_other_and_letters_of_a_mac_do_not_matter(house: House) -> None:
-    assert await house.after(0, "joined", "02:AA:00:00:00:01")
-    assert await house.after(0, "joined", "02:aa:00:00:00:02")
-    assert not await house.after(1, "joined", "02:aa:00:00:00:01")
+async def test_two_devices_do_not_touch_each_other_and_letters_of_a_mac_do_not_matter(building: Building) -> None:
+    assert await building.after(0, "joined", "02:AA:00:00:00:01")
+    assert await building.after(0, "joined", "02:aa:00:00:00:02")
+    assert not await building.after(1, "joined", "02:aa:00:00:00:01")
 
 
-async def test_an_arrival_says_who_it_is(house: House) -> None:
-    for p in house.council.presence.values():
+async def test_an_arrival_says_who_it_is(building: Building) -> None:
+    for p in building.council.presence.values():
         p.devices["00:11:22:33:44:55"] = DeviceInfo("anna", known=True)
-    (data,) = await house.sees("joined", "00:11:22:33:44:55")
+    (data,) = await building.sees("joined", "00:11:22:33:44:55")
     device = data["device"]
     assert device == {
         "mac": "00:11:22:33:44:55", "known": True, "name": "anna", "private": False, "first_seen": data["joined"]
     }  # fmt: skip
     assert data["interface"] == "wlan0"
-    (data,) = await house.sees("joined", "da:11:22:33:44:55")
+    (data,) = await building.sees("joined", "da:11:22:33:44:55")
     assert data["device"]["private"] is True
     assert data["device"]["known"] is False
     assert "name" not in data["device"]
 
 
-async def test_the_first_time_that_a_device_was_seen_stays_with_it(house: House) -> None:
-    (data,) = await house.sees("joined")
+async def test_the_first_time_that_a_device_was_seen_stays_with_it(building: Building) -> None:
+    (data,) = await building.sees("joined")
     born = data["device"]["first_seen"]
-    assert not await house.after(HOUR, "left")
-    house.clock.now += 2 * HOUR
-    (data,) = await house.sees("joined")
+    assert not await building.after(HOUR, "left")
+    building.clock.now += 2 * HOUR
+    (data,) = await building.sees("joined")
     assert data["device"]["first_seen"] == born != data["joined"]
 
 
-async def test_a_device_that_is_forgotten_arrives_again(house: House) -> None:
-    assert await house.after(0, "joined")
-    assert MAC in house.council.presence[house.council.ranked("", MAC)[0]].seen()
-    forgotten = [p.forget(MAC) for p in house.council.presence.values()]
+async def test_a_device_that_is_forgotten_arrives_again(building: Building) -> None:
+    assert await building.after(0, "joined")
+    assert MAC in building.council.presence[building.council.ranked("", MAC)[0]].seen()
+    forgotten = [p.forget(MAC) for p in building.council.presence.values()]
     assert sum(forgotten) == 3  # the decider and its two witnesses
-    assert not any(p.forget(MAC) for p in house.council.presence.values())
-    assert await house.after(1, "joined")
+    assert not any(p.forget(MAC) for p in building.council.presence.values())
+    assert await building.after(1, "joined")
 
 
-async def test_a_device_that_was_not_seen_for_long_arrives(house: House) -> None:
-    assert await house.after(0, "joined")
-    assert await house.after(REMEMBER + 1, "joined")
+async def test_a_device_that_was_not_seen_for_long_arrives(building: Building) -> None:
+    assert await building.after(0, "joined")
+    assert await building.after(REMEMBER + 1, "joined")
 
 
-async def test_the_late_word_of_the_access_point_that_it_roamed_from_does_not_make_it_gone(house: House) -> None:
-    assert await house.after(0, "joined", ap="ap1")
-    assert not await house.after(HOUR, "joined", ap="ap2")
-    assert not await house.after(5 * MINUTE, "left", ap="ap1")
-    assert not await house.after(3 * HOUR, "joined", ap="ap2")
-    assert not await house.after(MINUTE, "joined", ap="ap2", interface="wlan1")
-    assert not await house.after(5 * MINUTE, "left", ap="ap2", interface="wlan0")
-    assert not await house.after(3 * HOUR, "joined", ap="ap2")
-    assert not await house.after(MINUTE, "left", ap="ap2")
-    assert await house.after(HOUR, "joined", ap="ap1")
+async def test_the_late_word_of_the_access_point_that_it_roamed_from_does_not_make_it_gone(building: Building) -> None:
+    assert await building.after(0, "joined", ap="ap1")
+    assert not await building.after(HOUR, "joined", ap="ap2")
+    assert not await building.after(5 * MINUTE, "left", ap="ap1")
+    assert not await building.after(3 * HOUR, "joined", ap="ap2")
+    assert not await building.after(MINUTE, "joined", ap="ap2", interface="wlan1")
+    assert not await building.after(5 * MINUTE, "left", ap="ap2", interface="wlan0")
+    assert not await building.after(3 * HOUR, "joined", ap="ap2")
+    assert not await building.after(MINUTE, "left", ap="ap2")
+    assert await building.after(HOUR, "joined", ap="ap1")
 
 
 @pytest.mark.parametrize("mac", ["", "wlan0", "02:00:00:00:00", "02-00-00-00-00-01", 7])
-async def test_an_event_without_a_mac_fails_for_good(house: House, mac: object) -> None:
+async def test_an_event_without_a_mac_fails_for_good(building: Building, mac: object) -> None:
     with pytest.raises(StepFailed, match=r"data\.mac") as caught:
-        await house.council.presence["hall"].see("p/arrived", TASK, event("e", data={"mac": mac}))
+        await building.council.presence["hall"].see("p/arrived", TASK, event("e", data={"mac": mac}))
     assert caught.value.final
-    assert not house.council.deciders["hall"].records
+    assert not building.council.deciders["hall"].records
 
 
 # -- a day ------------------------------------------------------------------------------------------------------------
@@ -245,9 +245,9 @@ def day(rng: random.Random, device: int) -> tuple[list[tuple[float, str, str, fl
     return mac_events, arrivals
 
 
-async def test_a_day_of_40_devices_has_no_false_arrival_and_misses_none(house: House) -> None:
+async def test_a_day_of_40_devices_has_no_false_arrival_and_misses_none(building: Building) -> None:
     rng = random.Random(40)
-    start, expected, events = house.clock.now, {}, []
+    start, expected, events = building.clock.now, {}, []
     for i in range(40):
         mac = f"02:00:00:00:01:{i:02x}"
         made, expected[mac] = day(rng, i)
@@ -259,11 +259,11 @@ async def test_a_day_of_40_devices_has_no_false_arrival_and_misses_none(house: H
                 events.append((restart + rng.uniform(5, 170), "joined", mac, last[2], 170.0))
     counted = dict.fromkeys(expected, 0)
     for at, kind, mac, ap, since in sorted(events):
-        house.clock.now = start + at
-        counted[mac] += len(await house.sees(kind, mac, ap=ap, restarted_s=since))
+        building.clock.now = start + at
+        counted[mac] += len(await building.sees(kind, mac, ap=ap, restarted_s=since))
         if rng.random() < 0.01:  # now and then a node restarts
             name = rng.choice(["hall", "gpu", "ap1", "ap2"])
-            house.council.stop(name)
-            house.council.start(name)
+            building.council.stop(name)
+            building.council.start(name)
     assert counted == expected
     assert sum(expected.values()) > 60

@@ -13,13 +13,14 @@ import pytest
 
 from agent.clock import boottime
 from agent.definitions import load_pipeline
-from agent.delivery import Journal, Pipelines
+from agent.delivery import DeliveryEngine, Journal
 from agent.delivery.rows import Row
 from agent.errors import StepFailed
-from agent.executors import WasmEngine
+from agent.executors import WasmExecutor
 from agent.model.task import FilterRunner, LineEvent, WasmTask
 from agent.sources import MAX_BATCH, FileSource
 from agent.steps.tail import TailRunner
+from tests.delivery.driver import no_steps
 from tests.doubles import MemoryBlobs, MemoryNet
 from tests.support import eventually
 
@@ -40,18 +41,20 @@ def joined(i: int, stamp: str = "") -> bytes:
 class Ap:
     """A node with a log; `read` follows it into a journal until the block ends. Nothing is delivered on."""
 
-    def __init__(self, folder: Path, module_file: Path, engine: WasmEngine, *, max_open: int = 10_000) -> None:
+    def __init__(self, folder: Path, module_file: Path, executor: WasmExecutor, *, max_open: int = 10_000) -> None:
         self.folder, self.max_open = folder, max_open
         self.log = folder / "messages"
         self.log.touch()
-        self.program: FilterRunner = engine.filter(module_file, WasmTask(module="m"))
+        self.program: FilterRunner = executor.filter(module_file, WasmTask(module="m"))
         self.pipeline = PIPELINE
         self.restarted_at = boottime() - 1e6
         self.open()
 
     def open(self) -> None:
         self.journal = Journal(self.folder / "journal.db", max_open=self.max_open)
-        self.pipelines = Pipelines("ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch)
+        self.pipelines = DeliveryEngine(
+            "ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch, no_steps
+        )
         self.pipelines.load()
         self.lines: list[str] = []
 
@@ -75,7 +78,7 @@ class Ap:
             return self.program
 
         self.runner = TailRunner(
-            self.pipelines.core, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
+            self.pipelines.context, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
             make, log_to=self.lines.append, restarted_at=self.restarted_at,
         )  # fmt: skip
         self.task = asyncio.create_task(self.runner.run())
@@ -91,8 +94,8 @@ class Ap:
 
 
 @pytest.fixture
-async def ap(tmp_path: Path, filters: Path, engine: WasmEngine) -> AsyncIterator[Ap]:
-    made = Ap(tmp_path, filters / "wifi-join.wasm", engine)
+async def ap(tmp_path: Path, filters: Path, executor: WasmExecutor) -> AsyncIterator[Ap]:
+    made = Ap(tmp_path, filters / "wifi-join.wasm", executor)
     yield made
     made.journal.close()
 
@@ -188,9 +191,9 @@ async def test_a_large_log_is_read_whole(ap: Ap) -> None:
 
 
 async def test_reading_stops_while_the_journal_is_nearly_full_and_goes_on_afterwards(
-    tmp_path: Path, filters: Path, engine: WasmEngine
+    tmp_path: Path, filters: Path, executor: WasmExecutor
 ) -> None:  # fmt: skip
-    ap = Ap(tmp_path, filters / "wifi-join.wasm", engine, max_open=40)
+    ap = Ap(tmp_path, filters / "wifi-join.wasm", executor, max_open=40)
     async with ap:
         for i in range(36):
             ap.write(joined(i))
@@ -207,7 +210,8 @@ async def test_reading_stops_while_the_journal_is_nearly_full_and_goes_on_afterw
         await asyncio.wait_for(waiting.wait(), 10)
         assert len(ap.rows) == 36
         assert ap.journal.room() == 4  # kept for what other nodes deliver
-        ap.journal.commit(end=[(r, "delivered", "") for r in ap.rows[:10]])
+        for r in ap.rows[:10]:
+            ap.pipelines.apply(ap.pipelines.lifecycle.ended(r, "delivered"))
         await eventually(lambda: len(ap.rows) == 38)
     assert ap.macs == list(range(38))
     ap.journal.close()
@@ -376,9 +380,9 @@ async def test_a_filter_that_names_lines_that_are_not_there_has_failed(ap: Ap) -
 
 
 async def test_a_real_module_that_is_no_filter_fails_without_stopping_the_log(
-    tmp_path: Path, filters: Path, engine: WasmEngine
+    tmp_path: Path, filters: Path, executor: WasmExecutor
 ) -> None:  # fmt: skip
-    ap = Ap(tmp_path, filters / "rescale.wasm", engine)
+    ap = Ap(tmp_path, filters / "rescale.wasm", executor)
     async with ap:
         ap.write(joined(1))
         await eventually(lambda: ap.journal.counts["p", "wifi"]["failed_batches"] >= 1, 20)

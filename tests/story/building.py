@@ -21,13 +21,13 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from agent.cli.client import Client, path_of
+from agent.api import Client, path_of
 from agent.errors import EdgeError
 from demo import phone
 from demo.building import AGENT
 from demo.children import Children
-from demo.house import DemoError, wait_for
-from demo.place import HOST, free_ports, write_private, yaml_of
+from demo.environment import HOST, free_ports, write_private, yaml_of
+from demo.waiting import DemoError, wait_for
 from tests.story.pipelines import NAME
 
 ROOT = Path(__file__).parents[2]

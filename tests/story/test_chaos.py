@@ -27,7 +27,7 @@ SEED = int(os.environ.get("EDGE_STORY_SEED", "7"))
 
 
 @pytest.fixture
-def house() -> Iterator[Building]:
+def agents() -> Iterator[Building]:
     """Five agents: the access point, two with cameras (one also leads out), two with Docker."""
     busybox_image()
     with building() as b:
@@ -81,26 +81,26 @@ def expected(b: Building) -> set[str]:
     return {r["root"] for n in b.nodes.values() if n.running for r in n.rows("step = 'photos' AND slot = ?", porch)}
 
 
-def test_random_deaths_lose_nothing_and_show_nothing_twice(house: Building) -> None:
+def test_random_deaths_lose_nothing_and_show_nothing_twice(agents: Building) -> None:
     print(f"seed {SEED}")
-    kills = disturb(house, random.Random(SEED))
-    for node in house.nodes.values():
+    kills = disturb(agents, random.Random(SEED))
+    for node in agents.nodes.values():
         node.wait()
     began = time.monotonic()
-    house.until("all lines are read", lambda: house["ap"].devices_read() == ARRIVALS, SETTLE)
+    agents.until("all lines are read", lambda: agents["ap"].devices_read() == ARRIVALS, SETTLE)
     try:
-        house.until("everything has ended", house.quiet, SETTLE)
+        agents.until("everything has ended", agents.quiet, SETTLE)
     except AssertionError as e:
-        pytest.fail(f"{e}\n{len(house.alerts())} alerts\n" + "\n".join(house.unfinished()[:60]))
-    print(f"{kills} deaths; quiet {time.monotonic() - began:.0f} s after the last; {house.ends()}")
-    house.check_sums()
-    for step, ends in house.ends().items():
+        pytest.fail(f"{e}\n{len(agents.alerts())} alerts\n" + "\n".join(agents.unfinished()[:60]))
+    print(f"{kills} deaths; quiet {time.monotonic() - began:.0f} s after the last; {agents.ends()}")
+    agents.check_sums()
+    for step, ends in agents.ends().items():
         assert not ends.keys() & {"failed", "expired", "lost", "open"}, (step, ends)
-    alerts = house.alerts()
+    alerts = agents.alerts()
     assert {camera for _, _, camera in alerts} == {"porch"}
     assert Counter(root for _, root, _ in alerts).most_common(1)[0][1] == 1
-    wanted = expected(house)
+    wanted = expected(agents)
     assert {root for _, root, _ in alerts} == wanted
     # Without a camera at that moment, too, every arrival got as far as the photos step.
-    assert len({r["root"] for n in house.nodes.values() for r in n.rows("step = 'photos'")}) == ARRIVALS
+    assert len({r["root"] for n in agents.nodes.values() for r in n.rows("step = 'photos'")}) == ARRIVALS
     assert len(wanted) > ARRIVALS // 5

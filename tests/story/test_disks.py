@@ -22,7 +22,7 @@ ARRIVALS = 12
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[Building]:
+def agents() -> Iterator[Building]:
     """A building in which devices came: `porch` saw people in two shots each, `garage` saw nobody."""
     busybox_image()
     with building() as b:
@@ -70,43 +70,45 @@ def files_below(*folders: Path) -> Iterator[Path]:
         yield from (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
 
 
-def test_photos_without_a_match_are_on_no_disk(house: Building) -> None:
-    unmatched = cids_of(house, camera="empty")
+def test_photos_without_a_match_are_on_no_disk(agents: Building) -> None:
+    unmatched = cids_of(agents, camera="empty")
     assert len(unmatched) == ARRIVALS * 4  # two shots, each before and after the rescale
-    matched = alerted(house)
-    house.until("the last are deleted", lambda: not any(n.blobs().keys() & unmatched for n in house.nodes.values()), 20)
-    for node in house.nodes.values():
+    matched = alerted(agents)
+    agents.until(
+        "the last are deleted", lambda: not any(n.blobs().keys() & unmatched for n in agents.nodes.values()), 20
+    )
+    for node in agents.nodes.values():
         images = {cid for cid, content in node.blobs().items() if not content.startswith(b"\0asm")}
         assert not images & unmatched, node.name
         assert images <= matched, node.name
     # Not a part of their pixels is in any database, spool, cache or scratch folder either.
-    signatures = [p.read_bytes()[-400:-200] for p in (house.folder / "pictures/empty").iterdir()]
-    states = [n.state for n in house.nodes.values()]
-    for path in files_below(*states, house.sink.data):
+    signatures = [p.read_bytes()[-400:-200] for p in (agents.folder / "pictures/empty").iterdir()]
+    states = [n.state for n in agents.nodes.values()]
+    for path in files_below(*states, agents.sink.data):
         content = path.read_bytes()
         assert not any(s in content for s in signatures), path
 
 
-def test_matched_photos_are_kept_where_they_were_taken(house: Building) -> None:
-    matched = alerted(house)
-    assert len(matched & house["porch"].blobs().keys()) == ARRIVALS * 2  # the photo and what was made of it
+def test_matched_photos_are_kept_where_they_were_taken(agents: Building) -> None:
+    matched = alerted(agents)
+    assert len(matched & agents["porch"].blobs().keys()) == ARRIVALS * 2  # the photo and what was made of it
 
 
-def test_the_sink_has_nothing_but_labelled_photos_of_alerts(house: Building) -> None:
-    photos = list(files_below(house.sink.data / "photos"))
+def test_the_sink_has_nothing_but_labelled_photos_of_alerts(agents: Building) -> None:
+    photos = list(files_below(agents.sink.data / "photos"))
     assert len(photos) == ARRIVALS
     for path in photos:
         with Image.open(path) as image:
             _, green, blue = image.convert("RGB").resize((1, 1)).getpixel((0, 0))
         assert green < blue, path  # the porch's pictures are blue, the garage's are green
-    with contextlib.closing(sqlite3.connect(f"file:{house.sink.data}/sink.db?mode=ro", uri=True)) as db:
+    with contextlib.closing(sqlite3.connect(f"file:{agents.sink.data}/sink.db?mode=ro", uri=True)) as db:
         listed = {digest for (digest,) in db.execute("SELECT digest FROM photos")}
     assert {p.stem for p in photos} == listed
 
 
-def test_the_ledger_has_every_request_and_only_alerts_carry_photos(house: Building) -> None:
+def test_the_ledger_has_every_request_and_only_alerts_carry_photos(agents: Building) -> None:
     rows = []
-    for node in house.nodes.values():
+    for node in agents.nodes.values():
         done = node.cli("egress", "--json")
         assert done.code == 0, done.err
         found = done.json["rows"] if isinstance(done.json, dict) else done.json
@@ -114,5 +116,5 @@ def test_the_ledger_has_every_request_and_only_alerts_carry_photos(house: Buildi
         rows += found
     assert {r["kind"] for r in rows} <= {"hello", "alert", "status", "close"}
     sent = [r["event"] for r in rows if r["kind"] == "alert"]
-    assert sorted(sent) == sorted(e for e, _, _ in house.alerts())
+    assert sorted(sent) == sorted(e for e, _, _ in agents.alerts())
     assert all(r["up"] > 0 for r in rows if r["kind"] == "alert")

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from agent.identity import Token
-from demo.place import write_private
+from demo.environment import write_private
 from tests.story.building import Building, Node, Result, building
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[Building]:
+def agents() -> Iterator[Building]:
     """Two meshes of one node each, side by side."""
     with building() as b:
         for name in ("hall", "foreign"):
@@ -57,20 +57,20 @@ def lines(node: Node, *words: str) -> list[str]:
     return [line for line in node.log.read_text().splitlines() if all(w in line for w in words)]
 
 
-def test_a_wrong_secret_is_refused(house: Building) -> None:
-    token = Token.parse(token_of(house["hall"]))
-    refused(house, "liar", msgspec.structs.replace(token, secret=bytes(16)).encode(), "join.wrong")
-    assert len(lines(house["hall"], "refused a joiner", "join.wrong")) == 1
+def test_a_wrong_secret_is_refused(agents: Building) -> None:
+    token = Token.parse(token_of(agents["hall"]))
+    refused(agents, "liar", msgspec.structs.replace(token, secret=bytes(16)).encode(), "join.wrong")
+    assert len(lines(agents["hall"], "refused a joiner", "join.wrong")) == 1
 
 
-def test_an_expired_token_is_refused(house: Building) -> None:
-    token = Token.parse(token_of(house["hall"], ttl=1.0))
-    house.until("it has expired", lambda: _expired(house["hall"], token.id))
-    refused(house, "late", token.encode(), "join.expired")
+def test_an_expired_token_is_refused(agents: Building) -> None:
+    token = Token.parse(token_of(agents["hall"], ttl=1.0))
+    agents.until("it has expired", lambda: _expired(agents["hall"], token.id))
+    refused(agents, "late", token.encode(), "join.expired")
     # The date in the token is the joiner's to see; what counts is the issuer's book.
     forged = msgspec.structs.replace(token, expires=token.expires + 3600)
-    refused(house, "forger", forged.encode(), "join.expired")
-    assert lines(house["hall"], "refused a joiner", "join.expired")
+    refused(agents, "forger", forged.encode(), "join.expired")
+    assert lines(agents["hall"], "refused a joiner", "join.expired")
 
 
 def _expired(node: Node, ident: str) -> bool:
@@ -85,16 +85,16 @@ def _seconds(when: Any) -> float:
     return float(when) if isinstance(when, int | float) else datetime.fromisoformat(when).timestamp()
 
 
-def test_a_used_up_token_is_refused(house: Building) -> None:
-    token = token_of(house["hall"])
-    guest = house.add("guest", docker=True)
-    write_private(house.folder / "t", token + "\n")
-    guest.start("--join", f"@{house.folder / 't'}")
+def test_a_used_up_token_is_refused(agents: Building) -> None:
+    token = token_of(agents["hall"])
+    guest = agents.add("guest", docker=True)
+    write_private(agents.folder / "t", token + "\n")
+    guest.start("--join", f"@{agents.folder / 't'}")
     guest.wait()
     try:
-        refused(house, "second", token, "join.used")
-        assert len(lines(house["hall"], "refused a joiner", "join.used")) == 1
-        house.until("nothing waits for approval", lambda: _pending(house["hall"]) == 0)
+        refused(agents, "second", token, "join.used")
+        assert len(lines(agents["hall"], "refused a joiner", "join.used")) == 1
+        agents.until("nothing waits for approval", lambda: _pending(agents["hall"]) == 0)
     finally:
         guest.stop()
 
@@ -104,55 +104,55 @@ def _pending(node: Node) -> int:
     return -1 if status is None else status["mesh"]["pending"]
 
 
-def test_a_token_of_another_mesh_is_refused(house: Building) -> None:
-    here, there = Token.parse(token_of(house["hall"])), Token.parse(token_of(house["foreign"]))
-    # As copied from another house whose address this one has now.
+def test_a_token_of_another_mesh_is_refused(agents: Building) -> None:
+    here, there = Token.parse(token_of(agents["hall"])), Token.parse(token_of(agents["foreign"]))
+    # As copied from another agents whose address this one has now.
     moved = msgspec.structs.replace(there, addresses=here.addresses)
-    refused(house, "stray", moved.encode(), "join.foreign")
-    assert len(lines(house["hall"], "refused a joiner", "join.foreign")) == 1
+    refused(agents, "stray", moved.encode(), "join.foreign")
+    assert len(lines(agents["hall"], "refused a joiner", "join.foreign")) == 1
 
 
-def test_a_token_that_was_cut_off_in_copying_says_so(house: Building) -> None:
-    done = try_to_join(house, "cut", token_of(house["hall"])[:-9])
+def test_a_token_that_was_cut_off_in_copying_says_so(agents: Building) -> None:
+    done = try_to_join(agents, "cut", token_of(agents["hall"])[:-9])
     assert done.code == 3
     assert "[join.token]" in done.err
 
 
-def test_a_node_of_another_mesh_is_never_linked(house: Building) -> None:
-    hall, foreign = house["hall"], house["foreign"]
+def test_a_node_of_another_mesh_is_never_linked(agents: Building) -> None:
+    hall, foreign = agents["hall"], agents["foreign"]
     foreign.stop()
     mesh = {"listen": foreign.host, "port": foreign.ports[0], "enrol_port": foreign.ports[1], "mdns": False}
     foreign.configure(mesh={**mesh, "join": [f"{hall.host}:{hall.ports[0]}"]})
     foreign.start()
     foreign.wait()
-    house.until("the foreign node says why", lambda: lines(foreign, "is not linked: it is a node of another mesh"), 40)
-    house.until("the hall says so", lambda: lines(hall, "mesh: refused", "another mesh"), 40)
+    agents.until("the foreign node says why", lambda: lines(foreign, "is not linked: it is a node of another mesh"), 40)
+    agents.until("the hall says so", lambda: lines(hall, "mesh: refused", "another mesh"), 40)
     for node in (hall, foreign):
         status = node.status()
         assert status is not None
         assert [n["name"] for n in status["nodes"] if n["name"] in ("hall", "foreign")] == [node.name]
 
 
-def test_no_certificate_gets_nothing_from_the_mesh_port(house: Building) -> None:
-    hall = house["hall"]
+def test_no_certificate_gets_nothing_from_the_mesh_port(agents: Building) -> None:
+    hall = agents["hall"]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with pytest.raises((ssl.SSLError, ConnectionError)):
         _talk(hall.ports[0], context)
-    house.until("the hall says so", lambda: lines(hall, "mesh: refused", "without a certificate"), 20)
+    agents.until("the hall says so", lambda: lines(hall, "mesh: refused", "without a certificate"), 20)
     assert hall.status() is not None
 
 
-def test_plain_tcp_gets_nothing_from_either_port(house: Building) -> None:
-    hall = house["hall"]
+def test_plain_tcp_gets_nothing_from_either_port(agents: Building) -> None:
+    hall = agents["hall"]
     for port in hall.ports:
         try:
             answer = _talk(port, None)
         except ConnectionError:
             answer = b""
         assert len(answer) <= 7  # a TLS alert at most (RFC 8446, 6)
-    house.until("the mesh port says so", lambda: lines(hall, "mesh: refused", "TLS"), 20)
-    house.until("the enrolment port says so", lambda: lines(hall, "refused a joiner", "join.plain"), 20)
+    agents.until("the mesh port says so", lambda: lines(hall, "mesh: refused", "TLS"), 20)
+    agents.until("the enrolment port says so", lambda: lines(hall, "refused a joiner", "join.plain"), 20)
     assert hall.status() is not None
 
 

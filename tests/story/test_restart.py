@@ -10,7 +10,7 @@ import docker
 import psutil
 import pytest
 
-from agent.executors.docker.container import OWNER_LABEL
+from agent.executors import OWNER_LABEL
 from tests.executors.docker_image import busybox_image
 from tests.story.building import FILTERS, Building, Node, arrive, building
 from tests.story.pipelines import story
@@ -21,7 +21,7 @@ FIRST, MORE = 6, 6
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[Building]:
+def agents() -> Iterator[Building]:
     """Everything but the access point on one node, so that its restart touches everything."""
     busybox_image()
     with building() as b:
@@ -60,71 +60,71 @@ def facts(node: Node) -> dict[str, object]:
     }
 
 
-def test_a_killed_agent_is_the_same_node_again_and_leaves_nothing_running(house: Building) -> None:
-    porch = house["porch"]
+def test_a_killed_agent_is_the_same_node_again_and_leaves_nothing_running(agents: Building) -> None:
+    porch = agents["porch"]
     before, boot = facts(porch), porch.status()["node"]["boot"]  # type: ignore[index]
     children = psutil.Process(porch.pid).children(recursive=True)
     assert children
     assert containers(porch)
     porch.kill()
-    house.until("its children end", lambda: not any(alive(c) for c in children), 20)
-    house.until("its containers end", lambda: not containers(porch), 20)
+    agents.until("its children end", lambda: not any(alive(c) for c in children), 20)
+    agents.until("its containers end", lambda: not containers(porch), 20)
     porch.start()
     status = porch.wait()
     assert status["node"]["boot"] != boot
-    house.together()
+    agents.together()
     assert facts(porch) == before
 
 
-def test_events_that_were_open_when_it_was_killed_go_on(house: Building) -> None:
-    ap, box = house["ap"], house["box"]
-    house["porch"].kill()
-    house.together()
+def test_events_that_were_open_when_it_was_killed_go_on(agents: Building) -> None:
+    ap, box = agents["ap"], agents["box"]
+    agents["porch"].kill()
+    agents.together()
     arrive(ap, range(FIRST, FIRST + MORE))
-    house.until("the devices' joins are journalled", lambda: ap.devices_read() == FIRST + MORE)
-    house.until("they have no camera", lambda: ended(house, "photos", "skipped") == MORE, 60)
+    agents.until("the devices' joins are journalled", lambda: ap.devices_read() == FIRST + MORE)
+    agents.until("they have no camera", lambda: ended(agents, "photos", "skipped") == MORE, 60)
     # No camera was there when the list was made: that is recorded, and nothing waits for it.
-    house["porch"].start()
-    house["porch"].wait()
-    house.together()
+    agents["porch"].start()
+    agents["porch"].wait()
+    agents.together()
     box.kill()
-    house.together()
+    agents.together()
     arrive(ap, range(100, 100 + MORE))
-    house.until("alerts wait for the way out", lambda: waiting(house, "alert") == MORE, 90)
+    agents.until("alerts wait for the way out", lambda: waiting(agents, "alert") == MORE, 90)
     for name in ("porch", "ap"):
-        house[name].kill()
-        house[name].start()
-    house["porch"].wait()
-    house["ap"].wait()
-    assert waiting(house, "alert") == MORE
+        agents[name].kill()
+        agents[name].start()
+    agents["porch"].wait()
+    agents["ap"].wait()
+    assert waiting(agents, "alert") == MORE
     box.start()
     box.wait()
-    house.until("the alerts come", lambda: len(house.alerts()) >= FIRST + MORE, 90)
-    house.until("everything has ended", house.quiet, 60)
-    house.check_sums()
-    assert len(house.alerts()) == FIRST + MORE
+    agents.until("the alerts come", lambda: len(agents.alerts()) >= FIRST + MORE, 90)
+    agents.until("everything has ended", agents.quiet, 60)
+    agents.check_sums()
+    assert len(agents.alerts()) == FIRST + MORE
 
 
-def waiting(house: Building, step: str) -> int:
+def waiting(agents: Building, step: str) -> int:
     """Distinct events that are open at a step on any disk."""
-    return len({r["event"] for n in house.nodes.values() for r in n.rows("step = ? AND state != 5", step)})
+    return len({r["event"] for n in agents.nodes.values() for r in n.rows("step = ? AND state != 5", step)})
 
 
-def ended(house: Building, step: str, how: str) -> int:
-    return len({r["event"] for n in house.nodes.values() for r in n.rows("step = ? AND ending = ?", step, how)})
+def ended(agents: Building, step: str, how: str) -> int:
+    return len({r["event"] for n in agents.nodes.values() for r in n.rows("step = ? AND ending = ?", step, how)})
 
 
-def test_a_second_agent_on_the_same_state_is_refused(house: Building) -> None:
-    config = house["porch"].folder / "config.yaml"
-    second = house["porch"].cli("serve", "--config", str(config))
+def test_a_second_agent_on_the_same_state_is_refused(agents: Building) -> None:
+    config = agents["porch"].folder / "config.yaml"
+    second = agents["porch"].cli("serve", "--config", str(config))
     assert second.code == 2
     assert "[state.locked]" in second.err
-    assert house["porch"].status() is not None
+    assert agents["porch"].status() is not None
 
 
-def test_stopping_it_ends_everything_that_it_started(house: Building) -> None:
-    porch = house["porch"]
-    house.until("its container runs again", lambda: containers(porch), 60)
+def test_stopping_it_ends_everything_that_it_started(agents: Building) -> None:
+    porch = agents["porch"]
+    agents.until("its container runs again", lambda: containers(porch), 60)
     children = psutil.Process(porch.pid).children(recursive=True)
     assert porch.stop() == 0
     assert [c for c in children if alive(c)] == []
@@ -132,7 +132,7 @@ def test_stopping_it_ends_everything_that_it_started(house: Building) -> None:
     assert not porch.socket.exists()
     porch.start()
     porch.wait()
-    house.together()
+    agents.together()
 
 
 def alive(process: psutil.Process) -> bool:
@@ -141,15 +141,15 @@ def alive(process: psutil.Process) -> bool:
     return False
 
 
-def test_no_secret_is_in_any_log_or_readable_by_others(house: Building) -> None:
-    done = house["box"].cli("token", "create", "--json")
+def test_no_secret_is_in_any_log_or_readable_by_others(agents: Building) -> None:
+    done = agents["box"].cli("token", "create", "--json")
     assert done.code == 0, done.err
     token = done.json["token"]
-    secrets = [token, token[:40], house.sink.key, "PRIVATE KEY", "edge1.g", "edge1.l", "edge1.m"]
-    for node in house.nodes.values():
+    secrets = [token, token[:40], agents.sink.key, "PRIVATE KEY", "edge1.g", "edge1.l", "edge1.m"]
+    for node in agents.nodes.values():
         text = node.log.read_text()
         assert [s for s in secrets if s in text] == [], node.name
-    open_to_others = [str(p) for n in house.nodes.values() for p in private(n.state) if p.stat().st_mode & 0o077]
+    open_to_others = [str(p) for n in agents.nodes.values() for p in private(n.state) if p.stat().st_mode & 0o077]
     assert open_to_others == []
 
 

@@ -13,7 +13,7 @@ from agent.errors import Refused, SinkError, Unreachable
 from agent.model.alert import MAX_ALERT, Alert
 from agent.uplink.address import parse_address
 from agent.uplink.connect import SinkConfig, store_sink
-from agent.uplink.https import HttpsSender
+from agent.uplink.https import HttpsClient
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.outcome import Answer, Verdict, judge
 from agent.uplink.uplink import TOGETHER
@@ -52,7 +52,7 @@ def connected(state: Path, address: str) -> None:
     store_sink(state / "sink.json", SinkConfig(address, KEY))
 
 
-async def test_nothing_at_all_is_said_to_a_sink_with_another_certificate(tmp_path: Path) -> None:
+async def test_a_sink_with_another_certificate_gets_no_byte(tmp_path: Path) -> None:
     async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         writer.write(yes(request))
 
@@ -142,7 +142,7 @@ async def test_a_sink_that_never_answers_is_given_up_and_tried_again(tmp_path: P
 
     async with listener(tmp_path / "tls", silent) as bad:
         ledger = EgressLedger(tmp_path / "egress.db")
-        sender = HttpsSender(parse_address(bad.address), KEY, ledger, answer_timeout=0.2)
+        sender = HttpsClient(parse_address(bad.address), KEY, ledger, answer_timeout=0.2)
         outcome = await sender.alert("id", b"body")
         assert outcome.verdict is Verdict.RETRY
         assert "in time" in outcome.reason
@@ -189,13 +189,13 @@ async def test_a_busy_sink_is_left_alone_as_long_as_it_asks(tmp_path: Path) -> N
     assert times[1] - times[0] >= 1.0
 
 
-async def test_one_connection_serves_many_alerts_and_a_closed_one_is_replaced(tmp_path: Path) -> None:
+async def test_one_connection_serves_many_alerts_until_it_closes(tmp_path: Path) -> None:
     async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         writer.write(yes(request))
 
     async with listener(tmp_path / "tls", respond) as good:
         ledger = EgressLedger(tmp_path / "egress.db")
-        sender = HttpsSender(parse_address(good.address), KEY, ledger)
+        sender = HttpsClient(parse_address(good.address), KEY, ledger)
         body = msgspec.msgpack.encode(unsigned("m", "n", 1))
         event = unsigned("m", "n", 1).event.id
         for _ in range(3):
@@ -210,14 +210,14 @@ async def test_one_connection_serves_many_alerts_and_a_closed_one_is_replaced(tm
         ledger.close()
 
 
-async def test_a_connection_that_the_sink_closed_while_idle_costs_no_failed_try(tmp_path: Path) -> None:
+async def test_a_connection_closed_while_idle_costs_no_failed_try(tmp_path: Path) -> None:
     async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         writer.write(yes(request))
         writer.close()
 
     async with listener(tmp_path / "tls", respond) as polite:
         ledger = EgressLedger(tmp_path / "egress.db")
-        sender = HttpsSender(parse_address(polite.address), KEY, ledger)
+        sender = HttpsClient(parse_address(polite.address), KEY, ledger)
         for n in range(3):
             alert = unsigned("m", "n", n)
             body = msgspec.msgpack.encode(alert)
@@ -232,7 +232,7 @@ async def test_a_connection_that_the_sink_closed_while_idle_costs_no_failed_try(
         ledger.close()
 
 
-async def test_the_spool_refuses_when_it_is_full_and_takes_again_what_it_has(tmp_path: Path) -> None:
+async def test_a_full_spool_refuses_new_alerts_and_takes_known_ones(tmp_path: Path) -> None:
     building = Building()
     connected(tmp_path / "up", "https://127.0.0.1:9#sha256=" + "0" * 64)
     async with running_uplink(tmp_path / "up", building, spool=20_000) as (uplink, _):
@@ -264,7 +264,7 @@ async def test_what_no_sink_would_take_is_refused_at_once(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("body", [b'{"message": "\xff"}', b"[" * 20_000, b'{"id": ' + b"[" * 20_000, b"", b"[]"])
 @pytest.mark.parametrize("status", [200, 401, 422, 500])
-def test_an_answer_that_is_no_text_or_nested_without_end_is_judged_like_any_other(status: int, body: bytes) -> None:
+def test_binary_or_deeply_nested_answers_are_judged_like_others(status: int, body: bytes) -> None:
     assert judge(Answer(status, {}, body), "e").verdict is not Verdict.STORED
 
 
@@ -365,7 +365,7 @@ async def test_large_alerts_do_not_share_the_line(tmp_path: Path) -> None:
             await eventually(lambda: len(seen.delivered) == 3)
 
 
-async def test_a_new_sink_gets_at_once_what_the_old_one_does_not_answer(tmp_path: Path) -> None:
+async def test_a_new_sink_gets_at_once_what_the_old_left_unanswered(tmp_path: Path) -> None:
     building, silent = Building(), Held()
 
     async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:

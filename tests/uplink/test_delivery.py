@@ -11,6 +11,7 @@ import pytest
 
 from agent.errors import IdentityError, NotFound, Refused, SinkError, Unreachable
 from agent.model.alert import StatusSummary
+from agent.model.event import now
 from agent.uplink.spool import Spool
 from tests.sink.running import Building, encode, running_sink, unsigned
 from tests.support import eventually
@@ -42,7 +43,18 @@ async def test_alerts_reach_the_sink_and_are_reported_when_it_has_them(tmp_path:
         assert uplink.state()["waiting"] == 0
 
 
-async def test_an_alert_submitted_twice_is_stored_once_and_answered_twice(tmp_path: Path) -> None:
+async def test_the_time_of_the_last_delivery_is_known(tmp_path: Path) -> None:
+    building = Building()
+    async with running_sink(tmp_path / "sink") as sink, running_uplink(tmp_path / "up", building) as (uplink, seen):
+        await uplink.connect(sink.connect, sink.key)
+        assert uplink.state()["last"] == ""
+        before = now()
+        await uplink.submit(mine(building, 1))
+        await eventually(lambda: seen.delivered)
+        assert before <= uplink.state()["last"] <= now()
+
+
+async def test_an_alert_submitted_twice_is_stored_once(tmp_path: Path) -> None:
     building = Building()
     async with running_sink(tmp_path / "sink") as sink, running_uplink(tmp_path / "up", building) as (uplink, seen):
         await uplink.connect(sink.connect, sink.key)
@@ -56,7 +68,7 @@ async def test_an_alert_submitted_twice_is_stored_once_and_answered_twice(tmp_pa
         assert stored(tmp_path / "sink") == [alert.event.id]
 
 
-async def test_alerts_wait_while_the_sink_is_down_and_arrive_when_it_is_back(tmp_path: Path) -> None:
+async def test_alerts_wait_while_the_sink_is_down(tmp_path: Path) -> None:
     building = Building()
     async with running_uplink(tmp_path / "up", building) as (uplink, seen):
         async with running_sink(tmp_path / "sink") as sink:
@@ -90,7 +102,7 @@ async def test_a_restart_of_the_uplink_loses_nothing_and_answers_again(tmp_path:
         assert stored(tmp_path / "sink") == [first, waiting.event.id]
 
 
-async def test_a_refused_alert_is_reported_with_its_reason_and_does_not_hold_up_the_next(tmp_path: Path) -> None:
+async def test_a_refused_alert_is_reported_and_delays_no_other(tmp_path: Path) -> None:
     building = Building()
     async with running_sink(tmp_path / "sink") as sink, running_uplink(tmp_path / "up", building) as (uplink, seen):
         await uplink.connect(sink.connect, sink.key)
@@ -136,7 +148,7 @@ async def test_status_reaches_the_sink_and_the_newest_one_wins(tmp_path: Path) -
         await eventually(node_names)
 
 
-async def test_connect_tells_a_wrong_key_from_a_wrong_pin_from_nobody_there(tmp_path: Path) -> None:
+async def test_connect_tells_wrong_key_wrong_pin_and_no_sink_apart(tmp_path: Path) -> None:
     building = Building()
     async with running_uplink(tmp_path / "up", building) as (uplink, _):
         async with running_sink(tmp_path / "sink") as sink:
@@ -153,7 +165,7 @@ async def test_connect_tells_a_wrong_key_from_a_wrong_pin_from_nobody_there(tmp_
         assert not (tmp_path / "up" / "sink.json").exists()
 
 
-async def test_without_a_sink_alerts_are_refused_and_disconnect_says_so(tmp_path: Path) -> None:
+async def test_without_a_sink_alerts_and_disconnect_are_refused(tmp_path: Path) -> None:
     building = Building()
     async with running_uplink(tmp_path / "up", building) as (uplink, _):
         with pytest.raises(Refused) as refused:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import Refused
-from agent.steps.work import NEVER
+from agent.steps.sink import NEVER
 from agent.uplink import EgressLedger
 from agent.uplink.spool import Spool
 from tests.sink.running import Building, running_sink
@@ -36,9 +36,7 @@ async def test_an_alert_is_refused_for_now(tmp_path: Path) -> None:
         await eventually(lambda: seen.delivered == [alert.event.id])
 
 
-async def test_an_alert_that_was_sent_while_the_disk_is_full_is_not_sent_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_alert_sent_on_a_full_disk_is_not_sent_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     building = Building()
     async with running_sink(tmp_path / "sink") as sink, running_uplink(tmp_path / "up", building) as (uplink, seen):
         await uplink.connect(sink.connect, sink.key)
@@ -75,7 +73,7 @@ def test_a_spool_that_was_full_has_room_as_soon_as_the_disk_has(tmp_path: Path) 
     again.close()
 
 
-def test_an_alert_that_the_sink_fails_lets_others_go_before_it_on_a_full_disk_too(tmp_path: Path) -> None:
+def test_a_failed_alert_lets_others_pass_on_a_full_disk(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db")
     for ident in ("a", "b"):
         spool.add(ident, b"x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import stat
 from pathlib import Path
@@ -10,15 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.database import move_aside
 from agent.errors import ConfigError, EdgeError, IdentityError
 from agent.model.envelope import check, key_digest, open_envelope, seal
 from agent.model.event import Event
 from agent.uplink import EgressLedger, has_mac, load_mask_key, mask_device, mask_event, masked, parse_address
 from agent.uplink.connect import load_sink
-from agent.uplink.files import move_aside
-from agent.uplink.spool import Spool
+from agent.uplink.ledger import LEDGER
+from agent.uplink.spool import Settled, Spool, Waiting
 
 PIN = "0a" * 32
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_a_mac_has_one_mask_however_it_is_written(raw: bytes, sign: str, upper: 
 @pytest.mark.parametrize(
     "text", ["sta-{}", "add-{}", "{}-added", "{}: associated", "it was {}.", ".{}", "{}-", "x:{}:y", "-{}- {}"]
 )
-def test_a_mac_is_masked_whatever_sign_of_the_sentence_is_beside_it(text: str) -> None:
+def test_a_mac_is_masked_beside_any_punctuation(text: str) -> None:
     for mac in ("aa:bb:cc:dd:ee:ff", "AA-BB-CC-DD-EE-FF", "aabb.ccdd.eeff"):
         event = Event(id="e", source="s", type="t", time="n", subject=text.format(mac, mac))
         assert has_mac(event)
@@ -144,7 +147,7 @@ def test_a_damaged_ledger_is_moved_aside_and_begun_anew(
 def test_a_damaged_database_takes_its_log_along(tmp_path: Path) -> None:
     for name in ("egress.db", "egress.db-wal"):
         (tmp_path / name).touch()
-    aside = move_aside(tmp_path / "egress.db")
+    aside = move_aside(tmp_path / "egress.db", LEDGER)
     assert sorted(p.name for p in tmp_path.iterdir()) == [aside.name, f"{aside.name}-wal"]
 
 
@@ -159,6 +162,47 @@ def test_a_spool_that_cannot_be_used_is_named(tmp_path: Path, damage: str) -> No
         Spool(path)
     assert e.value.code == "uplink.open"
     assert ("move it away" in e.value.hint) == (damage == "bytes")
+
+
+def stored(path: Path, dump: str) -> Path:
+    """A file as the first version of the agent left it; the dumps in data/ never change."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript((DATA / dump).read_text())
+    return path
+
+
+def test_a_spool_of_the_first_format_opens(tmp_path: Path) -> None:
+    spool = Spool(stored(tmp_path / "spool.db", "spool-v0.sql"))
+    assert spool.next() == Waiting(1, "waits", b"alert", 1)
+    assert spool.settled() == [Settled("sent", "delivered", "")]
+    assert spool.add("sent", b"x") == Settled("sent", "delivered", "")
+    spool.close()
+
+
+def test_a_ledger_of_the_first_format_opens(tmp_path: Path) -> None:
+    ledger = EgressLedger(stored(tmp_path / "egress.db", "egress-v0.sql"))
+    ledger.add(kind="alert", event_id="next", sink="https://s", up=1, down=1, result="HTTP 200")
+    assert [(r.seq, r.kind, r.event_id, r.up) for r in ledger.rows()] == [
+        (1, "alert", "sent", 100),
+        (2, "hello", "", 7),
+        (3, "alert", "next", 1),
+    ]
+    assert ledger.totals()["all"] == {"requests": 3, "up": 108, "down": 14}
+    ledger.close()
+
+
+@pytest.mark.parametrize("kind", [Spool, EgressLedger])
+def test_a_file_of_a_newer_agent_is_refused_and_left_alone(tmp_path: Path, kind: type[Spool | EgressLedger]) -> None:
+    path = tmp_path / "file.db"
+    kind(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version=2")
+    before = path.read_bytes()
+    with pytest.raises(EdgeError, match="format 2, this one reads 1") as e:
+        kind(path)
+    assert e.value.code == "uplink.open"
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["file.db"]
 
 
 def test_a_ledger_that_is_not_damaged_is_never_moved(tmp_path: Path) -> None:
@@ -185,7 +229,7 @@ def test_the_spool_forgets_old_ends_and_never_what_waits(tmp_path: Path) -> None
     spool.close()
 
 
-def test_a_damaged_sink_file_says_how_to_mend_it(tmp_path: Path) -> None:
+def test_a_damaged_sink_file_says_how_to_repair_it(tmp_path: Path) -> None:
     path = tmp_path / "sink.json"
     assert load_sink(path) is None
     path.write_text("{")

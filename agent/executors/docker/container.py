@@ -1,4 +1,4 @@
-"""One warm container: made closed in on itself, attached before it starts, watched, killed and removed at the end."""
+"""One warm container: isolated, attached before it starts, watched, killed and removed at the end."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ import logging
 import os
 import socket
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agent.errors import EdgeError, NotFound, Unreachable
+from agent.executors.contract import BLOBS, OUTPUTS
 from agent.executors.dialogue import Dialogue
-from agent.executors.docker.client import Engine, attach
+from agent.executors.docker.api import DockerApi, attach
 from agent.executors.docker.frames import STDOUT, frames
-from agent.executors.folders import Folders, measure
-from agent.executors.protocol import BLOBS, OUTPUTS, broken
+from agent.executors.folders import Folders, outputs_failure
 from agent.model.task import DockerTask, Limits, LogSink
 from agent.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
 OWNER_LABEL = "edge-agent.owner"
-"""Whose container it is: the agent that swept and made it."""
+"""Label with the owner: the node id of the agent that made the container."""
 STEP_LABEL = "edge-agent.step"
 NOBODY = 65534
-"""The user inside, where the agent is root; otherwise the agent's own, so that it can read what the program writes."""
+"""The user in the container where the agent is root; otherwise it is the agent's, so that it can read the outputs."""
 DESCRIPTORS = 256
 TMP = 64 << 20
 """Size in bytes of the container's /tmp, and of each volume of its image; they count against its memory."""
@@ -40,12 +39,12 @@ class Container:
     """A running container and its dialogue. Made by `open_container`."""
 
     def __init__(
-        self, engine: Engine, raw: Any, folders: Folders, dialogue: Dialogue, writer: asyncio.StreamWriter
+        self, api: DockerApi, raw: Any, folders: Folders, dialogue: Dialogue, writer: asyncio.StreamWriter
     ) -> None:
         self.id: str = raw.id
         self.folders = folders
         self.dialogue = dialogue
-        self._engine = engine
+        self._api = api
         self._raw = raw
         self._writer = writer
         self._tasks: list[asyncio.Task[None]] = []
@@ -67,14 +66,14 @@ class Container:
             self.busy.clear()
 
     async def close(self) -> None:
-        """Kill and remove it with its folders; an engine that is gone is left to the next sweep."""
+        """Kill and remove it with its folders; without an engine, the next sweep removes it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._writer.transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()
-        await _let_go(self._engine, self._raw)
+        await _let_go(self._api, self._raw)
         await in_thread(self.folders.remove)
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
@@ -86,9 +85,9 @@ class Container:
             self.dialogue.ended(await self._cause())
 
     async def _cause(self) -> str:
-        """Why the container's output ended, in words."""
+        """The reason in words why the container's output ended."""
         try:
-            await self._engine.call(lambda _: self._raw.reload())
+            await self._api.call(lambda _: self._raw.reload())
         except EdgeError as e:
             return f"the container is gone: {e.message}"
         state = self._raw.attrs.get("State", {})
@@ -99,27 +98,25 @@ class Container:
         return f"the container exited with {state.get('ExitCode')}"
 
     async def _watch(self, limits: Limits) -> None:
-        look = partial(measure, self.folders.outputs, max_bytes=limits.outputs, max_files=limits.files)
-        while not (overrun := await asyncio.to_thread(look)):
+        while not (overrun := await asyncio.to_thread(self.folders.overrun, limits)):
             if self.busy.is_set():
                 await asyncio.sleep(LOOK)
             else:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(IDLE_LOOK):
                         await self.busy.wait()
-        error = broken(f"the program wrote {overrun}", code="step.outputs", hint="raise limits.outputs or limits.files")
-        self.dialogue.fail(error)
+        self.dialogue.fail(outputs_failure(overrun))
         await self.kill()
 
     async def kill(self) -> None:
-        """End the program now; `close` is still to be called."""
+        """End the program now; a call of `close` must follow."""
         try:
-            await self._engine.call(lambda _: self._raw.kill())
+            await self._api.call(lambda _: self._raw.kill())
         except EdgeError as e:
             logger.info("container %s was not there to be killed: %s", self.id[:12], e.message)
 
 
-async def open_container(engine: Engine, task: DockerTask, folder: Path, owner: str, name: str) -> Container:
+async def open_container(api: DockerApi, task: DockerTask, folder: Path, owner: str, name: str) -> Container:
     """Make, attach and start a container; raises Unreachable, NotFound or StepFailed and leaves nothing behind."""
     user = NOBODY if os.geteuid() == 0 else None
     folders = Folders(folder, shared=True, owner=user)
@@ -128,31 +125,31 @@ async def open_container(engine: Engine, task: DockerTask, folder: Path, owner: 
     writer: asyncio.StreamWriter | None = None
     try:
         await in_thread(folders.make)
-        raw = await engine.call(lambda client: _create(client, task, folders, owner, name))
-        link = await engine.call(lambda _: attach(raw))
+        raw = await api.call(lambda client: _create(client, task, folders, owner, name))
+        link = await api.call(lambda _: attach(raw))
         link.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=link, limit=SOCKET_BUFFER)
         link = None
-        await engine.call(lambda _: raw.start())
+        await api.call(lambda _: raw.start())
     except BaseException:
         if link is not None:
             link.close()
         if writer is not None:
             writer.transport.abort()
-        await asyncio.shield(_discard(engine, raw, folders))
+        await asyncio.shield(_discard(api, raw, folders))
         raise
-    container = Container(engine, raw, folders, Dialogue(writer, task.limits), writer)
+    container = Container(api, raw, folders, Dialogue(writer, task.limits), writer)
     container.begin(reader, task.limits)
     return container
 
 
-async def remove_container(engine: Engine, raw: Any) -> bool:
-    """Kill and remove it; returns whether it is gone. One that the engine does not remove is left to the next sweep.
+async def remove_container(api: DockerApi, raw: Any) -> bool:
+    """Kill and remove it; returns whether it is gone. Where the engine does not remove it, the next sweep tries again.
 
     Raises Unreachable.
     """
     try:
-        await engine.call(lambda _: raw.remove(force=True, v=True))
+        await api.call(lambda _: raw.remove(force=True, v=True))
     except NotFound:
         pass
     except Unreachable:
@@ -163,21 +160,21 @@ async def remove_container(engine: Engine, raw: Any) -> bool:
     return True
 
 
-async def _let_go(engine: Engine, raw: Any) -> None:
+async def _let_go(api: DockerApi, raw: Any) -> None:
     try:
-        await remove_container(engine, raw)
+        await remove_container(api, raw)
     except Unreachable as e:
         logger.warning("container %s is left behind: %s", raw.id[:12], e.message)
 
 
-async def _discard(engine: Engine, raw: Any, folders: Folders) -> None:
+async def _discard(api: DockerApi, raw: Any, folders: Folders) -> None:
     if raw is not None:
-        await _let_go(engine, raw)
+        await _let_go(api, raw)
     await in_thread(folders.remove)
 
 
 def _volumes(client: Any, image: str) -> list[str]:
-    """Folders that the image declares as volumes: left alone, each would be writable and as large as the host's disk."""
+    """Folders that the image declares as volumes: by default each is writable and as large as the host's disk."""
     config = client.images.get(image).attrs.get("Config") or {}
     taken = {BLOBS.rstrip("/"), OUTPUTS.rstrip("/"), "/tmp"}  # noqa: S108
     return [path for path in config.get("Volumes") or {} if path.rstrip("/") not in taken]
@@ -192,7 +189,7 @@ def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: s
     return client.containers.create(
         task.image,
         task.args or None,
-        # One event's worth of stdin at once, closed when we go: an idle program then ends by itself.
+        # The agent's end of stdin closes with the agent: an idle program then ends by itself.
         stdin_open=True,
         detach=False,
         tty=False,

@@ -9,9 +9,9 @@ import stat
 from pathlib import Path
 
 from agent.errors import ConfigError
-from agent.executors.wasm.platform import fingerprint
+from agent.executors.wasm.available import fingerprint
+from agent.executors.wasm.pool import compile_in_child
 from agent.executors.wasm.sandbox import invalid
-from agent.executors.wasm.workers import compile_in_child
 
 MAX_MODULE = 32 << 20
 """Largest module in bytes."""
@@ -20,8 +20,8 @@ MAX_MODULE = 32 << 20
 class CompileCache:
     """`<folder>/<sha256>-<engine and version>.bin`.
 
-    Compiled forms are native code that is trusted as it is, so the folder must be ours and closed to all others;
-    anything else raises ConfigError.
+    Compiled forms are native code and are trusted, so the folder must belong to this user alone; otherwise raises
+    ConfigError.
     """
 
     def __init__(self, folder: Path, engine: str) -> None:

@@ -1,40 +1,34 @@
-"""The worker child: runs modules that get folders, under resource limits, one call after another.
+"""The WASM worker: it runs modules that get folders, under resource limits, one call after another.
 
-Started by `workers.py` as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
-serve ENGINE FD`). On its socket, each message is a 4-byte big-endian length and msgpack: a Request in, a Reply out.
+`pool.py` starts it as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
+serve ENGINE FD`). Messages (`agent.worker`) are msgpack: a Request in, a Reply out.
 `compile ENGINE SRC DST` compiles one module and prints a Reply as JSON.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-import signal
 import socket
-import struct
 import sys
 from pathlib import Path
 
 import msgspec
 
 from agent.errors import EdgeError
-from agent.executors.wasm.platform import make_sandbox
+from agent.executors.wasm.available import make_sandbox
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
+from agent.worker import end_with_parent, receive, send
 
 MIB = 1 << 20
-HEADER = struct.Struct(">I")
-MAX_MESSAGE = 64 * MIB
-"""Longest message in bytes, either way."""
 DESCRIPTORS = 96
-"""RLIMIT_NOFILE of a child: what a module may hold open, plus about a dozen of the child's own."""
+"""RLIMIT_NOFILE of a worker: the files of a module, plus about a dozen of the worker."""
 COMPILE_MEMORY = 1024 * MIB
 COMPILE_SECONDS = 120
 _RESERVE = 96 * MIB
-"""Private memory that the child itself may need beyond a guest's."""
+"""Private memory that the worker may need beyond a guest's."""
 _ADDRESS_SPACE = 16 << 30
-"""RLIMIT_AS: wasmtime reserves 4 GiB of addresses for an instance; RLIMIT_DATA is what bounds real memory."""
-_PR_SET_PDEATHSIG = 1
+"""RLIMIT_AS: wasmtime reserves 4 GiB of addresses for an instance; RLIMIT_DATA bounds real memory."""
 
 
 class Request(msgspec.Struct, array_like=True):
@@ -46,7 +40,7 @@ class Request(msgspec.Struct, array_like=True):
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """The outcome, or the code and text of what kept the module from being run."""
+    """The outcome, or the code and text of the error that kept the module from running."""
 
     outcome: Outcome | None = None
     code: str = ""
@@ -69,9 +63,9 @@ def main(arguments: list[str]) -> int:
 
 
 def serve(link: socket.socket, sandbox: Sandbox) -> int:
-    """Answer requests until the parent closes its end."""
+    """Answer requests until the parent closes its end of the socket."""
     programs: dict[str, Program] = {}
-    while (raw := _receive(link)) is not None:
+    while (raw := receive(link)) is not None:
         request = msgspec.msgpack.decode(raw, type=Request)
         try:
             if request.program not in programs:
@@ -80,13 +74,12 @@ def serve(link: socket.socket, sandbox: Sandbox) -> int:
             reply = Reply(programs[request.program].run(request.call))
         except EdgeError as e:
             reply = Reply(code=e.code, text=e.message)
-        data = msgspec.msgpack.encode(reply)
-        link.sendall(HEADER.pack(len(data)) + data)
+        send(link, msgspec.msgpack.encode(reply))
     return 0
 
 
 def compile_module(engine: str, source: Path, target: Path) -> int:
-    """Compile in this process, so that a module that is costly to compile costs the agent nothing."""
+    """Compile in this process: a module that takes long to compile does not delay the agent."""
     resource.setrlimit(resource.RLIMIT_DATA, (COMPILE_MEMORY, COMPILE_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (COMPILE_SECONDS, COMPILE_SECONDS))
     reply = Reply()
@@ -99,8 +92,7 @@ def compile_module(engine: str, source: Path, target: Path) -> int:
 
 
 def _limit() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     if sys.maxsize > _ADDRESS_SPACE:
@@ -108,32 +100,14 @@ def _limit() -> None:
 
 
 def _limit_run(request: Request) -> None:
-    # The guest's stdout and stderr are files too, a little larger than their limits.
+    # The guest's stdout and stderr are files, too, a little larger than their limits.
     file_size = max(request.file_size, max(request.call.stdout, request.call.stderr) + MIB)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_DATA, (request.call.memory + _RESERVE, resource.RLIM_INFINITY))
 
 
-def _receive(link: socket.socket) -> bytes | None:
-    header = _exactly(link, HEADER.size)
-    if header is None:
-        return None
-    (size,) = HEADER.unpack(header)
-    return _exactly(link, size)
-
-
-def _exactly(link: socket.socket, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        part = link.recv(min(size - len(data), MIB))
-        if not part:
-            return None
-        data += part
-    return bytes(data)
-
-
 if __name__ == "__main__":
-    # No clean-up at the end: the parent has closed its end or killed us, and the engine's threads are daemons.
+    # No clean-up at the end: the parent has closed its end or killed this process, and the engine's threads are daemons.
     code = main(sys.argv[1:])
     sys.stdout.flush()
     os._exit(code)

@@ -1,6 +1,6 @@
-"""Source filters: raw log lines in, line events out, in this process where the engine can be stopped, else in a child.
+"""Source filters: raw log lines in, line events out, in this process where the engine can be stopped, else in a worker.
 
-The batch itself is never looked at in Python except to count its lines: only the few events are parsed.
+Python only counts the lines of a batch and parses the few events.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from agent.errors import StepFailed
-from agent.executors.logs import LogTail
-from agent.executors.protocol import broken, check_data, check_type
+from agent.executors.contract import broken, check_data, check_type
+from agent.executors.stderr import StderrLines
 from agent.executors.wasm.sandbox import Call, Outcome, check_outcome
 from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_EVENT
@@ -22,7 +22,7 @@ MAX_BATCH = 5 << 20
 OUT_PER_BYTE = 4
 """Bytes of stdout allowed for each byte of a batch, on top of the task's limit: a batch may be all hits."""
 EXACT = 1 << 16
-"""Batches up to so many bytes have their lines counted here; in larger ones whoever looks up a line finds out."""
+"""Lines are counted in batches up to so many bytes; in larger batches the look-up of a line finds a wrong number."""
 _EVENTS = msgspec.json.Decoder(LineEvent)
 
 Execute = Callable[[Call], Awaitable[Outcome]]
@@ -50,7 +50,7 @@ class WasmFilter:
             stdout=limits.stdout + OUT_PER_BYTE * len(lines),
             stderr=limits.stderr,
         )
-        tail = LogTail()
+        tail = StderrLines()
         outcome = await self._execute(call)
         tail.feed(outcome.stderr, log)
         tail.flush(log)
@@ -62,11 +62,11 @@ class WasmFilter:
             raise
 
     async def close(self) -> None:
-        """See FilterRunner; the engine holds what is shared."""
+        """Do nothing: the executor holds everything that filters share."""
 
 
 def _may_have_line(lines: bytes, number: int) -> bool:
-    """Whether there are so many lines; of a large batch only whether there can be: counting costs as much as searching."""
+    """Whether there are so many lines; in a large batch whether there can be: counting costs as much as searching."""
     if len(lines) > EXACT:
         return number <= len(lines)
     return lines.count(b"\n") + (not lines.endswith(b"\n")) >= number

@@ -1,4 +1,4 @@
-"""What a module imports and exports, read from its bytes: for engines that do not tell.
+"""A module's imports and exports, read from its bytes: for engines that do not list them.
 
 WebAssembly Core Specification 1.0, "Binary Format", Modules: sections 2 (imports) and 7 (exports).
 """

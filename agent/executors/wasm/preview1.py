@@ -1,7 +1,7 @@
-"""WASI preview 1 in Python, for an engine that has none: files by descriptors of folders, links never followed.
+"""WASI preview 1 in Python, for an engine without it: files by descriptors of folders, links never followed.
 
-Numbers and layouts: WebAssembly/WASI, `legacy/preview1/docs.md`. Only what commands need is here; the rest answers
-ENOSYS. Runs in a worker child under resource limits (`child.py`), never in the agent.
+Numbers and layouts: WebAssembly/WASI, `legacy/preview1/docs.md`. It has the functions that commands need; the others
+answer ENOSYS. It runs in a worker under resource limits (`child.py`), never in the agent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WasiError(Exception):
 
 
 class Exit(BaseException):
-    """The program called proc_exit; not an Exception, so that nothing on the way takes it for a failure."""
+    """The program called proc_exit. It is not an Exception, so that no handler on the way takes it for a failure."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -92,7 +92,7 @@ class Preview1:
         self._next = len(self._fds)
 
     def close(self) -> None:
-        """Close what the program left open."""
+        """Close the program's open files."""
         for file in self._fds.values():
             if isinstance(file, _File):
                 os.close(file.fd)
@@ -118,7 +118,7 @@ class Preview1:
 
         return call
 
-    # What the guest's memory holds.
+    # Access to the guest's memory.
 
     def _put(self, at: int, layout: str, *values: int) -> None:
         struct.pack_into("<" + layout, self._memory(), at, *values)
@@ -175,7 +175,7 @@ class Preview1:
         self._write(at, os.urandom(size))
 
     def sched_yield(self) -> None:
-        """Nothing else runs here."""
+        """Return at once: nothing else runs here."""
 
     def proc_exit(self, code: int) -> None:
         raise Exit(code)
@@ -348,13 +348,13 @@ class Preview1:
 
 
 FUNCTIONS = tuple(n for n in vars(Preview1) if not n.startswith("_") and n not in ("close", "function"))
-"""What is here."""
+"""The functions of this module."""
 REFUSED = (
     *("fd_allocate", "fd_fdstat_set_rights", "fd_filestat_set_times", "fd_renumber", "path_filestat_set_times"),
     *("path_link", "path_readlink", "path_symlink", "poll_oneoff", "proc_raise"),
     *("sock_accept", "sock_recv", "sock_send", "sock_shutdown"),
 )
-"""What answers ENOSYS, or ENOTSUP where wasmtime's side does too."""
+"""The functions that answer ENOSYS, or ENOTSUP where the wasmtime sandbox does so too."""
 
 
 def _file_type(mode: int) -> int:

@@ -1,4 +1,4 @@
-"""A WASM step: one event, one fresh instance in a warm child, with `/blobs` and `/outputs` of its own."""
+"""A WASM step: one event, one fresh instance in a warm worker, with fresh `/blobs` and `/outputs`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from functools import partial
 from pathlib import Path
 
 from agent.errors import StepFailed
-from agent.executors.folders import Folders, measure
-from agent.executors.logs import LogTail
-from agent.executors.outputs import Harvest
-from agent.executors.protocol import BLOBS, OUTPUTS, broken, encode_event, file_names, parse_answer
+from agent.executors.contract import BLOBS, OUTPUTS, broken, encode_event, file_names, parse_answer
+from agent.executors.folders import Folders
+from agent.executors.outputs import OutputFiles
+from agent.executors.stderr import StderrLines
 from agent.executors.wasm.sandbox import Call, Dir, Outcome, check_outcome
 from agent.model.task import BlobWriter, LogSink, StepInput, StepOutput, WasmTask
 from agent.threads import in_thread
 
 Execute = Callable[[Call, int, Callable[[], str]], Awaitable[Outcome]]
-"""Runs a call in a child: (call, largest file in bytes, what says that the outputs overrun) → outcome."""
+"""Runs a call in a worker: (call, largest file in bytes, function that returns the overrun limit) → outcome."""
 
 
 class WasmRunner:
-    """A Runner over the engine's children."""
+    """A Runner over the executor's workers."""
 
     def __init__(
         self,
@@ -45,25 +45,24 @@ class WasmRunner:
         self._seconds = task.limits.timeout * slowness
 
     async def start(self) -> None:
-        """Compile the module and start a child."""
+        """Compile the module and start a worker."""
         await self._ready()
 
     async def run(self, item: StepInput, log: LogSink) -> list[StepOutput]:
         """See Runner."""
         names = file_names(item.blobs)
         folders = Folders(self._scratch / os.urandom(8).hex(), shared=True)
-        tail = LogTail()
+        tail = StderrLines()
         try:
             await in_thread(partial(_prepare, folders, item, names))
             call = self._call(encode_event(item.event, item.blobs, names), folders)
             limits = self._limits
-            overrun = partial(measure, folders.outputs, max_bytes=limits.outputs, max_files=limits.files)
-            outcome = await self._execute(call, limits.outputs, overrun)
+            outcome = await self._execute(call, limits.outputs, partial(folders.overrun, limits))
             tail.feed(outcome.stderr, log)
             tail.flush(log)
             check_outcome(outcome, call)
             events = parse_answer(_only_line(outcome.stdout), item.event.id)
-            with Harvest(item.blobs) as files:
+            with OutputFiles(item.blobs) as files:
                 await in_thread(partial(files.open, events, folders.outputs, limits))
                 return await files.store(folders.outputs, self._blobs, limits)
         except StepFailed as e:
@@ -73,7 +72,7 @@ class WasmRunner:
             await in_thread(folders.remove)
 
     async def close(self) -> None:
-        """Nothing is held between events: the children belong to the engine."""
+        """Do nothing: the workers belong to the executor."""
 
     def _call(self, line: bytes, folders: Folders) -> Call:
         limits = self._limits

@@ -1,12 +1,10 @@
-"""The seam between the step contract and a WASM engine: what a run needs and how it ended.
+"""The interface between the step contract and a WASM engine: the input of a run and its outcome.
 
-Two engines stand behind it: wasmtime (`wasm_wasmtime.py`) and, where no wasmtime exists, wasm3 (`wasm_wasm3.py`).
+There are two engines: wasmtime (`sandbox_wasmtime.py`) and, where wasmtime does not exist, wasm3 (`sandbox_wasm3.py`).
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -41,7 +39,7 @@ class Call(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Outcome(msgspec.Struct, array_like=True):
-    """How a run ended; `note` says more about traps and errors. `full` is set when its memory reached the limit."""
+    """The end of a run; `note` describes traps and errors. `full` is set where its memory reached the limit."""
 
     kind: Kind
     code: int
@@ -60,14 +58,14 @@ class Program(Protocol):
 
 
 class Sandbox(Protocol):
-    """A WASM engine."""
+    """Runs modules with one WASM engine."""
 
     def compile(self, module: Path, target: Path) -> None:
-        """Check a module and write its compiled form; raises StepFailed (`wasm.invalid`) saying what is wrong."""
+        """Check a module and write its compiled form; raises StepFailed (`wasm.invalid`) with the reason."""
         ...
 
     def load(self, compiled: Path) -> Program:
-        """Load what `compile` wrote; raises StepFailed (`wasm.stale`) when another engine or version wrote it."""
+        """Load a file of `compile`; raises StepFailed (`wasm.stale`) where another engine or version wrote it."""
         ...
 
     def close(self) -> None:
@@ -76,7 +74,7 @@ class Sandbox(Protocol):
 
 
 def invalid(text: str) -> StepFailed:
-    """The module cannot run anywhere: trying again is no use."""
+    """The failure of a module that can run nowhere; it is not retried."""
     return StepFailed(
         text,
         final=True,
@@ -105,17 +103,3 @@ def check_outcome(outcome: Outcome, call: Call) -> None:
     if outcome.full:
         text += f" (its memory had reached the limit of {call.memory} bytes)"
     raise StepFailed(text, code=code, hint="see its log lines; limits are set by `limits` of the step")
-
-
-def write_atomically(target: Path, data: bytes) -> None:
-    """Write a 0600 file that is either whole or not there."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The mesh hangs on one operator, or somebody waits for one."""
+"""The mesh depends on one operator, or a node waits for one."""
 
 from __future__ import annotations
 

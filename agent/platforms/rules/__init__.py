@@ -1,4 +1,4 @@
-"""What can be found out about a host, one rule a file; each rule answers with the labels that it is sure of."""
+"""The rules of detection, one per file; each rule returns the labels that it is sure of."""
 
 from agent.platforms.rules import docker, gpu, wifi
 

@@ -1,4 +1,4 @@
-"""Where the system's log is."""
+"""The place of the system's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does this host's log tell who joins the Wi-Fi?"""
+"""Does this host's log record joins of the Wi-Fi?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from agent.platforms.rules.logs import log_source
 from agent.platforms.rules.openwrt import is_openwrt
 
 HOSTAPD = ("/var/run/hostapd", "/run/hostapd")
-"""Where hostapd has its control sockets while it runs."""
+"""Folders of hostapd's control sockets while it runs."""
 
 
 def labels(host: Host) -> dict[str, str]:

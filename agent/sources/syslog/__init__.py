@@ -1,4 +1,4 @@
-"""A syslog receiver for access points that cannot run an agent."""
+"""A syslog receiver, for access points that cannot run an agent."""
 
 from agent.sources.syslog.source import SyslogSource
 

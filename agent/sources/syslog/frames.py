@@ -6,7 +6,7 @@ MAX_DIGITS = 7
 
 
 class BadFrame(Exception):
-    """The stream is not syslog; it cannot be made sense of from here on."""
+    """The stream is not syslog; the rest of it cannot be read."""
 
 
 class Framer:
@@ -32,7 +32,7 @@ class Framer:
         return messages
 
     def rest(self) -> bytes:
-        """What is left when the stream ends: a last message without its newline."""
+        """The rest at the end of the stream: a last message without its newline."""
         rest = bytes(self._buffer)
         whole = not self._skip and not self._skip_line and not rest[:1].isdigit()
         return rest if whole else b""

@@ -1,7 +1,7 @@
 """Syslog messages as lines of a syslog file.
 
-Sources: RFC 3164 (what devices have always sent: timestamp, host and tag, of which any may be missing) and RFC 5424.
-The priority goes; what is missing at the front is added, so that lines of several access points can be told apart.
+Sources: RFC 3164 (timestamp, host and tag, each of which a device may leave out) and RFC 5424. The priority is removed;
+missing parts at the front are added, so that the lines of several access points are distinct.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from agent.sources.shaping import one_line, stamp
+from agent.sources.syslog_form import one_line, stamp
 
 _PRIORITY = re.compile(rb"<\d{1,3}>")
 _RFC5424 = re.compile(
@@ -27,7 +27,7 @@ _BOM = b"\xef\xbb\xbf"
 def to_line(message: bytes, sender: str, now: float) -> bytes:
     """One line, without its newline; empty for a message without content. Never raises.
 
-    `sender` stands for a host that the message does not name, `now` (seconds since 1970) for a time that it lacks.
+    `sender` replaces a missing host, `now` (seconds since 1970) a missing time.
     """
     text = one_line(message)
     priority = _PRIORITY.match(text)

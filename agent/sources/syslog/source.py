@@ -1,4 +1,4 @@
-"""Lines that other devices send: UDP and TCP, RFC 3164 and 5424, from those who are allowed to, within limits."""
+"""Lines that other devices send: UDP and TCP, RFC 3164 and 5424, from allowed networks, within limits."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
+from agent.rates import Rates
 from agent.sources.batch import MAX_BATCH, Batch, Counters, Position
 from agent.sources.mark import new_generation
+from agent.sources.syslog.allow_list import LOCAL, AllowList
 from agent.sources.syslog.frames import BadFrame, Framer
-from agent.sources.syslog.limits import LOCAL, AllowList, Rates
 from agent.sources.syslog.messages import to_line
 
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE = 16 * 1024
-"""Longest message in bytes; longer ones are cut."""
+"""Longest message in bytes; longer messages are cut."""
 MAX_WAITING = 4 * MAX_BATCH
-"""Bytes of lines that may wait for the reader; then TCP senders wait, and what comes by UDP is dropped."""
+"""Bytes of lines that may wait for the reader; beyond it TCP senders wait, and UDP messages are dropped."""
 CONNECTIONS, CONNECTIONS_EACH = 64, 8
 """TCP connections at once, in all and from one sender."""
 IDLE = 3600.0
 """Seconds after which a silent connection is closed."""
 RATE = 1000.0
-"""Messages a second from one sender, where nothing else is said."""
+"""Messages a second from one sender, by default."""
+BURST = 10.0
+"""Seconds: one sender may send the messages of so long a time at once."""
+SENDERS = 1024
+"""Number of senders with a remembered rate."""
 _HINT = 'write it like {syslog: "udp://:5514", allow: [192.168.1.0/24], rate: 1000}'
 
 
@@ -41,14 +46,14 @@ class SyslogSource:
     """
 
     def __init__(self, url: str, *, allow: Sequence[str] = LOCAL, rate: float = RATE) -> None:
-        """`rate` is in messages a second for each sender. Raises ConfigError for a wrong address or network."""
+        """`rate` is in messages a second for each sender. Raises ConfigError for an invalid address or network."""
         self.name = url
         self.counters = Counters()
         self.problem = ""
         self.port = 0
         self._scheme, self._host, self._wanted = _address(url)
         self._allow = AllowList(allow)
-        self._rates = Rates(rate)
+        self._rates = Rates(rate, rate * BURST, names=SENDERS)
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
@@ -59,7 +64,7 @@ class SyslogSource:
 
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> SyslogSource:
-        """From a pipeline's or configuration's words; raises ConfigError."""
+        """The receiver that a pipeline or the configuration describes; raises ConfigError."""
         allow, rate = spec.get("allow", list(LOCAL)), spec.get("rate", RATE)
         if (
             not isinstance(spec["syslog"], str)
@@ -72,7 +77,7 @@ class SyslogSource:
         return cls(spec["syslog"], allow=allow, rate=float(rate))
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
-        """Lines as they come, whatever `position` is; raises ConfigError where the port cannot be had."""
+        """Lines as they come; `position` is ignored. Raises ConfigError where the port is not available."""
         generation, offset = new_generation(), 0
         async with self._listening():
             while True:
@@ -117,10 +122,10 @@ class SyslogSource:
         return int(sock.getsockname()[1])
 
     def datagram(self, data: bytes, sender: str) -> None:
-        """One UDP packet, one message."""
+        """Take one UDP packet, which is one message."""
         if not self._allow.allows(sender):
             self._drop("not allowed", sender)
-        elif self._rates.take(sender, time.monotonic()):
+        elif self._rates.take(sender):
             self._drop("rate", sender)
         elif self._bytes >= MAX_WAITING:
             self._drop("full", sender)
@@ -182,7 +187,7 @@ class SyslogSource:
             messages = framer.feed(data) if data else [framer.rest()]
             self.counters.cut, framer.cut = self.counters.cut + framer.cut, 0
             for message in messages:
-                while wait := self._rates.take(sender, time.monotonic()):
+                while wait := self._rates.take(sender):
                     await asyncio.sleep(wait)
                 await self._room.wait()
                 self._add(message, sender)
@@ -220,14 +225,14 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 def _plain(address: str) -> str:
-    """An address as people write it: an IPv4 one that came in through an IPv6 socket is IPv4."""
+    """An address as people write it: an IPv4 address of an IPv6 socket is written as IPv4."""
     return address.removeprefix("::ffff:")
 
 
 def _udp_socket(host: str, port: int) -> socket.socket:
-    """A bound socket, for both IP versions where no host is named; raises OSError."""
+    """A bound socket, for both IP versions without a host; raises OSError."""
     if not host and not socket.has_dualstack_ipv6():
-        host = "0.0.0.0"  # noqa: S104 - the allow-list decides who is heard
+        host = "0.0.0.0"  # noqa: S104 - the allow-list decides which senders are accepted
     family = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][0] if host else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:

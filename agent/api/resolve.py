@@ -1,0 +1,130 @@
+"""Modules become CIDs and images become image ids when a pipeline is applied: no mutable path or tag decides what runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from agent.blobs import BlobStore
+from agent.errors import EdgeError, NotFound, PipelineError, Refused
+from agent.executors import WasmExecutor
+from agent.mesh import Mesh
+from agent.model.cid import is_cid
+from agent.model.decoding import DAMAGED
+from agent.model.pipeline import Pipeline, Step
+from agent.model.placement import may_run
+from agent.model.task import WasmTask
+
+MAX_MODULE = 32 * 1024 * 1024
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}\Z")
+"""The characters of an image's name (registry, path, tag and digest)."""
+
+IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+def module_paths(pipeline: Pipeline) -> list[str]:
+    """The paths of modules as written; CIDs are left out."""
+    found = {m for s in pipeline.steps if (m := s.module) and not is_cid(m)}
+    return sorted(found)
+
+
+class Resolver:
+    """Resolves pipelines on this node, asking others about images."""
+
+    def __init__(self, mesh: Mesh, blobs: BlobStore, wasm: WasmExecutor) -> None:
+        self._mesh, self._blobs, self._wasm = mesh, blobs, wasm
+
+    async def resolve(
+        self, pipeline: Pipeline, files: Mapping[str, bytes], *, keep: bool
+    ) -> tuple[Pipeline, list[str]]:
+        """The pipeline with CIDs and image ids, and notes for its author; raises PipelineError, NotFound."""
+        cids = {path: await self._module(path, files, keep=keep) for path in module_paths(pipeline)}
+        notes: list[str] = []
+        steps = []
+        for step in pipeline.steps:
+            task = dict(step.task)
+            if step.kind == "tail":
+                wasm = dict(task["wasm"])
+                wasm["module"] = cids.get(wasm["module"], wasm["module"])
+                task["wasm"] = wasm
+            elif step.kind == "wasm":
+                task["module"] = cids.get(task["module"], task["module"])
+            elif step.kind == "docker" and not str(task["image"]).startswith("sha256:"):
+                task["image"] = await self._image(pipeline, step, str(task["image"]), notes)
+            steps.append(msgspec.structs.replace(step, task=task))
+        return msgspec.structs.replace(pipeline, steps=steps), notes
+
+    async def _module(self, path: str, files: Mapping[str, bytes], *, keep: bool) -> str:
+        data = files.get(path)
+        if data is None:
+            raise PipelineError(
+                f"the module {path} was not given", hint="is it beside the pipeline file?", key="module"
+            )
+        if len(data) > MAX_MODULE or not data.startswith(b"\0asm"):
+            raise PipelineError(
+                f"{path} is not a WebAssembly module",
+                hint="build it for wasm32-wasi (docs/write-your-own-filter.md)",
+                key="module",
+            )
+        cid, _ = await self._blobs.put(data)
+        self._blobs.pin(cid, f"module:{cid}")
+        if keep:
+            runner = self._wasm.runner(self._blobs.path(cid), WasmTask(module=cid), self._blobs)
+            try:
+                await runner.start()
+            except EdgeError as e:
+                raise PipelineError(f"{path} cannot run: {e.message}", hint=e.hint, key="module") from None
+            finally:
+                await runner.close()
+        return cid
+
+    async def _image(self, pipeline: Pipeline, step: Step, image: str, notes: list[str]) -> str:
+        found: dict[str, list[str]] = {}
+        for node in self._mesh.live():
+            if may_run(pipeline, step, node.labels):
+                try:
+                    answer = await self._mesh.call(node.id, "docker.image", msgspec.msgpack.encode(image), timeout=10.0)
+                    found.setdefault(_image_id(answer), []).append(node.name)
+                except (EdgeError, *DAMAGED) as e:
+                    notes.append(f"step {step.name}: {node.name} has no image {image} ({e})")
+        if not found:
+            raise NotFound(
+                f"step {step.name}: no live node that may run it has the image {image}",
+                hint="load it there (docker load, docker build) and apply again",
+            )
+        best = max(found, key=lambda i: len(found[i]))
+        for other, nodes in found.items():
+            if other != best:
+                notes.append(
+                    f"step {step.name}: {', '.join(nodes)} has another {image} ({other[:19]}) and will not run it"
+                )
+        return best
+
+
+def _image_id(answer: bytes) -> str:
+    """The image id in a node's answer; raises Refused for anything else, since it is signed afterwards."""
+    found = msgspec.msgpack.decode(answer, type=str)
+    if not IMAGE_ID.match(found):
+        raise Refused(f"{found[:80]!r} is not an image id", code="bad")
+    return found
+
+
+class Images(Protocol):
+    """The engine that knows the images of this node."""
+
+    async def image_id(self, name: str) -> str: ...
+
+
+async def serve_image(images: Images, body: bytes) -> bytes:
+    """Answer `docker.image`: the id of an image of this node; raises Refused for what is not an image's name."""
+    try:
+        name = msgspec.msgpack.decode(body, type=str)
+    except DAMAGED as e:
+        raise Refused(f"not the name of an image: {e}", code="bad") from None
+    # The engine's API has the name in its path: `..` would lead to its other objects.
+    if not IMAGE.match(name) or ".." in name:
+        raise Refused(f"{name[:80]!r} is not the name of an image", code="bad")
+    return msgspec.msgpack.encode(await images.image_id(name))

@@ -1,0 +1,46 @@
+"""The resources of the local API: one class each, given the parts that it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.api.resources.blobs import Blobs
+from agent.api.resources.cameras import Cameras
+from agent.api.resources.config import Configuration
+from agent.api.resources.devices import Devices
+from agent.api.resources.events import Events
+from agent.api.resources.nodes import Nodes
+from agent.api.resources.pipelines import Pipelines
+from agent.api.resources.sink import Sink
+from agent.api.resources.status import Status
+from agent.api.resources.tokens import Tokens
+
+__all__ = [
+    "Blobs",
+    "Cameras",
+    "Configuration",
+    "Devices",
+    "Events",
+    "Nodes",
+    "Pipelines",
+    "Resources",
+    "Sink",
+    "Status",
+    "Tokens",
+]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """All resources of one node: what the local API answers from."""
+
+    status: Status
+    events: Events
+    config: Configuration
+    nodes: Nodes
+    tokens: Tokens
+    pipelines: Pipelines
+    devices: Devices
+    cameras: Cameras
+    blobs: Blobs
+    sink: Sink

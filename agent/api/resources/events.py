@@ -1,0 +1,121 @@
+"""Events as they pass, the way of one of them, and what programs wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, Protocol
+
+import msgspec
+
+from agent.api import results
+from agent.api.following import followed
+from agent.api.resources.common import known, name_of
+from agent.delivery import DeliveryEngine, TraceRow
+from agent.errors import NotFound
+from agent.mesh import LogLine, Mesh
+from agent.model.event import Event
+from agent.model.pipeline import execution
+from agent.steps import StepKinds
+from agent.uplink import EgressLedger
+
+
+class KeptLogs(Protocol):
+    """The last lines of this node's programs."""
+
+    def last(self, pipeline: str, step: str, lines: int) -> list[dict[str, str]]: ...
+
+
+class Events:
+    """What passes on this node and on the others."""
+
+    def __init__(self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], ledger: EgressLedger, logs: KeptLogs) -> None:
+        self._mesh, self._delivery, self._ledger, self._logs = mesh, delivery, ledger, logs
+
+    async def passing(self, *, follow: bool, limit: int, kind: str, pipeline: str) -> AsyncIterator[results.EventRow]:
+        """The newest `limit` events that this node made, oldest first, then, with `follow`, new ones of all nodes.
+
+        `kind` and `pipeline` select where they are not empty.
+        """
+
+        def fitting(told: dict[str, Any]) -> results.EventRow | None:
+            row = msgspec.convert({"specversion": SPECVERSION, **told}, results.EventRow)
+            return row if kind in ("", row.type) and pipeline in ("", row.pipeline) else None
+
+        recent = [row for event in self._delivery.recent if (row := fitting(event)) is not None]
+        for row in recent[-limit:] if limit else []:
+            yield row
+        if follow:
+            streams = [self._mesh.tail_logs("events")]
+            async with aclosing(followed(streams, lambda _, told: fitting(told))) as rows:  # type: ignore[type-var]
+                async for row in rows:
+                    yield row
+
+    async def trace(self, ident: str) -> results.Trace:
+        """The way of an alert or event over all nodes; `ident` is the beginning of its id. Raises NotFound."""
+        root, rows = await self._delivery.traces.gather(ident)
+        named = [r for r in rows if ident and (r.alert.startswith(ident) or r.event.startswith(ident))]
+        whole = max(named or rows, key=lambda r: (r.alert.startswith(ident), len(r.trace)))
+        hops = [results.TraceHop(**msgspec.structs.asdict(h)) for h in whole.trace]
+        if hops and hops[-1].step == whole.step:
+            hops[-1].end = whole.end
+        photos = [
+            results.TracePhoto(b.name, b.cid, b.size)
+            for event in [r.event for r in self._delivery.journal.of_root(root) if r.event.id == whole.event][-1:]
+            for b in event.blobs()
+        ]
+        sent = await asyncio.to_thread(self._ledger.of_event, whole.alert or whole.event)
+        return results.Trace(
+            id=whole.alert or whole.event,
+            root=root,
+            pipeline=whole.pipeline,
+            type=whole.type,
+            time=whole.time,
+            complete=all(r.end for r in rows),
+            total_ms=hops[-1].at_ms if hops else 0.0,
+            hops=hops,
+            branches=branches(rows),
+            photos=photos,
+            bytes_up=sum(r.up for r in sent) or None,
+        )
+
+    async def logs(
+        self, *, pipeline: str, step: str, node: str, follow: bool, lines: int
+    ) -> AsyncIterator[results.LogRow]:
+        """The last log lines of a step here, then, with `follow`, new ones of every node.
+
+        Empty `step` or `node`: all, also nodes that join later. Raises NotFound for an unknown pipeline or step.
+        """
+        current = self._delivery.definitions.current.get(pipeline)
+        if current is None:
+            raise NotFound(f"there is no pipeline {pipeline}", hint=known(self._delivery.definitions.current))
+        if step and current.step(step) is None:
+            raise NotFound(f"{pipeline} has no step {step}", hint=known(s.name for s in current.steps))
+        if node in ("", self._mesh.me.name, self._mesh.me.id):
+            for told in self._logs.last(pipeline, step, lines) if lines else []:
+                yield results.LogRow(node=self._mesh.me.name, time=told["time"], step=told["step"], line=told["line"])
+        if not follow:
+            return
+        wanted = self._mesh.node(node).id if node else ""
+        names = [step] if step else [s.name for s in current.steps]
+        streams = [self._mesh.tail_logs(execution(pipeline, name), wanted) for name in names]
+        async with aclosing(followed(streams, self._line)) as rows:  # type: ignore[type-var]
+            async for row in rows:
+                yield row
+
+    def _line(self, line: LogLine, told: dict[str, Any]) -> results.LogRow:
+        return msgspec.convert({**told, "node": name_of(self._mesh, line.node)}, results.LogRow)
+
+
+SPECVERSION = Event(id="", source="", type="", time="").specversion
+"""The mesh leaves it out, as all its events have the same one; a CloudEvent has it."""
+
+
+def branches(rows: list[TraceRow]) -> list[results.Branch]:
+    """Every step's ends on every node, counted."""
+    counts: dict[tuple[str, str, str, str], int] = {}
+    for r in rows:
+        key = (r.step, r.node, r.end or r.state, r.reason)
+        counts[key] = counts.get(key, 0) + 1
+    return [results.Branch(*key, count) for key, count in counts.items()]

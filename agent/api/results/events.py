@@ -1,0 +1,86 @@
+"""Events as they pass, their way, and what programs wrote."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from agent.api.results.base import Answer, Millis, NodeName, Size, Time
+from agent.model.alert import Hop
+
+Missed = Annotated[int, Meta(description="rows before this one that did not come: the reader or the way was too slow")]
+
+
+class EventRow(Answer, kw_only=True):
+    """A CloudEvent as it passes."""
+
+    specversion: str
+    id: str
+    source: str = ""
+    type: str
+    time: Time
+    subject: str = ""
+    datacontenttype: str = ""
+    data: dict[str, Any] = msgspec.field(default_factory=dict)
+    parent: Annotated[str, Meta(description="id of the event that this one follows from")] = ""
+    root: Annotated[str, Meta(description="id of the first event of the way")] = ""
+    traceparent: str = ""
+    pipeline: str = ""
+    step: Annotated[str, Meta(description="the step that made it")] = ""
+    node: Annotated[str, Meta(description="name of the node that made it")]
+    omitted: Annotated[
+        int, Meta(description="bytes of an event that was too long to pass on; it comes without data")
+    ] = 0
+    missed: Missed = 0
+
+
+class LogRow(Answer, kw_only=True):
+    """A line that a step's program wrote to stderr."""
+
+    node: NodeName
+    time: Time
+    step: str
+    line: str
+    missed: Missed = 0
+
+
+class TraceHop(Hop, omit_defaults=True):
+    """A step of the way: when it was done, in milliseconds since the root, and how long it ran."""
+
+    end: Annotated[str, Meta(description="how the event ended, at the last hop")] = ""
+
+
+class Branch(Answer):
+    """How many events of the same root ended in this way at a step on a node."""
+
+    step: str
+    node: NodeName
+    end: Annotated[str, Meta(description="an end, or the state of what is not ended")]
+    reason: str
+    count: int
+
+
+class TracePhoto(Answer):
+    """A photo of the event."""
+
+    name: str
+    cid: str
+    size: Size
+
+
+class Trace(Answer):
+    """The way of an alert or event from its root. `hops` are in order, from the step `line` on."""
+
+    id: str
+    root: str
+    pipeline: str
+    type: str
+    time: Time
+    complete: Annotated[bool, Meta(description="whether every event of the root has ended")]
+    total_ms: Millis
+    hops: list[TraceHop]
+    branches: list[Branch]
+    photos: list[TracePhoto]
+    bytes_up: Annotated[int | None, Meta(description="bytes on the wire to the sink")] = None

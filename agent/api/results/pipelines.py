@@ -1,0 +1,121 @@
+"""Pipelines: applied, compared, tried out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from agent.api.results.base import Answer, Millis, PausedFor, Time, Version
+from agent.api.results.status import PipelineState
+
+Counter = Annotated[int, Meta(description="counts the changes of its document; the highest is in force")]
+Signer = Annotated[str, Meta(description="name of the operator that signed it")]
+
+
+class Overrode(Answer):
+    """The version that was in force before."""
+
+    version: Version
+    counter: Counter
+    signer: Signer
+
+
+class AppliedStep(Answer):
+    """A step and the nodes that match it now."""
+
+    step: str
+    kind: str
+    where: str
+    nodes: list[str]
+
+
+class AppliedPipeline(Answer):
+    """A pipeline that was applied, or with `dry_run` would be."""
+
+    name: str
+    version: Version
+    counter: Counter
+    changed: bool
+    warnings: list[str]
+    steps: list[AppliedStep]
+    overrode: Overrode | None = None
+
+
+class PipelineDiff(Answer):
+    """How a file differs from what is applied."""
+
+    name: str
+    before: Annotated[str, Meta(description="the applied version; empty where there is none")] = msgspec.field(
+        name="from"
+    )
+    to: Version
+    diff: Annotated[str, Meta(description="unified diff of the resolved pipelines; empty when they are equal")]
+
+
+class ListedPipeline(Answer):
+    """An applied pipeline in short, with this node's counts."""
+
+    counter: Counter
+    signer: Signer
+    applied: Annotated[str, Meta(description="when this node learnt of it, RFC 3339, UTC")]
+    name: str
+    version: Version
+    steps: Annotated[int, Meta(description="how many steps it has")]
+    open: int
+    alerts: Annotated[int, Meta(description="alerts that were delivered")]
+    paused_s: PausedFor = None
+
+
+class DescribedPipeline(PipelineState, kw_only=True):
+    """An applied pipeline with this node's counts and its text."""
+
+    counter: Counter
+    signer: Signer
+    applied: Time
+    text: Annotated[str, Meta(description="the YAML as applied")]
+
+
+class PipelineVersion(Answer):
+    """A version that this node has seen; only the current one has `counter` and `signer`."""
+
+    version: Version
+    applied: Time
+    current: bool
+    counter: int
+    signer: str
+
+
+class Paused(Answer):
+    """A pipeline that takes no new events."""
+
+    name: str
+    paused_s: Annotated[float, Meta(description="for how many seconds; 0: until it is resumed")]
+
+
+class Triggered(Answer):
+    """An event that was put into a pipeline."""
+
+    id: str
+    pipeline: str
+    step: str
+
+
+class RemovedPipeline(Answer):
+    """A pipeline that is out of force."""
+
+    name: str
+    version: Version
+    counter: Counter
+
+
+class Tried(Answer):
+    """One event of a test of a step."""
+
+    id: str
+    end: Annotated[str, Meta(description="delivered, failed, or skipped by `when`")]
+    events: Annotated[list[dict[str, Any]], Meta(description="what the program answered")]
+    ms: Millis
+    log: Annotated[list[str], Meta(description="what the program wrote to stderr")]
+    reason: Annotated[str, Meta(description="why it failed, or the rule that skipped it")] = ""

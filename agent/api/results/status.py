@@ -1,0 +1,209 @@
+"""The state of a node and of its mesh."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from agent.api.results.base import Answer, NodeName, PausedFor, Role, Seconds, Size, Time, Version
+from agent.model.health import Warning
+
+
+class Me(Answer):
+    """This node."""
+
+    id: str
+    name: str
+    role: Role
+    labels: dict[str, str]
+    boot: Annotated[str, Meta(description="differs after each start of the agent")]
+    arch: str
+
+
+class MeshState(Answer):
+    """The mesh as this node sees it."""
+
+    id: str
+    operators: int
+    pending: Annotated[int, Meta(description="nodes and labels that wait for this operator; 0 on other nodes")]
+    listen: Annotated[str, Meta(description="host:port of the mesh")]
+    enrol: Annotated[str, Meta(description="host:port where new nodes join")]
+
+
+class Certificate(Answer):
+    """How long a node's certificate is valid."""
+
+    not_after: Time
+    days_left: int
+
+
+class NodeState(Answer):
+    """One node of the mesh."""
+
+    id: str
+    name: str
+    role: Role
+    own: Annotated[bool, Meta(description="whether it is this node")] = msgspec.field(name="self")
+    alive: bool
+    linked: Annotated[bool, Meta(description="whether this node has a direct link to it")]
+    version: str
+    labels: dict[str, str]
+    endpoints: list[str]
+    seen_s: Annotated[float, Meta(description="seconds since its last record; 0 for this node")]
+
+
+class NodeCamera(Answer):
+    """A camera that a node announces; `ok` is about its last use."""
+
+    name: str
+    kind: str
+    ok: bool
+
+
+class CameraState(Answer):
+    """A camera of a live node."""
+
+    node: NodeName
+    name: str
+    kind: str
+    ok: bool
+    text: Annotated[str, Meta(description="what is wrong; only for cameras of this node")] = ""
+
+
+class SourceState(Answer):
+    """A log that this node follows."""
+
+    name: str
+    ok: bool
+    unread: Annotated[int, Meta(description="bytes that were rotated away unread")]
+    text: Annotated[str, Meta(description="what is wrong, else empty")]
+
+
+class Ends(msgspec.Struct):
+    """How many events of a step ended in which way."""
+
+    delivered: int = 0
+    skipped: int = 0
+    deduplicated: int = 0
+    suppressed: int = 0
+    failed: int = 0
+    expired: int = 0
+    lost: int = 0
+
+
+class StepState(Answer):
+    """A step with this node's counts: `accepted` is the sum of `ends` and `open`."""
+
+    step: str
+    kind: str
+    where: str
+    after: list[str]
+    here: Annotated[bool, Meta(description="whether this node matches")]
+    nodes: Annotated[list[str], Meta(description="names of the live nodes that match")]
+    accepted: int
+    open: int
+    ends: Ends
+    running: int
+    run_ms: Annotated[float | None, Meta(description="mean of the last runs, in milliseconds")] = None
+    error: Annotated[str, Meta(description="the last failure")] = ""
+    failed_batches: Annotated[int, Meta(description="batches of lines that a filter never got through")] = 0
+
+
+class PipelineState(Answer):
+    """An applied pipeline."""
+
+    name: str
+    version: Version
+    steps: list[StepState]
+    paused_s: PausedFor = None
+
+
+class JournalState(Answer):
+    """The sums over all steps of this node."""
+
+    accepted: int
+    open: int
+    max_open: int
+    ends: Ends
+    unread: Annotated[int, Meta(description="bytes of logs that were rotated away unread")]
+
+
+class Engines(Answer):
+    """The programs that this node can run."""
+
+    wasm: Annotated[str, Meta(description="name and version of the engine; empty where WASM is not allowed")]
+    docker: Annotated[str, Meta(description="version of the Docker engine; empty where there is none")]
+    process: bool
+    gpu: bool
+
+
+class BlobUsage(Answer):
+    """How full this node's store of blobs is."""
+
+    bytes: Size
+    quota: Size
+    count: int
+    pinned: Annotated[int, Meta(description="blobs that are never evicted")]
+
+
+class UplinkState(Answer):
+    """The way to the sink. Counts are since the start, `bytes_up` and `bytes_down` are all that the ledger has."""
+
+    configured: Annotated[bool, Meta(description="whether this or another live node has a sink")]
+    connected: bool
+    sink: Annotated[str, Meta(description="address; empty where this node has none")]
+    waiting: Annotated[int, Meta(description="alerts that are not delivered yet")]
+    waiting_bytes: Size
+    oldest_s: Annotated[float, Meta(description="seconds that the oldest of them has waited")]
+    last_error: Annotated[str, Meta(description="why the sink was last not reached; empty while it answers")]
+    delivered: int
+    refused: int
+    bytes_up: Size
+    bytes_down: Size
+    node: Annotated[str, Meta(description="name of a live node that has a sink; empty where none has")]
+    last: Annotated[str, Meta(description="when the last alert was delivered, RFC 3339, UTC")] = ""
+    error: Annotated[str, Meta(description="the same as last_error")] = ""
+
+
+class LastEvent(Answer):
+    """The newest event that this node made."""
+
+    id: str
+    type: str
+    time: Time
+    node: NodeName
+    pipeline: str
+    step: str
+    age_s: Seconds
+
+
+class Status(Answer):
+    """Everything at a glance. `nodes` has this node first, then the alive ones, then the absent ones, each by name."""
+
+    version: str
+    time: Time
+    uptime_s: Seconds
+    node: Me
+    mesh: MeshState
+    certificate: Certificate
+    nodes: list[NodeState]
+    cameras: list[CameraState]
+    sources: list[SourceState]
+    pipelines: list[PipelineState]
+    journal: JournalState
+    engines: Engines
+    blobs: BlobUsage
+    uplink: UplinkState
+    warnings: Annotated[list[Warning], Meta(description="worst first")]
+    last_event: LastEvent | None = None
+
+
+class Check(Answer):
+    """Something that the agent looked at for `doctor`."""
+
+    check: str
+    state: Literal["ok", "warn", "fail"]
+    text: str
+    remedy: str

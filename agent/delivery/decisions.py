@@ -1,0 +1,45 @@
+"""Decisions of a key, as this node keeps them, and which of two counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from agent.clock import boottime
+from agent.delivery.wire import Record
+
+
+class Decision(NamedTuple):
+    """Which event was first of its key; `at` and `until` are CLOCK_BOOTTIME seconds of this machine."""
+
+    scope: str
+    key: str
+    first: str
+    at: float
+    until: float
+    present: bool = False
+    value: Mapping[str, Any] = MappingProxyType({})
+
+
+def merge(a: Decision, b: Decision) -> Decision:
+    """Which of two decisions of a key counts: the one that holds; of two that hold, for a window the older one, so that its
+    first event stays first, for presence the one with the later sign of life."""
+    now = boottime()
+    if (a.until > now) != (b.until > now):
+        return a if a.until > now else b
+    if a.scope.startswith("presence:"):
+        return b if b.at > a.at else a
+    return b if b.at < a.at and b.first != a.first else a
+
+
+def outward(d: Decision) -> Record:
+    """A decision as it travels: its age and its remaining seconds instead of this machine's clock."""
+    now = boottime()
+    return Record(d.scope, d.key, d.first, now - d.at, d.until - now, d.present, dict(d.value))
+
+
+def inward(r: Record) -> Decision:
+    """A travelled decision on this machine's clock."""
+    now = boottime()
+    return Decision(r.scope, r.key, r.first, now - r.age, now + r.left, r.present, r.value)

@@ -1,0 +1,51 @@
+"""The retry rules: whether and where a row is tried again after a failed run, one function for each kind of failure.
+
+A new rule is a line here. Nothing here changes a row: `lifecycle.py` does what these functions answer.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from agent.backoff import Backoff
+from agent.delivery.rows import Row
+from agent.errors import StepFailed
+from agent.model.pipeline import Step
+
+BACKOFF = Backoff((0.2, 1.0, 5.0, 15.0))
+"""Pauses before a program that failed, could not be started or was not reached is tried again here."""
+SAME_NODE_AGAIN = 1.0
+"""Seconds before a node that failed an event gets it a second time."""
+
+Where = Literal["end", "producer", "here", "elsewhere"]
+"""After a failed run: end the row; end it here, the producer tries again; run it here again; choose a node anew."""
+
+
+class After(NamedTuple):
+    """A reported failure: no other run helps (`final`), no attempt was used (`free`)."""
+
+    final: bool
+    free: bool
+
+
+def after_failure(row: Row, step: Step, error: StepFailed) -> Where:
+    """Where a row that failed in a run here is tried next; this run is not yet counted in `row.attempts`."""
+    if error.final or row.attempts + 1 >= step.attempts:
+        return "end"
+    if row.claims and not row.slot and step.pick == "one":
+        return "producer"
+    return "here" if row.claims or row.slot or step.pick == "here" else "elsewhere"
+
+
+def after_report(row: Row, step: Step | None, end: str, after: After, now: float) -> float | None:
+    """Seconds until a row that ended on another node is routed again; None where that end is its end."""
+    if end != "failed" or after.final or step is None or step.pick != "one" or now >= row.deadline:
+        return None
+    if row.attempts + (not after.free) >= step.attempts:
+        return None
+    return SAME_NODE_AGAIN if row.target in row.avoid else 0.0
+
+
+def runs_again(row: Row, attempts: int) -> bool:
+    """Whether the producer asks for another run of a row that failed here: with more attempts, or where none was used."""
+    return row.end == "failed" and (row.free or attempts > row.attempts)

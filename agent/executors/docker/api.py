@@ -1,0 +1,117 @@
+"""The Docker Engine API by its SDK: each call runs in a thread, and each failure becomes one of our errors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from agent.errors import EdgeError, NotFound, Unreachable
+from agent.executors.contract import broken
+
+T = TypeVar("T")
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+TIMEOUT = 60
+"""Seconds for one call of the engine's API."""
+THREADS = 4
+_HINT = "start the Docker engine (systemctl start docker), or check docker.host and the rights on its socket"
+
+
+class DockerApi:
+    """The engine's API; the connection is made at the first call and again after a failure."""
+
+    def __init__(self, host: str = "") -> None:
+        self._host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+        self._client: Any = None
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
+
+    async def call(self, work: Callable[[Any], T]) -> T:
+        """Run `work(client)` in a thread.
+
+        Raises Unreachable without an engine, NotFound for an object that the engine does not have, StepFailed
+        (`docker.refused`) for any other refusal.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work)
+
+    def _work(self, work: Callable[[Any], T]) -> T:
+        try:
+            _probe(self._host)
+        except OSError as e:
+            self._drop()
+            raise _away(e) from e
+        # Without an engine the SDK is not loaded: it costs start time and memory.
+        import docker.errors
+        import requests
+
+        try:
+            return work(self._connected())
+        except docker.errors.NotFound as e:
+            raise NotFound(f"docker: {_text(e)}", hint="load, pull or build it on this node") from e
+        except docker.errors.APIError as e:
+            raise _refused(_text(e)) from e
+        except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as e:
+            self._drop()
+            raise _away(e) from e
+
+    def _connected(self) -> Any:
+        import docker
+
+        if self._client is None:
+            if self._host.startswith("https://"):
+                raise Unreachable("a Docker engine behind TLS is not supported", hint="use its unix socket")
+            self._client = docker.DockerClient(base_url=self._host, timeout=TIMEOUT, max_pool_size=THREADS)
+        return self._client
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def close(self) -> None:
+        """Close the connection and end the threads; blocks until running calls end."""
+        self._threads.shutdown()
+        self._drop()
+
+
+def _probe(host: str) -> None:
+    """Raise OSError when nothing listens on a unix socket: the SDK leaves a descriptor behind when it finds out."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(host.removeprefix("unix://"))
+
+
+def attach(container: Any) -> socket.socket:
+    """A socket with the container's stdin, stdout and stderr; to be called before the container starts.
+
+    Later, its first lines would be lost.
+    """
+    params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+    raw = container.client.api.attach_socket(container.id, params)
+    try:
+        return socket.socket(fileno=os.dup(raw.fileno()))
+    finally:
+        response = getattr(raw, "_response", None)
+        if response is not None:
+            response.close()
+        raw.close()
+
+
+def _away(e: Exception) -> Unreachable:
+    return Unreachable(f"no Docker engine answers: {e}", hint=_HINT, code="docker.away")
+
+
+def _refused(text: str) -> EdgeError:
+    hint = "see the engine's own log"
+    if "could not select device driver" in text or "nvidia" in text.lower():
+        hint = "this node's Docker engine has no GPU runtime: install the NVIDIA container toolkit, or take gpus off"
+    elif "No such image" in text:
+        hint = "load, pull or build the image on this node"
+    return broken(f"docker refuses: {text}", code="docker.refused", hint=hint)
+
+
+def _text(e: Exception) -> str:
+    return " ".join(str(getattr(e, "explanation", None) or e).split())[:400]

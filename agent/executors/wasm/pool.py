@@ -1,0 +1,190 @@
+"""A small pool of WASM workers: started at the first need, killed on any overrun of a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from agent import ticks
+from agent.children import Child, TooLarge, worker_command
+from agent.environment import clean_environment
+from agent.errors import StepFailed
+from agent.executors.contract import broken
+from agent.executors.folders import outputs_failure
+from agent.executors.wasm.child import COMPILE_SECONDS, Reply, Request
+from agent.executors.wasm.sandbox import Outcome, invalid
+
+logger = logging.getLogger(__name__)
+
+GRACE = 3.0
+"""Seconds beyond a program's limit after which its worker is killed: usually the engine stops the program earlier."""
+LOOK = 0.05
+"""Seconds between looks at the outputs folder of a running program."""
+_MODULE, _SUBCOMMAND = "agent.executors.wasm.child", "wasm-child"
+_REPLIES = msgspec.msgpack.Decoder(Reply)
+
+
+async def compile_in_child(engine: str, source: Path, target: Path) -> None:
+    """Check and compile a module in a child process; raises StepFailed (final) where the module cannot run here."""
+    process = await asyncio.create_subprocess_exec(
+        *worker_command(_MODULE, _SUBCOMMAND, "compile", engine, str(source), str(target)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=clean_environment(),
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(COMPILE_SECONDS):
+            out, err = await process.communicate()
+    except TimeoutError:
+        raise invalid(f"compiling the module took more than {COMPILE_SECONDS} s") from None
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    if process.returncode != 0:
+        raise invalid(f"the compiler died with {process.returncode}: {err[-300:].decode(errors='replace')}")
+    reply = msgspec.json.decode(out, type=Reply)
+    if reply.code:
+        raise invalid(reply.text) if reply.code == "wasm.invalid" else StepFailed(reply.text, code=reply.code)
+
+
+class Worker:
+    """A worker process; it answers one call at a time."""
+
+    def __init__(self, engine: str, child: Child) -> None:
+        self._engine = engine
+        self._child = child
+        self.spent = False
+        """Whether it must not be used again."""
+        self.since = 0.0
+        """When it came back from its last call, in monotonic seconds."""
+
+    @classmethod
+    async def start(cls, engine: str) -> Worker:
+        """Start a worker, in 70–100 ms; raises StepFailed."""
+        try:
+            return cls(engine, await Child.start(_MODULE, _SUBCOMMAND, "serve", engine))
+        except OSError as e:
+            raise broken(f"the WASM worker does not start: {e}", code="wasm.worker") from e
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still listens."""
+        return self._child.alive
+
+    async def call(self, request: Request, seconds: float, overrun: Callable[[], str] | None) -> Outcome:
+        """Run one request; after any exception the worker must be closed.
+
+        `overrun` is called every LOOK seconds, in a thread: it returns the limit that the program's files overrun.
+        """
+        task = asyncio.ensure_future(self._ask(request))
+        try:
+            async with asyncio.timeout(seconds + GRACE):
+                while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+                    if overrun and (limit := await asyncio.to_thread(overrun)):
+                        raise outputs_failure(limit)
+        except TimeoutError:
+            raise broken(f"the program ran longer than its limit of {seconds:g} s", code="step.timeout") from None
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        outcome = task.result()
+        # A failed interpreter leaves its process in an unknown state.
+        self.spent = self._engine == "wasm3" and outcome.kind != "ok"
+        return outcome
+
+    async def _ask(self, request: Request) -> Outcome:
+        try:
+            reply = _REPLIES.decode(await self._child.ask(msgspec.msgpack.encode(request)))
+        except TooLarge as e:
+            raise broken(f"the WASM worker sent {e.size} bytes", code="wasm.worker") from e
+        except (OSError, EOFError, msgspec.DecodeError) as e:
+            raise broken("the WASM worker died: most likely out of memory", code="wasm.worker") from e
+        if reply.outcome is None:
+            raise broken(reply.text, code=reply.code)
+        return reply.outcome
+
+    async def close(self) -> None:
+        """Kill it, even in the middle of a call."""
+        await self._child.close()
+
+
+class Pool:
+    """At most `size` workers; each is lent to one call at a time and is not used again after it failed.
+
+    A worker that is idle for `rest` seconds is ended: most days have few photos, and a worker takes 15 MB.
+    """
+
+    def __init__(self, engine: str, size: int, *, rest: float = math.inf) -> None:
+        self._engine = engine
+        self.size = size
+        self._rest = rest
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Worker] = []
+        self._reaper: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
+
+    async def warm(self) -> None:
+        """Have one worker ready."""
+        async with self.lend():
+            pass
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[Worker]:
+        """Lend a worker to the block; an exception in the block kills the worker."""
+        async with self._free:
+            if self._closed.is_set():
+                raise broken("the agent is stopping", code="wasm.worker")
+            worker = await self._take()
+            try:
+                yield worker
+            except BaseException:
+                await asyncio.shield(worker.close())
+                raise
+            if self._closed.is_set() or worker.spent:
+                await worker.close()
+            else:
+                self._put_back(worker)
+
+    def _put_back(self, worker: Worker) -> None:
+        worker.since = time.monotonic()
+        self._idle.append(worker)
+        if self._reaper is None and self._rest < math.inf:
+            self._reaper = asyncio.create_task(self._reap(), name="WASM workers at rest")
+
+    async def _reap(self) -> None:
+        """End the idle workers, the longest idle first: the pool lends the worker that came back last."""
+        while self._idle:
+            left = self._idle[0].since + self._rest - time.monotonic()
+            if left <= 0:
+                await self._idle.pop(0).close()
+            elif await ticks.wait(self._closed, left):
+                return
+        self._reaper = None
+
+    async def _take(self) -> Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.alive:
+                return worker
+            logger.warning("a WASM worker died while idle; another is started")
+            await worker.close()
+        return await Worker.start(self._engine)
+
+    async def close(self) -> None:
+        """Kill the idle workers; lent workers end when they come back."""
+        self._closed.set()
+        if self._reaper is not None:
+            await self._reaper
+        while self._idle:
+            await self._idle.pop().close()

@@ -1,0 +1,229 @@
+"""WASM by wasmtime: compiled ahead, a fresh instance per run, stopped by epochs and limits.
+
+stdin is bytes through the C binding; stdout and stderr are memfds sealed at their limit, so that the kernel is the cap
+and no Python runs per guest write. wasmtime-py is pinned because the stdin binding has no public property.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from agent.errors import StepFailed
+from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, invalid
+from agent.files import write_private
+
+TICK = 0.05
+"""Seconds between epochs: how late a deadline may be."""
+TABLE_ELEMENTS = 100_000
+_ENOTSUP = 58
+"""`errno::notsup` of WASI preview 1."""
+_SHADOWED = {"poll_oneoff": 4, "path_symlink": 5, "path_link": 7}
+"""Imports answered with ENOTSUP, with their arity: sleeping outlives the deadline, links point out of the folders."""
+_SWITCHED_OFF = ("simd", "relaxed_simd", "threads", "memory64", "multi_memory", "exceptions", "tail_call", "gc")
+"""Proposals that some platform's engine lacks: a module that needs one must fail on every platform."""
+_BYTES = ctypes.POINTER(ctypes.c_ubyte)
+PAGE = 65536
+"""A page of WebAssembly memory in bytes."""
+SLACK = PAGE
+
+
+class Wasmtime:
+    """The engine of one process; made once, its epoch ticks on a thread while programs run."""
+
+    def __init__(self) -> None:
+        self._engine = wasmtime.Engine(_config())
+        self._linker = wasmtime.Linker(self._engine)
+        self._linker.define_wasi()
+        self._linker.allow_shadowing = True
+        i32 = wasmtime.ValType.i32()
+        for name, arity in _SHADOWED.items():
+            kind = wasmtime.FuncType([i32] * arity, [i32])
+            self._linker.define_func(WASI, name, kind, lambda *_: _ENOTSUP)
+        self._ticker = Ticker(self._engine)
+
+    def compile(self, module: Path, target: Path) -> None:
+        """See Sandbox."""
+        try:
+            compiled = wasmtime.Module(self._engine, module.read_bytes())
+        except wasmtime.WasmtimeError as e:
+            raise invalid(f"the module is not valid here: {_first_lines(e)}") from e
+        foreign = sorted(f"{i.module}.{i.name}" for i in compiled.imports if i.module != WASI)
+        if foreign:
+            raise invalid(f"the module imports {', '.join(foreign[:5])}; only {WASI} is there")
+        if "_start" not in {e.name for e in compiled.exports}:
+            raise invalid("the module has no _start: it is a library, not a command")
+        try:
+            self._linker.instantiate_pre(compiled)
+        except wasmtime.WasmtimeError as e:
+            raise invalid(f"the module does not link: {_first_lines(e)}") from e
+        write_private(target, bytes(compiled.serialize()))
+
+    def load(self, compiled: Path) -> WasmtimeProgram:
+        """See Sandbox."""
+        try:
+            module = wasmtime.Module.deserialize_file(self._engine, str(compiled))
+        except wasmtime.WasmtimeError as e:
+            raise StepFailed(f"{compiled.name}: {_first_lines(e)}", code="wasm.stale") from e
+        return WasmtimeProgram(self._engine, self._ticker, self._linker.instantiate_pre(module))
+
+    def close(self) -> None:
+        """Stop the epoch thread."""
+        self._ticker.close()
+
+
+class WasmtimeProgram:
+    """A compiled module, ready to be instantiated; any thread may run it, several at once."""
+
+    def __init__(self, engine: Any, ticker: Ticker, pre: Any) -> None:
+        self._engine = engine
+        self._ticker = ticker
+        self._pre = pre
+
+    def run(self, call: Call) -> Outcome:
+        """See Program."""
+        wasi = wasmtime.WasiConfig()
+        wasi.argv = call.argv
+        wasi.env = call.env
+        _set_stdin(wasi, call.stdin)
+        for d in call.dirs:
+            wasi.preopen_dir(d.host, d.guest, d.writable)
+        with _Capture(wasi, "stdout_file", call.stdout) as out, _Capture(wasi, "stderr_file", call.stderr) as err:
+            store = wasmtime.Store(self._engine)
+            try:
+                store.set_limits(
+                    memory_size=call.memory, instances=1, memories=1, tables=4, table_elements=TABLE_ELEMENTS
+                )
+                store.set_wasi(wasi)
+                with self._ticker.running():
+                    store.set_epoch_deadline(int(call.seconds / TICK) + 2)
+                    kind, code, note, full = self._start(store, call.memory)
+            finally:
+                store.close()
+            (stdout, out_overrun), (stderr, err_overrun) = out.read(), err.read()
+        if out_overrun or err_overrun:
+            kind = "stdout" if out_overrun else "stderr"
+        return Outcome(kind, code, stdout, stderr, note, full)
+
+    def _start(self, store: Any, memory: int) -> tuple[Kind, int, str, bool]:
+        exports: Any = None
+        try:
+            exports = self._pre.instantiate(store).exports(store)
+            exports["_start"](store)
+        except wasmtime.ExitTrap as e:
+            return ("exit" if e.code else "ok"), e.code, "", _is_full(exports, store, memory)
+        except wasmtime.Trap as e:
+            if e.trap_code == wasmtime.TrapCode.INTERRUPT:
+                return "deadline", -1, "", False
+            return "trap", -1, _last_line(e), _is_full(exports, store, memory)
+        except wasmtime.WasmtimeError as e:
+            return "error", -1, _first_lines(e), False
+        return "ok", 0, "", False
+
+
+class Ticker:
+    """Advances the engine's epoch every TICK seconds, but only while something runs: an idle agent does not wake."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self._busy = 0
+        self._stop = threading.Event()
+        self._wake = threading.Condition()
+        self._thread = threading.Thread(target=self._tick, daemon=True, name="wasm-epoch")
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Keeps the epoch moving within the block."""
+        with self._wake:
+            self._busy += 1
+            if self._busy == 1:
+                self._wake.notify()
+        try:
+            yield
+        finally:
+            with self._wake:
+                self._busy -= 1
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._wake:
+            self._stop.set()
+            self._wake.notify()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        while not self._stop.wait(TICK):
+            with self._wake:
+                self._wake.wait_for(lambda: self._busy or self._stop.is_set())
+            self._engine.increment_epoch()
+
+
+class _Capture:
+    """One output stream of the guest, as a memfd that the kernel keeps from growing.
+
+    It is SLACK larger than `limit`: a write that does not fit is refused, and the place of the last write shows whether
+    the limit was overrun.
+    """
+
+    def __init__(self, wasi: Any, attribute: str, limit: int) -> None:
+        self._limit = limit
+        self._fd = os.memfd_create(attribute, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            # wasmtime opens (and truncates) the file here, with a separate offset; then it gets its size and seals.
+            setattr(wasi, attribute, f"/proc/self/fd/{self._fd}")
+            os.ftruncate(self._fd, limit - limit % -PAGE + SLACK)
+            fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def read(self) -> tuple[bytes, bool]:
+        """The bytes within the limit, without the zeros that fill the last page, and whether there were more."""
+        end = os.lseek(self._fd, 0, os.SEEK_HOLE)
+        data = os.pread(self._fd, min(end, self._limit + 1), 0).rstrip(b"\0")
+        return data[: self._limit], len(data) > self._limit or end > self._limit - self._limit % -PAGE
+
+    def __enter__(self) -> _Capture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def _config() -> Any:
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    for proposal in reversed(_SWITCHED_OFF):
+        setattr(config, f"wasm_{proposal}", False)
+    return config
+
+
+def _set_stdin(wasi: Any, data: bytes) -> None:
+    vector = ffi.wasm_byte_vec_t()
+    ffi.wasm_byte_vec_new(ctypes.byref(vector), len(data), ctypes.cast(ctypes.c_char_p(data), _BYTES))
+    ffi.wasi_config_set_stdin_bytes(wasi.ptr(), ctypes.byref(vector))
+
+
+def _is_full(exports: Any, store: Any, memory: int) -> bool:
+    """Whether the guest's memory is within an eighth of its limit: it then most likely died of wanting more."""
+    if exports is None or "memory" not in {name for name, _ in exports.items()}:
+        return False
+    return bool(exports["memory"].data_len(store) + max(PAGE, memory // 8) > memory)
+
+
+def _first_lines(e: Exception) -> str:
+    return " ".join(str(e).split())[:400]
+
+
+def _last_line(e: Exception) -> str:
+    return str(e).strip().splitlines()[-1].strip()[:400]

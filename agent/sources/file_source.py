@@ -1,0 +1,128 @@
+"""A log file as a source of lines: the follower in a thread, woken by the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from agent import ticks
+from agent.backoff import Backoff, doubling
+from agent.sources.batch import Batch, Counters, Position
+from agent.sources.follower import Follower
+from agent.sources.inotify import Inotify
+from agent.sources.mark import load_mark
+from agent.threads import in_thread
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+UNREADABLE = Backoff(doubling(0.5, 30.0))
+"""The pauses before a file that cannot be read is tried again."""
+PACE = 0.005
+"""Least seconds between two looks at a file that changes all the time."""
+POLL_FIRST, POLL_LAST = 0.02, 0.2
+"""Seconds between two looks where the kernel does not report changes: just after a change, and at rest."""
+POLL_WATCHED = 4.0
+"""Seconds between two looks where the kernel reports changes, for those that it misses."""
+
+
+def give_back() -> None:
+    """Return the memory of large batches to the system: malloc_trim(3), where the C library is glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+class FileSource:
+    """Lines of one log file, through rotation, copy-truncate, deletion and re-creation."""
+
+    def __init__(self, path: Path, *, from_start: bool = False, watch: bool = True) -> None:
+        """Without a position reading begins at the end of the file, or at its start with `from_start`."""
+        self.name = str(path)
+        self.counters = Counters()
+        self.problem = ""
+        self._path = path
+        self._from_start = from_start
+        self._watch = watch
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tail")
+
+    async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
+        """Batches from `position` on; without one, the first batch is empty and has the position of the start.
+
+        Raises ConfigError where the path is not a log file.
+        """
+        mark = load_mark(position)
+        follower: Follower | None = None
+        inotify = self._inotify()
+        try:
+            follower = await self._patiently(
+                lambda: Follower(self._path, mark, from_start=self._from_start, counters=self.counters)
+            )
+            if position is None:
+                yield Batch("", 0, b"", follower.position)
+            wait, large = POLL_FIRST, False
+            while True:
+                if inotify is not None:
+                    inotify.changed.clear()
+                    if not inotify.watch(self._watched(follower), str(self._path.parent)):
+                        logger.info("%s is polled: the kernel cannot watch it", self._path)
+                        inotify.close()
+                        inotify = None
+                begun = time.monotonic()
+                while (batch := await self._patiently(follower.read)) is not None:
+                    yield batch
+                    large = follower.grow(len(batch.data), dense=batch.dense) or large
+                    del batch  # before the next batch is read
+                    wait = POLL_FIRST
+                if large:
+                    await in_thread(give_back, self._thread)
+                    large = False
+                if inotify is None:
+                    await asyncio.sleep(wait)
+                    wait = min(POLL_LAST, wait * 1.5)
+                else:
+                    told = await ticks.wait(inotify.changed, ticks.until(POLL_WATCHED))
+                    pause = begun + PACE - time.monotonic()
+                    if told and pause > 0:
+                        await asyncio.sleep(pause)
+        finally:
+            if follower is not None:
+                await in_thread(follower.close, self._thread)
+            if inotify is not None:
+                inotify.close()
+
+    def _watched(self, follower: Follower) -> list[str]:
+        # The name and the open file may be two files while one takes the other's place.
+        return [str(self._path), f"/proc/self/fd/{follower.descriptor}"]
+
+    def _inotify(self) -> Inotify | None:
+        if not self._watch:
+            return None
+        try:
+            return Inotify()
+        except OSError as error:
+            logger.info("%s is polled: %s", self._path, error)
+            return None
+
+    async def _patiently(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread, and retry it while the file cannot be read."""
+        failures = 0
+        while True:
+            try:
+                result = await in_thread(work, self._thread)
+            except OSError as error:
+                if not self.problem:
+                    logger.warning("%s cannot be read: %s", self._path, error)
+                self.problem = str(error)
+                failures += 1
+                await asyncio.sleep(UNREADABLE.after(failures))
+            else:
+                self.problem = ""
+                return result

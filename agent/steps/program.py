@@ -1,0 +1,112 @@
+"""Steps whose work is a program: a WASM module, a container or a local executable, kept running between events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.delivery import Context, Emit, Made, Row, StepKey, Work, step_input
+from agent.errors import BlobError, EdgeError, StepFailed, Unreachable
+from agent.model.pipeline import Pipeline, Step
+from agent.model.task import LogSink, Runner, WasmTask
+
+if TYPE_CHECKING:
+    from agent.executors import Executors
+
+log = logging.getLogger(__name__)
+
+FETCH_TIMEOUT = 60.0
+"""Seconds in which a module must come from another node."""
+
+
+class ProgramSteps:
+    """Opens the programs of steps and closes them."""
+
+    def __init__(
+        self,
+        context: Context,
+        executors: Executors,
+        path_of: Callable[[str], Path],
+        log_to: Callable[[str, str, str], None],
+    ) -> None:
+        """`path_of` gives the file of a blob that is here; `log_to` takes pipeline, step and a line of stderr."""
+        self.context = context
+        self.executors = executors
+        self.path_of = path_of
+        self.log_to = log_to
+        self._runners: dict[StepKey, Runner] = {}
+        self._starting: set[asyncio.Task[None]] = set()
+
+    async def open(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        """Start the step's program; raises Refused, Unreachable or StepFailed."""
+        runner = await self.runner(step, f"{pipeline.name}-{step.name}")
+        await runner.start()
+        self._runners[pipeline.name, pipeline.version, step.name] = runner
+        sink = self.log_sink(pipeline, step)
+
+        async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
+            try:
+                item = step_input(row.event, lambda cid: str(self.path_of(cid)))
+            except BlobError as e:
+                raise StepFailed(f"a blob of the event is not here: {e.message}") from None
+            return [(output, ()) for output in await runner.run(item, sink)]
+
+        return work, max(1, runner.in_flight)
+
+    async def runner(self, step: Step, name: str) -> Runner:
+        """A runner for the step's program, not yet started; raises Refused or Unreachable. `name` labels a container."""
+        task = step.task_of()
+        module = await self.module(task.module) if isinstance(task, WasmTask) else None
+        return self.executors.runner(task, name, module)
+
+    async def module(self, cid: str) -> Path:
+        """The module's file, fetched from another node where it is not here; raises Unreachable."""
+        if not self.context.blobs.has(cid):
+            holders = [n.id for n in self.context.mesh.live() if n.id != self.context.node_id]
+            try:
+                await self.context.fetch(cid, holders, FETCH_TIMEOUT, None)
+            except BlobError as e:
+                raise Unreachable(
+                    f"no node that is here has module {cid}: {e.message}", hint="apply the pipeline again"
+                ) from None
+        return self.path_of(cid)
+
+    def log_sink(self, pipeline: Pipeline, step: Step) -> LogSink:
+        """Where the step's stderr goes."""
+        return lambda line: self.log_to(pipeline.name, step.name, line)
+
+    def start_next(self, pipeline: Pipeline, step: Step) -> None:
+        """Have the WASM programs of the next steps running when this step's output comes: an idle one may have ended."""
+        for after in pipeline.children(step.name):
+            runner = self._runners.get((pipeline.name, pipeline.version, after.name))
+            if runner is not None and after.kind == "wasm":
+                task = asyncio.create_task(_start(runner), name=f"start {pipeline.name}/{after.name}")
+                self._starting.add(task)
+                task.add_done_callback(self._starting.discard)
+
+    async def stop(self, key: StepKey) -> None:
+        """Stop the program of (pipeline, version, step), if it has one; what it cannot close is logged."""
+        runner = self._runners.pop(key, None)
+        if runner is None:
+            return
+        try:
+            await runner.close()
+        except Exception:
+            log.exception("%s/%s: the program could not be stopped", key[0], key[2])
+
+    async def close(self) -> None:
+        """Stop every program."""
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        await asyncio.gather(*(self.stop(key) for key in list(self._runners)))
+
+
+async def _start(runner: Runner) -> None:
+    try:
+        await runner.start()
+    except (EdgeError, OSError) as e:
+        log.debug("the next step is not ready: %s", e)  # its first event meets the same error, and reports it

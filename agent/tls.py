@@ -1,0 +1,59 @@
+"""TLS clients that trust one certificate by its hash: the pin stands for name and authority.
+
+A sink, a broker and an enrolment server make their certificates themselves and may be named by a bare IP address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ssl
+
+
+class WrongPin(ConnectionError):
+    """The other side's certificate is not the pinned one; `seen` is its SHA-256 in hex."""
+
+    def __init__(self, seen: str) -> None:
+        super().__init__(f"the certificate is not the pinned one (sha256 {seen[:16]}…)")
+        self.seen = seen
+
+
+def unchecked_context(minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+    """A client's context that accepts every certificate, for a caller that checks it after the handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = minimum
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def pinned_context(pin: str) -> ssl.SSLContext:
+    """A client's context whose handshakes raise WrongPin unless the certificate has this SHA-256 (DER form, hex).
+
+    It holds for sockets and for TLS over memory alike; a socket with another certificate is closed.
+    """
+
+    class PinnedSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            try:
+                _check(self, pin)
+            except WrongPin:
+                self.close()
+                raise
+
+    class PinnedObject(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            _check(self, pin)
+
+    context = unchecked_context()
+    context.sslsocket_class = PinnedSocket
+    context.sslobject_class = PinnedObject
+    return context
+
+
+def _check(tls: ssl.SSLSocket | ssl.SSLObject, pin: str) -> None:
+    seen = hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
+    if not hmac.compare_digest(seen, pin):
+        raise WrongPin(seen)

@@ -1,0 +1,50 @@
+"""The worker's side of a worker process: it answers one message after another on a socket and ends with its parent.
+
+A message is a 4-byte big-endian length and that many bytes. The parent's side is `agent.children`; this side imports
+no asyncio, which would cost each worker 4 MB.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import socket
+import struct
+
+HEADER = struct.Struct(">I")
+MAX_MESSAGE = 64 << 20
+"""Longest message in bytes, either way."""
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends; Ctrl-C on a terminal is left to the parent."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def receive(link: socket.socket) -> bytearray | None:
+    """The parent's next message; None when it has closed its end. Raises ValueError beyond MAX_MESSAGE, OSError."""
+    header = _exactly(link, HEADER.size)
+    if header is None:
+        return None
+    (size,) = HEADER.unpack(header)
+    if size > MAX_MESSAGE:
+        raise ValueError(f"a message of {size} bytes")
+    return _exactly(link, size)
+
+
+def send(link: socket.socket, message: bytes) -> None:
+    """Send one message; raises OSError."""
+    link.sendall(HEADER.pack(len(message)) + message)
+
+
+def _exactly(link: socket.socket, size: int) -> bytearray | None:
+    data = bytearray(size)
+    rest = memoryview(data)
+    while rest:
+        received = link.recv_into(rest)
+        if not received:
+            return None
+        rest = rest[received:]
+    return data

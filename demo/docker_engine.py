@@ -1,0 +1,119 @@
+"""The Docker engine for the demo's detector; without one the detector runs as a local process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from agent.errors import Unreachable
+from demo.environment import IMAGE, Checkout
+from demo.waiting import DemoError
+
+START_TIMEOUT = 90.0
+SOCKET = Path("/var/run/docker.sock")
+"""Where a Docker engine listens unless DOCKER_HOST says otherwise."""
+
+
+class DemoEngine:
+    """A Docker engine that is started for the demo where none runs; `why_not` says why there is none."""
+
+    def __init__(self, checkout: Checkout) -> None:
+        self.checkout = checkout
+        self.started = False
+        self.why_not = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the detector can run in it."""
+        return not self.why_not
+
+    def prepare(self, *, required: bool) -> None:
+        """Find or start the engine and look for the detector's image; raises DemoError where it is required and not usable."""
+        self.why_not = self._find()
+        if self.why_not and required:
+            raise DemoError(
+                f"Docker is required and cannot be used: {self.why_not}",
+                hint="make demo installs what it can and builds the image; without --require-docker a process will do",
+                code="demo.docker",
+            )
+
+    def _find(self) -> str:
+        client, why_not = _client()
+        if client is None and not os.environ.get("DOCKER_HOST"):
+            if SOCKET.exists() and not os.access(SOCKET, os.W_OK):
+                return "an engine is here, but you may not use it: sudo usermod -aG docker $USER"
+            why_not = self._start() or why_not
+            client, why_not = _client() if self.started else (None, why_not)
+        if client is None:
+            return why_not
+        import docker.errors
+
+        try:
+            client.images.get(IMAGE)
+        except docker.errors.ImageNotFound:
+            return f"the engine has no image {IMAGE} (scripts/build_detector.py builds it)"
+        except docker.errors.DockerException as e:
+            return f"the engine fails: {e}"
+        finally:
+            client.close()
+        return ""
+
+    def _start(self) -> str:
+        """Start the installed engine; returns why that is not possible, empty on success."""
+        if shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None:
+            return "no Docker engine is installed"
+        self.started = True  # set first: an interrupted start must be undone, too
+        done = _script(self.checkout.root / "scripts/docker-engine.sh")
+        self.started = done.returncode == 0
+        return "" if self.started else (done.stderr.strip().splitlines() or ["the engine does not start"])[-1]
+
+    def sweep(self, owners: list[str]) -> None:
+        """Remove the containers that killed agents (node ids) left, then stop the engine if it was started here."""
+        if self.usable:
+            asyncio.run(_remove_containers(owners))
+        if self.started:
+            _script(self.checkout.root / "scripts/docker-engine.sh", "--stop")
+            self.started = False
+
+
+def _client() -> tuple[Any, str]:
+    import docker
+    import docker.errors
+    import requests
+
+    try:
+        client = docker.from_env(timeout=20)
+        client.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as e:
+        where = os.environ.get("DOCKER_HOST", "the standard socket")
+        return None, f"no Docker engine answers at {where} ({type(e).__name__})"
+    return client, ""
+
+
+async def _remove_containers(owners: list[str]) -> None:
+    from agent.executors import DockerExecutor
+
+    for owner in owners:
+        with tempfile.TemporaryDirectory() as scratch:
+            engine = DockerExecutor(owner, Path(scratch))
+            try:
+                await engine.sweep()
+            except Unreachable as e:
+                raise DemoError(f"a container may be left: {e.message}", hint="docker ps -a lists it") from e
+            finally:
+                await engine.close()
+
+
+def _script(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    words = [str(c) for c in command]
+    try:
+        return subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=START_TIMEOUT
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 1, "", f"{words[0]} took more than {START_TIMEOUT:.0f} s")

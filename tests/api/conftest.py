@@ -1,0 +1,6 @@
+from __future__ import annotations
+
+from tests.filters.conftest import filters
+from tests.node.conftest import house
+
+__all__ = ["filters", "house"]

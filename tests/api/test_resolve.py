@@ -1,0 +1,114 @@
+"""What a pipeline file names becomes CIDs and image ids before it is signed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.api.resolve import MAX_MODULE, Resolver, module_paths
+from agent.definitions import load_pipeline
+from agent.errors import NotFound, PipelineError
+from agent.model.cid import parse_cid
+from agent.node.agent import Agent
+from tests.node.house import House
+
+TEXT = """\
+version: 1
+name: p
+steps:
+  wifi: {tail: auto, where: wifi-log=true, wasm: {module: f/join.wasm}}
+  small: {after: wifi, wasm: {module: f/rescale.wasm}}
+  again: {after: wifi, wasm: {module: f/rescale.wasm, args: [-q]}}
+  alert: {after: small, sink: }
+"""
+DOCKER = "  labels: {after: wifi, docker: {image: 'edge/detector:1'}, where: docker=true}\n"
+EMPTY = b"\0asm\x01\0\0\0"
+"""The smallest module: nothing in it, not even `_start`."""
+
+
+@pytest.fixture
+async def hall(house: House) -> AsyncIterator[Agent]:
+    """An agent that is built and not run: resolving modules needs no mesh."""
+    made = house.agent("hall")
+    yield made
+    await made._close()
+
+
+def test_modules_are_named_once_and_cids_are_not_paths() -> None:
+    assert module_paths(load_pipeline(TEXT)) == ["f/join.wasm", "f/rescale.wasm"]
+    cid = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+    assert module_paths(load_pipeline(TEXT.replace("f/join.wasm", cid))) == ["f/rescale.wasm"]
+
+
+async def test_modules_become_cids_whose_bytes_are_here(hall: Agent, filters: Path) -> None:
+    files = {
+        "f/join.wasm": (filters / "wifi-join.wasm").read_bytes(),
+        "f/rescale.wasm": (filters / "rescale.wasm").read_bytes(),
+    }
+    made, notes = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=True)
+    assert notes == []
+    join, small, again = (
+        made.steps[0].task["wasm"]["module"],
+        made.steps[1].task["module"],
+        made.steps[2].task["module"],
+    )
+    assert small == again != join
+    assert await hall.blobs.read(join) == files["f/join.wasm"]
+    assert await hall.blobs.read(small) == files["f/rescale.wasm"]
+    parse_cid(join)
+    assert made.steps[2].task["args"] == ["-q"]
+    assert module_paths(made) == []
+    same, _ = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=False)
+    assert same.version == made.version
+    again_made, _ = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(made, {}, keep=False)
+    assert again_made == made
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "was not given"),
+        (b"", "not a WebAssembly module"),
+        (b"#!/bin/sh\n", "not a WebAssembly module"),
+        (b"\0asm" + b"\0" * MAX_MODULE, "not a WebAssembly module"),
+        (EMPTY[:6], "cannot run"),
+        (EMPTY, "cannot run"),
+        (EMPTY + b"\xff" * 20, "cannot run"),
+    ],
+    ids=["missing", "empty", "script", "too large", "cut", "without a start", "damaged"],
+)
+async def test_a_module_that_cannot_run_is_refused_before_signing(
+    hall: Agent, data: bytes | None, message: str
+) -> None:
+    files = {} if data is None else {"f/join.wasm": data}
+    with pytest.raises(PipelineError, match=message) as caught:
+        await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=True)
+    assert "f/join.wasm" in caught.value.message
+    assert caught.value.hint
+    assert caught.value.fields["key"] == "module"
+    assert hall.mesh.documents.list("pipeline") == []
+
+
+async def test_an_image_that_no_node_has_is_refused_with_what_to_do(house: House, filters: Path) -> None:
+    hall = await house.start("hall", labels={"docker": "true"})
+    module = (filters / "wifi-join.wasm").read_bytes()
+    text = TEXT.replace("  alert", DOCKER + "  alert")
+    with pytest.raises(NotFound, match="labels: no live node that may run it has the image edge/detector:1") as caught:
+        await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(
+            load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
+        )
+    assert "docker load" in caught.value.hint
+
+
+async def test_an_image_id_is_taken_as_it_is(hall: Agent, filters: Path) -> None:
+    module = (filters / "wifi-join.wasm").read_bytes()
+    ident = "sha256:" + "0" * 64
+    text = TEXT.replace("  alert", DOCKER.replace("edge/detector:1", ident) + "  alert")
+    made, notes = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(
+        load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
+    )
+    step = made.step("labels")
+    assert step is not None
+    assert (step.task["image"], notes) == (ident, [])

@@ -1,0 +1,91 @@
+"""A journal for tests that end, close and reopen rows one by one, where the engine would do what follows at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from agent.delivery import Context, Deciders, Journal, StepKey, StepMaker, Work
+from agent.delivery.changes import Changes
+from agent.delivery.lifecycle import Lifecycle, _own, _Row, new_row
+from agent.delivery.rows import End, Row, State
+from agent.errors import Refused
+from agent.model.event import Event
+from agent.model.pipeline import Keep, Pipeline, Step
+
+
+class _Alone(Lifecycle):
+    """Closes no row by itself."""
+
+    def _close_if_done(self, row: _Row, changes: Changes, *, told: bool = False) -> None:
+        """Not here."""
+
+
+class Driven(Journal):
+    """The real journal and the real transitions; each call is one transaction."""
+
+    def new(self, event: Event, pipeline: str, version: str, step: str, **fields: Any) -> Row:
+        """A row with the next number, not yet journalled."""
+        for name in ("avoid", "trace"):
+            fields[name] = tuple(fields.get(name, ()))
+        self.next_n += 1
+        return new_row(self.next_n - 1, event, pipeline, version, step, **fields)
+
+    def commit(
+        self,
+        *,
+        add: Iterable[Row] = (),
+        change: Iterable[Row] = (),
+        end: Iterable[tuple[Row, End, str]] = (),
+        position: tuple[str, Any] | None = None,
+    ) -> asyncio.Future[Any]:
+        """New rows, changed rows, ends, and a source's position."""
+        life, changes = self._life(), Changes()
+        life.accepted(list(add), changes, position=position)
+        for row in change:
+            changes.write(row)
+        for row, how, why in end:
+            if row.end is None:
+                life._end(_own(row), how, why, changes)
+            changes.write(row)
+        return self.write(changes)
+
+    def change(self, row: Row, state: State) -> asyncio.Future[Any]:
+        """One more attempt, in any state."""
+        it, changes = _own(row), Changes()
+        it.state, it.attempts = state, it.attempts + 1
+        changes.write(row)
+        return self.write(changes)
+
+    def close_row(self, row: Row, *, keep: float) -> asyncio.Future[Any]:
+        """Close it; its photos stay `keep` seconds."""
+        changes = Changes()
+        self._life(keep)._close(_own(row), changes)
+        return self.write(changes)
+
+    def reopen(self, row: Row) -> asyncio.Future[Any]:
+        """Take it up again."""
+        changes = Changes()
+        self._life()._reopen(_own(row), changes)
+        changes.write(row)
+        return self.write(changes)
+
+    def _life(self, keep: float = 0.0) -> Lifecycle:
+        return _Alone(self, "here", lambda pipeline, version: Keep(keep, keep))
+
+
+class _NoSteps:
+    """Runs nothing."""
+
+    async def make(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        raise Refused("no steps run here")
+
+    async def stop(self, key: StepKey) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def no_steps(context: Context, deciders: Deciders) -> StepMaker:
+    """For an engine that only makes rows."""
+    return _NoSteps()

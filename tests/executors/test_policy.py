@@ -1,0 +1,64 @@
+"""The owner's policy: each rule is checked in one place and named in the refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.blobs import BlobStore
+from agent.config import PolicyConfig
+from agent.errors import Refused
+from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
+from agent.executors.policy import ProgramTask
+from agent.model.task import MIB, DockerTask, Limits, ProcessTask, WasmTask
+
+CONTAINER = DockerTask(image="x", limits=Limits(memory=64 * MIB, cpus=2.0))
+PROCESS = ProcessTask(command=["true"])
+WASM = WasmTask(module="x")
+
+
+def executors_of(tmp_path: Path, store: BlobStore, policy: Policy) -> Executors:
+    return Executors(
+        WasmExecutor(tmp_path / "cache", tmp_path / "wasm"),
+        DockerExecutor("nobody", tmp_path / "docker"),
+        ProcessExecutor(tmp_path / "process"),
+        policy,
+        store,
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "task", "rule"),
+    [
+        (Policy(wasm=False), WASM, "policy.wasm"),
+        (Policy(docker=False), CONTAINER, "policy.docker"),
+        (Policy(memory=MIB), CONTAINER, "policy.memory"),
+        (Policy(), PROCESS, "policy.process"),
+    ],
+)
+def test_refusal_names_the_rule(tmp_path: Path, store: BlobStore, policy: Policy, task: ProgramTask, rule: str) -> None:
+    with pytest.raises(Refused) as failure:
+        executors_of(tmp_path, store, policy).runner(task, "s", Path("x.wasm"))
+    assert failure.value.code == rule
+    assert rule in f"{failure.value.message} {failure.value.hint}"
+
+
+@pytest.mark.parametrize("task", [WASM, CONTAINER, PROCESS])
+def test_allowed_program_has_a_runner(tmp_path: Path, store: BlobStore, task: ProgramTask) -> None:
+    executors = executors_of(tmp_path, store, Policy(process=True))
+    assert executors.runner(task, "s", Path("x.wasm")).in_flight > 0
+
+
+def test_policy_caps_only_the_cpus_of_a_container() -> None:
+    checked = Policy(cpus=0.25, memory=64 * MIB).check(CONTAINER)
+    assert checked.limits == Limits(memory=64 * MIB, cpus=0.25)
+    assert Policy(cpus=4.0).check(CONTAINER) == CONTAINER
+
+
+def test_shares_are_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    policy = Policy.of(PolicyConfig(process=True, cpus=0.5, memory=0.25))
+    assert (policy.process, policy.cpus) == (True, 4.0)
+    assert policy.memory > 0
+    assert Policy.of(PolicyConfig(cpus=0.01)).cpus == 1.0

@@ -1,0 +1,10 @@
+BEGIN TRANSACTION;
+CREATE TABLE spool (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body BLOB, size INTEGER NOT NULL,
+    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL);
+INSERT INTO "spool" VALUES(1,'waits',X'616C657274',5,'waiting','HTTP 503',1,1.79578985371684241292e+09);
+INSERT INTO "spool" VALUES(2,'sent',NULL,1,'delivered','',0,1.79578985372859644895e+09);
+CREATE INDEX spool_waiting ON spool (state, attempts, seq);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('spool',2);
+COMMIT;
