@@ -178,6 +178,11 @@ async def _upgrade(town: Town) -> None:
     town.upgrade()
 
 
+async def _tamper(town: Town, fault: Callable[[Town], None]) -> None:
+    """For the tests of the watch."""
+    fault(town)
+
+
 OPS: dict[str, Callable[..., Awaitable[None]]] = {
     "trigger": _trigger,
     "wait": _wait,
@@ -187,6 +192,7 @@ OPS: dict[str, Callable[..., Awaitable[None]]] = {
     "part": _part,
     "announce": _announce,
     "upgrade": _upgrade,
+    "tamper": _tamper,
 }
 
 
@@ -269,7 +275,7 @@ def test_promises_hold_after_death_at_any_commit(name: str) -> None:
 @pytest.mark.parametrize(
     ("harm", "then"), [(("skip", 100.0), 1.0), (("kill", "b", 170.0), 160.0), (("part", "a", "b", 170.0), 160.0)]
 )
-def test_promises_hold_whenever_it_happens(harm: tuple[Any, ...], then: float) -> None:
+def test_promises_hold_when_nodes_sleep_or_part_at_any_time(harm: tuple[Any, ...], then: float) -> None:
     """All stand still, or a node or a link is away until long after every deadline; answers on their way come too late."""
     step = 0.01 if LONG else 0.1
     for i in range(1, int(2.0 / step)):
