@@ -281,3 +281,12 @@ def test_promises_hold_when_nodes_sleep_or_part_at_any_time(harm: tuple[Any, ...
     for i in range(1, int(2.0 / step)):
         ops = [*STORY.ops[:1], ("trigger", "a", "log", 5, 1), ("wait", i * step), harm, ("wait", then)]
         walk(replace(STORY, ops=ops, weather=Weather(slowest=0.2)))
+
+
+def test_promises_hold_when_runs_fail_and_answers_come_late() -> None:
+    """A row goes back to the node where it failed while the answer to the report of that failure is still on its way."""
+    for seed in range(100 if LONG else 10):
+        plan = Walk(
+            [("trigger", "a", "log", 0, 6), ("wait", 30.0)], seed, "ab", Weather(slowest=3.0), Trouble(fails=0.5)
+        )
+        walk(plan)
