@@ -94,9 +94,9 @@ class Journal(Table):
     def __init__(
         self, path: Path, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS, storage: Storage | None = None
     ) -> None:
-        """`storage` writes the file at `path`; None: the usual one, which has a thread."""
+        """`storage` writes the file at `path`; None: the usual one, with a thread."""
         super().__init__(max_open=max_open, keep_rows=keep_rows)
-        self.storage = storage if storage is not None else Storage(path, JOURNAL)
+        self.storage = Storage(path, JOURNAL) if storage is None else storage
         self.positions: dict[str, Any] = {}
         """Reading positions of sources, by stream."""
         self._stamped = 0.0

@@ -1,8 +1,4 @@
-"""Coded warnings with a remedy, and the checks that find them.
-
-Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks, one per file), `clock_synchronised`,
-`setup_logging`.
-"""
+"""Coded warnings about this node, each with a remedy; the checks that find them; the agent's log."""
 
 from agent.health.checks import CODES, run_checks
 from agent.health.facts import Facts, FailingStep, SourceFact

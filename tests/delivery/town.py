@@ -20,12 +20,11 @@ import msgspec
 
 from agent.definitions import load_pipeline
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
-from agent.delivery.journal import JOURNAL
 from agent.errors import BlobError, CameraError, Refused, StepFailed, Unreachable
 from agent.model.alert import Alert
 from agent.model.event import BlobRef, event_id
 from agent.model.pipeline import Pipeline
-from agent.model.task import StepInput, StepOutput
+from agent.model.task import DockerTask, ProcessTask, StepInput, StepOutput, WasmTask
 from agent.steps import Presence, StepKinds
 from tests.doubles import CLOCK, Disk, MemoryBlobs, SimulatedMesh, SimulatedNet, SimulatedStorage, VirtualLoop, Weather
 
@@ -195,7 +194,8 @@ class Executors:
         self.town, self.node = town, node
 
     def runner(self, task: Any, name: str, module: Path | None) -> Program:
-        return Program(self.town, self.node, type(task).__name__)
+        kinds = {WasmTask: "wasm", DockerTask: "docker", ProcessTask: "process"}
+        return Program(self.town, self.node, kinds[type(task)])
 
 
 class Photo:
@@ -227,7 +227,7 @@ class TownNode:
 
     def __init__(self, town: Town, name: str) -> None:
         self.town, self.name = town, name
-        self.disk = Disk(town.path / f"{name}.db", JOURNAL, random=Random(town.random.random()))
+        self.disk = Disk(town.path / f"{name}.db", random=Random(town.random.random()))
         self.disk.on_death = self.kill
         self.disk.on_commit = lambda db, idle: town.watch.committed(self, db, idle)
         self.data: dict[str, bytes] = {}

@@ -112,20 +112,25 @@ class Watch:
             known = self.disk[name].get(row.n, (-1, None, 0))
             if self.scanned[name] == node.disk.commits and known != (int(row.state), row.end, int(row.closed)):
                 self.wrong(f"{name}: row {row.n} {row.event.id[:5]} is read otherwise than it was committed")
-        node.p.journal.write = partial(self._write, node, node.p.journal.write)  # type: ignore[method-assign]
+        node.p.journal.write = partial(self.write, node, node.p.journal.write)  # type: ignore[method-assign]
         self.note(f"{name} starts with {len(node.p.journal.rows)} rows")
 
     def died(self, node: TownNode) -> None:
         self.note(f"{node.name} dies")
 
-    def _write(self, node: TownNode, write: Callable[[Changes], Future[Any]], changes: Changes) -> Future[Any]:
-        """The journal gets changes, which are in memory already."""
-        written = write(changes)
+    def write(self, node: TownNode, write: Callable[[Changes], Future[Any]], changes: Changes) -> Future[Any]:
+        """The journal is handed changes."""
+        done = write(changes)
         for row in changes.written.values():
+            self.changed(node, row)
+        return done
+
+    def changed(self, node: TownNode, row: Row) -> None:
+        """The journal was told of a change."""
+        if node.p.journal.by_n.get(row.n) is not None:
             self.open[node.name][row.n] = row
             self.look(node, row)
-        self.dirty.add(node.name)
-        return written
+            self.dirty.add(node.name)
 
     def look(self, node: TownNode, row: Row) -> None:
         """Compare the row with what it was."""
@@ -254,7 +259,7 @@ class Watch:
         other = self.town.nodes[row.target]
         there = other.p.journal.find(*row.key) if other.up else None
         if there is not None and there.end is not None and node.name in there.claims:
-            since = self.town.loop.time() - self.since[other.name, there.n]
+            since = self.town.loop.time() - max(self.since[other.name, there.n], self.since[node.name, row.n])
             soon = SLACK + 4 * self.town.net.weather.slowest + 4 * other.disk.slowest
             if min(since, self.town.smooth_for() - REPORT_TIMEOUT) > soon:
                 self.wrong(f"{who} has ended as {there.end} on {other.name} {since:.1f} s ago and does not know it")

@@ -11,7 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from agent.database import Schema, Storage, Write
+from agent.database import Storage, Write
+from agent.delivery.journal import JOURNAL
 
 
 @dataclass
@@ -19,7 +20,6 @@ class Disk:
     """What survives a node's death: the file, the count of its commits, and the plan of its next death."""
 
     path: Path
-    schema: Schema
     random: Random = field(default_factory=Random)
     slowest: float = 0.0
     """Longest time in seconds that a commit takes."""
@@ -40,7 +40,7 @@ class SimulatedStorage(Storage):
     """The real file, schema and functions; only the thread is replaced by timers of the loop."""
 
     def __init__(self, disk: Disk) -> None:
-        super().__init__(disk.path, disk.schema)
+        super().__init__(disk.path, JOURNAL)
         self.disk = disk
         self.dead = False
         self._pending: deque[tuple[Write, asyncio.Future[Any]]] = deque()

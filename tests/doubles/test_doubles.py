@@ -14,7 +14,6 @@ import pytest
 
 from agent import ticks
 from agent.clock import boottime
-from agent.delivery.journal import JOURNAL
 from agent.errors import EdgeError, Unreachable
 from tests.doubles import CLOCK, Disk, SimulatedMesh, SimulatedNet, SimulatedStorage, Stalled, Weather, run_virtually
 
@@ -64,7 +63,7 @@ def _values(path: Path) -> list[str]:
 
 @pytest.mark.parametrize(("before", "left"), [(True, ["1"]), (False, ["1", "2"])])
 def test_death_at_a_commit_loses_only_what_is_later(tmp_path: Path, before: bool, left: list[str]) -> None:
-    disk = Disk(tmp_path / "j.db", JOURNAL, die_at=2, die_before=before)
+    disk = Disk(tmp_path / "j.db", die_at=2, die_before=before)
     answered: list[int] = []
 
     async def main() -> None:
@@ -81,7 +80,7 @@ def test_death_at_a_commit_loses_only_what_is_later(tmp_path: Path, before: bool
 
 
 def test_writes_share_a_commit_and_stop_writes_the_rest(tmp_path: Path) -> None:
-    disk = Disk(tmp_path / "j.db", JOURNAL, random=Random(1), largest=50)
+    disk = Disk(tmp_path / "j.db", random=Random(1), largest=50)
 
     async def main() -> None:
         storage = SimulatedStorage(disk)
