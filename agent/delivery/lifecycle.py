@@ -354,7 +354,6 @@ class Lifecycle:
                 self._settle(_own(row), changes)
         for row in sorted(self._table.rows.values(), key=lambda r: -r.n):
             self._close_if_done(_own(row), changes)
-        for row in self._table.rows.values():
             if not row.open:
                 changes.then(Do.REPORT, row)
         return changes
