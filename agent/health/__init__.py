@@ -1,6 +1,6 @@
 """Coded warnings with a remedy, and the checks that find them.
 
-Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks, one per file), `clock_synchronised`,
+Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks), `clock_synchronised`,
 `setup_logging`.
 """
 
