@@ -48,7 +48,7 @@ class Labels:
         self._read: dict[str, tuple[bytes, NodeLabels | None]] = {}
         self.unsigned: dict[str, str] = {}
         """What this node would like and no operator has signed yet."""
-        mesh.labels_of = self.signed
+        mesh.show_labels(self.signed)
         mesh.serve("label.wish", self._wish)
 
     def signed(self, node_id: str) -> dict[str, str]:
