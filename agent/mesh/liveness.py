@@ -14,6 +14,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -52,35 +53,21 @@ _MISSES = 3
 """Requests in a row without a route to a node after which it counts as dead, in spite of its token."""
 
 
+@dataclass(slots=True, eq=False)
 class _Node:
     """The state of another node as this one knows it."""
 
-    __slots__ = (
-        "asking",
-        "confirmed",
-        "grace",
-        "lost",
-        "misses",
-        "record",
-        "retry_at",
-        "seen",
-        "token",
-        "told",
-        "unrouted",
-    )
-
-    def __init__(self) -> None:
-        self.token = False
-        self.grace = 0.0
-        self.record: NodeRecord | None = None
-        self.seen = 0.0
-        self.confirmed = ""
-        self.asking = False
-        self.lost = False
-        self.misses = 0
-        self.unrouted = False
-        self.retry_at = 0.0
-        self.told: tuple[NodeRecord, bool] | None = None
+    token: bool = False
+    grace: float = 0.0
+    record: NodeRecord | None = None
+    seen: float = 0.0
+    confirmed: str = ""
+    asking: bool = False
+    lost: bool = False
+    misses: int = 0
+    unrouted: bool = False
+    retry_at: float = 0.0
+    told: tuple[NodeRecord, bool] | None = None
 
 
 class PresenceBook:

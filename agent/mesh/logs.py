@@ -43,12 +43,10 @@ class LogLine(NamedTuple):
     lost: int = 0
 
 
-class _Stream:
-    __slots__ = ("first", "lines", "total")
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.first = self.total = 0
+class _Stream(msgspec.Struct):
+    lines: list[str] = []
+    first: int = 0
+    total: int = 0
 
 
 class LogStreams:

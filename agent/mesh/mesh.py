@@ -108,15 +108,8 @@ class Mesh:
         """This node's own record, with the labels that selectors see."""
         return self._presence.view(self._presence.me)
 
-    @property
-    def labels_of(self) -> LabelsOf | None:
-        """The source of labels: a function that reads the signed label documents; without it the records' labels
-        are shown.
-        """
-        return self._presence.labels_of
-
-    @labels_of.setter
-    def labels_of(self, labels_of: LabelsOf | None) -> None:
+    def show_labels(self, labels_of: LabelsOf) -> None:
+        """Show these labels of nodes, which operators signed; without them the records' labels are shown."""
         self._presence.labels_of = labels_of
 
     def announce(self, **changes: Any) -> None:
@@ -179,10 +172,6 @@ class Mesh:
     def refused(self) -> dict[str, int]:
         """Refused requests and handshakes since the start, by reason."""
         return dict(self._server.refusals.counts + Counter(handshakes.counts))  # a copy, since a thread adds to it
-
-    def running_calls(self, node_id: str) -> int:
-        """The number of a node's calls that run here now."""
-        return self._server.running(node_id)
 
     # Links ---------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from agent.mesh.limits import Refusals
 from agent.mesh.loop import soon
 from agent.mesh.send_pool import SendPool
 from agent.mesh.server import Server
-from agent.mesh.session import BULK, MeshSession, is_panic
+from agent.mesh.session import MeshSession, is_panic
 from agent.mesh.wire import Failure, Reply, Request, Sealed
 
 logger = logging.getLogger(__name__)
@@ -98,14 +98,12 @@ class Rpc:
         """
         if len(body) > (limit := self._limits.get(verb, wire.MAX_BODY)):
             raise Refused(f"a request {verb} of {len(body)} bytes is over the limit of {limit}", code="too-large")
-        me = self._session.identity.node_id
-        if node == me:
+        if node == self._session.identity.node_id:
             return await self._server.call_here(verb, body)
         try:
             async with asyncio.timeout(timeout) as deadline:
-                body_digest = wire.digest(body) if len(body) <= BULK else await asyncio.to_thread(wire.digest, body)
                 until = deadline.when() or 0.0
-                return await self._ask(_Call(node, verb, body, body_digest, until, limit))
+                return await self._ask(_Call(node, verb, body, await wire.digest_aside(body), until, limit))
         except TimeoutError:
             raise Unreachable(
                 f"{node} did not answer {verb} within {timeout:g} s", hint="see `edge-agent status` on both nodes"
@@ -160,7 +158,7 @@ class Rpc:
     def _get(self, session: Any, pending: _Pending, call: _Call, attachment: bytes) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
         timeout = max(0.001, call.until - loop.time())
-        bulk = call.verb.startswith(BULK_VERBS) or len(call.body) > BULK
+        bulk = call.verb.startswith(BULK_VERBS) or len(call.body) > wire.BULK
         handler: Any = zenoh.handlers.Callback(
             lambda reply: self._on_reply(loop, pending, reply),
             drop=lambda: soon(loop, self._on_end, pending),

@@ -92,10 +92,6 @@ class Server:
 
         return declare
 
-    def running(self, node: str) -> int:
-        """The number of requests of a node that run now."""
-        return self._budgets[node].running if node in self._budgets else 0
-
     async def call_here(self, verb: str, body: bytes) -> bytes:
         """Answer a call of this node to itself by the same handler, without the network."""
         handler, _ = self._handler(verb)
@@ -150,11 +146,11 @@ class Server:
         ):
             raise IdentityError("the header does not fit the request")
         if not sealed.certificate and not self._certificates.has(request.sender):
-            self._answer(arrived, request, wire.STATUS_CERTIFICATE, b"")
+            self._answer(arrived, request, wire.STATUS_CERTIFICATE)
             return
         peer = self._certificates.verify(request.sender, sealed, wire.REQUEST)
         if request.recipient_boot != self._boot:
-            self._answer(arrived, request, wire.STATUS_BOOT, b"")
+            self._answer(arrived, request, wire.STATUS_BOOT)
             return
         if not self._guard.accept(request.sender, request.sender_boot, request.counter):
             self.refusals.note("request seen before", request.sender)
@@ -181,7 +177,7 @@ class Server:
         try:
             status, body = await self._outcome(request, peer, arrived.body)
             answered = True
-            await self._answer_whole(arrived, request, status, body)
+            self._answer(arrived, request, status, body, await wire.digest_aside(body))
         finally:
             budget.running -= 1
             if not answered:
@@ -207,14 +203,9 @@ class Server:
             raise NotFound(f"{self.identity.name} does not know {verb}", hint="is its version older?", code="mesh.verb")
         return found
 
-    async def _answer_whole(self, arrived: _Arrived, request: Request, status: str, body: bytes) -> None:
-        digest = wire.digest(body) if len(body) <= 1 << 16 else await asyncio.to_thread(wire.digest, body)
-        self._send(arrived, request, status, body, digest)
-
-    def _answer(self, arrived: _Arrived, request: Request, status: str, body: bytes) -> None:
-        self._send(arrived, request, status, body, wire.digest(body))
-
-    def _send(self, arrived: _Arrived, request: Request, status: str, body: bytes, digest: bytes) -> None:
+    def _answer(
+        self, arrived: _Arrived, request: Request, status: str, body: bytes = b"", digest: bytes | None = None
+    ) -> None:
         reply = Reply(
             wire.VERSION,
             self.identity.node_id,
@@ -223,7 +214,7 @@ class Server:
             request.sender_boot,
             request.counter,
             status,
-            digest,
+            digest or wire.digest(body),
         )
         content = wire.encode(reply)
         certificate = self.identity.cert_der if request.ask_certificate else b""

@@ -26,8 +26,6 @@ from agent.mesh.settings import MeshSettings
 
 logger = logging.getLogger(__name__)
 
-BULK = 64 << 10
-"""Bodies above this many bytes are sent from a thread, because a full transmit queue may block the sender."""
 TX_WAIT_US = 20_000
 """Microseconds that a small message waits for room in a full transmit queue before it is dropped."""
 CLOSE_SECONDS = 2.0

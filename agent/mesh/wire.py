@@ -7,6 +7,7 @@ of another kind.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from typing import TypeVar
@@ -18,6 +19,8 @@ from agent.model.node import NodeRecord
 VERSION = 1
 MAX_BODY = 8 << 20
 """Default largest body of a request or a reply, in bytes."""
+BULK = 64 << 10
+"""Bodies above this many bytes are hashed and sent from a thread: a full transmit queue may block the sender."""
 MAX_HEADER = 16 << 10
 """Largest header of a request or a reply, certificate and signature included, in bytes."""
 MAX_RECORD = 64 << 10
@@ -191,6 +194,11 @@ def decode(kind: type[T], raw: bytes) -> T:
 def digest(body: bytes) -> bytes:
     """SHA-256 of a body."""
     return hashlib.sha256(body).digest()
+
+
+async def digest_aside(body: bytes) -> bytes:
+    """`digest`, in a thread where the body has more than BULK bytes."""
+    return digest(body) if len(body) <= BULK else await asyncio.to_thread(digest, body)
 
 
 class Keys:

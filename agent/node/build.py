@@ -51,7 +51,7 @@ def build_node(
     health, changed = HealthRegistry(), ChangeSignal()
     mesh = _mesh(config, identity, endpoints)
     labels = SignedLabels(mesh)
-    mesh.labels_of = labels.signed
+    mesh.show_labels(labels.signed)
     mesh.on_change(lambda _record, _alive: changed.send())
     admission = Admission(config, identity, mesh, labels)
     stores = _stores(config, mesh)

@@ -64,7 +64,7 @@ async def connect(path: Path, config: SinkConfig, hello: Hello, ledger: EgressLe
     """Try the sink and store it. Raises Unreachable, SinkError (`sink.pin`, …) or IdentityError (`sink.key`)."""
     client = open_client(config, hello, ledger)
     try:
-        outcome = await client.hello(msgspec.msgpack.encode(hello))
+        outcome = await client.send("hello", msgspec.msgpack.encode(hello))
     finally:
         await client.close()
     _raise(outcome, parse_address(config.address))

@@ -7,7 +7,7 @@ import asyncio
 from agent.errors import EdgeError, SinkError
 from agent.uplink.address import SinkAddress
 from agent.uplink.ledger import EgressLedger
-from agent.uplink.outcome import Answer, Outcome, Verdict, judge
+from agent.uplink.outcome import Answer, Kind, Outcome, Verdict, judge
 from agent.uplink.wire import PinMismatch, PinnedConnection
 
 ANSWER_TIMEOUT = 30.0
@@ -15,6 +15,7 @@ ANSWER_TIMEOUT = 30.0
 AT_ONCE = 4
 SLOWEST = 16 * 1024
 """A line of 128 kbit/s."""
+_PATHS: dict[Kind, str] = {"alert": "/v1/alerts", "status": "/v1/status", "hello": "/v1/hello"}
 
 
 class HttpsClient:
@@ -28,38 +29,24 @@ class HttpsClient:
         self, address: SinkAddress, key: str, ledger: EgressLedger, *, answer_timeout: float = ANSWER_TIMEOUT
     ) -> None:
         self.address = address
-        self._key = key
+        self._headers = [("authorization", f"Bearer {key}"), ("content-type", "application/msgpack")]
         self._ledger = ledger
         self._timeout = answer_timeout
         self._idle: list[PinnedConnection] = []
 
-    async def alert(self, event_id: str, body: bytes) -> Outcome:
+    async def send(self, kind: Kind, body: bytes, event_id: str = "") -> Outcome:
         """See SinkClient."""
-        outcome, answer = await self._exchange("alert", event_id, "/v1/alerts", body)
+        kept = await self._kept()
+        outcome, answer = await self._once(kept, kind, body, event_id)
+        if kept is not None and answer is None and outcome.verdict is Verdict.DOWN:
+            # A kept connection may have been closed by the sink meanwhile; ids make the second try harmless.
+            outcome, answer = await self._once(None, kind, body, event_id)
         return outcome if answer is None else judge(answer, event_id)
-
-    async def status(self, body: bytes) -> Outcome:
-        """See SinkClient."""
-        outcome, answer = await self._exchange("status", "", "/v1/status", body)
-        return outcome if answer is None else judge(answer, "")
-
-    async def hello(self, body: bytes) -> Outcome:
-        """See SinkClient."""
-        outcome, answer = await self._exchange("hello", "", "/v1/hello", body)
-        return outcome if answer is None else judge(answer, "")
 
     async def close(self) -> None:
         """See SinkClient."""
         while self._idle:
             await self._end(self._idle.pop())
-
-    async def _exchange(self, kind: str, event_id: str, path: str, body: bytes) -> tuple[Outcome, Answer | None]:
-        kept = await self._kept()
-        outcome, answer = await self._once(kept, kind, event_id, path, body)
-        if kept is not None and answer is None and outcome.verdict is Verdict.DOWN:
-            # A kept connection may have been closed by the sink meanwhile; ids make the second try harmless.
-            outcome, answer = await self._once(None, kind, event_id, path, body)
-        return outcome, answer
 
     async def _kept(self) -> PinnedConnection | None:
         """A connection of before that the sink has not closed; the others are given up."""
@@ -75,7 +62,7 @@ class HttpsClient:
         return None
 
     async def _once(
-        self, connection: PinnedConnection | None, kind: str, event_id: str, path: str, body: bytes
+        self, connection: PinnedConnection | None, kind: Kind, body: bytes, event_id: str
     ) -> tuple[Outcome, Answer | None]:
         answer: Answer | None = None
         outcome = Outcome(Verdict.DOWN, "interrupted")
@@ -84,7 +71,7 @@ class HttpsClient:
                 connection = PinnedConnection(self.address)
                 await connection.open()
             async with asyncio.timeout(self._timeout + len(body) / SLOWEST):
-                answer = await connection.request("POST", path, self._headers(), body)
+                answer = await connection.request("POST", _PATHS[kind], self._headers, body)
             outcome = Outcome(Verdict.STORED, f"HTTP {answer.status}")
         except PinMismatch as e:
             outcome = Outcome(Verdict.DENIED, e.message)
@@ -109,6 +96,3 @@ class HttpsClient:
 
     def _book(self, connection: PinnedConnection, kind: str, event_id: str, result: str) -> None:
         self._ledger.book(connection.meter, kind=kind, event_id=event_id, sink=self.address.url, result=result)
-
-    def _headers(self) -> list[tuple[str, str]]:
-        return [("authorization", f"Bearer {self._key}"), ("content-type", "application/msgpack")]

@@ -86,14 +86,7 @@ class EgressLedger:
 
     def rows(self, since: float = 0.0, *, limit: int = 10_000) -> list[EgressRow]:
         """Rows from the wall-clock time `since` (seconds since 1970) on, oldest first; the newest `limit` of them."""
-        self._flush()
-        with self._lock:
-            found = self._db.execute(
-                "SELECT * FROM (SELECT seq, at, kind, event_id, sink, up, down, result FROM egress WHERE at >= ?"
-                " ORDER BY seq DESC LIMIT ?) ORDER BY seq",
-                (since, limit),
-            ).fetchall()
-        return [EgressRow(seq, _iso(at), *rest) for seq, at, *rest in found]
+        return self._selected("SELECT * FROM egress WHERE at >= ? ORDER BY seq DESC LIMIT ?", since, limit)[::-1]
 
     def totals(self, since: float = 0.0) -> dict[str, dict[str, int]]:
         """`{kind: {requests, up, down}}` since then, and the sums under `all`. Without `since` it reads nothing."""
@@ -110,13 +103,7 @@ class EgressLedger:
 
     def of_event(self, event_id: str) -> list[EgressRow]:
         """The rows of one alert, oldest first: more than one when it needed more than one try."""
-        self._flush()
-        with self._lock:
-            found = self._db.execute(
-                "SELECT seq, at, kind, event_id, sink, up, down, result FROM egress WHERE event_id = ? ORDER BY seq",
-                (event_id,),
-            ).fetchall()
-        return [EgressRow(seq, _iso(at), *rest) for seq, at, *rest in found]
+        return self._selected("SELECT * FROM egress WHERE event_id = ? ORDER BY seq", event_id)
 
     def close(self) -> None:
         """Write the pending rows and close the file."""
@@ -124,6 +111,12 @@ class EgressLedger:
         self._thread.shutdown()
         with self._lock:
             self._db.close()
+
+    def _selected(self, query: str, *values: float | str) -> list[EgressRow]:
+        self._flush()
+        with self._lock:
+            found = self._db.execute(query, values).fetchall()
+        return [EgressRow(seq, _iso(at), *rest) for seq, at, *rest in found]
 
     def _flush(self) -> None:
         """Write the pending rows, in order; they stay pending when they cannot be written."""

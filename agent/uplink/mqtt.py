@@ -23,7 +23,7 @@ from agent.tls import WrongPin, pinned_context
 from agent.uplink.address import SinkAddress
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.meter import Meter
-from agent.uplink.outcome import Answer, Outcome, Verdict, judge
+from agent.uplink.outcome import Answer, Kind, Outcome, Verdict, judge
 
 logger = logging.getLogger(__name__)
 
@@ -57,18 +57,6 @@ class MqttClient:
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._meter = Meter()
 
-    async def alert(self, event_id: str, body: bytes) -> Outcome:
-        """See SinkClient."""
-        return await self._exchange("alert", event_id, body)
-
-    async def status(self, body: bytes) -> Outcome:
-        """See SinkClient."""
-        return await self._exchange("status", "", body)
-
-    async def hello(self, body: bytes) -> Outcome:
-        """See SinkClient."""
-        return await self._exchange("hello", "", body)
-
     async def close(self) -> None:
         """See SinkClient."""
         client, self._client = self._client, None
@@ -77,7 +65,8 @@ class MqttClient:
             client.disconnect()
             await asyncio.to_thread(client.loop_stop)
 
-    async def _exchange(self, kind: str, event_id: str, body: bytes) -> Outcome:
+    async def send(self, kind: Kind, body: bytes, event_id: str = "") -> Outcome:
+        """See SinkClient."""
         outcome = Outcome(Verdict.DOWN, "interrupted")
         try:
             client = await self._connected()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -11,6 +11,9 @@ MAX_WAIT = 600.0
 """Longest pause in seconds that a Retry-After may ask for."""
 PERMANENT = frozenset({400, 409, 411, 413, 414, 415, 422, 431})
 """HTTP statuses of an alert that the sink will never take."""
+
+Kind = Literal["alert", "status", "hello"]
+"""An alert, a status summary, or the question whether the sink is there and knows the key."""
 
 
 class Answer(msgspec.Struct):
@@ -50,16 +53,8 @@ class SinkClient(Protocol):
 
     at_once: int
 
-    async def alert(self, event_id: str, body: bytes) -> Outcome:
-        """Hand over one alert (msgpack); STORED only when the sink says that it has it on disk."""
-        ...
-
-    async def status(self, body: bytes) -> Outcome:
-        """Hand over a status summary (msgpack)."""
-        ...
-
-    async def hello(self, body: bytes) -> Outcome:
-        """Ask whether the sink is there and knows the key."""
+    async def send(self, kind: Kind, body: bytes, event_id: str = "") -> Outcome:
+        """Hand over `body` (msgpack); an alert is STORED only when the sink says that it has `event_id` on disk."""
         ...
 
     async def close(self) -> None:
@@ -69,10 +64,11 @@ class SinkClient(Protocol):
 
 def judge(answer: Answer, event_id: str) -> Outcome:
     """The verdict on the sink's answer; an answer that is neither a clear yes nor a clear no is tried again."""
-    status, reason = answer.status, _reason(answer)
-    wait = _retry_after(answer)
+    status, wait, said = answer.status, _retry_after(answer), _said(answer)
     if status == 200:
-        return _stored(answer, event_id)
+        return _stored(said, event_id)
+    text = str((said or {}).get("message", ""))[:300]
+    reason = f"HTTP {status}" + (f": {text}" if text else "")
     if status in (401, 403):
         return Outcome(Verdict.DENIED, reason, wait)
     if status in PERMANENT:
@@ -82,23 +78,19 @@ def judge(answer: Answer, event_id: str) -> Outcome:
     return Outcome(Verdict.RETRY, reason, wait)
 
 
-def _stored(answer: Answer, event_id: str) -> Outcome:
-    try:
-        said = msgspec.json.decode(answer.body, type=dict[str, object])
-    except (msgspec.DecodeError, ValueError, RecursionError):
+def _stored(said: dict[str, object] | None, event_id: str) -> Outcome:
+    if said is None:
         return Outcome(Verdict.RETRY, "the answer 200 is not the sink's JSON")
     if event_id and (said.get("id") != event_id or not isinstance(said.get("stored"), bool)):
         return Outcome(Verdict.RETRY, "the answer 200 is not about this alert")
     return Outcome(Verdict.STORED)
 
 
-def _reason(answer: Answer) -> str:
+def _said(answer: Answer) -> dict[str, object] | None:
     try:
-        said = msgspec.json.decode(answer.body, type=dict[str, object])
+        return msgspec.json.decode(answer.body, type=dict[str, object])
     except (msgspec.DecodeError, ValueError, RecursionError):
-        said = {}
-    text = str(said.get("message", ""))[:300]
-    return f"HTTP {answer.status}" + (f": {text}" if text else "")
+        return None
 
 
 def _retry_after(answer: Answer) -> float:

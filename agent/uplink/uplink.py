@@ -237,13 +237,13 @@ class Uplink:
             task.add_done_callback(partial(self._landed, item.id))
         elif self._status is not None and not self._flying:
             before, body, self._status = self._failures, self._status, None
-            outcome = await client.status(body)
+            outcome = await client.send("status", body)
             if outcome.verdict not in (Verdict.STORED, Verdict.REFUSED) and self._status is None:
                 self._status = body
             self._after(outcome, before)
         elif not self.connected and not self._flying:
             before = self._failures
-            self._after(await client.hello(msgspec.msgpack.encode(self.hello)), before)
+            self._after(await client.send("hello", msgspec.msgpack.encode(self.hello)), before)
         else:
             await self._sleep(pause if item is not None else None, wake=True)
 
@@ -256,7 +256,7 @@ class Uplink:
         self._wake.set()
 
     async def _handed_over(self, client: SinkClient, item: Waiting) -> Outcome:
-        outcome = await client.alert(item.id, item.body)
+        outcome = await client.send("alert", item.body, item.id)
         if outcome.verdict is Verdict.STORED:
             await self._settle(Settled(item.id, "delivered", ""))
         elif outcome.verdict is Verdict.REFUSED:

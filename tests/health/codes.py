@@ -30,6 +30,8 @@ def _codes(node: ast.AST) -> Iterator[str]:
                 yield from _texts(statement.value)
     elif isinstance(node, ast.Assign) and _names(node) == ["CODES"] and isinstance(node.value, ast.Tuple):
         yield from _texts(node.value)
+    elif isinstance(node, ast.Assign) and _names(node) == ["RULES"] and isinstance(node.value, ast.Dict):
+        yield from (code for key in node.value.keys if key is not None for code in _texts(key))
     elif isinstance(node, ast.Call):
         for keyword in node.keywords:
             if keyword.arg in ("code", "newer_code"):

@@ -59,13 +59,13 @@ async def test_what_a_node_announces_reaches_the_others_at_once(building: Buildi
 
 async def test_signed_labels_replace_what_a_node_says_of_itself(building: Building) -> None:
     hall, porch = await building.pair()
-    hall.labels_of = lambda node: {"role": "ap"} if node == porch.me.id else {}
+    hall.show_labels(lambda node: {"role": "ap"} if node == porch.me.id else {})
     porch.announce(labels={"gpu": "true", "arch": "armv7", "node": "hall", "id": hall.me.id})
     await eventually(lambda: "arch" in hall.node("porch").labels)
     assert hall.node("porch").labels == {"role": "ap", "arch": "armv7", "node": "porch", "id": porch.me.id}
     told: list[NodeRecord] = []
     hall.on_change(lambda record, alive: told.append(record))
-    hall.labels_of = lambda node: {"role": "gate"}
+    hall.show_labels(lambda node: {"role": "gate"})
     hall.reconsider(porch.me.id)
     assert [r.labels["role"] for r in told] == ["gate"]
 

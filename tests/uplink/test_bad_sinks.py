@@ -143,7 +143,7 @@ async def test_a_sink_that_never_answers_is_given_up_and_tried_again(tmp_path: P
     async with listener(tmp_path / "tls", silent) as bad:
         ledger = EgressLedger(tmp_path / "egress.db")
         sender = HttpsClient(parse_address(bad.address), KEY, ledger, answer_timeout=0.2)
-        outcome = await sender.alert("id", b"body")
+        outcome = await sender.send("alert", b"body", "id")
         assert outcome.verdict is Verdict.RETRY
         assert "in time" in outcome.reason
         await sender.close()
@@ -199,10 +199,10 @@ async def test_one_connection_serves_many_alerts_until_it_closes(tmp_path: Path)
         body = msgspec.msgpack.encode(unsigned("m", "n", 1))
         event = unsigned("m", "n", 1).event.id
         for _ in range(3):
-            assert (await sender.alert(event, body)).verdict is Verdict.STORED
+            assert (await sender.send("alert", body, event)).verdict is Verdict.STORED
         assert good.connections == 1
         await sender.close()
-        assert (await sender.alert(event, body)).verdict is Verdict.STORED
+        assert (await sender.send("alert", body, event)).verdict is Verdict.STORED
         assert good.connections == 2
         await sender.close()
         first, second = ledger.of_event(event)[:2]
@@ -221,7 +221,7 @@ async def test_a_connection_closed_while_idle_costs_no_failed_try(tmp_path: Path
         for n in range(3):
             alert = unsigned("m", "n", n)
             body = msgspec.msgpack.encode(alert)
-            assert (await sender.alert(alert.event.id, body)).verdict is Verdict.STORED
+            assert (await sender.send("alert", body, alert.event.id)).verdict is Verdict.STORED
             assert [r.result for r in ledger.of_event(alert.event.id)] == ["HTTP 200"]
             async with asyncio.timeout(10):
                 for connection in sender._idle:

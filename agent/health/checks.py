@@ -1,0 +1,159 @@
+"""The checks: functions that yield the faults they find, and the severity and remedy of each code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from agent.config import format_size
+from agent.health.facts import Facts
+from agent.model.health import Warning
+
+RULES = {
+    "disk.full": ("warning", "free some space, or lower blobs.quota in the configuration"),
+    "operator.one": ("info", "let another device join as one: edge-agent token create --role operator"),
+    "operator.no-backup": ("info", "copy the identity folder to a safe place"),
+    "node.pending": ("warning", "look at edge-agent node pending, then edge-agent node approve CODE"),
+    "certificate.expiring": ("warning", "bring this node and an operator into contact: it renews by itself"),
+    "sink.missing": ("error", "run edge-agent sink connect URL on the node that may reach it"),
+    "sink.disconnected": ("warning", "alerts wait in the spool; look at edge-agent sink status"),
+    "clock.unsynchronised": ("info", "start a time service (systemd-timesyncd, chrony, ntpd)"),
+    "camera.silent": ("warning", "look at edge-agent camera test {subject}"),
+    "step.failing": ("error", "look at edge-agent logs {subject}"),
+    "step.no-node": ("warning", "look at its where and at edge-agent nodes"),
+    "gpu.unused": ("warning", "install the GPU's container toolkit, or remove gpus from the step"),
+    "docker.missing": ("error", "start Docker, or set docker.host in the configuration"),
+    "queue.full": ("warning", "see in edge-agent status which step or node is behind"),
+    "blobs.full": ("info", "raise blobs.quota, or keep photos for a shorter time"),
+    "source.unreadable": ("error", "check sources.tail and the file's owner and mode"),
+    "source.unread": ("warning", "see in edge-agent status which step is behind, or rotate the log later"),
+    "mesh.unlinked": ("info", "let one of the two reach the other's mesh port, or set mesh.join"),
+}
+"""Severity and remedy by code; `{subject}` stands for the fault's subject."""
+CODES = frozenset(RULES)
+"""All codes that `run_checks` may give: what `HealthRegistry.update` replaces."""
+LEAST_FREE, SHARE_FREE = 200 << 20, 0.03
+ALMOST_NOTHING = 20 << 20
+WARN_DAYS = 60
+STREAK = 3
+QUEUE_SHARE, BLOBS_SHARE = 0.9, 0.98
+
+
+class Fault(NamedTuple):
+    """A fault that a check finds; `severity` overrides the one of the code's rule."""
+
+    code: str
+    subject: str
+    text: str
+    severity: str = ""
+
+
+def disk(facts: Facts) -> Iterator[Fault]:
+    """Less than 3 % and less than 200 MiB free is a warning, less than 20 MiB an error."""
+    free, total = facts.disk_free, facts.disk_total
+    if free is None or not total or free >= LEAST_FREE or free >= max(SHARE_FREE * total, ALMOST_NOTHING):
+        return
+    text = f"only {format_size(free)} are free on the disk of {facts.state or 'the state folder'}"
+    yield Fault("disk.full", facts.state or facts.node, text, "error" if free < ALMOST_NOTHING else "")
+
+
+def membership(facts: Facts) -> Iterator[Fault]:
+    """One operator in a mesh of several nodes, no backup of it, or nodes and labels that wait for approval."""
+    if facts.operators == 1 and facts.nodes > 1:
+        yield Fault("operator.one", "mesh", "only one operator can admit nodes and sign pipelines")
+    if facts.backup is False:
+        yield Fault("operator.no-backup", facts.node, "this operator's key has no backup")
+    if facts.pending:
+        yield Fault("node.pending", "mesh", f"{facts.pending} wait for approval")
+
+
+def certificate(facts: Facts) -> Iterator[Fault]:
+    """60 days left is a warning (renewal starts at 200), expired an error."""
+    days = facts.certificate_days
+    if days is not None and days <= 0:
+        yield Fault("certificate.expiring", facts.node, "the certificate has expired", "error")
+    elif days is not None and days <= WARN_DAYS:
+        yield Fault("certificate.expiring", facts.node, f"the certificate ends in {days:.0f} days")
+
+
+def sink(facts: Facts) -> Iterator[Fault]:
+    """A pipeline ends in a sink, but no node of the mesh has one (`sink_connected` is None), or it does not answer."""
+    if facts.sink_wanted and facts.sink_connected is None:
+        yield Fault("sink.missing", "mesh", "a pipeline has a sink step, but no node has a sink")
+    elif facts.sink_connected is False:
+        yield Fault("sink.disconnected", facts.node, "the sink does not answer" + _because(facts.sink_error))
+
+
+def clock(facts: Facts) -> Iterator[Fault]:
+    """Without a time service only shown times suffer: no rule of the mesh compares two clocks."""
+    if facts.clock_synchronised is False:
+        yield Fault("clock.unsynchronised", facts.node, "the clock is not synchronised; event times may be wrong")
+
+
+def cameras(facts: Facts) -> Iterator[Fault]:
+    """One fault per camera whose last use failed."""
+    for camera in facts.cameras:
+        if not camera.ok:
+            yield Fault("camera.silent", camera.name, f"camera {camera.name} ({camera.kind}) gives no pictures")
+
+
+def steps(facts: Facts) -> Iterator[Fault]:
+    """Three failed events in a row, or a step whose selector matches no live node."""
+    for failing in facts.failing:
+        if failing.streak >= STREAK:
+            name = f"{failing.pipeline}/{failing.step}"
+            yield Fault("step.failing", name, f"{name} failed {failing.streak} times in a row: {failing.error}")
+    for name in facts.steps_without_node:
+        yield Fault("step.no-node", name, f"no live node can run {name}")
+
+
+def engines(facts: Facts) -> Iterator[Fault]:
+    """A GPU asked for and not used; a container step and no container engine."""
+    if facts.gpu_wanted and facts.gpu_used is False:
+        yield Fault("gpu.unused", facts.node, "a step asks for a GPU and runs without one")
+    if facts.docker_wanted and facts.docker_available is False:
+        yield Fault("docker.missing", facts.node, "a step needs a container engine and none answers")
+
+
+def queue(facts: Facts) -> Iterator[Fault]:
+    """The journal is nine tenths full (an error when full, because senders are refused), or the blob store nearly."""
+    if facts.queue_max and facts.queue_open >= QUEUE_SHARE * facts.queue_max:
+        text = f"{facts.queue_open} of {facts.queue_max} places for open events are taken"
+        yield Fault("queue.full", facts.node, text, "error" if facts.queue_open >= facts.queue_max else "")
+    if facts.blobs_quota and facts.blobs_bytes >= BLOBS_SHARE * facts.blobs_quota:
+        text = f"blobs fill {format_size(facts.blobs_bytes)} of {format_size(facts.blobs_quota)}"
+        yield Fault("blobs.full", facts.node, text)
+
+
+def sources(facts: Facts) -> Iterator[Fault]:
+    """A log that cannot be read, or was rotated away before it was read."""
+    for source in facts.sources:
+        if not source.ok:
+            yield Fault("source.unreadable", source.name, f"{source.name} cannot be read" + _because(source.text))
+        if source.unread:
+            text = f"{format_size(source.unread)} of {source.name} were rotated away unread"
+            yield Fault("source.unread", source.name, text)
+
+
+def links(facts: Facts) -> Iterator[Fault]:
+    """Nodes that are alive without a direct link to this one: traffic goes through others, slower, but whole."""
+    for name in facts.unlinked:
+        yield Fault("mesh.unlinked", name, f"no direct link to {name}; others relay")
+
+
+CHECKS = (disk, membership, certificate, sink, clock, cameras, steps, engines, queue, sources, links)
+
+
+def run_checks(facts: Facts) -> list[Warning]:
+    """Everything that is wrong by these facts, as warnings."""
+    return [_warning(fault) for check in CHECKS for fault in check(facts)]
+
+
+def _warning(fault: Fault) -> Warning:
+    severity, remedy = RULES[fault.code]
+    remedy = remedy.format(subject=fault.subject)
+    return Warning(fault.code, fault.subject, fault.text, remedy, fault.severity or severity)
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
