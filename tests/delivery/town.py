@@ -401,10 +401,17 @@ class Town:
         self.shots = 0
         self.skipped = 0.0
         """Loop time at which all nodes stood still for a while."""
+        self.lossy = bool(self.weather.lose_answer or self.weather.repeat)
+        self.cuts = 0
         self.disturbed = 0.0
         """Loop time of the last death, start, cut or heal."""
         self.watch.town = self
         self.nodes = {name: TownNode(self, name) for name in self.names}
+
+    @property
+    def tells_once(self) -> bool:
+        """Whether no answer was lost: a failure that is reported again for that may be counted again."""
+        return not (self.lossy or self.cuts or any(node.deaths for node in self.nodes.values()))
 
     def smooth_for(self) -> float:
         """For how many seconds nothing has disturbed the nodes and their messages."""

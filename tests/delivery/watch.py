@@ -156,7 +156,7 @@ class Watch:
                 self.wrong(f"{who} is new and {row.state.name}")
         else:
             self._step(node, row, who, old)
-        if row.step in PROGRAMS and row.attempts > self.failures[row.event.id, row.step]:
+        if row.step in PROGRAMS and self.town.tells_once and row.attempts > self.failures[row.event.id, row.step]:
             self.wrong(f"{who} counts {row.attempts} attempts, {self.failures[row.event.id, row.step]} runs failed")
         if (row.state is State.ENDED) != (row.end is not None):
             self.wrong(f"{who} is {row.state.name} with the end {row.end}")
