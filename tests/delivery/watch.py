@@ -357,7 +357,7 @@ class Watch:
         found, row = self._on_disk(node, key), node.p.journal.find(*key)
         if found is None:
             self.wrong(f"{node.name} accepts {key} and it is not on its disk")
-        elif row is not None and row.open and found[0] is not None:
+        elif row is not None and row.open and found[0] is not None and node.storage.idle:
             self.wrong(f"{node.name} takes {key} up again and its disk says {found[0]}")
 
     def ran(self, node: str, event: Event) -> None:

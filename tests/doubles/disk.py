@@ -61,6 +61,11 @@ class SimulatedStorage(Storage):
             self._wake()
         return future
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._pending
+
     def _wake(self) -> None:
         if self._busy is None and self._pending:
             assert self._loop is not None
@@ -84,7 +89,7 @@ class SimulatedStorage(Storage):
             self.dead = True  # the commit is on the disk, and nobody hears of it
         self._commit(self._db, group)
         disk.commits += 1
-        disk.on_commit(self._db, not self._pending)
+        disk.on_commit(self._db, self.idle)
         if dies:
             disk.on_death()
         else:
