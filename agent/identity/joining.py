@@ -21,7 +21,7 @@ from agent.identity.dsse import open_envelope
 from agent.identity.keys import spki
 from agent.identity.pending import code_of, commitment_of, new_nonce
 from agent.identity.sealing import unseal
-from agent.identity.store import Identity, IdentityStore, PendingKey, x509_pem
+from agent.identity.store import Identity, IdentityStore, PendingKey
 from agent.identity.tokens import Token, split_address
 from agent.identity.trust import Trust
 
@@ -256,7 +256,7 @@ def _admitted(
             "the admission is for another node", code="join.forged", hint="try again through another address"
         )
     ca_key = unseal(key.key, admission.sealed_ca_key) if admission.sealed_ca_key else None
-    identity = store.adopt(key, x509_pem(admission.certificate), x509_pem(trust.ca_der), peer.name, ca_key_pem=ca_key)
+    identity = store.adopt(key.key, admission.certificate, trust.ca_der, peer.name, ca_key_pem=ca_key)
     return Joined(identity, admission.labels, admission.endpoints)
 
 

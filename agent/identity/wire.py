@@ -165,18 +165,16 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
 
     Raises JoinRefused (`join.oversize`, `join.garbage` when cut off), OSError.
     """
+    head = b""
     try:
         head = await reader.readexactly(4)
-    except asyncio.IncompleteReadError as error:
-        if not error.partial:
-            return None
-        raise JoinRefused("the connection broke off", code="join.garbage") from error
-    (size,) = struct.unpack(">I", head)
-    if size > MAX_FRAME:
-        raise JoinRefused(f"a message of {size} bytes is too large", code="join.oversize")
-    try:
+        (size,) = struct.unpack(">I", head)
+        if size > MAX_FRAME:
+            raise JoinRefused(f"a message of {size} bytes is too large", code="join.oversize")
         return await reader.readexactly(size)
     except asyncio.IncompleteReadError as error:
+        if not head and not error.partial:
+            return None
         raise JoinRefused("the connection broke off", code="join.garbage") from error
 
 

@@ -272,7 +272,7 @@ class Documents:
 
     def _load(self) -> None:
         # Documents on this disk were checked when they arrived; their signers may have been removed since.
-        trust = Trust(self.identity.ca_pem)
+        trust = Trust(self.identity.ca_der)
         for path, raw in self._folder.read():
             try:
                 document = self._open(raw, trust)

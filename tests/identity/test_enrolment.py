@@ -560,7 +560,7 @@ async def test_the_trust_that_a_joiner_builds_is_the_meshs(mesh: Mesh, store: Id
     server = mesh.operator_server()
     async with serving(server):
         joined = await try_join(mesh.token(server), store)
-    assert Trust(joined.identity.ca_pem).peer(mesh.identity.cert_der).is_operator
+    assert Trust(joined.identity.ca_der).peer(mesh.identity.cert_der).is_operator
 
 
 def _free_port() -> int:

@@ -9,7 +9,6 @@ from typing import Any
 
 from agent.config import Config, load_config
 from agent.identity import IdentityStore
-from agent.identity.store import x509_pem
 from agent.node.agent import Agent
 from tests.mesh.building import free_port
 from tests.support import eventually
@@ -42,7 +41,7 @@ class House:
             return known
         key = store.pending_key()
         certificate = self.operator.issue(key.key.public_key(), role="member", name=name)
-        return store.adopt(key, x509_pem(certificate), self.operator.ca_pem, name)
+        return store.adopt(key.key, certificate, self.operator.ca_der, name)
 
     def agent(self, name: str, *, labels: dict[str, str] | None = None, **overrides: Any) -> Agent:
         """An agent that does not run yet."""
