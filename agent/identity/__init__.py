@@ -8,7 +8,7 @@ from agent.identity.joining import Joined, join, wait_as_pending
 from agent.identity.keys import node_id_of
 from agent.identity.pending import PendingBook, PendingNode
 from agent.identity.renewal import Renewal, renewal_handler
-from agent.identity.store import Identity, IdentityStore, PendingKey
+from agent.identity.store import Identity, IdentityStore
 from agent.identity.tokens import Token, TokenBook, TokenRecord
 from agent.identity.trust import PeerIdentity, Trust
 
@@ -21,7 +21,6 @@ __all__ = [
     "Joined",
     "PeerIdentity",
     "PendingBook",
-    "PendingKey",
     "PendingNode",
     "Renewal",
     "Token",

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, IdentityError, JoinRefused, Unreachable
@@ -18,10 +19,10 @@ from agent.identity import wire
 from agent.identity.certificates import make_csr
 from agent.identity.closing import close
 from agent.identity.dsse import open_envelope
-from agent.identity.keys import spki
+from agent.identity.keys import node_id_of, spki
 from agent.identity.pending import code_of, commitment_of, new_nonce
 from agent.identity.sealing import unseal
-from agent.identity.store import Identity, IdentityStore, PendingKey
+from agent.identity.store import Identity, IdentityStore
 from agent.identity.tokens import Token, split_address
 from agent.identity.trust import Trust
 
@@ -195,7 +196,7 @@ async def join(
             "this node is in a mesh already", code="join.member", hint="remove its state folder to join another one"
         )
     key = store.pending_key()
-    body = wire.encode(wire.JoinBody(token.id, make_csr(key.key), name, dict(labels or {})))
+    body = wire.encode(wire.JoinBody(token.id, make_csr(key), name, dict(labels or {})))
     issuer = token.issuer_name or token.issuer
 
     async def attempt() -> Joined:
@@ -244,19 +245,19 @@ async def _patiently(attempt: Callable[[], Awaitable[Joined]], patience: float, 
 
 
 def _admitted(
-    answer: wire.Answer, trust: Trust, store: IdentityStore, key: PendingKey, *, role: str | None = None
+    answer: wire.Answer, trust: Trust, store: IdentityStore, key: ec.EllipticCurvePrivateKey, *, role: str | None = None
 ) -> Joined:
     """Check an admission, which any member may have relayed, and keep it."""
     if not isinstance(answer, wire.Admitted):
         raise JoinRefused("the answer is not an admission", code="join.garbage")
     admission = open_admission(answer, trust)
     peer = trust.peer(admission.certificate)
-    if peer.id != key.node_id or (role is not None and peer.role != role):
+    if peer.id != node_id_of(key.public_key()) or (role is not None and peer.role != role):
         raise JoinRefused(
             "the admission is for another node", code="join.forged", hint="try again through another address"
         )
-    ca_key = unseal(key.key, admission.sealed_ca_key) if admission.sealed_ca_key else None
-    identity = store.adopt(key.key, admission.certificate, trust.ca_der, peer.name, ca_key_pem=ca_key)
+    ca_key = unseal(key, admission.sealed_ca_key) if admission.sealed_ca_key else None
+    identity = store.adopt(key, admission.certificate, trust.ca_der, peer.name, ca_key_pem=ca_key)
     return Joined(identity, admission.labels, admission.endpoints)
 
 
@@ -288,7 +289,8 @@ async def wait_as_pending(
     cancelled; `addresses` are read anew for each poll, so they may be a list that grows. Raises JoinRefused when an
     operator turns this node away, or the mesh is not `mesh_id`.
     """
-    key, csr = store.pending_key(), make_csr(store.pending_key().key)
+    key = store.pending_key()
+    csr = make_csr(key)
     poll: wire.Poll | None = None
     while True:
         try:
@@ -315,9 +317,9 @@ async def wait_as_pending(
 
 
 async def _register(
-    session: Session, key: PendingKey, csr: bytes, name: str, labels: dict[str, str]
+    session: Session, key: ec.EllipticCurvePrivateKey, csr: bytes, name: str, labels: dict[str, str]
 ) -> tuple[wire.Poll, str]:
-    nonce, public, ca = new_nonce(), key.key.public_key(), session.trust.ca_der
+    nonce, public, ca = new_nonce(), key.public_key(), session.trust.ca_der
     commitment = commitment_of(ca, public, nonce)
     answer = await session.ask(wire.Commit(commitment))
     if not isinstance(answer, wire.Committed):

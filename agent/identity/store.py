@@ -66,19 +66,6 @@ class Identity:
         return made.public_bytes(Encoding.DER)
 
 
-@dataclass(frozen=True)
-class PendingKey:
-    """The key of a node that may not be a member yet."""
-
-    node_id: str
-    pem: bytes = field(repr=False)
-
-    @cached_property
-    def key(self) -> ec.EllipticCurvePrivateKey:
-        """The private key, parsed once."""
-        return key_from_pem(self.pem)
-
-
 class IdentityStore:
     """Keeps the identity under `folder`; files 0600, written atomically. One agent a folder."""
 
@@ -100,13 +87,13 @@ class IdentityStore:
         certificate, ca = _split(member, self.folder / "member.pem")
         return self._identity(key, certificate, ca, read_private(self.folder / "ca-key.pem"))
 
-    def pending_key(self) -> PendingKey:
+    def pending_key(self) -> ec.EllipticCurvePrivateKey:
         """This node's key, made at the first call and kept from then on."""
         pem = read_private(self.folder / "key.pem")
         if pem is None:
             pem = key_to_pem(generate_key())
             write_private(self.folder / "key.pem", pem)
-        return PendingKey(node_id_of(key_from_pem(pem).public_key()), pem)
+        return key_from_pem(pem)
 
     def create_mesh(self, name: str) -> Identity:
         """Make a new mesh whose first operator is this node; `name` is made a proper node name.
@@ -115,7 +102,7 @@ class IdentityStore:
         """
         if self.load() is not None:
             raise IdentityError("this node is in a mesh already", hint="leave it first by removing the state folder")
-        key, ca_key = self.pending_key().key, generate_key()
+        key, ca_key = self.pending_key(), generate_key()
         ca = certificates.make_ca(ca_key)
         certificate = certificates.issue(
             ca, ca_key, key.public_key(), role=ROLE_OPERATOR, name=certificates.clean_name(name)

@@ -17,7 +17,7 @@ import struct
 
 import msgspec
 
-from agent.errors import EdgeError, IdentityError, JoinRefused
+from agent.errors import IdentityError, JoinRefused
 from agent.identity.store import Identity
 from agent.tls import unchecked_context
 
@@ -153,11 +153,6 @@ def decode_answer(raw: bytes) -> Answer:
         return _answers.decode(raw)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise IdentityError("the answer is not understood", hint="are both agents of the same version?") from error
-
-
-def refusal(error: EdgeError) -> Refusal:
-    """The answer that reports an error to the other side."""
-    return Refusal(error.code, error.message, error.hint)
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes | None:

@@ -29,9 +29,6 @@ from agent.uplink.spool import MAX_BYTES, Settled, Spool, Waiting
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 60.0
-"""Seconds between tries: the pause doubles from the first to the longest, and a random half of it is left off."""
 TOGETHER = 256 * 1024
 """Most bytes of alerts that are sent at the same time: on a slow line more would delay each other beyond the timeout."""
 SILENT_AFTER = 60.0
@@ -39,12 +36,15 @@ SILENT_AFTER = 60.0
 
 
 class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits in bytes and pauses in seconds; `macs` lets plain MAC addresses leave."""
+    """Limits in bytes and pauses in seconds; `macs` lets plain MAC addresses leave.
+
+    The pause between tries doubles from the first to the longest, and a random half of it is left off.
+    """
 
     spool: int = MAX_BYTES
     macs: bool = False
-    first_pause: float = FIRST_PAUSE
-    longest_pause: float = LONGEST_PAUSE
+    first_pause: float = 0.5
+    longest_pause: float = 60.0
     answer_timeout: float = ANSWER_TIMEOUT
 
 

@@ -42,8 +42,8 @@ class Mesh:
         """A member whose certificate lasts `life` seconds, without the way through a token."""
         store = IdentityStore(self.folder / name)
         key = store.pending_key()
-        cert = self.identity.issue(key.key.public_key(), role=role, name=name, life=life)
-        return store, store.adopt(key.key, cert, self.identity.ca_der, name)
+        cert = self.identity.issue(key.public_key(), role=role, name=name, life=life)
+        return store, store.adopt(key, cert, self.identity.ca_der, name)
 
     def member_server(self, name: str, relay: Relay | None) -> EnrolmentServer:
         known = {self.identity.node_id: self.identity.cert_der}

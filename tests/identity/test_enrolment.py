@@ -18,7 +18,7 @@ from agent.identity import EnrolmentServer, IdentityStore, Joined, Token, Trust,
 from agent.identity.certificates import make_csr
 from agent.identity.enrolment import MAX_PER_ADDRESS
 from agent.identity.joining import meet
-from agent.identity.keys import spki
+from agent.identity.keys import node_id_of, spki
 from tests.identity.meshes import Mesh, address, serving
 from tests.support import eventually
 
@@ -214,7 +214,7 @@ async def test_a_removed_node_does_not_come_back_with_its_old_key(
     mesh: Mesh, store: IdentityStore, log: pytest.LogCaptureFixture
 ) -> None:
     server = mesh.operator_server()
-    mesh.trust.removed.add(store.pending_key().node_id)
+    mesh.trust.removed.add(node_id_of(store.pending_key().public_key()))
     async with serving(server):
         assert (await refused(mesh.token(server), store)).code == "join.removed"
     assert len(lines(log)) == 1
@@ -422,7 +422,7 @@ async def test_a_join_with_a_forged_request_is_refused(mesh: Mesh, store: Identi
     async with serving(server):
         token = mesh.token(server)
         public = spki(mesh.identity.key.public_key())
-        csr = make_csr(key.key)
+        csr = make_csr(key)
         for body, code in [
             (b"junk", "join.garbage"),
             (wire.encode(wire.JoinBody(token.id, b"junk", "porch", {})), "join.csr"),

@@ -47,11 +47,11 @@ def test_the_pending_key_becomes_the_members_key(tmp_path: Path, mesh: Mesh) -> 
     store = IdentityStore(tmp_path / "new")
     pending = store.pending_key()
     assert store.load() is None
-    assert store.pending_key().node_id == pending.node_id
-    cert = mesh.identity.issue(pending.key.public_key(), role="member", name="porch")
-    member = store.adopt(pending.key, cert, mesh.identity.ca_der, "porch")
+    assert node_id_of(store.pending_key().public_key()) == node_id_of(pending.public_key())
+    cert = mesh.identity.issue(pending.public_key(), role="member", name="porch")
+    member = store.adopt(pending, cert, mesh.identity.ca_der, "porch")
     assert store.load() == member
-    assert member.node_id == pending.node_id
+    assert member.node_id == node_id_of(pending.public_key())
     assert member.mesh_id == mesh.identity.mesh_id
     assert not member.is_operator
 
@@ -96,12 +96,12 @@ def test_a_certificate_for_another_key_or_name_is_not_adopted(tmp_path: Path, me
     key = store.pending_key()
     wrong = mesh.identity.issue(other.identity.key.public_key(), role="member", name="porch")
     with pytest.raises(IdentityError, match="another key"):
-        store.adopt(key.key, wrong, mesh.identity.ca_der, "porch")
-    right = mesh.identity.issue(key.key.public_key(), role="member", name="porch")
+        store.adopt(key, wrong, mesh.identity.ca_der, "porch")
+    right = mesh.identity.issue(key.public_key(), role="member", name="porch")
     with pytest.raises(IdentityError, match="another mesh"):
-        store.adopt(key.key, right, other.identity.ca_der, "porch")
+        store.adopt(key, right, other.identity.ca_der, "porch")
     with pytest.raises(IdentityError, match="for porch"):
-        store.adopt(key.key, right, mesh.identity.ca_der, "garage")
+        store.adopt(key, right, mesh.identity.ca_der, "garage")
     assert store.load() is None
 
 

@@ -42,8 +42,8 @@ class Building:
         if (known := store.load()) is not None:
             return known
         key = store.pending_key()
-        made = self.operator.issue(key.key.public_key(), role=role, name=name)
-        return store.adopt(key.key, made, self.operator.ca_der, name)
+        made = self.operator.issue(key.public_key(), role=role, name=name)
+        return store.adopt(key, made, self.operator.ca_der, name)
 
     def mesh(self, name: str, *, role: str = ROLE_MEMBER, join: tuple[str, ...] = (), **settings: Any) -> Mesh:
         """A mesh that does not run yet, with the state and the port of this name."""

@@ -40,8 +40,8 @@ class House:
         if (known := store.load()) is not None:
             return known
         key = store.pending_key()
-        certificate = self.operator.issue(key.key.public_key(), role="member", name=name)
-        return store.adopt(key.key, certificate, self.operator.ca_der, name)
+        certificate = self.operator.issue(key.public_key(), role="member", name=name)
+        return store.adopt(key, certificate, self.operator.ca_der, name)
 
     def agent(self, name: str, *, labels: dict[str, str] | None = None, **overrides: Any) -> Agent:
         """An agent that does not run yet."""
