@@ -15,7 +15,7 @@ import msgspec
 from agent.config.keys import Key, keys, sections
 from agent.config.schema import DEFAULT_FILE, Config
 from agent.config.units import parse_duration, parse_size, short
-from agent.config.yamlfile import Entry, read_yaml
+from agent.config.yamlfile import Entry, error_in, read_yaml
 from agent.errors import ConfigError
 from agent.model.labels import check_label
 
@@ -182,14 +182,8 @@ def _collection_from_text(origin: Any, text: str) -> Any:
 
 
 def _error(file: Path, entry: Entry, key: str, message: str, hint: str) -> ConfigError:
-    return ConfigError(
-        f"{file}:{entry.line}: {message}",
-        hint=hint,
-        file=str(file),
-        line=entry.line,
-        column=entry.column,
-        key=key,
-    )
+    place = {"line": entry.line, "column": entry.column, "key": key}
+    return error_in(file, f"{file}:{entry.line}: {message}", hint, **place)
 
 
 def _assemble(values: dict[str, Any], origins: dict[str, str]) -> Config:

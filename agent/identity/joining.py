@@ -8,6 +8,7 @@ import hmac
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import msgspec
@@ -89,15 +90,15 @@ class Session:
         tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
         return tls.getpeercert(binary_form=True) or b""
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """End the connection."""
         await close(self._writer, self.address)
 
 
-async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> Session:
+async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust], None]) -> Session:
     """Connect to an enrolment server and check that it is of an accepted mesh.
 
-    `accept(trust, ca_der)` raises JoinRefused for a CA that is not wanted. Raises JoinRefused, Unreachable.
+    `accept(trust)` raises JoinRefused for a CA that is not wanted. Raises JoinRefused, Unreachable.
     """
     host, port = split_address(address)
     try:
@@ -116,18 +117,18 @@ async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust, bytes],
     try:
         await _greet(session, hello, accept)
     except BaseException:
-        await session.close()
+        await session.aclose()
         raise
     return session
 
 
-async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> None:
+async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust], None]) -> None:
     welcome = await session.ask(hello)
     if not isinstance(welcome, wire.Welcome):
         raise JoinRefused(f"{session.address} is no enrolment server", code="join.not-mesh")
     try:
         session.trust = Trust(welcome.ca)
-        accept(session.trust, welcome.ca)
+        accept(session.trust)
         session.trust.peer(session.server_certificate(), allow_expired=True)
     except JoinRefused:
         raise
@@ -140,7 +141,7 @@ async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust, b
     session.issuer = welcome.issuer
 
 
-async def first_session(addresses: Sequence[str], hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> Session:
+async def first_session(addresses: Sequence[str], hello: wire.Hello, accept: Callable[[Trust], None]) -> Session:
     """The first of these enrolment servers that answers well, asked all at once.
 
     When none does, raises the JoinRefused of one that refused for good, else one with code `join.operator-
@@ -172,7 +173,7 @@ async def _drop_others(tasks: list[asyncio.Task[Session]], winner: Session | Non
         task.cancel()
     for ended in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(ended, Session) and ended is not winner:
-            await ended.close()
+            await ended.aclose()
 
 
 async def join(
@@ -202,8 +203,8 @@ async def join(
     async def attempt() -> Joined:
         progress(f"asking {', '.join(token.addresses)} for {issuer}")
         hello = wire.Hello(ca=token.ca, issuer=token.issuer)
-        session = await first_session(token.addresses, hello, lambda _, ca: _check_hash(token, ca))
-        try:
+        session = await first_session(token.addresses, hello, lambda trust: _check_hash(token, trust.ca_der))
+        async with aclosing(session):
             operator = session.trust.peer(session.issuer)
             if operator.id != token.issuer or not operator.is_operator:
                 raise JoinRefused(
@@ -215,8 +216,6 @@ async def join(
             mac = wire.join_mac(token.secret, spki(operator.public_key), body)
             answer = await session.ask(wire.Join(token.issuer, body, mac))
             return _admitted(answer, session.trust, store, key, role=token.role)
-        finally:
-            await session.close()
 
     return await _patiently(attempt, patience, lambda: progress(f"waiting for {issuer}, who issued the token"))
 
@@ -294,8 +293,8 @@ async def wait_as_pending(
     poll: wire.Poll | None = None
     while True:
         try:
-            session = await first_session(addresses, wire.Hello(), lambda trust, _: _check_mesh(trust, mesh_id))
-            try:
+            session = await first_session(addresses, wire.Hello(), lambda trust: _check_mesh(trust, mesh_id))
+            async with aclosing(session):
                 if poll is None:
                     poll, code = await _register(session, key, csr, name, dict(labels or {}))
                     on_code(code)
@@ -303,8 +302,6 @@ async def wait_as_pending(
                 answer = await session.ask(poll)
                 if not isinstance(answer, wire.Waiting):
                     return _admitted(answer, session.trust, store, key)
-            finally:
-                await session.close()
         except JoinRefused as error:
             if error.code == "join.forgotten":
                 poll = None

@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass
 
 from agent.errors import EdgeError, IdentityError, JoinRefused
@@ -81,15 +82,12 @@ async def renew_at(addresses: Sequence[str], identity: Identity, store: Identity
     """
     trust = Trust(identity.ca_der)
 
-    def same_mesh(_: Trust, ca: bytes) -> None:
-        if ca != trust.ca_der:
+    def same_mesh(other: Trust) -> None:
+        if other.ca_der != trust.ca_der:
             raise JoinRefused("this is another mesh", code="join.foreign")
 
-    session = await first_session(addresses, wire.Hello(), same_mesh)
-    try:
+    async with aclosing(await first_session(addresses, wire.Hello(), same_mesh)) as session:
         answer = await session.ask(renewal_request(identity))
-    finally:
-        await session.close()
     return accept_renewal(wire.encode(answer), identity, store)
 
 

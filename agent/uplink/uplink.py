@@ -246,15 +246,12 @@ class Uplink:
         else:
             await self._sleep(pause if item is not None else None, wake=True)
 
-    async def _deliver(self, client: SinkClient, item: Waiting) -> None:
-        before = self._failures
-        self._after(await self._handed_over(client, item), before)
-
     def _landed(self, ident: str, _task: object) -> None:
         del self._flying[ident]
         self._wake.set()
 
-    async def _handed_over(self, client: SinkClient, item: Waiting) -> Outcome:
+    async def _deliver(self, client: SinkClient, item: Waiting) -> None:
+        before = self._failures
         outcome = await client.send("alert", item.body, item.id)
         if outcome.verdict is Verdict.STORED:
             await self._settle(Settled(item.id, "delivered", ""))
@@ -264,7 +261,7 @@ class Uplink:
         elif outcome.verdict is Verdict.RETRY:
             await asyncio.to_thread(self._spool.failed, item.id, outcome.reason)
             self._due[item.id] = time.monotonic() + self._backoff.after(item.attempts + 1)
-        return outcome
+        self._after(outcome, before)
 
     async def _settle(self, settled: Settled) -> None:
         """Remember and report it, in this order: after a crash in between, `run` reports what it remembers."""

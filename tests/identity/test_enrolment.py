@@ -469,13 +469,13 @@ async def test_one_address_cannot_take_all_the_places(mesh: Mesh, log: pytest.Lo
     async with serving(server), contextlib.AsyncExitStack() as stack:
         for _ in range(MAX_PER_ADDRESS):
             session = await meet(address(server), wire.Hello(), lambda *_: None)
-            stack.push_async_callback(session.close)
+            stack.push_async_callback(session.aclose)
         with pytest.raises(EdgeError):
             await meet(address(server), wire.Hello(), lambda *_: None)
         assert "too many connections" in lines(log)[0]
         await stack.aclose()
         await eventually(lambda: server._open.total() == 0)
-        await (await meet(address(server), wire.Hello(), lambda *_: None)).close()
+        await (await meet(address(server), wire.Hello(), lambda *_: None)).aclose()
 
 
 async def test_handshakes_that_never_begin_end_and_block_no_other(
