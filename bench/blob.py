@@ -19,11 +19,11 @@ async def _measure(rounds: int) -> list[float]:
         for _ in range(rounds):
             cid = await asyncio.to_thread(_add, made)
             began = time.perf_counter()
-            path = await made.near.exchange.fetch(cid, [made.far], timeout=60)
+            path = await made.near.stores.exchange.fetch(cid, [made.far], timeout=60)
             seconds.append(time.perf_counter() - began)
             if path.stat().st_size != SIZE:
                 raise RuntimeError("the blob is not whole")
-            await made.near.blobs.delete(cid)
+            await made.near.stores.blobs.delete(cid)
             await asyncio.sleep(0.5)
     return seconds
 

@@ -11,8 +11,9 @@ import asyncio
 import json
 import sys
 import time
+from typing import Any
 
-from agent.delivery import Row
+from agent.delivery.changes import Changes
 from agent.delivery.rows import State
 from bench.figure import Figure, spread
 from bench.pair import Pair, pair
@@ -39,14 +40,19 @@ class Producer:
     """Puts events into the pipeline and sees them accepted by the other node."""
 
     def __init__(self, made: Pair) -> None:
-        self.pipelines = made.near.pipelines
-        self.pipeline = self.pipelines.definitions.current["bench"]
+        self.delivery = made.near.delivery.engine
+        self.pipeline = self.delivery.definitions.current["bench"]
         self._accepted: dict[str, asyncio.Event] = {}
-        self.pipelines.journal.changed = self._changed
+        self._write = self.delivery.journal.write
+        self.delivery.journal.write = self._written  # type: ignore[method-assign]
 
-    def _changed(self, row: Row) -> None:
-        if row.state >= State.PLACED and (waiting := self._accepted.pop(row.event.id, None)) is not None:
-            waiting.set()
+    def _written(self, changes: Changes) -> asyncio.Future[Any]:
+        """Note the rows that another node has accepted, as the journal is handed them."""
+        done = self._write(changes)
+        for row in changes.written.values():
+            if row.state >= State.PLACED and (waiting := self._accepted.pop(row.event.id, None)) is not None:
+                waiting.set()
+        return done
 
     async def hop(self, number: int) -> float:
         """Seconds until event `number` is accepted there."""
@@ -57,7 +63,7 @@ class Producer:
             "mac": f"a4:83:e7:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}",
             "interface": "wlan0",
         }
-        await self.pipelines.trigger(self.pipeline, "here", "wifi.client.joined", data, ident)
+        await self.delivery.trigger(self.pipeline, "here", "wifi.client.joined", data, ident)
         await accepted.wait()
         return time.perf_counter() - began
 
@@ -78,7 +84,7 @@ class Producer:
     async def settle(self) -> None:
         """Wait until every event has ended here."""
         async with asyncio.timeout(60):
-            while self.pipelines.journal.open_count:
+            while self.delivery.journal.open_count:
                 await asyncio.sleep(0.02)
 
 
@@ -89,9 +95,9 @@ async def prepare(made: Pair) -> Producer:
     text = PIPELINE.replace("ROOT", str(ROOT)).replace("COMMAND", json.dumps([sys.executable, "-c", ANSWER]))
     files = {
         name: (ROOT / name.removeprefix(f"{ROOT}/")).read_bytes()
-        for name in await made.near.pipeline_files(text, "bench.yaml")
+        for name in await made.near.api.pipelines.files(text, "bench.yaml")
     }
-    await made.near.pipeline_apply(text, "bench.yaml", files, dry_run=False)
+    await made.near.api.pipelines.apply(text, "bench.yaml", files, dry_run=False)
     await asyncio.to_thread(made.others.applied)
     producer = Producer(made)
     await asyncio.wait_for(producer.hop(0), 30)

@@ -13,8 +13,7 @@ from pathlib import Path
 from agent.config import load_config
 from agent.errors import EdgeError
 from agent.identity import IdentityStore
-from agent.node import Agent
-from agent.node.start import SWITCH_INTERVAL
+from agent.node import SWITCH_INTERVAL, Node, build_node, run_node
 from bench.agents import Agents
 from demo.environment import HOST, free_ports
 
@@ -24,7 +23,7 @@ MEET = 60.0
 class Pair:
     """`near` runs here and is the operator of the mesh; `far` is the other one's node id."""
 
-    def __init__(self, near: Agent, others: Agents) -> None:
+    def __init__(self, near: Node, others: Agents) -> None:
         self.near = near
         self.others = others
         self.far = ""
@@ -32,7 +31,7 @@ class Pair:
     async def meet(self) -> None:
         """Let `far` join, and wait until both are linked."""
         token = self.others.folder / "token"
-        token.write_text(self.near.join_line(labels={"far": "true"}).split()[-1])
+        token.write_text(self.near.admission.join_line(labels={"far": "true"}).split()[-1])
         token.chmod(0o600)
         await asyncio.to_thread(self.others.start, "far", labels={"far": "true"}, token=token)
         status = await asyncio.to_thread(self.others.status, "far")
@@ -51,7 +50,7 @@ async def pair() -> AsyncIterator[Pair]:
         folder = Path(temporary)
         near = make(folder / "near")
         others = Agents(folder)
-        life = asyncio.create_task(near.run())
+        life = asyncio.create_task(run_node(near))
         try:
             async with asyncio.timeout(MEET):
                 await near.mesh.ready.wait()
@@ -65,7 +64,7 @@ async def pair() -> AsyncIterator[Pair]:
                 await life
 
 
-def make(folder: Path) -> Agent:
+def make(folder: Path) -> Node:
     """A new agent, the first of a mesh."""
     os.umask(0o077)
     state = folder / "state"
@@ -80,4 +79,4 @@ def make(folder: Path) -> Agent:
     }
     config = load_config(None, {}, {"name": "near", "state": state, "run": folder / "agent.sock", **settings})
     identity = IdentityStore(state / "identity").create_mesh("near")
-    return Agent(config, identity, wanted={}, had_state=False)
+    return build_node(config, identity, wanted={}, had_state=False)

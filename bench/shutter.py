@@ -40,7 +40,7 @@ class Shutter:
         self.made = made
         self.log = made.others.folder / "messages"
         self._taken: asyncio.Queue[float] = asyncio.Queue()
-        book = made.near.cameras
+        book = made.near.programs.cameras
         shoot = book.shoot
 
         async def watched(name: str, shots: int, every: float, taken: Any) -> None:
@@ -56,14 +56,14 @@ class Shutter:
         """Apply the pipeline and wait until lines come through."""
         self.log.write_text(phone.boot())
         text = PIPELINE.replace("ROOT", str(ROOT)).replace("LOG", str(self.log))
-        names = await self.made.near.pipeline_files(text, "bench.yaml")
+        names = await self.made.near.api.pipelines.files(text, "bench.yaml")
         files = {name: (ROOT / name.removeprefix(f"{ROOT}/")).read_bytes() for name in names}
-        await self.made.near.pipeline_apply(text, "bench.yaml", files, dry_run=False)
+        await self.made.near.api.pipelines.apply(text, "bench.yaml", files, dry_run=False)
         await asyncio.to_thread(self.made.others.applied)
 
     async def camera(self, source: str, *, warm: bool) -> None:
         """Have this camera alone, and wait until a photo was taken with it."""
-        book = self.made.near.cameras
+        book = self.made.near.programs.cameras
         await book.add("cam", source, warm=warm)
         async with asyncio.timeout(60):
             while "camera" not in self.made.near.mesh.me.labels:

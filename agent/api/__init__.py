@@ -17,18 +17,9 @@ if TYPE_CHECKING:
     from agent.api.server import make_app, serve_api
 
 __all__ = [
-    "Client",
-    "RemoteError",
-    "Resolver",
-    "Resources",
-    "make_app",
-    "path_of",
-    "read",
-    "resources",
-    "results",
-    "serve_api",
-    "serve_image",
-]
+    "Client", "RemoteError", "Resolver", "Resources", "make_app", "path_of", "read", "resources", "results",
+    "serve_api", "serve_image",
+]  # fmt: skip
 
 _PLACES = {
     "Client": "agent.api.client",

@@ -8,12 +8,5 @@ from agent.blobs.registry import Need, Registry
 from agent.blobs.store import BlobStore, Usage
 
 __all__ = [
-    "BlobExchange",
-    "BlobStore",
-    "ByHand",
-    "Need",
-    "Registry",
-    "Usage",
-    "hash_bytes",
-    "write_car",
-]
+    "BlobExchange", "BlobStore", "ByHand", "Need", "Registry", "Usage", "hash_bytes", "write_car",
+]  # fmt: skip

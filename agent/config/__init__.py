@@ -21,24 +21,7 @@ from agent.config.schema import (
 from agent.config.units import format_duration, format_size, parse_duration, parse_size
 
 __all__ = [
-    "DEFAULT_FILE",
-    "DEFAULT_SOCKET",
-    "DEFAULT_STATE",
-    "ApiConfig",
-    "BlobsConfig",
-    "Config",
-    "DockerConfig",
-    "JournalConfig",
-    "LogConfig",
-    "MeshConfig",
-    "PolicyConfig",
-    "SourcesConfig",
-    "UplinkConfig",
-    "blob_quota",
-    "format_duration",
-    "format_size",
-    "load_config",
-    "parse_duration",
-    "parse_size",
-    "show_config",
-]
+    "DEFAULT_FILE", "DEFAULT_SOCKET", "DEFAULT_STATE", "ApiConfig", "BlobsConfig", "Config", "DockerConfig",
+    "JournalConfig", "LogConfig", "MeshConfig", "PolicyConfig", "SourcesConfig", "UplinkConfig", "blob_quota",
+    "format_duration", "format_size", "load_config", "parse_duration", "parse_size", "show_config",
+]  # fmt: skip

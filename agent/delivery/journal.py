@@ -141,13 +141,12 @@ class Journal(Table):
             return
         lost = Counter((str(v[3]), str(v[5])) for v in unreadable if v[9] is None)
         log.warning("%d rows of the journal cannot be read; %d were open and are lost", len(unreadable), lost.total())
-        counts = {(*key, "lost"): n for key, n in lost.items()}
-        for (pipeline, step, what), n in counts.items():
-            self.counts[pipeline, step][what] += n
+        for key, n in lost.items():
+            self.counts[key]["lost"] += n
 
         def write(db: sqlite3.Connection) -> None:
             db.executemany("DELETE FROM row WHERE n = ?", [(v[0],) for v in unreadable])
-            _count(db, counts)
+            _count(db, {(*key, "lost"): n for key, n in lost.items()})
 
         self.storage.write(write)
 

@@ -54,6 +54,7 @@ class _Row:
     deadline: float = 0.0
     root_at: float = 0.0
     started: float = 0.0
+    choice: int = 0
     looked: float = 0.0
     claims: dict[str, int] = field(default_factory=dict)
     turn: int = 0
@@ -175,6 +176,7 @@ class Lifecycle:
         changes, it = Changes(), _own(row)
         here = target == self._node
         it.target = target
+        it.choice += 1
         _to(it, State.QUEUED if here else State.SENDING)
         changes.then(Do.RUN if here else Do.SEND, row)
         return changes
@@ -215,6 +217,7 @@ class Lifecycle:
         """The holder is asked for it once more: it knows it still, or takes it anew."""
         changes, it = Changes(), _own(row)
         _to(it, State.SENDING)
+        it.choice += 1
         it.looked = boottime()
         changes.then(Do.SEND, row)
         return changes
@@ -351,7 +354,6 @@ class Lifecycle:
                 self._settle(_own(row), changes)
         for row in sorted(self._table.rows.values(), key=lambda r: -r.n):
             self._close_if_done(_own(row), changes)
-        for row in self._table.rows.values():
             if not row.open:
                 changes.then(Do.REPORT, row)
         return changes

@@ -147,6 +147,13 @@ class Row(Protocol):
         """When its last run here began. In memory only."""
 
     @property
+    def choice(self) -> int:
+        """Counts how often it was given to a target, so that an answer to an earlier delivery is not taken for the newest.
+
+        In memory only.
+        """
+
+    @property
     def looked(self) -> float:
         """When its holder was last asked for it; 0 not since the start. In memory only."""
 

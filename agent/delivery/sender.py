@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,8 +28,16 @@ REFUSED = 1.0
 NOT_REACHED = 0.3
 BUSY = frozenset({"busy"})
 """Codes of refusals of a whole request that say nothing against the node."""
-Batch = dict[Row, bytes]
-"""Rows and their encoded events, in order."""
+
+
+class Item(NamedTuple):
+    """A row that is sent: the encoded event, and which of the row's choices of a node this is."""
+
+    event: bytes
+    choice: int
+
+
+Batch = dict[Row, Item]
 
 
 class Senders:
@@ -36,7 +45,7 @@ class Senders:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._queues: dict[str, deque[Row]] = {}
+        self._queues: dict[str, deque[tuple[Row, int]]] = {}
         self._busy: dict[str, int] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._refused: set[tuple[str, str]] = set()
@@ -54,12 +63,8 @@ class Senders:
 
     def send(self, row: Row) -> None:
         """Send the row to `row.target` soon."""
-        self._queues.setdefault(row.target, deque()).append(row)
+        self._queues.setdefault(row.target, deque()).append((row, row.choice))
         self._pump(row.target)
-
-    def waiting(self, node: str) -> int:
-        """Rows that wait for this node."""
-        return len(self._queues.get(node, ()))
 
     def _pump(self, node: str) -> None:
         if self._tasks is None:
@@ -74,10 +79,10 @@ class Senders:
         queue, size = self._queues[node], 0
         batch: Batch = {}
         while queue and len(batch) < MAX_ITEMS and size < MAX_REQUEST // 4:
-            row = queue.popleft()
-            if row.state is State.SENDING and row.target == node:
-                batch[row] = row.event.encode()
-                size += 512 + len(batch[row]) + sum(b.size for b in row.event.blobs() if b.size <= INLINE)
+            row, choice = queue.popleft()
+            if row.state is State.SENDING and row.choice == choice:
+                batch[row] = Item(row.event.encode(), choice)
+                size += 512 + len(batch[row].event) + sum(b.size for b in row.event.blobs() if b.size <= INLINE)
         return batch
 
     async def _transfer(self, node: str, batch: Batch) -> None:
@@ -98,8 +103,8 @@ class Senders:
         accepted: list[Row] = []
         refused = Changes()
         short = [Verdict("bad", "the answer is too short")] * (len(batch) - len(verdicts))
-        for row, verdict in zip(batch, verdicts + short, strict=False):
-            if row.state is not State.SENDING or row.target != node:
+        for (row, item), verdict in zip(batch.items(), verdicts + short, strict=False):
+            if row.state is not State.SENDING or row.choice != item.choice:
                 continue
             if verdict.status == "accepted":
                 accepted.append(row)
@@ -126,10 +131,10 @@ class Senders:
         now = boottime()
         items = [
             Delivery(
-                r.pipeline, r.version, r.step, r.slot, raw, (now - r.root_at) * 1e3, (r.deadline - now) * 1e3, list(r.trace),
+                r.pipeline, r.version, r.step, r.slot, item.event, (now - r.root_at) * 1e3, (r.deadline - now) * 1e3, list(r.trace),
                 r.attempts,
             )
-            for r, raw in batch.items()
+            for r, item in batch.items()
         ]  # fmt: skip
         return msgspec.msgpack.encode(DeliverRequest(items, blobs))
 
@@ -139,8 +144,8 @@ class Senders:
         if avoid:
             self._once(node, "error", str(why))
         changes = Changes()
-        for row in batch:
-            if row.target == node:
+        for row, item in batch.items():
+            if row.choice == item.choice:
                 self.context.lifecycle.put_back(row, NOT_REACHED, avoid=avoid, changes=changes)
         self.context.apply(changes)
 

@@ -18,16 +18,9 @@ if TYPE_CHECKING:
     from agent.executors.wasm.executor import WORKER_REST, WasmExecutor
 
 __all__ = [
-    "OWNER_LABEL",
-    "WORKER_REST",
-    "DockerExecutor",
-    "Executors",
-    "FilterReport",
-    "Policy",
-    "ProcessExecutor",
-    "WasmExecutor",
-    "check_filter",
-]
+    "OWNER_LABEL", "WORKER_REST", "DockerExecutor", "Executors", "FilterReport", "Policy", "ProcessExecutor",
+    "WasmExecutor", "check_filter",
+]  # fmt: skip
 
 _MODULES = {
     "OWNER_LABEL": "docker.container",

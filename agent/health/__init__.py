@@ -1,8 +1,4 @@
-"""Coded warnings with a remedy, and the checks that find them.
-
-Faces: `HealthRegistry`, `Facts` and `run_checks` (pure checks), `clock_synchronised`,
-`setup_logging`.
-"""
+"""Coded warnings about this node, each with a remedy; the checks that find them; the agent's log."""
 
 from agent.health.checks import CODES, run_checks
 from agent.health.facts import Facts, FailingStep, SourceFact
@@ -11,13 +7,6 @@ from agent.health.registry import HealthRegistry
 from agent.health.timesync import clock_synchronised
 
 __all__ = [
-    "CODES",
-    "Facts",
-    "FailingStep",
-    "HealthRegistry",
-    "SourceFact",
-    "clock_synchronised",
-    "redact",
-    "run_checks",
+    "CODES", "Facts", "FailingStep", "HealthRegistry", "SourceFact", "clock_synchronised", "redact", "run_checks",
     "setup_logging",
-]
+]  # fmt: skip

@@ -13,25 +13,7 @@ from agent.identity.tokens import Token, TokenBook, TokenRecord
 from agent.identity.trust import PeerIdentity, Trust
 
 __all__ = [
-    "MAX_ENVELOPE",
-    "AdmissionDesk",
-    "EnrolmentServer",
-    "Identity",
-    "IdentityStore",
-    "Joined",
-    "PeerIdentity",
-    "PendingBook",
-    "PendingNode",
-    "Renewal",
-    "Token",
-    "TokenBook",
-    "TokenRecord",
-    "Trust",
-    "clean_name",
-    "join",
-    "node_id_of",
-    "open_envelope",
-    "renewal_handler",
-    "sign_envelope",
-    "wait_as_pending",
-]
+    "MAX_ENVELOPE", "AdmissionDesk", "EnrolmentServer", "Identity", "IdentityStore", "Joined", "PeerIdentity",
+    "PendingBook", "PendingNode", "Renewal", "Token", "TokenBook", "TokenRecord", "Trust",
+    "clean_name", "join", "node_id_of", "open_envelope", "renewal_handler", "sign_envelope", "wait_as_pending",
+]  # fmt: skip

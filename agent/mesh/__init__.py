@@ -13,19 +13,6 @@ from agent.mesh.session import Link
 from agent.mesh.settings import MeshSettings
 
 __all__ = [
-    "REMOVAL",
-    "Changed",
-    "Document",
-    "Documents",
-    "Endpoint",
-    "Handler",
-    "LabelsOf",
-    "Link",
-    "LogLine",
-    "Mesh",
-    "MeshSettings",
-    "local_addresses",
-    "parse_address",
-    "usable_addresses",
-    "watch_handshakes",
-]
+    "REMOVAL", "Changed", "Document", "Documents", "Endpoint", "Handler", "LabelsOf", "Link", "LogLine", "Mesh",
+    "MeshSettings", "local_addresses", "parse_address", "usable_addresses", "watch_handshakes",
+]  # fmt: skip

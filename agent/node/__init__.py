@@ -1,9 +1,8 @@
-"""The service: builds the houses, wires them, supervises what runs, and answers the local API.
+"""Builds one node from its parts, and runs it. `run_agent` is the whole life of an agent's process."""
 
-`run_agent` is a node's whole life; `Agent` is what the API sees.
-"""
+from agent.node.build import build_node
+from agent.node.entry import SWITCH_INTERVAL, run_agent
+from agent.node.node import Node
+from agent.node.run import close_node, run_node
 
-from agent.node.agent import Agent
-from agent.node.start import run_agent
-
-__all__ = ["Agent", "run_agent"]
+__all__ = ["SWITCH_INTERVAL", "Node", "build_node", "close_node", "run_agent", "run_node"]

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import agent
 from agent.api import Resolver, Resources, resources
+from agent.config import Config
+from agent.health import HealthRegistry
+from agent.identity import Identity
+from agent.mesh import Mesh
+from agent.node.admission import Admission
+from agent.node.node import Delivery, Programs, Stores
+from agent.node.signed_labels import SignedLabels
 
-if TYPE_CHECKING:
-    from agent.node.agent import Agent
 
-
-def make_resources(node: Agent) -> Resources:
+def make_resources(
+    config: Config,
+    health: HealthRegistry,
+    mesh: Mesh,
+    labels: SignedLabels,
+    wanted: dict[str, str],
+    admission: Admission,
+    stores: Stores,
+    programs: Programs,
+    delivery: Delivery,
+) -> Resources:
     """Give each resource the parts that it needs."""
-    mesh, delivery, blobs = node.mesh, node.pipelines, node.blobs
-    nodes = resources.Nodes(mesh, node.labels, delivery.definitions, desk=node.desk, wanted=node.wanted)
-    resolver = Resolver(mesh, blobs, node.wasm)
-    pipelines = resources.Pipelines(mesh, delivery, blobs, resolver=resolver)
-    cameras = resources.Cameras(node.cameras, mesh)
-    sink = resources.Sink(node.uplink, mesh, node.labels, node.wanted)
+    engine, blobs, desk = delivery.engine, stores.blobs, admission.desk
+
+    def identity() -> Identity:
+        return admission.identity
+
+    nodes = resources.Nodes(mesh, labels, engine.definitions, desk=desk, wanted=wanted)
+    pipelines = resources.Pipelines(mesh, engine, blobs, resolver=Resolver(mesh, blobs, programs.wasm))
+    cameras = resources.Cameras(programs.cameras, mesh)
+    sink = resources.Sink(delivery.uplink, mesh, labels, wanted)
+    status = resources.Status(
+        config,
+        mesh,
+        engine,
+        version=agent.__version__,
+        identity=identity,
+        nodes=nodes,
+        pipelines=pipelines,
+        cameras=cameras,
+        sink=sink,
+        sources=delivery.tails.runners,
+        blobs=blobs,
+        wasm=programs.wasm,
+        docker=programs.docker,
+        health=health,
+    )
     return Resources(
-        status=resources.Status(
-            node.config,
-            mesh,
-            delivery,
-            version=node.version,
-            identity=lambda: node.identity,
-            nodes=nodes,
-            pipelines=pipelines,
-            cameras=cameras,
-            sink=sink,
-            sources=node.sources.runners,
-            blobs=blobs,
-            wasm=node.wasm,
-            docker=node.docker,
-            health=node.health,
-        ),
-        events=resources.Events(mesh, delivery, node.uplink.ledger, node.logs_kept),
-        config=resources.Configuration(node.config),
+        status=status,
+        events=resources.Events(mesh, engine, delivery.uplink.ledger, delivery.logs),
+        config=resources.Configuration(config),
         nodes=nodes,
         tokens=resources.Tokens(
-            node.tokens, mesh, desk=node.desk, identity=lambda: node.identity, addresses=node.enrol_addresses
+            admission.tokens, mesh, desk=desk, identity=identity, addresses=admission.enrol_addresses
         ),
         pipelines=pipelines,
-        devices=resources.Devices(mesh, node.presence),
+        devices=resources.Devices(mesh, engine.steps.presence),
         cameras=cameras,
-        blobs=resources.Blobs(blobs, node.exchange, mesh, node.added),
+        blobs=resources.Blobs(blobs, stores.exchange, mesh, stores.added),
         sink=sink,
     )

@@ -6,13 +6,6 @@ from agent.sources.opening import open_source
 from agent.sources.syslog import SyslogSource
 
 __all__ = [
-    "MAX_BATCH",
-    "MAX_LINE",
-    "Batch",
-    "Counters",
-    "FileSource",
-    "LineSource",
-    "Position",
-    "SyslogSource",
+    "MAX_BATCH", "MAX_LINE", "Batch", "Counters", "FileSource", "LineSource", "Position", "SyslogSource",
     "open_source",
-]
+]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent.delivery import Context, Emit, Made, Row, Work
@@ -32,18 +33,15 @@ class Cameras(Protocol):
     async def shoot(self, name: str, shots: int, every: float, taken: Callable[[Any], Awaitable[None]]) -> None: ...
 
 
+@dataclass(eq=False)
 class CameraSteps:
     """Makes the work of camera steps."""
 
-    def __init__(
-        self, context: Context, cameras: Cameras | None, writer: BlobWriter, programs: ProgramSteps,
-        log_to: Callable[[str, str, str], None],
-    ) -> None:  # fmt: skip
-        self.context = context
-        self.cameras = cameras
-        self.writer = writer
-        self.programs = programs
-        self.log_to = log_to
+    context: Context
+    cameras: Cameras | None
+    writer: BlobWriter
+    programs: ProgramSteps
+    log_to: Callable[[str, str, str], None]
 
     async def open(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
         """The step's work."""

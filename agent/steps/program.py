@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,23 +23,19 @@ FETCH_TIMEOUT = 60.0
 """Seconds in which a module must come from another node."""
 
 
+@dataclass(eq=False)
 class ProgramSteps:
-    """Opens the programs of steps and closes them."""
+    """Opens the programs of steps and closes them.
 
-    def __init__(
-        self,
-        context: Context,
-        executors: Executors,
-        path_of: Callable[[str], Path],
-        log_to: Callable[[str, str, str], None],
-    ) -> None:
-        """`path_of` gives the file of a blob that is here; `log_to` takes pipeline, step and a line of stderr."""
-        self.context = context
-        self.executors = executors
-        self.path_of = path_of
-        self.log_to = log_to
-        self._runners: dict[StepKey, Runner] = {}
-        self._starting: set[asyncio.Task[None]] = set()
+    `path_of` gives the file of a blob that is here; `log_to` takes pipeline, step and a line of stderr.
+    """
+
+    context: Context
+    executors: Executors
+    path_of: Callable[[str], Path]
+    log_to: Callable[[str, str, str], None]
+    _runners: dict[StepKey, Runner] = field(default_factory=dict)
+    _starting: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
         """Start the step's program; raises Refused, Unreachable or StepFailed."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 from agent.backoff import Backoff
@@ -52,36 +53,25 @@ def located(events: list[LineEvent], batch: Batch) -> list[Located]:
         raise StepFailed(f"the filter names {e} in its batch", code="step.answer") from None
 
 
+@dataclass(eq=False)
 class TailRunner:
     """One log of one source step on this node."""
 
-    def __init__(
-        self,
-        context: Context,
-        pipeline: Pipeline,
-        step: Step,
-        source: LineSource,
-        stream: str,
-        make_filter: Callable[[], Awaitable[FilterRunner]],
-        *,
-        log_to: Callable[[str], None],
-        restarted_at: float,
-        local_clock: bool = True,
-    ) -> None:
-        self.context = context
-        self.pipeline = pipeline
-        self.step = step
-        self.source = source
-        self.stream = stream
-        self.make_filter = make_filter
-        self.log_to = log_to
-        self.restarted_at = restarted_at
-        self.local_clock = local_clock
-        self.error = ""
-        self.events = 0
-        self._position: Any = None
-        """Of the last batch, while it is not handed to the journal."""
-        self._timer: asyncio.TimerHandle | None = None
+    context: Context
+    pipeline: Pipeline
+    step: Step
+    source: LineSource
+    stream: str
+    make_filter: Callable[[], Awaitable[FilterRunner]]
+    _: KW_ONLY
+    log_to: Callable[[str], None]
+    restarted_at: float
+    local_clock: bool = True
+    error: str = ""
+    events: int = 0
+    _position: Any = None
+    """Of the last batch, while it is not handed to the journal."""
+    _timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Read until cancelled; what fails is tried again from the committed position."""

@@ -7,16 +7,6 @@ from agent.uplink.mask import has_mac, load_mask_key, mask_device, mask_event, m
 from agent.uplink.uplink import Uplink, UplinkSettings
 
 __all__ = [
-    "EgressLedger",
-    "EgressRow",
-    "SinkAddress",
-    "SinkConfig",
-    "Uplink",
-    "UplinkSettings",
-    "has_mac",
-    "load_mask_key",
-    "mask_device",
-    "mask_event",
-    "masked",
-    "parse_address",
-]
+    "EgressLedger", "EgressRow", "SinkAddress", "SinkConfig", "Uplink", "UplinkSettings", "has_mac",
+    "load_mask_key", "mask_device", "mask_event", "masked", "parse_address",
+]  # fmt: skip

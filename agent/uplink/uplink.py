@@ -51,7 +51,7 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Uplink:
     """The one way out of the building. One instance per node, also on nodes that have no sink (then it refuses alerts).
 
-    `on_delivered(event id)` is called on the loop when the sink has the alert on disk, `on_refused(event id, reason)`
+    `delivered(event id)` is called on the loop when the sink has the alert on disk, `refused(event id, reason)`
     when it will never take it; both again after a restart and for a repeated `submit`, so they have to be idempotent.
     `sign`, where given, turns an unsigned alert into a signed one: it gets the bytes and returns a DER signature.
     """
@@ -64,9 +64,10 @@ class Uplink:
         settings: UplinkSettings | None = None,
         sign: Callable[[bytes], bytes] | None = None,
         certificate: bytes = b"",
+        delivered: Callable[[str], None] = lambda _id: None,
+        refused: Callable[[str, str], None] = lambda _id, _reason: None,
     ) -> None:
-        self.on_delivered: Callable[[str], None] = lambda _id: None
-        self.on_refused: Callable[[str, str], None] = lambda _id, _reason: None
+        self._on_delivered, self._on_refused = delivered, refused
         self.connected = False
         self.hello = hello
         self._settings = settings or UplinkSettings()
@@ -276,9 +277,9 @@ class Uplink:
     def _tell(self, settled: Settled) -> None:
         try:
             if settled.state == "delivered":
-                self.on_delivered(settled.id)
+                self._on_delivered(settled.id)
             else:
-                self.on_refused(settled.id, settled.reason)
+                self._on_refused(settled.id, settled.reason)
         except EdgeError as e:
             logger.error("alert %s is settled, but nobody took note: %s", settled.id, e.message)
 

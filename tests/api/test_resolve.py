@@ -11,7 +11,7 @@ from agent.api.resolve import MAX_MODULE, Resolver, module_paths
 from agent.definitions import load_pipeline
 from agent.errors import NotFound, PipelineError
 from agent.model.cid import parse_cid
-from agent.node.agent import Agent
+from agent.node import Node, close_node
 from tests.node.house import House
 
 TEXT = """\
@@ -29,11 +29,11 @@ EMPTY = b"\0asm\x01\0\0\0"
 
 
 @pytest.fixture
-async def hall(house: House) -> AsyncIterator[Agent]:
+async def hall(house: House) -> AsyncIterator[Node]:
     """An agent that is built and not run: resolving modules needs no mesh."""
-    made = house.agent("hall")
+    made = house.node("hall")
     yield made
-    await made._close()
+    await close_node(made)
 
 
 def test_modules_are_named_once_and_cids_are_not_paths() -> None:
@@ -42,12 +42,14 @@ def test_modules_are_named_once_and_cids_are_not_paths() -> None:
     assert module_paths(load_pipeline(TEXT.replace("f/join.wasm", cid))) == ["f/rescale.wasm"]
 
 
-async def test_modules_become_cids_whose_bytes_are_here(hall: Agent, filters: Path) -> None:
+async def test_modules_become_cids_whose_bytes_are_here(hall: Node, filters: Path) -> None:
     files = {
         "f/join.wasm": (filters / "wifi-join.wasm").read_bytes(),
         "f/rescale.wasm": (filters / "rescale.wasm").read_bytes(),
     }
-    made, notes = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=True)
+    made, notes = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+        load_pipeline(TEXT), files, keep=True
+    )
     assert notes == []
     join, small, again = (
         made.steps[0].task["wasm"]["module"],
@@ -55,14 +57,16 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Agent, filters: Pa
         made.steps[2].task["module"],
     )
     assert small == again != join
-    assert await hall.blobs.read(join) == files["f/join.wasm"]
-    assert await hall.blobs.read(small) == files["f/rescale.wasm"]
+    assert await hall.stores.blobs.read(join) == files["f/join.wasm"]
+    assert await hall.stores.blobs.read(small) == files["f/rescale.wasm"]
     parse_cid(join)
     assert made.steps[2].task["args"] == ["-q"]
     assert module_paths(made) == []
-    same, _ = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=False)
+    same, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+        load_pipeline(TEXT), files, keep=False
+    )
     assert same.version == made.version
-    again_made, _ = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(made, {}, keep=False)
+    again_made, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(made, {}, keep=False)
     assert again_made == made
 
 
@@ -79,12 +83,10 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Agent, filters: Pa
     ],
     ids=["missing", "empty", "script", "too large", "cut", "without a start", "damaged"],
 )
-async def test_a_module_that_cannot_run_is_refused_before_signing(
-    hall: Agent, data: bytes | None, message: str
-) -> None:
+async def test_a_module_that_cannot_run_is_refused_before_signing(hall: Node, data: bytes | None, message: str) -> None:
     files = {} if data is None else {"f/join.wasm": data}
     with pytest.raises(PipelineError, match=message) as caught:
-        await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), files, keep=True)
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(load_pipeline(TEXT), files, keep=True)
     assert "f/join.wasm" in caught.value.message
     assert caught.value.hint
     assert caught.value.fields["key"] == "module"
@@ -96,17 +98,17 @@ async def test_an_image_that_no_node_has_is_refused_with_what_to_do(house: House
     module = (filters / "wifi-join.wasm").read_bytes()
     text = TEXT.replace("  alert", DOCKER + "  alert")
     with pytest.raises(NotFound, match="labels: no live node that may run it has the image edge/detector:1") as caught:
-        await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
             load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
         )
     assert "docker load" in caught.value.hint
 
 
-async def test_an_image_id_is_taken_as_it_is(hall: Agent, filters: Path) -> None:
+async def test_an_image_id_is_taken_as_it_is(hall: Node, filters: Path) -> None:
     module = (filters / "wifi-join.wasm").read_bytes()
     ident = "sha256:" + "0" * 64
     text = TEXT.replace("  alert", DOCKER.replace("edge/detector:1", ident) + "  alert")
-    made, notes = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(
+    made, notes = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
         load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
     )
     step = made.step("labels")

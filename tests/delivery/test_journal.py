@@ -394,12 +394,10 @@ class Clock:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     c = Clock()
     for module in (clock, journal):
-        monkeypatch.setattr(module, "boottime", lambda: c.up)
         monkeypatch.setattr(module, "boot_id", lambda: c.boot)
-        monkeypatch.setattr(
-            module, "time", SimpleNamespace(time=lambda: c.wall, clock_gettime=lambda _: c.up, CLOCK_BOOTTIME=7)
-        )
-    yield c
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: c.wall))
+    with clock.replaced_by(lambda: c.up):
+        yield c
     monkeypatch.undo()
 
 

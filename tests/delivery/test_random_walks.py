@@ -178,6 +178,11 @@ async def _upgrade(town: Town) -> None:
     town.upgrade()
 
 
+async def _tamper(town: Town, fault: Callable[[Town], None]) -> None:
+    """For the tests of the watch."""
+    fault(town)
+
+
 OPS: dict[str, Callable[..., Awaitable[None]]] = {
     "trigger": _trigger,
     "wait": _wait,
@@ -187,6 +192,7 @@ OPS: dict[str, Callable[..., Awaitable[None]]] = {
     "part": _part,
     "announce": _announce,
     "upgrade": _upgrade,
+    "tamper": _tamper,
 }
 
 
@@ -265,9 +271,22 @@ def test_promises_hold_after_death_at_any_commit(name: str) -> None:
             assert town.nodes[name].deaths == 1
 
 
-def test_promises_hold_when_all_stand_still_at_any_moment() -> None:
-    """A machine that sleeps: timers, deadlines and the answers that were on their way come together afterwards."""
-    step = 0.01 if LONG else 0.05
-    for i in range(1, int(3.0 / step)):
-        ops = [*STORY.ops[:1], ("trigger", "a", "log", 5, 1), ("wait", i * step), ("skip", 100.0), ("wait", 1.0)]
+@pytest.mark.timeout(0 if LONG else 300)
+@pytest.mark.parametrize(
+    ("harm", "then"), [(("skip", 100.0), 1.0), (("kill", "b", 170.0), 160.0), (("part", "a", "b", 170.0), 160.0)]
+)
+def test_promises_hold_when_nodes_sleep_or_part_at_any_time(harm: tuple[Any, ...], then: float) -> None:
+    """All stand still, or a node or a link is away until long after every deadline; answers on their way come too late."""
+    step = 0.01 if LONG else 0.1
+    for i in range(1, int(2.0 / step)):
+        ops = [*STORY.ops[:1], ("trigger", "a", "log", 5, 1), ("wait", i * step), harm, ("wait", then)]
         walk(replace(STORY, ops=ops, weather=Weather(slowest=0.2)))
+
+
+def test_promises_hold_when_runs_fail_and_answers_come_late() -> None:
+    """A row goes back to the node where it failed while the answer to the report of that failure is still on its way."""
+    for seed in range(100 if LONG else 10):
+        plan = Walk(
+            [("trigger", "a", "log", 0, 6), ("wait", 30.0)], seed, "ab", Weather(slowest=3.0), Trouble(fails=0.5)
+        )
+        walk(plan)

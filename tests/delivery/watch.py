@@ -61,13 +61,15 @@ class Watch:
         self.open: dict[str, dict[int, Row]] = defaultdict(dict)
         """Rows that may still change."""
         self.dirty: set[str] = set()
-        """What each disk held when it was last looked at."""
+        """Nodes whose rows have changed in this turn."""
+        self.disk: dict[str, dict[int, tuple[int, str | None, int]]] = defaultdict(dict)
+        """State, end and closed of each node's rows when its disk was last looked at."""
         self.scanned: Counter[str] = Counter()
         """The number of commits by then."""
         self.next_look: dict[str, float] = defaultdict(float)
+        """Loop time of the next look for rows that are left lying."""
         self.since: dict[tuple[str, int], float] = {}
-        """Loop time of each row's last change here."""
-        self.disk: dict[str, dict[int, tuple[int, str | None, int]]] = defaultdict(dict)
+        """Loop time of each row's last change."""
         self.runs: Counter[tuple[str, str]] = Counter()
         """Runs of programs that answered, by event and node."""
         self.told: dict[int, list[tuple[Key, str]]] = {}
@@ -75,6 +77,7 @@ class Watch:
         self.ids: set[str] = set()
         """The short ids of all events."""
         self.moves: Counter[tuple[State, State]] = Counter()
+        """Transitions that were seen."""
 
     def wrong(self, what: str) -> None:
         """Note a broken promise."""
@@ -256,7 +259,7 @@ class Watch:
         other = self.town.nodes[row.target]
         there = other.p.journal.find(*row.key) if other.up else None
         if there is not None and there.end is not None and node.name in there.claims:
-            since = self.town.loop.time() - self.since[other.name, there.n]
+            since = self.town.loop.time() - max(self.since[other.name, there.n], self.since[node.name, row.n])
             soon = SLACK + 4 * self.town.net.weather.slowest + 4 * other.disk.slowest
             if min(since, self.town.smooth_for() - REPORT_TIMEOUT) > soon:
                 self.wrong(f"{who} has ended as {there.end} on {other.name} {since:.1f} s ago and does not know it")

@@ -21,7 +21,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 @pytest.fixture(autouse=True)
 def quick_stop() -> Iterator[None]:
-    """Nothing of a test's may be left on the loop's list of tasks for the next one."""
+    """A test leaves no running loop to the next one."""
     yield
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.config import Config, load_config
 from agent.identity import IdentityStore
-from agent.node.agent import Agent
+from agent.node import Node, build_node, run_node
 from tests.mesh.building import free_port
 from tests.support import eventually
 
@@ -17,13 +17,13 @@ NO_DOCKER = "tcp://127.0.0.1:1"
 
 
 class House:
-    """`hall` is the operator; others join by a certificate that it issued."""
+    """`hall` is the operator; other nodes have certificates that it issued."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.operator = IdentityStore(folder / "hall" / "identity").create_mesh("hall")
         self.ports: dict[str, tuple[int, int]] = {}
-        self.running: dict[str, tuple[Agent, asyncio.Task[None]]] = {}
+        self.running: dict[str, tuple[Node, asyncio.Task[None]]] = {}
 
     def config(self, name: str, **overrides: Any) -> Config:
         mesh, enrol = self.ports.setdefault(name, (free_port(), free_port()))
@@ -43,21 +43,21 @@ class House:
         certificate = self.operator.issue(key.public_key(), role="member", name=name)
         return store.adopt(key, certificate, self.operator.ca_der, name)
 
-    def agent(self, name: str, *, labels: dict[str, str] | None = None, **overrides: Any) -> Agent:
-        """An agent that does not run yet."""
-        return Agent(self.config(name, **overrides), self.identity(name), wanted=labels or {})
+    def node(self, name: str, *, labels: dict[str, str] | None = None, **overrides: Any) -> Node:
+        """A node that does not run yet."""
+        return build_node(self.config(name, **overrides), self.identity(name), wanted=labels or {})
 
-    async def start(self, name: str, **options: Any) -> Agent:
-        return await self.run(name, self.agent(name, **options))
+    async def start(self, name: str, **options: Any) -> Node:
+        return await self.run(name, self.node(name, **options))
 
-    async def run(self, name: str, made: Agent) -> Agent:
-        """Run an agent until the others see it."""
-        task = asyncio.create_task(made.run())
+    async def run(self, name: str, made: Node) -> Node:
+        """Run a node until the others see it."""
+        task = asyncio.create_task(run_node(made))
         self.running[name] = (made, task)
         await eventually(lambda: made.mesh.ready.is_set() or task.done(), 20)
         if task.done():
             task.result()
-        everybody = {a.node_id for a, _ in self.running.values()}
+        everybody = {a.mesh.me.id for a, _ in self.running.values()}
         await eventually(lambda: all(everybody <= {n.id for n in a.mesh.live()} for a, _ in self.running.values()), 30)
         return made
 

@@ -1,4 +1,4 @@
-"""Blobs between their making and the journal's commit."""
+"""Blobs between their creation and the journal's commit."""
 
 from __future__ import annotations
 

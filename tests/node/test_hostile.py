@@ -1,4 +1,4 @@
-"""What a member that means harm may say over the verbs of the service, and what its words are worth."""
+"""Malicious requests and answers of a member."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.api.resolve import Resolver, serve_image
 from agent.definitions import load_pipeline
 from agent.errors import NotFound, Refused
 from agent.identity import PeerIdentity
-from agent.node.agent import Agent
+from agent.node import Node, close_node
 from tests.node.house import House
 
 MAC = "02:00:00:00:00:01"
@@ -25,30 +25,30 @@ steps:
 """
 
 
-def peer_of(agent: Agent) -> PeerIdentity:
-    return agent.trust.peer(agent.identity.cert_der)
+def peer_of(agent: Node) -> PeerIdentity:
+    return agent.mesh.trust.peer(agent.admission.identity.cert_der)
 
 
-async def test_nobody_can_reckon_the_code_of_a_wish_and_each_wish_has_its_own(house: House) -> None:
-    hall, porch, other = (house.agent(n) for n in ("hall", "porch", "other"))
+async def test_codes_of_label_wishes_cannot_be_predicted(house: House) -> None:
+    hall, porch, other = (house.node(n) for n in ("hall", "porch", "other"))
     codes = []
     for labels in ({"camera": "true"}, {"gpu": "true"}, {"camera": "true"}, {"camera": "true"}):
-        await hall.labels._wish(peer_of(porch), msgspec.json.encode(labels))
-        codes.append(hall.labels.wishes[porch.node_id].code)
-    assert len(set(codes)) == 3  # asking again for the same is no new wish
+        await hall.labels.serve_wish(peer_of(porch), msgspec.json.encode(labels))
+        codes.append(hall.labels.wishes[porch.mesh.me.id].code)
+    assert len(set(codes)) == 3  # the same labels again are the same wish
     assert codes[2] == codes[3]
-    await hall.labels._wish(peer_of(other), msgspec.json.encode({"camera": "true"}))
-    assert hall.labels.wishes[other.node_id].code not in codes
+    await hall.labels.serve_wish(peer_of(other), msgspec.json.encode({"camera": "true"}))
+    assert hall.labels.wishes[other.mesh.me.id].code not in codes
     for body in (b'{"a": "\xff"}', b"[" * 9000):
         with pytest.raises(Refused):
-            await hall.labels._wish(peer_of(porch), body)
+            await hall.labels.serve_wish(peer_of(porch), body)
     for agent in (hall, porch, other):
-        await agent._close()
+        await close_node(agent)
 
 
 @pytest.mark.parametrize("body", [b"\xa1\xff", b"\x91" * 9000 + b"\x90", msgspec.msgpack.encode({MAC: {"present": 1}}),
     msgspec.msgpack.encode({"zz": {"present": True, "first_seen": "", "last_seen": "", "node": ""}})])  # fmt: skip
-async def test_a_member_that_lies_about_devices_keeps_nobody_from_seeing_the_others(house: House, body: bytes) -> None:
+async def test_false_answers_of_a_member_hide_no_other_devices(house: House, body: bytes) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
 
     async def lie(peer: PeerIdentity, asked: bytes) -> bytes:
@@ -65,16 +65,16 @@ async def test_a_member_that_lies_about_devices_keeps_nobody_from_seeing_the_oth
     "name", ["", "../../containers/x", "a/../../containers/x", "a?b", "a b", "x" * 600, "/etc", "a\n", "%2e%2e/x"]
 )
 async def test_only_names_of_images_reach_the_engine(house: House, name: str) -> None:
-    hall = house.agent("hall")
+    hall = house.node("hall")
     with pytest.raises(Refused):
-        await serve_image(hall.docker, msgspec.msgpack.encode(name))
+        await serve_image(hall.programs.docker, msgspec.msgpack.encode(name))
     for body in (b"", b"\xa1\xff", b"\x01", b"\x91" * 9000):
         with pytest.raises(Refused):
-            await serve_image(hall.docker, body)
-    await hall._close()
+            await serve_image(hall.programs.docker, body)
+    await close_node(hall)
 
 
-async def test_what_a_member_says_is_an_image_id_is_signed_only_if_it_is_one(house: House) -> None:
+async def test_only_a_real_image_id_of_a_member_is_signed(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
     await hall.api.nodes.label("porch", LABELS, [])
     said: Any = "evil:latest"
@@ -84,7 +84,9 @@ async def test_what_a_member_says_is_an_image_id_is_signed_only_if_it_is_one(hou
 
     porch.mesh.serve("docker.image", answer)
     with pytest.raises(NotFound):
-        await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), {}, keep=False)
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(load_pipeline(TEXT), {}, keep=False)
     said = "sha256:" + "0" * 64
-    made, _ = await Resolver(hall.mesh, hall.blobs, hall.wasm).resolve(load_pipeline(TEXT), {}, keep=False)
+    made, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+        load_pipeline(TEXT), {}, keep=False
+    )
     assert made.steps[1].task["image"] == said

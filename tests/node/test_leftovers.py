@@ -28,13 +28,13 @@ class Rows:
 
 
 def added(store: BlobStore, folder: Path) -> ByHand:
-    """The list as an agent that starts has it."""
+    """The list as a new agent reads it."""
     made = ByHand(folder / "added")
     store.needs.add(made)
     return made
 
 
-async def test_only_what_nothing_names_is_deleted(tmp_path: Path) -> None:
+async def test_only_blobs_that_nothing_needs_are_deleted(tmp_path: Path) -> None:
     store = BlobStore(tmp_path / "blobs", 1 << 20)
     try:
         needed, module, by_hand, pinned, orphan = [

@@ -1,4 +1,4 @@
-"""Which blobs a whole agent keeps, and which it deletes."""
+"""The blobs that a node keeps, and the blobs that it deletes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from agent.definitions import load_pipeline
-from agent.node.agent import Agent
+from agent.node import Node
 from tests.node.house import House
 from tests.support import eventually
 
@@ -21,7 +21,7 @@ steps:
 """
 
 
-async def add_by_hand(agent: Agent, data: bytes) -> dict[str, Any]:
+async def add_by_hand(agent: Node, data: bytes) -> dict[str, Any]:
     """As `edge-agent blob add` does."""
     with tempfile.TemporaryFile() as file:
         file.write(data)
@@ -31,24 +31,24 @@ async def add_by_hand(agent: Agent, data: bytes) -> dict[str, Any]:
     return {"name": "f", "cid": added.cid, "type": "image/jpeg", "size": added.size}
 
 
-async def event_that_ends(agent: Agent, *blobs: dict[str, Any]) -> None:
+async def event_that_ends(agent: Node, *blobs: dict[str, Any]) -> None:
     """An event that names these blobs; every step skips it."""
     pipeline = load_pipeline(PIPELINE)
-    agent.pipelines.definitions.apply("p", msgspec.json.encode(pipeline))
-    await agent.pipelines.trigger(pipeline, "wifi", "wifi.client.joined", {"blobs": list(blobs)})
-    assert all(row.closed for row in agent.journal.rows.values())
+    agent.delivery.engine.definitions.apply("p", msgspec.json.encode(pipeline))
+    await agent.delivery.engine.trigger(pipeline, "wifi", "wifi.client.joined", {"blobs": list(blobs)})
+    assert all(row.closed for row in agent.stores.journal.rows.values())
 
 
 async def test_a_blob_added_by_hand_survives_the_end_of_an_event(house: House) -> None:
     hall = await house.start("hall")
     mine = await add_by_hand(hall, b"by hand")
-    cid, size = await hall.blobs.put(b"a photo")
+    cid, size = await hall.stores.blobs.put(b"a photo")
     await event_that_ends(hall, mine, {**mine, "cid": cid, "size": size})
-    await eventually(lambda: not hall.blobs.has(cid))
-    assert hall.blobs.has(mine["cid"])
+    await eventually(lambda: not hall.stores.blobs.has(cid))
+    assert hall.stores.blobs.has(mine["cid"])
     await house.stop("hall")
     hall = await house.start("hall")
-    cid, size = await hall.blobs.put(b"a photo")
+    cid, size = await hall.stores.blobs.put(b"a photo")
     await event_that_ends(hall, mine, {**mine, "cid": cid, "size": size})
-    await eventually(lambda: not hall.blobs.has(cid))
-    assert hall.blobs.has(mine["cid"])
+    await eventually(lambda: not hall.stores.blobs.has(cid))
+    assert hall.stores.blobs.has(mine["cid"])

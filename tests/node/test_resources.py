@@ -13,7 +13,7 @@ from agent.api import results
 from agent.errors import CameraError
 from agent.identity import PendingNode
 from agent.model.pipeline import Pipeline, Step
-from agent.node import Agent
+from agent.node import Node
 from tests.node.house import House
 from tests.support import eventually
 
@@ -23,7 +23,7 @@ STEPS = [
 ]
 
 
-async def triggered(node: Agent) -> str:
+async def triggered(node: Node) -> str:
     """The id of an event that was put into a step of a new pipeline."""
     await node.mesh.documents.put("pipeline", "p", msgspec.json.encode(Pipeline(name="p", steps=STEPS)))
     return (await node.api.pipelines.trigger("p", "seen", "wifi.client.joined", {"mac": "02:00:00:00:00:01"})).id
@@ -35,7 +35,7 @@ async def test_status_says_for_how_long_a_node_is_silent(house: House) -> None:
     assert (own.name, own.own, own.seen_s) == ("hall", True, 0.0)
     assert (other.name, other.own, 0 <= other.seen_s < 15) == ("porch", False, True)
     await house.stop("porch")
-    await eventually(lambda: not hall.mesh.is_live(porch.node_id), 20)
+    await eventually(lambda: not hall.mesh.is_live(porch.mesh.me.id), 20)
     before = (await hall.api.nodes.matching("node=porch"))[0].seen_s
     await eventually(lambda: hall.api.nodes.states()[1].seen_s >= before + 0.5)
 
@@ -43,14 +43,14 @@ async def test_status_says_for_how_long_a_node_is_silent(house: House) -> None:
 async def test_status_has_the_version_of_the_docker_engine(house: House) -> None:
     hall = await house.start("hall")
     assert (await hall.api.status.show()).engines.docker == ""
-    hall.docker.version = "20.10.24"  # tests/executors/test_docker.py has it from a real engine
+    hall.programs.docker.version = "20.10.24"  # tests/executors/test_docker.py has it from a real engine
     assert (await hall.api.status.show()).engines.docker == "20.10.24"
 
 
 async def test_status_has_the_version_of_the_wasm_engine(house: House) -> None:
     hall = await house.start("hall")
     name, _, version = (await hall.api.status.show()).engines.wasm.partition(" ")
-    assert (name, version[:1].isdigit()) == (hall.wasm.name, True)
+    assert (name, version[:1].isdigit()) == (hall.programs.wasm.name, True)
 
 
 async def test_status_says_what_is_wrong_with_a_camera_of_this_node(house: House) -> None:
@@ -69,16 +69,16 @@ async def test_a_described_node_has_its_certificate_and_capacity(house: House) -
     hall, porch = await house.start("hall"), await house.start("porch")
     found = await hall.api.nodes.describe("porch")
     assert found.certificate is not None
-    assert found.certificate.days_left == round((porch.identity.not_after - time.time()) / 86400)
+    assert found.certificate.days_left == round((porch.admission.identity.not_after - time.time()) / 86400)
     assert found.capacity.cpus > 0
 
 
 async def test_a_pending_node_has_the_time_since_when_it_waits(house: House) -> None:
     hall = await house.start("hall")
-    assert hall.desk is not None
+    assert hall.admission.desk is not None
     asked = time.monotonic() - 60
     waiting = PendingNode(b"c" * 32, b"n", asked, time.monotonic(), code="k7q2", node_id="x", name="attic")
-    hall.desk.pending._nodes[b"c" * 32] = waiting
+    hall.admission.desk.pending._nodes[b"c" * 32] = waiting
     (found,) = await hall.api.nodes.pending()
     since = datetime.fromisoformat(found.since)
     assert 55 < (datetime.now(UTC) - since).total_seconds() < 90

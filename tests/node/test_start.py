@@ -1,4 +1,4 @@
-"""How a node begins, and what it says and does not say."""
+"""The start of a node, and the secrets that it keeps out of its output."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from agent.errors import ConfigError, EdgeError, JoinRefused
 from agent.health.logs import setup_logging
 from agent.identity import Token
 from agent.mesh import Mesh
-from agent.node import start
-from agent.node.start import _locked, begin, run_agent, wanted_labels
+from agent.node import entry, run_agent
+from agent.node.entry import locked
+from agent.node.start import begin, wanted_labels
 from tests.node.house import House
 from tests.support import eventually
 
 
 @pytest.fixture
-async def mended_process() -> AsyncIterator[None]:
-    """What `run_agent` sets for its process is undone."""
+async def restored_process() -> AsyncIterator[None]:
+    """Undoes what `run_agent` sets for its process."""
     umask = os.umask(0)
     yield
     os.umask(umask)
@@ -35,11 +36,11 @@ async def mended_process() -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file descriptors of this process stay pytest's."""
-    monkeypatch.setattr(start, "watch_handshakes", lambda: None)
+    """Leaves the file descriptors of this process to pytest."""
+    monkeypatch.setattr(entry, "watch_handshakes", lambda: None)
 
 
-async def test_without_state_and_mdns_a_node_makes_a_mesh_at_once_and_keeps_it(house: House) -> None:
+async def test_a_node_without_state_and_mdns_makes_a_mesh(house: House) -> None:
     said: list[str] = []
     config = house.config("first")
     begun = await begin(config, None, False, said.append)
@@ -61,7 +62,7 @@ async def test_a_token_lets_a_node_in_and_a_second_one_is_not_used(house: House)
     said: list[str] = []
     config = house.config("porch")
     begun = await begin(config, token.token, False, said.append)
-    assert begun.identity.mesh_id == hall.identity.mesh_id
+    assert begun.identity.mesh_id == hall.admission.identity.mesh_id
     assert not begun.identity.is_operator
     assert begun.endpoints
     await eventually(lambda: hall.labels.signed(begun.identity.node_id) == {"camera": "true"})
@@ -87,7 +88,7 @@ async def test_a_bad_token_is_refused_and_leaves_no_identity(house: House, token
     assert not (config.state / "identity" / "certificate.pem").exists()
 
 
-def test_labels_that_a_node_asks_for_are_its_own_and_checked(house: House) -> None:
+def test_labels_to_ask_for_are_checked(house: House) -> None:
     found = wanted_labels(house.config("hall", labels={"role": "edge", "camera": "true"}))
     assert found["role"] == "edge"
     assert "docker" not in found
@@ -98,16 +99,16 @@ def test_labels_that_a_node_asks_for_are_its_own_and_checked(house: House) -> No
 
 async def test_a_state_folder_has_one_agent(house: House) -> None:
     config = house.config("hall")
-    with _locked(config.state), pytest.raises(ConfigError) as caught:
+    with locked(config.state), pytest.raises(ConfigError) as caught:
         await run_agent(config)
     assert caught.value.code == "state.locked"
     assert "--state" in caught.value.hint
-    with _locked(config.state):
+    with locked(config.state):
         pass  # free again
 
 
-@pytest.mark.usefixtures("mended_process")
-async def test_run_agent_prints_the_line_for_the_next_device_and_ends_on_a_signal(house: House, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("restored_process")
+async def test_run_agent_prints_the_join_line_and_ends_on_a_signal(house: House, tmp_path: Path) -> None:
     said: list[str] = []
     stream = io.StringIO()
     before = logging.getLogger().handlers[:]
@@ -132,8 +133,8 @@ async def test_run_agent_prints_the_line_for_the_next_device_and_ends_on_a_signa
     assert not loose, loose
 
 
-@pytest.mark.usefixtures("mended_process")
-async def test_a_fault_that_ends_the_agent_is_logged_with_its_place(
+@pytest.mark.usefixtures("restored_process")
+async def test_an_error_that_ends_the_agent_is_logged_with_its_place(
     house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def faulty(mesh: Mesh) -> None:

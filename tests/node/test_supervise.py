@@ -7,21 +7,22 @@ import socket
 import pytest
 
 from agent.errors import ConfigError
+from agent.node import run_node
 from tests.node.house import House
 from tests.support import eventually
 
 
-async def test_an_agent_that_cannot_listen_ends_and_one_whose_sources_fail_goes_on(house: House) -> None:
+async def test_a_port_in_use_ends_a_node_and_failing_sources_do_not(house: House) -> None:
     async def broken() -> None:
         raise ConfigError("not a selector")
 
-    hall = house.agent("hall")
-    hall.sources.run = broken  # type: ignore[method-assign]
+    hall = house.node("hall")
+    hall.delivery.tails.run = broken  # type: ignore[method-assign]
     with socket.create_server(("127.0.0.1", house.ports["hall"][1])), pytest.raises(ExceptionGroup) as caught:
-        await hall.run()
+        await run_node(hall)
     assert caught.group_contains(ConfigError, match="cannot listen")
-    again = house.agent("hall")
-    again.sources.run = broken  # type: ignore[method-assign]
+    again = house.node("hall")
+    again.delivery.tails.run = broken  # type: ignore[method-assign]
     await house.run("hall", again)
     await eventually(lambda: any(w.code == "service.restarted" for w in again.health.list()))
     assert not house.running["hall"][1].done()

@@ -19,11 +19,9 @@ KEY = "esk_abcdefgh_" + "k" * 43
 class Settled:
     """What an uplink has reported."""
 
-    def __init__(self, uplink: Uplink) -> None:
+    def __init__(self) -> None:
         self.delivered: list[str] = []
         self.refused: list[tuple[str, str]] = []
-        uplink.on_delivered = self.delivered.append
-        uplink.on_refused = lambda event, reason: self.refused.append((event, reason))
 
 
 @asynccontextmanager
@@ -32,8 +30,16 @@ async def running_uplink(
 ) -> AsyncIterator[tuple[Uplink, Settled]]:
     """An uplink with short pauses, running until the block ends."""
     quick = UplinkSettings(**{"first_pause": 0.02, "longest_pause": 0.2, **settings})  # type: ignore[arg-type]
-    uplink = Uplink(state, building.hello, settings=quick, sign=building.sign, certificate=building.certificate)
-    settled = Settled(uplink)
+    settled = Settled()
+    uplink = Uplink(
+        state,
+        building.hello,
+        settings=quick,
+        sign=building.sign,
+        certificate=building.certificate,
+        delivered=settled.delivered.append,
+        refused=lambda event, reason: settled.refused.append((event, reason)),
+    )
     task = asyncio.create_task(uplink.run())
     try:
         yield uplink, settled

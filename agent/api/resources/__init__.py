@@ -16,18 +16,9 @@ from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
 
 __all__ = [
-    "Blobs",
-    "Cameras",
-    "Configuration",
-    "Devices",
-    "Events",
-    "Nodes",
-    "Pipelines",
-    "Resources",
-    "Sink",
-    "Status",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Nodes", "Pipelines", "Resources", "Sink", "Status",
     "Tokens",
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

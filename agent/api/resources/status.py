@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import cache
-from importlib import metadata
 
 from agent.api import results
 from agent.api.resources.cameras import Cameras
@@ -29,46 +29,39 @@ Sources = Mapping[tuple[str, str, str, str], TailRunner]
 """The logs that this node follows, by pipeline, version, step and source."""
 
 
+@dataclass(eq=False)
 class Status:
     """The state of this node, put together from the other resources and from parts that have no other one."""
 
-    def __init__(
-        self,
-        config: Config,
-        mesh: Mesh,
-        delivery: DeliveryEngine[StepKinds],
-        *,
-        version: str,
-        identity: Callable[[], Identity],
-        nodes: Nodes,
-        pipelines: Pipelines,
-        cameras: Cameras,
-        sink: Sink,
-        sources: Sources,
-        blobs: BlobStore,
-        wasm: WasmExecutor,
-        docker: DockerExecutor,
-        health: HealthRegistry,
-    ) -> None:
-        self._config, self._mesh, self._delivery, self._version, self._identity = (
-            config, mesh, delivery, version, identity,
-        )  # fmt: skip
-        self._nodes, self._pipelines, self._cameras, self._sink = nodes, pipelines, cameras, sink
-        self._sources, self._blobs, self._wasm, self._docker, self._health = sources, blobs, wasm, docker, health
-        self._started = time.monotonic()
+    config: Config
+    mesh: Mesh
+    delivery: DeliveryEngine[StepKinds]
+    _: KW_ONLY
+    version: str
+    identity: Callable[[], Identity]
+    nodes: Nodes
+    pipelines: Pipelines
+    cameras: Cameras
+    sink: Sink
+    sources: Sources
+    blobs: BlobStore
+    wasm: WasmExecutor
+    docker: DockerExecutor
+    health: HealthRegistry
+    started: float = field(default_factory=time.monotonic)
 
     async def show(self) -> results.Status:
         """Everything that `status` shows. It is asked every 2 s by `--watch` and asks no other node."""
-        identity, usage = self._identity(), self._blobs.usage()
+        identity, usage = self.identity(), self.blobs.usage()
         return results.Status(
-            version=self._version,
+            version=self.version,
             time=now(),
-            uptime_s=round(time.monotonic() - self._started, 1),
+            uptime_s=round(time.monotonic() - self.started, 1),
             node=self._me(),
             mesh=self._mesh_state(identity),
             certificate=certificate(identity.not_after),
-            nodes=self._nodes.states(),
-            cameras=self._cameras.states(),
+            nodes=self.nodes.states(),
+            cameras=self.cameras.states(),
             sources=[
                 results.SourceState(
                     f"{k[0]}/{k[2]} {r.source.name}",
@@ -76,14 +69,14 @@ class Status:
                     unread=r.source.counters.unread,
                     text=r.error or r.source.problem,
                 )
-                for k, r in self._sources.items()
+                for k, r in self.sources.items()
             ],
-            pipelines=self._pipelines.states(),
+            pipelines=self.pipelines.states(),
             journal=self._journal(),
             engines=self._engines(),
             blobs=results.BlobUsage(usage.bytes, usage.quota, usage.count, usage.pinned),
-            uplink=self._sink.state(),
-            warnings=self._health.list(),
+            uplink=self.sink.state(),
+            warnings=self.health.list(),
             last_event=self._last(),
         )
 
@@ -94,42 +87,42 @@ class Status:
             await asyncio.sleep(max(every, 0.5))
 
     def _me(self) -> results.Me:
-        me = self._mesh.me
-        return results.Me(me.id, me.name, me.role, me.labels, self._mesh.boot, me.labels.get("arch", ""))
+        me = self.mesh.me
+        return results.Me(me.id, me.name, me.role, me.labels, self.mesh.boot, me.labels.get("arch", ""))
 
     def _mesh_state(self, identity: Identity) -> results.MeshState:
-        config = self._config.mesh
+        config = self.config.mesh
         return results.MeshState(
             identity.mesh_id,
-            operators=sum(n.role == "operator" for n in self._mesh.known()),
-            pending=self._nodes.waiting(),
+            operators=sum(n.role == "operator" for n in self.mesh.known()),
+            pending=self.nodes.waiting(),
             listen=f"{config.listen}:{config.port}",
             enrol=f"{config.listen}:{config.enrol_port}",
         )
 
     def _journal(self) -> results.JournalState:
-        totals = [c for steps in self._delivery.totals().values() for c in steps.values()]
+        totals = [c for steps in self.delivery.totals().values() for c in steps.values()]
         return results.JournalState(
             accepted=sum(c["accepted"] for c in totals),
-            open=self._delivery.journal.open_count,
-            max_open=self._delivery.journal.max_open,
+            open=self.delivery.journal.open_count,
+            max_open=self.delivery.journal.max_open,
             ends=results.Ends(**{e: sum(c[e] for c in totals) for e in ENDS}),
-            unread=sum(r.source.counters.unread for r in self._sources.values()),
+            unread=sum(r.source.counters.unread for r in self.sources.values()),
         )
 
     def _engines(self) -> results.Engines:
-        policy = self._config.policy
+        policy = self.config.policy
         return results.Engines(
-            wasm=versioned(self._wasm.name) if policy.wasm else "",
-            docker=self._docker.version if policy.docker else "",
+            wasm=versioned(self.wasm.name) if policy.wasm else "",
+            docker=self.docker.version if policy.docker else "",
             process=policy.process,
-            gpu=self._mesh.me.labels.get("gpu") == "true",
+            gpu=self.mesh.me.labels.get("gpu") == "true",
         )
 
     def _last(self) -> results.LastEvent | None:
-        if not self._delivery.recent:
+        if not self.delivery.recent:
             return None
-        last = self._delivery.recent[-1]
+        last = self.delivery.recent[-1]
         age = time.time() - datetime.fromisoformat(last["time"]).timestamp()
         return results.LastEvent(
             **{k: last.get(k, "") for k in ("id", "type", "time", "node", "pipeline", "step")},
@@ -138,8 +131,8 @@ class Status:
 
     async def checks(self) -> list[results.Check]:
         """The state of the mesh and of the journal, and the warnings."""
-        links, others = len(self._mesh.links()), len(self._mesh.known()) - 1
-        failed = self._delivery.journal.storage.failed
+        links, others = len(self.mesh.links()), len(self.mesh.known()) - 1
+        failed = self.delivery.journal.storage.failed
         return [
             results.Check(
                 "mesh",
@@ -153,13 +146,15 @@ class Status:
                 str(failed or "writable"),
                 "check the disk, then restart the agent",
             ),
-            *(results.Check(w.code, "warn", w.text, w.remedy) for w in self._health.list()),
+            *(results.Check(w.code, "warn", w.text, w.remedy) for w in self.health.list()),
         ]
 
 
 @cache
 def versioned(engine: str) -> str:
     """The name of a WASM engine with the version of its package, where that is known."""
+    from importlib import metadata  # a megabyte of memory that only an agent with callers needs
+
     try:
         return f"{engine} {metadata.version('pywasm3' if engine == 'wasm3' else engine)}"
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What one agent does besides its verbs: events for those who watch, renewals, removals."""
+"""One node: events for watchers, log lines, renewals, removals."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from agent.definitions import load_pipeline
 from agent.errors import EdgeError
 from agent.identity import Identity
 from agent.mesh.logs import MAX_LINE
-from agent.node.agent import Agent
-from agent.node.closing import close_all
-from agent.node.logs import StepLogs
+from agent.node import Node, run_node
+from agent.node.event_feed import publish_event
+from agent.node.run import close_all
+from agent.node.step_logs import StepLogs
 from tests.node.house import House
 from tests.support import eventually
 
@@ -34,18 +35,18 @@ steps:
 EVENT = {"specversion": "1.0", "id": "e1", "type": "wifi.client.joined", "time": "2026-11-22T10:00:00Z", "node": "hall"}
 
 
-async def heard(agent: Agent, event: dict[str, Any]) -> EventRow:
+async def heard(agent: Node, event: dict[str, Any]) -> EventRow:
     """The event as a watcher gets it."""
     stream = agent.api.events.passing(follow=True, limit=0, kind="", pipeline="")
     async with asyncio.timeout(20), aclosing(stream) as passing:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(passing))
         while not first.done():
-            agent._publish_event(event)
+            publish_event(agent.mesh.publish_log, event)
             await asyncio.wait({first}, timeout=0.1)
         return first.result()
 
 
-async def test_those_who_watch_get_events_whole_or_without_their_data(house: House) -> None:
+async def test_watchers_get_events_whole_or_without_their_data(house: House) -> None:
     hall = await house.start("hall")
     fits = {**EVENT, "data": {"labels": ["x" * 10_000]}}
     assert await heard(hall, fits) == msgspec.convert(fits, EventRow)
@@ -63,23 +64,23 @@ def test_the_longest_line_of_a_program_can_be_passed_on_as_json(character: str) 
     assert set(json.loads(published[0])["line"]) == {character}
 
 
-async def follows_porch(house: House, hall: Agent, step: str) -> None:
-    """Who follows the logs on hall hears porch, which starts only then."""
-    hall.pipelines.definitions.current["p"] = load_pipeline(PIPELINE)
+async def follows_porch(house: House, hall: Node, step: str) -> None:
+    """A follower of logs on hall gets the lines of porch, which starts afterwards."""
+    hall.delivery.engine.definitions.current["p"] = load_pipeline(PIPELINE)
     async with aclosing(hall.api.events.logs(pipeline="p", step=step, node="", follow=True, lines=0)) as lines:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(lines))
         porch = await house.start("porch")
         async with asyncio.timeout(20):
             while not first.done():
-                porch.logs_kept.write("p", "wifi", "hello")
+                porch.delivery.logs.write("p", "wifi", "hello")
                 await asyncio.wait({first}, timeout=0.1)
         assert (first.result().node, first.result().line) == ("porch", "hello")
 
 
-async def test_log_lines_of_a_node_that_was_off_are_followed_when_it_is_back(house: House) -> None:
+async def test_log_lines_of_a_node_that_comes_back_are_followed(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
     await house.stop("porch")
-    await eventually(lambda: not hall.mesh.is_live(porch.node_id), 20)
+    await eventually(lambda: not hall.mesh.is_live(porch.mesh.me.id), 20)
     await follows_porch(house, hall, "wifi")
 
 
@@ -88,9 +89,7 @@ async def test_log_lines_of_a_node_that_joins_later_are_followed_too(house: Hous
     await follows_porch(house, hall, "")
 
 
-async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_renewed_certificate_is_used_after_a_failed_try(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervise, "BACKOFF", Backoff((0.0,)))
     hall = await house.start("hall")
     use, tried = hall.mesh.use, 0
@@ -103,27 +102,27 @@ async def test_a_renewed_certificate_is_used_even_where_that_fails_at_first(
         await use(identity)
 
     monkeypatch.setattr(hall.mesh, "use", broken)
-    renewed = await hall.renewal.renew()
-    await eventually(lambda: tried == 2 and not hall._renewals.is_set())
-    assert hall.identity is hall.mesh._session.identity is renewed
+    renewed = await hall.admission.renewal.renew()
+    await eventually(lambda: tried == 2 and hall.admission.certificate.in_use)
+    assert hall.admission.identity is hall.mesh._session.identity is renewed
     assert [w.subject for w in hall.health.list() if w.code == "service.restarted"] == ["certificate"]
 
 
-async def test_a_part_that_cannot_be_closed_keeps_no_other_open_and_hides_no_fault(
+async def test_parts_are_closed_after_one_that_fails_to_close(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hall = house.agent("hall")
-    close = hall.docker.close
+    hall = house.node("hall")
+    close = hall.programs.docker.close
 
     async def failing() -> None:
         await close()
         raise OSError("no more files")
 
-    monkeypatch.setattr(hall.docker, "close", failing)
+    monkeypatch.setattr(hall.programs.docker, "close", failing)
     with socket.create_server(("127.0.0.1", hall.config.mesh.port)), pytest.raises(ExceptionGroup) as fault:
-        await hall.run()
+        await run_node(hall)
     assert fault.group_contains(EdgeError, match="mesh")
-    assert hall.journal.storage._thread is None
+    assert hall.stores.journal.storage._thread is None
     assert "no more files" in caplog.text
 
 
@@ -139,10 +138,10 @@ async def test_a_cancellation_waits_for_the_last_part() -> None:
     assert closed == ["first", "last"]
 
 
-async def test_removing_a_node_that_has_the_sink_s_key_says_what_to_do_there(house: House) -> None:
+async def test_removing_a_node_with_the_sink_key_gives_a_hint(house: House) -> None:
     hall = await house.start("hall")
     porch, _ = await house.start("porch"), await house.start("garage")
     await hall.api.nodes.label("porch", {"uplink": "true"}, [])
     await eventually(lambda: hall.mesh.node("porch").labels.get("uplink") == "true")
-    assert "edge-sink key revoke" in (await hall.api.nodes.remove(porch.node_id)).hint
+    assert "edge-sink key revoke" in (await hall.api.nodes.remove(porch.mesh.me.id)).hint
     assert "hint" not in msgspec.to_builtins(await hall.api.nodes.remove("garage"))

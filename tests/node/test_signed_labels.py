@@ -1,4 +1,4 @@
-"""Labels: signed by an operator, wished for by others, never taken from a node's own word."""
+"""Labels: operators sign them, and other nodes ask for them; a node's own claim does not count."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import pytest
 
 from agent.api.results import LabelledNode
 from agent.errors import ConfigError, EdgeError, NotFound, Refused
-from agent.node.labels import MAX_LABELS
+from agent.node import close_node
+from agent.node.signed_labels import MAX_LABELS
+from agent.platforms import detect
 from tests.node.house import House
 from tests.support import eventually
 
 
-async def test_an_operator_signs_its_own_labels_and_a_member_s_wait_for_approval(house: House) -> None:
+async def test_labels_of_an_operator_are_signed_and_of_members_wait(house: House) -> None:
     hall = await house.start("hall", labels={"wifi-log": "true"})
     porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
     await eventually(lambda: hall.mesh.me.labels.get("wifi-log") == "true")
@@ -26,14 +28,14 @@ async def test_an_operator_signs_its_own_labels_and_a_member_s_wait_for_approval
         {"camera": "true", "gpu": "true"},
     )
     done = await hall.api.nodes.approve(pending.code.upper(), None)
-    assert done == LabelledNode(porch.node_id, "porch", {"camera": "true", "gpu": "true"})
+    assert done == LabelledNode(porch.mesh.me.id, "porch", {"camera": "true", "gpu": "true"})
     for agent in (hall, porch):
         await eventually(lambda a=agent: a.mesh.node("porch").labels.get("camera") == "true")
     assert await hall.api.nodes.pending() == []
     await eventually(lambda: not porch.labels.unsigned, 15)
 
 
-async def test_an_operator_may_approve_other_labels_than_were_wished_for(house: House) -> None:
+async def test_an_operator_may_approve_other_labels_than_asked_for(house: House) -> None:
     hall = await house.start("hall")
     porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
     await eventually(lambda: hall.labels.wishes)
@@ -77,20 +79,20 @@ async def test_reserved_malformed_and_too_many_labels_are_refused(house: House) 
         b"", b"{", b"[]", b'{"a": 1}', b'{"id": "x"}', b'{"a b": "c"}',
         msgspec.json.encode({f"k{i}": "v" for i in range(MAX_LABELS + 1)})],
 )  # fmt: skip
-async def test_a_malformed_wish_is_refused_and_not_kept(house: House, body: bytes) -> None:
-    hall = house.agent("hall")
-    peer = house.agent("porch")
+async def test_a_malformed_wish_for_labels_is_refused(house: House, body: bytes) -> None:
+    hall = house.node("hall")
+    peer = house.node("porch")
     with pytest.raises(Refused) as caught:
-        await hall.labels._wish(hall.trust.peer(peer.identity.cert_der), body)
+        await hall.labels.serve_wish(hall.mesh.trust.peer(peer.admission.identity.cert_der), body)
     assert caught.value.code == "bad"
     assert not hall.labels.wishes
     for agent in (hall, peer):
-        await agent._close()
+        await close_node(agent)
 
 
-async def test_the_reserved_labels_are_there_for_selectors_on_every_node(house: House) -> None:
+async def test_selectors_see_the_reserved_labels_of_every_node(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
-    arch = hall.platform.arch
+    arch = detect().arch
     for agent in (hall, porch):
         for name in ("hall", "porch"):
             found = agent.mesh.node(name)
@@ -99,20 +101,20 @@ async def test_the_reserved_labels_are_there_for_selectors_on_every_node(house: 
 
 
 @pytest.mark.parametrize("body", [b'{"labels": {"a": "\xff"}}', b'{"labels": ' + b"[" * 20_000])
-async def test_labels_that_cannot_be_read_are_none_and_end_nobody(
+async def test_unreadable_labels_count_as_none_and_end_no_node(
     house: House, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
     await hall.api.nodes.label("porch", {"role": "desk"}, [])
     await eventually(lambda: porch.mesh.me.labels.get("role"))
-    await hall.mesh.documents.put("label", porch.node_id, body)
+    await hall.mesh.documents.put("label", porch.mesh.me.id, body)
     await eventually(lambda: all(a.mesh.node("porch").labels.get("role") is None for a in (hall, porch)))
     assert "not readable" in caplog.text
     await hall.api.nodes.label("porch", {"role": "door"}, [])
     await eventually(lambda: porch.mesh.me.labels.get("role") == "door")
 
 
-async def test_labels_outlive_a_restart_of_everybody(house: House) -> None:
+async def test_labels_survive_a_restart_of_all_nodes(house: House) -> None:
     hall = await house.start("hall")
     await hall.api.nodes.label("hall", {"role": "desk"}, [])
     await house.stop("hall")

@@ -1,4 +1,4 @@
-"""Labels that selectors see: signed by an operator, one document of kind `label` for each node."""
+"""The labels of nodes: operators sign them, in one document of kind `label` for each node."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 import msgspec
 
 from agent.errors import ConfigError, EdgeError, Refused
-from agent.identity import Identity, PeerIdentity
+from agent.identity import PeerIdentity
 from agent.mesh import Mesh
 from agent.model.decoding import DAMAGED
+from agent.model.documents import LABEL
 from agent.model.event import now
 from agent.model.labels import RESERVED, check_label
+from agent.model.node import ROLE_OPERATOR
 
 log = logging.getLogger(__name__)
 
-KIND = "label"
 MAX_LABELS = 64
 
 
@@ -30,7 +31,7 @@ class NodeLabels(msgspec.Struct, omit_defaults=True):
 
 @dataclass
 class LabelWish:
-    """A node would like other labels than the signed ones; an operator confirms by `code`."""
+    """Labels that a node asks for; an operator confirms them by `code`. `since` is RFC 3339."""
 
     code: str
     node: str
@@ -38,18 +39,16 @@ class LabelWish:
     since: str = field(default_factory=now)
 
 
-class Labels:
-    """Reads, signs and asks for labels."""
+class SignedLabels:
+    """The labels that operators signed: reads them, signs new ones, and asks operators for them."""
 
-    def __init__(self, identity: Identity, mesh: Mesh) -> None:
-        self.identity = identity
-        self.mesh = mesh
+    def __init__(self, mesh: Mesh) -> None:
         self.wishes: dict[str, LabelWish] = {}
-        self._read: dict[str, tuple[bytes, NodeLabels | None]] = {}
+        """The wishes of other nodes, by node id."""
         self.unsigned: dict[str, str] = {}
-        """What this node would like and no operator has signed yet."""
-        mesh.show_labels(self.signed)
-        mesh.serve("label.wish", self._wish)
+        """Labels that this node asks for and that no operator has signed yet."""
+        self._mesh = mesh
+        self._read: dict[str, tuple[bytes, NodeLabels | None]] = {}
 
     def signed(self, node_id: str) -> dict[str, str]:
         """The labels that an operator signed for a node."""
@@ -62,7 +61,7 @@ class Labels:
         return found.name if found else ""
 
     def _document(self, node_id: str) -> NodeLabels | None:
-        document = self.mesh.documents.get(KIND, node_id)
+        document = self._mesh.documents.get(LABEL, node_id)
         if document is None:
             return None
         known = self._read.get(node_id)
@@ -71,7 +70,7 @@ class Labels:
         return known[1]
 
     async def sign(self, node_id: str, labels: dict[str, str], name: str = "") -> dict[str, str]:
-        """Sign a node's labels; raises Refused on a node that is no operator, ConfigError for a bad label."""
+        """Sign a node's labels; raises Refused on a node that is not an operator, ConfigError for a bad label."""
         if len(labels) > MAX_LABELS:
             raise ConfigError(
                 f"more than {MAX_LABELS} labels on one node", hint="remove some with `node label NAME KEY-`"
@@ -79,9 +78,9 @@ class Labels:
         for key, value in labels.items():
             check_label(key, value)
         body = NodeLabels(dict(sorted(labels.items())), name or self.name_of(node_id))
-        await self.mesh.documents.put(KIND, node_id, msgspec.json.encode(body))
+        await self._mesh.documents.put(LABEL, node_id, msgspec.json.encode(body))
         self.wishes.pop(node_id, None)
-        self.mesh.reconsider(node_id)
+        self._mesh.reconsider(node_id)
         return body.labels
 
     async def change(self, node_id: str, add: dict[str, str], drop: list[str]) -> dict[str, str]:
@@ -92,25 +91,27 @@ class Labels:
     # -- wishes -------------------------------------------------------------------------------------------------------
 
     async def want(self, wanted: dict[str, str]) -> None:
-        """Have these labels on this node: signed at once by an operator's own hand, else asked for."""
-        mine = self.signed(self.identity.node_id)
+        """Give this node these labels: an operator signs them at once, another node asks the live operators."""
+        me = self._mesh.me
+        mine = self.signed(me.id)
         missing = {k: v for k, v in wanted.items() if mine.get(k) != v and k not in RESERVED}
         self.unsigned = {}
         if not missing:
             return
-        if self.identity.is_operator:
-            await self.change(self.identity.node_id, missing, [])
+        if me.role == ROLE_OPERATOR:
+            await self.change(me.id, missing, [])
             return
         self.unsigned = missing
         body = msgspec.json.encode({**mine, **missing})
-        for node in self.mesh.live():
-            if node.role == "operator" and node.id != self.identity.node_id:
+        for node in self._mesh.live():
+            if node.role == ROLE_OPERATOR and node.id != me.id:
                 try:
-                    await self.mesh.call(node.id, "label.wish", body)
+                    await self._mesh.call(node.id, "label.wish", body)
                 except EdgeError as e:
-                    log.debug("%s has not heard our wish for labels: %s", node.name, e)
+                    log.debug("the request for labels did not reach %s: %s", node.name, e)
 
-    async def _wish(self, peer: PeerIdentity, body: bytes) -> bytes:
+    async def serve_wish(self, peer: PeerIdentity, body: bytes) -> bytes:
+        """Answer `label.wish`: remember the labels that a node asks for; raises Refused for a malformed request."""
         try:
             labels = msgspec.json.decode(body, type=dict[str, str])
             if len(labels) > MAX_LABELS:
@@ -119,16 +120,16 @@ class Labels:
                 check_label(key, value)
         except (ConfigError, *DAMAGED) as e:
             raise Refused(f"not labels: {e}", code="bad") from None
-        # A node that has just joined asks before it has heard what was signed for it: what counts is what is known here.
+        # A node that has just joined asks before it gets the document with its labels; the document here counts.
         signed = self.signed(peer.id)
         labels = {**signed, **labels}
         if labels == signed:
             self.wishes.pop(peer.id, None)
         elif peer.id not in self.wishes or self.wishes[peer.id].labels != labels:
-            # Made up here: a node that could reckon its code could find other labels, or be another node, with the same.
+            # Random: from a code that follows from the request, a node could find another request with the same code.
             code = secrets.token_hex(4)
             self.wishes[peer.id] = LabelWish(code, peer.id, labels)
-            log.info("%s would like other labels: edge-agent node approve %s", peer.name, code)
+            log.info("%s asks for other labels: edge-agent node approve %s", peer.name, code)
         return b""
 
 

@@ -1,4 +1,4 @@
-"""Log lines of steps: the last ones kept here, all of them published to whoever follows."""
+"""Log lines of steps: the last ones are kept here, and all of them are published to followers."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from agent.model.event import now
 from agent.model.pipeline import execution
 
 KEPT = 200
+"""Lines of each step that are kept."""
 MAX_LINE = 4096
+"""Characters of a line; the rest is cut off."""
 
 
 class StepLogs:
-    """`write` is given to executors; `last` is what is kept."""
+    """The log lines of the steps that run here. `publish(execution, line)` may raise EdgeError."""
 
     def __init__(self, publish: Callable[[str, str], None]) -> None:
         self._publish = publish
         self._kept: dict[tuple[str, str], deque[dict[str, str]]] = defaultdict(lambda: deque(maxlen=KEPT))
         self.unpublished = 0
-        self.on_line: Callable[[str, str, str], None] = lambda pipeline, step, line: None
 
     def write(self, pipeline: str, step: str, line: str) -> None:
         """Keep and publish one line."""
         row = {"time": now(), "step": step, "line": line[:MAX_LINE]}
         self._kept[pipeline, step].append(row)
-        self.on_line(pipeline, step, line)
         try:
             self._publish(execution(pipeline, step), msgspec.json.encode(row).decode())
         except EdgeError:

@@ -1,4 +1,4 @@
-"""The look at the node every few seconds."""
+"""The health checks of a node."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import threading
 
 import pytest
 
-from agent.health.facts import Facts
+from agent.health import Facts
 from agent.mesh import Mesh
 from agent.model.health import Warning
 from agent.model.node import NodeRecord
-from agent.node import health
+from agent.node import self_checks
 from tests.node.house import House
 from tests.support import eventually
 
 
-async def test_what_changes_with_the_loop_is_looked_at_in_its_thread(
+async def test_facts_that_change_with_the_loop_are_read_in_its_thread(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known, run_checks = Mesh.known, health.run_checks
+    known, run_checks = Mesh.known, self_checks.run_checks
     threads: set[int] = set()
     seen: list[Facts] = []
 
@@ -31,7 +31,7 @@ async def test_what_changes_with_the_loop_is_looked_at_in_its_thread(
         return run_checks(facts)
 
     monkeypatch.setattr(Mesh, "known", noting)
-    monkeypatch.setattr(health, "run_checks", checking)
+    monkeypatch.setattr(self_checks, "run_checks", checking)
     await house.start("hall")
     await eventually(lambda: seen)
     assert (seen[0].nodes, seen[0].disk_total is not None) == (1, True)
@@ -41,9 +41,9 @@ async def test_what_changes_with_the_loop_is_looked_at_in_its_thread(
 async def test_a_mesh_that_cannot_be_opened_is_shown_until_it_is_open(house: House) -> None:
     hall = await house.start("hall")
     hall.mesh._session.closed = "its port is taken"
-    hall.watch._own()
+    hall.self_checks.update_others()
     (shown,) = [w for w in hall.health.list() if w.code == "mesh.closed"]
     assert (shown.text, shown.severity) == ("its port is taken", "error")
     await hall.mesh.reopen()
-    hall.watch._own()
+    hall.self_checks.update_others()
     assert "mesh.closed" not in {w.code for w in hall.health.list()}

@@ -1,0 +1,47 @@
+"""Signed documents that change what this node does: pipelines, devices and labels."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from agent.definitions import Definitions
+from agent.mesh import Document, Mesh
+from agent.model.decoding import DAMAGED
+from agent.model.documents import DEVICE, LABEL, PIPELINE
+from agent.steps import DeviceInfo, Presence
+
+log = logging.getLogger(__name__)
+
+
+class AppliedDocuments:
+    """Applies documents as they come into force."""
+
+    def __init__(self, mesh: Mesh, definitions: Definitions, presence: Presence) -> None:
+        self._mesh = mesh
+        self._definitions = definitions
+        self._presence = presence
+        mesh.documents.on_change(self.apply)
+
+    def load(self) -> None:
+        """Apply the documents that are on the disk."""
+        for kind in (PIPELINE, DEVICE):
+            for document in self._mesh.documents.list(kind):
+                self.apply(document)
+
+    def apply(self, document: Document) -> None:
+        """Apply one document; one that this version cannot read is logged and changes nothing."""
+        body = None if document.removed else document.body
+        try:
+            if document.kind == PIPELINE:
+                self._definitions.apply(document.name, body)
+            elif document.kind == DEVICE:
+                if body is None:
+                    self._presence.devices.pop(document.name, None)
+                else:
+                    self._presence.devices[document.name] = msgspec.json.decode(body, type=DeviceInfo)
+            elif document.kind == LABEL:
+                self._mesh.reconsider(document.name)
+        except DAMAGED as e:
+            log.warning("the %s document %s is not readable by this version: %s", document.kind, document.name, e)

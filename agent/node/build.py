@@ -1,0 +1,265 @@
+"""Builds the parts of a node in the order of dependence, and connects them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import agent
+from agent.api import serve_image
+from agent.blobs import BlobExchange, BlobStore, ByHand
+from agent.cameras import CameraBook
+from agent.clock import boottime
+from agent.config import Config, blob_quota
+from agent.delivery import Context, Deciders, DeliveryEngine, Journal
+from agent.discovery import Discovery, Found
+from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
+from agent.health import HealthRegistry
+from agent.identity import Identity, Trust, renewal_handler
+from agent.mesh import Mesh, MeshSettings, usable_addresses
+from agent.model.alert import Hello
+from agent.model.node import ROLE_OPERATOR
+from agent.node.admission import Admission
+from agent.node.applied_documents import AppliedDocuments
+from agent.node.camera_access import BookCameras
+from agent.node.change_signal import ChangeSignal
+from agent.node.configured import cameras_file, journal_file, mdns_interfaces
+from agent.node.event_feed import publish_event
+from agent.node.fresh import FreshBlobs
+from agent.node.gpu_use import GpuUse
+from agent.node.node import Delivery, Node, Programs, Stores
+from agent.node.node_facts import NodeFacts
+from agent.node.resources import make_resources
+from agent.node.self_checks import SelfChecks
+from agent.node.signed_labels import SignedLabels
+from agent.node.status_summary import SummarySender
+from agent.node.step_logs import StepLogs
+from agent.node.tail_steps import TailSteps
+from agent.node.warm_programs import WarmPrograms
+from agent.platforms import detect
+from agent.steps import Presence, StepKinds
+from agent.uplink import Uplink, UplinkSettings
+
+
+def build_node(
+    config: Config, identity: Identity, *, wanted: dict[str, str], endpoints: Sequence[str] = (), had_state: bool = True
+) -> Node:
+    """A node that does not run yet; raises EdgeError where its state cannot be used.
+
+    `wanted` are the labels to ask for; `endpoints` are `host:port` of nodes to dial besides those of the configuration;
+    `had_state` says that this is not the first start.
+    """
+    health, changed = HealthRegistry(), ChangeSignal()
+    mesh = _mesh(config, identity, endpoints)
+    labels = SignedLabels(mesh)
+    mesh.show_labels(labels.signed)
+    mesh.on_change(lambda _record, _alive: changed.send())
+    admission = Admission(config, identity, mesh, labels)
+    stores = _stores(config, mesh)
+    programs = _programs(config, identity.node_id)
+    restarted_at = boottime() if had_state else 0.0
+    delivery = _delivery(config, identity, mesh, stores, programs, changed, restarted_at)
+    node = Node(
+        config=config,
+        health=health,
+        mesh=mesh,
+        discovery=_discovery(config, identity, mesh) if config.mesh.mdns else None,
+        labels=labels,
+        wanted=wanted,
+        admission=admission,
+        stores=stores,
+        programs=programs,
+        delivery=delivery,
+        documents=AppliedDocuments(mesh, delivery.engine.definitions, delivery.engine.steps.presence),
+        warm_programs=WarmPrograms(delivery.engine, mesh, changed.listen()),
+        self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),
+        api=make_resources(config, health, mesh, labels, wanted, admission, stores, programs, delivery),
+    )
+    _serve(node)
+    return node
+
+
+# -- the mesh ---------------------------------------------------------------------------------------------------------
+
+
+def _mesh(config: Config, identity: Identity, endpoints: Sequence[str]) -> Mesh:
+    settings = MeshSettings(
+        listen=config.mesh.listen,
+        port=config.mesh.port,
+        advertise=config.mesh.advertise,
+        join=[*config.mesh.join, *usable_addresses(endpoints, config.mesh.port)],
+        version=agent.__version__,
+    )
+    mesh = Mesh(identity, Trust(identity.ca_der), settings, config.state)
+    mesh.announce(labels={"arch": detect(docker_host=config.docker.host).arch})
+    return mesh
+
+
+def _discovery(config: Config, identity: Identity, mesh: Mesh) -> Discovery:
+    def dial(found: Found) -> None:
+        if found.mesh == identity.mesh_id and found.node != identity.node_id:
+            for address in found.mesh_addresses:
+                mesh.add_endpoint(address)
+
+    return Discovery(dial, interfaces=mdns_interfaces(config))
+
+
+def _serve(node: Node) -> None:
+    """Answer the verbs of other nodes."""
+    verbs = {
+        **node.stores.exchange.verbs,
+        "label.wish": node.labels.serve_wish,
+        "enrol.redeem": lambda _peer, body: node.admission.enrolment.redeem(body),
+        "node.renew": node.admission.serve_renew,
+        "docker.image": lambda _peer, body: serve_image(node.programs.docker, body),
+        "device.list": node.api.devices.serve_list,
+        "device.forget": node.api.devices.serve_forget,
+    }
+    if node.admission.desk is not None:
+        verbs["enrol.renew"] = renewal_handler(node.admission.desk)
+    for verb, handler in verbs.items():
+        node.mesh.serve(verb, handler)
+
+
+# -- stores, programs and delivery ------------------------------------------------------------------------------------
+
+
+def _stores(config: Config, mesh: Mesh) -> Stores:
+    def may_read(node_id: str, cid: str) -> bool:
+        operator = any(n.id == node_id and n.role == ROLE_OPERATOR for n in mesh.live())
+        return operator or blobs.needs.may_read(node_id, cid)
+
+    blobs = BlobStore(config.state / "blobs", blob_quota(config.blobs.quota, config.state))
+    added = ByHand(config.state / "added-blobs")
+    blobs.needs.add(added)
+    journal = Journal(journal_file(config), max_open=config.journal.max_open)
+    return Stores(journal, blobs, BlobExchange(blobs, mesh.call, may_read), added, FreshBlobs(blobs, journal))
+
+
+def _programs(config: Config, node_id: str) -> Programs:
+    scratch = config.state / "scratch"
+    return Programs(
+        WasmExecutor(config.state / "cache" / "wasm", scratch / "wasm"),
+        DockerExecutor(node_id, scratch / "docker", host=config.docker.host),
+        ProcessExecutor(scratch / "process"),
+        CameraBook(cameras_file(config)),
+    )
+
+
+def _delivery(
+    config: Config,
+    identity: Identity,
+    mesh: Mesh,
+    stores: Stores,
+    programs: Programs,
+    changed: ChangeSignal,
+    restarted_at: float,
+) -> Delivery:
+    # The engine hands alerts to the uplink, which reports each one's end to the engine: so the functions come first.
+
+    def delivered(event_id: str) -> None:
+        engine.steps.sink.delivered(event_id)
+
+    def refused(event_id: str, reason: str) -> None:
+        engine.steps.sink.refused(event_id, reason)
+
+    def log_to(pipeline: str, step: str, line: str) -> None:
+        logs.write(pipeline, step, line)
+        gpu.read(pipeline, step, line)
+
+    def steps(context: Context, deciders: Deciders) -> StepKinds:
+        return StepKinds(
+            context,
+            mesh_id=identity.mesh_id,
+            executors=Executors(
+                programs.wasm, programs.docker, programs.process, Policy.of(config.policy), stores.fresh
+            ),
+            cameras=BookCameras(programs.cameras) if config.policy.camera else None,
+            presence=Presence(deciders),
+            path_of=stores.blobs.path,
+            writer=stores.fresh,
+            submit=uplink.submit,
+            log_to=log_to,
+        )
+
+    logs = StepLogs(mesh.publish_log)
+    uplink = _uplink(config, identity, delivered, refused)
+    engine = DeliveryEngine(
+        identity.node_id,
+        identity.name,
+        mesh,
+        stores.journal,
+        stores.blobs,
+        lambda cid, holders, timeout, size: stores.exchange.fetch(cid, holders, timeout=timeout, size=size),
+        steps,
+        allowed={kind: getattr(config.policy, kind) for kind in ("wasm", "docker", "process", "camera")},
+        show=lambda event: publish_event(mesh.publish_log, event),
+        definition_changed=lambda _name: changed.send(),
+    )
+    gpu = GpuUse(engine.definitions)
+    tails = TailSteps(
+        engine,
+        programs.wasm,
+        mesh,
+        changed.listen(),
+        logs=config.sources.tail,
+        log_to=log_to,
+        state=config.state,
+        restarted_at=restarted_at,
+    )
+    return Delivery(tails, engine, logs, gpu, uplink)
+
+
+def _uplink(
+    config: Config, identity: Identity, delivered: Callable[[str], None], refused: Callable[[str, str], None]
+) -> Uplink:
+    return Uplink(
+        config.state / "uplink",
+        Hello(identity.mesh_id, identity.node_id, identity.name, identity.ca_pem.decode()),
+        settings=UplinkSettings(spool=config.uplink.spool, macs=config.uplink.macs),
+        sign=identity.sign,
+        certificate=identity.cert_der,
+        delivered=delivered,
+        refused=refused,
+    )
+
+
+# -- health -----------------------------------------------------------------------------------------------------------
+
+
+def _checks(
+    config: Config,
+    health: HealthRegistry,
+    mesh: Mesh,
+    labels: SignedLabels,
+    admission: Admission,
+    stores: Stores,
+    programs: Programs,
+    delivery: Delivery,
+) -> SelfChecks:
+    def identity() -> Identity:
+        return admission.identity
+
+    facts = NodeFacts(
+        state=config.state,
+        identity=identity,
+        mesh=mesh,
+        labels=labels,
+        desk=admission.desk,
+        delivery=delivery.engine,
+        tails=delivery.tails.runners,
+        blobs=stores.blobs,
+        cameras=programs.cameras,
+        docker=programs.docker,
+        gpu=delivery.gpu,
+        uplink=delivery.uplink,
+    )
+    summary = SummarySender(delivery.uplink, mesh, health, identity, config.uplink.status_every)
+    return SelfChecks(
+        health,
+        facts,
+        mesh=mesh,
+        labels=labels,
+        uplink=delivery.uplink,
+        docker=programs.docker if config.policy.docker else None,
+        summary=summary if config.uplink.status else None,
+    )

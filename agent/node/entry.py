@@ -1,0 +1,92 @@
+"""The process of an agent: its signals, its lock, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.config import Config
+from agent.errors import ConfigError, EdgeError
+from agent.mesh import watch_handshakes
+from agent.node.build import build_node
+from agent.node.run import Api, run_node
+from agent.node.start import begin
+
+log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL = 0.0005
+"""A WASM call that returns waits for the interpreter lock; this keeps that wait short beside a busy thread."""
+Out = Callable[[str], None]
+
+
+async def run_agent(
+    config: Config, *, join: str | None = None, new: bool = False, out: Out = print, api: Api | None = None
+) -> int:
+    """Run this node until SIGTERM or SIGINT; returns the exit code. Raises EdgeError for a node that cannot start."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    os.umask(0o077)
+    config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    watch_handshakes()
+    with locked(config.state):
+        life = asyncio.create_task(_life(config, join, new, out, api))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({life, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        life.cancel()
+        try:
+            await life
+        except asyncio.CancelledError:
+            log.info("stopped")
+        except BaseExceptionGroup as group:
+            first = _first(group)
+            if not isinstance(first, EdgeError):
+                log.critical("the agent ends by a programming error", exc_info=first)
+            raise first from group
+    return 0
+
+
+async def _life(config: Config, token: str | None, new: bool, out: Out, api: Api | None) -> None:
+    begun = await begin(config, token, new, out)
+    node = build_node(config, begun.identity, wanted=begun.labels, endpoints=begun.endpoints, had_state=begun.had_state)
+    if begun.identity.is_operator and begun.made:
+        out(f"this is the first node of mesh {begun.identity.mesh_id}; the line for the next device:")
+        out(f"  {node.admission.join_line()}")
+    await run_node(node, api)
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Holds the lock of a state folder; raises ConfigError where another agent holds it."""
+    with (state / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"another agent uses {state}", hint="stop it, or give this one its own --state", code="state.locked"
+            ) from None
+        yield
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error to show: the first EdgeError in a group where there is one, else the first error."""
+    leaves = list(_leaves(error))
+    return next((e for e in leaves if isinstance(e, EdgeError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for part in error.exceptions:
+        yield from _leaves(part)

@@ -1,0 +1,99 @@
+"""One node as the record of its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.api import Resources
+from agent.blobs import BlobExchange, BlobStore, ByHand
+from agent.cameras import CameraBook
+from agent.config import Config
+from agent.delivery import DeliveryEngine, Journal
+from agent.discovery import Discovery
+from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
+from agent.health import HealthRegistry
+from agent.mesh import Mesh
+from agent.node.admission import Admission
+from agent.node.applied_documents import AppliedDocuments
+from agent.node.fresh import FreshBlobs
+from agent.node.gpu_use import GpuUse
+from agent.node.self_checks import SelfChecks
+from agent.node.signed_labels import SignedLabels
+from agent.node.step_logs import StepLogs
+from agent.node.tail_steps import TailSteps
+from agent.node.warm_programs import WarmPrograms
+from agent.steps import StepKinds
+from agent.uplink import Uplink
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The parts that keep rows and blobs."""
+
+    journal: Journal
+    """The rows on this node's disk."""
+    blobs: BlobStore
+    """The blobs on this node's disk."""
+    exchange: BlobExchange
+    """Blobs from and for other nodes."""
+    added: ByHand
+    """The blobs that were added by hand."""
+    fresh: FreshBlobs
+    """Blobs that no event names yet."""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The parts that run programs and take photos."""
+
+    wasm: WasmExecutor
+    docker: DockerExecutor
+    process: ProcessExecutor
+    cameras: CameraBook
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The parts that events pass, from a line of a log to the sink."""
+
+    tails: TailSteps
+    """Reads logs."""
+    engine: DeliveryEngine[StepKinds]
+    """Delivers events to steps; its `steps` does the work of each kind of step."""
+    logs: StepLogs
+    """Log lines of the programs of steps."""
+    gpu: GpuUse
+    """The detectors that have no GPU."""
+    uplink: Uplink
+    """The way to the sink."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """The parts of one node. `build_node` makes it, `run_node` runs it."""
+
+    config: Config
+    """The configuration in force."""
+    health: HealthRegistry
+    """The warnings that `status` and the sink show."""
+    mesh: Mesh
+    """Requests, documents and logs between nodes."""
+    discovery: Discovery | None
+    """Finds other nodes by mDNS; None where the configuration turns it off."""
+    labels: SignedLabels
+    """The labels that operators signed, and the wishes for others."""
+    wanted: dict[str, str]
+    """The labels that this node asks for; a label that an operator takes from it is taken out."""
+    admission: Admission
+    """Lets nodes join, and renews this node's certificate; its `identity` is this node's present one."""
+    stores: Stores
+    programs: Programs
+    delivery: Delivery
+    documents: AppliedDocuments
+    """Applies signed documents."""
+    warm_programs: WarmPrograms
+    """Starts programs before their first event."""
+    self_checks: SelfChecks
+    """The health checks."""
+    api: Resources
+    """The answers to the local API."""

@@ -1,0 +1,94 @@
+"""The facts about this node that the health checks look at."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.blobs import BlobStore
+from agent.cameras import CameraBook
+from agent.delivery import DeliveryEngine
+from agent.executors import DockerExecutor
+from agent.health import Facts, FailingStep, SourceFact, clock_synchronised
+from agent.identity import AdmissionDesk, Identity
+from agent.mesh import Mesh
+from agent.model.node import ROLE_OPERATOR
+from agent.model.placement import steps_without_node
+from agent.node.gpu_use import GpuUse
+from agent.node.signed_labels import SignedLabels
+from agent.node.tail_steps import Key
+from agent.steps import StepKinds, TailRunner
+from agent.uplink import Uplink
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFacts:
+    """Collects the facts from the parts of this node. `identity()` gives the present identity."""
+
+    state: Path
+    identity: Callable[[], Identity]
+    mesh: Mesh
+    labels: SignedLabels
+    desk: AdmissionDesk | None
+    delivery: DeliveryEngine[StepKinds]
+    tails: Mapping[Key, TailRunner]
+    blobs: BlobStore
+    cameras: CameraBook
+    docker: DockerExecutor
+    gpu: GpuUse
+    uplink: Uplink
+
+    async def collect(self) -> Facts:
+        """The facts now. Only what waits for the disk is read in a thread: the rest changes with the loop."""
+        disk, synchronised, uplink = await asyncio.to_thread(
+            lambda: (shutil.disk_usage(self.state), clock_synchronised(), self.uplink.state())
+        )
+        identity, known, live = self.identity(), self.mesh.known(), self.mesh.live()
+        current = self.delivery.definitions.current.values()
+        kinds = {s.kind for p in current for s in p.steps}
+        return Facts(
+            node=identity.name,
+            state=str(self.state),
+            disk_free=disk.free,
+            disk_total=disk.total,
+            operators=sum(n.role == ROLE_OPERATOR for n in known),
+            certificate_days=(identity.not_after - time.time()) / 86400,
+            nodes=len(known),
+            sink_wanted="sink" in kinds,
+            sink_connected=self._sink_connected(),
+            sink_error=uplink["last_error"],
+            clock_synchronised=synchronised,
+            cameras=self.cameras.infos(),
+            failing=self._failing(),
+            sources=self._sources(),
+            gpu_wanted=bool(self.gpu.missing),
+            gpu_used=False if self.gpu.missing else None,
+            docker_wanted="docker" in kinds and self.mesh.me.labels.get("docker") == "true",
+            docker_available=self.docker.available,
+            queue_open=self.delivery.journal.open_count,
+            queue_max=self.delivery.journal.max_open,
+            blobs_bytes=self.blobs.stored,
+            blobs_quota=self.blobs.quota,
+            pending=len(self.desk.pending.list()) + len(self.labels.wishes) if self.desk else 0,
+            steps_without_node=[note for p in current for note in steps_without_node(p, live)],
+        )
+
+    def _sink_connected(self) -> bool | None:
+        if self.uplink.configured:
+            return self.uplink.connected
+        return True if any(n.labels.get("uplink") == "true" for n in self.mesh.known()) else None
+
+    def _failing(self) -> list[FailingStep]:
+        hosts = self.delivery.hosts.hosts.values()
+        return [FailingStep(h.pipeline.name, h.step.name, h.failures, h.error) for h in hosts if h.failures >= 3]
+
+    def _sources(self) -> list[SourceFact]:
+        made = []
+        for (_pipeline, _version, step, _source), runner in self.tails.items():
+            error = runner.error or runner.source.problem
+            made.append(SourceFact(f"{step} {runner.source.name}", not error, error, runner.source.counters.unread))
+        return made

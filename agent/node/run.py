@@ -1,0 +1,92 @@
+"""The life of a node: its services, their start, and the end of its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+
+import agent
+from agent.api import Resources
+from agent.node.leftovers import sweep
+from agent.node.node import Node
+from agent.node.own_record import announce_capacity, keep_labels
+from agent.supervise import supervised
+
+log = logging.getLogger(__name__)
+
+Service = tuple[str, Callable[[], Awaitable[None]]]
+Api = Callable[[Resources], Awaitable[None]]
+
+
+async def run_node(node: Node, api: Api | None = None) -> None:
+    """Run until cancelled, then close the parts; raises the errors that end a node. `api` serves the local API."""
+    try:
+        node.delivery.engine.load()
+        node.documents.load()
+        await sweep(node.stores.blobs, node.stores.added)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(node.mesh.run())
+            await node.mesh.ready.wait()
+            await node.programs.docker.start()
+            tasks.create_task(node.delivery.engine.run())
+            for name, run in _services(node, api):
+                tasks.create_task(supervised(name, run, node.health.restarted))
+            me = node.admission.identity
+            if node.discovery is not None:
+                ports = node.config.mesh.port, node.config.mesh.enrol_port
+                node.discovery.announce(me.mesh_id, me.node_id, me.name, *ports, version=agent.__version__)
+            log.info("node %s (%s) is in mesh %s", me.name, me.node_id, me.mesh_id)
+    finally:
+        await close_node(node)
+
+
+def _services(node: Node, api: Api | None) -> list[Service]:
+    policy, admission, delivery, cameras = node.config.policy, node.admission, node.delivery, node.programs.cameras
+    services: list[Service] = [
+        ("enrolment", admission.enrolment.run),
+        ("renewal", admission.renewal.run),
+        ("certificate", admission.certificate.run),
+        ("labels", lambda: keep_labels(node.labels, node.wanted, cameras, delivery.uplink)),
+        ("sources", delivery.tails.run),
+        ("cameras", cameras.run),
+        ("uplink", delivery.uplink.run),
+        ("fresh blobs", node.stores.fresh.run),
+        ("capacity", lambda: announce_capacity(node.mesh, policy, node.stores.journal, cameras)),
+        ("warmth", node.warm_programs.run),
+        ("health", node.self_checks.run),
+    ]
+    if node.discovery is not None:
+        services.append(("discovery", node.discovery.run))
+    if api is not None:
+        services.append(("api", lambda: api(node.api)))
+    return services
+
+
+async def close_node(node: Node) -> None:
+    """Close the parts that hold processes, containers, files and connections."""
+    programs, stores = node.programs, node.stores
+    parts = (programs.cameras, programs.wasm, programs.docker, stores.exchange, stores.blobs, stores.journal)
+    await close_all(*(part.close for part in parts))
+
+
+async def close_all(*closers: Callable[[], Awaitable[None] | None]) -> None:
+    """Call each in turn, in a thread where it is not a coroutine function, even where an earlier one failed.
+
+    Errors are logged and not raised, so that they do not replace the error that ended the node. A cancellation is raised
+    when all have been called.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    for close in closers:
+        try:
+            if inspect.iscoroutinefunction(close):
+                await close()
+            else:
+                await asyncio.to_thread(close)
+        except asyncio.CancelledError as e:
+            cancelled = e
+        except Exception as e:
+            log.error("a part of the agent could not be closed (%s)", close.__qualname__, exc_info=e)
+    if cancelled is not None:
+        raise cancelled

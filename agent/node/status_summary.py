@@ -1,0 +1,50 @@
+"""The summary of the mesh's state that the sink shows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from agent.errors import EdgeError
+from agent.health import HealthRegistry
+from agent.identity import Identity
+from agent.mesh import Mesh
+from agent.model.alert import StatusSummary
+from agent.model.event import now
+from agent.uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+
+class SummarySender:
+    """Sends the summary to the sink when it changes, and every `every` seconds where it does not."""
+
+    def __init__(
+        self, uplink: Uplink, mesh: Mesh, health: HealthRegistry, identity: Callable[[], Identity], every: float
+    ) -> None:
+        self._uplink, self._mesh, self._health = uplink, mesh, health
+        self._identity, self._every = identity, every
+        self._sent: tuple[float, object] = (0.0, None)
+
+    async def send(self) -> None:
+        """Send it if it is due and this node has a sink; an error of the uplink is logged."""
+        if not self._uplink.configured:
+            return
+        nodes = [
+            {"name": n.name, "alive": "yes" if self._mesh.is_live(n.id) else "no", "version": n.version}
+            for n in self._mesh.known()
+        ]
+        warnings = self._health.list()
+        state = (nodes, [(w.code, w.subject) for w in warnings])
+        at, sent = self._sent
+        if state == sent and time.monotonic() - at < self._every:
+            return
+        self._sent = (time.monotonic(), state)
+        me = self._identity()
+        try:
+            await self._uplink.send_status(
+                StatusSummary(mesh=me.mesh_id, node=me.name, time=now(), nodes=nodes, warnings=warnings)
+            )
+        except EdgeError as e:
+            log.debug("the summary was not sent: %s", e)
