@@ -29,9 +29,6 @@ from agent.uplink.spool import MAX_BYTES, Settled, Spool, Waiting
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 60.0
-"""Seconds between tries: the pause doubles from the first to the longest, and a random half of it is left off."""
 TOGETHER = 256 * 1024
 """Most bytes of alerts that are sent at the same time: on a slow line more would delay each other beyond the timeout."""
 SILENT_AFTER = 60.0
@@ -39,12 +36,15 @@ SILENT_AFTER = 60.0
 
 
 class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits in bytes and pauses in seconds; `macs` lets plain MAC addresses leave."""
+    """Limits in bytes and pauses in seconds; `macs` lets plain MAC addresses leave.
+
+    The pause between tries doubles from the first to the longest, and a random half of it is left off.
+    """
 
     spool: int = MAX_BYTES
     macs: bool = False
-    first_pause: float = FIRST_PAUSE
-    longest_pause: float = LONGEST_PAUSE
+    first_pause: float = 0.5
+    longest_pause: float = 60.0
     answer_timeout: float = ANSWER_TIMEOUT
 
 
@@ -247,15 +247,12 @@ class Uplink:
         else:
             await self._sleep(pause if item is not None else None, wake=True)
 
-    async def _deliver(self, client: SinkClient, item: Waiting) -> None:
-        before = self._failures
-        self._after(await self._handed_over(client, item), before)
-
     def _landed(self, ident: str, _task: object) -> None:
         del self._flying[ident]
         self._wake.set()
 
-    async def _handed_over(self, client: SinkClient, item: Waiting) -> Outcome:
+    async def _deliver(self, client: SinkClient, item: Waiting) -> None:
+        before = self._failures
         outcome = await client.send("alert", item.body, item.id)
         if outcome.verdict is Verdict.STORED:
             await self._settle(Settled(item.id, "delivered", ""))
@@ -265,7 +262,7 @@ class Uplink:
         elif outcome.verdict is Verdict.RETRY:
             await asyncio.to_thread(self._spool.failed, item.id, outcome.reason)
             self._due[item.id] = time.monotonic() + self._backoff.after(item.attempts + 1)
-        return outcome
+        self._after(outcome, before)
 
     async def _settle(self, settled: Settled) -> None:
         """Remember and report it, in this order: after a crash in between, `run` reports what it remembers."""
