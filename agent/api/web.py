@@ -15,16 +15,7 @@ from agent.api.peer import Peer
 from agent.api.requests import Nothing
 from agent.api.resources import Resources
 from agent.api.route import Route
-from agent.errors import (
-    ConfigError,
-    EdgeError,
-    IdentityError,
-    NotFound,
-    PipelineError,
-    Refused,
-    SinkError,
-    Unreachable,
-)
+from agent.errors import ConfigError, EdgeError, IdentityError, NotFound, PipelineError, Refused, SinkError, Unreachable
 from agent.model.decoding import DAMAGED
 
 logger = logging.getLogger(__name__)

@@ -69,14 +69,7 @@ def pending(json: JsonFlag = False) -> None:
         console().print("[dim]nothing waits[/]")
     else:
         cells = [
-            [
-                f"[bold]{escape(r.code)}[/]",
-                escape(r.kind),
-                escape(r.node),
-                escape(r.id),
-                labels(r.labels),
-                ago(r.since),
-            ]
+            [f"[bold]{escape(r.code)}[/]", escape(r.kind), escape(r.node), escape(r.id), labels(r.labels), ago(r.since)]
             for r in rows
         ]
         console().print(table(["code", "wants", "node", "id", "labels", "since"], cells))

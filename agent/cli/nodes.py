@@ -40,15 +40,7 @@ def _row(n: results.NodeState, *, wide: bool) -> list[str]:
     if wide:
         cameras = n.cameras if isinstance(n, results.ListedNode) else []
         more = [escape(n.id), escape(" ".join(n.endpoints)), escape(" ".join(cameras))]
-    return [
-        dot(n.alive),
-        f"[bold]{escape(n.name)}[/]",
-        role,
-        _state(n),
-        labels(n.labels),
-        escape(n.version),
-        *more,
-    ]
+    return [dot(n.alive), f"[bold]{escape(n.name)}[/]", role, _state(n), labels(n.labels), escape(n.version), *more]
 
 
 def _state(n: results.NodeState) -> str:

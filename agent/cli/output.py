@@ -67,12 +67,7 @@ def show(value: Any, as_json: bool, *lines: str) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = (), pad: int = 2) -> Table:
     """A plain table without lines; cells are rich markup; columns named in `right` are right-aligned."""
     grid = Table(
-        box=None,
-        padding=(0, pad, 0, 0),
-        header_style="dim",
-        pad_edge=False,
-        show_edge=False,
-        show_header=any(columns),
+        box=None, padding=(0, pad, 0, 0), header_style="dim", pad_edge=False, show_edge=False, show_header=any(columns)
     )
     for column in columns:
         whole = column in ("id", "code", "token", "cid", "state")

@@ -119,13 +119,7 @@ def history(name: Name, json: JsonFlag = False) -> None:
         print_json(found)
         return
     cells = [
-        [
-            "[green]●[/]" if h.current else "",
-            escape(h.version),
-            str(h.counter),
-            ago(h.applied),
-            escape(h.signer),
-        ]
+        ["[green]●[/]" if h.current else "", escape(h.version), str(h.counter), ago(h.applied), escape(h.signer)]
         for h in read(found, list[results.PipelineVersion])
     ]
     console().print(table(["", "version", "no", "applied", "by"], cells))

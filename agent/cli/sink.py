@@ -25,8 +25,7 @@ def connect_(
         typer.Option("--key-file", metavar="FILE|-", help="File with the sink's key; '-' asks for it or reads stdin."),
     ] = "-",
     password_file: Annotated[
-        str,
-        typer.Option(metavar="FILE|-", help="File with the broker's password, for mqtt://USER@HOST and mqtts://."),
+        str, typer.Option(metavar="FILE|-", help="File with the broker's password, for mqtt://USER@HOST and mqtts://.")
     ] = "",
     json: JsonFlag = False,
 ) -> None:

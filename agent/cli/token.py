@@ -53,14 +53,7 @@ def list_(json: JsonFlag = False) -> None:
         console().print("[dim]no token is good now; edge-agent token create makes one[/]")
     else:
         cells = [
-            [
-                escape(t.id),
-                escape(t.role),
-                f"{t.left} of {t.uses}",
-                ago(t.expires),
-                labels(t.labels),
-            ]
-            for t in rows
+            [escape(t.id), escape(t.role), f"{t.left} of {t.uses}", ago(t.expires), labels(t.labels)] for t in rows
         ]
         console().print(table(["token", "role", "left", "expires", "labels"], cells))
 

@@ -27,9 +27,7 @@ NOT_KEYS = frozenset({"EDGE_AGENT_CONFIG", "EDGE_AGENT_DEBUG"})
 
 
 def load_config(
-    path: Path | str | None = None,
-    environ: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    path: Path | str | None = None, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Config:
     """The configuration from defaults, a file, the environment and options (by dotted key).
 
@@ -104,11 +102,7 @@ def _from_options(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]
         option = OPTION_ALIASES.get(name, "--" + name.rpartition(".")[2].replace("_", "-"))
         key = keys()[name]
         try:
-            yield (
-                name,
-                convert(key, _from_text(key, value) if isinstance(value, str) else value),
-                f"option {option}",
-            )
+            yield (name, convert(key, _from_text(key, value) if isinstance(value, str) else value), f"option {option}")
         except ConfigError as e:
             raise ConfigError(f"{option}: {e.message}", hint=e.hint, key=name) from None
 

@@ -88,8 +88,7 @@ def issue(
     return (
         _builder(subject, ca.subject, public_key, end, ca=False)
         .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
-            critical=False,
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(f"{node}.{mesh}.internal")]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key_of(ca)), critical=False)

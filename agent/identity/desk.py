@@ -78,12 +78,7 @@ class AdmissionDesk:
                 raise JoinRefused("the operator does not answer this", code="join.garbage")
 
     async def approve(
-        self,
-        code: str,
-        *,
-        role: str = ROLE_MEMBER,
-        labels: Mapping[str, str] | None = None,
-        name: str | None = None,
+        self, code: str, *, role: str = ROLE_MEMBER, labels: Mapping[str, str] | None = None, name: str | None = None
     ) -> PendingNode:
         """Admit the pending node with this code; `labels` override its detected ones.
 
