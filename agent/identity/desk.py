@@ -135,13 +135,12 @@ class AdmissionDesk:
             return wire.Admitted(await self._admit(key, record.role, record.redeemed[node_id], labels))
 
     def _poll(self, request: wire.Poll) -> wire.Answer:
-        key, node_id = self._joiner(request.csr, request.labels)
+        key, _ = self._joiner(request.csr, request.labels)
         node = self.pending.reveal(
             self.identity.ca_der,
             request.commitment,
             request.nonce,
             key=key,
-            node_id=node_id,
             name=clean_name(request.name),
             labels=request.labels,
         )

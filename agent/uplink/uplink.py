@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -211,14 +212,11 @@ class Uplink:
             await self._changed.wait()
             return
         client = open_client(self._config, self.hello, self.ledger, self._settings.answer_timeout)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                while not self._changed.is_set():
-                    await self._step(client, tasks)
-                for _, task in self._flying.values():
-                    task.cancel()  # the next sink gets them; if this one has them already, their ids show it later
-        finally:
-            await client.close()
+        async with aclosing(client), asyncio.TaskGroup() as tasks:
+            while not self._changed.is_set():
+                await self._step(client, tasks)
+            for _, task in self._flying.values():
+                task.cancel()  # the next sink gets them; if this one has them already, their ids show it later
 
     async def _step(self, client: SinkClient, tasks: asyncio.TaskGroup) -> None:
         """Send one alert on its way, or have one other exchange with the sink, or wait once."""
