@@ -160,6 +160,7 @@ async def _die_at(town: Town, node: str, commits: int, before: bool, down: float
 
 async def _part(town: Town, a: str, b: str, seconds: float) -> None:
     town.net.part(a, b)
+    town.cuts += 1
     town.disturbed = town.loop.time()
 
     def heal() -> None:

@@ -153,8 +153,8 @@ def _make_task(loop: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
 class Program:
     """Answers each event with outputs that depend on the event alone, unless there is trouble."""
 
-    def __init__(self, town: Town, node: str, kind: str) -> None:
-        self.town, self.node, self.kind = town, node, kind
+    def __init__(self, town: Town, node: str, kind: str, step: str) -> None:
+        self.town, self.node, self.kind, self.step = town, node, kind, step
         self.in_flight = 2
 
     async def start(self) -> None:
@@ -169,14 +169,16 @@ class Program:
     async def run(self, item: StepInput, log: Any) -> list[StepOutput]:
         trouble, event = self.town.trouble, item.event
         await self.town.run_time()
-        if self.town.happens(trouble.fails_for_good):
-            raise StepFailed("bad input", final=True)
-        if self.town.happens(trouble.fails):
-            raise StepFailed("it broke")
         if self.town.happens(trouble.cannot_run):
             raise Unreachable("the engine is away")
-        if self.town.happens(trouble.breaks):
-            raise BlobError("the disk has a bad day")
+        for share, error in (
+            (trouble.fails_for_good, StepFailed("bad input", final=True)),
+            (trouble.fails, StepFailed("it broke")),
+            (trouble.breaks, BlobError("the disk has a bad day")),
+        ):
+            if self.town.happens(share):
+                self.town.watch.failures[event.id, self.step] += 1
+                raise error
         data = {k: v for k, v in event.data.items() if k != "blobs"}
         blobs = [BlobRef(b.name, b.cid, b.type, b.size) for b in item.blobs]
         many = outputs_of(event.id)
@@ -195,7 +197,7 @@ class Executors:
 
     def runner(self, task: Any, name: str, module: Path | None) -> Program:
         kinds = {WasmTask: "wasm", DockerTask: "docker", ProcessTask: "process"}
-        return Program(self.town, self.node, kinds[type(task)])
+        return Program(self.town, self.node, kinds[type(task)], name.removeprefix("walk-"))
 
 
 class Photo:
@@ -322,7 +324,7 @@ class TownNode:
             cid, size = await self.blobs.put(photo)
             data["blobs"] = [{"name": "photo.jpg", "cid": cid, "type": "image/jpeg", "size": size}]
         kind = "wifi.client.joined" if parent == "log" else f"{parent}.made"
-        trigger = self.p.trigger(self.town.pipeline, parent, kind, data, event_id("walk", ident))
+        trigger = self.p.trigger(self.p.definitions.current["walk"], parent, kind, data, event_id("walk", ident))
         task = asyncio.get_running_loop().create_task(trigger, context=self.context)
         await asyncio.wait({task}, timeout=5.0)
         if task.done() and not task.cancelled():
@@ -399,10 +401,17 @@ class Town:
         self.shots = 0
         self.skipped = 0.0
         """Loop time at which all nodes stood still for a while."""
+        self.lossy = bool(self.weather.lose_answer or self.weather.repeat)
+        self.cuts = 0
         self.disturbed = 0.0
         """Loop time of the last death, start, cut or heal."""
         self.watch.town = self
         self.nodes = {name: TownNode(self, name) for name in self.names}
+
+    @property
+    def tells_once(self) -> bool:
+        """Whether no answer was lost: a failure that is reported again for that may be counted again."""
+        return not (self.lossy or self.cuts or any(node.deaths for node in self.nodes.values()))
 
     def smooth_for(self) -> float:
         """For how many seconds nothing has disturbed the nodes and their messages."""

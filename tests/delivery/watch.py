@@ -29,6 +29,8 @@ LEGAL: dict[State, frozenset[State]] = {
     E: frozenset({Q}),
 }
 """From → to. Only a row that failed leaves ENDED, when another node delivers it again."""
+PROGRAMS = frozenset({"small", "labels", "count", "far", "tell", "here"})
+"""Steps of the town that run a program."""
 FIRST = frozenset({W, Q, E})
 TIMEOUT = 20.0
 """Longest time of one delivery call."""
@@ -72,8 +74,10 @@ class Watch:
         """Loop time of each row's last change."""
         self.runs: Counter[tuple[str, str]] = Counter()
         """Runs of programs that answered, by event and node."""
-        self.told: dict[int, list[tuple[Key, str]]] = {}
-        """By number of a request that reports: the rows that had ended when its handler began to wait."""
+        self.failures: Counter[tuple[str, str]] = Counter()
+        """Runs of programs that failed, by event and step."""
+        self.told: dict[int, list[tuple[Key, str | None, int]]] = {}
+        """By number of a request that reports: end and attempts of its rows when the handler began to wait."""
         self.ids: set[str] = set()
         """The short ids of all events."""
         self.moves: Counter[tuple[State, State]] = Counter()
@@ -152,6 +156,8 @@ class Watch:
                 self.wrong(f"{who} is new and {row.state.name}")
         else:
             self._step(node, row, who, old)
+        if row.step in PROGRAMS and self.town.tells_once and row.attempts > self.failures[row.event.id, row.step]:
+            self.wrong(f"{who} counts {row.attempts} attempts, {self.failures[row.event.id, row.step]} runs failed")
         if (row.state is State.ENDED) != (row.end is not None):
             self.wrong(f"{who} is {row.state.name} with the end {row.end}")
         if row.end is not None and (old is None or old[1] is None):
@@ -295,8 +301,8 @@ class Watch:
                     f"{node.name}: row {n} {row.step} {row.event.id[:5]} is {row.state.name} and on the disk {on_disk} {end} {closed}"
                 )
 
-    def _on_disk(self, node: TownNode, key: Key) -> tuple[str | None, int] | None:
-        sql = "SELECT ending, closed FROM row WHERE event = ? AND pipeline = ? AND step = ? AND slot = ?"
+    def _on_disk(self, node: TownNode, key: Key) -> tuple[str | None, int, int] | None:
+        sql = "SELECT ending, closed, attempts FROM row WHERE event = ? AND pipeline = ? AND step = ? AND slot = ?"
         found = node.p.journal.query(sql, *key)
         return found[0] if found else None
 
@@ -316,12 +322,12 @@ class Watch:
         """A handler has done what it does before it waits for the disk."""
         node = self.town.nodes[target]
         if node.up and verb == "pipeline.report":
-            self.told[number] = self._ended_of(node, body)
+            self.told[number] = self._told_of(node, body)
 
-    def _ended_of(self, node: TownNode, body: bytes) -> list[tuple[Key, str]]:
+    def _told_of(self, node: TownNode, body: bytes) -> list[tuple[Key, str | None, int]]:
         keys = [(r.event, r.pipeline, r.step, r.slot) for r in msgspec.msgpack.decode(body, type=list[Report])]
         rows = [(key, node.p.journal.find(*key)) for key in keys]
-        return [(key, row.end) for key, row in rows if row is not None and row.end is not None]
+        return [(key, row.end, row.attempts) for key, row in rows if row is not None]
 
     def served(self, number: int, source: str, target: str, verb: str, body: bytes, answer: bytes) -> None:
         """A request was served, and its answer is about to leave."""
@@ -342,10 +348,10 @@ class Watch:
             for r in msgspec.msgpack.decode(body, type=list[Report]):
                 self.note(f"{source} reports {r.step} {r.event[:5]} to {target}: {r.end} {r.phase} free={r.free}")
             told = self.told.pop(number, None)
-            for key, end in self._ended_of(node, body) if told is None else told:
+            for key, end, attempts in self._told_of(node, body) if told is None else told:
                 found = self._on_disk(node, key)
-                if found is None or found[0] is None:
-                    self.wrong(f"{node.name} has heard that {key} is {end} and its disk says {found}")
+                if found is None or (end is not None and found[0] is None) or found[2] < attempts:
+                    self.wrong(f"{node.name} has heard that {key} is {end} ({attempts}) and its disk says {found}")
 
     def _accepted(self, node: TownNode, key: Key) -> None:
         found, row = self._on_disk(node, key), node.p.journal.find(*key)
