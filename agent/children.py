@@ -47,6 +47,7 @@ class Child:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._closed = False
 
     @classmethod
     async def start(cls, module: str, subcommand: str, *arguments: str) -> Child:
@@ -93,8 +94,10 @@ class Child:
 
     async def close(self) -> None:
         """Kill the worker and its process group, even in the middle of its work."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        first, self._closed = not self._closed, True
+        if first:  # later its number may be another group's
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()

@@ -13,6 +13,7 @@ import sys
 import time
 from typing import Any
 
+from agent.api.requests import Source
 from agent.delivery.changes import Changes
 from agent.delivery.rows import State
 from bench.figure import Figure, spread
@@ -95,9 +96,9 @@ async def prepare(made: Pair) -> Producer:
     text = PIPELINE.replace("ROOT", str(ROOT)).replace("COMMAND", json.dumps([sys.executable, "-c", ANSWER]))
     files = {
         name: (ROOT / name.removeprefix(f"{ROOT}/")).read_bytes()
-        for name in await made.near.api.pipelines.files(text, "bench.yaml")
+        for name in await made.near.api.pipelines.files(Source(text=text, file="bench.yaml"))
     }
-    await made.near.api.pipelines.apply(text, "bench.yaml", files, dry_run=False)
+    await made.near.api.pipelines.apply(Source(text=text, file="bench.yaml", files=files))
     await asyncio.to_thread(made.others.applied)
     producer = Producer(made)
     await asyncio.wait_for(producer.hop(0), 30)

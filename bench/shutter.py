@@ -12,6 +12,7 @@ import asyncio
 import time
 from typing import Any
 
+from agent.api.requests import Source
 from bench.agents import ROOT
 from bench.figure import Figure, Missing, spread
 from bench.pair import Pair, pair
@@ -56,9 +57,9 @@ class Shutter:
         """Apply the pipeline and wait until lines come through."""
         self.log.write_text(phone.boot())
         text = PIPELINE.replace("ROOT", str(ROOT)).replace("LOG", str(self.log))
-        names = await self.made.near.api.pipelines.files(text, "bench.yaml")
+        names = await self.made.near.api.pipelines.files(Source(text=text, file="bench.yaml"))
         files = {name: (ROOT / name.removeprefix(f"{ROOT}/")).read_bytes() for name in names}
-        await self.made.near.api.pipelines.apply(text, "bench.yaml", files, dry_run=False)
+        await self.made.near.api.pipelines.apply(Source(text=text, file="bench.yaml", files=files))
         await asyncio.to_thread(self.made.others.applied)
 
     async def camera(self, source: str, *, warm: bool) -> None:

@@ -45,21 +45,21 @@ def fields() -> str:
     return "\n".join(_struct(name, s) for name, s in sorted(components.items()) if name not in queries)
 
 
-def _path(route: Route[Any, Any], components: Json) -> str:
+def _path(route: Route, components: Json) -> str:
     keys = components[route.asked.__name__]["properties"] if route.method == "GET" and route.asked not in PLAIN else ()
     return f"`{route.method} {route.path}{'?' if keys else ''}{'&'.join(keys)}`"
 
 
-def _body(route: Route[Any, Any]) -> str:
+def _body(route: Route) -> str:
     if route.asked is bytes:
         return "bytes"
     return "" if route.method == "GET" or route.asked in PLAIN else _link(route.asked.__name__)
 
 
-def _answer(route: Route[Any, Any]) -> str:
+def _answer(route: Route) -> str:
     text = _kind(next(iter(document([route])["paths"][route.path].values()))["responses"]["200"])
-    if route.rows is not None:
-        return f"{text}, or lines of it" if route.call is not None else f"lines of {text}"
+    if route.rows:
+        return f"{text}, or lines of it" if route.whole else f"lines of {text}"
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 
@@ -84,3 +85,13 @@ def test_a_frozen_agent_starts_itself_as_the_worker(monkeypatch: pytest.MonkeyPa
     assert children.worker_command("a.b", "a-b", "7") == ["/opt/edge-agent", "-P", "-m", "a.b", "7"]
     monkeypatch.setattr(children.sys, "frozen", True, raising=False)
     assert children.worker_command("a.b", "a-b", "7") == ["/opt/edge-agent", "a-b", "7"]
+
+
+async def test_a_second_close_signals_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = await Child.start("agent.executors.wasm.child", "wasm-child", "serve", "wasmtime")
+    groups: list[int] = []
+    kill = os.killpg
+    monkeypatch.setattr(os, "killpg", lambda group, number: (groups.append(group), kill(group, number)))
+    await child.close()
+    await child.close()
+    assert len(groups) == 1

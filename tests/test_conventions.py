@@ -54,9 +54,7 @@ def test_an_import_past_a_face_is_found(file: str, module: str, name: str, past:
     assert imports.past_a_face(Import(ROOT / file, 1, module, name)) is past
 
 
-def test_circles_through_functions_do_not_count_but_type_imports_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_type_imports_count_as_circles_function_imports_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "ROOT", tmp_path)
     texts = {
         "__init__": "from ring.a import A\n__all__ = ['A']\n",

@@ -22,21 +22,17 @@ __all__ = [
 ]  # fmt: skip
 
 _PLACES = {
-    "Client": "agent.api.client",
-    "RemoteError": "agent.api.client",
-    "Resolver": "agent.api.resolve",
-    "Resources": "agent.api.resources",
-    "make_app": "agent.api.server",
-    "path_of": "agent.api.client",
-    "read": "agent.api.client",
-    "serve_api": "agent.api.server",
-    "serve_image": "agent.api.resolve",
+    "client": ("Client", "RemoteError", "path_of", "read"),
+    "resolve": ("Resolver", "serve_image"),
+    "resources": ("Resources",),
+    "server": ("make_app", "serve_api"),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in ("resources", "results"):
         return import_module(f"{__name__}.{name}")
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,14 +21,9 @@ class RemoteError(EdgeError):
     """An error that the agent answered with: its code, message, hint and exit code."""
 
     def __init__(self, error: Mapping[str, Any]) -> None:
-        known = {"code", "message", "hint", "exit_code"}
-        super().__init__(
-            str(error.get("message", "the agent failed")),
-            hint=str(error.get("hint", "")),
-            code=str(error.get("code", "internal")),
-            **{k: v for k, v in error.items() if k not in known},
-        )
-        self.exit_code = int(error.get("exit_code", 1))
+        told = {"message": "the agent failed", "code": "internal", "exit_code": 1, **error}
+        self.exit_code = int(told.pop("exit_code"))
+        super().__init__(told.pop("message"), **told)
 
 
 class Client:

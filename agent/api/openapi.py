@@ -16,7 +16,7 @@ PLAIN = (requests.Nothing, bytes)
 """Kinds of requests and answers that are no JSON."""
 
 
-def document(routes: Sequence[Route[Any, Any]]) -> Json:
+def document(routes: Sequence[Route]) -> Json:
     """The document of these routes."""
     from agent import __version__
 
@@ -41,7 +41,7 @@ def document(routes: Sequence[Route[Any, Any]]) -> Json:
     }
 
 
-def _operation(route: Route[Any, Any], schemas: dict[Any, Json], components: dict[str, Any]) -> Json:
+def _operation(route: Route, schemas: dict[Any, Json], components: dict[str, Any]) -> Json:
     made: Json = {
         "operationId": f"{route.method.lower()}{re.sub(r'[^A-Za-z0-9]+', '_', route.path.removeprefix('/v1')).rstrip('_')}",
         "summary": route.text,
@@ -69,9 +69,9 @@ def _operation(route: Route[Any, Any], schemas: dict[Any, Json], components: dic
     return made
 
 
-def _content(route: Route[Any, Any], schemas: dict[Any, Json]) -> Json:
+def _content(route: Route, schemas: dict[Any, Json]) -> Json:
     if route.answer is bytes:
         return {"application/octet-stream": {}}
     schema = {"schema": schemas[route.answer]}
-    made = {} if route.call is route.raw is None else {"application/json": schema}
-    return made | ({"application/x-ndjson": schema} if route.rows is not None else {})
+    made = {"application/json": schema} if route.whole else {}
+    return made | ({"application/x-ndjson": schema} if route.rows else {})

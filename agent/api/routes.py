@@ -2,113 +2,71 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import msgspec
-
-from agent.api import requests, results
+from agent.api import results
 from agent.api.openapi import document
-from agent.api.requests import Nothing
-from agent.api.resources import Resources
-from agent.api.route import Route
+from agent.api.resources import Blobs, Cameras, Configuration, Devices, Events, Nodes, Pipelines, Sink, Status, Tokens
+from agent.api.route import Route, route
 from agent.api.transfer import download, upload
 
 MAX_FILES = 64 << 20
 """Largest pipeline in bytes with the modules that it names."""
 
-
-async def _add_camera(resources: Resources, _: str, asked: requests.AddCamera) -> results.Camera:
-    options = msgspec.to_builtins(asked)
-    return await resources.cameras.add(options.pop("name"), options.pop("source"), **options)
+get, post, delete = partial(route, "GET"), partial(route, "POST"), partial(route, "DELETE")
 
 
-async def _openapi() -> dict[str, Any]:
+async def _openapi(_: object) -> dict[str, Any]:
     return document(ROUTES)
 
 
 ROUTES = (
-    Route("GET", "/v1/status", requests.StatusQuery, results.Status, "everything at a glance",
-          call=lambda r, _, q: r.status.show(), rows=lambda r, _, q: r.status.watch(q.watch) if q.watch else None),
-    Route("GET", "/v1/events", requests.EventsQuery, results.EventRow, "events",
-          rows=lambda r, _, q: r.events.passing(follow=q.follow, limit=q.limit, kind=q.type, pipeline=q.pipeline)),
-    Route("GET", "/v1/trace/{id}", Nothing, results.Trace, "the way of an alert or event, hop by hop",
-          call=lambda r, ident, _: r.events.trace(ident[:256])),
-    Route("GET", "/v1/logs/{pipeline}", requests.LogsQuery, results.LogRow, "log lines",
-          rows=lambda r, name, q: r.events.logs(pipeline=name, step=q.step, node=q.node, follow=q.follow, lines=q.lines)),
-    Route("GET", "/v1/checks", Nothing, list[results.Check], "what `doctor` asks the agent",
-          call=lambda r, *_: r.status.checks()),
-    Route("GET", "/v1/config", Nothing, list[results.ConfigValue], "every key with value and origin",
-          call=lambda r, *_: r.config.all()),
-    Route("GET", "/v1/openapi.json", Nothing, dict[str, Any], "the OpenAPI document of this API",
-          call=lambda *_: _openapi()),
+    get("/v1/status", Status.answer, "everything at a glance"),
+    get("/v1/events", Events.passing, "events"),
+    get("/v1/trace/{id}", Events.trace, "the way of an alert or event, hop by hop"),
+    get("/v1/logs/{pipeline}", Events.logs, "log lines"),
+    get("/v1/checks", Status.checks, "what `doctor` asks the agent"),
+    get("/v1/config", Configuration.all, "every key with value and origin"),
+    Route("GET", "/v1/openapi.json", _openapi, "the OpenAPI document of this API", dict[str, Any]),
     # -- nodes and tokens
-    Route("GET", "/v1/nodes", requests.NodesQuery, list[results.ListedNode], "nodes",
-          call=lambda r, _, q: r.nodes.matching(q.where)),
-    Route("GET", "/v1/nodes/{node}", Nothing, results.DescribedNode, "one node",
-          call=lambda r, node, _: r.nodes.describe(node)),
-    Route("POST", "/v1/nodes/{node}/rename", requests.Rename, results.RenamedNode, "give it another name",
-          call=lambda r, node, q: r.nodes.rename(node, q.name)),
-    Route("POST", "/v1/nodes/{node}/labels", requests.Label, results.LabelledNode, "set and drop labels",
-          call=lambda r, node, q: r.nodes.label(node, q.add, q.drop)),
-    Route("DELETE", "/v1/nodes/{node}", Nothing, results.RemovedNode, "remove it for good",
-          call=lambda r, node, _: r.nodes.remove(node)),
-    Route("GET", "/v1/pending", Nothing, list[results.Pending], "nodes and labels that wait for an operator",
-          call=lambda r, *_: r.nodes.pending()),
-    Route("POST", "/v1/pending/{code}", requests.Approve, results.LabelledNode, "let it in, or sign the labels",
-          call=lambda r, code, q: r.nodes.approve(code, q.labels)),
-    Route("GET", "/v1/tokens", Nothing, list[results.ListedToken], "tokens without their secrets",
-          call=lambda r, *_: r.tokens.all()),
-    Route("POST", "/v1/tokens", requests.CreateToken, results.NewToken, "make a token",
-          call=lambda r, _, q: r.tokens.create(ttl=q.ttl, uses=q.uses, role=q.role, labels=q.labels)),
-    Route("DELETE", "/v1/tokens/{id}", Nothing, results.Id, "take it back",
-          call=lambda r, ident, _: r.tokens.revoke(ident)),
+    get("/v1/nodes", Nodes.matching, "nodes"),
+    get("/v1/nodes/{node}", Nodes.describe, "one node"),
+    post("/v1/nodes/{node}/rename", Nodes.rename, "give it another name"),
+    post("/v1/nodes/{node}/labels", Nodes.label, "set and drop labels"),
+    delete("/v1/nodes/{node}", Nodes.remove, "remove it for good"),
+    get("/v1/pending", Nodes.pending, "nodes and labels that wait for an operator"),
+    post("/v1/pending/{code}", Nodes.approve, "let it in, or sign the labels"),
+    get("/v1/tokens", Tokens.all, "tokens without their secrets"),
+    post("/v1/tokens", Tokens.create, "make a token"),
+    delete("/v1/tokens/{id}", Tokens.revoke, "take it back"),
     # -- pipelines
-    Route("GET", "/v1/pipelines", Nothing, list[results.ListedPipeline], "pipelines",
-          call=lambda r, *_: r.pipelines.all()),
-    Route("GET", "/v1/pipelines/{name}", Nothing, results.DescribedPipeline, "one pipeline",
-          call=lambda r, name, _: r.pipelines.describe(name)),
-    Route("GET", "/v1/pipelines/{name}/history", Nothing, list[results.PipelineVersion], "its versions, newest first",
-          call=lambda r, name, _: r.pipelines.history(name)),
-    Route("GET", "/v1/pipeline-schema", Nothing, dict[str, Any], "JSON Schema of a pipeline file",
-          call=lambda r, *_: r.pipelines.schema()),
-    Route("POST", "/v1/pipeline-files", requests.Source, list[str], "the paths that a pipeline file names",
-          call=lambda r, _, q: r.pipelines.files(q.text, q.file), limit=MAX_FILES, reads=True),
-    Route("POST", "/v1/pipeline-diff", requests.Source, results.PipelineDiff, "compare a file with what is applied",
-          call=lambda r, _, q: r.pipelines.diff(q.text, q.file, q.files), limit=MAX_FILES, reads=True),
-    Route("POST", "/v1/pipeline-test", requests.TryStep, list[results.Tried], "run one step of a file on events",
-          call=lambda r, _, q: r.pipelines.test(q.text, q.file, q.files, q.step, q.events), limit=MAX_FILES),
-    Route("POST", "/v1/pipelines", requests.Source, results.AppliedPipeline, "apply a file",
-          call=lambda r, _, q: r.pipelines.apply(q.text, q.file, q.files, dry_run=q.dry_run), limit=MAX_FILES),
-    Route("POST", "/v1/pipelines/{name}/rollback", requests.Rollback, results.AppliedPipeline,
-          "apply an earlier version again", call=lambda r, name, q: r.pipelines.rollback(name, q.version)),
-    Route("POST", "/v1/pipelines/{name}/pause", requests.Pause, results.Paused, "take no new events for a while",
-          call=lambda r, name, q: r.pipelines.pause(name, q.seconds)),
-    Route("POST", "/v1/pipelines/{name}/resume", Nothing, results.Name, "go on",
-          call=lambda r, name, _: r.pipelines.resume(name)),
-    Route("POST", "/v1/pipelines/{name}/trigger", requests.Trigger, results.Triggered, "put an event into a step",
-          call=lambda r, name, q: r.pipelines.trigger(name, q.step, q.type, q.data)),
-    Route("DELETE", "/v1/pipelines/{name}", Nothing, results.RemovedPipeline, "remove it",
-          call=lambda r, name, _: r.pipelines.remove(name)),
+    get("/v1/pipelines", Pipelines.all, "pipelines"),
+    get("/v1/pipelines/{name}", Pipelines.describe, "one pipeline"),
+    get("/v1/pipelines/{name}/history", Pipelines.history, "its versions, newest first"),
+    get("/v1/pipeline-schema", Pipelines.schema, "JSON Schema of a pipeline file"),
+    post("/v1/pipeline-files", Pipelines.files, "the paths that a pipeline file names", limit=MAX_FILES, reads=True),
+    post("/v1/pipeline-diff", Pipelines.diff, "compare a file with what is applied", limit=MAX_FILES, reads=True),
+    post("/v1/pipeline-test", Pipelines.test, "run one step of a file on events", limit=MAX_FILES),
+    post("/v1/pipelines", Pipelines.apply, "apply a file", limit=MAX_FILES),
+    post("/v1/pipelines/{name}/rollback", Pipelines.rollback, "apply an earlier version again"),
+    post("/v1/pipelines/{name}/pause", Pipelines.pause, "take no new events for a while"),
+    post("/v1/pipelines/{name}/resume", Pipelines.resume, "go on"),
+    post("/v1/pipelines/{name}/trigger", Pipelines.trigger, "put an event into a step"),
+    delete("/v1/pipelines/{name}", Pipelines.remove, "remove it"),
     # -- devices, cameras, blobs, the sink
-    Route("GET", "/v1/devices", Nothing, list[results.Device], "devices", call=lambda r, *_: r.devices.all()),
-    Route("POST", "/v1/devices/{id}", requests.UpdateDevice, results.Device, "name it, say whether it is known",
-          call=lambda r, ident, q: r.devices.update(ident, name=q.name, known=q.known)),
-    Route("DELETE", "/v1/devices/{id}", Nothing, results.Id, "forget it",
-          call=lambda r, ident, _: r.devices.forget(ident)),
-    Route("GET", "/v1/cameras", Nothing, list[results.Camera],
-          "cameras of this node, and devices that could be added", call=lambda r, *_: r.cameras.all()),
-    Route("POST", "/v1/cameras", requests.AddCamera, results.Camera, "add a camera to this node", call=_add_camera),
-    Route("DELETE", "/v1/cameras/{name}", Nothing, results.Name, "remove it",
-          call=lambda r, name, _: r.cameras.remove(name)),
-    Route("POST", "/v1/cameras/{name}/test", Nothing, results.CameraTest, "take a photo",
-          call=lambda r, name, _: r.cameras.test(name)),
-    Route("GET", "/v1/blobs", Nothing, results.BlobList, "blobs of this node", call=lambda r, *_: r.blobs.all()),
-    Route("GET", "/v1/blobs/{cid}", Nothing, bytes, "the bytes of a blob", raw=download),
-    Route("POST", "/v1/blobs", bytes, results.StoredBlob, "store the body's bytes", raw=upload),
-    Route("GET", "/v1/sink", Nothing, results.UplinkState, "the uplink", call=lambda r, *_: r.sink.status()),
-    Route("POST", "/v1/sink", requests.ConnectSink, results.ConnectedSink, "connect this node to a sink",
-          call=lambda r, _, q: r.sink.connect(q.url, q.key, password=q.password)),
-    Route("GET", "/v1/egress", requests.EgressQuery, results.Egress, "the ledger of what left the building",
-          call=lambda r, _, q: r.sink.egress(since_s=q.since, limit=q.limit)),
-)  # fmt: skip
+    get("/v1/devices", Devices.all, "devices"),
+    post("/v1/devices/{id}", Devices.update, "name it, say whether it is known"),
+    delete("/v1/devices/{id}", Devices.forget, "forget it"),
+    get("/v1/cameras", Cameras.all, "cameras of this node, and devices that could be added"),
+    post("/v1/cameras", Cameras.add, "add a camera to this node"),
+    delete("/v1/cameras/{name}", Cameras.remove, "remove it"),
+    post("/v1/cameras/{name}/test", Cameras.test, "take a photo"),
+    get("/v1/blobs", Blobs.all, "blobs of this node"),
+    Route("GET", "/v1/blobs/{cid}", download, "the bytes of a blob", bytes, raw=True),
+    Route("POST", "/v1/blobs", upload, "store the body's bytes", results.StoredBlob, bytes, raw=True),
+    get("/v1/sink", Sink.status, "the uplink"),
+    post("/v1/sink", Sink.connect, "connect this node to a sink"),
+    get("/v1/egress", Sink.egress, "the ledger of what left the building"),
+)
 """Every route, in the order of docs/api.md."""

@@ -17,7 +17,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9]{8,128}\Z")
 """The letters of any CID; the store decides whether it is one."""
 
 
-async def upload(resources: Resources, _: str, request: Request) -> results.StoredBlob:
+async def upload(resources: Resources, request: Request) -> results.StoredBlob:
     """Store the body's bytes; raises BlobError over the quota, before anything is stored."""
     limit = resources.config.largest_blob()
     with tempfile.TemporaryFile(dir=resources.config.values.state) as file:

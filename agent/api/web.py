@@ -15,16 +15,7 @@ from agent.api.peer import Peer
 from agent.api.requests import Nothing
 from agent.api.resources import Resources
 from agent.api.route import Route
-from agent.errors import (
-    ConfigError,
-    EdgeError,
-    IdentityError,
-    NotFound,
-    PipelineError,
-    Refused,
-    SinkError,
-    Unreachable,
-)
+from agent.errors import ConfigError, EdgeError, IdentityError, NotFound, PipelineError, Refused, SinkError, Unreachable
 from agent.model.decoding import DAMAGED
 
 logger = logging.getLogger(__name__)
@@ -58,7 +49,7 @@ class Closing:
         self.event = asyncio.Event()
 
 
-def endpoint(route: Route[Any, Any]) -> Callable[[Request], Awaitable[Response]]:
+def endpoint(route: Route) -> Callable[[Request], Awaitable[Response]]:
     """The function that answers the requests of a route."""
 
     async def answer(request: Request) -> Response:
@@ -79,22 +70,15 @@ def endpoint(route: Route[Any, Any]) -> Callable[[Request], Awaitable[Response]]
     return answer
 
 
-async def _answer(route: Route[Any, Any], resources: Resources, request: Request) -> Any:
-    ident = next(iter(request.path_params.values()), "")
-    if route.raw is not None:
-        return await route.raw(resources, ident, request)
-    asked = await _asked(route, request)
-    rows = route.rows(resources, ident, asked) if route.rows is not None else None
-    if rows is not None:
-        return await lines(request, rows)
-    assert route.call is not None
-    return await route.call(resources, ident, asked)
-
-
-async def _asked(route: Route[Any, Any], request: Request) -> Any:
-    if route.asked is Nothing:
-        return Nothing()
-    return query(request, route.asked) if route.method == "GET" else await body(request, route.asked, limit=route.limit)
+async def _answer(route: Route, resources: Resources, request: Request) -> Any:
+    asked: list[Any] = [*request.path_params.values()]
+    if route.raw:
+        asked.append(request)
+    elif route.asked is not Nothing:
+        reading = route.method == "GET"
+        asked.append(query(request, route.asked) if reading else await body(request, route.asked, limit=route.limit))
+    made = route.call(resources, *asked)
+    return await lines(request, made) if isinstance(made, AsyncIterator) else await made
 
 
 def require_operator(group: str, request: Request) -> None:

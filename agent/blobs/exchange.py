@@ -131,13 +131,7 @@ class BlobExchange:
         return {node: size for node, size in answers if size >= 0}
 
     async def fetch(
-        self,
-        cid: str,
-        holders: Sequence[str],
-        *,
-        timeout: float,
-        size: int | None = None,
-        owner: str | None = None,
+        self, cid: str, holders: Sequence[str], *, timeout: float, size: int | None = None, owner: str | None = None
     ) -> Path:
         """The verified file of a blob, from here or from the first of `holders` that gives it, within `timeout` seconds.
 

@@ -16,17 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["console", "count", "escape", "main", "print_json", "size", "waterfall"]
 
-_PLACES = {
-    "console": "output",
-    "count": "output",
-    "escape": "output",
-    "print_json": "output",
-    "size": "output",
-    "waterfall": "trace",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"agent.cli.{_PLACES[name]}"), name)
+    return getattr(import_module("agent.cli.trace" if name == "waterfall" else "agent.cli.output"), name)

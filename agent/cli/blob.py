@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from agent.api import path_of, read, results
-from agent.cli.context import JsonFlag, connect, new_app, single
-from agent.cli.output import console, escape, listing, print_json, size
+from agent.api import path_of, results
+from agent.cli.context import JsonFlag, ask, connect, new_app, single
+from agent.cli.output import escape, listing, say, size
 from agent.errors import ConfigError
 from agent.files import replacing
 
@@ -22,15 +22,10 @@ app = new_app(
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
     """List the blobs on this node."""
-    with connect() as client:
-        found = client.get("/v1/blobs")
-    if json:
-        print_json(found)
-        return
-    here = read(found, results.BlobList)
+    here = ask(lambda c: c.get("/v1/blobs"), results.BlobList, json)
     cells = [[escape(b.cid), size(b.size), "pinned" if b.pinned else ""] for b in here.blobs]
-    console().print(listing(["cid", "size", ""], cells, empty="no blob is here", right=("size",)))
-    console().print(f"[dim]{here.count}, {size(here.bytes)} of {size(here.quota)}[/]")
+    say(listing(["cid", "size", ""], cells, empty="no blob is here", right=("size",)))
+    say(f"[dim]{here.count}, {size(here.bytes)} of {size(here.quota)}[/]")
 
 
 @app.command()
@@ -39,14 +34,11 @@ def add(
 ) -> None:
     """Add a file's bytes to this node's blobs and print the CID."""
     try:
-        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as source, connect(timeout=600) as client:
-            found = client.upload("/v1/blobs", source)
+        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as source:
+            stored = ask(lambda c: c.upload("/v1/blobs", source), results.StoredBlob, json, timeout=600)
     except OSError as e:
         raise ConfigError(f"{file} cannot be read: {e.strerror}", hint="check the path") from None
-    if json:
-        print_json(found)
-    else:
-        typer.echo(read(found, results.StoredBlob).cid)
+    typer.echo(stored.cid)
 
 
 @app.command()

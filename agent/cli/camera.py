@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from agent.api import path_of, read, results
-from agent.cli.context import JsonFlag, YesFlag, connect, new_app, read_secret
-from agent.cli.output import console, dot, escape, listing, print_json, show, size
+from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app, read_secret
+from agent.cli.output import dot, escape, listing, print_json, say, size
 from agent.errors import ConfigError
 
 app = new_app(
@@ -30,11 +30,7 @@ _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
     """List the cameras of this node, and devices that could be added."""
-    with connect() as client:
-        found = client.get("/v1/cameras")
-    if json:
-        print_json(found)
-        return
+    found = ask(lambda c: c.get("/v1/cameras"), list[results.Camera], json)
     cells = [
         [
             dot(c.ok if c.added else None),
@@ -43,11 +39,9 @@ def list_(json: JsonFlag = False) -> None:
             escape(c.source),
             escape(c.text) if c.added else "[dim]not added[/]",
         ]
-        for c in read(found, list[results.Camera])
+        for c in found
     ]
-    console().print(
-        listing(["", "camera", "kind", "source", ""], cells, empty="no camera; edge-agent camera add NAME SOURCE")
-    )
+    say(listing(["", "camera", "kind", "source", ""], cells, empty="no camera; edge-agent camera add NAME SOURCE"))
 
 
 @app.command()
@@ -76,10 +70,8 @@ def add(
         source = read_secret(source, "Source")
     body: dict[str, Any] = {"name": name, "source": source, "rotate": rotate, "warm": warm, "insecure": insecure}
     body["masks"] = [_box(m) for m in mask or []]
-    with connect() as client:
-        found = client.post("/v1/cameras", body | ({"crop": _box(crop)} if crop else {}))
-    c = read(found, results.Camera)
-    show(found, json, f"[green]✓[/] [bold]{escape(c.name)}[/] {escape(c.kind)} {escape(c.source)}")
+    made = ask(lambda c: c.post("/v1/cameras", body | ({"crop": _box(crop)} if crop else {})), results.Camera, json)
+    say(f"[green]✓[/] [bold]{escape(made.name)}[/] {escape(made.kind)} {escape(made.source)}")
 
 
 @app.command()
@@ -87,9 +79,8 @@ def remove(name: Name, yes: YesFlag = False, json: JsonFlag = False) -> None:
     """Remove a camera from this node."""
     if not yes and not json:
         typer.confirm(f"Remove the camera {name}?", abort=True)
-    with connect() as client:
-        found = client.delete(path_of("cameras", name))
-    show(found, json, f"[green]✓[/] {escape(read(found, results.Name).name)} is removed")
+    gone = ask(lambda c: c.delete(path_of("cameras", name)), results.Name, json)
+    say(f"[green]✓[/] {escape(gone.name)} is removed")
 
 
 @app.command("test")
@@ -107,7 +98,10 @@ def try_(
         output.write_bytes(c.jpeg)
         shown["file"] = str(output)
     text = f"{c.width}×{c.height}, {size(c.size)}, in {c.ms:.0f} ms"
-    show(shown, json, f"[green]✓[/] {escape(c.name)}: {text}" + (f" → {escape(str(output))}" if output else ""))
+    if json:
+        print_json(shown)
+    else:
+        say(f"[green]✓[/] {escape(c.name)}: {text}" + (f" → {escape(str(output))}" if output else ""))
 
 
 def _box(text: str) -> list[float]:

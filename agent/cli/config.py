@@ -10,7 +10,7 @@ import typer
 from agent.api import read, results
 from agent.cli import context
 from agent.cli.context import JsonFlag, new_app
-from agent.cli.output import console, escape, print_json, table
+from agent.cli.output import escape, print_json, say, table
 from agent.config import load_config, show_config
 
 app = new_app(
@@ -41,7 +41,7 @@ def show(
         print_json(found if origin else {r.key: r.value for r in rows})
         return
     cells = [[escape(r.key), _value(r), *([_origin(r.origin)] if origin else [])] for r in rows]
-    console().print(table(["key", "value", *(["origin"] if origin else [])], cells))
+    say(table(["key", "value", *(["origin"] if origin else [])], cells))
 
 
 @app.command()
@@ -54,7 +54,7 @@ def check(
     if json:
         print_json({"file": str(file), "ok": True, "keys": keys})
     else:
-        console().print(f"[green]✓[/] {escape(str(file))} is right; it sets {', '.join(keys) or 'nothing'}")
+        say(f"[green]✓[/] {escape(str(file))} is right; it sets {', '.join(keys) or 'nothing'}")
 
 
 def _value(row: results.ConfigValue) -> str:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from agent.api import Client
 
+T = TypeVar("T")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+LOOK: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": "rich",
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+"""Settings that every noun's typer has."""
 
 
 class Chosen:
@@ -42,35 +53,39 @@ def connect(*, timeout: float = 60.0) -> Client:
     return Client(socket_path(), timeout=timeout)
 
 
+def ask(question: Callable[[Client], Any], kind: type[T], json: bool, *, timeout: float = 60.0) -> T:
+    """The agent's answer as its struct. With `json` the answer is printed as it came, and the command ends."""
+    from agent.api import read
+
+    with connect(timeout=timeout) as client:
+        found = question(client)
+    if json:
+        from agent.cli.output import print_json
+
+        print_json(found)
+        raise typer.Exit
+    return read(found, kind)
+
+
 def new_app(help_text: str, *, examples: tuple[str, ...] = ()) -> typer.Typer:
     """A noun's typer, looking like all others."""
-    return typer.Typer(
-        help=help_text,
-        add_completion=False,
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        context_settings={"help_option_names": ["-h", "--help"]},
-        epilog=epilog(*examples) if examples else None,
-    )
+    return typer.Typer(help=help_text, no_args_is_help=True, epilog=epilog(*examples), **LOOK)
 
 
 def single(function: Any, *, examples: tuple[str, ...] = ()) -> typer.Typer:
     """A typer of one command."""
-    app = typer.Typer(
-        add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
-    )
-    app.command(epilog=epilog(*examples) if examples else None)(function)
+    app = typer.Typer(**LOOK)
+    app.command(epilog=epilog(*examples))(function)
     return app
 
 
-def epilog(*examples: str) -> str:
-    """Examples below a help text, one a line."""
-    return "\n".join(("[bold]Examples[/bold]", *(f"  {e}" for e in examples)))
+def epilog(*examples: str) -> str | None:
+    """Examples below a help text, one a line; None where there are none."""
+    return "\n".join(("[bold]Examples[/bold]", *(f"  {e}" for e in examples))) if examples else None
 
 
 def parse_labels(pairs: list[str]) -> dict[str, str]:
     """`key=value` words as a dict; raises ConfigError."""
-    from agent.errors import ConfigError
     from agent.model.labels import check_label
 
     out = {}
@@ -86,10 +101,6 @@ def parse_labels(pairs: list[str]) -> dict[str, str]:
 def read_secret(where: str, prompt: str) -> str:
     """A secret from stdin (`-`; asked for on a terminal) or from a file (`@FILE` or a path); raises
     ConfigError."""
-    import sys
-
-    from agent.errors import ConfigError
-
     if where == "-":
         if sys.stdin.isatty():
             import getpass

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from agent.api import path_of, read, results
-from agent.cli.context import JsonFlag, YesFlag, connect, new_app
-from agent.cli.output import ago, console, dot, escape, listing, print_json, show
+from agent.api import path_of, results
+from agent.cli.context import JsonFlag, YesFlag, ask, new_app
+from agent.cli.output import ago, dot, escape, listing, say
 
 app = new_app(
     "Phones and laptops on the Wi-Fi: which are here, and which are known.",
@@ -25,11 +25,7 @@ Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Name, MAC or id, 
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
     """List devices that were heard: those present first."""
-    with connect() as client:
-        found = client.get("/v1/devices")
-    if json:
-        print_json(found)
-        return
+    found = ask(lambda c: c.get("/v1/devices"), list[results.Device], json)
     cells = [
         [
             dot(True if d.present else None),
@@ -40,20 +36,16 @@ def list_(json: JsonFlag = False) -> None:
             ago(d.last_seen),
             ago(d.first_seen),
         ]
-        for d in read(found, list[results.Device])
+        for d in found
     ]
-    console().print(
-        listing(["", "name", "", "id", "at", "last seen", "first seen"], cells, empty="no device was heard yet")
-    )
+    say(listing(["", "name", "", "id", "at", "last seen", "first seen"], cells, empty="no device was heard yet"))
 
 
 @app.command()
 def name(device: Device, name: Annotated[str, typer.Argument(help="The name.")], json: JsonFlag = False) -> None:
     """Give a device a name. It stays unknown until `device know`."""
-    with connect() as client:
-        found = client.post(path_of("devices", device), {"name": name})
-    d = read(found, results.Device)
-    show(found, json, f"[green]✓[/] {escape(d.id)} is [bold]{escape(d.name)}[/]")
+    d = ask(lambda c: c.post(path_of("devices", device), {"name": name}), results.Device, json)
+    say(f"[green]✓[/] {escape(d.id)} is [bold]{escape(d.name)}[/]")
 
 
 @app.command()
@@ -63,11 +55,9 @@ def know(
     json: JsonFlag = False,
 ) -> None:
     """Say that a device is known: its arrivals cause no alert."""
-    with connect() as client:
-        found = client.post(path_of("devices", device), {"known": not no})
-    d = read(found, results.Device)
+    d = ask(lambda c: c.post(path_of("devices", device), {"known": not no}), results.Device, json)
     word = "[green]known[/]" if d.known else "unknown"
-    show(found, json, f"[green]✓[/] {escape(d.name or d.id)} is {word}")
+    say(f"[green]✓[/] {escape(d.name or d.id)} is {word}")
 
 
 @app.command()
@@ -75,6 +65,5 @@ def forget(device: Device, yes: YesFlag = False, json: JsonFlag = False) -> None
     """Delete what is known about a device; its next join is its first."""
     if not yes and not json:
         typer.confirm(f"Forget {device}?", abort=True)
-    with connect() as client:
-        found = client.delete(path_of("devices", device))
-    show(found, json, f"[green]✓[/] {escape(read(found, results.Id).id)} is forgotten")
+    gone = ask(lambda c: c.delete(path_of("devices", device)), results.Id, json)
+    say(f"[green]✓[/] {escape(gone.id)} is forgotten")

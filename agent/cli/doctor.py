@@ -11,7 +11,7 @@ import typer
 from agent.cli import context
 from agent.cli.context import JsonFlag, single
 from agent.cli.doctor_checks import Finding, look
-from agent.cli.output import console, escape, print_json, table
+from agent.cli.output import escape, print_json, say, table
 
 _MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
 
@@ -29,9 +29,9 @@ def doctor(json: JsonFlag = False) -> None:
     if json:
         print_json({"ok": not failed, "findings": [msgspec.to_builtins(f) for f in findings]})
     else:
-        console().print(table(["", "", ""], [_row(f) for f in findings]))
+        say(table(["", "", ""], [_row(f) for f in findings]))
         warned = sum(f.state == "warn" for f in findings)
-        console().print(
+        say(
             f"[bold red]{len(failed)} failed[/], {warned} to look at"
             if failed
             else f"[green]nothing failed[/], {warned} to look at"

@@ -8,7 +8,6 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -23,12 +22,9 @@ MDNS = "224.0.0.251"
 SHM = Path("/dev/shm")  # noqa: S108
 
 
-class Finding(msgspec.Struct):
-    """The result of a check: `ok`, `warn` or `fail`, the text, and the remedy."""
+class Finding(results.Check, omit_defaults=False):
+    """The result of a check here or in the running agent."""
 
-    check: str
-    state: Literal["ok", "warn", "fail"]
-    text: str
     remedy: str = ""
 
 
@@ -63,7 +59,7 @@ def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
     try:
         with Client(path, timeout=10) as client:
             status = read(client.get("/v1/status"), results.Status)
-            inside = read(client.get("/v1/checks"), list[results.Check])
+            inside = read(client.get("/v1/checks"), list[Finding])
             rows = read(client.get("/v1/config"), list[results.ConfigValue])
         config = load_config(os.devnull, environ={}, overrides={r.key: r.value for r in rows})
     except Unreachable as e:
@@ -71,14 +67,16 @@ def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
     except EdgeError as e:
         return None, [Finding("agent", "fail", e.message, e.hint)]
     node = status.node
-    out = [Finding("agent", "ok", f"{node.name} runs as {node.role}, version {status.version}")]
-    out += [Finding(i.check, i.state, i.text, i.remedy) for i in inside]
+    out = [Finding("agent", "ok", f"{node.name} runs as {node.role}, version {status.version}"), *inside]
     for w in status.warnings:
-        state: Literal["warn", "fail"] = "fail" if w.severity == "error" else "warn"
-        found = Finding(w.code, state, w.text, w.remedy)
-        if not any((f.check, f.text) == (found.check, found.text) for f in out):
-            out.append(found)
+        if not any((f.check, f.text) == (w.code, w.text) for f in out):
+            out.append(Finding(w.code, "fail" if w.severity == "error" else "warn", w.text, w.remedy))
     return config, out
+
+
+def _warned(check: str, wrong: bool, text: str, remedy: str) -> Finding:
+    """A warning with its remedy where something is wrong, else a finding that it is right."""
+    return Finding(check, "warn", text, remedy) if wrong else Finding(check, "ok", text)
 
 
 def state(device: Device) -> Iterator[Finding]:
@@ -110,9 +108,8 @@ def disk(device: Device) -> Iterator[Finding]:
     """There is room for blobs and the journal."""
     folder = next(p for p in (device.config.state, *device.config.state.parents) if p.exists())
     free = shutil.disk_usage(folder).free
-    low = free < 200 << 20
-    remedy = "free some space, or set state to a larger disk" if low else ""
-    yield Finding("disk", "warn" if low else "ok", f"{format_size(free)} are free at {folder}", remedy)
+    text, remedy = f"{format_size(free)} are free at {folder}", "free some space, or set state to a larger disk"
+    yield _warned("disk", free < 200 << 20, text, remedy)
 
 
 def memory(device: Device) -> Iterator[Finding]:
@@ -120,9 +117,7 @@ def memory(device: Device) -> Iterator[Finding]:
     import psutil
 
     available = psutil.virtual_memory().available
-    low = available < 64 << 20
-    remedy = "stop something else" if low else ""
-    yield Finding("memory", "warn" if low else "ok", f"{format_size(available)} are available", remedy)
+    yield _warned("memory", available < 64 << 20, f"{format_size(available)} are available", "stop something else")
     if not SHM.is_dir():
         yield Finding("shared memory", "fail", f"{SHM} is missing", f"mount -t tmpfs tmpfs {SHM}")
 
@@ -223,8 +218,7 @@ def clock(device: Device) -> Iterator[Finding]:
         return
     kept = clock_synchronised()
     text = {True: "synchronised", False: "not synchronised", None: "the kernel does not say"}[kept]
-    remedy = "start a time service; only shown times suffer" if kept is False else ""
-    yield Finding("clock", "warn" if kept is False else "ok", text, remedy)
+    yield _warned("clock", kept is False, text, "start a time service; only shown times suffer")
 
 
 CHECKS: tuple[Callable[[Device], Iterator[Finding]], ...] = (

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from agent.api import read, results
-from agent.cli.context import JsonFlag, connect, single
-from agent.cli.output import console, count, escape, listing, print_json, size
+from agent.api import results
+from agent.cli.context import JsonFlag, ask, single
+from agent.cli.output import count, escape, listing, say, size
 
 
 def egress(
@@ -19,12 +19,7 @@ def egress(
     """Show every byte that left the building: one row a request, in bytes on the wire."""
     from agent.config import parse_duration
 
-    with connect() as client:
-        found = client.get("/v1/egress", since=parse_duration(since), limit=limit)
-    if json:
-        print_json(found)
-        return
-    ledger = read(found, results.Egress)
+    ledger = ask(lambda c: c.get("/v1/egress", since=parse_duration(since), limit=limit), results.Egress, json)
     total = ledger.total
     rows = [
         [
@@ -38,9 +33,9 @@ def egress(
         for r in ledger.rows
     ]
     columns = ["time", "what", "up", "down", "event", "to"]
-    console().print(listing(columns, rows, empty="nothing left the building", right=("up", "down")))
+    say(listing(columns, rows, empty="nothing left the building", right=("up", "down")))
     requests, alerts = count(total.requests, "request"), count(total.alerts, "alert")
-    console().print(f"[bold]{size(total.up)} up[/], {size(total.down)} down in {requests}, {alerts}")
+    say(f"[bold]{size(total.up)} up[/], {size(total.down)} down in {requests}, {alerts}")
 
 
 app = single(egress, examples=("edge-agent egress", "edge-agent egress --since 7d --json"))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from agent.api import read, results
 from agent.cli.context import JsonFlag, connect, single
-from agent.cli.output import console, escape, size
+from agent.cli.output import console, escape, print_json, size
 
 _COLOURS = {"wifi": "cyan", "device": "magenta", "camera": "yellow", "image": "green", "alert": "bold red"}
 
@@ -30,8 +28,7 @@ def events(
         rows = client.stream("/v1/events", follow=follow, limit=limit, type=kind or None, pipeline=pipeline or None)
         for row in rows:
             if json:
-                sys.stdout.write(jsonlib.dumps(row, ensure_ascii=False) + "\n")
-                sys.stdout.flush()
+                print_json(row, line=True)
             else:
                 console().print(line(read(row, results.EventRow)), overflow="ellipsis", no_wrap=True)
 

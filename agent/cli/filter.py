@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from agent.cli.context import JsonFlag, new_app
-from agent.cli.output import console, escape, print_json
+from agent.cli.output import escape, print_json, say
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def _read(file: Path) -> bytes:
 
 def _show(module: Path, r: FilterReport) -> None:
     types = ", ".join(f"{n} {escape(kind)}" for kind, n in r.types.items()) or "no events"
-    console().print(f"[bold]{escape(module.name)}[/]: {r.lines} lines, {types}")
-    console().print(f"[dim]{r.lines_per_second:,.0f} lines/s; cut {r.rounds} times, {r.single} lines alone[/]")
+    say(f"[bold]{escape(module.name)}[/]: {r.lines} lines, {types}")
+    say(f"[dim]{r.lines_per_second:,.0f} lines/s; cut {r.rounds} times, {r.single} lines alone[/]")
     for violation in r.violations:
-        console().print(f"[red]✗[/] {escape(violation)}")
+        say(f"[red]✗[/] {escape(violation)}")
     if r.ok:
-        console().print("[green]✓[/] the same events wherever the input is cut")
+        say("[green]✓[/] the same events wherever the input is cut")

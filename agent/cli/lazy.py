@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import typer
 from typer._click import Command, Context, HelpFormatter
@@ -20,22 +20,25 @@ COMMANDS = "edge_agent.commands"
 """Entry-point group in which an installed package registers its commands."""
 
 
-class Noun:
+class Noun(NamedTuple):
     """One entry: its name, one line of help, the panel it is listed in, and where its typer is."""
 
-    def __init__(
-        self, name: str, text: str, panel: str, module: str = "", attribute: str = "app", *, package: str = "agent.cli."
-    ) -> None:
-        self.name = name
-        self.text = text
-        self.panel = panel
-        self.module = package + (module or name)
-        self.attribute = attribute
+    name: str
+    text: str
+    panel: str
+    module: str = ""
+    attribute: str = "app"
+    package: str = "agent.cli."
+
+    @property
+    def path(self) -> str:
+        """The dotted name of its module."""
+        return self.package + (self.module or self.name)
 
     def load(self) -> Command:
         """Import the noun's module and make its command."""
         try:
-            module = importlib.import_module(self.module)
+            module = importlib.import_module(self.path)
         except ModuleNotFoundError as e:
             if e.name and e.name.startswith("agent"):
                 raise NotFound(f"this installation has no {self.name}", hint="install the whole package") from e

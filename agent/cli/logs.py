@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-import sys
 from typing import Annotated
 
 import typer
 
 from agent.api import path_of, read, results
 from agent.cli.context import JsonFlag, connect, single
-from agent.cli.output import console, escape
+from agent.cli.output import escape, print_json, say
 
 
 def logs(
@@ -26,13 +24,12 @@ def logs(
         path = path_of("logs", pipeline)
         for row in client.stream(path, step=name or None, node=node or None, follow=follow, lines=lines):
             if json:
-                sys.stdout.write(jsonlib.dumps(row, ensure_ascii=False) + "\n")
-                sys.stdout.flush()
+                print_json(row, line=True)
             else:
                 told = read(row, results.LogRow)
                 missed = f"[red]({told.missed} missed)[/] " if told.missed else ""
                 head = f"[dim]{escape(told.time[11:23])}[/] {missed}[bold]{escape(told.node)}[/]"
-                console().print(f"{head} [cyan]{escape(told.step)}[/] {escape(told.line)}")
+                say(f"{head} [cyan]{escape(told.step)}[/] {escape(told.line)}")
 
 
 app = single(

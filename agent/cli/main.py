@@ -79,8 +79,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     socket: Annotated[
-        str | None,
-        typer.Option("--socket", metavar="PATH", help="The agent's unix socket; else EDGE_AGENT_SOCKET."),
+        str | None, typer.Option("--socket", metavar="PATH", help="The agent's unix socket; else EDGE_AGENT_SOCKET.")
     ] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE", help="Configuration file; else EDGE_AGENT_CONFIG.")

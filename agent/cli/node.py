@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from agent.api import path_of, read, results
-from agent.cli.context import JsonFlag, YesFlag, connect, new_app, parse_labels
+from agent.api import path_of, results
+from agent.cli.context import JsonFlag, YesFlag, ask, new_app, parse_labels
 from agent.cli.nodes import Where, nodes
-from agent.cli.output import ago, console, escape, labels, print_json, show, size, table
+from agent.cli.output import ago, escape, labels, listing, say, size, table
 
 app = new_app(
     "Admit, label, rename and remove nodes.",
@@ -33,12 +33,7 @@ def list_(where: Where = "", json: JsonFlag = False) -> None:
 @app.command()
 def describe(node: Node, json: JsonFlag = False) -> None:
     """Show one node: labels, capacity, cameras, and the steps that run on it."""
-    with connect() as client:
-        found = client.get(path_of("nodes", node))
-    if json:
-        print_json(found)
-        return
-    n = read(found, results.DescribedNode)
+    n = ask(lambda c: c.get(path_of("nodes", node)), results.DescribedNode, json)
     rows = [
         ["id", escape(n.id)],
         ["role", escape(n.role)],
@@ -53,33 +48,25 @@ def describe(node: Node, json: JsonFlag = False) -> None:
     ]  # fmt: skip
     if n.certificate is not None:
         rows.append(["certificate", f"{n.certificate.days_left} days left"])
-    console().print(f"[bold]{escape(n.name)}[/]")
-    console().print(table(["", ""], rows))
+    say(f"[bold]{escape(n.name)}[/]")
+    say(table(["", ""], rows))
 
 
 @app.command()
 def pending(json: JsonFlag = False) -> None:
     """List the nodes that wait to join, and the labels that nodes ask for."""
-    with connect() as client:
-        found = client.get("/v1/pending")
-    rows = [] if json else read(found, list[results.Pending])
-    if json:
-        print_json(found)
-    elif not rows:
-        console().print("[dim]nothing waits[/]")
-    else:
-        cells = [
-            [
-                f"[bold]{escape(r.code)}[/]",
-                escape(r.kind),
-                escape(r.node),
-                escape(r.id),
-                labels(r.labels),
-                ago(r.since),
-            ]
-            for r in rows
+    cells = [
+        [
+            f"[bold]{escape(r.code)}[/]",
+            escape(r.kind),
+            escape(r.node),
+            escape(r.id),
+            labels(r.labels),
+            ago(r.since),
         ]
-        console().print(table(["code", "wants", "node", "id", "labels", "since"], cells))
+        for r in ask(lambda c: c.get("/v1/pending"), list[results.Pending], json)
+    ]
+    say(listing(["code", "wants", "node", "id", "labels", "since"], cells, empty="nothing waits"))
 
 
 @app.command()
@@ -92,19 +79,15 @@ def approve(
 ) -> None:
     """Let a waiting node in, or confirm its labels. Compare the code with the one on its screen."""
     body = {"labels": parse_labels(label)} if label else {}
-    with connect() as client:
-        found = client.post(path_of("pending", code), body)
-    n = read(found, results.LabelledNode)
-    show(found, json, f"[green]✓[/] [bold]{escape(n.node)}[/] is in  [dim]{labels(n.labels)}[/]")
+    n = ask(lambda c: c.post(path_of("pending", code), body), results.LabelledNode, json)
+    say(f"[green]✓[/] [bold]{escape(n.node)}[/] is in  [dim]{labels(n.labels)}[/]")
 
 
 @app.command()
 def rename(node: Node, name: Annotated[str, typer.Argument(help="The new name.")], json: JsonFlag = False) -> None:
     """Give a node another name."""
-    with connect() as client:
-        found = client.post(path_of("nodes", node, "rename"), {"name": name})
-    n = read(found, results.RenamedNode)
-    show(found, json, f"[green]✓[/] {escape(n.was)} is now [bold]{escape(n.node)}[/]")
+    n = ask(lambda c: c.post(path_of("nodes", node, "rename"), {"name": name}), results.RenamedNode, json)
+    say(f"[green]✓[/] {escape(n.was)} is now [bold]{escape(n.node)}[/]")
 
 
 @app.command()
@@ -118,10 +101,8 @@ def label(
     """Set and drop labels of a node, signed by this operator."""
     drop = [c[:-1] for c in changes if c.endswith("-") and "=" not in c]
     add = parse_labels([c for c in changes if not (c.endswith("-") and "=" not in c)])
-    with connect() as client:
-        found = client.post(path_of("nodes", node, "labels"), {"add": add, "drop": drop})
-    n = read(found, results.LabelledNode)
-    show(found, json, f"[green]✓[/] [bold]{escape(n.node)}[/]  {labels(n.labels)}")
+    n = ask(lambda c: c.post(path_of("nodes", node, "labels"), {"add": add, "drop": drop}), results.LabelledNode, json)
+    say(f"[green]✓[/] [bold]{escape(n.node)}[/]  {labels(n.labels)}")
 
 
 @app.command()
@@ -129,10 +110,8 @@ def remove(node: Node, yes: YesFlag = False, json: JsonFlag = False) -> None:
     """Remove a node from the mesh for good: no other node accepts anything from it any more."""
     if not yes and not json:
         typer.confirm(f"Remove {node} from the mesh for good?", abort=True)
-    with connect() as client:
-        found = client.delete(path_of("nodes", node))
-    n = read(found, results.RemovedNode)
+    n = ask(lambda c: c.delete(path_of("nodes", node)), results.RemovedNode, json)
     more = [f"[yellow]not yet confirmed by {escape(', '.join(n.unconfirmed))}[/]"] if n.unconfirmed else []
     if n.hint:
         more.append(f"[yellow]→[/] {escape(n.hint)}")
-    show(found, json, f"[green]✓[/] [bold]{escape(n.node)}[/] is removed", *more)
+    say(f"[green]✓[/] [bold]{escape(n.node)}[/] is removed", *more)

@@ -8,24 +8,19 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from agent.api import read, results
-from agent.cli.context import JsonFlag, connect, single
-from agent.cli.output import console, count, dot, escape, labels, print_json, since, table
+from agent.api import results
+from agent.cli.context import JsonFlag, ask, single
+from agent.cli.output import count, dot, escape, labels, say, since, table
 
 Where = Annotated[str, typer.Option("--where", "-l", metavar="SELECTOR", help="Only nodes with these labels.")]
 
 
 def nodes(where: Where = "", json: JsonFlag = False) -> None:
     """List the nodes of the mesh: role, whether alive and linked, cameras, labels."""
-    with connect() as client:
-        found = client.get("/v1/nodes", where=where or None)
-    if json:
-        print_json(found)
-        return
-    rows = read(found, list[results.ListedNode])
-    console().print(node_table(rows, wide=True))
+    rows = ask(lambda c: c.get("/v1/nodes", where=where or None), list[results.ListedNode], json)
+    say(node_table(rows, wide=True))
     alive = sum(n.alive for n in rows)
-    console().print(f"[dim]{count(len(rows), 'node')}, {alive} alive[/]")
+    say(f"[dim]{count(len(rows), 'node')}, {alive} alive[/]")
 
 
 def node_table(rows: Sequence[results.NodeState], *, wide: bool = False) -> Table:
@@ -40,15 +35,7 @@ def _row(n: results.NodeState, *, wide: bool) -> list[str]:
     if wide:
         cameras = n.cameras if isinstance(n, results.ListedNode) else []
         more = [escape(n.id), escape(" ".join(n.endpoints)), escape(" ".join(cameras))]
-    return [
-        dot(n.alive),
-        f"[bold]{escape(n.name)}[/]",
-        role,
-        _state(n),
-        labels(n.labels),
-        escape(n.version),
-        *more,
-    ]
+    return [dot(n.alive), f"[bold]{escape(n.name)}[/]", role, _state(n), labels(n.labels), escape(n.version), *more]
 
 
 def _state(n: results.NodeState) -> str:

@@ -11,25 +11,10 @@ from functools import cache
 from typing import Any
 
 from rich import markup
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from agent.cli.plain import plain
-
-__all__ = [
-    "ago",
-    "console",
-    "count",
-    "dot",
-    "escape",
-    "labels",
-    "listing",
-    "print_json",
-    "show",
-    "since",
-    "size",
-    "table",
-]
 
 PIPE_WIDTH = 160
 """Columns of a table that goes into a pipe."""
@@ -48,31 +33,23 @@ def console() -> Console:
     return Console(width=width, highlight=False, soft_wrap=False)
 
 
-def print_json(value: Any) -> None:
-    """One JSON document, indented on a terminal."""
-    indent = 2 if sys.stdout.isatty() else None
+def print_json(value: Any, *, line: bool = False) -> None:
+    """One JSON document, indented on a terminal; with `line` always one line, as the rows of a stream are."""
+    indent = 2 if sys.stdout.isatty() and not line else None
     sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
 
 
-def show(value: Any, as_json: bool, *lines: str) -> None:
-    """The value as JSON, or these lines (rich markup)."""
-    if as_json:
-        print_json(value)
-    else:
-        for line in lines:
-            console().print(line)
+def say(*parts: RenderableType) -> None:
+    """Print these parts one below the other; text is rich markup."""
+    for part in parts:
+        console().print(part)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = (), pad: int = 2) -> Table:
     """A plain table without lines; cells are rich markup; columns named in `right` are right-aligned."""
     grid = Table(
-        box=None,
-        padding=(0, pad, 0, 0),
-        header_style="dim",
-        pad_edge=False,
-        show_edge=False,
-        show_header=any(columns),
+        box=None, padding=(0, pad, 0, 0), header_style="dim", pad_edge=False, show_edge=False, show_header=any(columns)
     )
     for column in columns:
         whole = column in ("id", "code", "token", "cid", "state")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from agent.api import Client, path_of, read, results
-from agent.cli.context import JsonFlag, YesFlag, connect, new_app
-from agent.cli.output import ago, console, escape, listing, print_json, show, since, table
+from agent.api import Client, path_of, results
+from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app
+from agent.cli.output import ago, escape, listing, print_json, say, since, table
 from agent.cli.status_view import view_pipeline
 from agent.errors import ConfigError
 
@@ -25,6 +25,7 @@ app = new_app(
     ),
 )
 
+T = TypeVar("T")
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline's YAML file.")]
 APPLY_TIMEOUT = 600.0
@@ -41,39 +42,24 @@ def apply(
 
     Modules and images are replaced by their hashes before signing: a tag or path never decides what runs.
     """
-    with connect(timeout=APPLY_TIMEOUT) as client:
-        found = client.post_packed("/v1/pipelines", _source(client, file) | {"dry_run": dry_run})
-    if json:
-        print_json(found)
-        return
-    p = read(found, results.AppliedPipeline)
+    p = _ask_about(file, "/v1/pipelines", results.AppliedPipeline, json, dry_run=dry_run)
     _applied(p, "would be applied" if dry_run else "is applied" if p.changed else "is as it was")
 
 
 @app.command()
 def diff(file: File, json: JsonFlag = False) -> None:
     """Show what applying a file would change."""
-    with connect(timeout=APPLY_TIMEOUT) as client:
-        found = client.post_packed("/v1/pipeline-diff", _source(client, file))
-    if json:
-        print_json(found)
-        return
-    d = read(found, results.PipelineDiff)
+    d = _ask_about(file, "/v1/pipeline-diff", results.PipelineDiff, json)
     for line in d.diff.splitlines():
         colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "default")
-        console().print(f"[{colour}]{escape(line)}[/]")
+        say(f"[{colour}]{escape(line)}[/]")
     if not d.diff:
-        console().print("[dim]no difference[/]")
+        say("[dim]no difference[/]")
 
 
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
     """List the applied pipelines."""
-    with connect() as client:
-        found = client.get("/v1/pipelines")
-    if json:
-        print_json(found)
-        return
     cells = [
         [
             f"[bold]{escape(p.name)}[/]",
@@ -83,11 +69,11 @@ def list_(json: JsonFlag = False) -> None:
             _paused(p.paused_s) or "running",
             f"{ago(p.applied)} by {escape(p.signer)}",
         ]
-        for p in read(found, list[results.ListedPipeline])
+        for p in ask(lambda c: c.get("/v1/pipelines"), list[results.ListedPipeline], json)
     ]
     columns = ["pipeline", "version", "steps", "open", "state", "applied"]
     empty = "no pipeline is applied; edge-agent pipeline apply FILE"
-    console().print(listing(columns, cells, empty=empty, right=("steps", "open")))
+    say(listing(columns, cells, empty=empty, right=("steps", "open")))
 
 
 @app.command()
@@ -97,27 +83,18 @@ def describe(
     json: JsonFlag = False,
 ) -> None:
     """Show a pipeline's steps with their queues and ends, or with --text its YAML."""
-    with connect() as client:
-        found = client.get(path_of("pipelines", name))
-    if json:
-        print_json(found)
-        return
-    p = read(found, results.DescribedPipeline)
+    p = ask(lambda c: c.get(path_of("pipelines", name)), results.DescribedPipeline, json)
     if text:
         sys.stdout.write(p.text)
     else:
-        console().print(view_pipeline(p))
-        console().print(f"[dim]applied {ago(p.applied)} by {escape(p.signer)}[/]")
+        say(view_pipeline(p))
+        say(f"[dim]applied {ago(p.applied)} by {escape(p.signer)}[/]")
 
 
 @app.command()
 def history(name: Name, json: JsonFlag = False) -> None:
     """List the versions of a pipeline, newest first."""
-    with connect() as client:
-        found = client.get(path_of("pipelines", name, "history"))
-    if json:
-        print_json(found)
-        return
+    found = ask(lambda c: c.get(path_of("pipelines", name, "history")), list[results.PipelineVersion], json)
     cells = [
         [
             "[green]●[/]" if h.current else "",
@@ -126,9 +103,9 @@ def history(name: Name, json: JsonFlag = False) -> None:
             ago(h.applied),
             escape(h.signer),
         ]
-        for h in read(found, list[results.PipelineVersion])
+        for h in found
     ]
-    console().print(table(["", "version", "no", "applied", "by"], cells))
+    say(table(["", "version", "no", "applied", "by"], cells))
 
 
 @app.command()
@@ -138,12 +115,9 @@ def rollback(
     json: JsonFlag = False,
 ) -> None:
     """Apply an earlier version again."""
-    with connect(timeout=APPLY_TIMEOUT) as client:
-        found = client.post(path_of("pipelines", name, "rollback"), {"version": version})
-    if json:
-        print_json(found)
-    else:
-        _applied(read(found, results.AppliedPipeline), "is applied again")
+    path = path_of("pipelines", name, "rollback")
+    p = ask(lambda c: c.post(path, {"version": version}), results.AppliedPipeline, json, timeout=APPLY_TIMEOUT)
+    _applied(p, "is applied again")
 
 
 @app.command()
@@ -155,18 +129,16 @@ def pause(
     """Stop taking new events into a pipeline, on all nodes."""
     from agent.config import parse_duration
 
-    with connect() as client:
-        found = client.post(path_of("pipelines", name, "pause"), {"seconds": parse_duration(for_)})
-    p = read(found, results.Paused)
-    show(found, json, f"[yellow]‖[/] {escape(p.name)} is {_paused(p.paused_s)}")
+    body = {"seconds": parse_duration(for_)}
+    p = ask(lambda c: c.post(path_of("pipelines", name, "pause"), body), results.Paused, json)
+    say(f"[yellow]‖[/] {escape(p.name)} is {_paused(p.paused_s)}")
 
 
 @app.command()
 def resume(name: Name, json: JsonFlag = False) -> None:
     """Let a paused pipeline go on."""
-    with connect() as client:
-        found = client.post(path_of("pipelines", name, "resume"))
-    show(found, json, f"[green]✓[/] {escape(read(found, results.Name).name)} goes on")
+    resumed = ask(lambda c: c.post(path_of("pipelines", name, "resume")), results.Name, json)
+    say(f"[green]✓[/] {escape(resumed.name)} goes on")
 
 
 @app.command()
@@ -181,10 +153,9 @@ def trigger(
     value = _json(data)
     if not isinstance(value, dict):
         raise ConfigError("the data must be a JSON object", hint='like {"camera": "door"}')
-    with connect() as client:
-        found = client.post(path_of("pipelines", name, "trigger"), {"step": step, "type": kind, "data": value})
-    ident = escape(read(found, results.Triggered).id)
-    show(found, json, f"[green]✓[/] event {ident}  [dim]edge-agent trace {ident}[/]")
+    path, event = path_of("pipelines", name, "trigger"), {"step": step, "type": kind, "data": value}
+    ident = escape(ask(lambda c: c.post(path, event), results.Triggered, json).id)
+    say(f"[green]✓[/] event {ident}  [dim]edge-agent trace {ident}[/]")
 
 
 @app.command("test")
@@ -199,16 +170,11 @@ def try_(
     """Run one step of a file on events, here and now; nothing is sent on."""
     value = _json(event)
     events = value if isinstance(value, list) else [value]
-    with connect(timeout=APPLY_TIMEOUT) as client:
-        found = client.post_packed("/v1/pipeline-test", _source(client, file) | {"step": step, "events": events})
-    if json:
-        print_json(found)
-        return
-    for a in read(found, list[results.Tried]):
+    for a in _ask_about(file, "/v1/pipeline-test", list[results.Tried], json, step=step, events=events):
         reason = f" ({escape(a.reason)})" if a.reason else ""
-        console().print(f"{escape(a.id)} [bold]{escape(a.end)}[/]{reason} [dim]{a.ms:.1f} ms[/]")
+        say(f"{escape(a.id)} [bold]{escape(a.end)}[/]{reason} [dim]{a.ms:.1f} ms[/]")
         for e in a.events:
-            console().print("  " + escape(jsonlib.dumps(e, ensure_ascii=False)))
+            say("  " + escape(jsonlib.dumps(e, ensure_ascii=False)))
 
 
 @app.command()
@@ -216,9 +182,8 @@ def remove(name: Name, yes: YesFlag = False, json: JsonFlag = False) -> None:
     """Remove a pipeline from all nodes. Events in flight finish."""
     if not yes and not json:
         typer.confirm(f"Remove the pipeline {name} from all nodes?", abort=True)
-    with connect() as client:
-        found = client.delete(path_of("pipelines", name))
-    show(found, json, f"[green]✓[/] {escape(read(found, results.RemovedPipeline).name)} is removed")
+    gone = ask(lambda c: c.delete(path_of("pipelines", name)), results.RemovedPipeline, json)
+    say(f"[green]✓[/] {escape(gone.name)} is removed")
 
 
 @app.command()
@@ -226,6 +191,11 @@ def schema() -> None:
     """Print the JSON Schema of a pipeline file, for editors."""
     with connect() as client:
         print_json(client.get("/v1/pipeline-schema"))
+
+
+def _ask_about(file: Path, path: str, kind: type[T], json: bool, **more: Any) -> T:
+    """The agent's answer about a pipeline file, sent with everything that it names and with `more`."""
+    return ask(lambda c: c.post_packed(path, _source(c, file) | more), kind, json, timeout=APPLY_TIMEOUT)
 
 
 def _source(client: Client, file: Path) -> dict[str, Any]:
@@ -261,14 +231,14 @@ def _json(text: str) -> Any:
 
 
 def _applied(p: results.AppliedPipeline, what: str) -> None:
-    console().print(f"[green]✓[/] [bold]{escape(p.name)}[/] {escape(p.version[:8])} {what}")
+    say(f"[green]✓[/] [bold]{escape(p.name)}[/] {escape(p.version[:8])} {what}")
     if over := p.overrode:
-        console().print(f"  [dim]instead of {escape(over.version[:8])} by {escape(over.signer)}[/]")
+        say(f"  [dim]instead of {escape(over.version[:8])} by {escape(over.signer)}[/]")
     rows = [[escape(s.step), f"[dim]{escape(s.kind)}[/]", _on(s)] for s in p.steps]
     if rows:
-        console().print(table(["step", "kind", "on"], rows))
+        say(table(["step", "kind", "on"], rows))
     for warning in p.warnings:
-        console().print(f"[yellow]![/] {escape(warning)}")
+        say(f"[yellow]![/] {escape(warning)}")
 
 
 def _on(s: results.AppliedStep) -> str:

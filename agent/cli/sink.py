@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from agent.api import read, results
-from agent.cli.context import JsonFlag, connect, new_app, read_secret
-from agent.cli.output import console, escape, print_json, show
+from agent.api import results
+from agent.cli.context import JsonFlag, ask, new_app, read_secret
+from agent.cli.output import escape, say
 from agent.cli.status_view import uplink
 
 app = new_app(
@@ -25,26 +25,20 @@ def connect_(
         typer.Option("--key-file", metavar="FILE|-", help="File with the sink's key; '-' asks for it or reads stdin."),
     ] = "-",
     password_file: Annotated[
-        str,
-        typer.Option(metavar="FILE|-", help="File with the broker's password, for mqtt://USER@HOST and mqtts://."),
+        str, typer.Option(metavar="FILE|-", help="File with the broker's password, for mqtt://USER@HOST and mqtts://.")
     ] = "",
     json: JsonFlag = False,
 ) -> None:
     """Test a sink, remember it on this node only, and label the node uplink=true. The key is asked for."""
     key = read_secret(key_file, "Key")
     password = read_secret(password_file, "Broker's password") if password_file else ""
-    with connect() as client:
-        found = client.post("/v1/sink", {"url": url, "key": key, "password": password})
-    made = read(found, results.ConnectedSink)
-    show(found, json, f"[green]✓[/] {escape(made.node)} is connected to {escape(made.sink)}")
+    made = ask(
+        lambda c: c.post("/v1/sink", {"url": url, "key": key, "password": password}), results.ConnectedSink, json
+    )
+    say(f"[green]✓[/] {escape(made.node)} is connected to {escape(made.sink)}")
 
 
 @app.command()
 def status(json: JsonFlag = False) -> None:
     """Show whether the sink answers, what waits, and what was delivered."""
-    with connect() as client:
-        found = client.get("/v1/sink")
-    if json:
-        print_json(found)
-    else:
-        console().print(uplink(read(found, results.UplinkState)))
+    say(uplink(ask(lambda c: c.get("/v1/sink"), results.UplinkState, json)))

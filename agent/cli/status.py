@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 import time
 from typing import Annotated
@@ -10,7 +9,8 @@ from typing import Annotated
 import typer
 
 from agent.api import read, results
-from agent.cli.context import JsonFlag, connect, single
+from agent.cli.context import JsonFlag, ask, connect, single
+from agent.cli.output import console, print_json, say
 from agent.errors import EdgeError, Unreachable
 
 
@@ -26,35 +26,20 @@ def status(
     document a line.
     """
     if not watch:
+        from agent.cli.status_view import view
+
+        say(view(ask(lambda c: c.get("/v1/status"), results.Status, json)))
+    elif json or not sys.stdout.isatty():
         with connect() as client:
-            found = client.get("/v1/status")
-        if json:
-            from agent.cli.output import print_json
-
-            print_json(found)
-        else:
-            from agent.cli.output import console
-            from agent.cli.status_view import view
-
-            console().print(view(read(found, results.Status)))
-        return
-    if json or not sys.stdout.isatty():
-        _stream_json(every)
+            for now in client.stream("/v1/status", watch=every):
+                print_json(now, line=True)
     else:
         _live(every)
-
-
-def _stream_json(every: float) -> None:
-    with connect() as client:
-        for now in client.stream("/v1/status", watch=every):
-            sys.stdout.write(jsonlib.dumps(now, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
 
 
 def _live(every: float) -> None:
     from rich.live import Live
 
-    from agent.cli.output import console
     from agent.cli.status_view import view
 
     with Live(console=console(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:

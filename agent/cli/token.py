@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from agent.api import path_of, read, results
-from agent.cli.context import JsonFlag, connect, new_app, parse_labels
-from agent.cli.output import ago, console, escape, labels, print_json, show, table
+from agent.api import path_of, results
+from agent.cli.context import JsonFlag, ask, new_app, parse_labels
+from agent.cli.output import ago, escape, labels, listing, say
 
 app = new_app(
     "Tokens that let new nodes join.",
@@ -31,38 +31,26 @@ def create(
     from agent.config import parse_duration
 
     body = {"ttl": parse_duration(ttl), "uses": uses, "role": role, "labels": parse_labels(label or [])}
-    with connect() as client:
-        found = client.post("/v1/tokens", body)
-    if json:
-        print_json(found)
-        return
-    t = read(found, results.NewToken)
+    t = ask(lambda c: c.post("/v1/tokens", body), results.NewToken, json)
     typer.echo(t.line)
-    console().print(f"[dim]{escape(t.id)}: {escape(t.role)}, good for {t.uses} and until {escape(t.expires)}[/]")
+    say(f"[dim]{escape(t.id)}: {escape(t.role)}, good for {t.uses} and until {escape(t.expires)}[/]")
 
 
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
     """List tokens that are still good. Their secrets are not shown again."""
-    with connect() as client:
-        found = client.get("/v1/tokens")
-    rows = [] if json else read(found, list[results.ListedToken])
-    if json:
-        print_json(found)
-    elif not rows:
-        console().print("[dim]no token is good now; edge-agent token create makes one[/]")
-    else:
-        cells = [
-            [
-                escape(t.id),
-                escape(t.role),
-                f"{t.left} of {t.uses}",
-                ago(t.expires),
-                labels(t.labels),
-            ]
-            for t in rows
+    cells = [
+        [
+            escape(t.id),
+            escape(t.role),
+            f"{t.left} of {t.uses}",
+            ago(t.expires),
+            labels(t.labels),
         ]
-        console().print(table(["token", "role", "left", "expires", "labels"], cells))
+        for t in ask(lambda c: c.get("/v1/tokens"), list[results.ListedToken], json)
+    ]
+    empty = "no token is good now; edge-agent token create makes one"
+    say(listing(["token", "role", "left", "expires", "labels"], cells, empty=empty))
 
 
 @app.command()
@@ -70,6 +58,5 @@ def revoke(
     token: Annotated[str, typer.Argument(help="The token's id, see token list.")], json: JsonFlag = False
 ) -> None:
     """Take a token back. Nodes that joined with it stay."""
-    with connect() as client:
-        found = client.delete(path_of("tokens", token))
-    show(found, json, f"[green]✓[/] token {escape(read(found, results.Id).id)} is revoked")
+    gone = ask(lambda c: c.delete(path_of("tokens", token)), results.Id, json)
+    say(f"[green]✓[/] token {escape(gone.id)} is revoked")

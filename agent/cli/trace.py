@@ -9,9 +9,9 @@ import typer
 from msgspec.structs import replace
 from rich.console import Group, RenderableType
 
-from agent.api import path_of, read, results
-from agent.cli.context import JsonFlag, connect, single
-from agent.cli.output import console, count, escape, print_json, since, size, table
+from agent.api import path_of, results
+from agent.cli.context import JsonFlag, ask, single
+from agent.cli.output import console, count, escape, say, since, size, table
 
 LEAST_BAR, MOST_BAR = 16, 56
 NOTABLE = 1000.0
@@ -27,12 +27,8 @@ def trace(
     Solid is running, shaded is waiting and travelling. Times are durations measured on each node; no clock
     is compared with another.
     """
-    with connect() as client:
-        found = client.get(path_of("trace", alert))
-    if json:
-        print_json(found)
-    else:
-        console().print(waterfall(read(found, results.Trace), console().width))
+    found = ask(lambda c: c.get(path_of("trace", alert)), results.Trace, json)
+    say(waterfall(found, console().width))
 
 
 def waterfall(t: results.Trace, width: int) -> RenderableType:

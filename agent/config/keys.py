@@ -91,13 +91,9 @@ def _name_of(hint: Any) -> str:
     arguments = get_args(hint)
     match get_origin(hint):
         case None:
-            return {
-                str: "text",
-                int: "whole number",
-                float: "number",
-                bool: "true or false",
-                Path: "path",
-            }.get(hint, "")
+            return {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}.get(
+                hint, ""
+            )
         case o if o is list:
             return "list" if len(get_args(arguments[0])) else f"list of {_name_of(arguments[0])}s"
         case o if o is dict:

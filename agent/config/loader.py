@@ -6,6 +6,7 @@ import difflib
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -13,8 +14,8 @@ import msgspec
 
 from agent.config.keys import Key, keys, sections
 from agent.config.schema import DEFAULT_FILE, Config
-from agent.config.units import parse_duration, parse_size
-from agent.config.yamlfile import Entry, read_yaml
+from agent.config.units import parse_duration, parse_size, short
+from agent.config.yamlfile import Entry, error_in, read_yaml
 from agent.errors import ConfigError
 from agent.model.labels import check_label
 
@@ -26,9 +27,7 @@ NOT_KEYS = frozenset({"EDGE_AGENT_CONFIG", "EDGE_AGENT_DEBUG"})
 
 
 def load_config(
-    path: Path | str | None = None,
-    environ: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    path: Path | str | None = None, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Config:
     """The configuration from defaults, a file, the environment and options (by dotted key).
 
@@ -39,13 +38,9 @@ def load_config(
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     file = find_file(path, environ)
-    layers: list[Iterator[tuple[str, Any, str]]] = [_from_options(overrides or {})]
-    layers.insert(0, _from_environment(environ))
-    if file is not None:
-        layers.insert(0, _from_file(file))
-    for layer in layers:
-        for key, value, origin in layer:
-            values[key], origins[key] = value, origin
+    of_file = _from_file(file) if file is not None else ()
+    for key, value, origin in chain(of_file, _from_environment(environ), _from_options(overrides or {})):
+        values[key], origins[key] = value, origin
     return _assemble(values, origins)
 
 
@@ -107,11 +102,7 @@ def _from_options(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]
         option = OPTION_ALIASES.get(name, "--" + name.rpartition(".")[2].replace("_", "-"))
         key = keys()[name]
         try:
-            yield (
-                name,
-                convert(key, _from_text(key, value) if isinstance(value, str) else value),
-                f"option {option}",
-            )
+            yield (name, convert(key, _from_text(key, value) if isinstance(value, str) else value), f"option {option}")
         except ConfigError as e:
             raise ConfigError(f"{option}: {e.message}", hint=e.hint, key=name) from None
 
@@ -139,7 +130,7 @@ def convert(key: Key, value: Any) -> Any:
         return msgspec.convert(value, key.type, dec_hook=_decode)
     except msgspec.ValidationError as e:
         raise ConfigError(
-            f"{key.name}: expected {key.type_name()}, found {_shown(value)}", hint=_why(key, str(e))
+            f"{key.name}: expected {key.type_name()}, found {short(value)}", hint=_why(key, str(e))
         ) from None
 
 
@@ -151,11 +142,6 @@ def _decode(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, (str, Path)):
         return Path(value).expanduser() if str(value) else Path()
     raise msgspec.ValidationError(f"Expected `path`, got `{type(value).__name__}`")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _why(key: Key, detail: str) -> str:
@@ -190,14 +176,8 @@ def _collection_from_text(origin: Any, text: str) -> Any:
 
 
 def _error(file: Path, entry: Entry, key: str, message: str, hint: str) -> ConfigError:
-    return ConfigError(
-        f"{file}:{entry.line}: {message}",
-        hint=hint,
-        file=str(file),
-        line=entry.line,
-        column=entry.column,
-        key=key,
-    )
+    place = {"line": entry.line, "column": entry.column, "key": key}
+    return error_in(file, f"{file}:{entry.line}: {message}", hint, **place)
 
 
 def _assemble(values: dict[str, Any], origins: dict[str, str]) -> Config:

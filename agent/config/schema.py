@@ -116,8 +116,7 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "info"
     )
     format: Annotated[
-        Literal["auto", "text", "json"],
-        Meta(description="`auto`: text, with journald priorities under systemd."),
+        Literal["auto", "text", "json"], Meta(description="`auto`: text, with journald priorities under systemd.")
     ] = "auto"
 
 

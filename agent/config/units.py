@@ -26,7 +26,7 @@ def parse_duration(value: object) -> float:
     if seconds is not None and 0 <= seconds <= MAX_SECONDS:
         return float(seconds)
     what = "is longer than a century" if seconds is not None and seconds > 0 else "is not a duration"
-    raise ConfigError(f"{_short(value)} {what}", hint="write it like 500ms, 30s, 5m, 1h30m or 7d")
+    raise ConfigError(f"{short(value)} {what}", hint="write it like 500ms, 30s, 5m, 1h30m or 7d")
 
 
 def _seconds(value: object) -> float | None:
@@ -53,10 +53,10 @@ def parse_size(value: object) -> int:
     if count is not None and 0 <= count <= MAX_BYTES:
         return int(count)
     what = "is larger than 1024 TiB" if count is not None and count > 0 else "is not a size"
-    raise ConfigError(f"{_short(value)} {what}", hint="write it like 512KiB, 64MiB or 5GB")
+    raise ConfigError(f"{short(value)} {what}", hint="write it like 512KiB, 64MiB or 5GB")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     """The value for a message; a whole number of thousands of digits cannot even be printed."""
     if isinstance(value, int) and abs(value) > 10**50:
         return "the number"

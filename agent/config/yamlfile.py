@@ -37,34 +37,29 @@ def read_yaml(file: Path) -> list[Entry]:
     try:
         raw = file.read_bytes()
     except OSError as e:
-        raise ConfigError(
-            f"{file} cannot be read: {e.strerror}", hint="check its owner and mode", file=str(file)
-        ) from e
+        raise error_in(file, f"{file} cannot be read: {e.strerror}", "check its owner and mode") from e
     if len(raw) > MAX_FILE:
-        raise ConfigError(f"{file} is larger than 1 MiB", hint="is this the configuration?", file=str(file))
+        raise error_in(file, f"{file} is larger than 1 MiB", "is this the configuration?")
     try:
         top = YAML(typ="rt").load(raw.decode())
     except UnicodeDecodeError as e:
-        raise ConfigError(f"{file} is not UTF-8", hint="save it as UTF-8", file=str(file)) from e
+        raise error_in(file, f"{file} is not UTF-8", "save it as UTF-8") from e
     except MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 0
-        raise ConfigError(
-            f"{file}:{line}: {e.problem or 'this is not YAML'}",
-            hint="check the indentation and quotes",
-            file=str(file),
-            line=line,
-        ) from None
+        problem = e.problem or "this is not YAML"
+        raise error_in(file, f"{file}:{line}: {problem}", "check the indentation and quotes", line=line) from None
     except (YAMLError, ValueError, RecursionError) as e:
-        raise ConfigError(
-            f"{file} is not YAML: {str(e).splitlines()[0]}", hint="check its syntax", file=str(file)
-        ) from None
+        raise error_in(file, f"{file} is not YAML: {str(e).splitlines()[0]}", "check its syntax") from None
     if top is None:
         return []
     if not isinstance(top, dict):
-        raise ConfigError(
-            f"{file}:1: a map of keys is expected", hint="write `key: value` lines", file=str(file), line=1
-        )
+        raise error_in(file, f"{file}:1: a map of keys is expected", "write `key: value` lines", line=1)
     return _entries(top, [MAX_VALUES], file)
+
+
+def error_in(file: Path, message: str, hint: str, **fields: Any) -> ConfigError:
+    """The error about a configuration file; `fields` are more facts, like its line."""
+    return ConfigError(message, hint=hint, file=str(file), **fields)
 
 
 def _entries(node: Any, budget: list[int], file: Path) -> list[Entry]:
@@ -80,7 +75,7 @@ def _entries(node: Any, budget: list[int], file: Path) -> list[Entry]:
 def _plain(value: Any, budget: list[int], file: Path) -> Any:
     budget[0] -= 1
     if budget[0] < 0:
-        raise ConfigError(f"{file} holds more than {MAX_VALUES} values", hint="use fewer aliases", file=str(file))
+        raise error_in(file, f"{file} holds more than {MAX_VALUES} values", "use fewer aliases")
     if isinstance(value, dict):
         return {str(k): _plain(v, budget, file) for k, v in value.items()}
     if isinstance(value, list):

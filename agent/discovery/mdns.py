@@ -9,13 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from zeroconf import (
-    BadTypeInNameException,
-    IPVersion,
-    NotRunningException,
-    ServiceStateChange,
-    Zeroconf,
-)
+from zeroconf import BadTypeInNameException, IPVersion, NotRunningException, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from agent.discovery.found import SERVICE, Found, properties, read

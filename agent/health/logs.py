@@ -63,12 +63,7 @@ class Formatter(logging.Formatter):
         return prefix + redact(line)[:MAX_LINE]
 
     def _as_json(self, record: logging.LogRecord, message: str, fields: Mapping[str, Any]) -> str:
-        row = {
-            "time": _time(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": message,
-        }
+        row = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": message}
         return json.dumps(row | dict(fields), ensure_ascii=False)
 
     def _as_text(self, record: logging.LogRecord, message: str, fields: Mapping[str, Any]) -> str:
@@ -94,16 +89,7 @@ def setup_logging(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(config.level.upper())
-    for noisy in (
-        "uvicorn",
-        "uvicorn.error",
-        "uvicorn.access",
-        "httpx",
-        "httpcore",
-        "docker",
-        "urllib3",
-        "asyncio",
-    ):
+    for noisy in ("uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore", "docker", "urllib3", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 

@@ -48,24 +48,12 @@ def clean_name(text: str) -> str:
 
 def make_ca(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     """A self-signed CA certificate without an end, named after the mesh id."""
-    mesh = node_id_of(key.public_key())
-    name = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, mesh),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"edge-agent mesh {mesh}"),
-        ]
-    )
+    public = key.public_key()
+    mesh = node_id_of(public)
+    name = _name({NameOID.ORGANIZATION_NAME: mesh, NameOID.COMMON_NAME: f"edge-agent mesh {mesh}"})
     return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(_NOT_BEFORE)
-        .not_valid_after(_NO_END)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(ca=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        _builder(name, name, public, _NO_END, ca=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .sign(key, hashes.SHA256())
     )
 
@@ -87,33 +75,23 @@ def issue(
         raise IdentityError(f"{role} is not a role", hint="roles are operator and member")
     if name != clean_name(name):
         raise IdentityError(f"{name!r} is not a node name", hint=f"for example {clean_name(name)}")
-    node, mesh = node_id_of(public_key), node_id_of(_ec_key(ca))
+    node, mesh = node_id_of(public_key), node_id_of(public_key_of(ca))
+    subject = _name(
+        {
+            NameOID.ORGANIZATION_NAME: mesh,
+            NameOID.ORGANIZATIONAL_UNIT_NAME: role,
+            NameOID.PSEUDONYM: name,
+            NameOID.COMMON_NAME: node,
+        }
+    )
     end = dt.datetime.fromtimestamp(int(max(time.time(), _CLOCK_FLOOR) + life), UTC)
     return (
-        x509.CertificateBuilder()
-        .subject_name(
-            x509.Name(
-                [
-                    x509.NameAttribute(NameOID.ORGANIZATION_NAME, mesh),
-                    x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role),
-                    x509.NameAttribute(NameOID.PSEUDONYM, name),
-                    x509.NameAttribute(NameOID.COMMON_NAME, node),
-                ]
-            )
-        )
-        .issuer_name(ca.subject)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(_NOT_BEFORE)
-        .not_valid_after(end)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(ca=False), critical=True)
+        _builder(subject, ca.subject, public_key, end, ca=False)
         .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
-            critical=False,
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(f"{node}.{mesh}.internal")]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(_ec_key(ca)), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key_of(ca)), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
 
@@ -122,7 +100,7 @@ def make_csr(key: ec.EllipticCurvePrivateKey) -> bytes:
     """A certificate signing request (PKCS#10 DER) that proves possession of the key; role and name are not
     asked for here.
     """
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node_id_of(key.public_key()))])
+    subject = _name({NameOID.COMMON_NAME: node_id_of(key.public_key())})
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return request.public_bytes(Encoding.DER)
 
@@ -150,13 +128,19 @@ def load_der(der: bytes) -> x509.Certificate:
     except Exception as error:
         # The parser raises other errors besides ValueError, for example for an unknown version.
         raise IdentityError("the certificate is damaged") from error
-    _ec_key(certificate)
+    public_key_of(certificate)
     return certificate
 
 
 def public_key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     """The certificate's P-256 key; raises IdentityError when it has another one."""
-    return _ec_key(certificate)
+    try:
+        key = certificate.public_key()
+    except Exception as error:
+        raise IdentityError("the certificate's key is damaged") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise IdentityError("the certificate's key is not ECDSA P-256")
+    return key
 
 
 def subject_field(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
@@ -170,18 +154,15 @@ def subject_field(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> 
     return values[0].value
 
 
-def _ec_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
-    try:
-        key = certificate.public_key()
-    except Exception as error:
-        raise IdentityError("the certificate's key is damaged") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise IdentityError("the certificate's key is not ECDSA P-256")
-    return key
+def _name(fields: dict[x509.ObjectIdentifier, str]) -> x509.Name:
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in fields.items()])
 
 
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, end: dt.datetime, *, ca: bool
+) -> x509.CertificateBuilder:
+    """The part that a CA's and a node's certificate have in common."""
+    usage = x509.KeyUsage(
         digital_signature=not ca,
         key_cert_sign=ca,
         crl_sign=ca,
@@ -191,4 +172,15 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
         key_agreement=False,
         encipher_only=False,
         decipher_only=False,
+    )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_NOT_BEFORE)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)
+        .add_extension(usage, critical=True)
     )

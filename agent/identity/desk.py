@@ -78,12 +78,7 @@ class AdmissionDesk:
                 raise JoinRefused("the operator does not answer this", code="join.garbage")
 
     async def approve(
-        self,
-        code: str,
-        *,
-        role: str = ROLE_MEMBER,
-        labels: Mapping[str, str] | None = None,
-        name: str | None = None,
+        self, code: str, *, role: str = ROLE_MEMBER, labels: Mapping[str, str] | None = None, name: str | None = None
     ) -> PendingNode:
         """Admit the pending node with this code; `labels` override its detected ones.
 
@@ -127,9 +122,7 @@ class AdmissionDesk:
             raise JoinRefused(
                 "the token's secret is wrong", code="join.wrong", hint="copy the whole word that token create printed"
             )
-        key = _joiner_key(body.csr, body.labels)
-        node_id = node_id_of(key)
-        self._not_removed(node_id)
+        key, node_id = self._joiner(body.csr, body.labels)
         async with self._one_at_a_time:
             name = record.redeemed.get(node_id) or self._free_name(body.name, node_id)
             try:
@@ -142,15 +135,12 @@ class AdmissionDesk:
             return wire.Admitted(await self._admit(key, record.role, record.redeemed[node_id], labels))
 
     def _poll(self, request: wire.Poll) -> wire.Answer:
-        key = _joiner_key(request.csr, request.labels)
-        node_id = node_id_of(key)
-        self._not_removed(node_id)
+        key, _ = self._joiner(request.csr, request.labels)
         node = self.pending.reveal(
             self.identity.ca_der,
             request.commitment,
             request.nonce,
             key=key,
-            node_id=node_id,
             name=clean_name(request.name),
             labels=request.labels,
         )
@@ -185,24 +175,23 @@ class AdmissionDesk:
             name = f"{base}-{n}"
         return name
 
-    def _not_removed(self, node_id: str) -> None:
-        if node_id in self._trust.removed:
+    def _joiner(self, csr: bytes, labels: dict[str, str]) -> tuple[ec.EllipticCurvePublicKey, str]:
+        """The key and the id of a node that may ask to join."""
+        if not are_labels(labels):
+            raise JoinRefused(
+                "the node's labels are not valid", code="join.labels", hint=f"at most {MAX_LABELS}, key=value"
+            )
+        try:
+            key = csr_key(csr)
+        except IdentityError as error:
+            raise JoinRefused(error.message, code="join.csr") from error
+        if (node_id := node_id_of(key)) in self._trust.removed:
             raise JoinRefused(
                 "this node was removed from the mesh",
                 code="join.removed",
                 hint="clear its state folder to join as a new node",
             )
-
-
-def _joiner_key(csr: bytes, labels: dict[str, str]) -> ec.EllipticCurvePublicKey:
-    if not are_labels(labels):
-        raise JoinRefused(
-            "the node's labels are not valid", code="join.labels", hint=f"at most {MAX_LABELS}, key=value"
-        )
-    try:
-        return csr_key(csr)
-    except IdentityError as error:
-        raise JoinRefused(error.message, code="join.csr") from error
+        return key, node_id
 
 
 def _merged(detected: Mapping[str, str], signed: Mapping[str, str]) -> dict[str, str]:

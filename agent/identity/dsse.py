@@ -71,8 +71,7 @@ def open_envelope(
         raise IdentityError("the signed document is damaged", code="identity.envelope") from error
     if payload_type is not None and envelope.payload_type != payload_type:
         raise IdentityError(
-            f"the signed document is a {envelope.payload_type!r}, not a {payload_type!r}",
-            code="identity.envelope",
+            f"the signed document is a {envelope.payload_type!r}, not a {payload_type!r}", code="identity.envelope"
         )
     peer = trust.verify(cert, sig, pae(envelope.payload_type, payload), allow_expired=True)
     if signature.keyid != peer.id:

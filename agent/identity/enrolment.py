@@ -103,7 +103,11 @@ class EnrolmentServer:
         logged once.
         """
         try:
-            return await self._decide(body)
+            if len(body) > wire.MAX_FRAME:
+                raise JoinRefused(f"a message of {len(body)} bytes is too large", code="join.oversize")
+            if self.desk is None:
+                raise _away("")
+            return wire.encode(await self.desk.handle(wire.decode_request(body)))
         except EdgeError as error:
             logger.warning("refused a joiner that another member relayed: %s (%s)", error.message, error.code)
             raise
@@ -185,7 +189,7 @@ class EnrolmentServer:
                 )
             answer = await self._answer(request)
         except EdgeError as error:
-            refused, answer = error, wire.encode(wire.refusal(error))
+            refused, answer = error, wire.encode(wire.Refusal(error.code, error.message, error.hint))
             self._failed(address, error)
         with contextlib.suppress(ConnectionError):
             writer.write(wire.frame(answer))
@@ -202,13 +206,6 @@ class EnrolmentServer:
         if self._relay is None:
             raise _away(operator)
         return await self._relay(operator, raw)
-
-    async def _decide(self, raw: bytes) -> bytes:
-        if len(raw) > wire.MAX_FRAME:
-            raise JoinRefused(f"a message of {len(raw)} bytes is too large", code="join.oversize")
-        if self.desk is None:
-            raise _away("")
-        return wire.encode(await self.desk.handle(wire.decode_request(raw)))
 
     def _welcome(self, hello: wire.Hello) -> wire.Welcome:
         if hello.ca and hello.ca != hashlib.sha256(self.identity.ca_der).digest():

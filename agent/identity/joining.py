@@ -8,9 +8,11 @@ import hmac
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, IdentityError, JoinRefused, Unreachable
@@ -18,10 +20,10 @@ from agent.identity import wire
 from agent.identity.certificates import make_csr
 from agent.identity.closing import close
 from agent.identity.dsse import open_envelope
-from agent.identity.keys import spki
+from agent.identity.keys import node_id_of, spki
 from agent.identity.pending import code_of, commitment_of, new_nonce
 from agent.identity.sealing import unseal
-from agent.identity.store import Identity, IdentityStore, PendingKey, x509_pem
+from agent.identity.store import Identity, IdentityStore
 from agent.identity.tokens import Token, split_address
 from agent.identity.trust import Trust
 
@@ -88,15 +90,15 @@ class Session:
         tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
         return tls.getpeercert(binary_form=True) or b""
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """End the connection."""
         await close(self._writer, self.address)
 
 
-async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> Session:
+async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust], None]) -> Session:
     """Connect to an enrolment server and check that it is of an accepted mesh.
 
-    `accept(trust, ca_der)` raises JoinRefused for a CA that is not wanted. Raises JoinRefused, Unreachable.
+    `accept(trust)` raises JoinRefused for a CA that is not wanted. Raises JoinRefused, Unreachable.
     """
     host, port = split_address(address)
     try:
@@ -115,18 +117,18 @@ async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust, bytes],
     try:
         await _greet(session, hello, accept)
     except BaseException:
-        await session.close()
+        await session.aclose()
         raise
     return session
 
 
-async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> None:
+async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust], None]) -> None:
     welcome = await session.ask(hello)
     if not isinstance(welcome, wire.Welcome):
         raise JoinRefused(f"{session.address} is no enrolment server", code="join.not-mesh")
     try:
         session.trust = Trust(welcome.ca)
-        accept(session.trust, welcome.ca)
+        accept(session.trust)
         session.trust.peer(session.server_certificate(), allow_expired=True)
     except JoinRefused:
         raise
@@ -139,7 +141,7 @@ async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust, b
     session.issuer = welcome.issuer
 
 
-async def first_session(addresses: Sequence[str], hello: wire.Hello, accept: Callable[[Trust, bytes], None]) -> Session:
+async def first_session(addresses: Sequence[str], hello: wire.Hello, accept: Callable[[Trust], None]) -> Session:
     """The first of these enrolment servers that answers well, asked all at once.
 
     When none does, raises the JoinRefused of one that refused for good, else one with code `join.operator-
@@ -171,7 +173,7 @@ async def _drop_others(tasks: list[asyncio.Task[Session]], winner: Session | Non
         task.cancel()
     for ended in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(ended, Session) and ended is not winner:
-            await ended.close()
+            await ended.aclose()
 
 
 async def join(
@@ -195,14 +197,14 @@ async def join(
             "this node is in a mesh already", code="join.member", hint="remove its state folder to join another one"
         )
     key = store.pending_key()
-    body = wire.encode(wire.JoinBody(token.id, make_csr(key.key), name, dict(labels or {})))
+    body = wire.encode(wire.JoinBody(token.id, make_csr(key), name, dict(labels or {})))
     issuer = token.issuer_name or token.issuer
 
     async def attempt() -> Joined:
         progress(f"asking {', '.join(token.addresses)} for {issuer}")
         hello = wire.Hello(ca=token.ca, issuer=token.issuer)
-        session = await first_session(token.addresses, hello, lambda _, ca: _check_hash(token, ca))
-        try:
+        session = await first_session(token.addresses, hello, lambda trust: _check_hash(token, trust.ca_der))
+        async with aclosing(session):
             operator = session.trust.peer(session.issuer)
             if operator.id != token.issuer or not operator.is_operator:
                 raise JoinRefused(
@@ -214,8 +216,6 @@ async def join(
             mac = wire.join_mac(token.secret, spki(operator.public_key), body)
             answer = await session.ask(wire.Join(token.issuer, body, mac))
             return _admitted(answer, session.trust, store, key, role=token.role)
-        finally:
-            await session.close()
 
     return await _patiently(attempt, patience, lambda: progress(f"waiting for {issuer}, who issued the token"))
 
@@ -244,19 +244,19 @@ async def _patiently(attempt: Callable[[], Awaitable[Joined]], patience: float, 
 
 
 def _admitted(
-    answer: wire.Answer, trust: Trust, store: IdentityStore, key: PendingKey, *, role: str | None = None
+    answer: wire.Answer, trust: Trust, store: IdentityStore, key: ec.EllipticCurvePrivateKey, *, role: str | None = None
 ) -> Joined:
     """Check an admission, which any member may have relayed, and keep it."""
     if not isinstance(answer, wire.Admitted):
         raise JoinRefused("the answer is not an admission", code="join.garbage")
     admission = open_admission(answer, trust)
     peer = trust.peer(admission.certificate)
-    if peer.id != key.node_id or (role is not None and peer.role != role):
+    if peer.id != node_id_of(key.public_key()) or (role is not None and peer.role != role):
         raise JoinRefused(
             "the admission is for another node", code="join.forged", hint="try again through another address"
         )
-    ca_key = unseal(key.key, admission.sealed_ca_key) if admission.sealed_ca_key else None
-    identity = store.adopt(key, x509_pem(admission.certificate), x509_pem(trust.ca_der), peer.name, ca_key_pem=ca_key)
+    ca_key = unseal(key, admission.sealed_ca_key) if admission.sealed_ca_key else None
+    identity = store.adopt(key, admission.certificate, trust.ca_der, peer.name, ca_key_pem=ca_key)
     return Joined(identity, admission.labels, admission.endpoints)
 
 
@@ -288,12 +288,13 @@ async def wait_as_pending(
     cancelled; `addresses` are read anew for each poll, so they may be a list that grows. Raises JoinRefused when an
     operator turns this node away, or the mesh is not `mesh_id`.
     """
-    key, csr = store.pending_key(), make_csr(store.pending_key().key)
+    key = store.pending_key()
+    csr = make_csr(key)
     poll: wire.Poll | None = None
     while True:
         try:
-            session = await first_session(addresses, wire.Hello(), lambda trust, _: _check_mesh(trust, mesh_id))
-            try:
+            session = await first_session(addresses, wire.Hello(), lambda trust: _check_mesh(trust, mesh_id))
+            async with aclosing(session):
                 if poll is None:
                     poll, code = await _register(session, key, csr, name, dict(labels or {}))
                     on_code(code)
@@ -301,8 +302,6 @@ async def wait_as_pending(
                 answer = await session.ask(poll)
                 if not isinstance(answer, wire.Waiting):
                     return _admitted(answer, session.trust, store, key)
-            finally:
-                await session.close()
         except JoinRefused as error:
             if error.code == "join.forgotten":
                 poll = None
@@ -315,9 +314,9 @@ async def wait_as_pending(
 
 
 async def _register(
-    session: Session, key: PendingKey, csr: bytes, name: str, labels: dict[str, str]
+    session: Session, key: ec.EllipticCurvePrivateKey, csr: bytes, name: str, labels: dict[str, str]
 ) -> tuple[wire.Poll, str]:
-    nonce, public, ca = new_nonce(), key.key.public_key(), session.trust.ca_der
+    nonce, public, ca = new_nonce(), key.public_key(), session.trust.ca_der
     commitment = commitment_of(ca, public, nonce)
     answer = await session.ask(wire.Commit(commitment))
     if not isinstance(answer, wire.Committed):

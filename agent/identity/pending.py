@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.errors import JoinRefused, NotFound
-from agent.identity.keys import spki
+from agent.identity.keys import node_id_of, spki
 
 MAX_PENDING = 32
 MAX_COMMITTED = 256
@@ -104,7 +104,6 @@ class PendingBook:
         nonce: bytes,
         *,
         key: ec.EllipticCurvePublicKey,
-        node_id: str,
         name: str,
         labels: dict[str, str],
     ) -> PendingNode:
@@ -124,7 +123,7 @@ class PendingBook:
                 raise JoinRefused(
                     f"{MAX_PENDING} nodes wait already", code="join.busy", hint="approve or deny some: node pending"
                 )
-            node.key, node.node_id, node.name, node.labels = key, node_id, name, labels
+            node.key, node.node_id, node.name, node.labels = key, node_id_of(key), name, labels
             node.code = code_of(ca_der, key, nonce, node.operator_nonce)
         node.seen = time.monotonic()
         return node

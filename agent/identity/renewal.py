@@ -7,6 +7,8 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import KW_ONLY, dataclass
 
 from agent.errors import EdgeError, IdentityError, JoinRefused
 from agent.identity import wire
@@ -80,41 +82,32 @@ async def renew_at(addresses: Sequence[str], identity: Identity, store: Identity
     """
     trust = Trust(identity.ca_der)
 
-    def same_mesh(_: Trust, ca: bytes) -> None:
-        if ca != trust.ca_der:
+    def same_mesh(other: Trust) -> None:
+        if other.ca_der != trust.ca_der:
             raise JoinRefused("this is another mesh", code="join.foreign")
 
-    session = await first_session(addresses, wire.Hello(), same_mesh)
-    try:
+    async with aclosing(await first_session(addresses, wire.Hello(), same_mesh)) as session:
         answer = await session.ask(renewal_request(identity))
-    finally:
-        await session.close()
     return accept_renewal(wire.encode(answer), identity, store)
 
 
+@dataclass(eq=False)
 class Renewal:
     """Keeps this node's certificate fresh: `run` until cancelled, or `renew` at once (after a rename or a
     promotion).
 
     `operators()` are the ids of live operators; `on_renewed` gets the new identity; `addresses()` are
-    enrolment servers to try when no operator is linked.
+    enrolment servers to try when no operator is linked; `interval` is in seconds.
     """
 
-    def __init__(
-        self,
-        identity: Identity,
-        store: IdentityStore,
-        *,
-        call: Call,
-        operators: Callable[[], list[str]],
-        on_renewed: Callable[[Identity], None],
-        addresses: Callable[[], list[str]] = list,
-        interval: float = _CHECK,
-    ) -> None:
-        """`interval` is in seconds."""
-        self.identity = identity
-        self._store, self._call, self._operators = store, call, operators
-        self._on_renewed, self._addresses, self._interval = on_renewed, addresses, interval
+    identity: Identity
+    store: IdentityStore
+    _: KW_ONLY
+    call: Call
+    operators: Callable[[], list[str]]
+    on_renewed: Callable[[Identity], None]
+    addresses: Callable[[], list[str]] = list
+    interval: float = _CHECK
 
     async def run(self) -> None:
         """Renew whenever it is due, until cancelled."""
@@ -124,28 +117,28 @@ class Renewal:
                     await self.renew()
                 except EdgeError as error:
                     logger.warning("the certificate could not be renewed: %s (%s)", error.message, error.code)
-            await asyncio.sleep(self._interval * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load only
+            await asyncio.sleep(self.interval * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load only
 
     async def renew(self) -> Identity:
         """Renew now; raises the last operator's refusal, or IdentityError when there is no operator."""
         identity = await self._ask()
         self.identity = identity
-        self._on_renewed(identity)
+        self.on_renewed(identity)
         logger.info("the certificate is renewed")
         return identity
 
     async def _ask(self) -> Identity:
         me = self.identity
         if me.ca_key_pem is not None:
-            return self._store.renewed(me, me.issue(me.key.public_key(), role=me.role, name=me.name))
+            return self.store.renewed(me, me.issue(me.key.public_key(), role=me.role, name=me.name))
         request, last = wire.encode(renewal_request(me)), None
-        operators = self._operators()
+        operators = self.operators()
         random.shuffle(operators)
         for operator in operators:
             try:
-                return accept_renewal(await self._call(operator, VERB, request), me, self._store)
+                return accept_renewal(await self.call(operator, VERB, request), me, self.store)
             except EdgeError as error:
                 last = error
-        if addresses := self._addresses():
-            return await renew_at(addresses, me, self._store)
+        if addresses := self.addresses():
+            return await renew_at(addresses, me, self.store)
         raise last or IdentityError("no operator is here to renew the certificate", hint="switch an operator on")

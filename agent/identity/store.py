@@ -66,19 +66,6 @@ class Identity:
         return made.public_bytes(Encoding.DER)
 
 
-@dataclass(frozen=True)
-class PendingKey:
-    """The key of a node that may not be a member yet."""
-
-    node_id: str
-    pem: bytes = field(repr=False)
-
-    @cached_property
-    def key(self) -> ec.EllipticCurvePrivateKey:
-        """The private key, parsed once."""
-        return key_from_pem(self.pem)
-
-
 class IdentityStore:
     """Keeps the identity under `folder`; files 0600, written atomically. One agent a folder."""
 
@@ -97,16 +84,16 @@ class IdentityStore:
             raise IdentityError(
                 f"{self.folder} has a certificate but no key", hint="restore the state folder, or join anew"
             )
-        cert_pem, ca_pem = _split(member, self.folder / "member.pem")
-        return self._identity(key, cert_pem, ca_pem, read_private(self.folder / "ca-key.pem"))
+        certificate, ca = _split(member, self.folder / "member.pem")
+        return self._identity(key, certificate, ca, read_private(self.folder / "ca-key.pem"))
 
-    def pending_key(self) -> PendingKey:
+    def pending_key(self) -> ec.EllipticCurvePrivateKey:
         """This node's key, made at the first call and kept from then on."""
         pem = read_private(self.folder / "key.pem")
         if pem is None:
             pem = key_to_pem(generate_key())
             write_private(self.folder / "key.pem", pem)
-        return PendingKey(node_id_of(key_from_pem(pem).public_key()), pem)
+        return key_from_pem(pem)
 
     def create_mesh(self, name: str) -> Identity:
         """Make a new mesh whose first operator is this node; `name` is made a proper node name.
@@ -115,23 +102,19 @@ class IdentityStore:
         """
         if self.load() is not None:
             raise IdentityError("this node is in a mesh already", hint="leave it first by removing the state folder")
-        key, ca_key = self.pending_key().key, generate_key()
+        key, ca_key = self.pending_key(), generate_key()
         ca = certificates.make_ca(ca_key)
         certificate = certificates.issue(
             ca, ca_key, key.public_key(), role=ROLE_OPERATOR, name=certificates.clean_name(name)
         )
-        return self.adopt(
-            key,
-            certificate.public_bytes(Encoding.PEM),
-            ca.public_bytes(Encoding.PEM),
-            ca_key_pem=key_to_pem(ca_key),
-        )
+        der = Encoding.DER
+        return self.adopt(key, certificate.public_bytes(der), ca.public_bytes(der), ca_key_pem=key_to_pem(ca_key))
 
     def adopt(
         self,
-        key: ec.EllipticCurvePrivateKey | PendingKey,
-        cert_pem: bytes,
-        ca_pem: bytes,
+        key: ec.EllipticCurvePrivateKey,
+        cert_der: bytes,
+        ca_der: bytes,
         name: str | None = None,
         *,
         ca_key_pem: bytes | None = None,
@@ -141,8 +124,7 @@ class IdentityStore:
 
         Raises IdentityError when they do not fit together or the certificate is for another name than `name`.
         """
-        private = key.key if isinstance(key, PendingKey) else key
-        identity = self._identity(key_to_pem(private), cert_pem, ca_pem, ca_key_pem)
+        identity = self._identity(key_to_pem(key), cert_der, ca_der, ca_key_pem)
         if name is not None and identity.name != name:
             raise IdentityError(f"the certificate is for {identity.name}, not for {name}")
         if ca_key_pem is not None:
@@ -153,12 +135,10 @@ class IdentityStore:
 
     def renewed(self, identity: Identity, cert_der: bytes, ca_key_pem: bytes | None = None) -> Identity:
         """Keep a newer certificate for the same key; raises IdentityError when it does not fit."""
-        pem = x509_pem(cert_der)
-        return self.adopt(identity.key, pem, identity.ca_pem, ca_key_pem=ca_key_pem or identity.ca_key_pem)
+        return self.adopt(identity.key, cert_der, identity.ca_der, ca_key_pem=ca_key_pem or identity.ca_key_pem)
 
-    def _identity(self, key_pem: bytes, cert_pem: bytes, ca_pem: bytes, ca_key_pem: bytes | None) -> Identity:
-        key, trust = key_from_pem(key_pem), Trust(ca_pem)
-        cert_der = _der(cert_pem)
+    def _identity(self, key_pem: bytes, cert_der: bytes, ca_der: bytes, ca_key_pem: bytes | None) -> Identity:
+        key, trust = key_from_pem(key_pem), Trust(ca_der)
         peer = trust.peer(cert_der, allow_expired=True)
         if peer.id != node_id_of(key.public_key()):
             raise IdentityError("the certificate is for another key", hint="restore the state folder, or join anew")
@@ -170,34 +150,25 @@ class IdentityStore:
             mesh_id=trust.mesh_id,
             role=peer.role,
             not_after=peer.not_after,
-            cert_pem=x509_pem(cert_der),
-            ca_pem=x509_pem(trust.ca_der),
+            cert_pem=_pem(cert_der),
+            ca_pem=_pem(ca_der),
             cert_der=cert_der,
-            ca_der=trust.ca_der,
+            ca_der=ca_der,
             key_pem=key_pem,
             ca_key_pem=ca_key_pem,
         )
 
 
-def x509_pem(der: bytes) -> bytes:
-    """A DER certificate as PEM."""
+def _pem(der: bytes) -> bytes:
     return certificates.load_der(der).public_bytes(Encoding.PEM)
 
 
-def _der(pem: bytes) -> bytes:
-    try:
-        return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-    except ValueError as error:
-        raise IdentityError(
-            "the node's certificate is damaged", hint="restore the state folder, or join anew"
-        ) from error
-
-
 def _split(member: bytes, path: Path) -> tuple[bytes, bytes]:
+    """The node's certificate and the CA's (DER)."""
     try:
         found = x509.load_pem_x509_certificates(member)
     except ValueError as error:
         raise IdentityError(f"{path} is damaged", hint="restore the state folder, or join anew") from error
     if len(found) != 2:
         raise IdentityError(f"{path} should hold two certificates, not {len(found)}", hint="restore it, or join anew")
-    return found[0].public_bytes(Encoding.PEM), found[1].public_bytes(Encoding.PEM)
+    return found[0].public_bytes(Encoding.DER), found[1].public_bytes(Encoding.DER)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from agent.errors import IdentityError
@@ -35,11 +33,6 @@ class PeerIdentity:
     public_key: ec.EllipticCurvePublicKey = field(repr=False, compare=False)
 
     @property
-    def node_id(self) -> str:
-        """The same as `id`."""
-        return self.id
-
-    @property
     def is_operator(self) -> bool:
         """Whether it may sign work and admit nodes."""
         return self.role == ROLE_OPERATOR
@@ -52,17 +45,12 @@ class Trust:
     Certificates that passed are kept parsed, so that `verify` costs little more than the ECDSA check itself.
     """
 
-    def __init__(self, ca: bytes, removed: Iterable[str] = ()) -> None:
-        """`ca` is the CA certificate, PEM or DER; raises IdentityError for anything else."""
-        if ca.lstrip().startswith(b"-----"):
-            try:
-                ca = x509.load_pem_x509_certificate(ca).public_bytes(Encoding.DER)
-            except ValueError as error:
-                raise IdentityError("the mesh's CA certificate is damaged") from error
-        self._ca = load_der(ca)
-        self.ca_der = ca
+    def __init__(self, ca_der: bytes) -> None:
+        """`ca_der` is the CA certificate; raises IdentityError for anything else."""
+        self._ca = load_der(ca_der)
+        self.ca_der = ca_der
         self.mesh_id = check_ca(self._ca)
-        self.removed: set[str] = set(removed)
+        self.removed: set[str] = set()
         self._peers: dict[bytes, PeerIdentity] = {}
 
     def peer(self, cert_der: bytes, *, allow_expired: bool = False) -> PeerIdentity:

@@ -17,7 +17,7 @@ import struct
 
 import msgspec
 
-from agent.errors import EdgeError, IdentityError, JoinRefused
+from agent.errors import IdentityError, JoinRefused
 from agent.identity.store import Identity
 from agent.tls import unchecked_context
 
@@ -155,28 +155,21 @@ def decode_answer(raw: bytes) -> Answer:
         raise IdentityError("the answer is not understood", hint="are both agents of the same version?") from error
 
 
-def refusal(error: EdgeError) -> Refusal:
-    """The answer that reports an error to the other side."""
-    return Refusal(error.code, error.message, error.hint)
-
-
 async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
     """The next frame, None at an orderly end.
 
     Raises JoinRefused (`join.oversize`, `join.garbage` when cut off), OSError.
     """
+    head = b""
     try:
         head = await reader.readexactly(4)
-    except asyncio.IncompleteReadError as error:
-        if not error.partial:
-            return None
-        raise JoinRefused("the connection broke off", code="join.garbage") from error
-    (size,) = struct.unpack(">I", head)
-    if size > MAX_FRAME:
-        raise JoinRefused(f"a message of {size} bytes is too large", code="join.oversize")
-    try:
+        (size,) = struct.unpack(">I", head)
+        if size > MAX_FRAME:
+            raise JoinRefused(f"a message of {size} bytes is too large", code="join.oversize")
         return await reader.readexactly(size)
     except asyncio.IncompleteReadError as error:
+        if not head and not error.partial:
+            return None
         raise JoinRefused("the connection broke off", code="join.garbage") from error
 
 

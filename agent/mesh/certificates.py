@@ -23,10 +23,6 @@ class Certificates:
         """Whether a node's certificate is known."""
         return node in self._known
 
-    def get(self, node: str) -> bytes:
-        """A node's certificate (DER), or empty."""
-        return self._known.get(node, b"")
-
     def verify(self, node: str, sealed: Sealed, domain: bytes) -> PeerIdentity:
         """The node that sealed it; raises IdentityError unless that is `node` and `node` is a member."""
         if node in self.trust.removed:

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import EdgeError, Refused
-from agent.identity import Identity, PeerIdentity, Trust, open_envelope, sign_envelope
+from agent.files import read_private, write_private
+from agent.identity import MAX_ENVELOPE, Identity, PeerIdentity, Trust, open_envelope, sign_envelope
 from agent.mesh import wire
-from agent.mesh.docstore import DocumentFolder
-from agent.mesh.limits import Refusals
+from agent.mesh.limits import Refusals, fitting
 from agent.mesh.wire import DocumentDigest, DocumentKey, DocumentPayload, Envelopes, MissingDocuments
 from agent.model.decoding import DAMAGED
 
@@ -62,15 +62,16 @@ class Document(msgspec.Struct, frozen=True):
 
 
 class Documents:
-    """The signed documents of this mesh, kept under a folder and exchanged with other nodes. Use it on
-    one event loop.
+    """The signed documents of this mesh, exchanged with other nodes. Use it on one event loop.
+
+    Each envelope is a file, `<kind>/<name>.json` in the folder.
     """
 
     def __init__(self, identity: Identity, trust: Trust, folder: Path, refusals: Refusals) -> None:
         """Reads the folder; damaged files are left where they are, logged and not used."""
         self.identity, self.trust = identity, trust
         self._refusals = refusals
-        self._folder = DocumentFolder(folder)
+        self._folder = folder
         self._documents: dict[tuple[str, str], Document] = {}
         self._callbacks: list[Callable[[Document], None]] = []
         self._lock = asyncio.Lock()
@@ -157,7 +158,7 @@ class Documents:
             for (kind, name), (counter, hash_) in theirs.items()
             if (counter, hash_) > self._rank(kind, name)
         ]
-        return wire.encode(MissingDocuments(_fitting(newer), lacking[:MAX_DOCUMENTS]))
+        return wire.encode(MissingDocuments(_chunk(newer), lacking[:MAX_DOCUMENTS]))
 
     async def accept(self, peer: PeerIdentity, body: bytes) -> bytes:
         """Answer `doc.put`: keep the documents that win, and answer when they are on disk. Raises the first error."""
@@ -173,8 +174,7 @@ class Documents:
         missing = _decoded(MissingDocuments, answer)
         won, _ = await self._receive_all(missing.newer, "an exchange")
         wanted = [self._documents[k.kind, k.name] for k in missing.lacking if (k.kind, k.name) in self._documents]
-        fitting = _fitting(wanted)
-        return won, wire.encode(Envelopes(fitting)) if fitting else b""
+        return won, wire.encode(Envelopes(_chunk(wanted))) if wanted else b""
 
     async def _receive_all(self, envelopes: builtins.list[bytes], sender: str) -> tuple[int, EdgeError | None]:
         """Keep the documents that win; returns their number and the first error. Stops after MAX_BAD bad documents."""
@@ -232,7 +232,8 @@ class Documents:
         if key not in self._documents and len(self._documents) >= MAX_DOCUMENTS:
             raise Refused(f"this mesh has {MAX_DOCUMENTS} documents already", hint="remove some", code="too-many")
         try:
-            await asyncio.to_thread(self._folder.write, document.kind, document.name, document.envelope)
+            path = self._folder / document.kind / f"{document.name}.json"
+            await asyncio.to_thread(write_private, path, document.envelope)
         except OSError as error:
             if document.kind == REMOVAL:
                 self._in_force(
@@ -272,11 +273,11 @@ class Documents:
 
     def _load(self) -> None:
         # Documents on this disk were checked when they arrived; their signers may have been removed since.
-        trust = Trust(self.identity.ca_pem)
-        for path, raw in self._folder.read():
+        trust = Trust(self.identity.ca_der)
+        for path in sorted(self._folder.glob("*/[!.]*.json")):
             try:
-                document = self._open(raw, trust)
-            except EdgeError as error:
+                document = self._open(read_private(path, MAX_ENVELOPE) or b"", trust)
+            except (OSError, EdgeError) as error:
                 logger.warning("mesh: %s is not used: %s", path, error)
                 continue
             self._documents[document.kind, document.name] = document
@@ -287,15 +288,9 @@ def _key(document: Document) -> DocumentKey:
     return DocumentKey(document.kind, document.name, document.counter, document.hash)
 
 
-def _fitting(documents: list[Document]) -> list[bytes]:
-    fitting: list[bytes] = []
-    size = 0
-    for document in documents:
-        size += len(document.envelope)
-        if fitting and size > CHUNK:
-            break
-        fitting.append(document.envelope)
-    return fitting
+def _chunk(documents: list[Document]) -> list[bytes]:
+    envelopes = [document.envelope for document in documents]
+    return envelopes[: fitting(map(len, envelopes), CHUNK)]
 
 
 def _decoded(kind: type[wire.T], body: bytes) -> wire.T:

@@ -1,13 +1,25 @@
-"""Limits on the calls of each sender, and counters of refused ones."""
+"""Limits on the calls of each sender and the size of messages, and counters of refused calls."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 
 from agent.rates import Bucket
 
 logger = logging.getLogger(__name__)
+
+
+def fitting(sizes: Iterable[int], limit: int) -> int:
+    """How many of the items with these sizes fit together into one message of `limit` bytes, at least one."""
+    size = count = 0
+    for each in sizes:
+        size += each
+        if count and size > limit:
+            break
+        count += 1
+    return count
 
 
 class Budget:

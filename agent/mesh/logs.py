@@ -13,7 +13,7 @@ import zenoh
 from agent.errors import EdgeError, NotFound, Refused
 from agent.mesh import wire
 from agent.mesh.certificates import Certificates
-from agent.mesh.limits import Refusals
+from agent.mesh.limits import Refusals, fitting
 from agent.mesh.loop import soon
 from agent.mesh.session import MeshSession
 from agent.mesh.wire import Keys, LogBatch, Sealed
@@ -92,7 +92,7 @@ class LogStreams:
                 lines, stream.lines = stream.lines, []
                 first = stream.first
                 while lines:
-                    count = _fitting(lines)
+                    count = fitting((len(line.encode()) + 8 for line in lines), wire.MAX_LOG // 2)
                     self._send(execution, first, lines[:count])
                     first, lines = first + count, lines[count:]
 
@@ -160,14 +160,3 @@ class LogStreams:
             logger.debug("log lines of %s refused: %s", execution, error)
             return None
         return batch
-
-
-def _fitting(lines: list[str]) -> int:
-    """The number of lines that fit into one batch, at least one."""
-    size = count = 0
-    for line in lines:
-        size += len(line.encode()) + 8
-        if count and size > wire.MAX_LOG // 2:
-            break
-        count += 1
-    return count

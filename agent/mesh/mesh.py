@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,8 +28,6 @@ from agent.mesh.session import Link, MeshSession
 from agent.mesh.settings import MeshSettings
 from agent.mesh.wire import Keys
 from agent.model.node import NodeRecord
-
-logger = logging.getLogger(__name__)
 
 
 class Mesh:
@@ -158,7 +155,7 @@ class Mesh:
 
     def serve(self, verb: str, handler: Handler, *, limit: int = wire.MAX_BODY) -> None:
         """Answer `verb` by `handler(peer, body)`; `limit` bounds bodies of requests and replies, in bytes."""
-        self._rpc.serve(verb, handler, limit=limit)
+        self._server.serve(verb, handler, limit=limit)
 
     async def call(self, node_id: str, verb: str, body: bytes, *, timeout: float = 5.0) -> bytes:
         """Ask a node; a call to this node itself goes straight to the handler.

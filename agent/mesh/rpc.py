@@ -18,7 +18,6 @@ import zenoh
 
 from agent.errors import EdgeError, IdentityError, Refused, Unreachable
 from agent.mesh import wire
-from agent.mesh.callbacks import Handler
 from agent.mesh.certificates import Certificates
 from agent.mesh.failures import to_error
 from agent.mesh.limits import Refusals
@@ -67,7 +66,7 @@ class _Pending:
 
 
 class Rpc:
-    """Calls other nodes and serves their calls. Use it on one event loop."""
+    """Calls other nodes. Use it on one event loop."""
 
     def __init__(
         self, session: MeshSession, certificates: Certificates, boot: str, server: Server, send_pool: SendPool
@@ -80,15 +79,10 @@ class Rpc:
         self._counter = itertools.count(1)
         self._boots: dict[str, str] = {}
         self.on_no_way: Callable[[str], None] = lambda node: None
-        self._limits: dict[str, int] = {}
 
     def note_boot(self, node: str, boot: str) -> None:
         """Remember the boot epoch that a node proved to have."""
         self._boots[node] = boot
-
-    def limit(self, verb: str, limit: int) -> None:
-        """Set the largest body in bytes of requests and replies of a verb."""
-        self._limits[verb] = limit
 
     async def call(self, node: str, verb: str, body: bytes, *, timeout: float = 5.0) -> bytes:
         """Ask a node and return its answer.
@@ -96,7 +90,7 @@ class Rpc:
         Raises Unreachable (not linked, or no valid answer within `timeout` seconds), Refused (our request
         is too large), or the EdgeError that the other side raised.
         """
-        if len(body) > (limit := self._limits.get(verb, wire.MAX_BODY)):
+        if len(body) > (limit := self._server.limit(verb)):
             raise Refused(f"a request {verb} of {len(body)} bytes is over the limit of {limit}", code="too-large")
         if node == self._session.identity.node_id:
             return await self._server.call_here(verb, body)
@@ -245,10 +239,3 @@ class Rpc:
                     hint="it is not linked or is just leaving",
                 )
             )
-
-    # Serving ------------------------------------------------------------------------------------------------
-
-    def serve(self, verb: str, handler: Handler, *, limit: int = wire.MAX_BODY) -> None:
-        """Answer a verb; see Server.serve."""
-        self._limits[verb] = limit
-        self._server.serve(verb, handler, limit=limit)

@@ -72,6 +72,10 @@ class Server:
             raise ValueError(f"{verb!r} is not a verb")
         self._handlers[verb] = (handler, limit)
 
+    def limit(self, verb: str) -> int:
+        """The largest body of this verb's requests and replies in bytes."""
+        return self._handlers.get(verb, (None, wire.MAX_BODY))[1]
+
     async def run(self) -> None:
         """Run handlers until cancelled; requests that come before or after are dropped."""
         async with asyncio.TaskGroup() as tasks:
@@ -103,8 +107,7 @@ class Server:
         verb = str(query.key_expr)[prefix:]
         attachment, payload = query.attachment, query.payload
         size = len(payload) if payload is not None else 0
-        limit = self._handlers.get(verb, (None, wire.MAX_BODY))[1]
-        if attachment is None or len(attachment) > wire.MAX_HEADER or size > limit:
+        if attachment is None or len(attachment) > wire.MAX_HEADER or size > self.limit(verb):
             query.drop()
             soon(loop, self.refusals.note, "request that is unsigned or too large")
             return

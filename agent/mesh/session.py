@@ -153,12 +153,6 @@ class MeshSession:
         """Set when a link came or went, or the session broke; the reader clears it."""
 
     @property
-    def listen(self) -> str:
-        """The zenoh endpoint on which the session listens."""
-        host = self._settings.listen
-        return f"tls/[{host}]:{self._settings.port}" if ":" in host else f"tls/{host}:{self._settings.port}"
-
-    @property
     def zid(self) -> str:
         """The zenoh id of the open session, or the empty string."""
         return str(self._session.zid()) if self._session is not None else ""
@@ -244,11 +238,12 @@ class MeshSession:
         return links_of(self._session) if self._session is not None else []
 
     async def _open(self) -> None:
+        host = f"[{self._settings.listen}]" if ":" in self._settings.listen else self._settings.listen
         session = await open_session(
             {
                 **link_config(self.identity, self._settings.lease),
                 **denial(self.denied),
-                "listen/endpoints": [self.listen],
+                "listen/endpoints": [f"tls/{host}:{self._settings.port}"],
                 "connect/endpoints": [f"tls/{a}" for a in self.connect()],
                 "connect/timeout_ms": -1,
                 "connect/retry": {"period_init_ms": 1000, "period_max_ms": 16000, "period_increase_factor": 2},

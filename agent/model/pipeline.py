@@ -95,9 +95,7 @@ KINDS: dict[Kind, StepKind] = {
         key=key("run a local executable, where the node's owner allows it", {"command": ["/usr/bin/prog"]}),
     ),
     "camera": StepKind(
-        task=CameraTask,
-        key=key("take photos with every camera of the node", {"shots": 2, "every": "2s"}),
-        pick="all",
+        task=CameraTask, key=key("take photos with every camera of the node", {"shots": 2, "every": "2s"}), pick="all"
     ),
     "presence": StepKind(task=PresenceTask, key=key("turn joins into arrivals", {"away": "30m"})),
     "sink": StepKind(
@@ -127,10 +125,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             form="expression",
         ),
     ] = ""
-    where: Annotated[
-        str,
-        key("nodes that may run it; empty: all", "camera=true", "a selector", form="selector"),
-    ] = ""
+    where: Annotated[str, key("nodes that may run it; empty: all", "camera=true", "a selector", form="selector")] = ""
     pick: Annotated[Pick, key("which of the matching nodes", "one")] = "one"
     prefer: Annotated[
         str, key("matching nodes that come first under `pick: one`", "gpu=true", "a selector", form="selector")

@@ -7,15 +7,7 @@ from typing import Any
 
 from agent.config import Config
 from agent.errors import EdgeError, JoinRefused, Unreachable
-from agent.identity import (
-    AdmissionDesk,
-    EnrolmentServer,
-    Identity,
-    IdentityStore,
-    PeerIdentity,
-    Renewal,
-    TokenBook,
-)
+from agent.identity import AdmissionDesk, EnrolmentServer, Identity, IdentityStore, PeerIdentity, Renewal, TokenBook
 from agent.mesh import Mesh, local_addresses, parse_address
 from agent.model.node import ROLE_OPERATOR
 from agent.node.renewed_certificate import RenewedCertificate

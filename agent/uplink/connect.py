@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -55,18 +56,15 @@ def open_client(config: SinkConfig, hello: Hello, ledger: EgressLedger, timeout:
 
 def checked(url_with_pin: str, key: str, password: str = "") -> SinkConfig:
     """A config of what a person typed; raises ConfigError or IdentityError saying what is wrong with it."""
-    address: SinkAddress = parse_address(url_with_pin)
-    key_id(key.strip())
-    return SinkConfig(address.line, key.strip(), password)
+    config = SinkConfig(parse_address(url_with_pin).line, key.strip(), password)
+    key_id(config.key)
+    return config
 
 
 async def connect(path: Path, config: SinkConfig, hello: Hello, ledger: EgressLedger) -> None:
     """Try the sink and store it. Raises Unreachable, SinkError (`sink.pin`, …) or IdentityError (`sink.key`)."""
-    client = open_client(config, hello, ledger)
-    try:
+    async with aclosing(open_client(config, hello, ledger)) as client:
         outcome = await client.send("hello", msgspec.msgpack.encode(hello))
-    finally:
-        await client.close()
     _raise(outcome, parse_address(config.address))
     store_sink(path, config)
 

@@ -43,7 +43,7 @@ class HttpsClient:
             outcome, answer = await self._once(None, kind, body, event_id)
         return outcome if answer is None else judge(answer, event_id)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """See SinkClient."""
         while self._idle:
             await self._end(self._idle.pop())

@@ -57,7 +57,7 @@ class MqttClient:
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._meter = Meter()
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """See SinkClient."""
         client, self._client = self._client, None
         if client is not None:
@@ -85,7 +85,7 @@ class MqttClient:
             if self._client is not None:
                 self._book(self._client, kind, event_id, outcome.reason or "stored")
                 if outcome.verdict in (Verdict.DOWN, Verdict.DENIED):
-                    await self.close()
+                    await self.aclose()
         return outcome
 
     async def _request(self, client: paho.Client, kind: str, request: str, body: bytes) -> Answer:
@@ -105,7 +105,7 @@ class MqttClient:
     async def _connected(self) -> paho.Client:
         if self._client is not None and self._client.is_connected():
             return self._client
-        await self.close()
+        await self.aclose()
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
         failed: list[str] = []
         client = paho.Client(

@@ -57,7 +57,7 @@ class SinkClient(Protocol):
         """Hand over `body` (msgpack); an alert is STORED only when the sink says that it has `event_id` on disk."""
         ...
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Give the connection up."""
         ...
 

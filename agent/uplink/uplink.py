@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,6 @@ from agent.uplink.spool import MAX_BYTES, Settled, Spool, Waiting
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 60.0
-"""Seconds between tries: the pause doubles from the first to the longest, and a random half of it is left off."""
 TOGETHER = 256 * 1024
 """Most bytes of alerts that are sent at the same time: on a slow line more would delay each other beyond the timeout."""
 SILENT_AFTER = 60.0
@@ -39,12 +37,15 @@ SILENT_AFTER = 60.0
 
 
 class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits in bytes and pauses in seconds; `macs` lets plain MAC addresses leave."""
+    """Limits in bytes and pauses in seconds; `macs` lets plain MAC addresses leave.
+
+    The pause between tries doubles from the first to the longest, and a random half of it is left off.
+    """
 
     spool: int = MAX_BYTES
     macs: bool = False
-    first_pause: float = FIRST_PAUSE
-    longest_pause: float = LONGEST_PAUSE
+    first_pause: float = 0.5
+    longest_pause: float = 60.0
     answer_timeout: float = ANSWER_TIMEOUT
 
 
@@ -211,14 +212,11 @@ class Uplink:
             await self._changed.wait()
             return
         client = open_client(self._config, self.hello, self.ledger, self._settings.answer_timeout)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                while not self._changed.is_set():
-                    await self._step(client, tasks)
-                for _, task in self._flying.values():
-                    task.cancel()  # the next sink gets them; if this one has them already, their ids show it later
-        finally:
-            await client.close()
+        async with aclosing(client), asyncio.TaskGroup() as tasks:
+            while not self._changed.is_set():
+                await self._step(client, tasks)
+            for _, task in self._flying.values():
+                task.cancel()  # the next sink gets them; if this one has them already, their ids show it later
 
     async def _step(self, client: SinkClient, tasks: asyncio.TaskGroup) -> None:
         """Send one alert on its way, or have one other exchange with the sink, or wait once."""
@@ -247,15 +245,12 @@ class Uplink:
         else:
             await self._sleep(pause if item is not None else None, wake=True)
 
-    async def _deliver(self, client: SinkClient, item: Waiting) -> None:
-        before = self._failures
-        self._after(await self._handed_over(client, item), before)
-
     def _landed(self, ident: str, _task: object) -> None:
         del self._flying[ident]
         self._wake.set()
 
-    async def _handed_over(self, client: SinkClient, item: Waiting) -> Outcome:
+    async def _deliver(self, client: SinkClient, item: Waiting) -> None:
+        before = self._failures
         outcome = await client.send("alert", item.body, item.id)
         if outcome.verdict is Verdict.STORED:
             await self._settle(Settled(item.id, "delivered", ""))
@@ -265,7 +260,7 @@ class Uplink:
         elif outcome.verdict is Verdict.RETRY:
             await asyncio.to_thread(self._spool.failed, item.id, outcome.reason)
             self._due[item.id] = time.monotonic() + self._backoff.after(item.attempts + 1)
-        return outcome
+        self._after(outcome, before)
 
     async def _settle(self, settled: Settled) -> None:
         """Remember and report it, in this order: after a crash in between, `run` reports what it remembers."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import copy
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,25 @@ import msgspec
 
 from agent.api import Resources, resources, serve_api
 from agent.api import results as r
+from agent.api.requests import (
+    AddCamera,
+    Approve,
+    ConnectSink,
+    CreateToken,
+    EgressQuery,
+    EventsQuery,
+    Label,
+    LogsQuery,
+    NodesQuery,
+    Pause,
+    Rename,
+    Rollback,
+    Source,
+    StatusQuery,
+    Trigger,
+    TryStep,
+    UpdateDevice,
+)
 from agent.config import Config
 from agent.errors import CameraError, NotFound, PipelineError, Refused
 from agent.model.health import Warning
@@ -148,6 +167,9 @@ class Status(Resource):
     async def show(self) -> r.Status:
         return copy.deepcopy(self.agent.state)
 
+    def answer(self, asked: StatusQuery) -> Awaitable[r.Status] | AsyncIterator[r.Status]:
+        return self.watch(asked.watch) if asked.watch else self.show()
+
     async def watch(self, every: float) -> AsyncIterator[r.Status]:
         while True:
             yield await self.show()
@@ -158,10 +180,10 @@ class Status(Resource):
 
 
 class Events(Resource):
-    async def passing(self, *, follow: bool, limit: int, kind: str, pipeline: str) -> AsyncIterator[r.EventRow]:
-        if kind in ("", EVENT.type) and limit:
+    async def passing(self, asked: EventsQuery) -> AsyncIterator[r.EventRow]:
+        if asked.type in ("", EVENT.type) and asked.limit:
             yield copy.copy(EVENT)
-        while follow:
+        while asked.follow:
             yield await self.agent.events_queue.get()
 
     async def trace(self, ident: str) -> r.Trace:
@@ -169,20 +191,20 @@ class Events(Resource):
             raise NotFound(f"no alert or event {ident} is known here", hint="edge-agent events shows recent ids")
         return copy.deepcopy(TRACE)
 
-    async def logs(self, *, pipeline: str, step: str, node: str, follow: bool, lines: int) -> AsyncIterator[r.LogRow]:
+    async def logs(self, pipeline: str, asked: LogsQuery) -> AsyncIterator[r.LogRow]:
         self.agent.pipeline(pipeline)
-        for n in range(min(lines, 3)):
-            yield r.LogRow(time="2026-11-22T09:59:57.000Z", node="gpu", step=step or "labels", line=f"line {n}")
-        if follow:
+        for n in range(min(asked.lines, 3)):
+            yield r.LogRow(time="2026-11-22T09:59:57.000Z", node="gpu", step=asked.step or "labels", line=f"line {n}")
+        if asked.follow:
             raise Refused("the node gpu left", hint="try again")
 
 
 class Nodes(Resource):
-    async def matching(self, selector: str) -> list[r.ListedNode]:
+    async def matching(self, asked: NodesQuery) -> list[r.ListedNode]:
         return [
             r.ListedNode(**msgspec.structs.asdict(n), cameras=[])
             for n in NODES
-            if not selector or selector.partition("=")[0] in n.labels
+            if not asked.where or asked.where.partition("=")[0] in n.labels
         ]
 
     async def describe(self, node: str) -> r.DescribedNode:
@@ -194,21 +216,22 @@ class Nodes(Resource):
     async def pending(self) -> list[r.Pending]:
         return [r.Pending("K7Q2", "join", "attic", "n3w", "2026-11-22T09:58:00Z", {"camera": "true"})]
 
-    async def approve(self, code: str, labels: Mapping[str, str] | None) -> r.LabelledNode:
+    async def approve(self, code: str, asked: Approve) -> r.LabelledNode:
         if code != "K7Q2":
             raise NotFound(f"nobody waits with the code {code}", hint="edge-agent node pending lists them")
-        self.agent.calls.append(("approve", code, labels))
-        return r.LabelledNode("n3w", "attic", dict(labels if labels is not None else {"camera": "true"}))
+        self.agent.calls.append(("approve", code, asked.labels))
+        return r.LabelledNode("n3w", "attic", asked.labels if asked.labels is not None else {"camera": "true"})
 
-    async def rename(self, node: str, name: str) -> r.RenamedNode:
+    async def rename(self, node: str, asked: Rename) -> r.RenamedNode:
         found = self.agent.node(node)
-        self.agent.calls.append(("rename", found.name, name))
-        return r.RenamedNode(found.id, name, node)
+        self.agent.calls.append(("rename", found.name, asked.name))
+        return r.RenamedNode(found.id, asked.name, node)
 
-    async def label(self, node: str, add: Mapping[str, str], drop: Sequence[str]) -> r.LabelledNode:
+    async def label(self, node: str, asked: Label) -> r.LabelledNode:
         found = self.agent.node(node)
-        self.agent.calls.append(("label", node, dict(add), list(drop)))
-        return r.LabelledNode(found.id, node, {k: v for k, v in {**found.labels, **add}.items() if k not in drop})
+        self.agent.calls.append(("label", node, asked.add, asked.drop))
+        labels = {k: v for k, v in {**found.labels, **asked.add}.items() if k not in asked.drop}
+        return r.LabelledNode(found.id, node, labels)
 
     async def remove(self, node: str) -> r.RemovedNode:
         found = self.agent.node(node)
@@ -217,11 +240,11 @@ class Nodes(Resource):
 
 
 class Tokens(Resource):
-    async def create(self, *, ttl: float, uses: int, role: str, labels: Mapping[str, str]) -> r.NewToken:
-        self.agent.calls.append(("token", ttl, uses, role, dict(labels)))
+    async def create(self, asked: CreateToken) -> r.NewToken:
+        self.agent.calls.append(("token", asked.ttl, asked.uses, asked.role, asked.labels))
         secret = "edge1.c2VjcmV0"
         line = f"edge-agent serve --join {secret}"
-        return r.NewToken("t1", secret, "2026-11-22T11:00:00Z", uses, role, dict(labels), line)
+        return r.NewToken("t1", secret, "2026-11-22T11:00:00Z", asked.uses, asked.role, asked.labels, line)
 
     async def all(self) -> list[r.ListedToken]:
         return [r.ListedToken("t1", "member", {}, "2026-11-22T11:00:00Z", 1, 1, "2026-11-22T10:00:00Z", "open")]
@@ -234,17 +257,18 @@ class Tokens(Resource):
 
 
 class Pipelines(Resource):
-    async def files(self, text: str, file: str) -> list[str]:
+    async def files(self, asked: Source) -> list[str]:
+        text, file = asked.text, asked.file
         if "steps:" not in text:
             raise PipelineError(f"{file}:1: steps is missing", hint="a pipeline has steps", file=file, line=1)
         return [line.split(":", 1)[1].strip() for line in text.splitlines() if line.strip().startswith("module:")]
 
-    async def apply(self, text: str, file: str, files: Mapping[str, bytes], *, dry_run: bool) -> r.AppliedPipeline:
-        self.agent.calls.append(("apply", file, dict(files), dry_run))
+    async def apply(self, asked: Source) -> r.AppliedPipeline:
+        self.agent.calls.append(("apply", asked.file, asked.files, asked.dry_run))
         steps = [r.AppliedStep(s.step, s.kind, s.where, s.nodes) for s in STEPS]
         return r.AppliedPipeline(PIPELINE, "9d", 2, True, [], steps, r.Overrode("8f3a91c2", 1, "gpu"))
 
-    async def diff(self, text: str, file: str, files: Mapping[str, bytes]) -> r.PipelineDiff:
+    async def diff(self, asked: Source) -> r.PipelineDiff:
         return r.PipelineDiff(PIPELINE, "8f", "9d", "--- 8f\n+++ 9d\n-score: 0.4\n+score: 0.5\n")
 
     async def all(self) -> list[r.ListedPipeline]:
@@ -260,29 +284,27 @@ class Pipelines(Resource):
         self.agent.pipeline(name)
         return [r.PipelineVersion("8f3a91c2", "2026-11-22T09:00:00Z", True, 1, "gpu")]
 
-    async def rollback(self, name: str, version: str) -> r.AppliedPipeline:
+    async def rollback(self, name: str, asked: Rollback) -> r.AppliedPipeline:
         self.agent.pipeline(name)
-        self.agent.calls.append(("rollback", name, version))
+        self.agent.calls.append(("rollback", name, asked.version))
         return r.AppliedPipeline(name, "7e", 3, True, [], [])
 
-    async def pause(self, name: str, seconds: float) -> r.Paused:
+    async def pause(self, name: str, asked: Pause) -> r.Paused:
         self.agent.pipeline(name)
-        self.agent.calls.append(("pause", name, seconds))
-        return r.Paused(name, seconds)
+        self.agent.calls.append(("pause", name, asked.seconds))
+        return r.Paused(name, asked.seconds)
 
     async def resume(self, name: str) -> r.Name:
         self.agent.calls.append(("resume", name))
         return r.Name(name)
 
-    async def trigger(self, name: str, step: str, kind: str, data: Mapping[str, Any]) -> r.Triggered:
+    async def trigger(self, name: str, asked: Trigger) -> r.Triggered:
         self.agent.pipeline(name)
-        self.agent.calls.append(("trigger", name, step, kind, dict(data)))
-        return r.Triggered("new1", name, step)
+        self.agent.calls.append(("trigger", name, asked.step, asked.type, asked.data))
+        return r.Triggered("new1", name, asked.step)
 
-    async def test(
-        self, text: str, file: str, files: Mapping[str, bytes], step: str, events: Sequence[Mapping[str, Any]]
-    ) -> list[r.Tried]:
-        return [r.Tried(str(e.get("id", "")), "delivered", [dict(e)], 1.5, []) for e in events]
+    async def test(self, asked: TryStep) -> list[r.Tried]:
+        return [r.Tried(str(e.get("id", "")), "delivered", [e], 1.5, []) for e in asked.events]
 
     async def remove(self, name: str) -> r.RemovedPipeline:
         self.agent.pipeline(name)
@@ -297,10 +319,10 @@ class Devices(Resource):
     async def all(self) -> list[r.Device]:
         return list(self.agent.devices.values())
 
-    async def update(self, ident: str, *, name: str | None, known: bool | None) -> r.Device:
+    async def update(self, ident: str, asked: UpdateDevice) -> r.Device:
         if ident not in self.agent.devices:
             raise NotFound(f"there is no device {ident}", hint=MAC)
-        changes = {k: v for k, v in (("name", name), ("known", known)) if v is not None}
+        changes = {k: v for k, v in msgspec.structs.asdict(asked).items() if v is not None}
         self.agent.devices[ident] = made = msgspec.structs.replace(self.agent.devices[ident], **changes)
         return made
 
@@ -314,8 +336,10 @@ class Cameras(Resource):
     async def all(self) -> list[r.Camera]:
         return list(self.agent.cameras.values())
 
-    async def add(self, name: str, source: str, **options: Any) -> r.Camera:
-        self.agent.calls.append(("camera", name, source, options))
+    async def add(self, asked: AddCamera) -> r.Camera:
+        options = msgspec.to_builtins(asked)
+        name = options.pop("name")
+        self.agent.calls.append(("camera", name, options.pop("source"), options))
         self.agent.cameras[name] = made = r.Camera("gpu", name, "rtsp", "rtsp://…", True, True, "")
         return made
 
@@ -350,16 +374,16 @@ class Blobs(Resource):
 
 
 class Sink(Resource):
-    async def connect(self, url: str, key: str, *, password: str = "") -> r.ConnectedSink:
-        self.agent.sink_key = key
-        return r.ConnectedSink(url.partition("#")[0], "gpu", True)
+    async def connect(self, asked: ConnectSink) -> r.ConnectedSink:
+        self.agent.sink_key = asked.key
+        return r.ConnectedSink(asked.url.partition("#")[0], "gpu", True)
 
     async def status(self) -> r.UplinkState:
         return self.agent.state.uplink
 
-    async def egress(self, *, since_s: float, limit: int) -> r.Egress:
+    async def egress(self, asked: EgressQuery) -> r.Egress:
         row = r.EgressRow("2026-11-22T09:59:58.000Z", "alert", "alert-abc", 61440, 212, "https://192.0.2.7:8443")
-        return r.Egress([row][:limit], r.EgressTotal(requests=1, up=61440, down=212, alerts=1))
+        return r.Egress([row][: asked.limit], r.EgressTotal(requests=1, up=61440, down=212, alerts=1))
 
 
 @contextlib.asynccontextmanager

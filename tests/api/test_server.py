@@ -206,7 +206,7 @@ async def test_watching_the_status_shows_changes(agent: MemoryAgent, http: httpx
 async def test_a_reader_that_leaves_ends_its_stream(agent: MemoryAgent, http: httpx.AsyncClient) -> None:
     ended = []
 
-    async def forever(**_: Any) -> AsyncIterator[EventRow]:
+    async def forever(*_: Any) -> AsyncIterator[EventRow]:
         try:
             while True:
                 yield EVENT

@@ -38,7 +38,7 @@ def figure(value: float, goal: float, sense: str) -> Figure:
         (0.0, 5.0, "at least", 0.0, False),
     ],
 )
-def test_a_ratio_of_one_and_above_is_reached_whichever_way_is_better(
+def test_a_ratio_of_one_is_reached_in_either_direction(
     value: float, goal: float, sense: str, ratio: float, reached: bool
 ) -> None:
     made = figure(value, goal, sense)
@@ -80,7 +80,7 @@ def test_a_damaged_report_is_no_report(tmp_path: Path) -> None:
     assert report.read(file) == []
 
 
-def test_the_table_names_what_was_missed_and_what_was_not_measured() -> None:
+def test_the_table_names_missed_and_unmeasured_figures() -> None:
     text = report.table(results())
     assert text.count("reached") == 1
     assert text.count("MISSED") == 1

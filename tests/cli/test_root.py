@@ -40,7 +40,7 @@ def test_every_noun_has_help_with_a_description(capsys: pytest.CaptureFixture[st
 
 
 def test_every_noun_has_a_module() -> None:
-    assert [n.name for n in NOUNS if find_spec(n.module) is None] == []
+    assert [n.name for n in NOUNS if find_spec(n.path) is None] == []
 
 
 async def test_a_mistyped_command_has_near_names(alone: Shell) -> None:

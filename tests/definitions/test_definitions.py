@@ -131,7 +131,7 @@ async def test_a_pipeline_that_cannot_run_leaves_the_old_one_in_force(journal: J
     assert again.get("p", "v") is None
 
 
-async def test_modules_of_old_versions_are_kept_and_of_current_ones_served(journal: Journal) -> None:
+async def test_old_modules_are_kept_and_current_modules_served(journal: Journal) -> None:
     d = loaded(journal)
     old = pipeline(step(task={"module": "old"}))
     apply(d, old)

@@ -41,7 +41,7 @@ async def disturb(b: Building, rng: random.Random, rounds: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-async def test_random_deaths_and_cuts_lose_nothing_and_show_nothing_twice(tmp_path: Path, seed: int) -> None:
+async def test_random_deaths_and_cuts_lose_and_repeat_nothing(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     b = Building(tmp_path, FAST, seed=seed, lose=0.02)
     b.start("ap", "porch", "gpu", "old", "up")

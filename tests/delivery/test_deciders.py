@@ -78,14 +78,14 @@ async def test_the_death_of_the_decider_lets_no_repeat_through(council: Council)
     assert await first(council, asker, "e1")
 
 
-async def test_the_loss_of_a_decider_and_a_witness_lets_no_repeat_through(council: Council) -> None:
+async def test_loss_of_decider_and_witness_lets_no_repeat_through(council: Council) -> None:
     assert await first(council, "a", "e1")
     for name in council.ranked(SCOPE, KEY)[:2]:
         council.stop(name, disk=False)
     assert not await first(council, next(iter(council.deciders)), "e2")
 
 
-async def test_a_decider_that_returns_without_its_records_asks_its_witnesses(council: Council) -> None:
+async def test_a_decider_without_its_records_asks_its_witnesses(council: Council) -> None:
     assert await first(council, "a", "e1")
     decider = council.ranked(SCOPE, KEY)[0]
     council.stop(decider, disk=False)
@@ -105,7 +105,7 @@ async def test_a_decider_that_restarts_reads_its_records_even_alone(council: Cou
     assert await first(council, decider, "e1")
 
 
-async def test_what_was_decided_while_the_decider_was_away_counts_after_its_return(council: Council) -> None:
+async def test_decisions_made_while_the_decider_was_away_count(council: Council) -> None:
     decider = council.ranked(SCOPE, KEY)[0]
     council.stop(decider)
     assert await first(council, next(iter(council.deciders)), "e1")
@@ -126,7 +126,7 @@ async def test_the_older_decision_counts_when_two_halves_meet(council: Council, 
 
 
 @pytest.mark.parametrize("answers", ["newer", "between"])
-async def test_an_older_decision_told_while_the_witnesses_are_asked_counts(council: Council, answers: str) -> None:
+async def test_an_older_decision_told_meanwhile_counts(council: Council, answers: str) -> None:
     decider, witness, other = council.ranked(SCOPE, KEY)[:3]
 
     async def tell(peer: Peer, body: bytes) -> bytes:
@@ -163,7 +163,7 @@ async def test_when_nobody_answers_it_is_said_and_may_be_asked_again(council: Co
         await first(council, asker, "e1")
 
 
-async def test_a_decision_is_on_the_disk_of_the_decider_and_its_witnesses_before_it_is_told(council: Council) -> None:
+async def test_a_decision_is_on_three_disks_before_it_is_told(council: Council) -> None:
     assert await first(council, "a", "e1")
     for name in council.ranked(SCOPE, KEY)[:3]:
         rows = council.deciders[name].journal.query("SELECT first FROM decision")
@@ -218,9 +218,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("verb", "body"), BAD)
-async def test_a_malformed_question_or_record_is_refused_and_harms_nothing(
-    council: Council, verb: str, body: bytes
-) -> None:
+async def test_a_malformed_question_or_record_is_refused(council: Council, verb: str, body: bytes) -> None:
     with pytest.raises(Refused):
         await council.net.nodes["a"].call("b", verb, body)
     await council.deciders["b"].journal.commit()
@@ -228,7 +226,7 @@ async def test_a_malformed_question_or_record_is_refused_and_harms_nothing(
     assert await first(council, "a", "e1")
 
 
-async def test_a_node_that_has_nothing_to_say_about_a_key_can_plant_no_record(tmp_path: Path, clock: Clock) -> None:
+async def test_a_node_outside_the_ranking_can_plant_no_record(tmp_path: Path, clock: Clock) -> None:
     c = Council(tmp_path, clock)
     c.start(*(f"n{i}" for i in range(12)))
     ranked = c.ranked(SCOPE, KEY)
@@ -256,7 +254,7 @@ async def test_a_witness_s_nonsense_is_no_answer(council: Council) -> None:
 # -- the parts --------------------------------------------------------------------------------------------------------
 
 
-async def test_locks_are_held_in_turn_and_forgotten_when_nobody_wants_them() -> None:
+async def test_locks_are_held_in_turn_and_forgotten_when_unused() -> None:
     locks, inside, most = KeyedLocks(), 0, 0
 
     async def use() -> None:
@@ -295,7 +293,7 @@ def still() -> Iterator[None]:
 
 @settings(max_examples=100)
 @given(records, records)
-def test_merging_gives_one_of_the_two_and_both_sides_the_same_event(a: Decision, b: Decision) -> None:
+def test_merging_gives_both_sides_the_same_decision(a: Decision, b: Decision) -> None:
     b = b._replace(scope=a.scope)
     one, other = merge(a, b), merge(b, a)
     assert one in (a, b)

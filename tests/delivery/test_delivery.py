@@ -16,7 +16,7 @@ from tests.delivery.story import Building
 from tests.support import eventually
 
 
-async def test_an_arrival_becomes_one_alert_for_the_camera_that_saw_a_person(tmp_path: Path) -> None:
+async def test_an_arrival_becomes_one_alert_of_the_right_camera(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start()
     await b.join("02:00:00:00:00:01")
@@ -43,7 +43,7 @@ async def test_photos_without_a_match_are_deleted_on_every_holder(tmp_path: Path
     await b.stop()
 
 
-async def test_a_photo_is_deleted_only_when_no_death_can_take_its_event_up_again(tmp_path: Path) -> None:
+async def test_a_photo_is_deleted_only_after_its_end_is_on_disk(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch")
     porch, disk = b.nodes["porch"], threading.Event()
@@ -64,9 +64,7 @@ async def test_a_photo_is_deleted_only_when_no_death_can_take_its_event_up_again
     await b.stop()
 
 
-async def test_photos_that_cannot_be_deleted_at_first_are_deleted_later(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_photos_that_cannot_be_deleted_are_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     b = Building(tmp_path)
     b.start()
     garage = b.nodes["garage"]
@@ -129,7 +127,7 @@ async def test_a_step_that_always_fails_ends_failed_after_its_attempts(tmp_path:
     await b.stop()
 
 
-async def test_the_loss_of_the_detector_in_mid_stream_gives_its_work_to_the_next(tmp_path: Path) -> None:
+async def test_a_lost_detectors_work_goes_to_the_next(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("ap", "porch", "gpu", "old", "up")
     for i in range(20):
@@ -200,7 +198,7 @@ async def test_a_node_that_may_not_run_the_parent_may_not_send_for_it(tmp_path: 
     await b.stop()
 
 
-async def test_while_a_camera_takes_photos_the_next_steps_program_is_made_ready_again(tmp_path: Path) -> None:
+async def test_the_next_program_starts_while_photos_are_taken(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start()
     await b.join("02:00:00:00:00:01")

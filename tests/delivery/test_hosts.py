@@ -45,7 +45,7 @@ async def photo(b: Building, ident: str) -> Any:
     return p.journal.find(ident, b.pipeline.name, "small", "")
 
 
-async def test_outputs_that_cannot_be_journalled_fail_their_event_and_leave_no_trace(tmp_path: Path) -> None:
+async def test_outputs_that_cannot_be_journalled_fail_their_event(tmp_path: Path) -> None:
     async def run(item: StepInput) -> list[StepOutput]:
         data: dict[str, Any] = {"camera": "porch-cam"}
         if item.event.id == "bad":
@@ -64,7 +64,7 @@ async def test_outputs_that_cannot_be_journalled_fail_their_event_and_leave_no_t
     await b.stop()
 
 
-async def test_what_an_event_made_before_a_fault_of_ours_goes_on_its_way_and_nothing_runs_again(
+async def test_outputs_before_a_fault_go_on_and_nothing_runs_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = 0
@@ -92,7 +92,7 @@ async def test_what_an_event_made_before_a_fault_of_ours_goes_on_its_way_and_not
     await b.stop()
 
 
-async def test_an_event_that_ran_while_the_journal_broke_is_not_said_to_have_failed(tmp_path: Path) -> None:
+async def test_an_event_does_not_fail_because_the_journal_broke(tmp_path: Path) -> None:
     accepted = asyncio.Event()
 
     async def run(item: StepInput) -> list[StepOutput]:
@@ -111,7 +111,7 @@ async def test_an_event_that_ran_while_the_journal_broke_is_not_said_to_have_fai
     await b.stop()
 
 
-async def test_an_event_of_an_old_version_that_comes_while_its_programs_are_stopped_still_runs(tmp_path: Path) -> None:
+async def test_an_old_versions_event_runs_while_programs_stop(tmp_path: Path) -> None:
     go = asyncio.Event()
 
     async def run(item: StepInput) -> list[StepOutput]:

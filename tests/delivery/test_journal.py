@@ -117,7 +117,7 @@ async def test_a_reason_is_cut_and_a_second_end_changes_nothing(path: Path) -> N
     j.close()
 
 
-async def test_rows_from_other_nodes_count_against_their_own_step_until_they_end(path: Path) -> None:
+async def test_delivered_rows_count_for_their_step_until_they_end(path: Path) -> None:
     j = opened(path)
     r, mine = row(j, "a", claims={"ap": 0}), row(j, "b")
     await j.commit(add=[r, mine])
@@ -355,7 +355,7 @@ async def test_the_files_as_they_lie_there_at_any_moment_can_be_opened(path: Pat
     j.close()
 
 
-async def test_a_torn_end_of_the_log_costs_only_what_was_not_acknowledged(path: Path, tmp_path: Path) -> None:
+async def test_a_torn_log_costs_only_unacknowledged_rows(path: Path, tmp_path: Path) -> None:
     j = opened(path)
     await j.commit(add=[row(j, "a")])
     size = Path(f"{path}-wal").stat().st_size
@@ -395,9 +395,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     c = Clock()
     for module in (clock, journal):
         monkeypatch.setattr(module, "boot_id", lambda: c.boot)
-        monkeypatch.setattr(
-            module, "time", SimpleNamespace(time=lambda: c.wall, clock_gettime=lambda _: c.up, CLOCK_BOOTTIME=7)
-        )
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: c.wall))
     with clock.replaced_by(lambda: c.up):
         yield c
     monkeypatch.undo()
@@ -430,7 +428,7 @@ async def test_after_a_reboot_the_time_off_counts(path: Path, machine: Clock) ->
     assert await left_after(path, machine) == pytest.approx(70)
 
 
-async def test_a_shift_is_made_once_even_when_the_agent_dies_right_after_it(path: Path, machine: Clock) -> None:
+async def test_a_shift_is_made_once_even_if_the_agent_dies_then(path: Path, machine: Clock) -> None:
     await committed(path, machine, 100)
     machine.reboot(30)
     j = Journal(path)
@@ -441,9 +439,7 @@ async def test_a_shift_is_made_once_even_when_the_agent_dies_right_after_it(path
     assert await left_after(path, machine) == pytest.approx(60)
 
 
-async def test_without_a_clock_over_the_power_cut_a_deadline_grows_by_half_a_minute_at_most(
-    path: Path, machine: Clock
-) -> None:
+async def test_without_a_clock_a_deadline_grows_by_30_s_at_most(path: Path, machine: Clock) -> None:
     await committed(path, machine, 15)
     machine.reboot(0, wall=1_000.0)  # 1970
     assert 15 <= await left_after(path, machine) <= 15 + journal.STAMP_EVERY
@@ -539,7 +535,7 @@ async def test_a_damaged_page_is_refused_with_a_way_out(path: Path, table: str) 
         "UPDATE row SET trace = x'c1' WHERE event = 'a'",
     ],
 )
-async def test_rows_that_cannot_be_read_are_lost_once_and_the_others_go_on(
+async def test_unreadable_rows_are_lost_once_and_others_go_on(
     path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     j = opened(path)
@@ -602,7 +598,7 @@ def full(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA max_page_count={db.execute('PRAGMA page_count').fetchone()[0]}")
 
 
-async def test_on_a_full_disk_writes_fail_and_nothing_is_accepted_afterwards(path: Path) -> None:
+async def test_on_a_full_disk_nothing_is_accepted_any_more(path: Path) -> None:
     j = opened(path)
     await j.commit(add=[row(j, "a")])
     await j.storage.write(lambda db: None)
@@ -640,7 +636,7 @@ async def test_all_that_were_in_the_failed_transaction_hear_of_it(path: Path) ->
     j.close()
 
 
-async def test_a_value_that_the_file_cannot_hold_breaks_the_journal_loudly_instead_of_hanging(path: Path) -> None:
+async def test_a_value_too_large_for_the_file_breaks_it_loudly(path: Path) -> None:
     j = opened(path)
     with pytest.raises(EdgeError) as caught:
         await asyncio.wait_for(j.commit(add=[row(j, "a", attempts=2**70)]), 5)
@@ -648,7 +644,7 @@ async def test_a_value_that_the_file_cannot_hold_breaks_the_journal_loudly_inste
     j.close()
 
 
-async def test_a_journal_that_goes_away_before_the_writer_starts_fails_writes(path: Path) -> None:
+async def test_a_journal_gone_before_the_writer_starts_fails_writes(path: Path) -> None:
     j = Journal(path)
     j._read = j.storage.open()
     shutil.move(path.parent, path.parent.with_name("gone"))
@@ -694,7 +690,7 @@ async def test_old_closed_rows_go_with_their_events_and_open_ones_stay(path: Pat
 # -- definitions ------------------------------------------------------------------------------------------------------
 
 
-async def test_the_applied_pipelines_are_known_before_the_mesh_is_there(path: Path) -> None:
+async def test_applied_pipelines_are_known_before_the_mesh(path: Path) -> None:
     import msgspec
 
     from agent.definitions import load_pipeline

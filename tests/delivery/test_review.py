@@ -157,7 +157,7 @@ async def test_an_inline_blob_under_a_false_name_is_not_taken(tmp_path: Path) ->
     await b.stop()
 
 
-async def test_a_step_that_runs_where_its_events_are_is_not_fed_from_outside(tmp_path: Path) -> None:
+async def test_a_pick_here_step_takes_no_deliveries(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch", "garage", "up")
     event = rescaled(b, node="garage")
@@ -178,7 +178,7 @@ class Answer:
 
 
 @pytest.mark.parametrize("body", [b"", b"\x90", b"\x91" * 100_000, b"\xc1", msgspec.msgpack.encode(["x"])])
-async def test_nonsense_for_an_answer_leaves_the_row_waiting_and_the_node_running(tmp_path: Path, body: bytes) -> None:
+async def test_a_nonsense_answer_leaves_the_row_waiting(tmp_path: Path, body: bytes) -> None:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
     real = b.net.nodes["gpu"].handlers["pipeline.deliver"]
@@ -215,7 +215,7 @@ async def test_a_short_answer_does_not_open_an_ended_row_again(tmp_path: Path) -
     await b.stop()
 
 
-async def test_many_large_events_and_blobs_travel_in_requests_of_bounded_size(tmp_path: Path) -> None:
+async def test_large_events_and_blobs_travel_in_bounded_requests(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
     sizes: list[int] = []
@@ -262,7 +262,7 @@ class Unable:
         return await self.program.run(item, log)
 
 
-async def test_what_no_node_could_run_for_now_is_run_by_the_same_nodes_later_without_using_an_attempt(
+async def test_a_row_no_node_could_run_runs_later_and_uses_no_attempt(
     tmp_path: Path,
 ) -> None:
     b = Building(tmp_path)
@@ -280,7 +280,7 @@ async def test_what_no_node_could_run_for_now_is_run_by_the_same_nodes_later_wit
     await b.stop()
 
 
-async def test_a_node_that_cannot_start_the_program_gives_its_rows_to_one_that_can(tmp_path: Path) -> None:
+async def test_a_node_that_cannot_start_gives_its_rows_to_another(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch", "gpu", "old", "up")
 
@@ -296,7 +296,7 @@ async def test_a_node_that_cannot_start_the_program_gives_its_rows_to_one_that_c
     await b.stop()
 
 
-async def test_a_fault_while_a_program_is_started_does_not_end_the_agent(tmp_path: Path) -> None:
+async def test_a_fault_in_a_programs_start_does_not_end_the_agent(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch", "gpu", "old", "up")
 
@@ -312,7 +312,7 @@ async def test_a_fault_while_a_program_is_started_does_not_end_the_agent(tmp_pat
     await b.stop()
 
 
-async def test_programs_of_a_replaced_version_are_stopped_once_nothing_is_in_flight(tmp_path: Path) -> None:
+async def test_replaced_programs_stop_once_nothing_is_in_flight(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
     await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
@@ -332,7 +332,7 @@ async def test_programs_of_a_replaced_version_are_stopped_once_nothing_is_in_fli
     await b.stop()
 
 
-async def test_naming_a_photo_in_an_event_does_not_let_its_sender_read_it(tmp_path: Path) -> None:
+async def test_naming_a_photo_does_not_let_the_sender_read_it(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch", "garage", "gpu", "up")
     cid, size = await b.nodes["gpu"].blobs.put(b"a photo of the garage")
@@ -358,9 +358,7 @@ async def test_an_alert_that_may_never_leave_fails_for_good(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("data", [{"blobs": 3}, {"blobs": [{"name": "a", "cid": "no cid"}]}, {"x": deep(200)}])
-async def test_an_event_that_no_node_would_take_is_refused_before_it_is_journalled(
-    tmp_path: Path, data: dict[str, Any]
-) -> None:
+async def test_an_unacceptable_event_is_refused_before_the_journal(tmp_path: Path, data: dict[str, Any]) -> None:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
     p = b.nodes["porch"].p
@@ -374,9 +372,7 @@ async def test_an_event_that_no_node_would_take_is_refused_before_it_is_journall
 ACCEPT = Answer(msgspec.msgpack.encode([Verdict("accepted")]))
 
 
-async def test_a_node_that_accepted_and_forgot_is_given_the_event_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_node_that_forgot_is_given_the_event_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(router, "PROBE", 0.0)
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
@@ -392,7 +388,7 @@ async def test_a_node_that_accepted_and_forgot_is_given_the_event_again(
     await b.stop()
 
 
-async def test_news_of_a_node_that_was_there_all_the_time_send_nothing_again(tmp_path: Path) -> None:
+async def test_news_of_a_present_node_send_nothing_again(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
     asked: list[bytes] = []
@@ -416,7 +412,7 @@ async def test_news_of_a_node_that_was_there_all_the_time_send_nothing_again(tmp
     await b.stop()
 
 
-async def test_who_is_cancelled_while_the_journal_writes_leaves_no_row_behind(tmp_path: Path) -> None:
+async def test_a_cancelled_write_leaves_no_row_behind(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
     p = b.nodes["porch"].p
@@ -428,7 +424,7 @@ async def test_who_is_cancelled_while_the_journal_writes_leaves_no_row_behind(tm
     await b.stop()
 
 
-async def test_the_nodes_of_an_event_are_frozen_once_however_often_it_is_made(tmp_path: Path) -> None:
+async def test_the_nodes_of_an_event_are_frozen_once(tmp_path: Path) -> None:
     text = STORY.replace("camera: {shots: 2, every: 0s}", "camera: {shots: 1}\n    dedupe: {key: [root], for: 5m}")
     b = Building(tmp_path, text)
     b.start()
@@ -443,7 +439,7 @@ async def test_the_nodes_of_an_event_are_frozen_once_however_often_it_is_made(tm
     await b.stop()
 
 
-def test_a_node_that_boasts_of_its_free_places_does_not_get_all_the_work() -> None:
+def test_a_boasting_node_does_not_get_all_the_work() -> None:
     nodes = [
         NodeRecord(id="honest", name="honest", capacity=Capacity(free=100)),
         NodeRecord(id="liar", name="liar", capacity=Capacity(free=10**15)),
@@ -462,7 +458,7 @@ def test_a_node_that_boasts_of_its_free_places_does_not_get_all_the_work() -> No
         ("anything", 10.0, False),
     ],
 )
-async def test_no_member_keeps_alerts_silent_for_longer_than_the_pipeline_says(
+async def test_no_member_silences_alerts_beyond_the_window(
     tmp_path: Path, scope: str, seconds: float, kept: bool
 ) -> None:
     b = Building(tmp_path)
@@ -478,6 +474,6 @@ async def test_no_member_keeps_alerts_silent_for_longer_than_the_pipeline_says(
     await b.stop()
 
 
-def test_text_that_is_not_utf8_is_refused_like_any_other_nonsense() -> None:
+def test_text_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(Refused):
         decoded(b"\x91\x92\xa1\xff\xa0", list[Verdict])

@@ -15,7 +15,7 @@ from tests.delivery.story import STORY, Building
 from tests.support import eventually
 
 
-async def test_a_row_that_is_put_off_when_an_earlier_turn_is_over_is_not_forgotten(tmp_path: Path) -> None:
+async def test_a_row_put_off_after_its_turn_is_not_forgotten(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("porch")
     router = b.nodes["porch"].p.router
@@ -33,7 +33,7 @@ async def test_a_row_that_is_put_off_when_an_earlier_turn_is_over_is_not_forgott
 
 
 @pytest.mark.parametrize("answer", ["first", "not the first", "nobody answers"])
-async def test_a_row_that_ended_while_its_decider_was_asked_is_left_alone(tmp_path: Path, answer: str) -> None:
+async def test_a_row_that_ended_before_its_decision_is_left_alone(tmp_path: Path, answer: str) -> None:
     b = Building(tmp_path, STORY.replace("prefer: gpu=true", "dedupe: {key: root, for: 5m}"))
     b.start("porch")
     p = b.nodes["porch"].p

@@ -8,7 +8,7 @@ from tests.delivery.story import Building
 from tests.delivery.test_review import deliver, delivery, rescaled
 
 
-async def test_a_delivery_from_a_node_that_is_not_heard_of_yet_is_refused_for_now(tmp_path: Path) -> None:
+async def test_a_delivery_of_an_unknown_node_is_refused_for_now(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start("ap", "porch", "gpu", "up")
     try:

@@ -92,7 +92,7 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path, monke
     assert child.process.returncode == -9
 
 
-async def test_the_filter_finds_exactly_the_join_in_what_a_phone_writes(tmp_path: Path) -> None:
+async def test_the_filter_finds_exactly_the_join_of_a_phone(tmp_path: Path) -> None:
     mac = phone.new_mac()
     assert int(mac[:2], 16) & 3 == 2, "locally administered, unicast"
     executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch")
@@ -116,7 +116,7 @@ def test_the_example_is_a_pipeline_whose_modules_are_built() -> None:
         assert module is None or (file.parent / module).exists()
 
 
-def test_an_arrival_without_an_alert_or_with_lost_events_is_no_success() -> None:
+def test_an_arrival_without_alert_or_with_losses_is_no_success() -> None:
     assert faults(Arrival("m")) == ["no alert reached the sink"]
     ends = {"labels": {"accepted": 3, "delivered": 1, "failed": 1}}
     found = faults(Arrival("m", alerts=["a"], traces=[{"id": "a", "hops": [{"step": "line"}]}], ends=ends))

@@ -28,7 +28,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_missing_packages_are_named_with_the_command_and_nothing_is_installed(
+def test_missing_packages_are_named_and_not_installed(
     setup: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NO_APT", "1")
@@ -49,7 +49,7 @@ def test_optional_packages_stop_nothing(setup: ModuleType, monkeypatch: pytest.M
     progress.log.close()
 
 
-def test_a_program_that_is_there_needs_no_package_whatever_brought_it(setup: ModuleType) -> None:
+def test_a_program_that_is_there_needs_no_package(setup: ModuleType) -> None:
     assert setup.missing((setup.Need("no-such-package", "sh"),)) == []
 
 

@@ -19,7 +19,7 @@ MakeDemo = Callable[..., Demo]
 
 
 @pytest.mark.docker
-async def test_a_stranger_s_phone_becomes_an_alert_with_the_detector_in_docker(make_demo: MakeDemo) -> None:
+async def test_a_strangers_phone_becomes_an_alert_with_docker(make_demo: MakeDemo) -> None:
     demo = make_demo()
     code = await demo.run("--once", "--json", "--require-docker")
     assert code == 0, demo.err.read_text()
@@ -36,7 +36,7 @@ async def test_a_stranger_s_phone_becomes_an_alert_with_the_detector_in_docker(m
         client.close()
 
 
-async def test_without_docker_the_detector_runs_as_a_process_and_the_demo_says_so(make_demo: MakeDemo) -> None:
+async def test_without_docker_the_detector_runs_as_a_process(make_demo: MakeDemo) -> None:
     demo = make_demo(**NO_DOCKER)
     code = await demo.run("--once", "--json")
     assert code == 0, demo.err.read_text()
@@ -73,7 +73,7 @@ async def test_docker_that_is_required_and_absent_is_a_clear_failure(make_demo: 
     assert demo.left() == []
 
 
-async def test_phones_join_by_a_key_or_from_another_shell_and_ctrl_c_leaves_nothing_running(
+async def test_phones_join_by_key_or_shell_and_ctrl_c_ends_all(
     make_demo: MakeDemo,
 ) -> None:
     demo = make_demo(**NO_DOCKER)
@@ -105,9 +105,7 @@ async def test_phones_join_by_a_key_or_from_another_shell_and_ctrl_c_leaves_noth
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-async def test_a_demo_that_is_stopped_while_it_starts_leaves_nothing_running(
-    make_demo: MakeDemo, number: signal.Signals
-) -> None:
+async def test_a_demo_stopped_at_its_start_leaves_nothing_running(make_demo: MakeDemo, number: signal.Signals) -> None:
     demo = make_demo(**NO_DOCKER)
     await demo.start()
     await eventually(lambda: "porch joins" in demo.err.read_text(), 60)

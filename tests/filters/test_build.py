@@ -35,7 +35,7 @@ def test_a_second_run_does_nothing(filters: Path) -> None:
     assert {p.stem for p in before} >= {"wifi-join", "rescale", "wifi-join-zig"}
 
 
-def test_a_tarball_with_other_bytes_is_deleted_and_nothing_is_built(
+def test_a_tarball_with_other_bytes_is_deleted(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sources = tmp_path / "cache" / "sources"

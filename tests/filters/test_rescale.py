@@ -87,7 +87,7 @@ async def rescale(executor: WasmExecutor, filters: Path, store: BlobStore) -> As
     await made.runner.close()
 
 
-async def test_a_full_hd_photo_becomes_640_wide_and_keeps_the_events_data(rescale: Rescale) -> None:
+async def test_a_full_hd_photo_becomes_640_wide_and_keeps_its_data(rescale: Rescale) -> None:
     big = scene(1920, 1080)
     device = {"name": 'caf\u00e9 "7"', "known": False, "n": [1, {"x": None}]}
     output = await rescale(("hall-1.jpg", encoded(big, quality=90), "image/jpeg"), camera="hall", device=device)
@@ -174,7 +174,7 @@ async def test_exif_orientation_is_applied(rescale: Rescale, orientation: int, o
     assert difference(small, averaged(want, small.size)) < 6
 
 
-async def test_several_images_and_other_blobs_keep_their_order_and_names_apart(rescale: Rescale) -> None:
+async def test_images_and_other_blobs_keep_order_and_names(rescale: Rescale) -> None:
     jpeg, png = encoded(scene(800, 600)), encoded(scene(800, 600), "PNG")
     files = [("a.jpg", jpeg, "image/jpeg"), ("a.png", png, "image/png"), ("notes.txt", b"hello", "text/plain")]
     output = await rescale(*files)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from agent.identity import AdmissionDesk, EnrolmentServer, Identity, IdentityStore, Token, TokenBook, Trust
 from agent.identity.enrolment import Relay
-from agent.identity.store import x509_pem
 
 
 class Mesh:
@@ -19,7 +18,7 @@ class Mesh:
         self.folder = folder
         self.store = IdentityStore(folder / "identity")
         self.identity = self.store.create_mesh(name)
-        self.trust = Trust(self.identity.ca_pem)
+        self.trust = Trust(self.identity.ca_der)
         self.tokens = TokenBook(folder / "tokens.json")
         self.joined: list[tuple[str, str, str, dict[str, str]]] = []
         self.names: dict[str, str] = {name: self.identity.node_id}
@@ -43,8 +42,8 @@ class Mesh:
         """A member whose certificate lasts `life` seconds, without the way through a token."""
         store = IdentityStore(self.folder / name)
         key = store.pending_key()
-        cert = self.identity.issue(key.key.public_key(), role=role, name=name, life=life)
-        return store, store.adopt(key, x509_pem(cert), self.identity.ca_pem, name)
+        cert = self.identity.issue(key.public_key(), role=role, name=name, life=life)
+        return store, store.adopt(key, cert, self.identity.ca_der, name)
 
     def member_server(self, name: str, relay: Relay | None) -> EnrolmentServer:
         known = {self.identity.node_id: self.identity.cert_der}

@@ -86,7 +86,7 @@ _made: list[tuple[Identity, Trust]] = []
 def _identity(factory: pytest.TempPathFactory) -> tuple[Identity, Trust]:
     if not _made:
         identity = IdentityStore(factory.mktemp("identity")).create_mesh("hall")
-        _made.append((identity, Trust(identity.ca_pem)))
+        _made.append((identity, Trust(identity.ca_der)))
     return _made[0]
 
 

@@ -18,7 +18,7 @@ from agent.identity import EnrolmentServer, IdentityStore, Joined, Token, Trust,
 from agent.identity.certificates import make_csr
 from agent.identity.enrolment import MAX_PER_ADDRESS
 from agent.identity.joining import meet
-from agent.identity.keys import spki
+from agent.identity.keys import node_id_of, spki
 from tests.identity.meshes import Mesh, address, serving
 from tests.support import eventually
 
@@ -214,7 +214,7 @@ async def test_a_removed_node_does_not_come_back_with_its_old_key(
     mesh: Mesh, store: IdentityStore, log: pytest.LogCaptureFixture
 ) -> None:
     server = mesh.operator_server()
-    mesh.trust.removed.add(store.pending_key().node_id)
+    mesh.trust.removed.add(node_id_of(store.pending_key().public_key()))
     async with serving(server):
         assert (await refused(mesh.token(server), store)).code == "join.removed"
     assert len(lines(log)) == 1
@@ -422,7 +422,7 @@ async def test_a_join_with_a_forged_request_is_refused(mesh: Mesh, store: Identi
     async with serving(server):
         token = mesh.token(server)
         public = spki(mesh.identity.key.public_key())
-        csr = make_csr(key.key)
+        csr = make_csr(key)
         for body, code in [
             (b"junk", "join.garbage"),
             (wire.encode(wire.JoinBody(token.id, b"junk", "porch", {})), "join.csr"),
@@ -469,13 +469,13 @@ async def test_one_address_cannot_take_all_the_places(mesh: Mesh, log: pytest.Lo
     async with serving(server), contextlib.AsyncExitStack() as stack:
         for _ in range(MAX_PER_ADDRESS):
             session = await meet(address(server), wire.Hello(), lambda *_: None)
-            stack.push_async_callback(session.close)
+            stack.push_async_callback(session.aclose)
         with pytest.raises(EdgeError):
             await meet(address(server), wire.Hello(), lambda *_: None)
         assert "too many connections" in lines(log)[0]
         await stack.aclose()
         await eventually(lambda: server._open.total() == 0)
-        await (await meet(address(server), wire.Hello(), lambda *_: None)).close()
+        await (await meet(address(server), wire.Hello(), lambda *_: None)).aclose()
 
 
 async def test_handshakes_that_never_begin_end_and_block_no_other(
@@ -560,7 +560,7 @@ async def test_the_trust_that_a_joiner_builds_is_the_meshs(mesh: Mesh, store: Id
     server = mesh.operator_server()
     async with serving(server):
         joined = await try_join(mesh.token(server), store)
-    assert Trust(joined.identity.ca_pem).peer(mesh.identity.cert_der).is_operator
+    assert Trust(joined.identity.ca_der).peer(mesh.identity.cert_der).is_operator
 
 
 def _free_port() -> int:

@@ -9,7 +9,7 @@ import pytest
 from agent.errors import JoinRefused, NotFound, Unreachable
 from agent.identity import IdentityStore, Joined, PendingBook, wait_as_pending, wire
 from agent.identity.certificates import make_csr
-from agent.identity.keys import generate_key
+from agent.identity.keys import generate_key, node_id_of
 from agent.identity.pending import MAX_COMMITTED, MAX_PENDING, code_of, commitment_of, new_nonce
 from tests.identity.meshes import Mesh, address, serving
 from tests.support import eventually
@@ -128,7 +128,7 @@ async def test_a_mesh_that_is_not_the_one_heard_is_refused(mesh: Mesh, other: Me
 
 async def test_a_removed_key_cannot_wait(mesh: Mesh, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server = mesh.operator_server()
-    mesh.trust.removed.add(IdentityStore(tmp_path / "new").pending_key().node_id)
+    mesh.trust.removed.add(node_id_of(IdentityStore(tmp_path / "new").pending_key().public_key()))
     async with serving(server):
         waiter = Waiter(tmp_path / "new", mesh.identity.mesh_id, address(server))
         with pytest.raises(JoinRefused) as caught:

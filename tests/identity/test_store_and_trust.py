@@ -16,7 +16,6 @@ from agent.errors import IdentityError
 from agent.files import write_private
 from agent.identity import Identity, IdentityStore, Trust, certificates, clean_name, keys, node_id_of
 from agent.identity.sealing import seal, unseal
-from agent.identity.store import x509_pem
 from tests.identity.meshes import Mesh
 
 
@@ -48,11 +47,11 @@ def test_the_pending_key_becomes_the_members_key(tmp_path: Path, mesh: Mesh) -> 
     store = IdentityStore(tmp_path / "new")
     pending = store.pending_key()
     assert store.load() is None
-    assert store.pending_key().node_id == pending.node_id
-    cert = mesh.identity.issue(pending.key.public_key(), role="member", name="porch")
-    member = store.adopt(pending, x509_pem(cert), mesh.identity.ca_pem, "porch")
+    assert node_id_of(store.pending_key().public_key()) == node_id_of(pending.public_key())
+    cert = mesh.identity.issue(pending.public_key(), role="member", name="porch")
+    member = store.adopt(pending, cert, mesh.identity.ca_der, "porch")
     assert store.load() == member
-    assert member.node_id == pending.node_id
+    assert member.node_id == node_id_of(pending.public_key())
     assert member.mesh_id == mesh.identity.mesh_id
     assert not member.is_operator
 
@@ -95,14 +94,14 @@ def test_a_lost_key_is_an_error(mesh: Mesh) -> None:
 def test_a_certificate_for_another_key_or_name_is_not_adopted(tmp_path: Path, mesh: Mesh, other: Mesh) -> None:
     store = IdentityStore(tmp_path / "new")
     key = store.pending_key()
-    wrong = x509_pem(mesh.identity.issue(other.identity.key.public_key(), role="member", name="porch"))
+    wrong = mesh.identity.issue(other.identity.key.public_key(), role="member", name="porch")
     with pytest.raises(IdentityError, match="another key"):
-        store.adopt(key, wrong, mesh.identity.ca_pem, "porch")
-    right = x509_pem(mesh.identity.issue(key.key.public_key(), role="member", name="porch"))
+        store.adopt(key, wrong, mesh.identity.ca_der, "porch")
+    right = mesh.identity.issue(key.public_key(), role="member", name="porch")
     with pytest.raises(IdentityError, match="another mesh"):
-        store.adopt(key, right, other.identity.ca_pem, "porch")
+        store.adopt(key, right, other.identity.ca_der, "porch")
     with pytest.raises(IdentityError, match="for porch"):
-        store.adopt(key, right, mesh.identity.ca_pem, "garage")
+        store.adopt(key, right, mesh.identity.ca_der, "garage")
     assert store.load() is None
 
 
@@ -230,5 +229,5 @@ _made: list[tuple[Identity, Trust]] = []
 def _identity(factory: pytest.TempPathFactory) -> tuple[Identity, Trust]:
     if not _made:
         identity = IdentityStore(factory.mktemp("identity")).create_mesh("hall")
-        _made.append((identity, Trust(identity.ca_pem)))
+        _made.append((identity, Trust(identity.ca_der)))
     return _made[0]

@@ -12,7 +12,6 @@ from typing import Any
 import zenoh
 
 from agent.identity import Identity, IdentityStore, Trust
-from agent.identity.store import x509_pem
 from agent.mesh import Mesh, MeshSettings
 from agent.mesh.session import close_session, link_config, open_session
 from agent.model.node import ROLE_MEMBER
@@ -43,15 +42,15 @@ class Building:
         if (known := store.load()) is not None:
             return known
         key = store.pending_key()
-        made = self.operator.issue(key.key.public_key(), role=role, name=name)
-        return store.adopt(key, x509_pem(made), self.operator.ca_pem, name)
+        made = self.operator.issue(key.public_key(), role=role, name=name)
+        return store.adopt(key, made, self.operator.ca_der, name)
 
     def mesh(self, name: str, *, role: str = ROLE_MEMBER, join: tuple[str, ...] = (), **settings: Any) -> Mesh:
         """A mesh that does not run yet, with the state and the port of this name."""
         port = self.ports.setdefault(name, free_port())
         identity = self.identity(name, role)
         made = MeshSettings(listen="127.0.0.1", port=port, join=[self.address(n) for n in join], **{**FAST, **settings})
-        return Mesh(identity, Trust(identity.ca_pem), made, self.folder / "state" / name)
+        return Mesh(identity, Trust(identity.ca_der), made, self.folder / "state" / name)
 
     def address(self, name: str) -> str:
         return f"127.0.0.1:{self.ports.setdefault(name, free_port())}"

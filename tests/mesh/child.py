@@ -46,7 +46,7 @@ async def main() -> None:
     identity = IdentityStore(Path(folder) / "ids" / name).load()
     assert identity is not None
     settings = MeshSettings(port=int(port), join=join, **FAST)
-    mesh = Mesh(identity, Trust(identity.ca_pem), settings, Path(folder) / "state" / name)
+    mesh = Mesh(identity, Trust(identity.ca_der), settings, Path(folder) / "state" / name)
 
     async def echo(peer: Any, body: bytes) -> bytes:
         return peer.name.encode() + b":" + body

@@ -17,7 +17,7 @@ from tests.support import eventually
 
 
 def documents(identity: Identity, folder: Path) -> Documents:
-    return Documents(identity, Trust(identity.ca_pem), folder, Refusals())
+    return Documents(identity, Trust(identity.ca_der), folder, Refusals())
 
 
 async def test_a_document_or_a_removal_overrides_the_previous_one(building: Building) -> None:

@@ -107,13 +107,13 @@ async def test_silent_announced_addresses_push_no_other_out(building: Building) 
 
 
 def documents(identity: Identity, folder: Path) -> Documents:
-    return Documents(identity, Trust(identity.ca_pem), folder, Refusals())
+    return Documents(identity, Trust(identity.ca_der), folder, Refusals())
 
 
 async def test_a_message_of_bad_documents_is_not_read_to_its_end(building: Building) -> None:
     refusals = Refusals()
-    kept = Documents(building.operator, Trust(building.operator.ca_pem), building.folder / "d", refusals)
-    peer = Trust(building.operator.ca_pem).peer(building.identity("porch").cert_der)
+    kept = Documents(building.operator, Trust(building.operator.ca_der), building.folder / "d", refusals)
+    peer = Trust(building.operator.ca_der).peer(building.identity("porch").cert_der)
     with pytest.raises(EdgeError):
         await kept.accept(peer, wire.encode(Envelopes([b""] * 100_000)))
     assert refusals.counts.total() == MAX_BAD
@@ -144,7 +144,7 @@ async def test_other_work_goes_on_while_documents_are_checked(building: Building
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    peer = Trust(building.operator.ca_pem).peer(building.operator.cert_der)
+    peer = Trust(building.operator.ca_der).peer(building.operator.cert_der)
     await ours.accept(peer, wire.encode(Envelopes(envelopes)))
     counting.cancel()
     assert turns >= 20

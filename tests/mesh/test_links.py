@@ -258,7 +258,7 @@ async def test_what_a_node_keeps_on_disk_holds_no_key(building: Building) -> Non
 def test_a_listen_address_that_is_none_is_a_configuration_error(building: Building, tmp_path: Path) -> None:
     identity = building.operator
     with pytest.raises(ConfigError):
-        Mesh(identity, Trust(identity.ca_pem), MeshSettings(listen="hall.local"), tmp_path)
+        Mesh(identity, Trust(identity.ca_der), MeshSettings(listen="hall.local"), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_keys_spread_by_free_capacity() -> None:
     assert 1850 < even["large"] < 2150
 
 
-def test_a_node_without_free_capacity_is_ranked_and_last_for_most_keys() -> None:
+def test_a_node_without_free_capacity_ranks_last_mostly() -> None:
     nodes = [record("full", free=0), record("free", free=1000)]
     wins = Counter(rank(f"key{i}", nodes)[0].id for i in range(2000))
     assert len(rank("k", nodes)) == 2
@@ -95,7 +95,7 @@ def test_a_step_runs_where_its_selector_says() -> None:
     assert who_may_run("alert") == {"up"}
 
 
-def test_a_step_without_a_selector_that_one_node_runs_may_run_anywhere() -> None:
+def test_a_step_without_a_selector_may_run_anywhere() -> None:
     assert who_may_run("arrived") == set(LABELS)
 
 
@@ -109,7 +109,7 @@ def test_only_a_node_that_may_run_the_parent_may_send_its_events() -> None:
     assert who_may_send("alert", "labels") == {"gpu", "old"}
 
 
-def test_nobody_may_send_events_of_a_step_that_is_no_parent_or_is_none() -> None:
+def test_only_events_of_a_parent_step_may_be_sent() -> None:
     assert who_may_send("alert", "small") == set()
     assert who_may_send("alert", "alert") == set()
     assert who_may_send("alert", "nothing") == set()

@@ -9,7 +9,6 @@ from typing import Any
 
 from agent.config import Config, load_config
 from agent.identity import IdentityStore
-from agent.identity.store import x509_pem
 from agent.node import Node, build_node, run_node
 from tests.mesh.building import free_port
 from tests.support import eventually
@@ -41,8 +40,8 @@ class House:
         if (known := store.load()) is not None:
             return known
         key = store.pending_key()
-        certificate = self.operator.issue(key.key.public_key(), role="member", name=name)
-        return store.adopt(key, x509_pem(certificate), self.operator.ca_pem, name)
+        certificate = self.operator.issue(key.public_key(), role="member", name=name)
+        return store.adopt(key, certificate, self.operator.ca_der, name)
 
     def node(self, name: str, *, labels: dict[str, str] | None = None, **overrides: Any) -> Node:
         """A node that does not run yet."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.api.requests import Label, Rollback, Source, Trigger
 from agent.errors import NotFound, PipelineError, Refused
 from agent.model.documents import DEVICE, PIPELINE
 from agent.model.pipeline import Pipeline, Step
@@ -24,20 +25,24 @@ async def test_an_applied_pipeline_is_on_every_node_after_a_restart(house: House
         "f/join.wasm": (filters / "wifi-join.wasm").read_bytes(),
         "f/rescale.wasm": (filters / "rescale.wasm").read_bytes(),
     }
-    made = await hall.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=True)
+    made = await hall.api.pipelines.apply(Source(text=TEXT, file="p.yaml", files=files, dry_run=True))
     assert (made.changed, made.counter) == (True, 0)
     assert not hall.delivery.engine.definitions.current
-    made = await hall.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=False)
+    made = await hall.api.pipelines.apply(Source(text=TEXT, file="p.yaml", files=files, dry_run=False))
     await eventually(lambda: "p" in porch.delivery.engine.definitions.current)
     assert porch.delivery.engine.definitions.current["p"].version == made.version
-    assert (await hall.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=False)).changed is False
-    second = await hall.api.pipelines.apply(TEXT.replace("-q", "-v"), "p.yaml", files, dry_run=False)
+    assert (
+        await hall.api.pipelines.apply(Source(text=TEXT, file="p.yaml", files=files, dry_run=False))
+    ).changed is False
+    second = await hall.api.pipelines.apply(
+        Source(text=TEXT.replace("-q", "-v"), file="p.yaml", files=files, dry_run=False)
+    )
     assert second.overrode.version == made.version
     await eventually(lambda: porch.delivery.engine.definitions.current["p"].version == second.version)
     await house.stop("porch")
     porch = await house.start("porch")
     assert porch.delivery.engine.definitions.current["p"].version == second.version
-    await hall.api.pipelines.rollback("p", "")
+    await hall.api.pipelines.rollback("p", Rollback())
     await eventually(lambda: porch.delivery.engine.definitions.current["p"].version == made.version)
     await hall.api.pipelines.remove("p")
     await eventually(lambda: not porch.delivery.engine.definitions.current)
@@ -50,14 +55,16 @@ async def test_a_pipeline_of_a_member_is_refused(house: House, filters: Path) ->
     porch = await house.start("porch")
     files = dict.fromkeys(("f/join.wasm", "f/rescale.wasm"), (filters / "wifi-join.wasm").read_bytes())
     with pytest.raises(Exception, match="operator"):
-        await porch.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=False)
+        await porch.api.pipelines.apply(Source(text=TEXT, file="p.yaml", files=files, dry_run=False))
     assert not porch.delivery.engine.definitions.current
 
 
 async def test_an_error_in_the_pipeline_file_comes_with_its_place(house: House) -> None:
     hall = house.node("hall")
     with pytest.raises(PipelineError) as caught:
-        await hall.api.pipelines.apply(TEXT.replace("after: small", "after: smal"), "p.yaml", {}, dry_run=False)
+        await hall.api.pipelines.apply(
+            Source(text=TEXT.replace("after: small", "after: smal"), file="p.yaml", files={}, dry_run=False)
+        )
     assert caught.value.message.startswith("p.yaml:7:")
     assert "small" in caught.value.hint
     await close_node(hall)
@@ -117,14 +124,14 @@ async def test_a_device_is_known_everywhere_once_an_operator_says_so(house: Hous
 async def test_an_event_is_triggered_only_where_its_step_may_run(house: House, filters: Path) -> None:
     hall = await house.start("hall")
     files = dict.fromkeys(("f/join.wasm", "f/rescale.wasm"), (filters / "wifi-join.wasm").read_bytes())
-    await hall.api.pipelines.apply(TEXT, "p.yaml", files, dry_run=False)
+    await hall.api.pipelines.apply(Source(text=TEXT, file="p.yaml", files=files, dry_run=False))
     with pytest.raises(Refused) as caught:
-        await hall.api.pipelines.trigger("p", "small", "", {"mac": MAC})
+        await hall.api.pipelines.trigger("p", Trigger("small", "", {"mac": MAC}))
     assert caught.value.code == "not-allowed"
-    await hall.api.nodes.label("hall", {"wifi-log": "true"}, [])
+    await hall.api.nodes.label("hall", Label({"wifi-log": "true"}, []))
     await eventually(lambda: "wifi-log" in hall.mesh.me.labels)
-    made = await hall.api.pipelines.trigger("p", "small", "", {"mac": MAC})
+    made = await hall.api.pipelines.trigger("p", Trigger("small", "", {"mac": MAC}))
     rows = hall.stores.journal.of_root(made.id)
     assert {r.step for r in rows} >= {"small", "again"}
     with pytest.raises(NotFound):
-        await hall.api.pipelines.trigger("p", "nothing", "", {})
+        await hall.api.pipelines.trigger("p", Trigger("nothing", "", {}))

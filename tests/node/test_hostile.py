@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.api.requests import Label, UpdateDevice
 from agent.api.resolve import Resolver, serve_image
 from agent.definitions import load_pipeline
 from agent.errors import NotFound, Refused
@@ -55,7 +56,7 @@ async def test_false_answers_of_a_member_hide_no_other_devices(house: House, bod
         return body
 
     porch.mesh.serve("device.list", lie)
-    await hall.api.devices.update(MAC, name="Anna's phone", known=True)
+    await hall.api.devices.update(MAC, UpdateDevice("Anna's phone", True))
     assert [d.id for d in await hall.api.devices.all()] == [MAC]
     with pytest.raises(Refused):
         await hall.api.devices.serve_forget(peer_of(porch), msgspec.msgpack.encode(MAC))
@@ -76,7 +77,7 @@ async def test_only_names_of_images_reach_the_engine(house: House, name: str) ->
 
 async def test_only_a_real_image_id_of_a_member_is_signed(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
-    await hall.api.nodes.label("porch", LABELS, [])
+    await hall.api.nodes.label("porch", Label(LABELS))
     said: Any = "evil:latest"
 
     async def answer(peer: PeerIdentity, body: bytes) -> bytes:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from agent import supervise
+from agent.api.requests import EventsQuery, Label, LogsQuery
 from agent.api.results import EventRow
 from agent.backoff import Backoff
 from agent.definitions import load_pipeline
@@ -37,7 +38,7 @@ EVENT = {"specversion": "1.0", "id": "e1", "type": "wifi.client.joined", "time":
 
 async def heard(agent: Node, event: dict[str, Any]) -> EventRow:
     """The event as a watcher gets it."""
-    stream = agent.api.events.passing(follow=True, limit=0, kind="", pipeline="")
+    stream = agent.api.events.passing(EventsQuery(follow=True, limit=0))
     async with asyncio.timeout(20), aclosing(stream) as passing:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(passing))
         while not first.done():
@@ -67,7 +68,7 @@ def test_the_longest_line_of_a_program_can_be_passed_on_as_json(character: str) 
 async def follows_porch(house: House, hall: Node, step: str) -> None:
     """A follower of logs on hall gets the lines of porch, which starts afterwards."""
     hall.delivery.engine.definitions.current["p"] = load_pipeline(PIPELINE)
-    async with aclosing(hall.api.events.logs(pipeline="p", step=step, node="", follow=True, lines=0)) as lines:  # type: ignore[type-var]
+    async with aclosing(hall.api.events.logs("p", LogsQuery(step, follow=True, lines=0))) as lines:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(lines))
         porch = await house.start("porch")
         async with asyncio.timeout(20):
@@ -141,7 +142,7 @@ async def test_a_cancellation_waits_for_the_last_part() -> None:
 async def test_removing_a_node_with_the_sink_key_gives_a_hint(house: House) -> None:
     hall = await house.start("hall")
     porch, _ = await house.start("porch"), await house.start("garage")
-    await hall.api.nodes.label("porch", {"uplink": "true"}, [])
+    await hall.api.nodes.label("porch", Label({"uplink": "true"}, []))
     await eventually(lambda: hall.mesh.node("porch").labels.get("uplink") == "true")
     assert "edge-sink key revoke" in (await hall.api.nodes.remove(porch.mesh.me.id)).hint
     assert "hint" not in msgspec.to_builtins(await hall.api.nodes.remove("garage"))

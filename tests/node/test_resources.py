@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from agent.api import results
+from agent.api.requests import AddCamera, EventsQuery, NodesQuery, Trigger
 from agent.errors import CameraError
 from agent.identity import PendingNode
 from agent.model.pipeline import Pipeline, Step
@@ -26,7 +27,9 @@ STEPS = [
 async def triggered(node: Node) -> str:
     """The id of an event that was put into a step of a new pipeline."""
     await node.mesh.documents.put("pipeline", "p", msgspec.json.encode(Pipeline(name="p", steps=STEPS)))
-    return (await node.api.pipelines.trigger("p", "seen", "wifi.client.joined", {"mac": "02:00:00:00:00:01"})).id
+    return (
+        await node.api.pipelines.trigger("p", Trigger("seen", "wifi.client.joined", {"mac": "02:00:00:00:00:01"}))
+    ).id
 
 
 async def test_status_says_for_how_long_a_node_is_silent(house: House) -> None:
@@ -36,7 +39,7 @@ async def test_status_says_for_how_long_a_node_is_silent(house: House) -> None:
     assert (other.name, other.own, 0 <= other.seen_s < 15) == ("porch", False, True)
     await house.stop("porch")
     await eventually(lambda: not hall.mesh.is_live(porch.mesh.me.id), 20)
-    before = (await hall.api.nodes.matching("node=porch"))[0].seen_s
+    before = (await hall.api.nodes.matching(NodesQuery("node=porch")))[0].seen_s
     await eventually(lambda: hall.api.nodes.states()[1].seen_s >= before + 0.5)
 
 
@@ -55,11 +58,11 @@ async def test_status_has_the_version_of_the_wasm_engine(house: House) -> None:
 
 async def test_status_says_what_is_wrong_with_a_camera_of_this_node(house: House) -> None:
     hall = await house.start("hall")
-    await hall.api.cameras.add("door", f"file:{house.folder}/none.jpg")
+    await hall.api.cameras.add(AddCamera("door", f"file:{house.folder}/none.jpg"))
     assert [c.text for c in hall.api.cameras.states()] == [""]
     with pytest.raises(CameraError) as caught:
         await hall.api.cameras.test("door")
-    await hall.api.cameras.add("other", f"file:{house.folder}/none.jpg")  # the mesh hears of it
+    await hall.api.cameras.add(AddCamera("other", f"file:{house.folder}/none.jpg"))  # the mesh hears of it
     shown = {c.name: c for c in (await hall.api.status.show()).cameras}
     assert (shown["door"].node, shown["door"].ok, shown["door"].text) == ("hall", False, caught.value.message)
     assert (shown["other"].ok, shown["other"].text) == (True, "")
@@ -87,7 +90,7 @@ async def test_a_pending_node_has_the_time_since_when_it_waits(house: House) -> 
 async def test_an_event_has_the_version_of_its_form(house: House) -> None:
     hall = await house.start("hall")
     made = await triggered(hall)
-    rows = [row async for row in hall.api.events.passing(follow=False, limit=1, kind="", pipeline="")]
+    rows = [row async for row in hall.api.events.passing(EventsQuery(limit=1))]
     assert (rows[0].id, msgspec.to_builtins(rows[0])["specversion"]) == (made, "1.0")
 
 

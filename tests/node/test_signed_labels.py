@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from agent.api.requests import Approve, Label, NodesQuery
 from agent.api.results import LabelledNode
 from agent.errors import ConfigError, EdgeError, NotFound, Refused
 from agent.node import close_node
@@ -27,7 +28,7 @@ async def test_labels_of_an_operator_are_signed_and_of_members_wait(house: House
         "porch",
         {"camera": "true", "gpu": "true"},
     )
-    done = await hall.api.nodes.approve(pending.code.upper(), None)
+    done = await hall.api.nodes.approve(pending.code.upper(), Approve())
     assert done == LabelledNode(porch.mesh.me.id, "porch", {"camera": "true", "gpu": "true"})
     for agent in (hall, porch):
         await eventually(lambda a=agent: a.mesh.node("porch").labels.get("camera") == "true")
@@ -40,27 +41,27 @@ async def test_an_operator_may_approve_other_labels_than_asked_for(house: House)
     porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
     await eventually(lambda: hall.labels.wishes)
     code = (await hall.api.nodes.pending())[0].code
-    await hall.api.nodes.approve(code, {"camera": "true"})
+    await hall.api.nodes.approve(code, Approve({"camera": "true"}))
     await eventually(lambda: porch.mesh.me.labels.get("camera") == "true")
     assert "gpu" not in porch.mesh.me.labels
 
 
 async def test_labels_are_changed_one_by_one_and_only_by_an_operator(house: House) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
-    assert (await hall.api.nodes.label("porch", {"camera": "true", "role": "edge"}, [])).labels == {
+    assert (await hall.api.nodes.label("porch", Label({"camera": "true", "role": "edge"}, []))).labels == {
         "camera": "true",
         "role": "edge",
     }
-    assert (await hall.api.nodes.label("porch", {"role": "ap"}, ["camera", "absent"])).labels == {"role": "ap"}
+    assert (await hall.api.nodes.label("porch", Label({"role": "ap"}, ["camera", "absent"]))).labels == {"role": "ap"}
     await eventually(
         lambda: {k: porch.mesh.me.labels.get(k) for k in ("role", "camera")} == {"role": "ap", "camera": None}
     )
     with pytest.raises(EdgeError) as caught:
-        await porch.api.nodes.label("porch", {"gpu": "true"}, [])
+        await porch.api.nodes.label("porch", Label({"gpu": "true"}, []))
     assert "operator" in caught.value.message + caught.value.hint
     assert "gpu" not in hall.mesh.node("porch").labels
     with pytest.raises(NotFound):
-        await hall.api.nodes.label("nobody", {"a": "b"}, [])
+        await hall.api.nodes.label("nobody", Label({"a": "b"}, []))
 
 
 async def test_reserved_malformed_and_too_many_labels_are_refused(house: House) -> None:
@@ -68,7 +69,7 @@ async def test_reserved_malformed_and_too_many_labels_are_refused(house: House) 
     for bad in ({"id": "x"}, {"node": "x"}, {"arch": "x"}, {"sp ace": "x"}, {"a": "b c"}, {"": "x"},
                 {f"k{i}": "v" for i in range(MAX_LABELS + 1)}):  # fmt: skip
         with pytest.raises(ConfigError) as caught:
-            await hall.api.nodes.label("hall", bad, [])
+            await hall.api.nodes.label("hall", Label(bad, []))
         assert caught.value.hint
     assert set(hall.mesh.me.labels) == {"id", "node", "arch"}
 
@@ -97,7 +98,9 @@ async def test_selectors_see_the_reserved_labels_of_every_node(house: House) -> 
         for name in ("hall", "porch"):
             found = agent.mesh.node(name)
             assert found.labels == {"node": name, "id": found.id, "arch": arch}
-    assert {n.name for n in await hall.api.nodes.matching(f"arch={arch},node in (porch,garage)")} == {"porch"}
+    assert {n.name for n in await hall.api.nodes.matching(NodesQuery(f"arch={arch},node in (porch,garage)"))} == {
+        "porch"
+    }
 
 
 @pytest.mark.parametrize("body", [b'{"labels": {"a": "\xff"}}', b'{"labels": ' + b"[" * 20_000])
@@ -105,18 +108,18 @@ async def test_unreadable_labels_count_as_none_and_end_no_node(
     house: House, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
     hall, porch = await house.start("hall"), await house.start("porch")
-    await hall.api.nodes.label("porch", {"role": "desk"}, [])
+    await hall.api.nodes.label("porch", Label({"role": "desk"}, []))
     await eventually(lambda: porch.mesh.me.labels.get("role"))
     await hall.mesh.documents.put("label", porch.mesh.me.id, body)
     await eventually(lambda: all(a.mesh.node("porch").labels.get("role") is None for a in (hall, porch)))
     assert "not readable" in caplog.text
-    await hall.api.nodes.label("porch", {"role": "door"}, [])
+    await hall.api.nodes.label("porch", Label({"role": "door"}, []))
     await eventually(lambda: porch.mesh.me.labels.get("role") == "door")
 
 
 async def test_labels_survive_a_restart_of_all_nodes(house: House) -> None:
     hall = await house.start("hall")
-    await hall.api.nodes.label("hall", {"role": "desk"}, [])
+    await hall.api.nodes.label("hall", Label({"role": "desk"}, []))
     await house.stop("hall")
     again = await house.start("hall")
     assert again.mesh.me.labels["role"] == "desk"

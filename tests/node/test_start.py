@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.api.requests import CreateToken
 from agent.config import LogConfig
 from agent.errors import ConfigError, EdgeError, JoinRefused
 from agent.health.logs import setup_logging
@@ -58,7 +59,7 @@ async def test_a_node_without_state_and_mdns_makes_a_mesh(house: House) -> None:
 
 async def test_a_token_lets_a_node_in_and_a_second_one_is_not_used(house: House) -> None:
     hall = await house.start("hall")
-    token = await hall.api.tokens.create(ttl=600, uses=1, role="member", labels={"camera": "true"})
+    token = await hall.api.tokens.create(CreateToken(ttl=600, labels={"camera": "true"}))
     said: list[str] = []
     config = house.config("porch")
     begun = await begin(config, token.token, False, said.append)

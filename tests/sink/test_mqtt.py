@@ -93,7 +93,7 @@ async def test_forged_messages_are_neither_taken_nor_answered(tmp_path: Path) ->
         ledger = EgressLedger(tmp_path / "ledger.db")
         stranger = MqttClient(parse_address(line(broker)), KEY, PASSWORD, "m", "n", ledger, answer_timeout=0.5)
         assert (await stranger.send("hello", b"x")).verdict is Verdict.DOWN
-        await stranger.close()
+        await stranger.aclose()
         ledger.close()
         auth = {"username": "edge", "password": PASSWORD}
         publish.single(

@@ -58,14 +58,14 @@ def test_a_stamp_with_a_zone_is_taken_as_it_is(stamp: str, offset: float, before
     assert line_time(before + stamp.encode() + b" ap hostapd: x", at) == at
 
 
-def test_a_stamp_without_a_year_is_of_the_year_in_which_it_is_no_future() -> None:
+def test_a_stamp_without_a_year_is_not_in_the_future() -> None:
     new_year = local(2027, 1, 1, 0, 0, 30)
     assert line_time(b"Dec 31 23:59:50 ap x", new_year) == local(2026, 12, 31, 23, 59, 50)
     assert line_age(b"Dec 31 23:59:50 ap x", new_year) == 40 - RESOLUTION
     assert line_time(b"Jan  1 00:00:10 ap x", new_year) == local(2027, 1, 1, 0, 0, 10)
 
 
-def test_the_29th_of_february_without_a_year_is_found_in_the_leap_year_before() -> None:
+def test_29_february_without_a_year_is_in_the_last_leap_year() -> None:
     assert line_time(b"Feb 29 12:00:00 ap x", local(2028, 3, 1)) == local(2028, 2, 29)
     assert line_time(b"Feb 29 12:00:00 ap x", local(2027, 3, 1)) is None
 

@@ -17,7 +17,7 @@ def batch(lines: int) -> Batch:
     return Batch("stream", 1000, LINE * lines, None)
 
 
-def test_events_get_the_place_of_their_line_whatever_order_the_filter_names_them_in() -> None:
+def test_events_get_the_place_of_their_line_in_any_order() -> None:
     events = [LineEvent(700, "b"), LineEvent(3, "a"), LineEvent(700, "c")]
     found = located(events, batch(1000))
     assert [(f.event.type, f.origin) for f in found] == [
@@ -27,14 +27,14 @@ def test_events_get_the_place_of_their_line_whatever_order_the_filter_names_them
 
 
 @pytest.mark.parametrize("lines", [2, EXACT // len(LINE) + 5])
-def test_an_event_of_a_line_that_is_not_there_fails_the_batch_small_or_large(lines: int) -> None:
+def test_an_event_of_a_missing_line_fails_the_batch(lines: int) -> None:
     data = LINE * lines
     out = b'{"line":%d,"type":"a","data":{}}\n' % (lines + 1)
     with pytest.raises(StepFailed, match=f"names line {lines + 1} of"):
         located(parse_events(out, data), batch(lines))
 
 
-def test_an_event_that_says_where_its_line_starts_is_taken_at_its_word_unless_no_line_starts_there() -> None:
+def test_a_lines_start_is_believed_where_a_line_starts() -> None:
     out = b'{"line":3,"at":200,"type":"a","data":{}}\n'
     (found,) = located(parse_events(out, LINE * 5), batch(5))
     assert (found.origin, found.text) == (("stream", 1200), LINE[:-1])

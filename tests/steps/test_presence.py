@@ -70,7 +70,7 @@ async def test_only_a_join_is_an_arrival(building: Building) -> None:
     assert not await building.after(HELD + 1, "left")
 
 
-async def test_a_device_that_left_and_comes_back_after_away_arrives_again(building: Building) -> None:
+async def test_a_device_that_returns_after_away_arrives_again(building: Building) -> None:
     assert await building.after(0, "joined")
     assert not await building.after(HOUR, "left")
     assert not await building.after(TASK.away - 1, "joined")
@@ -97,7 +97,7 @@ async def test_a_roam_from_one_access_point_to_another_is_no_arrival(building: B
     assert not await building.after(20 * MINUTE, "joined", ap="ap3")
 
 
-async def test_a_phone_that_slept_for_hours_while_it_was_associated_does_not_arrive(building: Building) -> None:
+async def test_a_phone_that_slept_while_associated_does_not_arrive(building: Building) -> None:
     assert await building.after(0, "joined")
     assert not await building.after(9 * HOUR, "joined")
     assert not await building.after(11 * HOUR, "roamed")
@@ -116,7 +116,7 @@ async def test_joins_after_a_restart_only_refresh(building: Building) -> None:
     assert await building.after(HOUR, "joined", restarted_s=TASK.settle + 1)
 
 
-async def test_the_same_event_again_gets_the_same_answer_even_after_others(building: Building) -> None:
+async def test_a_repeated_event_gets_the_same_answer(building: Building) -> None:
     one = await building.sees("joined", ident="e1")
     assert one
     building.clock.now += 1
@@ -136,7 +136,7 @@ async def test_the_record_outlives_its_decider(building: Building) -> None:
     assert not await building.after(MINUTE, "joined")
 
 
-async def test_two_devices_do_not_touch_each_other_and_letters_of_a_mac_do_not_matter(building: Building) -> None:
+async def test_devices_are_apart_and_the_case_of_a_mac_is_ignored(building: Building) -> None:
     assert await building.after(0, "joined", "02:AA:00:00:00:01")
     assert await building.after(0, "joined", "02:aa:00:00:00:02")
     assert not await building.after(1, "joined", "02:aa:00:00:00:01")
@@ -180,7 +180,7 @@ async def test_a_device_that_was_not_seen_for_long_arrives(building: Building) -
     assert await building.after(REMEMBER + 1, "joined")
 
 
-async def test_the_late_word_of_the_access_point_that_it_roamed_from_does_not_make_it_gone(building: Building) -> None:
+async def test_a_late_leave_after_a_roam_does_not_make_it_gone(building: Building) -> None:
     assert await building.after(0, "joined", ap="ap1")
     assert not await building.after(HOUR, "joined", ap="ap2")
     assert not await building.after(5 * MINUTE, "left", ap="ap1")
@@ -245,7 +245,7 @@ def day(rng: random.Random, device: int) -> tuple[list[tuple[float, str, str, fl
     return mac_events, arrivals
 
 
-async def test_a_day_of_40_devices_has_no_false_arrival_and_misses_none(building: Building) -> None:
+async def test_a_day_of_40_devices_has_no_false_or_missed_arrival(building: Building) -> None:
     rng = random.Random(40)
     start, expected, events = building.clock.now, {}, []
     for i in range(40):

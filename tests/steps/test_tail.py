@@ -139,7 +139,7 @@ async def test_after_a_restart_no_line_is_lost_and_none_comes_twice(ap: Ap) -> N
     assert ap.macs == [1, 2, 3, 4]
 
 
-async def test_the_same_lines_read_again_give_the_same_ids_and_no_second_row(ap: Ap) -> None:
+async def test_lines_read_again_give_the_same_ids_and_no_second_row(ap: Ap) -> None:
     async with ap:
         ap.write(*(joined(i) for i in range(50)))
         await eventually(lambda: len(ap.rows) == 50)
@@ -190,7 +190,7 @@ async def test_a_large_log_is_read_whole(ap: Ap) -> None:
     assert ap.macs == list(range(100))
 
 
-async def test_reading_stops_while_the_journal_is_nearly_full_and_goes_on_afterwards(
+async def test_reading_pauses_while_the_journal_is_nearly_full(
     tmp_path: Path, filters: Path, executor: WasmExecutor
 ) -> None:  # fmt: skip
     ap = Ap(tmp_path, filters / "wifi-join.wasm", executor, max_open=40)
@@ -271,7 +271,7 @@ async def test_a_filter_that_fails_once_runs_again_on_the_same_lines(ap: Ap) -> 
 
 
 @pytest.mark.parametrize(("final", "runs"), [(False, 3), (True, 1)])
-async def test_a_batch_that_no_run_gets_through_is_counted_told_and_passed_over(
+async def test_a_batch_that_always_fails_is_counted_and_passed_over(
     ap: Ap, caplog: pytest.LogCaptureFixture, final: bool, runs: int
 ) -> None:
     ap.program = failing = Failing(ap.program, 1_000_000, final=final)
@@ -315,7 +315,7 @@ class Overshooting(Small):
         return await super().feed(lines, log)
 
 
-async def test_a_batch_too_large_for_the_filter_is_fed_in_pieces_and_the_next_ones_are_small(ap: Ap) -> None:
+async def test_a_batch_too_large_for_the_filter_is_fed_in_pieces(ap: Ap) -> None:
     ap.program = small = Small(ap.program)
     ap.write(*(joined(i) + CHUNK for i in range(200)))
     async with ap:
@@ -325,7 +325,7 @@ async def test_a_batch_too_large_for_the_filter_is_fed_in_pieces_and_the_next_on
     assert MAX_BATCH < max(small.sizes) <= 2 * MAX_BATCH
 
 
-async def test_events_of_pieces_have_the_ids_they_have_in_the_whole_batch(ap: Ap) -> None:
+async def test_events_of_pieces_have_the_ids_of_the_whole_batch(ap: Ap) -> None:
     async with ap:
         ap.write(joined(0))
         await eventually(lambda: len(ap.rows) == 1)
@@ -345,7 +345,7 @@ async def test_events_of_pieces_have_the_ids_they_have_in_the_whole_batch(ap: Ap
 
 
 @pytest.mark.parametrize("fails", [lambda p: Failing(p, 1_000_000), Overshooting])
-async def test_of_a_large_batch_only_the_piece_that_fails_is_passed_over(
+async def test_only_the_failing_piece_of_a_batch_is_passed_over(
     ap: Ap, caplog: pytest.LogCaptureFixture, fails: Callable[[FilterRunner], Failing]
 ) -> None:
     ap.program = failing = fails(ap.program)
@@ -379,7 +379,7 @@ async def test_a_filter_that_names_lines_that_are_not_there_has_failed(ap: Ap) -
     assert not ap.rows
 
 
-async def test_a_real_module_that_is_no_filter_fails_without_stopping_the_log(
+async def test_a_module_that_is_no_filter_does_not_stop_the_log(
     tmp_path: Path, filters: Path, executor: WasmExecutor
 ) -> None:  # fmt: skip
     ap = Ap(tmp_path, filters / "rescale.wasm", executor)

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.timeout(300)]
 ARRIVALS, BURST = 300, 50
 
 
-def test_the_others_deliver_everything_when_a_node_and_its_disk_are_gone() -> None:
+def test_others_deliver_all_when_a_node_and_its_disk_are_gone() -> None:
     busybox_image()
     with building() as b:
         b.add("box", docker=True)

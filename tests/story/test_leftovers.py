@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.timeout(240)]
 ROUNDS, DEVICES = 6, 12
 
 
-def test_photos_that_were_being_made_when_the_agent_was_killed_do_not_stay() -> None:
+def test_photos_being_made_at_a_kill_do_not_stay() -> None:
     busybox_image()
     with building() as b:
         b.add("box", docker=True)

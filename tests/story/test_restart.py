@@ -60,7 +60,7 @@ def facts(node: Node) -> dict[str, object]:
     }
 
 
-def test_a_killed_agent_is_the_same_node_again_and_leaves_nothing_running(agents: Building) -> None:
+def test_a_killed_agent_is_the_same_node_again(agents: Building) -> None:
     porch = agents["porch"]
     before, boot = facts(porch), porch.status()["node"]["boot"]  # type: ignore[index]
     children = psutil.Process(porch.pid).children(recursive=True)

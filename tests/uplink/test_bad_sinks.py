@@ -146,7 +146,7 @@ async def test_a_sink_that_never_answers_is_given_up_and_tried_again(tmp_path: P
         outcome = await sender.send("alert", b"body", "id")
         assert outcome.verdict is Verdict.RETRY
         assert "in time" in outcome.reason
-        await sender.close()
+        await sender.aclose()
         ledger.close()
 
 
@@ -201,10 +201,10 @@ async def test_one_connection_serves_many_alerts_until_it_closes(tmp_path: Path)
         for _ in range(3):
             assert (await sender.send("alert", body, event)).verdict is Verdict.STORED
         assert good.connections == 1
-        await sender.close()
+        await sender.aclose()
         assert (await sender.send("alert", body, event)).verdict is Verdict.STORED
         assert good.connections == 2
-        await sender.close()
+        await sender.aclose()
         first, second = ledger.of_event(event)[:2]
         assert first.up > second.up, "the first one paid for the handshake"
         ledger.close()
@@ -228,7 +228,7 @@ async def test_a_connection_closed_while_idle_costs_no_failed_try(tmp_path: Path
                     while not await connection.stale():
                         await asyncio.sleep(0.01)
         assert polite.connections == 3
-        await sender.close()
+        await sender.aclose()
         ledger.close()
 
 

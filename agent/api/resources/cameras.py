@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+
+import msgspec
 
 from agent.api import results
+from agent.api.requests import AddCamera
 from agent.cameras import CameraBook, masked
 from agent.mesh import Mesh
 
@@ -38,11 +40,11 @@ class Cameras:
             made.append(results.Camera(node, "", "v4l2", device.source, True, False, device.text))
         return made
 
-    async def add(self, name: str, source: str, **options: Any) -> results.Camera:
-        """Write a camera into the book; options are the other fields of `agent.cameras.Camera`. Raises ConfigError."""
-        await self._book.add(name, source, **options)
+    async def add(self, asked: AddCamera) -> results.Camera:
+        """Write a camera into the book; raises ConfigError."""
+        await self._book.add(**msgspec.to_builtins(asked))
         self._mesh.announce(cameras=self._book.infos())
-        return next(c for c in await self.all() if c.name == name)
+        return next(c for c in await self.all() if c.name == asked.name)
 
     async def remove(self, name: str) -> results.Name:
         """Take a camera out of the book; raises NotFound."""

@@ -9,6 +9,7 @@ import re
 import msgspec
 
 from agent.api import results
+from agent.api.requests import UpdateDevice
 from agent.api.resources.common import known, record_of
 from agent.errors import EdgeError, NotFound, Refused
 from agent.identity import PeerIdentity
@@ -71,11 +72,12 @@ class Devices:
             node=record.name if record is not None else "",
         )
 
-    async def update(self, ident: str, *, name: str | None, known: bool | None) -> results.Device:
+    async def update(self, ident: str, asked: UpdateDevice) -> results.Device:
         """Sign a device's name and whether it is known; None leaves it. `ident` is a MAC or a name; raises NotFound."""
         mac = self._mac(ident)
         old = self._presence.devices.get(mac, DeviceInfo())
-        info = DeviceInfo(old.name if name is None else name[:64], old.known if known is None else known)
+        name = old.name if asked.name is None else asked.name[:64]
+        info = DeviceInfo(name, old.known if asked.known is None else asked.known)
         await self._mesh.documents.put(DEVICE, mac, msgspec.json.encode(info))
         return next(d for d in await self.all() if d.id == mac)
 

@@ -11,6 +11,7 @@ import msgspec
 
 from agent.api import results
 from agent.api.following import followed
+from agent.api.requests import EventsQuery, LogsQuery
 from agent.api.resources.common import known, name_of
 from agent.delivery import DeliveryEngine, TraceRow
 from agent.errors import NotFound
@@ -33,20 +34,17 @@ class Events:
     def __init__(self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], ledger: EgressLedger, logs: KeptLogs) -> None:
         self._mesh, self._delivery, self._ledger, self._logs = mesh, delivery, ledger, logs
 
-    async def passing(self, *, follow: bool, limit: int, kind: str, pipeline: str) -> AsyncIterator[results.EventRow]:
-        """The newest `limit` events that this node made, oldest first, then, with `follow`, new ones of all nodes.
-
-        `kind` and `pipeline` select where they are not empty.
-        """
+    async def passing(self, asked: EventsQuery) -> AsyncIterator[results.EventRow]:
+        """The newest `limit` events that this node made, oldest first, then, with `follow`, new ones of all nodes."""
 
         def fitting(told: dict[str, Any]) -> results.EventRow | None:
             row = msgspec.convert({"specversion": SPECVERSION, **told}, results.EventRow)
-            return row if kind in ("", row.type) and pipeline in ("", row.pipeline) else None
+            return row if asked.type in ("", row.type) and asked.pipeline in ("", row.pipeline) else None
 
         recent = [row for event in self._delivery.recent if (row := fitting(event)) is not None]
-        for row in recent[-limit:] if limit else []:
+        for row in recent[-asked.limit :] if asked.limit else []:
             yield row
-        if follow:
+        if asked.follow:
             streams = [self._mesh.tail_logs("events")]
             async with aclosing(followed(streams, lambda _, told: fitting(told))) as rows:  # type: ignore[type-var]
                 async for row in rows:
@@ -54,6 +52,7 @@ class Events:
 
     async def trace(self, ident: str) -> results.Trace:
         """The way of an alert or event over all nodes; `ident` is the beginning of its id. Raises NotFound."""
+        ident = ident[:256]
         root, rows = await self._delivery.traces.gather(ident)
         named = [r for r in rows if ident and (r.alert.startswith(ident) or r.event.startswith(ident))]
         whole = max(named or rows, key=lambda r: (r.alert.startswith(ident), len(r.trace)))
@@ -80,9 +79,7 @@ class Events:
             bytes_up=sum(r.up for r in sent) or None,
         )
 
-    async def logs(
-        self, *, pipeline: str, step: str, node: str, follow: bool, lines: int
-    ) -> AsyncIterator[results.LogRow]:
+    async def logs(self, pipeline: str, asked: LogsQuery) -> AsyncIterator[results.LogRow]:
         """The last log lines of a step here, then, with `follow`, new ones of every node.
 
         Empty `step` or `node`: all, also nodes that join later. Raises NotFound for an unknown pipeline or step.
@@ -90,12 +87,13 @@ class Events:
         current = self._delivery.definitions.current.get(pipeline)
         if current is None:
             raise NotFound(f"there is no pipeline {pipeline}", hint=known(self._delivery.definitions.current))
+        step, node = asked.step, asked.node
         if step and current.step(step) is None:
             raise NotFound(f"{pipeline} has no step {step}", hint=known(s.name for s in current.steps))
         if node in ("", self._mesh.me.name, self._mesh.me.id):
-            for told in self._logs.last(pipeline, step, lines) if lines else []:
+            for told in self._logs.last(pipeline, step, asked.lines) if asked.lines else []:
                 yield results.LogRow(node=self._mesh.me.name, time=told["time"], step=told["step"], line=told["line"])
-        if not follow:
+        if not asked.follow:
             return
         wanted = self._mesh.node(node).id if node else ""
         names = [step] if step else [s.name for s in current.steps]

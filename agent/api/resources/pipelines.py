@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from agent.api import results
+from agent.api.requests import Pause, Rollback, Source, Trigger, TryStep
 from agent.api.resolve import Resolver, module_paths
 from agent.api.resources.common import known, name_of, when
 from agent.blobs import BlobStore
@@ -29,7 +30,7 @@ PROGRAMS = ("wasm", "docker", "process")
 
 
 class Pipelines:
-    """The pipelines. `text` is the YAML, `file` its name for messages, `files` the bytes of the modules that it names."""
+    """The pipelines."""
 
     def __init__(
         self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], blobs: BlobStore, *, resolver: Resolver
@@ -117,16 +118,17 @@ class Pipelines:
 
     # -- as they are written ------------------------------------------------------------------------------------------
 
-    async def files(self, text: str, file: str) -> list[str]:
+    async def files(self, asked: Source) -> list[str]:
         """The paths (as written) of the modules that the file names; raises PipelineError with line and hint."""
-        return module_paths(load_pipeline(text, file=file))
+        return module_paths(load_pipeline(asked.text, file=asked.file))
 
-    async def apply(
-        self, text: str, file: str, files: Mapping[str, bytes], *, dry_run: bool
-    ) -> results.AppliedPipeline:
+    async def apply(self, asked: Source) -> results.AppliedPipeline:
         """Check completely, resolve to CIDs and image ids, sign and publish; with `dry_run` sign nothing."""
-        pipeline, notes = await self._resolver.resolve(load_pipeline(text, file=file), files, keep=not dry_run)
-        return await self._publish(pipeline, notes, dry_run=dry_run)
+        pipeline, notes = await self._resolved(asked, keep=not asked.dry_run)
+        return await self._publish(pipeline, notes, dry_run=asked.dry_run)
+
+    async def _resolved(self, asked: Source, *, keep: bool) -> tuple[Pipeline, list[str]]:
+        return await self._resolver.resolve(load_pipeline(asked.text, file=asked.file), asked.files, keep=keep)
 
     async def _publish(self, pipeline: Pipeline, notes: list[str], *, dry_run: bool = False) -> results.AppliedPipeline:
         document = old = self._mesh.documents.get(PIPELINE, pipeline.name)
@@ -154,12 +156,12 @@ class Pipelines:
     async def _put(self, pipeline: Pipeline) -> Document:
         return await self._mesh.documents.put(PIPELINE, pipeline.name, msgspec.json.encode(pipeline))
 
-    async def diff(self, text: str, file: str, files: Mapping[str, bytes]) -> results.PipelineDiff:
+    async def diff(self, asked: Source) -> results.PipelineDiff:
         """How a file differs from what is applied."""
-        pipeline, _ = await self._resolver.resolve(load_pipeline(text, file=file), files, keep=False)
+        pipeline, _ = await self._resolved(asked, keep=False)
         before = self._definitions.current.get(pipeline.name)
         old = readable(before) if before else []
-        lines = difflib.unified_diff(old, readable(pipeline), "applied", file, lineterm="")
+        lines = difflib.unified_diff(old, readable(pipeline), "applied", asked.file, lineterm="")
         return results.PipelineDiff(
             name=pipeline.name, before=before.version if before else "", to=pipeline.version, diff="\n".join(lines)
         )
@@ -187,9 +189,9 @@ class Pipelines:
             for h in found
         ]
 
-    async def rollback(self, name: str, version: str) -> results.AppliedPipeline:
+    async def rollback(self, name: str, asked: Rollback) -> results.AppliedPipeline:
         """Apply an earlier version again; empty: the one before. Raises NotFound."""
-        history = self._definitions.history(name)
+        version, history = asked.version, self._definitions.history(name)
         earlier = [h for h in history if (h["version"].startswith(version) if version else not h["current"])]
         if not earlier:
             raise NotFound(f"{name} has no version {version or 'before this one'}", hint="see pipeline history")
@@ -197,11 +199,11 @@ class Pipelines:
         assert found is not None
         return await self._publish(msgspec.structs.replace(found, paused_until=0.0), [])
 
-    async def pause(self, name: str, seconds: float) -> results.Paused:
+    async def pause(self, name: str, asked: Pause) -> results.Paused:
         """Stop its sources on all nodes for so long; 0: until it is resumed."""
-        until = time.time() + (seconds or FOR_EVER)
+        until = time.time() + (asked.seconds or FOR_EVER)
         await self._put(msgspec.structs.replace(self._current(name), paused_until=until))
-        return results.Paused(name, seconds)
+        return results.Paused(name, asked.seconds)
 
     async def resume(self, name: str) -> results.Name:
         """Let its sources go on."""
@@ -216,9 +218,9 @@ class Pipelines:
 
     # -- by hand ------------------------------------------------------------------------------------------------------
 
-    async def trigger(self, name: str, step: str, kind: str, data: Mapping[str, Any]) -> results.Triggered:
+    async def trigger(self, name: str, asked: Trigger) -> results.Triggered:
         """Put an event into a step as if its parent had made it here; empty `step`: the followers of the first source."""
-        p = self._current(name)
+        p, step = self._current(name), asked.step
         parent = p.steps[0].name
         if step:
             wanted = p.step(step)
@@ -236,18 +238,16 @@ class Pipelines:
                 hint=f"run it on {', '.join(nodes) or 'a node whose labels match'}",
                 code="not-allowed",
             )
-        if len(msgspec.json.encode(data)) > MAX_EVENT // 2:
+        if len(msgspec.json.encode(asked.data)) > MAX_EVENT // 2:
             raise ConfigError("the event's data is too large", hint=f"at most {MAX_EVENT // 2} bytes of JSON")
-        kind = kind or (maker.emit[0] if maker.emit else "manual")
-        ident = await self._delivery.trigger(p, parent, kind, dict(data))
+        kind = asked.type or (maker.emit[0] if maker.emit else "manual")
+        ident = await self._delivery.trigger(p, parent, kind, asked.data)
         return results.Triggered(ident, name, step or parent)
 
-    async def test(
-        self, text: str, file: str, files: Mapping[str, bytes], step: str, events: Sequence[Mapping[str, Any]]
-    ) -> list[results.Tried]:
+    async def test(self, asked: TryStep) -> list[results.Tried]:
         """Run one step's `when` and program here on events, sending nothing on."""
-        pipeline, _ = await self._resolver.resolve(load_pipeline(text, file=file), files, keep=True)
-        found = pipeline.step(step)
+        pipeline, _ = await self._resolved(asked, keep=True)
+        step, found = asked.step, pipeline.step(asked.step)
         if found is None or found.kind not in PROGRAMS:
             names = known(s.name for s in pipeline.steps if s.kind in PROGRAMS)
             raise NotFound(f"{pipeline.name} has no step {step} with a program", hint=names)
@@ -255,7 +255,7 @@ class Pipelines:
         runner = await self._delivery.steps.programs.runner(found, f"test-{step}")
         await runner.start()
         try:
-            return [await self._try(found.when, test_event(pipeline, parent, raw), runner) for raw in events]
+            return [await self._try(found.when, test_event(pipeline, parent, raw), runner) for raw in asked.events]
         finally:
             await runner.close()
 

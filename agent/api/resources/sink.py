@@ -7,6 +7,7 @@ import logging
 import time
 
 from agent.api import results
+from agent.api.requests import ConnectSink, EgressQuery
 from agent.api.resources.common import SignedLabels
 from agent.errors import EdgeError
 from agent.mesh import Mesh
@@ -46,19 +47,19 @@ class Sink:
         """As `state`."""
         return self.state()
 
-    async def connect(self, url: str, key: str, *, password: str = "") -> results.ConnectedSink:
+    async def connect(self, asked: ConnectSink) -> results.ConnectedSink:
         """Test and store the sink on this node, and ask for the label uplink=true; raises SinkError, ConfigError."""
-        await self._uplink.connect(url, key, password)
+        await self._uplink.connect(asked.url, asked.key, asked.password)
         try:
             await self._labels.want({**self._wanted, "uplink": "true"})
         except EdgeError as e:
             log.warning("the label uplink=true is not signed yet: %s", e.message)
         return results.ConnectedSink(self._uplink.state()["sink"], self._mesh.me.name, True)
 
-    async def egress(self, *, since_s: float, limit: int) -> results.Egress:
-        """The newest `limit` rows of the last `since_s` seconds (0: all) and the sums of all of them."""
-        since = time.time() - since_s if since_s else 0.0
-        rows = await asyncio.to_thread(self._uplink.ledger.rows, since, limit=limit or 10_000)
+    async def egress(self, asked: EgressQuery) -> results.Egress:
+        """The newest `limit` rows of the last `since` seconds (0: all) and the sums of all of them."""
+        since = time.time() - asked.since if asked.since else 0.0
+        rows = await asyncio.to_thread(self._uplink.ledger.rows, since, limit=asked.limit or 10_000)
         totals = await asyncio.to_thread(self._uplink.ledger.totals, since)
         made = [results.EgressRow(r.time, r.kind, r.event_id, r.up, r.down, r.sink) for r in reversed(rows)]
         total = results.EgressTotal(**totals["all"], alerts=totals.get("alert", {}).get("requests", 0))

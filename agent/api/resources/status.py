@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import cache
 
 from agent.api import results
+from agent.api.requests import StatusQuery
 from agent.api.resources.cameras import Cameras
 from agent.api.resources.common import certificate
 from agent.api.resources.nodes import Nodes
@@ -79,6 +80,10 @@ class Status:
             warnings=self.health.list(),
             last_event=self._last(),
         )
+
+    def answer(self, asked: StatusQuery) -> Awaitable[results.Status] | AsyncIterator[results.Status]:
+        """The status once, or again and again where `watch` is asked for."""
+        return self.watch(asked.watch) if asked.watch else self.show()
 
     async def watch(self, every: float) -> AsyncIterator[results.Status]:
         """The status every so many seconds, half a second at least, without end."""

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 
 from agent.api import results
+from agent.api.requests import CreateToken
 from agent.api.resources.common import open_desk, when
-from agent.errors import ConfigError
 from agent.identity import AdmissionDesk, Identity, TokenBook
 from agent.mesh import Mesh
-from agent.model.node import ROLE_MEMBER, ROLE_OPERATOR
 
 
+@dataclass(frozen=True)
 class Tokens:
     """The tokens of this operator. `addresses` gives `host:port` of the enrolment servers."""
 
-    def __init__(
-        self,
-        book: TokenBook,
-        mesh: Mesh,
-        *,
-        desk: AdmissionDesk | None,
-        identity: Callable[[], Identity],
-        addresses: Callable[[], list[str]],
-    ) -> None:
-        self._book, self._mesh, self._desk = book, mesh, desk
-        self._identity, self._addresses = identity, addresses
+    book: TokenBook
+    mesh: Mesh
+    _: KW_ONLY
+    desk: AdmissionDesk | None
+    identity: Callable[[], Identity]
+    addresses: Callable[[], list[str]]
 
-    async def create(self, *, ttl: float, uses: int, role: str, labels: Mapping[str, str]) -> results.NewToken:
-        """A new token for `ttl` seconds, and the line that uses it; raises Refused, ConfigError."""
-        open_desk(self._desk, self._mesh)
-        if role not in (ROLE_MEMBER, ROLE_OPERATOR):
-            raise ConfigError(f"{role!r} is no role", hint="member or operator")
-        token = self._book.issue(self._identity(), self._addresses(), role=role, labels=labels, uses=uses, lifetime=ttl)
-        text = token.encode()
-        return results.NewToken(
-            token.id, text, when(token.expires), uses, role, dict(labels), f"edge-agent serve --join {text}"
+    async def create(self, asked: CreateToken) -> results.NewToken:
+        """A new token, and the line that uses it; raises Refused."""
+        open_desk(self.desk, self.mesh)
+        uses, role, labels = asked.uses, asked.role, asked.labels
+        token = self.book.issue(
+            self.identity(), self.addresses(), role=role, labels=labels, uses=uses, lifetime=asked.ttl
         )
+        text = token.encode()
+        line = f"edge-agent serve --join {text}"
+        return results.NewToken(token.id, text, when(token.expires), uses, role, labels, line)
 
     async def all(self) -> list[results.ListedToken]:
         """All tokens without their secrets, the newest first."""
@@ -51,9 +47,9 @@ class Tokens:
                 created=when(r.created),
                 state=r.state,
             )
-            for r in self._book.list()
+            for r in self.book.list()
         ]
 
     async def revoke(self, ident: str) -> results.Id:
         """End a token; nodes that joined with it stay. Raises NotFound."""
-        return results.Id(self._book.revoke(ident).id)
+        return results.Id(self.book.revoke(ident).id)

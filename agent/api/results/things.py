@@ -53,11 +53,9 @@ class StoredBlob(Answer):
     size: Size
 
 
-class ListedBlob(Answer):
+class ListedBlob(StoredBlob):
     """A blob on this node."""
 
-    cid: str
-    size: Size
     pinned: bool
 
 
