@@ -288,6 +288,10 @@ def test_promises_hold_when_runs_fail_and_answers_come_late() -> None:
     """A row goes back to the node where it failed while the answer to the report of that failure is still on its way."""
     for seed in range(100 if LONG else 10):
         plan = Walk(
-            [("trigger", "a", "log", 0, 6), ("wait", 30.0)], seed, "ab", Weather(slowest=3.0), Trouble(fails=0.5)
+            [("trigger", "a", "log", 0, 6), ("wait", 30.0)],
+            seed,
+            "ab",
+            Weather(slowest=3.0),
+            Trouble(fails=0.4, cannot_run=0.3),
         )
         walk(plan)
