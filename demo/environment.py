@@ -1,4 +1,4 @@
-"""What a demo needs of the machine: files of the checkout, a folder, ports; and how another shell finds the demo."""
+"""The demo's place on the machine: files of the checkout, a folder, ports; and how another shell finds the demo."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Checkout:
 
 
 class Running(msgspec.Struct):
-    """What another shell needs to know about a running demo. It holds no secret."""
+    """The facts about a running demo for another shell. It holds no secret."""
 
     pid: int
     started: int

@@ -79,7 +79,7 @@ class Label(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CreateToken(msgspec.Struct, forbid_unknown_fields=True):
-    """What the token allows, and for how long."""
+    """The rights of the token, and its lifetime."""
 
     ttl: Annotated[float, Meta(gt=0, le=YEAR)] = 3600.0
     uses: Annotated[int, Meta(ge=1, le=1000)] = 1
@@ -124,7 +124,7 @@ class Trigger(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class UpdateDevice(msgspec.Struct, forbid_unknown_fields=True):
-    """What to change; null leaves it."""
+    """The changes; null changes nothing."""
 
     name: str | None = None
     known: bool | None = None

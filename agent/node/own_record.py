@@ -1,4 +1,4 @@
-"""What this node tells the mesh about itself: the labels that it should have, its capacity and its cameras."""
+"""This node's announcements: the labels that it should have, its capacity and its cameras."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def one_or_more(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Written]:
 
 
 def written(key: Key) -> st.SearchStrategy[Written]:
-    """What may be written at a key."""
+    """The values that may be written at a key."""
     low, high = key.meta.ge, key.meta.le
     if key.struct is not None:
         return mapping(keys_of(key.struct), key.struct)

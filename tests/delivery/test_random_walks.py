@@ -30,7 +30,7 @@ ALL_OVER = LONGEST + 60.0 + 45.0
 
 @dataclass
 class Walk:
-    """What a walk is made of; `ops` are (name, arguments)."""
+    """The parts of a walk; `ops` are (name, arguments)."""
 
     ops: list[tuple[Any, ...]]
     seed: int = 0

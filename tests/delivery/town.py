@@ -105,7 +105,7 @@ _OWNER: contextvars.ContextVar[Start | None] = contextvars.ContextVar("_OWNER", 
 
 @dataclass
 class Trouble:
-    """What programs, cameras and the sink do wrong. Shares of all tries; times in seconds."""
+    """Faults of programs, cameras and the sink. Shares of all tries; times in seconds."""
 
     fails: float = 0.0
     fails_for_good: float = 0.0

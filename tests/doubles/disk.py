@@ -17,7 +17,7 @@ from agent.delivery.journal import JOURNAL
 
 @dataclass
 class Disk:
-    """What survives a node's death: the file, the count of its commits, and the plan of its next death."""
+    """The things that survive a node's death: the file, the count of its commits, and the plan of its next death."""
 
     path: Path
     random: Random = field(default_factory=Random)

@@ -1,4 +1,4 @@
-"""What several resources share."""
+"""Helpers that several resources share."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class KeptLogs(Protocol):
 
 
 class Events:
-    """What passes on this node and on the others."""
+    """Events and log lines of this node and of others, as they pass."""
 
     def __init__(self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], ledger: EgressLedger, logs: KeptLogs) -> None:
         self._mesh, self._delivery, self._ledger, self._logs = mesh, delivery, ledger, logs

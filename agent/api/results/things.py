@@ -97,7 +97,7 @@ class EgressTotal(Answer):
 
 
 class Egress(Answer):
-    """What left the building: the newest rows first, and the sums of all rows, also those over the limit."""
+    """The traffic out of the building: the newest rows first, and the sums of all rows, also those over the limit."""
 
     rows: list[EgressRow]
     total: EgressTotal
