@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.clock import boottime
 from agent.delivery.changes import Changes, Do
-from agent.delivery.retry import BACKOFF, After, after_failure, after_report, runs_again
+from agent.delivery.retry import BACKOFF, After, after_failure, after_report, runs_again, stays_placed
 from agent.delivery.rows import ENDS, TRANSITIONS, End, Key, Row, State, hop
 from agent.delivery.table import Table
 from agent.errors import StepFailed
@@ -56,6 +56,7 @@ class _Row:
     started: float = 0.0
     choice: int = 0
     looked: float = 0.0
+    asked_again: bool = False
     claims: dict[str, int] = field(default_factory=dict)
     turn: int = 0
     matched: bool = False
@@ -176,6 +177,7 @@ class Lifecycle:
         changes, it = Changes(), _own(row)
         here = target == self._node
         it.target = target
+        it.asked_again = False
         it.choice += 1
         _to(it, State.QUEUED if here else State.SENDING)
         changes.then(Do.RUN if here else Do.SEND, row)
@@ -203,10 +205,14 @@ class Lifecycle:
             self._settle_parent(row, changes)
         return changes
 
-    def put_back(self, row: Row, after: float, *, avoid: bool, changes: Changes) -> Changes:
-        """The target refused it, or was not reached; with `avoid` others are tried first."""
+    def put_back(self, row: Row, after: float, *, avoid: bool, changes: Changes, answered: bool = True) -> Changes:
+        """The target refused it, or no answer came; with `avoid` others are tried first."""
         if row.state is State.SENDING:
             it = _own(row)
+            if stays_placed(row, answered=answered, avoid=avoid, now=boottime()):
+                _to(it, State.PLACED)
+                it.looked = 0.0
+                return changes
             _to(it, State.WAITING)
             if avoid:
                 self._avoid(it, row.target)
@@ -218,6 +224,7 @@ class Lifecycle:
         changes, it = Changes(), _own(row)
         _to(it, State.SENDING)
         it.choice += 1
+        it.asked_again = True
         it.looked = boottime()
         changes.then(Do.SEND, row)
         return changes
@@ -237,6 +244,8 @@ class Lifecycle:
         """The holder tells how the row ended there; it may be tried again elsewhere."""
         changes, it = Changes(), _own(row)
         if row.open:
+            if end == "failed" and 0 <= after.attempts < row.attempts:
+                return changes  # told twice: that run is counted, and the row is on its way again
             pause = after_report(row, step, end, after, boottime())
             if pause is not None:
                 it.attempts += not after.free

@@ -202,6 +202,6 @@ class Receiver:
         found = self.context.step_of(row)
         changes = self.context.lifecycle.reported(
             row, report.end, report.reason, closed=report.phase == 2, matched=report.matched,
-            after=After(report.final, report.free), step=found[1] if found is not None else None,
+            after=After(report.final, report.free, report.attempts), step=found[1] if found is not None else None,
         )  # fmt: skip
         self.context.apply(changes)

@@ -122,4 +122,5 @@ def _report(row: Row) -> Report:
         row.matched,
         row.final,
         row.free,
+        row.attempts,
     )

@@ -16,16 +16,22 @@ BACKOFF = Backoff((0.2, 1.0, 5.0, 15.0))
 """Pauses before a program that failed, could not be started or was not reached is tried again here."""
 SAME_NODE_AGAIN = 1.0
 """Seconds before a node that failed an event gets it a second time."""
+LOST_AFTER = 60.0
+"""Seconds after its deadline that a row waits for a node that accepted it and does not say what became of it."""
 
 Where = Literal["end", "producer", "here", "elsewhere"]
 """After a failed run: end the row; end it here, the producer tries again; run it here again; choose a node anew."""
 
 
 class After(NamedTuple):
-    """A reported failure: no other run helps (`final`), no attempt was used (`free`)."""
+    """A reported failure: no other run helps (`final`), no attempt was used (`free`), attempts counted before that run.
+
+    `attempts` is -1 where the node that ran it does not say.
+    """
 
     final: bool
     free: bool
+    attempts: int = -1
 
 
 def after_failure(row: Row, step: Step, error: StepFailed) -> Where:
@@ -44,6 +50,17 @@ def after_report(row: Row, step: Step | None, end: str, after: After, now: float
     if row.attempts + (not after.free) >= step.attempts:
         return None
     return SAME_NODE_AGAIN if row.target in row.avoid else 0.0
+
+
+def stays_placed(row: Row, *, answered: bool, avoid: bool, now: float) -> bool:
+    """Whether a holder that was asked again and did not accept still counts as the holder.
+
+    It does where no answer came. A refusal that holds only for now does not say whether the row is there: after the deadline
+    this row would end, while its holder may still deliver it.
+    """
+    if not (row.asked_again and answered):
+        return row.asked_again
+    return not avoid and row.deadline <= now < row.deadline + LOST_AFTER
 
 
 def runs_again(row: Row, attempts: int) -> bool:

@@ -13,6 +13,7 @@ from agent.clock import boottime
 from agent.definitions import key_of
 from agent.delivery.context import Context
 from agent.delivery.deciders import Deciders
+from agent.delivery.retry import LOST_AFTER
 from agent.delivery.rows import End, Row, State
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
@@ -31,8 +32,6 @@ SLACK = 0.1
 """Least seconds between two looks at such rows: what falls due meanwhile is looked at together."""
 PROBE = 300.0
 """Seconds after which a row that another live node holds is delivered again: it knows it still, or takes it anew."""
-LOST_AFTER = 60.0
-"""Seconds after its deadline that a row waits for a node that accepted it and vanished."""
 SWEEP = 1.0
 """Seconds between looks at the open rows: whether their time is over, or their node is gone."""
 TIDY = 10.0

@@ -157,6 +157,10 @@ class Row(Protocol):
     def looked(self) -> float:
         """When its holder was last asked for it; 0 not since the start. In memory only."""
 
+    @property
+    def asked_again(self) -> bool:
+        """It is being sent to a node that has accepted it before. In memory only."""
+
     # Reports, and the branch below the row.
 
     @property

@@ -146,7 +146,7 @@ class Senders:
         changes = Changes()
         for row, item in batch.items():
             if row.choice == item.choice:
-                self.context.lifecycle.put_back(row, NOT_REACHED, avoid=avoid, changes=changes)
+                self.context.lifecycle.put_back(row, NOT_REACHED, avoid=avoid, changes=changes, answered=False)
         self.context.apply(changes)
 
     def _refuse(self, node: str, row: Row, verdict: Verdict, changes: Changes) -> None:

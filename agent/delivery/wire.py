@@ -49,7 +49,10 @@ class Verdict(msgspec.Struct, array_like=True):
 
 
 class Report(msgspec.Struct, array_like=True):
-    """How a delivered event went: phase 1 settled (`end` holds), 2 closed (its whole branch has ended)."""
+    """How a delivered event went: phase 1 settled (`end` holds), 2 closed (its whole branch has ended).
+
+    `attempts` are those that were counted before the run that is reported; nodes of version 0.1 do not send them.
+    """
 
     event: str
     pipeline: str
@@ -61,6 +64,7 @@ class Report(msgspec.Struct, array_like=True):
     matched: bool
     final: bool
     free: bool = False
+    attempts: int = -1
 
 
 class Question(msgspec.Struct, array_like=True):
