@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
@@ -106,6 +106,22 @@ class LogSink(Protocol):
     """Where a program's stderr goes, line by line."""
 
     def __call__(self, line: str, /) -> None: ...
+
+
+Stream = Literal["stdout", "stderr", "agent"]
+"""Where a log line comes from: the program's output, its error output, or the agent's own words about the program."""
+
+
+class StepLog(Protocol):
+    """The log of one step on this node. An execution is one life of the step's program: from its start to its end."""
+
+    def begin(self) -> None:
+        """A fresh program is being started: the next lines belong to a new execution."""
+        ...
+
+    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
+        """One line, without its newline; `event` is the id of the event that was with the program. Never raises."""
+        ...
 
 
 class Runner(Protocol):
