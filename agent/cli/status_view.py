@@ -15,6 +15,7 @@ from agent.cli.output import ago, count, dot, escape, labels, since, size, table
 from agent.model.health import Warning
 
 _END_COLOURS = {"delivered": "green", "failed": "red", "expired": "yellow", "lost": "red"}
+_STATES = {"not-started": "is not started"} | dict.fromkeys(("idle", "starting", "ready", "failing"), "fails")
 _SEVERITY = {"error": "[bold red]✗[/]", "warning": "[yellow]![/]", "info": "[blue]i[/]"}
 
 
@@ -72,7 +73,12 @@ def _pipeline(p: results.PipelineState) -> Iterator[RenderableType]:
     yield table(columns, [_step(s) for s in p.steps], right=("accepted", "open", "ms"))
     for step in p.steps:
         if step.error:
-            yield Padding(f"[red]✗ {escape(step.step)}[/] {escape(step.error)}", (0, 0, 0, 2))
+            waits = f" [dim]({count(step.queued, 'event')} waiting)[/]" if step.queued else ""
+            yield Padding(
+                f"[red]✗ {escape(step.step)} {_STATES[step.state]}[/]: {escape(step.error)}{waits}", (0, 0, 0, 2)
+            )
+            if step.hint:
+                yield Padding(f"[dim]→ {escape(step.hint)}[/]", (0, 0, 0, 4))
 
 
 def _step(s: results.StepState) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from agent import ticks
 from agent.clock import boottime
+from agent.delivery.conditions import Condition, StepNow
 from agent.delivery.context import Context
 from agent.delivery.retry import BACKOFF
 from agent.delivery.rows import Row, State, hop
@@ -39,6 +40,10 @@ class StepMaker(Protocol):
         """The step's work and how many events it takes at once; raises Refused, Unreachable or StepFailed."""
         ...
 
+    def note(self, key: StepKey, text: str) -> None:
+        """Write a line of the agent's own into the step's log."""
+        ...
+
     async def stop(self, key: StepKey) -> None:
         """Stop the program of (pipeline, version, step), if it has one."""
         ...
@@ -48,14 +53,15 @@ class StepMaker(Protocol):
         ...
 
 
-RUNS_KEPT = 32
 RETIRE_EVERY = 10.0
 
 
 class StepHost:
     """One step on this node: a queue, and as many workers as its program takes events at once."""
 
-    def __init__(self, context: Context, pipeline: Pipeline, step: Step, work: Work, width: int) -> None:
+    def __init__(
+        self, context: Context, pipeline: Pipeline, step: Step, work: Work, width: int, condition: Condition
+    ) -> None:
         self.context = context
         self.pipeline = pipeline
         self.step = step
@@ -63,9 +69,7 @@ class StepHost:
         self.width = width
         self.queue: deque[Row] = deque()
         self.running = 0
-        self.recent: deque[float] = deque(maxlen=RUNS_KEPT)
-        self.error = ""
-        self.failures = 0
+        self.condition = condition
         self._ready = asyncio.Event()
         self._queued: set[int] = set()
 
@@ -106,7 +110,7 @@ class StepHost:
 
         try:
             made = await self.work(row, self.step, emit)
-            self.failures = 0
+            self.condition.works()
             if made is not None:
                 await self.finish(row, made)
         except StepFailed as e:
@@ -126,7 +130,7 @@ class StepHost:
     async def finish(self, row: Row, made: list[Made]) -> None:
         """Turn outputs into events and rows, in one transaction with the end of this one."""
         at = boottime()
-        self.recent.append(at - row.started)
+        self.condition.recent.append(at - row.started)
         rows = self._rows(row, made, at)
         if not row.open:
             log.info("%s/%s: %s ended while it ran; what it made is dropped", row.pipeline, row.step, row.event.id)
@@ -158,7 +162,7 @@ class StepHost:
     # -- when it does not work ----------------------------------------------------------------------------------------
 
     def _failed(self, row: Row, error: StepFailed) -> None:
-        self.error, self.failures = error.message, self.failures + 1
+        self.condition.failed(error)
         if row.state is State.QUEUED:
             log.warning(
                 "%s/%s failed on %s (run %d): %s", row.pipeline, row.step, row.event.id, row.attempts + 1, error.message
@@ -167,13 +171,14 @@ class StepHost:
 
     def _unable(self, row: Row, error: EdgeError) -> None:
         """No program could run: uses no attempt; where others may run it, they get it."""
-        self.error, self.failures = error.message, self.failures + 1
-        if self.failures == 1:
+        self.condition.failed(error)
+        if self.condition.failures == 1:
             log.warning("%s/%s cannot run here: %s", row.pipeline, row.step, error.message)
         if others_can_run(self.context, self.step, row):
             self.context.apply(self.context.lifecycle.passed_on(row, error.message))
         else:
-            asyncio.get_running_loop().call_later(BACKOFF.after(self.failures), self.put, row)
+            self.context.lifecycle.waits(row, error.message)
+            asyncio.get_running_loop().call_later(BACKOFF.after(self.condition.failures), self.put, row)
 
 
 def others_can_run(context: Context, step: Step, row: Row) -> bool:
@@ -190,8 +195,9 @@ class Hosts:
         self.context = context
         self._steps = steps
         self.hosts: dict[StepKey, StepHost] = {}
+        self.conditions: dict[StepKey, Condition] = {}
         self._running: dict[StepKey, asyncio.Task[None]] = {}
-        self._waiting: dict[StepKey, list[Row]] = {}
+        self._waiting: dict[StepKey, dict[int, Row]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -211,7 +217,7 @@ class Hosts:
         """Stop the programs of replaced and removed versions of which no event is in flight here."""
         while (key := self._not_needed()) is not None:
             log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
-            del self.hosts[key]
+            del self.hosts[key], self.conditions[key]
             self._running.pop(key).cancel()
             await self._steps.stop(key)
 
@@ -232,7 +238,7 @@ class Hosts:
     def warm(self, key: StepKey) -> None:
         """Start the step's program before its first event."""
         if key not in self.hosts and key not in self._waiting:
-            self._waiting[key] = []
+            self._waiting[key] = {}
             self._begin(key)
 
     def enqueue(self, row: Row) -> None:
@@ -242,12 +248,12 @@ class Hosts:
             host.put(row)
             return
         first = key not in self._waiting
-        self._waiting.setdefault(key, []).append(row)
+        self._waiting.setdefault(key, {})[row.n] = row
         if first:
             self._begin(key)
 
     async def _start(self, key: StepKey) -> None:
-        attempt = 0
+        condition = self.conditions[key] = Condition()
         while True:
             found = self.context.definitions.step(*key)
             try:
@@ -261,17 +267,19 @@ class Hosts:
                 error = StepFailed(f"internal: {type(e).__name__}: {e}")
             else:
                 break
-            if attempt == 0:
+            if error.message != condition.error:
                 log.warning("%s/%s cannot start here: %s", key[0], key[2], error)
+                self._steps.note(key, f"cannot start here, will be tried again: {error}")
+            condition.failed(error, "not-started")
             self._not_started(key, error)
             if not self._waiting[key] and not self._current(key):
-                del self._waiting[key], self._running[key]
+                del self._waiting[key], self._running[key], self.conditions[key]
                 return
-            attempt += 1
-            await asyncio.sleep(BACKOFF.after(attempt))
-        host = StepHost(self.context, *found, work, width)
+            await asyncio.sleep(BACKOFF.after(condition.failures))
+        condition.works()
+        host = StepHost(self.context, *found, work, width, condition)
         self.hosts[key] = host
-        for row in self._waiting.pop(key, []):
+        for row in self._waiting.pop(key, {}).values():
             host.put(row)
         await host.run()
 
@@ -279,8 +287,8 @@ class Hosts:
         """Rows that others may run go to them; those that are too old end; the rest waits for the next try."""
         found = self.context.definitions.step(*key)
         now_ = boottime()
-        rows, self._waiting[key] = self._waiting[key], []
-        for row in rows:
+        rows, self._waiting[key] = self._waiting[key], {}
+        for row in rows.values():
             if row.state is not State.QUEUED:
                 continue
             if row.deadline <= now_:
@@ -290,18 +298,23 @@ class Hosts:
             elif found is not None and others_can_run(self.context, found[1], row):
                 self.context.apply(self.context.lifecycle.passed_on(row, error.message))
             else:
-                self._waiting[key].append(row)
+                self.context.lifecycle.waits(row, error.message)
+                self._waiting[key][row.n] = row
 
-    def describe(self, pipeline: str, step: str) -> dict[str, Any]:
-        """Queue, runs under way, mean time and last error of a step here."""
-        mine = [h for (p, _, s), h in self.hosts.items() if (p, s) == (pipeline, step)]
-        recent = [t for h in mine for t in h.recent]
-        made: dict[str, Any] = {"running": sum(h.running for h in mine), "queued": sum(len(h.queue) for h in mine)}
-        if recent:
-            made["run_ms"] = round(sum(recent) / len(recent) * 1e3, 1)
-        if error := next((h.error for h in mine if h.failures), ""):
-            made["error"] = error
-        return made
+    def now(self, pipeline: str, step: str) -> StepNow:
+        """The step's state here, its queue, runs under way, mean time and last error; the current version's state comes first."""
+        mine = {k: c for k, c in self.conditions.items() if (k[0], k[2]) == (pipeline, step)}
+        hosts = [self.hosts[k] for k in mine if k in self.hosts]
+        queued = sum(len(h.queue) for h in hosts) + sum(len(self._waiting.get(k, ())) for k in mine)
+        told = max(mine, key=lambda k: (self._current(k), mine[k].failures), default=None)
+        if told is None:
+            return StepNow("idle")
+        recent = [t for c in mine.values() for t in c.recent]
+        it = mine[told]
+        return StepNow(
+            it.state, it.error, it.hint, it.failures, sum(h.running for h in hosts), queued,
+            round(sum(recent) / len(recent) * 1e3, 1) if recent else None,
+        )  # fmt: skip
 
 
 def blob_refs(event: Event, path: Callable[[str], str]) -> list[BlobRef]:

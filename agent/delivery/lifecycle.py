@@ -268,6 +268,11 @@ class Lifecycle:
         """A run begins. In memory only."""
         _own(row).started = boottime()
 
+    def waits(self, row: Row, reason: str) -> None:
+        """It stays here until its program can run. In memory only, for people who ask."""
+        if row.state is State.QUEUED:
+            _own(row).reason = reason[:MAX_REASON]
+
     def ran(self, row: Row, made: list[Row], step: str, node_name: str, at: float) -> Changes:
         """The step ran and these rows came of it, in one transaction. Raises ValueError before anything changes."""
         changes, it = Changes(), _own(row)

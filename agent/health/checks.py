@@ -20,6 +20,7 @@ RULES = {
     "clock.unsynchronised": ("info", "start a time service (systemd-timesyncd, chrony, ntpd)"),
     "camera.silent": ("warning", "look at edge-agent camera test {subject}"),
     "step.failing": ("error", "look at edge-agent logs {subject}"),
+    "step.not-started": ("error", "look at edge-agent logs {subject}"),
     "step.no-node": ("warning", "look at its where and at edge-agent nodes"),
     "gpu.unused": ("warning", "install the GPU's container toolkit, or remove gpus from the step"),
     "docker.missing": ("error", "start Docker, or set docker.host in the configuration"),
@@ -40,12 +41,13 @@ QUEUE_SHARE, BLOBS_SHARE = 0.9, 0.98
 
 
 class Fault(NamedTuple):
-    """A fault that a check finds; `severity` overrides the one of the code's rule."""
+    """A fault that a check finds; `severity` and `remedy` override those of the code's rule."""
 
     code: str
     subject: str
     text: str
     severity: str = ""
+    remedy: str = ""
 
 
 def disk(facts: Facts) -> Iterator[Fault]:
@@ -98,10 +100,16 @@ def cameras(facts: Facts) -> Iterator[Fault]:
 
 
 def steps(facts: Facts) -> Iterator[Fault]:
-    """Three failed events in a row, or a step whose selector matches no live node."""
+    """Three failed events or starts in a row, or a step whose selector matches no live node."""
     for failing in facts.failing:
-        if failing.streak >= STREAK:
-            name = f"{failing.pipeline}/{failing.step}"
+        if failing.streak < STREAK:
+            continue
+        name = f"{failing.pipeline}/{failing.step}"
+        if not failing.started:
+            waiting = f", {failing.waiting} events wait for it" if failing.waiting else ""
+            text = f"{name} cannot start on {facts.node}: {failing.error}{waiting}"
+            yield Fault("step.not-started", name, text, remedy=failing.hint)
+        else:
             yield Fault("step.failing", name, f"{name} failed {failing.streak} times in a row: {failing.error}")
     for name in facts.steps_without_node:
         yield Fault("step.no-node", name, f"no live node can run {name}")
@@ -151,7 +159,7 @@ def run_checks(facts: Facts) -> list[Warning]:
 
 def _warning(fault: Fault) -> Warning:
     severity, remedy = RULES[fault.code]
-    remedy = remedy.format(subject=fault.subject)
+    remedy = fault.remedy or remedy.format(subject=fault.subject)
     return Warning(fault.code, fault.subject, fault.text, remedy, fault.severity or severity)
 
 

@@ -8,12 +8,15 @@ from agent.model.node import CameraInfo
 
 
 class FailingStep(msgspec.Struct, frozen=True):
-    """A step of this node that keeps failing: `streak` failed events in a row."""
+    """A step of this node that keeps failing: `streak` failed events, or failed starts, in a row."""
 
     pipeline: str
     step: str
     streak: int
     error: str
+    started: bool = True
+    hint: str = ""
+    waiting: int = 0
 
 
 class SourceFact(msgspec.Struct, frozen=True):

@@ -83,8 +83,13 @@ class NodeFacts:
         return True if any(n.labels.get("uplink") == "true" for n in self.mesh.known()) else None
 
     def _failing(self) -> list[FailingStep]:
-        hosts = self.delivery.hosts.hosts.values()
-        return [FailingStep(h.pipeline.name, h.step.name, h.failures, h.error) for h in hosts if h.failures >= 3]
+        made = []
+        for pipeline, step in {(p, s) for p, _, s in self.delivery.hosts.conditions}:
+            now = self.delivery.hosts.now(pipeline, step)
+            if now.failures:
+                started = now.state != "not-started"
+                made.append(FailingStep(pipeline, step, now.failures, now.error, started, now.hint, now.queued))
+        return made
 
     def _sources(self) -> list[SourceFact]:
         made = []

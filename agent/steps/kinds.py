@@ -44,6 +44,7 @@ class StepKinds:
         log_to: Callable[[str, str, str], None],
     ) -> None:
         self.presence = presence
+        self._log_to = log_to
         self.programs = ProgramSteps(context, executors, path_of, log_to)
         self.camera = CameraSteps(context, cameras, writer, self.programs, log_to)
         self.sink = SinkSteps(context, mesh_id, submit)
@@ -62,6 +63,10 @@ class StepKinds:
         if kind is None:
             raise Refused(f"{step.kind} takes no events", hint="only sources have this kind")
         return await kind.open(pipeline, step)
+
+    def note(self, key: StepKey, text: str) -> None:
+        """Write a line of the agent's own into the step's log."""
+        self._log_to(key[0], key[2], text)
 
     async def stop(self, key: StepKey) -> None:
         """Stop the program of (pipeline, version, step), if it has one."""

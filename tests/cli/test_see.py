@@ -35,6 +35,14 @@ async def test_status_fits_the_terminal(edge: Shell, columns: str) -> None:
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= int(columns)
 
 
+async def test_status_names_a_step_that_is_not_started(edge: Shell, agent: MemoryAgent) -> None:
+    s = agent.state.pipelines[0].steps[4]
+    s.state, s.error, s.hint, s.queued = "not-started", "no such image: edge/detector:1", "load it on this node", 2
+    shown = (await edge("status")).out
+    assert "labels is not started: no such image: edge/detector:1 (2 events waiting)" in shown
+    assert "load it on this node" in shown
+
+
 async def test_status_says_when_the_counts_do_not_add_up(edge: Shell, agent: MemoryAgent) -> None:
     agent.state.pipelines[0].steps[0].accepted += 1
     assert (await edge("status")).out.count("does not add up") == 1

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from agent.delivery.changes import Action
-from agent.errors import EdgeError
+from agent.errors import EdgeError, NotFound
 from agent.model.pipeline import Keep
 from agent.model.task import StepInput, StepOutput
 from tests.delivery.story import Building, Program
@@ -139,4 +139,40 @@ async def test_an_old_versions_event_runs_while_programs_stop(tmp_path: Path) ->
     await eventually(lambda: late[0].end == "delivered")
     await p.hosts.retire()
     assert not p.hosts.hosts
+    await b.stop()
+
+
+async def test_a_step_that_cannot_start_says_so_everywhere(tmp_path: Path) -> None:
+    missing = NotFound("docker: no such image: edge/detector:1", hint="load, pull or build it on this node")
+    notes: list[tuple[str, str, str]] = []
+
+    class Missing(Program):
+        async def start(self) -> None:
+            raise missing
+
+    b = Building(tmp_path)
+    b.start("gpu", "up")
+    engine = b.nodes["gpu"].p
+    steps = b.nodes["gpu"].steps
+    steps._log_to = lambda *a: notes.append(a)
+    steps.programs.executors.docker = lambda task, name: Missing("docker", b)  # type: ignore[method-assign]
+    data = {"camera": "porch-cam"}
+    await engine.trigger(b.pipeline, "small", "image.rescaled", data, "event-1")
+    await eventually(lambda: engine.hosts.now(b.pipeline.name, "labels").failures >= 2)
+    now = engine.hosts.now(b.pipeline.name, "labels")
+    assert (now.state, now.error, now.hint, now.queued) == ("not-started", missing.message, missing.hint, 1)
+    _, (row,) = await engine.traces.gather("event-1")
+    assert (row.state, row.reason) == ("queued", missing.message)
+    assert notes == [(b.pipeline.name, "labels", f"cannot start here, will be tried again: {missing}")]
+    steps.programs.executors.docker = lambda task, name: Program("docker", b)  # type: ignore[method-assign]
+    await eventually(lambda: b.alerts)
+    now = engine.hosts.now(b.pipeline.name, "labels")
+    assert (now.state, now.error, now.hint, now.queued) == ("ready", "", "", 0)
+    await b.stop()
+
+
+async def test_a_step_that_was_never_needed_here_is_idle(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("gpu")
+    assert b.nodes["gpu"].p.hosts.now(b.pipeline.name, "labels").state == "idle"
     await b.stop()

@@ -32,6 +32,7 @@ FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("clock.unsynchronised", "info", {"clock_synchronised": False}),
     ("camera.silent", "warning", {"cameras": [CameraInfo("door", "rtsp", False)]}),
     ("step.failing", "error", {"failing": [FailingStep("p", "s", 3, "died")]}),
+    ("step.not-started", "error", {"failing": [FailingStep("p", "s", 3, "no image", started=False, hint="load it")]}),
     ("step.no-node", "warning", {"steps_without_node": ["p/labels"]}),
     ("gpu.unused", "warning", {"gpu_used": False}),
     ("docker.missing", "error", {"docker_available": False}),
@@ -76,3 +77,10 @@ def test_the_warning_travels_as_json() -> None:
 
 def test_the_kernel_says_whether_it_believes_its_clock() -> None:
     assert clock_synchronised() in (True, False, None)
+
+
+def test_a_step_that_cannot_start_is_told_with_its_own_hint() -> None:
+    failing = FailingStep("p", "s", 3, "no image", started=False, hint="load it", waiting=2)
+    (found,) = run_checks(Facts(**HEALTHY | {"failing": [failing]}))
+    assert (found.subject, found.remedy) == ("p/s", "load it")
+    assert found.text == "p/s cannot start on gpu: no image, 2 events wait for it"

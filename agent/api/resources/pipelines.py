@@ -54,7 +54,7 @@ class Pipelines:
         return results.PipelineState(p.name, p.version, steps, paused_for(p))
 
     def _step(self, p: Pipeline, s: Step, nodes: list[str], counts: Mapping[str, int]) -> results.StepState:
-        host = self._delivery.hosts.describe(p.name, s.name)
+        host = self._delivery.hosts.now(p.name, s.name)
         counted = self._delivery.journal.counts.get((p.name, s.name))
         return results.StepState(
             step=s.name,
@@ -66,10 +66,13 @@ class Pipelines:
             accepted=counts.get("accepted", 0),
             open=counts.get("open", 0),
             ends=results.Ends(**{end: counts.get(end, 0) for end in ENDS}),
-            running=host["running"],
-            run_ms=host.get("run_ms"),
-            error=host.get("error", ""),
+            running=host.running,
+            run_ms=host.run_ms,
+            error=host.error,
             failed_batches=counted["failed_batches"] if counted else 0,
+            state=host.state,
+            hint=host.hint,
+            queued=host.queued,
         )
 
     async def all(self) -> list[results.ListedPipeline]:

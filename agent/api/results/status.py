@@ -109,6 +109,12 @@ class StepState(Answer):
     run_ms: Annotated[float | None, Meta(description="mean of the last runs, in milliseconds")] = None
     error: Annotated[str, Meta(description="the last failure")] = ""
     failed_batches: Annotated[int, Meta(description="batches of lines that a filter never got through")] = 0
+    state: Annotated[
+        Literal["idle", "starting", "ready", "not-started", "failing"],
+        Meta(description="of the step on this node; not-started: its program could not be started and is tried again"),
+    ] = "idle"
+    hint: Annotated[str, Meta(description="what to do about the error")] = ""
+    queued: Annotated[int, Meta(description="events that wait for the program on this node")] = 0
 
 
 class PipelineState(Answer):

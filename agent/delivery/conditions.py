@@ -1,0 +1,49 @@
+"""The condition of each step on this node: its state, its last error and what to do about it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from agent.errors import EdgeError
+
+StepState = Literal["idle", "starting", "ready", "not-started", "failing"]
+"""`idle`: not needed here yet. `starting`: its first start is under way. `ready`: it takes events. `not-started`: it could not
+be started and is tried again. `failing`: its last event failed or could not be run."""
+RUNS_KEPT = 32
+
+
+@dataclass(eq=False)
+class Condition:
+    """One step of one version. `failures` counts failed starts, or failed events, in a row."""
+
+    state: StepState = "starting"
+    error: str = ""
+    hint: str = ""
+    failures: int = 0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT))
+    """Seconds that the last runs took."""
+
+    def failed(self, error: EdgeError, state: StepState = "failing") -> None:
+        """One more failure of this kind."""
+        self.failures = self.failures + 1 if self.state == state else 1
+        self.state, self.error, self.hint = state, error.message, error.hint
+
+    def works(self) -> None:
+        """It has started, or an event ran."""
+        self.state, self.error, self.hint, self.failures = "ready", "", "", 0
+
+
+class StepNow(msgspec.Struct, frozen=True):
+    """A step on this node now, over all its versions that still have events here. `run_ms` is the mean of its last runs."""
+
+    state: StepState
+    error: str = ""
+    hint: str = ""
+    failures: int = 0
+    running: int = 0
+    queued: int = 0
+    run_ms: float | None = None
