@@ -22,9 +22,9 @@ import msgspec
 from agent.clock import boot_id, boottime, shift_after_reboot
 from agent.database import Schema, Storage, Unusable, transaction
 from agent.delivery.changes import Changes
-from agent.delivery.lifecycle import new_row
 from agent.delivery.rows import Row, State
 from agent.delivery.table import KEEP_ROWS, Table
+from agent.delivery.writable_row import new_row
 from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
 from agent.model.event import check_depth, decode_event

@@ -9,86 +9,19 @@ a branch closes when everything below it has ended. An event that comes too late
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from agent.clock import boottime
 from agent.delivery.changes import Changes, Do
 from agent.delivery.retry import BACKOFF, After, after_failure, after_report, runs_again, stays_placed
-from agent.delivery.rows import ENDS, TRANSITIONS, End, Key, Row, State, hop
+from agent.delivery.rows import ENDS, End, Row, State, hop
 from agent.delivery.table import Table
+from agent.delivery.writable_row import WritableRow, move, writable
 from agent.errors import StepFailed
-from agent.model.alert import Hop
-from agent.model.event import Event
 from agent.model.pipeline import Keep, Step
 
 MAX_REASON = 500
 """Most characters of a reason that are kept."""
-
-
-class IllegalTransition(RuntimeError):
-    """A fault of this module: it let a row make a change that the table does not have."""
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    """The writable row behind `rows.Row`, which documents each field."""
-
-    n: int
-    event: Event
-    pipeline: str
-    version: str
-    step: str
-    slot: str = ""
-    parent: int = 0
-    trace: tuple[Hop, ...] = ()
-    state: State = State.WAITING
-    end: End | None = None
-    reason: str = ""
-    target: str = ""
-    decided: bool = False
-    attempts: int = 0
-    avoid: tuple[str, ...] = ()
-    free: bool = False
-    final: bool = False
-    deadline: float = 0.0
-    root_at: float = 0.0
-    started: float = 0.0
-    choice: int = 0
-    looked: float = 0.0
-    asked_again: bool = False
-    claims: dict[str, int] = field(default_factory=dict)
-    turn: int = 0
-    matched: bool = False
-    closed: bool = False
-
-    @property
-    def key(self) -> Key:
-        return (self.event.id, self.pipeline, self.step, self.slot)
-
-    @property
-    def delivered(self) -> bool:
-        return self.parent == 0 and bool(self.claims)
-
-    @property
-    def open(self) -> bool:
-        return self.state is not State.ENDED
-
-
-def new_row(n: int, event: Event, pipeline: str, version: str, step: str, **fields: Any) -> Row:
-    """A row with these fields, in no table yet: new, or as the journal holds it."""
-    return _Row(n, event, pipeline, version, step, **fields)
-
-
-def _own(row: Row) -> _Row:
-    assert isinstance(row, _Row)
-    return row
-
-
-def _to(row: _Row, state: State) -> None:
-    if state not in TRANSITIONS[row.state]:
-        raise IllegalTransition(f"{row.pipeline}/{row.step} {row.event.id}: {row.state.name} → {state.name}")
-    row.state = state
 
 
 class Lifecycle:
@@ -116,14 +49,14 @@ class Lifecycle:
         for row in rows:
             changes.then(Do.SHOW, row)
             if row.state is State.ENDED:
-                self._after_end(_own(row), changes)
+                self._after_end(writable(row), changes)
             else:
                 changes.then(Do.RUN if row.state is State.QUEUED else Do.ROUTE, row)
         return changes
 
     def delivered_again(self, row: Row, node: str, attempts: int, changes: Changes) -> Changes:
         """A node delivered a row that is here already, and wants a report; a row that failed here may run once more."""
-        it, again = _own(row), runs_again(row, attempts)
+        it, again = writable(row), runs_again(row, attempts)
         it.claims[node] = 0
         it.turn += 1
         if again:
@@ -131,7 +64,7 @@ class Lifecycle:
             it.attempts, it.free, it.final = attempts, False, False
         elif row.state in (State.WAITING, State.SENDING, State.PLACED):
             # This node made the same event, and the other chose it: run it here, or each might wait for the other.
-            _to(it, State.QUEUED)
+            move(it, State.QUEUED)
         it.target = self._node if row.state is State.QUEUED else it.target
         changes.write(row)
         if row.state is State.ENDED:
@@ -140,11 +73,11 @@ class Lifecycle:
             changes.then(Do.RUN, row)
         return changes
 
-    def _reopen(self, row: _Row, changes: Changes) -> None:
+    def _reopen(self, row: WritableRow, changes: Changes) -> None:
         if row.end is not None:
             self._count(changes, row, row.end, -1)
             row.end, row.reason, row.matched = None, "", False
-            _to(row, State.QUEUED)
+            move(row, State.QUEUED)
             self._table.count_open(row, 1)
         if row.closed:
             row.closed = False
@@ -156,14 +89,14 @@ class Lifecycle:
         """Dedupe and cooldown let it pass."""
         changes = Changes()
         if row.open:
-            _own(row).decided = True
+            writable(row).decided = True
             changes.write(row)
             changes.then(Do.ROUTE, row)
         return changes
 
     def spread(self, row: Row, slots: list[Row], slot: str) -> Changes:
         """`pick: all`, once it is decided: this row is for the node `slot`, the new rows are for the others."""
-        changes, it, old = Changes(), _own(row), row.key
+        changes, it, old = Changes(), writable(row), row.key
         changes.encode(slots)
         it.slot = it.target = slot
         self._table.rekey(row, old)
@@ -174,19 +107,19 @@ class Lifecycle:
 
     def routed(self, row: Row, target: str) -> Changes:
         """A node was chosen. Not written: after a restart it is chosen anew."""
-        changes, it = Changes(), _own(row)
+        changes, it = Changes(), writable(row)
         here = target == self._node
         it.target = target
         it.asked_again = False
         it.choice += 1
-        _to(it, State.QUEUED if here else State.SENDING)
+        move(it, State.QUEUED if here else State.SENDING)
         changes.then(Do.RUN if here else Do.SEND, row)
         return changes
 
     def unplaced(self, row: Row, after: float) -> Changes:
         """No live node matches now."""
-        changes, it = Changes(), _own(row)
-        _to(it, State.WAITING)
+        changes, it = Changes(), writable(row)
+        move(it, State.WAITING)
         it.target = ""
         changes.then(Do.ROUTE, row, after)
         return changes
@@ -196,9 +129,9 @@ class Lifecycle:
     def placed(self, rows: Iterable[Row]) -> Changes:
         """The target has accepted these rows."""
         changes, now = Changes(), boottime()
-        moved = [_own(r) for r in rows if r.state is State.SENDING]
+        moved = [writable(r) for r in rows if r.state is State.SENDING]
         for row in moved:
-            _to(row, State.PLACED)
+            move(row, State.PLACED)
             row.looked = now
             changes.write(row)
         for row in moved:
@@ -208,12 +141,12 @@ class Lifecycle:
     def put_back(self, row: Row, after: float, *, avoid: bool, changes: Changes, answered: bool = True) -> Changes:
         """The target refused it, or no answer came; with `avoid` others are tried first."""
         if row.state is State.SENDING:
-            it = _own(row)
+            it = writable(row)
             if stays_placed(row, answered=answered, avoid=avoid, now=boottime()):
-                _to(it, State.PLACED)
+                move(it, State.PLACED)
                 it.looked = 0.0
                 return changes
-            _to(it, State.WAITING)
+            move(it, State.WAITING)
             if avoid:
                 self._avoid(it, row.target)
             changes.then(Do.ROUTE, row, after)
@@ -221,8 +154,8 @@ class Lifecycle:
 
     def probed(self, row: Row) -> Changes:
         """The holder is asked for it once more: it knows it still, or takes it anew."""
-        changes, it = Changes(), _own(row)
-        _to(it, State.SENDING)
+        changes, it = Changes(), writable(row)
+        move(it, State.SENDING)
         it.choice += 1
         it.asked_again = True
         it.looked = boottime()
@@ -231,8 +164,8 @@ class Lifecycle:
 
     def node_gone(self, row: Row) -> Changes:
         """The holder is gone; others can run it."""
-        changes, it = Changes(), _own(row)
-        _to(it, State.WAITING)
+        changes, it = Changes(), writable(row)
+        move(it, State.WAITING)
         it.target = ""
         changes.write(row)
         changes.then(Do.ROUTE, row)
@@ -242,7 +175,7 @@ class Lifecycle:
         self, row: Row, end: str, reason: str, *, closed: bool, matched: bool, after: After, step: Step | None
     ) -> Changes:
         """The holder tells how the row ended there; it may be tried again elsewhere."""
-        changes, it = Changes(), _own(row)
+        changes, it = Changes(), writable(row)
         if row.open:
             if end == "failed" and 0 <= after.attempts < row.attempts:
                 return changes  # told twice: that run is counted, and the row is on its way again
@@ -250,7 +183,7 @@ class Lifecycle:
             if pause is not None:
                 it.attempts += not after.free
                 self._avoid(it, row.target)
-                _to(it, State.WAITING)
+                move(it, State.WAITING)
                 it.target, it.reason = "", reason[:MAX_REASON]
                 changes.write(row)
                 changes.then(Do.ROUTE, row, pause)
@@ -266,21 +199,21 @@ class Lifecycle:
 
     def started(self, row: Row) -> None:
         """A run begins. In memory only."""
-        _own(row).started = boottime()
+        writable(row).started = boottime()
 
     def waits(self, row: Row, reason: str) -> None:
         """It stays here until its program can run. In memory only, for people who ask."""
         if row.state is State.QUEUED:
-            _own(row).reason = reason[:MAX_REASON]
+            writable(row).reason = reason[:MAX_REASON]
 
     def ran(self, row: Row, made: list[Row], step: str, node_name: str, at: float) -> Changes:
         """The step ran and these rows came of it, in one transaction. Raises ValueError before anything changes."""
-        changes, it = Changes(), _own(row)
+        changes, it = Changes(), writable(row)
         if row.state is not State.QUEUED:
             return changes
         changes.encode(made)
         it.trace = hop(row, step, node_name, at, at - row.started)
-        _to(it, State.RAN)
+        move(it, State.RAN)
         changes.write(row)
         self.accepted(made, changes)
         if it.state is State.RAN:
@@ -289,7 +222,7 @@ class Lifecycle:
 
     def failed(self, row: Row, step: Step, error: StepFailed) -> Changes:
         """A run failed. What it made before is in the journal: it goes on its way, and nothing runs again."""
-        changes, it = Changes(), _own(row)
+        changes, it = Changes(), writable(row)
         if row.state is State.RAN:
             for child in self._table.children[row.n]:
                 if child.state is State.WAITING:
@@ -308,14 +241,14 @@ class Lifecycle:
                     it.attempts += 1
                     it.reason = error.message[:MAX_REASON]
                     self._avoid(it, self._node)
-                    _to(it, State.QUEUED if where == "here" else State.WAITING)
+                    move(it, State.QUEUED if where == "here" else State.WAITING)
                     changes.write(row)
                     changes.then(Do.RUN if where == "here" else Do.ROUTE, row, BACKOFF.after(1))
         return changes
 
     def passed_on(self, row: Row, reason: str) -> Changes:
         """This node cannot run it now, others can; it has used no attempt."""
-        changes, it = Changes(), _own(row)
+        changes, it = Changes(), writable(row)
         if row.state is not State.QUEUED:
             return changes
         if row.claims:
@@ -323,7 +256,7 @@ class Lifecycle:
             self._end(it, "failed", reason, changes)
             return changes
         self._avoid(it, self._node)
-        _to(it, State.WAITING)
+        move(it, State.WAITING)
         changes.then(Do.ROUTE, row, BACKOFF.after(1))
         return changes
 
@@ -331,13 +264,13 @@ class Lifecycle:
         """The sink step begins to send it; its trace gets that hop once. In memory until the row ends."""
         if not row.trace or row.trace[-1].step != step:
             at = boottime()
-            _own(row).trace = hop(row, step, node_name, at, at - (row.started or at))
+            writable(row).trace = hop(row, step, node_name, at, at - (row.started or at))
 
     # -- ends ---------------------------------------------------------------------------------------------------------
 
     def ended(self, row: Row, how: End, why: str = "", *, matched: bool = False, final: bool = False) -> Changes:
         """The row ends, once. `matched`: an alert came of it; `final`: no other try would end otherwise."""
-        changes, it = Changes(), _own(row)
+        changes, it = Changes(), writable(row)
         if row.end is None:
             it.matched, it.final = row.matched or matched, row.final or final
             self._end(it, how, why, changes)
@@ -346,12 +279,12 @@ class Lifecycle:
     def forgotten(self, row: Row) -> Changes:
         """The node that ran it will never say that its branch has ended: it counts as ended."""
         changes = Changes()
-        self._close_if_done(_own(row), changes, told=True)
+        self._close_if_done(writable(row), changes, told=True)
         return changes
 
     def told(self, row: Row, node: str, phase: int, changes: Changes) -> Changes:
         """A node that delivered the row has heard this phase of it."""
-        _own(row).claims[node] = phase
+        writable(row).claims[node] = phase
         if row.n in self._table.by_n:
             changes.write(row)
         return changes
@@ -365,38 +298,38 @@ class Lifecycle:
             elif row.state is State.QUEUED:
                 changes.then(Do.RUN, row)
             elif row.state is State.RAN:
-                self._settle(_own(row), changes)
+                self._settle(writable(row), changes)
         for row in sorted(self._table.rows.values(), key=lambda r: -r.n):
-            self._close_if_done(_own(row), changes)
+            self._close_if_done(writable(row), changes)
             if not row.open:
                 changes.then(Do.REPORT, row)
         return changes
 
-    def _end(self, row: _Row, how: End, why: str, changes: Changes) -> None:
-        _to(row, State.ENDED)
+    def _end(self, row: WritableRow, how: End, why: str, changes: Changes) -> None:
+        move(row, State.ENDED)
         row.end, row.reason = how, why[:MAX_REASON]
         self._table.count_open(row, -1)
         self._count(changes, row, how, 1)
         changes.write(row)
         self._after_end(row, changes)
 
-    def _after_end(self, row: _Row, changes: Changes) -> None:
+    def _after_end(self, row: WritableRow, changes: Changes) -> None:
         self._settle_parent(row, changes)
         if row.claims:
             changes.then(Do.REPORT, row)
         self._close_if_done(row, changes)
 
-    def _settle_parent(self, row: _Row, changes: Changes) -> None:
+    def _settle_parent(self, row: WritableRow, changes: Changes) -> None:
         parent = self._table.by_n.get(row.parent)
         if parent is not None and parent.state is State.RAN:
-            self._settle(_own(parent), changes)
+            self._settle(writable(parent), changes)
 
-    def _settle(self, row: _Row, changes: Changes) -> None:
+    def _settle(self, row: WritableRow, changes: Changes) -> None:
         """End a row that ran, once each of its outputs is placed or ended."""
         if all(c.state >= State.PLACED for c in self._table.children[row.n]):
             self._end(row, "delivered", "", changes)
 
-    def _close_if_done(self, row: _Row, changes: Changes, *, told: bool = False) -> None:
+    def _close_if_done(self, row: WritableRow, changes: Changes, *, told: bool = False) -> None:
         """Close the row when its branch has ended; `told`: the node that ran it has reported its part."""
         if row.closed or row.open:
             return
@@ -410,9 +343,9 @@ class Lifecycle:
             changes.then(Do.REPORT, row)
         parent = self._table.by_n.get(row.parent)
         if parent is not None:
-            self._close_if_done(_own(parent), changes)
+            self._close_if_done(writable(parent), changes)
 
-    def _close(self, row: _Row, changes: Changes) -> None:
+    def _close(self, row: WritableRow, changes: Changes) -> None:
         row.closed = True
         self._table.count_closed(row)
         keep = self._keep_of(row.pipeline, row.version)
@@ -428,7 +361,7 @@ class Lifecycle:
         self._table.counts[row.pipeline, row.step][what] += n
         changes.counts[row.pipeline, row.step, what] += n
 
-    def _avoid(self, row: _Row, node: str) -> None:
+    def _avoid(self, row: WritableRow, node: str) -> None:
         """Have other nodes tried first; a row with a slot has no others."""
         if not row.slot and node not in row.avoid:
             row.avoid = (*row.avoid, node)

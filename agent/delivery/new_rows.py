@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agent.definitions import passes
-from agent.delivery.lifecycle import new_row
 from agent.delivery.rows import Row, State
 from agent.delivery.table import Table
+from agent.delivery.writable_row import new_row
 from agent.model.alert import Hop
 from agent.model.event import Event
 from agent.model.node import NodeRecord

@@ -8,8 +8,9 @@ from typing import Any
 
 from agent.delivery import Context, Deciders, Journal, StepKey, StepMaker, Work
 from agent.delivery.changes import Changes
-from agent.delivery.lifecycle import Lifecycle, _own, _Row, new_row
+from agent.delivery.lifecycle import Lifecycle
 from agent.delivery.rows import End, Row, State
+from agent.delivery.writable_row import WritableRow, new_row, writable
 from agent.errors import Refused
 from agent.model.event import Event
 from agent.model.pipeline import Keep, Pipeline, Step
@@ -18,7 +19,7 @@ from agent.model.pipeline import Keep, Pipeline, Step
 class _Alone(Lifecycle):
     """Closes no row by itself."""
 
-    def _close_if_done(self, row: _Row, changes: Changes, *, told: bool = False) -> None:
+    def _close_if_done(self, row: WritableRow, changes: Changes, *, told: bool = False) -> None:
         """Not here."""
 
 
@@ -47,13 +48,13 @@ class Driven(Journal):
             changes.write(row)
         for row, how, why in end:
             if row.end is None:
-                life._end(_own(row), how, why, changes)
+                life._end(writable(row), how, why, changes)
             changes.write(row)
         return self.write(changes)
 
     def change(self, row: Row, state: State) -> asyncio.Future[Any]:
         """One more attempt, in any state."""
-        it, changes = _own(row), Changes()
+        it, changes = writable(row), Changes()
         it.state, it.attempts = state, it.attempts + 1
         changes.write(row)
         return self.write(changes)
@@ -61,13 +62,13 @@ class Driven(Journal):
     def close_row(self, row: Row, *, keep: float) -> asyncio.Future[Any]:
         """Close it; its photos stay `keep` seconds."""
         changes = Changes()
-        self._life(keep)._close(_own(row), changes)
+        self._life(keep)._close(writable(row), changes)
         return self.write(changes)
 
     def reopen(self, row: Row) -> asyncio.Future[Any]:
         """Take it up again."""
         changes = Changes()
-        self._life()._reopen(_own(row), changes)
+        self._life()._reopen(writable(row), changes)
         changes.write(row)
         return self.write(changes)
 

@@ -14,10 +14,11 @@ import pytest
 
 from agent.delivery import reports as module
 from agent.delivery.changes import Changes
-from agent.delivery.lifecycle import Lifecycle, new_row
+from agent.delivery.lifecycle import Lifecycle
 from agent.delivery.reports import Reports
 from agent.delivery.rows import End, Row, State
 from agent.delivery.wire import Report
+from agent.delivery.writable_row import new_row
 from agent.model.event import Event
 from tests.delivery.driver import Driven
 from tests.support import eventually

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.delivery.lifecycle import new_row
 from agent.delivery.rows import Row
+from agent.delivery.writable_row import new_row
 from agent.errors import Unreachable
 from tests.delivery.story import STORY, Building
 from tests.support import eventually
