@@ -138,7 +138,7 @@ class Router:
         nodes = matches(step, self.context.mesh.live())
         if step.kind == "presence":
             return rank(presence_key(row), nodes, weighed=False)
-        return rank(row.event.id, nodes, prefer=step.prefer)
+        return rank(row.event.id, nodes, prefer=step.prefer, gpus=int(step.task.get("gpus", 0)))
 
     def _spread(self, row: Row, step: Step) -> None:
         """`pick: all`: one row for each node that matches now."""

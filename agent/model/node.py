@@ -17,11 +17,19 @@ class CameraInfo(msgspec.Struct, omit_defaults=True):
 
 
 class Capacity(msgspec.Struct, omit_defaults=True, frozen=True):
-    """Free capacity of a node: CPU cores, bytes of memory, and free places in its queue."""
+    """Free capacity of a node: CPU cores, bytes of memory (0: not known), hundreds of free places in its queue, GPUs."""
 
     cpus: float = 1.0
     memory: int = 0
     free: int = 0
+    gpus: int = 0
+
+
+class Reserved(msgspec.Struct, frozen=True):
+    """What the programs that run on a node have reserved: CPU cores, bytes of memory, GPUs."""
+
+    cpus: float = 0.0
+    memory: int = 0
     gpus: int = 0
 
 

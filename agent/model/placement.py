@@ -12,11 +12,17 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from agent.model.labels import Selector
-from agent.model.node import NodeRecord
+from agent.model.node import Capacity, NodeRecord
 from agent.model.pipeline import Pipeline, Step
 
-MAX_WEIGHT = 1000
-"""Most that a node's word about its free places counts: none may draw all work to itself by claiming more."""
+MAX_CPUS = 64.0
+"""Most free cores that count: no node may draw all work to itself by claiming more."""
+LEAST = 0.05
+"""Least weight of a part of the capacity: a node without free cores still gets some work."""
+ENOUGH_MEMORY = 512 << 20
+"""Bytes of free memory from which on more of it makes no difference."""
+ENOUGH_ROOM = 10
+"""Hundreds of free places in the queue from which on more of them make no difference."""
 
 
 @lru_cache(maxsize=4096)
@@ -32,13 +38,26 @@ def score(key: str, node_id: str, weight: float = 1.0) -> float:
     return -weight / math.log(fraction)
 
 
-def rank(key: str, nodes: Iterable[NodeRecord], *, prefer: str = "", weighed: bool = True) -> list[NodeRecord]:
-    """The nodes, best first: those that `prefer` matches before the others, then by score."""
+def weight(capacity: Capacity, gpus: int = 0) -> float:
+    """The node's share of the work: its free cores, less where memory or room in the queue is short, or `gpus` are not free.
+
+    With twice the weight a node gets twice as many events. Every value may come from a member that lies.
+    """
+    cpus = min(MAX_CPUS, max(LEAST, capacity.cpus))
+    memory = min(1.0, max(LEAST, capacity.memory / ENOUGH_MEMORY)) if capacity.memory else 1.0
+    room = min(1.0, max(1, capacity.free) / ENOUGH_ROOM)
+    return cpus * memory * room * (1.0 if capacity.gpus >= gpus else LEAST)
+
+
+def rank(
+    key: str, nodes: Iterable[NodeRecord], *, prefer: str = "", weighed: bool = True, gpus: int = 0
+) -> list[NodeRecord]:
+    """The nodes, best first: those that `prefer` matches before the others, then by score, weighed by free capacity."""
     wanted = selector(prefer) if prefer else None
 
     def order(node: NodeRecord) -> tuple[bool, float]:
-        weight = float(min(MAX_WEIGHT, max(1, node.capacity.free))) if weighed else 1.0
-        return (wanted is not None and wanted.matches(node.labels), score(key, node.id, weight))
+        share = weight(node.capacity, gpus) if weighed else 1.0
+        return (wanted is not None and wanted.matches(node.labels), score(key, node.id, share))
 
     return sorted(nodes, key=order, reverse=True)
 

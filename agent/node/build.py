@@ -17,10 +17,11 @@ from agent.health import HealthRegistry
 from agent.identity import Identity, Trust, renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.model.alert import Hello
-from agent.model.node import ROLE_OPERATOR
+from agent.model.node import ROLE_OPERATOR, Reserved
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
 from agent.node.camera_access import BookCameras
+from agent.node.capacity import CapacityMeter
 from agent.node.change_signal import ChangeSignal
 from agent.node.configured import cameras_file, journal_file, mdns_interfaces
 from agent.node.event_feed import publish_event
@@ -49,7 +50,8 @@ def build_node(
     `had_state` says that this is not the first start.
     """
     health, changed = HealthRegistry(), ChangeSignal()
-    mesh = _mesh(config, identity, endpoints)
+    platform = detect(docker_host=config.docker.host)
+    mesh = _mesh(config, identity, endpoints, platform.arch)
     labels = SignedLabels(mesh)
     mesh.show_labels(labels.signed)
     mesh.on_change(lambda _record, _alive: changed.send())
@@ -70,6 +72,7 @@ def build_node(
         programs=programs,
         delivery=delivery,
         documents=AppliedDocuments(mesh, delivery.engine.definitions, delivery.engine.steps.presence),
+        meter=CapacityMeter(policy=config.policy, journal=stores.journal, reserved=Reserved, gpus=platform.gpus),
         warm_programs=WarmPrograms(delivery.engine, mesh, changed.listen()),
         self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),
         api=make_resources(config, health, mesh, labels, wanted, admission, stores, programs, delivery),
@@ -81,7 +84,7 @@ def build_node(
 # -- the mesh ---------------------------------------------------------------------------------------------------------
 
 
-def _mesh(config: Config, identity: Identity, endpoints: Sequence[str]) -> Mesh:
+def _mesh(config: Config, identity: Identity, endpoints: Sequence[str], arch: str) -> Mesh:
     settings = MeshSettings(
         listen=config.mesh.listen,
         port=config.mesh.port,
@@ -90,7 +93,7 @@ def _mesh(config: Config, identity: Identity, endpoints: Sequence[str]) -> Mesh:
         version=agent.__version__,
     )
     mesh = Mesh(identity, Trust(identity.ca_der), settings, config.state)
-    mesh.announce(labels={"arch": detect(docker_host=config.docker.host).arch})
+    mesh.announce(labels={"arch": arch})
     return mesh
 
 

@@ -15,6 +15,7 @@ from agent.health import HealthRegistry
 from agent.mesh import Mesh
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
+from agent.node.capacity import CapacityMeter
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
 from agent.node.self_checks import SelfChecks
@@ -91,6 +92,8 @@ class Node:
     delivery: Delivery
     documents: AppliedDocuments
     """Applies signed documents."""
+    meter: CapacityMeter
+    """Measures what this node can still take."""
     warm_programs: WarmPrograms
     """Starts programs before their first event."""
     self_checks: SelfChecks

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 
 import agent
 from agent.api import Resources
+from agent.node.capacity import announce_capacity
 from agent.node.leftovers import sweep
 from agent.node.node import Node
-from agent.node.own_record import announce_capacity, keep_labels
+from agent.node.wanted_labels import keep_labels
 from agent.supervise import supervised
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ async def run_node(node: Node, api: Api | None = None) -> None:
 
 
 def _services(node: Node, api: Api | None) -> list[Service]:
-    policy, admission, delivery, cameras = node.config.policy, node.admission, node.delivery, node.programs.cameras
+    admission, delivery, cameras = node.admission, node.delivery, node.programs.cameras
     services: list[Service] = [
         ("enrolment", admission.enrolment.run),
         ("renewal", admission.renewal.run),
@@ -53,7 +54,7 @@ def _services(node: Node, api: Api | None) -> list[Service]:
         ("cameras", cameras.run),
         ("uplink", delivery.uplink.run),
         ("fresh blobs", node.stores.fresh.run),
-        ("capacity", lambda: announce_capacity(node.mesh, policy, node.stores.journal, cameras)),
+        ("capacity", lambda: announce_capacity(node.mesh, node.meter, cameras)),
         ("warmth", node.warm_programs.run),
         ("health", node.self_checks.run),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.platforms import aarch64, armv7, x86_64
 from agent.platforms.facts import Architecture, Host, Platform
-from agent.platforms.rules import LABELS
+from agent.platforms.rules import LABELS, gpu
 from agent.platforms.rules.logs import log_source
 from agent.platforms.rules.openwrt import is_openwrt
 
@@ -52,4 +52,5 @@ def detect(
         volatile=Path("/tmp/edge-agent") if openwrt else state,  # noqa: S108 - OpenWrt's /tmp is its RAM disk
         run=Path("/var/run/edge-agent") if openwrt else Path("/run/edge-agent"),
         labels=labels,
+        gpus=gpu.count(host),
     )

@@ -54,3 +54,4 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     volatile: Path
     run: Path
     labels: dict[str, str]
+    gpus: int = 0

@@ -14,7 +14,10 @@ def event(ident: str = "", kind: str = "wifi.client.joined", *, node: str = "ap"
     return Event(id=ident or event_id("test"), source=f"/{node}/p/{made['step']}", type=kind, **made)
 
 
-def record(name: str, *, free: int = 100, **labels: str) -> NodeRecord:
+def record(
+    name: str, *, free: int = 100, cpus: float = 1.0, memory: int = 0, gpus: int = 0, **labels: str
+) -> NodeRecord:
     """A live node; label keys with `_` stand for `-`."""
     given = {k.replace("_", "-"): v for k, v in labels.items()}
-    return NodeRecord(id=name, name=name, labels={**given, "node": name, "id": name}, capacity=Capacity(free=free))
+    capacity = Capacity(cpus=cpus, memory=memory, free=free, gpus=gpus)
+    return NodeRecord(id=name, name=name, labels={**given, "node": name, "id": name}, capacity=capacity)

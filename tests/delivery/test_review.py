@@ -442,10 +442,10 @@ async def test_the_nodes_of_an_event_are_frozen_once(tmp_path: Path) -> None:
 def test_a_boasting_node_does_not_get_all_the_work() -> None:
     nodes = [
         NodeRecord(id="honest", name="honest", capacity=Capacity(free=100)),
-        NodeRecord(id="liar", name="liar", capacity=Capacity(free=10**15)),
+        NodeRecord(id="liar", name="liar", capacity=Capacity(cpus=1e15, free=10**15)),
     ]
     first = [rank(f"event {i}", nodes)[0].id for i in range(500)]
-    assert first.count("honest") > 10
+    assert first.count("honest") > 3
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.definitions import load_pipeline
+from agent.model.node import Capacity
 from agent.model.pipeline import Pipeline, Step
-from agent.model.placement import matches, may_run, may_send, rank, score
+from agent.model.placement import MAX_CPUS, matches, may_run, may_send, rank, score, weight
 from tests.delivery.events import record
 from tests.delivery.story import LABELS, STORY
 
@@ -25,7 +28,7 @@ def test_every_node_ranks_the_same_nodes_in_the_same_order(key: str, both: tuple
 
 @given(NAMES, st.lists(KEYS, min_size=5, max_size=30, unique=True))
 def test_a_node_that_leaves_moves_only_its_own_keys(names: list[str], keys: list[str]) -> None:
-    nodes = [record(n, free=7 * i + 1) for i, n in enumerate(names)]
+    nodes = [record(n, cpus=7.0 * i + 1) for i, n in enumerate(names)]
     gone, left = nodes[0], nodes[1:]
     for key in keys:
         before = rank(key, nodes)[0]
@@ -40,19 +43,32 @@ def test_a_node_that_comes_takes_keys_for_itself_only(key: str, names: list[str]
     assert [n.id for n in rank(key, nodes) if n.id != nodes[0].id] == old
 
 
-def test_keys_spread_by_free_capacity() -> None:
-    nodes = [record("small", free=100), record("large", free=300)]
+def test_keys_spread_by_free_cores() -> None:
+    nodes = [record("small", cpus=1.0), record("large", cpus=3.0)]
     wins = Counter(rank(f"key{i}", nodes)[0].id for i in range(4000))
     assert 2800 < wins["large"] < 3200  # 3000 expected; the hash is fixed, so this does not vary
     even = Counter(rank(f"key{i}", nodes, weighed=False)[0].id for i in range(4000))
     assert 1850 < even["large"] < 2150
 
 
-def test_a_node_without_free_capacity_ranks_last_mostly() -> None:
-    nodes = [record("full", free=0), record("free", free=1000)]
-    wins = Counter(rank(f"key{i}", nodes)[0].id for i in range(2000))
-    assert len(rank("k", nodes)) == 2
-    assert 0 < wins["full"] < 20
+@pytest.mark.parametrize(
+    ("short", "gpus"),
+    [({"cpus": 0.0}, 0), ({"memory": 16 << 20}, 0), ({"free": 1}, 0), ({"gpus": 0}, 1)],
+    ids=["cores", "memory", "queue", "gpus"],
+)
+def test_a_node_that_is_short_of_something_gets_little(short: dict[str, Any], gpus: int) -> None:
+    nodes = [record("short", **{"gpus": 1, **short}), record("free", memory=1 << 30, gpus=1)]
+    wins = Counter(rank(f"key{i}", nodes, gpus=gpus)[0].id for i in range(2000))
+    assert 0 < wins["short"] < 250
+
+
+def test_free_gpus_do_not_count_where_none_are_wanted() -> None:
+    assert weight(Capacity(gpus=0)) == weight(Capacity(gpus=8))
+
+
+@given(st.builds(Capacity, cpus=st.floats(), memory=st.integers(), free=st.integers(), gpus=st.integers()))
+def test_a_lying_node_gets_no_more_than_a_large_one(capacity: Capacity) -> None:
+    assert 0 < weight(capacity, gpus=1) <= MAX_CPUS
 
 
 @given(KEYS, NAMES)
