@@ -22,7 +22,7 @@ bench: ## the figures, against their goals
 	@$(PYTHON) scripts/setup.py bench
 	@PATH="$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh $(BIN)/python -m bench $(ARGS)
 
-lint: ## ruff, mypy and the arrows between the houses
+lint: ## ruff, mypy and the layers of the packages
 	@$(PYTHON) scripts/setup.py lint
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .

@@ -1,4 +1,4 @@
-"""What tests of several houses use."""
+"""Helpers of tests of several packages."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from agent.definitions import load_pipeline
 from agent.errors import NotFound, PipelineError
 from agent.model.cid import parse_cid
 from agent.node import Node, close_node
-from tests.node.house import House
+from tests.node.site import Site
 
 TEXT = """\
 version: 1
@@ -29,9 +29,9 @@ EMPTY = b"\0asm\x01\0\0\0"
 
 
 @pytest.fixture
-async def hall(house: House) -> AsyncIterator[Node]:
+async def hall(site: Site) -> AsyncIterator[Node]:
     """An agent that is built and not run: resolving modules needs no mesh."""
-    made = house.node("hall")
+    made = site.node("hall")
     yield made
     await close_node(made)
 
@@ -93,8 +93,8 @@ async def test_a_module_that_cannot_run_is_refused_before_signing(hall: Node, da
     assert hall.mesh.documents.list("pipeline") == []
 
 
-async def test_an_image_that_no_node_has_is_refused_with_what_to_do(house: House, filters: Path) -> None:
-    hall = await house.start("hall", labels={"docker": "true"})
+async def test_an_image_that_no_node_has_is_refused_with_what_to_do(site: Site, filters: Path) -> None:
+    hall = await site.start("hall", labels={"docker": "true"})
     module = (filters / "wifi-join.wasm").read_bytes()
     text = TEXT.replace("  alert", DOCKER + "  alert")
     with pytest.raises(NotFound, match="labels: no live node that may run it has the image edge/detector:1") as caught:

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-HOUSES = ("agent", "demo", "cloud_sink", "detector")
+PACKAGES = ("agent", "demo", "cloud_sink", "detector")
 CODE = re.compile(r"[a-z][a-z0-9-]*(\.[a-z0-9-]+)*\Z")
 
 
 def source_codes() -> dict[str, list[str]]:
     """Every code with the places (`file:line`) that give it."""
     found: dict[str, list[str]] = {}
-    for house in HOUSES:
-        for file in sorted((ROOT / house).rglob("*.py")):
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text())):
                 for code in _codes(node):
                     found.setdefault(code, []).append(f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}")

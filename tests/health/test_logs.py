@@ -31,7 +31,7 @@ def clean_root() -> Iterator[None]:
     root.handlers[:], root.level = handlers, level
 
 
-def test_text_has_level_house_message_and_fields() -> None:
+def test_text_has_level_package_message_and_fields() -> None:
     line = Formatter("text", journal=False).format(record("linked to %s", "porch", peer="a b", ms=3))
     assert line.endswith('INFO    mesh: linked to porch peer="a b" ms=3')
     assert line[:4].isdigit()

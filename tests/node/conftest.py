@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.filters.conftest import filters
-from tests.node.house import House
+from tests.node.site import Site
 
-__all__ = ["filters", "house", "quick_stop"]
+__all__ = ["filters", "quick_stop", "site"]
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    made = House(tmp_path)
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    made = Site(tmp_path)
     yield made
     await made.close()
 

@@ -13,14 +13,14 @@ from agent.model.documents import DEVICE, PIPELINE
 from agent.model.pipeline import Pipeline, Step
 from agent.node import close_node
 from tests.api.test_resolve import TEXT
-from tests.node.house import House
+from tests.node.site import Site
 from tests.support import eventually
 
 MAC = "02:00:00:00:00:01"
 
 
-async def test_an_applied_pipeline_is_on_every_node_after_a_restart(house: House, filters: Path) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
+async def test_an_applied_pipeline_is_on_every_node_after_a_restart(site: Site, filters: Path) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
     files = {
         "f/join.wasm": (filters / "wifi-join.wasm").read_bytes(),
         "f/rescale.wasm": (filters / "rescale.wasm").read_bytes(),
@@ -39,8 +39,8 @@ async def test_an_applied_pipeline_is_on_every_node_after_a_restart(house: House
     )
     assert second.overrode.version == made.version
     await eventually(lambda: porch.delivery.engine.definitions.current["p"].version == second.version)
-    await house.stop("porch")
-    porch = await house.start("porch")
+    await site.stop("porch")
+    porch = await site.start("porch")
     assert porch.delivery.engine.definitions.current["p"].version == second.version
     await hall.api.pipelines.rollback("p", Rollback())
     await eventually(lambda: porch.delivery.engine.definitions.current["p"].version == made.version)
@@ -50,17 +50,17 @@ async def test_an_applied_pipeline_is_on_every_node_after_a_restart(house: House
         await hall.api.pipelines.describe("p")
 
 
-async def test_a_pipeline_of_a_member_is_refused(house: House, filters: Path) -> None:
-    await house.start("hall")
-    porch = await house.start("porch")
+async def test_a_pipeline_of_a_member_is_refused(site: Site, filters: Path) -> None:
+    await site.start("hall")
+    porch = await site.start("porch")
     files = dict.fromkeys(("f/join.wasm", "f/rescale.wasm"), (filters / "wifi-join.wasm").read_bytes())
     with pytest.raises(Exception, match="operator"):
         await porch.api.pipelines.apply(Source(text=TEXT, file="p.yaml", files=files, dry_run=False))
     assert not porch.delivery.engine.definitions.current
 
 
-async def test_an_error_in_the_pipeline_file_comes_with_its_place(house: House) -> None:
-    hall = house.node("hall")
+async def test_an_error_in_the_pipeline_file_comes_with_its_place(site: Site) -> None:
+    hall = site.node("hall")
     with pytest.raises(PipelineError) as caught:
         await hall.api.pipelines.apply(
             Source(text=TEXT.replace("after: small", "after: smal"), file="p.yaml", files={}, dry_run=False)
@@ -84,8 +84,8 @@ async def test_an_error_in_the_pipeline_file_comes_with_its_place(house: House) 
         b'{"name": "p", "steps": [], "text": "\xff"}',
     ],
 )
-async def test_a_malformed_pipeline_leaves_the_good_one_in_force(house: House, body: bytes) -> None:
-    hall = await house.start("hall")
+async def test_a_malformed_pipeline_leaves_the_good_one_in_force(site: Site, body: bytes) -> None:
+    hall = await site.start("hall")
     good = Pipeline(
         name="p", steps=[Step(name="s", kind="tail", task={"source": "/nonexistent", "wasm": {"module": "m"}})]
     )
@@ -93,13 +93,13 @@ async def test_a_malformed_pipeline_leaves_the_good_one_in_force(house: House, b
     assert hall.delivery.engine.definitions.current["p"] == good
     await hall.mesh.documents.put(PIPELINE, "p", body)
     assert hall.delivery.engine.definitions.current["p"] == good
-    await house.stop("hall")
-    again = await house.start("hall")  # the bad document does not prevent a start
+    await site.stop("hall")
+    again = await site.start("hall")  # the bad document does not prevent a start
     assert again.delivery.engine.definitions.current["p"] == good
 
 
-async def test_a_source_that_cannot_be_opened_is_only_a_warning(house: House, filters: Path) -> None:
-    hall = await house.start("hall")
+async def test_a_source_that_cannot_be_opened_is_only_a_warning(site: Site, filters: Path) -> None:
+    hall = await site.start("hall")
     cid, _ = await hall.stores.blobs.put((filters / "wifi-join.wasm").read_bytes())
     step = Step(name="s", kind="tail", task={"source": {"nonsense": 1}, "wasm": {"module": cid}}, pick="all")
     await hall.mesh.documents.put(PIPELINE, "p", msgspec.json.encode(Pipeline(name="p", steps=[step])))
@@ -107,11 +107,11 @@ async def test_a_source_that_cannot_be_opened_is_only_a_warning(house: House, fi
     (source,) = (await hall.api.status.show()).sources
     assert source.ok is False
     assert "no source of lines" in source.text
-    assert not house.running["hall"][1].done()
+    assert not site.running["hall"][1].done()
 
 
-async def test_a_device_is_known_everywhere_once_an_operator_says_so(house: House) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
+async def test_a_device_is_known_everywhere_once_an_operator_says_so(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
     await hall.mesh.documents.put(DEVICE, MAC, b'{"name": "anna", "known": true}')
     devices = porch.delivery.engine.steps.presence.devices
     await eventually(lambda: MAC in devices)
@@ -121,8 +121,8 @@ async def test_a_device_is_known_everywhere_once_an_operator_says_so(house: Hous
     await eventually(lambda: MAC not in devices)
 
 
-async def test_an_event_is_triggered_only_where_its_step_may_run(house: House, filters: Path) -> None:
-    hall = await house.start("hall")
+async def test_an_event_is_triggered_only_where_its_step_may_run(site: Site, filters: Path) -> None:
+    hall = await site.start("hall")
     files = dict.fromkeys(("f/join.wasm", "f/rescale.wasm"), (filters / "wifi-join.wasm").read_bytes())
     await hall.api.pipelines.apply(Source(text=TEXT, file="p.yaml", files=files, dry_run=False))
     with pytest.raises(Refused) as caught:

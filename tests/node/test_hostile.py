@@ -13,7 +13,7 @@ from agent.definitions import load_pipeline
 from agent.errors import NotFound, Refused
 from agent.identity import PeerIdentity
 from agent.node import Node, close_node
-from tests.node.house import House
+from tests.node.site import Site
 
 MAC = "02:00:00:00:00:01"
 LABELS = {"docker": "true"}
@@ -30,8 +30,8 @@ def peer_of(agent: Node) -> PeerIdentity:
     return agent.mesh.trust.peer(agent.admission.identity.cert_der)
 
 
-async def test_codes_of_label_wishes_cannot_be_predicted(house: House) -> None:
-    hall, porch, other = (house.node(n) for n in ("hall", "porch", "other"))
+async def test_codes_of_label_wishes_cannot_be_predicted(site: Site) -> None:
+    hall, porch, other = (site.node(n) for n in ("hall", "porch", "other"))
     codes = []
     for labels in ({"camera": "true"}, {"gpu": "true"}, {"camera": "true"}, {"camera": "true"}):
         await hall.labels.serve_wish(peer_of(porch), msgspec.json.encode(labels))
@@ -49,8 +49,8 @@ async def test_codes_of_label_wishes_cannot_be_predicted(house: House) -> None:
 
 @pytest.mark.parametrize("body", [b"\xa1\xff", b"\x91" * 9000 + b"\x90", msgspec.msgpack.encode({MAC: {"present": 1}}),
     msgspec.msgpack.encode({"zz": {"present": True, "first_seen": "", "last_seen": "", "node": ""}})])  # fmt: skip
-async def test_false_answers_of_a_member_hide_no_other_devices(house: House, body: bytes) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
+async def test_false_answers_of_a_member_hide_no_other_devices(site: Site, body: bytes) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
 
     async def lie(peer: PeerIdentity, asked: bytes) -> bytes:
         return body
@@ -65,8 +65,8 @@ async def test_false_answers_of_a_member_hide_no_other_devices(house: House, bod
 @pytest.mark.parametrize(
     "name", ["", "../../containers/x", "a/../../containers/x", "a?b", "a b", "x" * 600, "/etc", "a\n", "%2e%2e/x"]
 )
-async def test_only_names_of_images_reach_the_engine(house: House, name: str) -> None:
-    hall = house.node("hall")
+async def test_only_names_of_images_reach_the_engine(site: Site, name: str) -> None:
+    hall = site.node("hall")
     with pytest.raises(Refused):
         await serve_image(hall.programs.docker, msgspec.msgpack.encode(name))
     for body in (b"", b"\xa1\xff", b"\x01", b"\x91" * 9000):
@@ -75,8 +75,8 @@ async def test_only_names_of_images_reach_the_engine(house: House, name: str) ->
     await close_node(hall)
 
 
-async def test_only_a_real_image_id_of_a_member_is_signed(house: House) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
+async def test_only_a_real_image_id_of_a_member_is_signed(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
     await hall.api.nodes.label("porch", Label(LABELS))
     said: Any = "evil:latest"
 

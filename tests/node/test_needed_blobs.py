@@ -9,7 +9,7 @@ import msgspec
 
 from agent.definitions import load_pipeline
 from agent.node import Node
-from tests.node.house import House
+from tests.node.site import Site
 from tests.support import eventually
 
 PIPELINE = """\
@@ -39,15 +39,15 @@ async def event_that_ends(agent: Node, *blobs: dict[str, Any]) -> None:
     assert all(row.closed for row in agent.stores.journal.rows.values())
 
 
-async def test_a_blob_added_by_hand_survives_the_end_of_an_event(house: House) -> None:
-    hall = await house.start("hall")
+async def test_a_blob_added_by_hand_survives_the_end_of_an_event(site: Site) -> None:
+    hall = await site.start("hall")
     mine = await add_by_hand(hall, b"by hand")
     cid, size = await hall.stores.blobs.put(b"a photo")
     await event_that_ends(hall, mine, {**mine, "cid": cid, "size": size})
     await eventually(lambda: not hall.stores.blobs.has(cid))
     assert hall.stores.blobs.has(mine["cid"])
-    await house.stop("hall")
-    hall = await house.start("hall")
+    await site.stop("hall")
+    hall = await site.start("hall")
     cid, size = await hall.stores.blobs.put(b"a photo")
     await event_that_ends(hall, mine, {**mine, "cid": cid, "size": size})
     await eventually(lambda: not hall.stores.blobs.has(cid))

@@ -23,7 +23,7 @@ from agent.node import Node, run_node
 from agent.node.event_feed import publish_event
 from agent.node.run import close_all
 from agent.node.step_logs import StepLogs
-from tests.node.house import House
+from tests.node.site import Site
 from tests.support import eventually
 
 PIPELINE = """\
@@ -47,8 +47,8 @@ async def heard(agent: Node, event: dict[str, Any]) -> EventRow:
         return first.result()
 
 
-async def test_watchers_get_events_whole_or_without_their_data(house: House) -> None:
-    hall = await house.start("hall")
+async def test_watchers_get_events_whole_or_without_their_data(site: Site) -> None:
+    hall = await site.start("hall")
     fits = {**EVENT, "data": {"labels": ["x" * 10_000]}}
     assert await heard(hall, fits) == msgspec.convert(fits, EventRow)
     long = {**EVENT, "data": {"labels": ["x" * 100_000]}}
@@ -65,12 +65,12 @@ def test_the_longest_line_of_a_program_can_be_passed_on_as_json(character: str) 
     assert set(json.loads(published[0])["line"]) == {character}
 
 
-async def follows_porch(house: House, hall: Node, step: str) -> None:
+async def follows_porch(site: Site, hall: Node, step: str) -> None:
     """A follower of logs on hall gets the lines of porch, which starts afterwards."""
     hall.delivery.engine.definitions.current["p"] = load_pipeline(PIPELINE)
     async with aclosing(hall.api.events.logs("p", LogsQuery(step, follow=True, lines=0))) as lines:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(lines))
-        porch = await house.start("porch")
+        porch = await site.start("porch")
         async with asyncio.timeout(20):
             while not first.done():
                 porch.delivery.logs.write("p", "wifi", "hello")
@@ -78,21 +78,21 @@ async def follows_porch(house: House, hall: Node, step: str) -> None:
         assert (first.result().node, first.result().line) == ("porch", "hello")
 
 
-async def test_log_lines_of_a_node_that_comes_back_are_followed(house: House) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
-    await house.stop("porch")
+async def test_log_lines_of_a_node_that_comes_back_are_followed(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
+    await site.stop("porch")
     await eventually(lambda: not hall.mesh.is_live(porch.mesh.me.id), 20)
-    await follows_porch(house, hall, "wifi")
+    await follows_porch(site, hall, "wifi")
 
 
-async def test_log_lines_of_a_node_that_joins_later_are_followed_too(house: House) -> None:
-    hall = await house.start("hall")
-    await follows_porch(house, hall, "")
+async def test_log_lines_of_a_node_that_joins_later_are_followed_too(site: Site) -> None:
+    hall = await site.start("hall")
+    await follows_porch(site, hall, "")
 
 
-async def test_a_renewed_certificate_is_used_after_a_failed_try(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_renewed_certificate_is_used_after_a_failed_try(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervise, "BACKOFF", Backoff((0.0,)))
-    hall = await house.start("hall")
+    hall = await site.start("hall")
     use, tried = hall.mesh.use, 0
 
     async def broken(identity: Identity) -> None:
@@ -110,9 +110,9 @@ async def test_a_renewed_certificate_is_used_after_a_failed_try(house: House, mo
 
 
 async def test_parts_are_closed_after_one_that_fails_to_close(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hall = house.node("hall")
+    hall = site.node("hall")
     close = hall.programs.docker.close
 
     async def failing() -> None:
@@ -139,9 +139,9 @@ async def test_a_cancellation_waits_for_the_last_part() -> None:
     assert closed == ["first", "last"]
 
 
-async def test_removing_a_node_with_the_sink_key_gives_a_hint(house: House) -> None:
-    hall = await house.start("hall")
-    porch, _ = await house.start("porch"), await house.start("garage")
+async def test_removing_a_node_with_the_sink_key_gives_a_hint(site: Site) -> None:
+    hall = await site.start("hall")
+    porch, _ = await site.start("porch"), await site.start("garage")
     await hall.api.nodes.label("porch", Label({"uplink": "true"}, []))
     await eventually(lambda: hall.mesh.node("porch").labels.get("uplink") == "true")
     assert "edge-sink key revoke" in (await hall.api.nodes.remove(porch.mesh.me.id)).hint

@@ -15,7 +15,7 @@ from agent.errors import CameraError
 from agent.identity import PendingNode
 from agent.model.pipeline import Pipeline, Step
 from agent.node import Node
-from tests.node.house import House
+from tests.node.site import Site
 from tests.support import eventually
 
 STEPS = [
@@ -32,52 +32,52 @@ async def triggered(node: Node) -> str:
     ).id
 
 
-async def test_status_says_for_how_long_a_node_is_silent(house: House) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
+async def test_status_says_for_how_long_a_node_is_silent(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
     own, other = (await hall.api.status.show()).nodes
     assert (own.name, own.own, own.seen_s) == ("hall", True, 0.0)
     assert (other.name, other.own, 0 <= other.seen_s < 15) == ("porch", False, True)
-    await house.stop("porch")
+    await site.stop("porch")
     await eventually(lambda: not hall.mesh.is_live(porch.mesh.me.id), 20)
     before = (await hall.api.nodes.matching(NodesQuery("node=porch")))[0].seen_s
     await eventually(lambda: hall.api.nodes.states()[1].seen_s >= before + 0.5)
 
 
-async def test_status_has_the_version_of_the_docker_engine(house: House) -> None:
-    hall = await house.start("hall")
+async def test_status_has_the_version_of_the_docker_engine(site: Site) -> None:
+    hall = await site.start("hall")
     assert (await hall.api.status.show()).engines.docker == ""
     hall.programs.docker.version = "20.10.24"  # tests/executors/test_docker.py has it from a real engine
     assert (await hall.api.status.show()).engines.docker == "20.10.24"
 
 
-async def test_status_has_the_version_of_the_wasm_engine(house: House) -> None:
-    hall = await house.start("hall")
+async def test_status_has_the_version_of_the_wasm_engine(site: Site) -> None:
+    hall = await site.start("hall")
     name, _, version = (await hall.api.status.show()).engines.wasm.partition(" ")
     assert (name, version[:1].isdigit()) == (hall.programs.wasm.name, True)
 
 
-async def test_status_says_what_is_wrong_with_a_camera_of_this_node(house: House) -> None:
-    hall = await house.start("hall")
-    await hall.api.cameras.add(AddCamera("door", f"file:{house.folder}/none.jpg"))
+async def test_status_says_what_is_wrong_with_a_camera_of_this_node(site: Site) -> None:
+    hall = await site.start("hall")
+    await hall.api.cameras.add(AddCamera("door", f"file:{site.folder}/none.jpg"))
     assert [c.text for c in hall.api.cameras.states()] == [""]
     with pytest.raises(CameraError) as caught:
         await hall.api.cameras.test("door")
-    await hall.api.cameras.add(AddCamera("other", f"file:{house.folder}/none.jpg"))  # the mesh hears of it
+    await hall.api.cameras.add(AddCamera("other", f"file:{site.folder}/none.jpg"))  # the mesh hears of it
     shown = {c.name: c for c in (await hall.api.status.show()).cameras}
     assert (shown["door"].node, shown["door"].ok, shown["door"].text) == ("hall", False, caught.value.message)
     assert (shown["other"].ok, shown["other"].text) == (True, "")
 
 
-async def test_a_described_node_has_its_certificate_and_capacity(house: House) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
+async def test_a_described_node_has_its_certificate_and_capacity(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
     found = await hall.api.nodes.describe("porch")
     assert found.certificate is not None
     assert found.certificate.days_left == round((porch.admission.identity.not_after - time.time()) / 86400)
     assert found.capacity.cpus > 0
 
 
-async def test_a_pending_node_has_the_time_since_when_it_waits(house: House) -> None:
-    hall = await house.start("hall")
+async def test_a_pending_node_has_the_time_since_when_it_waits(site: Site) -> None:
+    hall = await site.start("hall")
     assert hall.admission.desk is not None
     asked = time.monotonic() - 60
     waiting = PendingNode(b"c" * 32, b"n", asked, time.monotonic(), code="k7q2", node_id="x", name="attic")
@@ -87,15 +87,15 @@ async def test_a_pending_node_has_the_time_since_when_it_waits(house: House) -> 
     assert 55 < (datetime.now(UTC) - since).total_seconds() < 90
 
 
-async def test_an_event_has_the_version_of_its_form(house: House) -> None:
-    hall = await house.start("hall")
+async def test_an_event_has_the_version_of_its_form(site: Site) -> None:
+    hall = await site.start("hall")
     made = await triggered(hall)
     rows = [row async for row in hall.api.events.passing(EventsQuery(limit=1))]
     assert (rows[0].id, msgspec.to_builtins(rows[0])["specversion"]) == (made, "1.0")
 
 
-async def test_the_last_hop_of_a_trace_says_how_the_event_ended(house: House) -> None:
-    hall = await house.start("hall")
+async def test_the_last_hop_of_a_trace_says_how_the_event_ended(site: Site) -> None:
+    hall = await site.start("hall")
     ident = await triggered(hall)
 
     async def traced() -> results.Trace:

@@ -11,12 +11,12 @@ from agent.mesh import Mesh
 from agent.model.health import Warning
 from agent.model.node import NodeRecord
 from agent.node import self_checks
-from tests.node.house import House
+from tests.node.site import Site
 from tests.support import eventually
 
 
 async def test_facts_that_change_with_the_loop_are_read_in_its_thread(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, run_checks = Mesh.known, self_checks.run_checks
     threads: set[int] = set()
@@ -32,14 +32,14 @@ async def test_facts_that_change_with_the_loop_are_read_in_its_thread(
 
     monkeypatch.setattr(Mesh, "known", noting)
     monkeypatch.setattr(self_checks, "run_checks", checking)
-    await house.start("hall")
+    await site.start("hall")
     await eventually(lambda: seen)
     assert (seen[0].nodes, seen[0].disk_total is not None) == (1, True)
     assert threads == {threading.get_ident()}
 
 
-async def test_a_mesh_that_cannot_be_opened_is_shown_until_it_is_open(house: House) -> None:
-    hall = await house.start("hall")
+async def test_a_mesh_that_cannot_be_opened_is_shown_until_it_is_open(site: Site) -> None:
+    hall = await site.start("hall")
     hall.mesh._session.closed = "its port is taken"
     hall.self_checks.update_others()
     (shown,) = [w for w in hall.health.list() if w.code == "mesh.closed"]

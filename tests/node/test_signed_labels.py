@@ -11,13 +11,13 @@ from agent.errors import ConfigError, EdgeError, NotFound, Refused
 from agent.node import close_node
 from agent.node.signed_labels import MAX_LABELS
 from agent.platforms import detect
-from tests.node.house import House
+from tests.node.site import Site
 from tests.support import eventually
 
 
-async def test_labels_of_an_operator_are_signed_and_of_members_wait(house: House) -> None:
-    hall = await house.start("hall", labels={"wifi-log": "true"})
-    porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
+async def test_labels_of_an_operator_are_signed_and_of_members_wait(site: Site) -> None:
+    hall = await site.start("hall", labels={"wifi-log": "true"})
+    porch = await site.start("porch", labels={"camera": "true", "gpu": "true"})
     await eventually(lambda: hall.mesh.me.labels.get("wifi-log") == "true")
     await eventually(lambda: hall.labels.wishes)
     assert "camera" not in hall.mesh.node("porch").labels
@@ -36,9 +36,9 @@ async def test_labels_of_an_operator_are_signed_and_of_members_wait(house: House
     await eventually(lambda: not porch.labels.unsigned, 15)
 
 
-async def test_an_operator_may_approve_other_labels_than_asked_for(house: House) -> None:
-    hall = await house.start("hall")
-    porch = await house.start("porch", labels={"camera": "true", "gpu": "true"})
+async def test_an_operator_may_approve_other_labels_than_asked_for(site: Site) -> None:
+    hall = await site.start("hall")
+    porch = await site.start("porch", labels={"camera": "true", "gpu": "true"})
     await eventually(lambda: hall.labels.wishes)
     code = (await hall.api.nodes.pending())[0].code
     await hall.api.nodes.approve(code, Approve({"camera": "true"}))
@@ -46,8 +46,8 @@ async def test_an_operator_may_approve_other_labels_than_asked_for(house: House)
     assert "gpu" not in porch.mesh.me.labels
 
 
-async def test_labels_are_changed_one_by_one_and_only_by_an_operator(house: House) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
+async def test_labels_are_changed_one_by_one_and_only_by_an_operator(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
     assert (await hall.api.nodes.label("porch", Label({"camera": "true", "role": "edge"}, []))).labels == {
         "camera": "true",
         "role": "edge",
@@ -64,8 +64,8 @@ async def test_labels_are_changed_one_by_one_and_only_by_an_operator(house: Hous
         await hall.api.nodes.label("nobody", Label({"a": "b"}, []))
 
 
-async def test_reserved_malformed_and_too_many_labels_are_refused(house: House) -> None:
-    hall = await house.start("hall")
+async def test_reserved_malformed_and_too_many_labels_are_refused(site: Site) -> None:
+    hall = await site.start("hall")
     for bad in ({"id": "x"}, {"node": "x"}, {"arch": "x"}, {"sp ace": "x"}, {"a": "b c"}, {"": "x"},
                 {f"k{i}": "v" for i in range(MAX_LABELS + 1)}):  # fmt: skip
         with pytest.raises(ConfigError) as caught:
@@ -80,9 +80,9 @@ async def test_reserved_malformed_and_too_many_labels_are_refused(house: House) 
         b"", b"{", b"[]", b'{"a": 1}', b'{"id": "x"}', b'{"a b": "c"}',
         msgspec.json.encode({f"k{i}": "v" for i in range(MAX_LABELS + 1)})],
 )  # fmt: skip
-async def test_a_malformed_wish_for_labels_is_refused(house: House, body: bytes) -> None:
-    hall = house.node("hall")
-    peer = house.node("porch")
+async def test_a_malformed_wish_for_labels_is_refused(site: Site, body: bytes) -> None:
+    hall = site.node("hall")
+    peer = site.node("porch")
     with pytest.raises(Refused) as caught:
         await hall.labels.serve_wish(hall.mesh.trust.peer(peer.admission.identity.cert_der), body)
     assert caught.value.code == "bad"
@@ -91,8 +91,8 @@ async def test_a_malformed_wish_for_labels_is_refused(house: House, body: bytes)
         await close_node(agent)
 
 
-async def test_selectors_see_the_reserved_labels_of_every_node(house: House) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
+async def test_selectors_see_the_reserved_labels_of_every_node(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
     arch = detect().arch
     for agent in (hall, porch):
         for name in ("hall", "porch"):
@@ -105,9 +105,9 @@ async def test_selectors_see_the_reserved_labels_of_every_node(house: House) -> 
 
 @pytest.mark.parametrize("body", [b'{"labels": {"a": "\xff"}}', b'{"labels": ' + b"[" * 20_000])
 async def test_unreadable_labels_count_as_none_and_end_no_node(
-    house: House, caplog: pytest.LogCaptureFixture, body: bytes
+    site: Site, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
-    hall, porch = await house.start("hall"), await house.start("porch")
+    hall, porch = await site.start("hall"), await site.start("porch")
     await hall.api.nodes.label("porch", Label({"role": "desk"}, []))
     await eventually(lambda: porch.mesh.me.labels.get("role"))
     await hall.mesh.documents.put("label", porch.mesh.me.id, body)
@@ -117,9 +117,9 @@ async def test_unreadable_labels_count_as_none_and_end_no_node(
     await eventually(lambda: porch.mesh.me.labels.get("role") == "door")
 
 
-async def test_labels_survive_a_restart_of_all_nodes(house: House) -> None:
-    hall = await house.start("hall")
+async def test_labels_survive_a_restart_of_all_nodes(site: Site) -> None:
+    hall = await site.start("hall")
     await hall.api.nodes.label("hall", Label({"role": "desk"}, []))
-    await house.stop("hall")
-    again = await house.start("hall")
+    await site.stop("hall")
+    again = await site.start("hall")
     assert again.mesh.me.labels["role"] == "desk"

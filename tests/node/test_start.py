@@ -21,7 +21,7 @@ from agent.mesh import Mesh
 from agent.node import entry, run_agent
 from agent.node.entry import locked
 from agent.node.start import begin, wanted_labels
-from tests.node.house import House
+from tests.node.site import Site
 from tests.support import eventually
 
 
@@ -41,9 +41,9 @@ def own_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry, "watch_handshakes", lambda: None)
 
 
-async def test_a_node_without_state_and_mdns_makes_a_mesh(house: House) -> None:
+async def test_a_node_without_state_and_mdns_makes_a_mesh(site: Site) -> None:
     said: list[str] = []
-    config = house.config("first")
+    config = site.config("first")
     begun = await begin(config, None, False, said.append)
     assert begun.made
     assert not begun.had_state
@@ -57,11 +57,11 @@ async def test_a_node_without_state_and_mdns_makes_a_mesh(house: House) -> None:
     ).identity.mesh_id == begun.identity.mesh_id  # --new changes nothing
 
 
-async def test_a_token_lets_a_node_in_and_a_second_one_is_not_used(house: House) -> None:
-    hall = await house.start("hall")
+async def test_a_token_lets_a_node_in_and_a_second_one_is_not_used(site: Site) -> None:
+    hall = await site.start("hall")
     token = await hall.api.tokens.create(CreateToken(ttl=600, labels={"camera": "true"}))
     said: list[str] = []
-    config = house.config("porch")
+    config = site.config("porch")
     begun = await begin(config, token.token, False, said.append)
     assert begun.identity.mesh_id == hall.admission.identity.mesh_id
     assert not begun.identity.is_operator
@@ -73,15 +73,15 @@ async def test_a_token_lets_a_node_in_and_a_second_one_is_not_used(house: House)
     assert "the token is not used" in said[-1]
     assert (config.state / "join.json").stat().st_mode & 0o077 == 0
     with pytest.raises(JoinRefused) as caught:
-        await begin(house.config("garage"), token.token, False, said.append)
+        await begin(site.config("garage"), token.token, False, said.append)
     assert caught.value.code == "join.used"
     secret = Token.parse(token.token).encode()
     assert all(secret not in line for line in said)
 
 
 @pytest.mark.parametrize("token", ["nonsense", "edge1.AAAA"])
-async def test_a_bad_token_is_refused_and_leaves_no_identity(house: House, token: str) -> None:
-    config = house.config("porch")
+async def test_a_bad_token_is_refused_and_leaves_no_identity(site: Site, token: str) -> None:
+    config = site.config("porch")
     with pytest.raises(EdgeError) as caught:
         await begin(config, token, False, lambda line: None)
     assert caught.value.hint
@@ -89,17 +89,17 @@ async def test_a_bad_token_is_refused_and_leaves_no_identity(house: House, token
     assert not (config.state / "identity" / "certificate.pem").exists()
 
 
-def test_labels_to_ask_for_are_checked(house: House) -> None:
-    found = wanted_labels(house.config("hall", labels={"role": "edge", "camera": "true"}))
+def test_labels_to_ask_for_are_checked(site: Site) -> None:
+    found = wanted_labels(site.config("hall", labels={"role": "edge", "camera": "true"}))
     assert found["role"] == "edge"
     assert "docker" not in found
     assert not {"id", "node", "arch"} & set(found)
     with pytest.raises(ConfigError):
-        wanted_labels(house.config("hall", labels={"ro le": "edge"}))
+        wanted_labels(site.config("hall", labels={"ro le": "edge"}))
 
 
-async def test_a_state_folder_has_one_agent(house: House) -> None:
-    config = house.config("hall")
+async def test_a_state_folder_has_one_agent(site: Site) -> None:
+    config = site.config("hall")
     with locked(config.state), pytest.raises(ConfigError) as caught:
         await run_agent(config)
     assert caught.value.code == "state.locked"
@@ -109,13 +109,13 @@ async def test_a_state_folder_has_one_agent(house: House) -> None:
 
 
 @pytest.mark.usefixtures("restored_process")
-async def test_run_agent_prints_the_join_line_and_ends_on_a_signal(house: House, tmp_path: Path) -> None:
+async def test_run_agent_prints_the_join_line_and_ends_on_a_signal(site: Site, tmp_path: Path) -> None:
     said: list[str] = []
     stream = io.StringIO()
     before = logging.getLogger().handlers[:]
     setup_logging(LogConfig(level="debug"), stream=stream, environ={})
     try:
-        config = house.config("first")
+        config = site.config("first")
         life = asyncio.create_task(run_agent(config, new=True, out=said.append))
         await eventually(lambda: any("--join" in line for line in said) or life.done(), 20)
         await eventually(lambda: "is in mesh" in stream.getvalue() or life.done(), 20)
@@ -136,19 +136,19 @@ async def test_run_agent_prints_the_join_line_and_ends_on_a_signal(house: House,
 
 @pytest.mark.usefixtures("restored_process")
 async def test_an_error_that_ends_the_agent_is_logged_with_its_place(
-    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def faulty(mesh: Mesh) -> None:
         raise TypeError("a mistake of ours")
 
     monkeypatch.setattr(Mesh, "run", faulty)
     with pytest.raises(TypeError):
-        await run_agent(house.config("first"), new=True, out=lambda line: None)
+        await run_agent(site.config("first"), new=True, out=lambda line: None)
     assert "in faulty" in caplog.text
     assert "a mistake of ours" in caplog.text
 
 
-def test_a_token_that_is_logged_by_mistake_is_redacted(house: House) -> None:
+def test_a_token_that_is_logged_by_mistake_is_redacted(site: Site) -> None:
     stream = io.StringIO()
     before = logging.getLogger().handlers[:]
     setup_logging(LogConfig(level="info"), stream=stream, environ={})

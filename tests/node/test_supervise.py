@@ -8,21 +8,21 @@ import pytest
 
 from agent.errors import ConfigError
 from agent.node import run_node
-from tests.node.house import House
+from tests.node.site import Site
 from tests.support import eventually
 
 
-async def test_a_port_in_use_ends_a_node_and_failing_sources_do_not(house: House) -> None:
+async def test_a_port_in_use_ends_a_node_and_failing_sources_do_not(site: Site) -> None:
     async def broken() -> None:
         raise ConfigError("not a selector")
 
-    hall = house.node("hall")
+    hall = site.node("hall")
     hall.delivery.tails.run = broken  # type: ignore[method-assign]
-    with socket.create_server(("127.0.0.1", house.ports["hall"][1])), pytest.raises(ExceptionGroup) as caught:
+    with socket.create_server(("127.0.0.1", site.ports["hall"][1])), pytest.raises(ExceptionGroup) as caught:
         await run_node(hall)
     assert caught.group_contains(ConfigError, match="cannot listen")
-    again = house.node("hall")
+    again = site.node("hall")
     again.delivery.tails.run = broken  # type: ignore[method-assign]
-    await house.run("hall", again)
+    await site.run("hall", again)
     await eventually(lambda: any(w.code == "service.restarted" for w in again.health.list()))
-    assert not house.running["hall"][1].done()
+    assert not site.running["hall"][1].done()

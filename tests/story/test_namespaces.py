@@ -98,7 +98,7 @@ def test_the_first_node_may_die_and_return(street: Street) -> None:
     street.alert()
 
 
-def test_a_house_that_moved_heals_by_itself(street: Street) -> None:
+def test_nodes_that_moved_find_each_other_again(street: Street) -> None:
     for number, node in enumerate(street.b.nodes.values()):
         street.hosts[node.name].move(f"10.77.5.{50 + number}")
     street.b.until("all have heard of the new addresses", lambda: all(moved(n) for n in street.b.running), 90)

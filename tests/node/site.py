@@ -16,7 +16,7 @@ from tests.support import eventually
 NO_DOCKER = "tcp://127.0.0.1:1"
 
 
-class House:
+class Site:
     """`hall` is the operator; other nodes have certificates that it issued."""
 
     def __init__(self, folder: Path) -> None:
