@@ -42,10 +42,8 @@ Handler = Callable[[Peer, bytes], Awaitable[bytes]]
 
 @dataclass
 class Counters:
-    """Since the start: blobs fetched, bytes fetched and served, holders caught sending wrong bytes."""
+    """Since the start: bytes served, and answers of other nodes that were not the bytes of the blob."""
 
-    fetched: int = 0
-    bytes_in: int = 0
     bytes_out: int = 0
     wrong: int = 0
 
@@ -184,7 +182,6 @@ class BlobExchange:
                         await self._one_chunk(cid, size, holder, owner)
                     else:
                         await transfer.from_holder(holder, owner)
-                    self.counters.fetched += 1
                     return
                 except EdgeError as error:
                     if error.code in ("blob.quota", "blob.disk", "blob.too-large", "blob.size"):
@@ -192,7 +189,6 @@ class BlobExchange:
                     self._note(cid, holder, error)
                     reasons[holder] = error
         finally:
-            self.counters.bytes_in += transfer.received
             self._park(cid, transfer.incoming)
         raise _unavailable(cid, reasons)
 
@@ -200,7 +196,6 @@ class BlobExchange:
         data = await self._call(holder, GET, encode(Get(cid, 0, CHUNK)), timeout=CALL_TIMEOUT)
         if not data and cid != EMPTY:
             raise not_there(cid)
-        self.counters.bytes_in += len(data)
         if size is not None and size != len(data) and hash_bytes(data[: CHUNK + 1]).cid == cid:
             raise wrong_size(cid, len(data), size)
         await self._store.put(data, owner=owner, expect=cid)

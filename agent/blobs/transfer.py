@@ -42,7 +42,6 @@ class Transfer:
         self._call = call
         self._span = 1
         self.incoming = parked
-        self.received = 0
 
     async def from_holder(self, holder: str, owner: str | None) -> None:
         """Fetch the missing leaves from this holder and commit the blob; raises EdgeError, keeping `incoming`."""
@@ -95,7 +94,6 @@ class Transfer:
                 raise not_there(self._cid)
             if len(data) != length:
                 raise WrongBytes(f"{len(data)} bytes where {length} were asked")
-            self.received += length
             # Verified leaves are kept even when another request to the holder fails meanwhile.
             await finished(self._store.verify_into(incoming, first, data))
 

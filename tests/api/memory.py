@@ -70,7 +70,7 @@ STEPS = [
     step("photos", "camera", "camera=true", ["porch", "garage"], accepted=3, delivered=3, run_ms=18.0),
     step("small", "wasm", "", ["porch", "garage"], accepted=6, delivered=6, run_ms=24.5),
     step("labels", "docker", "docker=true", ["gpu"], accepted=6, delivered=4, failed=1, open=1, running=1,
-         run_ms=41.0, error="the container died"),
+         run_ms=41.0, error="the container died", state="failing", hint="see its log"),
     step("alert", "sink", "uplink=true", ["gpu"], accepted=4, delivered=1, skipped=3, run_ms=9.1),
 ]  # fmt: skip
 

@@ -52,6 +52,31 @@ async def test_status_as_json_is_what_the_agent_said(edge: Shell, agent: MemoryA
     assert (await edge("status", "--json")).json == msgspec.to_builtins(agent.state)
 
 
+async def test_json_of_the_status_has_its_promised_keys(edge: Shell) -> None:
+    shown = (await edge("status", "--json")).json
+    assert sorted(shown) == [
+        "blobs", "cameras", "certificate", "engines", "journal", "last_event", "mesh", "node", "nodes", "pipelines", "sources",
+        "time", "uplink", "uptime_s", "version", "warnings",
+    ]  # fmt: skip
+    (pipeline,) = shown["pipelines"]
+    assert pipeline["steps"][4] == {
+        "step": "labels", "kind": "docker", "where": "docker=true", "after": [], "here": True, "nodes": ["gpu"], "accepted": 6,
+        "open": 1, "ends": {"delivered": 4, "skipped": 0, "deduplicated": 0, "suppressed": 0, "failed": 1, "expired": 0, "lost": 0},
+        "running": 1, "run_ms": 41.0, "error": "the container died", "state": "failing", "hint": "see its log",
+    }  # fmt: skip
+    assert shown["cameras"][1] == {
+        "node": "gpu", "name": "gate", "kind": "v4l2", "ok": False, "text": "no picture for 10 s"
+    }  # fmt: skip
+
+
+async def test_json_of_a_trace_and_an_event_has_its_promised_keys(edge: Shell) -> None:
+    trace = (await edge("trace", "alert", "--json")).json
+    assert trace["hops"][1] == {"step": "wifi", "node": "ap", "at_ms": 1.2, "run_ms": 0.4, "event": "e1"}
+    assert trace["photos"] == [{"name": "door.jpg", "cid": "bafkreiabc", "size": 58_112}]
+    event = json.loads((await edge("events", "--json")).out)
+    assert (event["id"], event["source"], event["data"]["interface"]) == ("ev1", "/ap/person-at-the-door/wifi", "wlan0")
+
+
 async def test_a_young_agent_with_nothing_yet_has_a_status(edge: Shell, agent: MemoryAgent) -> None:
     s = agent.state
     s.nodes, s.cameras, s.sources, s.pipelines, s.warnings, s.last_event = s.nodes[:1], [], [], [], [], None
