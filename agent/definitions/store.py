@@ -30,7 +30,7 @@ class Definitions:
         in_use: Callable[[], set[tuple[str, str]]],
         changed: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """`in_use` returns the (name, version) of every open row; `changed` is called with the name of each changed pipeline."""
+        """`in_use` returns the (name, version) of every row that is not closed; `changed` gets the name of each changed pipeline."""
         self._database = database
         self._in_use = in_use
         self.current: dict[str, Pipeline] = {}

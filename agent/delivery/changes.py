@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
@@ -41,7 +40,7 @@ class Changes:
     """Id → (id, root, body) of the events of new rows."""
     written: dict[int, Row] = field(default_factory=dict)
     """Rows to be written as they are when the journal gets the changes, by number."""
-    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """(pipeline, step, accepted or end) → what to add."""
     kept: dict[str, float] = field(default_factory=dict)
     """Photos to keep for a match → until when (CLOCK_BOOTTIME)."""

@@ -138,13 +138,14 @@ class StepHost:
 
     def _rows(self, row: Row, made: list[Made], at: float) -> list[Row]:
         trace = hop(row, self.step.name, self.context.node_name, at, at - row.started)
-        live = self.context.mesh.live()
         rows: list[Row] = []
         for index, (output, extra) in enumerate(made):
             if self.step.emit and output.type not in self.step.emit:
                 continue
             event = self._event(row.event, output, index, extra)
-            rows += self.context.rows.rows_for(self.pipeline, event, row, live, root_at=row.root_at, trace=trace)
+            rows += self.context.rows.rows_for(
+                self.pipeline, event, row, self.context.mesh.live, root_at=row.root_at, trace=trace
+            )
         return rows
 
     def _event(self, parent: Event, output: StepOutput, index: int, extra: tuple[Any, ...]) -> Event:

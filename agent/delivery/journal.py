@@ -188,13 +188,12 @@ class Journal(Table):
         if changes.closed:
             self._purge()
             if released := changes.released():
-                future.add_done_callback(partial(self._closing_written, released))
+                # A future that no caller holds: a cancelled caller would cancel `future`, and the write goes on.
+                self.commit().add_done_callback(partial(self._closing_written, released))
         return future
 
     def _closing_written(self, cids: list[str], written: asyncio.Future[Any]) -> None:
-        if written.cancelled():  # the caller was cancelled; the write goes on
-            self.commit().add_done_callback(partial(self._closing_written, cids))
-        elif written.exception() is None:
+        if written.exception() is None:
             self.count_written(cids)
 
     def commit(self) -> asyncio.Future[Any]:

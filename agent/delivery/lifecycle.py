@@ -3,7 +3,8 @@
 Events come in (a row was made, placed, started, ran, failed, refused, reported, …); `Changes` go out: what the journal writes and
 what is to be done next. Nothing here waits, reads a file or calls another node. The rules that hold whatever comes in:
 a row ends once, until a repeated delivery takes it up again; a row that ran ends when all its outputs are placed or ended;
-a branch closes when everything below it has ended. An event that comes too late for its row changes nothing.
+a branch closes when everything below it has ended. An event from outside that comes too late for its row changes nothing; a call that
+the table forbids is an internal error (IllegalTransition).
 """
 
 from __future__ import annotations
@@ -294,6 +295,7 @@ class Lifecycle:
         changes = Changes()
         for row in self._table.open_rows():
             if row.state in (State.WAITING, State.SENDING):
+                move(writable(row), State.WAITING)
                 changes.then(Do.ROUTE, row)
             elif row.state is State.QUEUED:
                 changes.then(Do.RUN, row)
@@ -359,7 +361,8 @@ class Lifecycle:
 
     def _count(self, changes: Changes, row: Row, what: str, n: int) -> None:
         self._table.counts[row.pipeline, row.step][what] += n
-        changes.counts[row.pipeline, row.step, what] += n
+        key = (row.pipeline, row.step, what)
+        changes.counts[key] = changes.counts.get(key, 0) + n
 
     def _avoid(self, row: WritableRow, node: str) -> None:
         """Have other nodes tried first; a row with a slot has no others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from agent.definitions import passes
@@ -31,12 +31,12 @@ class RowMaker:
         return new_row(self._table.next_n - 1, event, pipeline, version, step, **fields)
 
     def rows_for(
-        self, pipeline: Pipeline, event: Event, maker: Row | None, live: Sequence[NodeRecord], *, root_at: float,
+        self, pipeline: Pipeline, event: Event, maker: Row | None, live: Callable[[], Sequence[NodeRecord]], *, root_at: float,
         trace: Sequence[Hop],
     ) -> list[Row]:  # fmt: skip
-        """Rows for every step that follows the event's; where `when` says no they are made ended.
+        """Rows for every step that follows the event's; a row whose `when` is false is made ended.
 
-        `pick: all` makes a row for each live node that matches: the list is in the journal before the first send.
+        `pick: all` makes a row for each node of `live()` that matches: the list is in the journal before the first send.
         """
         made: list[Row] = []
         for step in pipeline.children(event.step):
@@ -47,12 +47,11 @@ class RowMaker:
                 "trace": tuple(trace),
             }  # fmt: skip
             work = (event, pipeline.name, pipeline.version, step.name)
-            nodes = matches(step, live) if step.pick == "all" else []
             if not passes(step.when, event):
                 made.append(self.row(*work, state=State.ENDED, end="skipped", reason="when", **fields))
             elif step.pick != "all" or step.dedupe or step.cooldown:
                 made.append(self.row(*work, **fields))
-            elif not nodes:
+            elif not (nodes := matches(step, live())):
                 made.append(self.row(*work, state=State.ENDED, end="skipped", reason="no node", **fields))
             else:
                 made += self.for_nodes(work, self.without_row(work, nodes), **fields)

@@ -101,7 +101,7 @@ class Router:
     # -- one row ------------------------------------------------------------------------------------------------------
 
     def _route(self, row: Row) -> None:
-        if row.state not in (State.WAITING, State.SENDING):
+        if row.state is not State.WAITING:
             return
         if boottime() >= row.deadline:
             self._end(row, "expired", "older than the step's deadline")

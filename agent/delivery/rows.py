@@ -96,7 +96,7 @@ class Row(Protocol):
 
     @property
     def state(self) -> State:
-        """Where the row is; see `lifecycle.TRANSITIONS`."""
+        """Where the row is; see `TRANSITIONS`."""
 
     @property
     def end(self) -> End | None:

@@ -1,4 +1,7 @@
-"""The rows of this node in memory, by everything that they are asked for. Only `lifecycle.py` and the journal change it."""
+"""The rows of this node in memory, by everything that they are asked for.
+
+Only `lifecycle.py`, `new_rows.py` (the next number) and the journal change it.
+"""
 
 from __future__ import annotations
 

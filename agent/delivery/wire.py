@@ -1,7 +1,7 @@
 """The messages of delivery, as msgpack; `docs/protocol.md` describes them in prose.
 
 Verbs: `pipeline.deliver` (DeliverRequest → list[Verdict]), `pipeline.report` (list[Report] → nothing),
-`pipeline.decide` (Question → Answer), `pipeline.remember` (Record → Record), `pipeline.trace` (an id → list[TraceRow]).
+`pipeline.decide` (Question → the first event's id), `pipeline.remember` (Record → Record), `pipeline.trace` (an id → list[TraceRow]).
 """
 
 from __future__ import annotations

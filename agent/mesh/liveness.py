@@ -97,6 +97,8 @@ class PresenceBook:
             keys, settings, session, rpc, certificates,
         )  # fmt: skip
         self._nodes: dict[str, _Node] = {}
+        self._views: dict[str, tuple[NodeRecord, dict[str, str], NodeRecord]] = {}
+        """By node: its record, its signed labels, and the view that they make."""
         rpc.on_no_way = self.doubt
         self._callbacks: list[Changed] = []
         self._dirty = asyncio.Event()
@@ -128,11 +130,18 @@ class PresenceBook:
 
     def view(self, record: NodeRecord) -> NodeRecord:
         """The record with the labels that selectors may see: the signed ones and the reserved ones."""
-        labels = dict(self.labels_of(record.id) if self.labels_of is not None else record.labels)
-        labels |= {"node": record.name, "id": record.id}
+        signed = self.labels_of(record.id) if self.labels_of is not None else record.labels
+        known = self._views.get(record.id)
+        if known is not None and known[0] is record and known[1] == signed:
+            return known[2]  # the choice of a node asks for every node with every event
+        labels = {**signed, "node": record.name, "id": record.id}
         if VALUE.match(arch := record.labels.get("arch", "")) and arch:
             labels["arch"] = arch
-        return msgspec.structs.replace(record, labels=labels)
+        made = msgspec.structs.replace(record, labels=labels)
+        if len(self._views) > MAX_NODES:
+            self._views.clear()
+        self._views[record.id] = (record, dict(signed), made)
+        return made
 
     def live(self) -> list[NodeRecord]:
         """The alive nodes, this one first."""

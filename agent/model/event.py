@@ -7,7 +7,7 @@ distributed-tracing extension (W3C Trace Context).
 from __future__ import annotations
 
 import hashlib
-import os
+import random
 from base64 import b32encode
 from datetime import UTC, datetime
 from typing import Any
@@ -53,7 +53,7 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     def blobs(self) -> list[BlobRef]:
         """The blobs that `data.blobs` names; raises msgspec.ValidationError where it is malformed."""
-        return msgspec.convert(self.data.get("blobs", []), list[BlobRef])
+        return msgspec.convert(self.data["blobs"], list[BlobRef]) if "blobs" in self.data else []
 
     def encode(self) -> bytes:
         """One JSON line without the newline; `specversion` is always there."""
@@ -90,7 +90,8 @@ def event_id(*parts: str | int | bytes) -> str:
 
 def traceparent(root: str) -> str:
     """A W3C traceparent whose trace id is derived from the root event's id, with a fresh span id."""
-    return f"00-{hashlib.sha256(root.encode()).hexdigest()[:32]}-{os.urandom(8).hex()}-01"
+    span = random.getrandbits(64)
+    return f"00-{hashlib.sha256(root.encode()).hexdigest()[:32]}-{span:016x}-01"
 
 
 def now() -> str:

@@ -198,5 +198,6 @@ class TailRunner:
                 ident,
             ),
         ]
-        live = self.context.mesh.live()
-        return self.context.rows.rows_for(self.pipeline, event, None, live, root_at=root_at, trace=trace)
+        return self.context.rows.rows_for(
+            self.pipeline, event, None, self.context.mesh.live, root_at=root_at, trace=trace
+        )

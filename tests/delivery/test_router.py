@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.delivery.rows import Row
+from agent.delivery.rows import Row, State
 from agent.delivery.writable_row import new_row
 from agent.errors import Unreachable
 from tests.delivery.story import STORY, Building
@@ -58,4 +58,29 @@ async def test_a_row_that_ended_before_its_decision_is_left_alone(tmp_path: Path
     decided.set()
     await p.journal.commit()
     assert (row.end, row.decided, changes) == ("expired", False, [])
+    await b.stop()
+
+
+async def test_a_row_on_its_way_is_not_sent_again(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu")
+    asked = 0
+    answer = asyncio.Event()
+
+    async def accept(peer: Any, body: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        await answer.wait()
+        raise Unreachable("the answer is lost")
+
+    b.net.nodes["gpu"].handlers["pipeline.deliver"] = accept
+    p = b.nodes["porch"].p
+    await p.journal.commit()  # the engine runs
+    await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"}, "e")
+    row = p.journal.find("e", b.pipeline.name, "labels", "")
+    assert row is not None
+    await eventually(lambda: asked == 1)
+    p.router.submit(row)
+    await eventually(lambda: not p.router._ready)
+    assert (row.state, row.choice, asked) == (State.SENDING, 1, 1)
     await b.stop()
