@@ -188,8 +188,8 @@ class Journal(Table):
         if changes.closed:
             self._purge()
             if released := changes.released():
-                # A future that no caller holds: a cancelled caller would cancel `future`, and the write goes on.
-                self.commit().add_done_callback(partial(self._closing_written, released))
+                future.add_done_callback(partial(self._closing_written, released))
+                return asyncio.shield(future)  # a cancelled caller does not cancel the write
         return future
 
     def _closing_written(self, cids: list[str], written: asyncio.Future[Any]) -> None:

@@ -174,7 +174,7 @@ async def test_a_closed_row_needs_its_photo_until_that_is_on_the_disk(path: Path
 
 
 async def test_a_row_closed_twice_needs_its_photo_until_the_second(path: Path) -> None:
-    j, disk = opened(path), threading.Event()
+    j, begin, between, disk = opened(path), threading.Event(), threading.Event(), threading.Event()
     r = row(j, "a", blobs=["photo"])
     await j.commit(add=[r])
     await j.commit(end=[(r, "failed", "")])
@@ -182,11 +182,17 @@ async def test_a_row_closed_twice_needs_its_photo_until_the_second(path: Path) -
     j.reopen(r)
     assert j.needs("photo")
     await j.commit(end=[(r, "delivered", "")])
+    j.storage.write(lambda db: begin.wait(10))
+    await eventually(j.storage._queue.empty)
     first = j.close_row(r, keep=0)
+    j.storage.write(lambda db: between.wait(10))  # the first closing and this are one transaction, the rest is the next
+    begin.set()
+    await eventually(j.storage._queue.empty)
     j.storage.write(lambda db: disk.wait(10))
     j.reopen(r)
     j.commit(end=[(r, "delivered", "")])
     j.close_row(r, keep=0)
+    between.set()
     await first
     assert j.needs("photo")
     disk.set()
