@@ -7,14 +7,16 @@ import importlib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import typer
 from typer._click import Command, Context, HelpFormatter
 from typer.core import TyperCommand, TyperGroup
 
 from agent.errors import ConfigError, NotFound
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 COMMANDS = "edge_agent.commands"
 """Entry-point group in which an installed package registers its commands."""
@@ -57,6 +59,8 @@ def registered() -> list[Noun]:
 
     An entry point names a module and its typer (`demo.command:app`); the first line of its top package's docstring is its help.
     """
+    from importlib.metadata import entry_points  # half a megabyte that a running agent does not need
+
     return [_registered(point) for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name)]
 
 
