@@ -60,7 +60,7 @@ def read_private(path: Path, limit: int = 1024 * 1024) -> bytes | None:
             status = os.fstat(file.fileno())
             if status.st_mode & 0o077:
                 os.fchmod(file.fileno(), 0o600)
-                logger.warning("%s could be read by others; it is private again", path)
+                logger.warning("%s was readable by others; set to private", path)
             data = file.read(limit + 1)
     except FileNotFoundError:
         return None

@@ -50,9 +50,9 @@ async def supervised(
             if isinstance(error, CannotListen) and clock() - first < STARTING:
                 raise
             if isinstance(error, EdgeError):
-                log.error("%s stopped and is started again: %s (%s)", name, error.message, error.code)
+                log.error("%s stopped, restarting it: %s (%s)", name, error.message, error.code)
             else:
-                log.error("%s stopped by a fault and is started again", name, exc_info=error)
+                log.error("%s stopped by an internal error, restarting it", name, exc_info=error)
             failures += 1
             restarted(name, failures, error)
         if clock() - began > WELL:

@@ -103,7 +103,7 @@ class Client:
         except httpx.ConnectError as e:
             if "Permission denied" in str(e):
                 raise Refused(
-                    f"you may not talk to the agent at {self.socket}",
+                    f"you have no access to the agent at {self.socket}",
                     hint="use sudo, or join its group: sudo usermod -aG edge-agent $USER",
                     code="api.denied",
                 ) from None
@@ -117,7 +117,9 @@ class Client:
                 "the agent did not answer in time", hint="is it busy? try again", code="agent.slow"
             ) from None
         except httpx.TransportError as e:
-            raise Unreachable(f"the agent hung up: {e}", hint="is it stopping?", code="agent.absent") from None
+            raise Unreachable(
+                f"the agent closed the connection: {e}", hint="is it stopping?", code="agent.absent"
+            ) from None
 
 
 def read(answer: Any, kind: type[T]) -> T:
@@ -126,7 +128,7 @@ def read(answer: Any, kind: type[T]) -> T:
         return msgspec.convert(answer, kind)
     except msgspec.ValidationError as e:
         raise EdgeError(
-            f"the agent's answer is not understood: {e}",
+            f"the agent's answer cannot be decoded: {e}",
             hint="is the running agent of the same version?",
             code="api.request",
         ) from None

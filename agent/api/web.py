@@ -64,7 +64,9 @@ def endpoint(route: Route) -> Callable[[Request], Awaitable[Response]]:
             raise
         except Exception as e:
             logger.exception("the API's %s %s failed", request.method, request.url.path)
-            return failure(EdgeError(f"the agent failed inside: {type(e).__name__}", hint="its log has the details"))
+            return failure(
+                EdgeError(f"internal error in the agent: {type(e).__name__}", hint="its log has the details")
+            )
         return made if isinstance(made, Response) else json_response(made)
 
     return answer

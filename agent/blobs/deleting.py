@@ -50,7 +50,7 @@ class Deleter:
             await self._store.delete(cid)
         except BlobError as e:
             if cid not in self._left:
-                logger.warning("%s could not be deleted and is tried again: %s", cid, e.message)
+                logger.warning("%s could not be deleted; trying again later: %s", cid, e.message)
             self._left.add(cid)
         else:
             self._left.discard(cid)

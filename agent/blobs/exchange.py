@@ -236,7 +236,7 @@ def _unavailable(cid: str, reasons: dict[str, EdgeError]) -> EdgeError:
     if reasons and all(isinstance(e, Unreachable) for e in reasons.values()):
         return Unreachable(f"no holder of blob {cid} answers: {told}", hint="see edge-agent nodes")
     return BlobError(
-        f"no holder gave blob {cid}: {told}",
+        f"no holder sent blob {cid}: {told}",
         code="blob.unavailable",
         hint="it may have been deleted, or this node may not read it",
     )

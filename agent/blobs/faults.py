@@ -32,7 +32,7 @@ def missing(cid: str) -> BlobError:
 
 def not_there(cid: str) -> BlobError:
     """The error for a holder that does not have the blob, or not for this node."""
-    return BlobError(f"{cid} is not there, or not for this node", code="blob.missing")
+    return BlobError(f"{cid} is not there, or this node may not read it", code="blob.missing")
 
 
 def quota_full(quota: int) -> BlobError:

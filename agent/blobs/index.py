@@ -59,7 +59,7 @@ class Index:
             self._db.executemany("INSERT INTO blobs (cid, size, used) VALUES (?, ?, 0)", new)
 
     def _rebuild(self, error: Exception) -> None:
-        logger.warning("the blob index cannot be used and is made again from the files: %s", error)
+        logger.warning("the blob index cannot be used; rebuilding it from the files: %s", error)
         try:
             remove(self._path)
             self._open()

@@ -351,9 +351,7 @@ class BlobStore:
             raise refusal
         for cid, last_resort in doomed.items():
             if last_resort:
-                logger.warning(
-                    "%s, which was added by hand, is deleted to make room; raise blobs.quota to keep more", cid
-                )
+                logger.warning("%s, added by hand, was deleted to make room; raise blobs.quota to keep more", cid)
             self._remove(cid)
 
     def _remove(self, cid: str) -> None:

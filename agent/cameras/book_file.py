@@ -34,11 +34,11 @@ def load_book(path: Path) -> dict[str, Camera]:
         raise ConfigError(f"{path} cannot be read: {e.strerror}", hint="it must belong to the agent's user") from e
     with os.fdopen(fd, "rb") as f:
         if os.fstat(fd).st_mode & 0o077:
-            logger.warning("%s was readable by others; it is 0600 now", path)
+            logger.warning("%s was readable by others; set to 0600", path)
             os.fchmod(fd, 0o600)
         text = f.read(MAX_FILE + 1)
     if len(text) > MAX_FILE:
-        raise ConfigError(f"{path} is larger than {MAX_FILE} bytes", hint="is it a book of cameras?")
+        raise ConfigError(f"{path} is larger than {MAX_FILE} bytes", hint="is it a list of cameras?")
     try:
         lines = YAML(typ="rt").load(text.decode())  # keeps the line of each key
         content = YAML(typ="safe").load(text.decode())

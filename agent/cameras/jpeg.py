@@ -36,7 +36,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
 
 def _checked(size: tuple[int, int] | None, data: bytes, scan: int) -> tuple[int, int]:
     if size is None or not size[0] or not size[1]:
-        raise ValueError("a JPEG of a kind that is not read here")
+        raise ValueError("a JPEG of an unsupported kind")
     if size[0] * size[1] > MAX_PIXELS:
         raise ValueError("the picture has more than 50 million pixels")
     if data.rfind(b"\xff\xd9") < scan:

@@ -81,7 +81,7 @@ def normal_source(source: str) -> str:
         if path.startswith("//"):
             path = path.removeprefix("//")
         if not path:
-            raise ConfigError("file: without a path is no camera", hint=_HINT)
+            raise ConfigError("file: needs a path", hint=_HINT)
         source = f"file:{Path(path).expanduser().absolute()}"
     kind_of(source)
     return source
@@ -136,7 +136,7 @@ def split_credentials(url: str) -> tuple[str, SplitResult]:
 def check_name(name: str) -> None:
     """Raise ConfigError unless it may name a camera."""
     if not NAME.match(name):
-        raise ConfigError(f"{name!r} cannot name a camera", hint="letters, digits, '-', '_' and '.', at most 63")
+        raise ConfigError(f"{name!r} is not a valid camera name", hint="letters, digits, '-', '_' and '.', at most 63")
 
 
 def check_camera(camera: Camera) -> None:

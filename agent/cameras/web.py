@@ -44,7 +44,7 @@ class Stream:
                 for part in self._parts.feed(chunk):
                     self._give(part)
         except httpx.HTTPError as e:
-            error = failed(f"its stream broke off ({type(e).__name__})")
+            error = failed(f"its stream ended too early ({type(e).__name__})")
         except ValueError as e:
             error = failed(f"its stream makes no sense: {e}")
         finally:

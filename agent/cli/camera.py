@@ -110,5 +110,7 @@ def _box(text: str) -> list[float]:
     except ValueError:
         values = []
     if len(values) != 4 or not all(0 <= v <= 1 for v in values):
-        raise ConfigError(f"{text!r} is no part of a picture", hint="four numbers in 0..1: X,Y,W,H, like 0,0.5,1,0.5")
+        raise ConfigError(
+            f"{text!r} is not a part of a picture", hint="four numbers in 0..1: X,Y,W,H, like 0,0.5,1,0.5"
+        )
     return values

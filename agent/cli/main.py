@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> Any:
             raise
         report(
             EdgeError(
-                f"this is a mistake in edge-agent: {type(e).__name__}: {e}",
+                f"internal error in edge-agent: {type(e).__name__}: {e}",
                 hint="EDGE_AGENT_DEBUG=1 shows where; please report it",
             )
         )

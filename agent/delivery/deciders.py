@@ -76,7 +76,7 @@ class Deciders:
                 return bool(decoded(answer, str) == event)
             except EdgeError as e:
                 log.debug("%s does not decide: %s", node.name, e)
-        raise Unreachable("no node decides about this key now", hint="it is tried again until the deadline")
+        raise Unreachable("no decider of this key is reachable", hint="it is tried again until the deadline")
 
     async def decide(self, question: Question) -> str:
         """Here: the first event of the key, which is the asking one where there was none."""
@@ -166,7 +166,9 @@ class Deciders:
         """No member makes a window longer than the pipeline says, or one that it does not have."""
         longest = self.longest(scope)
         if longest is None or seconds > longest + 1.0:
-            raise Refused("no pipeline here has such a window", code="not-allowed", hint="it may come in a moment")
+            raise Refused(
+                "no pipeline on this node has this window", code="not-allowed", hint="it may come in a moment"
+            )
 
     def _check_sender(self, node_id: str, record: Record) -> None:
         """Only a node that could have been asked about the key tells of it; views differ by a node or two for a moment."""

@@ -167,7 +167,7 @@ class DeliveryEngine(Generic[S]):
             for blob in event.blobs():
                 parse_cid(blob.cid)
         except (msgspec.ValidationError, ValueError, BlobError) as e:
-            raise Refused(f"not an event that nodes would take: {e}", code="bad") from None
+            raise Refused(f"nodes would refuse the event: {e}", code="bad") from None
         rows = self.context.rows.rows_for(pipeline, event, None, self.context.mesh.live, root_at=boottime(), trace=())
         await self.apply(self.lifecycle.accepted(rows))
         return ident

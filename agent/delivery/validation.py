@@ -35,7 +35,7 @@ def decoded(body: bytes, kind: Any) -> Any:
         return msgspec.msgpack.decode(body, type=kind)
     except DAMAGED as e:
         name = getattr(kind, "__name__", str(kind))
-        raise Refused(f"not a {name}: {e}", code="bad", hint="the other node runs another version?") from None
+        raise Refused(f"not a {name}: {e}", code="bad", hint="does the other node run another version?") from None
 
 
 def event_of(item: Delivery) -> Event:
@@ -43,9 +43,9 @@ def event_of(item: Delivery) -> Event:
     if len(item.event) > MAX_EVENT:
         raise ValueError(f"larger than {MAX_EVENT} bytes")
     if not (math.isfinite(item.remaining_ms) and 0 <= item.attempts <= MAX_ATTEMPTS):
-        raise ValueError("its deadline or its number of attempts makes no sense")
+        raise ValueError("its deadline or its number of attempts is out of range")
     if not abs(item.age_ms) <= MAX_AGE_MS:
-        raise ValueError("its age makes no sense")
+        raise ValueError("its age is out of range")
     for hop in item.trace:
         _check_hop(hop)
     try:
@@ -74,27 +74,27 @@ def _check_hop(hop: Hop) -> None:
     if max(len(hop.step), len(hop.node), len(hop.event)) > MAX_ID:
         raise ValueError("a name in its trace is too long")
     if not (math.isfinite(hop.at_ms) and math.isfinite(hop.run_ms)):
-        raise ValueError("a time in its trace makes no sense")
+        raise ValueError("a time in its trace is out of range")
 
 
 def check_question(question: Question) -> None:
     """Raise Refused unless it can be decided here."""
     _check_key(question.scope, question.key)
     if len(question.event) > MAX_ID or not 0.0 <= question.seconds <= MAX_WINDOW:
-        raise Refused("the window makes no sense", code="bad")
+        raise Refused("the window is out of range", code="bad")
 
 
 def check_record(record: Record) -> None:
     """Raise Refused unless the record may be kept; its times are ages and seconds left."""
     _check_key(record.scope, record.key)
     if len(record.first) > MAX_ID or not (math.isfinite(record.age) and math.isfinite(record.left)):
-        raise Refused("the record makes no sense", code="bad")
+        raise Refused("a value of the record is out of range", code="bad")
     if record.left > MAX_WINDOW:
         raise Refused(f"no record holds longer than {MAX_WINDOW:.0f} s", code="bad")
     if len(record.value) > 8 or any(not isinstance(v, str) or len(k) + len(v) > 256 for k, v in record.value.items()):
-        raise Refused("the record holds more than a few words", code="bad")
+        raise Refused("the record holds too many values", code="bad")
     if record.scope.startswith("presence:") and not is_mac(record.key):
-        raise Refused("a presence record is about a MAC", code="bad")
+        raise Refused("the key of a presence record must be a MAC", code="bad")
 
 
 def _check_key(scope: str, key: str) -> None:

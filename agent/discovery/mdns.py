@@ -158,7 +158,7 @@ class Discovery:
     def _ignore(self) -> None:
         self.ignored += 1
         if self.ignored == 1:
-            logger.warning("an mDNS announcement of %s is not understood; further ones are counted only", SERVICE)
+            logger.warning("an mDNS announcement of %s cannot be decoded; more of these are only counted", SERVICE)
 
     def _complain(self, why: str) -> None:
         if not self._complained:

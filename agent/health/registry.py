@@ -23,7 +23,7 @@ class HealthRegistry:
     def set(self, warning: Warning) -> None:
         """Add a warning, or replace the one with the same code and subject."""
         if warning.severity not in SEVERITIES:
-            raise ValueError(f"severity {warning.severity!r} is none of {', '.join(SEVERITIES)}")
+            raise ValueError(f"severity {warning.severity!r} is not in {', '.join(SEVERITIES)}")
         key = (warning.code, warning.subject)
         old = self._now.get(key)
         if old == warning:

@@ -150,7 +150,7 @@ def subject_field(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> 
     except ValueError as error:
         raise IdentityError("the certificate's subject is damaged") from error
     if len(values) != 1 or not isinstance(values[0].value, str):
-        raise IdentityError("the certificate is not one of an edge-agent mesh")
+        raise IdentityError("the certificate is not from an edge-agent mesh")
     return values[0].value
 
 

@@ -52,7 +52,7 @@ class AdmissionDesk:
     ) -> None:
         """Raises IdentityError on a node that has no CA key."""
         if identity.ca_key_pem is None:
-            raise IdentityError("this node is no operator and has no admission desk")
+            raise IdentityError("this node is not an operator and cannot admit nodes")
         self.identity = identity
         self.tokens = tokens
         self.pending = PendingBook()
@@ -75,7 +75,7 @@ class AdmissionDesk:
             case wire.Renew():
                 return self.renew(request)
             case _:
-                raise JoinRefused("the operator does not answer this", code="join.garbage")
+                raise JoinRefused("the operator does not support this request", code="join.garbage")
 
     async def approve(
         self, code: str, *, role: str = ROLE_MEMBER, labels: Mapping[str, str] | None = None, name: str | None = None
@@ -89,7 +89,7 @@ class AdmissionDesk:
         async with self._one_at_a_time:
             node = self.pending.find(code)
             if node.key is None:
-                raise IdentityError("the pending node has shown no key")
+                raise IdentityError("the pending node has not sent its key")
             node.name = self._free_name(name or node.name, node.node_id)
             node.labels = _merged(node.labels, labels or {})
             node.envelope = await self._admit(node.key, role, node.name, node.labels)
@@ -115,7 +115,7 @@ class AdmissionDesk:
         try:
             body = _body.decode(request.body)
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-            raise JoinRefused("the request is not understood", code="join.garbage") from error
+            raise JoinRefused("the request cannot be decoded", code="join.garbage") from error
         record = self.tokens.get(body.token)
         expected = wire.join_mac(record.secret, spki(self.identity.key.public_key()), request.body)
         if not hmac.compare_digest(expected, request.mac):
@@ -145,7 +145,7 @@ class AdmissionDesk:
             labels=request.labels,
         )
         if node.denied:
-            raise JoinRefused("an operator turned this node away", code="join.denied")
+            raise JoinRefused("an operator denied this node", code="join.denied")
         return wire.Admitted(node.envelope) if node.envelope else wire.Waiting()
 
     async def _admit(self, key: ec.EllipticCurvePublicKey, role: str, name: str, labels: dict[str, str]) -> bytes:

@@ -78,7 +78,7 @@ def open_envelope(
         raise IdentityError("the signed document names another signer", code="identity.envelope")
     if operator and not peer.is_operator:
         raise IdentityError(
-            f"{peer.name} is no operator and may not sign this",
+            f"{peer.name} is not an operator and cannot sign this",
             code="identity.not-operator",
             hint="sign it on an operator, or make this node one with node promote",
         )

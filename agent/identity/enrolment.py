@@ -147,16 +147,20 @@ class EnrolmentServer:
                     if not await self._exchange(reader, writer, address):
                         break
         except TimeoutError:
-            self._failed(address, JoinRefused("it said nothing for too long", code="join.silent"))
+            self._failed(address, JoinRefused("it sent nothing for too long", code="join.silent"))
         except JoinRefused as error:
             self._failed(address, error)
         except (ssl.SSLError, OSError) as error:
             reason = getattr(error, "reason", "") or str(error) or type(error).__name__
-            text = "it does not speak TLS" if reason in _NO_TLS else f"the connection broke off: {reason}"
+            text = (
+                "it does not speak TLS"
+                if reason in _NO_TLS
+                else f"it closed the connection too early: {reason}"
+            )
             self._failed(address, JoinRefused(text, code="join.plain" if reason in _NO_TLS else "join.broken"))
         except Exception:
             # An error that one joiner causes must not end the server for others.
-            logger.exception("a joiner from %s met a mistake of ours", address)
+            logger.exception("internal error while serving a joiner from %s", address)
         finally:
             self._open -= Counter([address])
             if writer is None:
@@ -226,7 +230,7 @@ class EnrolmentServer:
         """
         if error.code in wire.NOT_NOW:
             if self._waiting.failed(address) == 1:
-                logger.info("cannot help a joiner from %s now: %s", address, error.message)
+                logger.info("cannot serve a joiner from %s now: %s", address, error.message)
             return
         count = self._attempts.failed(address)
         if count <= self._attempts.limit:

@@ -73,7 +73,9 @@ class Session:
                 await self._writer.drain()
                 raw = await wire.read_frame(self._reader)
         except (OSError, TimeoutError, ssl.SSLError) as error:
-            raise Unreachable(f"{self.address} broke off", hint="is the device still on?") from error
+            raise Unreachable(
+                f"{self.address} closed the connection too early", hint="is the device still on?"
+            ) from error
         except JoinRefused as error:
             raise Unreachable(f"{self.address}: {error.message}") from error
         if raw is None:
@@ -108,7 +110,7 @@ async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust], None])
             )
     except ssl.SSLError as error:
         raise JoinRefused(
-            f"{address} is no enrolment server", code="join.not-mesh", hint="check the address and the port"
+            f"{address} is not an enrolment server", code="join.not-mesh", hint="check the address and the port"
         ) from error
     except (OSError, TimeoutError) as error:
         reason = getattr(error, "strerror", None) or "no answer"
@@ -125,7 +127,7 @@ async def meet(address: str, hello: wire.Hello, accept: Callable[[Trust], None])
 async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust], None]) -> None:
     welcome = await session.ask(hello)
     if not isinstance(welcome, wire.Welcome):
-        raise JoinRefused(f"{session.address} is no enrolment server", code="join.not-mesh")
+        raise JoinRefused(f"{session.address} is not an enrolment server", code="join.not-mesh")
     try:
         session.trust = Trust(welcome.ca)
         accept(session.trust)
@@ -134,9 +136,9 @@ async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust], 
         raise
     except IdentityError as error:
         raise JoinRefused(
-            f"{session.address} is no member of the mesh: {error.message}",
+            f"{session.address} is not a member of the mesh: {error.message}",
             code="join.foreign",
-            hint="somebody may be in between; join in another network or ask for a new token",
+            hint="the connection may be intercepted; join from another network or ask for a new token",
         ) from error
     session.issuer = welcome.issuer
 
@@ -208,7 +210,7 @@ async def join(
             operator = session.trust.peer(session.issuer)
             if operator.id != token.issuer or not operator.is_operator:
                 raise JoinRefused(
-                    "the token's issuer is no operator of the mesh",
+                    "the token's issuer is not an operator of the mesh",
                     code="join.not-operator",
                     hint="ask for a new token",
                 )
@@ -320,10 +322,10 @@ async def _register(
     commitment = commitment_of(ca, public, nonce)
     answer = await session.ask(wire.Commit(commitment))
     if not isinstance(answer, wire.Committed):
-        raise JoinRefused("the answer is not understood", code="join.garbage")
+        raise JoinRefused("the answer cannot be decoded", code="join.garbage")
     operator = session.trust.peer(answer.operator)
     if not operator.is_operator:
-        raise JoinRefused(f"{operator.name} is no operator", code="join.not-operator")
+        raise JoinRefused(f"{operator.name} is not an operator", code="join.not-operator")
     poll = wire.Poll(operator.id, commitment, nonce, csr, name, labels)
     return poll, code_of(ca, public, nonce, answer.nonce)
 

@@ -141,7 +141,7 @@ class PendingBook:
                 return node
         raise NotFound(
             f"no node waits with the code {code}",
-            hint="type the code that the new node shows; if node pending lists another one, somebody is in between",
+            hint="type the code that the new node shows; if node pending lists another code, the connection is intercepted",
         )
 
     def _forget(self) -> None:

@@ -49,7 +49,7 @@ def renewal_handler(desk: AdmissionDesk) -> Callable[[PeerIdentity, bytes], Awai
     async def renew(peer: PeerIdentity, body: bytes) -> bytes:
         request = wire.decode_request(body) if len(body) <= wire.MAX_FRAME else None
         if not isinstance(request, wire.Renew):
-            raise JoinRefused("this is no renewal", code="join.garbage")
+            raise JoinRefused("the request is not a renewal", code="join.garbage")
         answer = desk.renew(request)
         logger.debug("%s asked for the renewal", peer.name)
         return wire.encode(answer)
@@ -63,7 +63,7 @@ def accept_renewal(raw: bytes, identity: Identity, store: IdentityStore) -> Iden
     if isinstance(answer, wire.Refusal):
         raise IdentityError(answer.message, code=answer.code, hint=answer.hint)
     if not isinstance(answer, wire.Admitted):
-        raise IdentityError("the answer is no certificate")
+        raise IdentityError("the answer is not a certificate")
     trust = Trust(identity.ca_der)
     admission = open_admission(answer, trust)
     peer = trust.peer(admission.certificate)
@@ -141,4 +141,4 @@ class Renewal:
                 last = error
         if addresses := self.addresses():
             return await renew_at(addresses, me, self.store)
-        raise last or IdentityError("no operator is here to renew the certificate", hint="switch an operator on")
+        raise last or IdentityError("no operator is online to renew the certificate", hint="switch an operator on")

@@ -36,7 +36,7 @@ def unseal(private: ec.EllipticCurvePrivateKey, sealed: bytes) -> bytes:
         key = _derive(private.exchange(ec.ECDH(), once), point, _point(private.public_key()))
         return AESGCM(key).decrypt(_NONCE, sealed[_POINT:], None)
     except (ValueError, InvalidTag) as error:
-        raise IdentityError("what was sealed is not for this node, or damaged") from error
+        raise IdentityError("the sealed message is damaged or for another node") from error
 
 
 def _point(key: ec.EllipticCurvePublicKey) -> bytes:

@@ -82,7 +82,7 @@ class IdentityStore:
             return None
         if key is None:
             raise IdentityError(
-                f"{self.folder} has a certificate but no key", hint="restore the state folder, or join anew"
+                f"{self.folder} has a certificate but no key", hint="restore the state folder, or join again"
             )
         certificate, ca = _split(member, self.folder / "member.pem")
         return self._identity(key, certificate, ca, read_private(self.folder / "ca-key.pem"))
@@ -141,7 +141,7 @@ class IdentityStore:
         key, trust = key_from_pem(key_pem), Trust(ca_der)
         peer = trust.peer(cert_der, allow_expired=True)
         if peer.id != node_id_of(key.public_key()):
-            raise IdentityError("the certificate is for another key", hint="restore the state folder, or join anew")
+            raise IdentityError("the certificate is for another key", hint="restore the state folder, or join again")
         if ca_key_pem is not None and node_id_of(key_from_pem(ca_key_pem).public_key()) != trust.mesh_id:
             raise IdentityError("the CA key is of another mesh", hint="restore the state folder from a backup")
         return Identity(
@@ -168,7 +168,7 @@ def _split(member: bytes, path: Path) -> tuple[bytes, bytes]:
     try:
         found = x509.load_pem_x509_certificates(member)
     except ValueError as error:
-        raise IdentityError(f"{path} is damaged", hint="restore the state folder, or join anew") from error
+        raise IdentityError(f"{path} is damaged", hint="restore the state folder, or join again") from error
     if len(found) != 2:
-        raise IdentityError(f"{path} should hold two certificates, not {len(found)}", hint="restore it, or join anew")
+        raise IdentityError(f"{path} should hold two certificates, not {len(found)}", hint="restore it, or join again")
     return found[0].public_bytes(Encoding.DER), found[1].public_bytes(Encoding.DER)

@@ -137,7 +137,9 @@ class TokenBook:
         try:
             found = msgspec.json.decode(raw, type=list[TokenRecord]) if raw else []
         except DAMAGED as error:
-            raise IdentityError(f"{path} is damaged", hint="remove it: open tokens are lost, no node is") from error
+            raise IdentityError(
+                f"{path} is damaged", hint="remove it: open tokens are lost, joined nodes stay"
+            ) from error
         self._records = {r.id: r for r in found}
 
     def issue(
@@ -183,7 +185,7 @@ class TokenBook:
         )
         if not token._sound() or not 1 <= uses <= 10_000 or not 1 <= lifetime <= 366 * 86400:
             raise ConfigError(
-                "a token cannot be made like this",
+                "the token's settings are invalid",
                 hint="1 to 16 addresses as HOST:PORT, 1 to 10000 uses, at most a year, role member or operator",
             )
         with self._lock:
@@ -213,7 +215,7 @@ class TokenBook:
         record = self._records.get(token_id)
         if record is None:
             raise JoinRefused(
-                "this operator knows no such token", code="join.unknown", hint="create a new one with token create"
+                "this operator does not know the token", code="join.unknown", hint="create a new one with token create"
             )
         return record
 

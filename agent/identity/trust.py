@@ -89,7 +89,7 @@ class Trust:
             peer.public_key.verify(signature, data, ECDSA_SHA256)
         except InvalidSignature as error:
             raise IdentityError(
-                f"the signature is not by {peer.name}", code="identity.signature", node=peer.id
+                f"the signature does not match {peer.name}", code="identity.signature", node=peer.id
             ) from error
         return peer
 
@@ -109,7 +109,7 @@ class Trust:
             subject_field(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME),
         )
         if node != node_id_of(key) or role not in ROLES or _is_ca(certificate):
-            raise IdentityError("the certificate is not one of a node", code="identity.foreign")
+            raise IdentityError("the certificate does not belong to a node", code="identity.foreign")
         return PeerIdentity(
             id=node,
             name=subject_field(certificate, NameOID.PSEUDONYM),

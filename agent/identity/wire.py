@@ -144,7 +144,7 @@ def decode_request(raw: bytes) -> Request:
     try:
         return _requests.decode(raw)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise JoinRefused("the request is not understood", code="join.garbage") from error
+        raise JoinRefused("the request cannot be decoded", code="join.garbage") from error
 
 
 def decode_answer(raw: bytes) -> Answer:
@@ -152,7 +152,7 @@ def decode_answer(raw: bytes) -> Answer:
     try:
         return _answers.decode(raw)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise IdentityError("the answer is not understood", hint="are both agents of the same version?") from error
+        raise IdentityError("the answer cannot be decoded", hint="are both agents of the same version?") from error
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
@@ -170,7 +170,7 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
     except asyncio.IncompleteReadError as error:
         if not head and not error.partial:
             return None
-        raise JoinRefused("the connection broke off", code="join.garbage") from error
+        raise JoinRefused("the connection was closed too early", code="join.garbage") from error
 
 
 def frame(message: bytes) -> bytes:

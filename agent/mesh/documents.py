@@ -103,7 +103,7 @@ class Documents:
         """
         if not self.identity.is_operator:
             raise Refused(
-                f"{self.identity.name} is no operator and may not sign this",
+                f"{self.identity.name} is not an operator and cannot sign this",
                 hint="do it on an operator, or make this node one with node promote",
                 code="not-operator",
             )
@@ -150,7 +150,7 @@ class Documents:
         del peer
         have = _decoded(DocumentDigest, body).have
         if len(have) > MAX_DOCUMENTS:
-            raise Refused(f"no mesh has {len(have)} documents", code="too-many")
+            raise Refused(f"a list of {len(have)} documents is too long", code="too-many")
         theirs = {(k.kind, k.name): (k.counter, k.hash) for k in have}
         newer = [d for key, d in self._documents.items() if d.rank > theirs.get(key, (0, ""))]
         lacking = [
@@ -215,7 +215,7 @@ class Documents:
                 f"{payload.kind}/{payload.name} has {len(payload.body)} bytes, over {MAX_DOCUMENT}", code="too-large"
             )
         if not 0 < payload.counter < 1 << 53:
-            raise Refused(f"{payload.kind}/{payload.name} has no proper counter", code="document")
+            raise Refused(f"{payload.kind}/{payload.name} has an invalid counter", code="document")
         return Document(
             kind=payload.kind,
             name=payload.name,
@@ -269,7 +269,7 @@ class Documents:
                 await self.put(document.kind, document.name, document.body, removed=document.removed)
             except EdgeError as error:
                 # No document of a bad operator may keep other operators from removing it.
-                logger.error("mesh: %s/%s cannot be signed anew: %s", document.kind, document.name, error)
+                logger.error("mesh: %s/%s cannot be signed again: %s", document.kind, document.name, error)
 
     def _load(self) -> None:
         # Documents on this disk were checked when they arrived; their signers may have been removed since.

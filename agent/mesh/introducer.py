@@ -251,7 +251,7 @@ class Introducer:
     def _relay(self, session: Any, node: str) -> bool:
         if node in self._relays or len(self._relays) >= MAX_RELAYS or not node:
             return False
-        logger.info("mesh: %s cannot be linked directly, a relay in this agent links it", node)
+        logger.info("mesh: %s cannot be linked directly; linking it through a relay in this agent", node)
         self._relays[node] = session
         return True
 

@@ -139,7 +139,7 @@ class Linking:
             stuck = [node for node, start in since.items() if now - start > _UNROUTED_SECONDS]
             if self._session.broken.is_set() or (stuck and now > quiet_until):
                 logger.warning(
-                    "mesh: no way to %s although linked: the session is opened anew", ", ".join(stuck) or "others"
+                    "mesh: no route to %s although linked: reopening the session", ", ".join(stuck) or "others"
                 )
                 await self.reopen()
                 reopened += 1

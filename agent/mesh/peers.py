@@ -85,7 +85,7 @@ class PeerBook:
         try:
             file = msgspec.json.decode(data, type=_File)
         except DAMAGED as error:
-            logger.warning("%s is damaged and is made anew: %s", self._path, error)
+            logger.warning("%s is damaged; creating a new one: %s", self._path, error)
             return
         if file.version == _VERSION:
             for peer in file.peers[:MAX_PEERS]:

@@ -41,7 +41,7 @@ def _failed(node: str, answer: bytes) -> EdgeError:
     try:
         return to_error(wire.decode(Failure, answer))
     except (msgspec.MsgspecError, RecursionError):
-        return Unreachable(f"{node} failed in a way that cannot be read", hint="it may run another version")
+        return Unreachable(f"{node} sent an error that cannot be decoded", hint="it may run another version")
 
 
 class _Call(msgspec.Struct, frozen=True):

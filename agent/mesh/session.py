@@ -224,7 +224,7 @@ class MeshSession:
     def broke(self) -> None:
         """Note that the session failed inside: `broken` is set, and the session is opened again."""
         if not self.broken.is_set():
-            logger.error("mesh: the session broke and is opened anew")
+            logger.error("mesh: the session broke; reopening it")
             self.broken.set()
             self.stirred.set()
 
@@ -256,7 +256,7 @@ class MeshSession:
             await close_session(session)
             if isinstance(error, zenoh.ZError) or is_panic(error):
                 raise Unreachable(
-                    f"the session of the mesh broke when it had opened: {_short(error)}",
+                    f"the mesh session broke after it had opened: {_short(error)}",
                     hint="start the agent again; report it if it comes back",
                     code="mesh.open",
                 ) from None

@@ -34,9 +34,7 @@ class Envelope(msgspec.Struct, array_like=True):
 def key_id(key: str) -> str:
     """The public part of a sink key; raises IdentityError when `key` is not a sink key."""
     if not (m := SINK_KEY.match(key)):
-        raise IdentityError(
-            "this is no key of a sink", code="sink.key", hint="`edge-sink key create` prints one: esk_…"
-        )
+        raise IdentityError("this is not a sink key", code="sink.key", hint="`edge-sink key create` prints one: esk_…")
     return m[1]
 
 

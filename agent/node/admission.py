@@ -98,7 +98,7 @@ class Admission:
 
     async def _relay(self, operator: str, body: bytes) -> bytes:
         """Send a joiner's request to the operator with this id, or to any where it is empty; raises EdgeError."""
-        error: EdgeError = Unreachable("no operator of the mesh is here", hint="start the node that issued the token")
+        error: EdgeError = Unreachable("no operator of the mesh is online", hint="start the node that issued the token")
         for node in [operator] if operator else self._operators():
             try:
                 return await self._mesh.call(node, "enrol.redeem", body, timeout=10.0)

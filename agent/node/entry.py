@@ -51,7 +51,7 @@ async def run_agent(
         except BaseExceptionGroup as group:
             first = _first(group)
             if not isinstance(first, EdgeError):
-                log.critical("the agent ends by a programming error", exc_info=first)
+                log.critical("internal error: the agent ends", exc_info=first)
             raise first from group
     return 0
 

@@ -26,7 +26,7 @@ async def sweep(store: BlobStore, added: ByHand) -> int:
         here = await asyncio.to_thread(store.contents)
     except (OSError, UnicodeError) as e:
         log.warning(
-            "no blob of an earlier life is deleted: the blobs here, or the list of those added by hand, cannot be read: %s",
+            "skipping the clean-up of blobs from the previous run: cannot read the blobs or the list of blobs added by hand: %s",
             e,
         )
         return 0
@@ -39,9 +39,9 @@ async def sweep(store: BlobStore, added: ByHand) -> int:
                 continue
             await store.delete(cid)
         except (BlobError, OSError) as e:
-            log.warning("blob %s of an earlier life stays: %s", cid, e)
+            log.warning("blob %s from the previous run stays: %s", cid, e)
         else:
             gone += 1
     if gone:
-        log.info("deleted %d blobs of an earlier life that nothing names", gone)
+        log.info("deleted %d blobs from the previous run that nothing needs", gone)
     return gone

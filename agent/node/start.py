@@ -103,5 +103,5 @@ def _read(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except DAMAGED as e:
-        log.warning("%s is damaged and not used: %s", path, e)
+        log.warning("%s is damaged; ignoring it: %s", path, e)
         return []

@@ -72,7 +72,7 @@ class FileSource:
                 if inotify is not None:
                     inotify.changed.clear()
                     if not inotify.watch(self._watched(follower), str(self._path.parent)):
-                        logger.info("%s is polled: the kernel cannot watch it", self._path)
+                        logger.info("polling %s: the kernel cannot watch it", self._path)
                         inotify.close()
                         inotify = None
                 begun = time.monotonic()

@@ -70,7 +70,9 @@ class JournaldSource:
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
         """Entries after `position`, by default new ones; raises ConfigError without journalctl."""
         if position is not None and not isinstance(position.get("journald"), str):
-            raise ConfigError("the saved position is not one of the journal", hint="rename the step, or reset it")
+            raise ConfigError(
+                "the saved position is not a position in the journal", hint="rename the step, or reset it"
+            )
         if position is None:
             self._cursor = await _now()
             yield Batch("", 0, b"", {"journald": self._cursor})

@@ -43,7 +43,7 @@ def load_mark(position: Position | None) -> Mark | None:
         return msgspec.convert(position.get("file"), Mark)
     except msgspec.ValidationError as error:
         raise ConfigError(
-            f"the saved position is not one of a file: {error}", hint="rename the step, or reset its position"
+            f"the saved position is not a position in a file: {error}", hint="rename the step, or reset its position"
         ) from error
 
 

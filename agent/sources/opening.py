@@ -30,14 +30,14 @@ def open_source(spec: str | Mapping[str, Any], state: Path) -> LineSource:
         if kind in spec:
             _check_keys(spec, keys)
             return _file(spec) if kind == "file" else SyslogSource.of(spec)
-    raise ConfigError(f"{dict(spec)!r} is no source of lines", hint=_HINT)
+    raise ConfigError(f"{dict(spec)!r} is not a source of lines", hint=_HINT)
 
 
 def _named(name: str) -> LineSource:
     if name == "auto":
         found = detect().log_source
         if not found:
-            raise ConfigError("this node has no log that is known", hint="set sources.tail to the path of a log file")
+            raise ConfigError("no known log was found on this node", hint="set sources.tail to the path of a log file")
         return _named(found)
     if name == "journald":
         return JournaldSource()
@@ -47,14 +47,14 @@ def _named(name: str) -> LineSource:
         return SyslogSource.of({"syslog": name})
     path = Path(name).expanduser()
     if not path.is_absolute():
-        raise ConfigError(f"{name!r} is no absolute path and no source of lines", hint=_HINT)
+        raise ConfigError(f"{name!r} is neither an absolute path nor a source of lines", hint=_HINT)
     return FileSource(path)
 
 
 def _file(spec: Mapping[str, Any]) -> LineSource:
     path, from_start = spec["file"], spec.get("from_start", False)
     if not isinstance(path, str) or not path.startswith("/") or not isinstance(from_start, bool):
-        raise ConfigError(f"{dict(spec)!r} is no file to follow", hint=_HINT)
+        raise ConfigError(f"{dict(spec)!r} is not a file to follow", hint=_HINT)
     return FileSource(Path(path), from_start=from_start)
 
 
@@ -63,4 +63,4 @@ def _check_keys(spec: Mapping[str, Any], known: tuple[str, ...]) -> None:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
-            raise ConfigError(f"{key!r} is no key of a source", hint=hint)
+            raise ConfigError(f"{key!r} is not a key of a source", hint=hint)

@@ -48,11 +48,13 @@ def parse_address(text: str) -> SinkAddress:
         parts = urlsplit(text.strip())
         host, port = parts.hostname, parts.port
     except ValueError as e:
-        raise ConfigError(f"{text!r} is not an address of a sink: {e}", hint=_HINT) from e
+        raise ConfigError(f"{text!r} is not the address of a sink: {e}", hint=_HINT) from e
     if parts.scheme not in _PORTS or not host:
         raise ConfigError(f"{text!r} is not an address of a sink", hint=_HINT)
     if parts.password is not None:
-        raise ConfigError("a password does not belong into the address", hint="it is asked for, or read from a file")
+        raise ConfigError(
+            "the address must not contain a password", hint="the command asks for it, or reads it from a file"
+        )
     if parts.path.strip("/") or parts.query:
         raise ConfigError(f"{text!r}: nothing may follow the port but the pin", hint=_HINT)
     if parts.username and parts.scheme == "https":

@@ -173,7 +173,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, tuple[int, int, i
         if not e.damaged:
             raise
         logger.warning(
-            "a new egress ledger is begun; the damaged one is %s: %s", move_aside(path, LEDGER).name, e.message
+            "starting a new egress ledger; the damaged one is %s: %s", move_aside(path, LEDGER).name, e.message
         )
     return _read(path)
 

@@ -98,7 +98,7 @@ class MqttClient:
             async with asyncio.timeout(self._timeout):
                 return msgspec.msgpack.decode(await ack, type=Answer)
         except msgspec.DecodeError as e:
-            raise ValueError("the sink's answer is garbage") from e
+            raise ValueError("the sink's answer cannot be decoded") from e
         finally:
             self._waiting.pop(ack_topic, None)
 
@@ -153,7 +153,7 @@ class MqttClient:
             envelope = open_envelope(payload)
             check(envelope, self._digest, topic)
         except IdentityError as e:
-            logger.warning("an answer on %s is not the sink's: %s", topic, e.message)
+            logger.warning("an answer on %s does not come from the sink: %s", topic, e.message)
             return
         ack.set_result(envelope.body)
 

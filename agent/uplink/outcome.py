@@ -80,7 +80,7 @@ def judge(answer: Answer, event_id: str) -> Outcome:
 
 def _stored(said: dict[str, object] | None, event_id: str) -> Outcome:
     if said is None:
-        return Outcome(Verdict.RETRY, "the answer 200 is not the sink's JSON")
+        return Outcome(Verdict.RETRY, "the answer 200 is not JSON from a sink")
     if event_id and (said.get("id") != event_id or not isinstance(said.get("stored"), bool)):
         return Outcome(Verdict.RETRY, "the answer 200 is not about this alert")
     return Outcome(Verdict.STORED)

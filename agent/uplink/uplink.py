@@ -279,7 +279,7 @@ class Uplink:
             else:
                 self._on_refused(settled.id, settled.reason)
         except EdgeError as e:
-            logger.error("alert %s is settled, but nobody took note: %s", settled.id, e.message)
+            logger.error("alert %s is settled, but its end could not be recorded: %s", settled.id, e.message)
 
     def _after(self, outcome: Outcome, before: int) -> None:
         """Note the state of the connection, and let the next try wait as long as the outcome asks for.

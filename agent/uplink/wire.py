@@ -67,7 +67,7 @@ class PinnedConnection:
             await self.close()
             raise PinMismatch(
                 f"the certificate at {a.url} is not the pinned one (sha256 {e.seen[:16]}…)",
-                hint="if the sink was set up anew, connect it again with the line that it prints",
+                hint="if the sink was set up again, connect it again with the line that it prints",
             ) from e
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as e:
             await self.close()

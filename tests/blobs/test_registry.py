@@ -218,7 +218,7 @@ async def test_a_failed_deletion_is_logged_once_and_tried_again(
     for _ in range(3):
         await store.release([cid, other])
     assert (store.has(cid), store.has(other)) == (True, False)
-    assert caplog.text.count(f"{cid} could not be deleted and is tried again") == 1
+    assert caplog.text.count(f"{cid} could not be deleted; trying again later") == 1
     monkeypatch.undo()
     store.retry()
     await eventually(lambda: not store.has(cid))

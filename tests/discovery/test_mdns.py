@@ -93,7 +93,7 @@ async def test_invalid_announcements_are_counted_and_logged_once(caplog: pytest.
             await eventually(lambda: hall.ignored > 1)
     assert heard == []
     assert (
-        len([r for r in caplog.records if r.name == "agent.discovery.mdns" and "not understood" in r.message]) == 2
+        len([r for r in caplog.records if r.name == "agent.discovery.mdns" and "cannot be decoded" in r.message]) == 2
     ), "one line of each of the two"
 
 

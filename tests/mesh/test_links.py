@@ -111,7 +111,7 @@ async def test_damaged_memories_of_peers_are_made_anew(
     path.parent.mkdir(parents=True)
     path.write_bytes(damage)
     hall = await building.start("hall", join=("porch",))
-    assert "is damaged and is made anew" in caplog.text
+    assert "is damaged; creating a new one" in caplog.text
     await eventually(hall.links)
     await building.stop("hall")
 

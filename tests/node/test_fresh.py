@@ -108,7 +108,7 @@ async def test_a_blob_that_cannot_be_deleted_keeps_no_other(
     await fresh.let_go(asyncio.get_running_loop().time())
     assert not store.has(second)
     assert store.usage().pinned == 0
-    assert caplog.text.count(f"{first} could not be deleted and is tried again") == 1
+    assert caplog.text.count(f"{first} could not be deleted; trying again later") == 1
     store.retry()
     monkeypatch.setattr(store, "delete", delete)
     store.retry()

@@ -72,7 +72,7 @@ async def test_a_blob_that_cannot_be_read_stays_and_the_rest_goes(
     try:
         assert await sweep(store, added(store, tmp_path)) == 2
         assert store.contents().keys() == {cids[1]}
-        assert f"{cids[1]} of an earlier life stays" in caplog.text
+        assert f"{cids[1]} from the previous run stays" in caplog.text
     finally:
         store.close()
 
@@ -90,6 +90,6 @@ async def test_nothing_is_deleted_when_a_list_cannot_be_read(
     try:
         assert await sweep(store, added(store, tmp_path)) == 0
         assert store.has(cid) or (tmp_path / "away" / cid).exists()
-        assert "no blob of an earlier life is deleted" in caplog.text
+        assert "skipping the clean-up of blobs from the previous run" in caplog.text
     finally:
         store.close()

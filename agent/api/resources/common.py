@@ -55,7 +55,9 @@ def open_desk(desk: AdmissionDesk | None, mesh: Mesh) -> AdmissionDesk:
     """The desk; raises Refused on a node that is not an operator."""
     if desk is None:
         operators = ", ".join(n.name for n in mesh.live() if n.role == ROLE_OPERATOR) or "none is here now"
-        raise Refused(f"{mesh.me.name} is no operator", code="not-operator", hint=f"do it on an operator: {operators}")
+        raise Refused(
+            f"{mesh.me.name} is not an operator", code="not-operator", hint=f"do it on an operator: {operators}"
+        )
     return desk
 
 

@@ -91,7 +91,7 @@ class Devices:
             try:
                 await self._mesh.call(node.id, "device.forget", body, timeout=3.0)
             except EdgeError as e:
-                log.warning("%s has not forgotten the device: %s", node.name, e.message)
+                log.warning("%s did not delete the device: %s", node.name, e.message)
         return results.Id(mac)
 
     def _mac(self, ident: str) -> str:
@@ -116,6 +116,6 @@ class Devices:
     async def serve_forget(self, peer: PeerIdentity, body: bytes) -> bytes:
         """Answer `device.forget`; raises Refused for a node that is not an operator."""
         if not peer.is_operator:
-            raise Refused(f"{peer.name} is no operator and may not have a device forgotten", code="not-operator")
+            raise Refused(f"{peer.name} is not an operator and cannot delete a device", code="not-operator")
         self._presence.forget(msgspec.msgpack.decode(body, type=str))
         return b""

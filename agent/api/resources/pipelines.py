@@ -237,7 +237,7 @@ class Pipelines:
         if not may_run(p, maker, self._mesh.me.labels):
             nodes = [n.name for n in self._mesh.live() if may_run(p, maker, n.labels)]
             raise Refused(
-                f"{self._mesh.me.name} may not make events of {parent}: others would refuse them",
+                f"{self._mesh.me.name} may not make events of {parent}: other nodes would refuse them",
                 hint=f"run it on {', '.join(nodes) or 'a node whose labels match'}",
                 code="not-allowed",
             )

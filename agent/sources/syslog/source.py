@@ -71,9 +71,9 @@ class SyslogSource:
             or not isinstance(allow, list)
             or not all(isinstance(a, str) for a in allow)
         ):
-            raise ConfigError(f"{dict(spec)!r} is no syslog receiver", hint=_HINT)
+            raise ConfigError(f"{dict(spec)!r} is not a syslog receiver", hint=_HINT)
         if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
-            raise ConfigError(f"rate: {rate!r} is no number of messages a second", hint=_HINT)
+            raise ConfigError(f"rate: {rate!r} is not a number of messages a second", hint=_HINT)
         return cls(spec["syslog"], allow=allow, rate=float(rate))
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
@@ -255,5 +255,5 @@ def _address(url: str) -> tuple[str, str, int]:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("udp", "tcp") or port is None or parts.path not in ("", "/") or parts.query:
-        raise ConfigError(f"{url!r} is no address to receive syslog at", hint=_HINT)
+        raise ConfigError(f"{url!r} is not an address to receive syslog on", hint=_HINT)
     return parts.scheme, parts.hostname or "", port
