@@ -84,9 +84,13 @@ class Child:
         return not poll.poll(0)
 
     async def ask(self, message: bytes) -> bytes:
-        """The answer to a message; raises OSError or EOFError where the worker has ended, TooLarge."""
+        """The first answer to a message; raises OSError or EOFError where the worker has ended, TooLarge."""
         self._writer.write(HEADER.pack(len(message)) + message)
         await self._writer.drain()
+        return await self.receive()
+
+    async def receive(self) -> bytes:
+        """The next answer, of a worker that gives several; raises as `ask`."""
         (size,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))
         if size > MAX_MESSAGE:
             raise TooLarge(size)

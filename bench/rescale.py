@@ -14,7 +14,7 @@ import cv2
 import numpy
 
 from agent.blobs import BlobStore
-from agent.executors import WasmExecutor
+from agent.executors import DockerExecutor, Executors, NoLog, Policy, ProcessExecutor, WasmExecutor
 from agent.model.event import BlobRef, Event
 from agent.model.task import StepInput, WasmTask
 from bench.agents import ROOT
@@ -45,9 +45,10 @@ async def _measure(rounds: int) -> tuple[list[float], list[float]]:
         folder = Path(temporary)
         store = BlobStore(folder / "blobs", 1 << 30)
         executor = WasmExecutor(folder / "cache", folder / "scratch")
-        runner = executor.runner(
-            ROOT / "build/filters/rescale.wasm", WasmTask(module="rescale", args=["--max", str(LONGEST)]), store
-        )
+        docker, process = DockerExecutor("bench", folder / "docker"), ProcessExecutor(folder / "process")
+        executors = Executors(executor, docker, process, Policy(), store)
+        task = WasmTask(module="rescale", args=["--max", str(LONGEST)])
+        runner = executors.runner(task, "rescale", NoLog(), ROOT / "build/filters/rescale.wasm")
         await runner.start()
         try:
             for number in range(rounds + 2):
@@ -56,7 +57,7 @@ async def _measure(rounds: int) -> tuple[list[float], list[float]]:
                     _event(number), [BlobRef("photo.jpg", "photo", "image/jpeg", photo.stat().st_size, str(photo))]
                 )
                 began = time.perf_counter()
-                made = await runner.run(item, print)
+                made = await runner.run(item)
                 middle = time.perf_counter()
                 by_opencv(photo.read_bytes())
                 pairs.append((middle - began, time.perf_counter() - middle))

@@ -72,13 +72,10 @@ class Resolver:
         cid, _ = await self._blobs.put(data)
         self._blobs.pin(cid, f"module:{cid}")
         if keep:
-            runner = self._wasm.runner(self._blobs.path(cid), WasmTask(module=cid), self._blobs)
             try:
-                await runner.start()
+                await self._wasm.work(self._blobs.path(cid), WasmTask(module=cid)).ready()
             except EdgeError as e:
                 raise PipelineError(f"{path} cannot run: {e.message}", hint=e.hint, key="module") from None
-            finally:
-                await runner.close()
         return cid
 
     async def _image(self, pipeline: Pipeline, step: Step, image: str, notes: list[str]) -> str:

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from agent.executors.docker.container import OWNER_LABEL
     from agent.executors.docker.executor import DockerExecutor
     from agent.executors.filter_check import FilterReport, check_filter
+    from agent.executors.log_lines import NoLog
     from agent.executors.policy import Policy
     from agent.executors.process.executor import ProcessExecutor
     from agent.executors.programs import Executors
     from agent.executors.wasm.executor import WORKER_REST, WasmExecutor
 
 __all__ = [
-    "OWNER_LABEL", "WORKER_REST", "DockerExecutor", "Executors", "FilterReport", "Policy", "ProcessExecutor",
+    "OWNER_LABEL", "WORKER_REST", "DockerExecutor", "Executors", "FilterReport", "NoLog", "Policy", "ProcessExecutor",
     "WasmExecutor", "check_filter",
 ]  # fmt: skip
 
@@ -28,6 +29,7 @@ _MODULES = {
     "DockerExecutor": "docker.executor",
     "Executors": "programs",
     "FilterReport": "filter_check",
+    "NoLog": "log_lines",
     "Policy": "policy",
     "ProcessExecutor": "process.executor",
     "WasmExecutor": "wasm.executor",

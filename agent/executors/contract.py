@@ -1,4 +1,4 @@
-"""The step contract on the wire: one JSON event a line in, one JSON answer a line out (docs/step-contract.md)."""
+"""The step contract on the wire: events as lines and files, answers as lines (docs/step-contract.md)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ BLOBS = "/blobs/"
 """The folder of the event's blobs, as the program sees it."""
 OUTPUTS = "/outputs/"
 """The folder of the files that become blobs, as the program sees it."""
+INPUTS = "/inputs/"
+EVENT = "/event.json"
+"""The folder of the event's blobs and the event, as a `once` program sees them."""
 
 CODES = ("step.answer", "step.exit", "step.trap")
 """Codes of failures that are chosen at run time; docs/errors.md has them all."""
@@ -64,6 +67,13 @@ _ANSWERS = msgspec.json.Decoder(Answer)
 _ENCODER = msgspec.json.Encoder()
 
 
+def places(*, once: bool) -> dict[str, str]:
+    """The places of its files, as a program in a container or in WASM sees them."""
+    if once:
+        return {"EDGE_INPUTS": INPUTS, "EDGE_OUTPUTS": OUTPUTS, "EDGE_EVENT": EVENT}
+    return {"EDGE_BLOBS": BLOBS, "EDGE_OUTPUTS": OUTPUTS}
+
+
 def broken(text: str, code: str = "step.answer", hint: str = "", **fields: Any) -> StepFailed:
     """A failure after which another run may succeed."""
     hint = hint or "see the program's log lines; docs/step-contract.md says what a step must answer"
@@ -98,7 +108,7 @@ def parse_answer(line: bytes, event_id: str) -> list[CheckedEvent]:
     try:
         answer = _ANSWERS.decode(line)
     except DAMAGED as e:
-        raise broken(f"the answer is not what a step may answer: {e}", line=_excerpt(line)) from e
+        raise broken(f"the answer is not what a step may answer: {e}", line=excerpt(line)) from e
     if answer.id != event_id:
         raise broken(
             f"the program answered event {_short(answer.id)} while the oldest open event is {event_id}",
@@ -110,7 +120,7 @@ def parse_answer(line: bytes, event_id: str) -> list[CheckedEvent]:
             f"the program reports: {answer.error[:MAX_ERROR]}", final=True, code="step.error", hint="see its log lines"
         )
     if answer.events is None:
-        raise broken("the answer has neither `events` nor `error`", line=_excerpt(line))
+        raise broken("the answer has neither `events` nor `error`", line=excerpt(line))
     if len(answer.events) > MAX_REPLY_EVENTS:
         raise broken(f"the answer has {len(answer.events)} events, more than {MAX_REPLY_EVENTS}")
     return [_checked(reply, n) for n, reply in enumerate(answer.events)]
@@ -160,5 +170,6 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else text[:80] + "…"
 
 
-def _excerpt(line: bytes) -> str:
+def excerpt(line: bytes) -> str:
+    """The line for a message, cut at 200 bytes."""
     return line[:200].decode(errors="replace")

@@ -6,96 +6,121 @@ One at a time, because the program's folders hold one event's files: `docs/decis
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
 
 from agent.errors import StepFailed
-from agent.executors.contract import broken
-from agent.executors.stderr import StderrLines
-from agent.model.task import Limits, LogSink
+from agent.executors.contract import broken, excerpt
+from agent.executors.log_lines import LogLines
+from agent.executors.program import Ended
+from agent.model.task import Limits, StepLog
+
+Write = Callable[[bytes], Awaitable[None]]
 
 
-def _nowhere(line: str) -> None:
-    """Drop the log lines of a program while no event is open."""
+class _Ready(msgspec.Struct):
+    """The line with which a program says that it is ready for events, before its first answer."""
+
+    ready: bool
+
+
+_READY = msgspec.json.Decoder(_Ready)
 
 
 class Dialogue:
-    """Takes the program's output (`stdout`, `stderr`, `ended`); `ask` sends a line and returns the answer to it.
+    """The Listener of a warm program; `ask` sends a line and returns the answer to it.
 
-    After any exception from `ask`, or once `broken` is set, the program is out of step and must be ended.
+    After any exception from `ask`, or once `broken` is set, the program is out of step and must be ended. A program that
+    has just been started has `start_timeout` seconds until it is ready: it writes `{"ready": true}`, or answers.
     """
 
-    def __init__(self, writer: asyncio.StreamWriter, limits: Limits) -> None:
-        self._writer = writer
+    def __init__(self, kind: str, limits: Limits, log: StepLog, start_timeout: float) -> None:
+        """`kind` is the key of the program in a pipeline file, for hints."""
+        self._kind = kind
         self._limits = limits
-        self._tail = StderrLines()
-        self._log: LogSink = _nowhere
+        self._log = log
+        self._stderr = LogLines(log, "stderr")
+        self._event = ""
         self._buffer = bytearray()
         self._answer: asyncio.Future[bytes] | None = None
         self._noise = 0
+        self._start_timeout = start_timeout
+        self._ready_by = time.monotonic() + start_timeout
+        self._ready = asyncio.Event()
         self.broken: StepFailed | None = None
 
     def stdout(self, data: bytes) -> None:
         """Bytes of the program's stdout."""
+        if self.broken is not None:
+            return
         self._buffer += data
-        if self._answer is None or self._answer.done():
-            self.fail(broken("the program wrote to stdout without being asked", code="step.order"))
-            return
         if len(self._buffer) > self._limits.stdout:
-            self.fail(
-                broken(
-                    f"the program wrote more than its limit of {self._limits.stdout} bytes to stdout",
-                    code="step.stdout",
-                )
-            )
+            text = f"the program wrote more than its limit of {self._limits.stdout} bytes to stdout"
+            self.fail(broken(text, code="step.stdout"))
             return
-        end = self._buffer.find(b"\n", max(0, len(self._buffer) - len(data)))
-        if end < 0:
-            return
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._answer.set_result(line)
-        if self._buffer:
-            self.broken = broken("the program answered one event with more than one line", code="step.order")
+        while (end := self._buffer.find(b"\n")) >= 0 and self.broken is None:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            self._line(line)
+        if self._buffer and self._ready.is_set() and not self._asked():
+            self._unasked(bytes(self._buffer))
+
+    def _line(self, line: bytes) -> None:
+        if not self._ready.is_set() and _is_ready(line):
+            self._ready.set()
+        elif self._answer is not None and not self._answer.done():
+            self._ready.set()
+            self._answer.set_result(line)
+        else:
+            self._unasked(line)
+
+    def _asked(self) -> bool:
+        return self._answer is not None and not self._answer.done()
+
+    def _unasked(self, line: bytes) -> None:
+        if self._answer is not None:
+            text = "the program answered one event with more than one line"
+        else:
+            text = "the program wrote to stdout without being asked"
+        self._note(f"{text}: {excerpt(line)}")
+        self.fail(broken(text, code="step.order"))
 
     def stderr(self, data: bytes) -> None:
         """Bytes of the program's stderr."""
+        if self.broken is not None:
+            return
         self._noise += len(data)
         if self._noise > self._limits.stderr:
-            self.fail(
-                broken(
-                    f"the program wrote more than its limit of {self._limits.stderr} bytes to stderr",
-                    code="step.stderr",
-                )
-            )
+            text = f"the program wrote more than its limit of {self._limits.stderr} bytes to stderr"
+            self.fail(broken(text, code="step.stderr"))
             return
-        self._tail.feed(data, self._log)
+        self._stderr.feed(data, self._event)
 
-    def ended(self, text: str, code: str = "step.exit") -> None:
-        """The program is gone; an open question fails with `text`."""
-        self._tail.flush(self._log)
-        self.fail(broken(text, code=code))
+    def ended(self, end: Ended) -> None:
+        """The program is gone; an open question fails with the reason."""
+        self._stderr.flush(self._event)
+        self.fail(broken(end.text, code=end.code))
 
     def fail(self, error: StepFailed) -> None:
-        """Keep the first error and fail the open question with it."""
-        self.broken = self.broken or error
+        """Keep the first error, write it to the log, and fail the open question with it."""
+        if self.broken is None:
+            self.broken = error
+            self._note(error.message)
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(self.broken)
 
-    async def ask(self, line: bytes, seconds: float, log: LogSink) -> bytes:
-        """Send a line and wait for the answer, at most `seconds` for both; raises StepFailed."""
+    async def ask(self, write: Write, line: bytes, event: str) -> bytes:
+        """Send a line and wait for the answer, within the limits for both; raises StepFailed."""
         if self.broken:
             raise self.broken
-        self._log, self._noise = log, 0
+        self._event, self._noise = event, 0
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(seconds):
-                await self._send(line)
-                return await self._answer
-        except TimeoutError:
-            raise broken(
-                f"the program did not answer within its limit of {seconds:g} s",
-                code="step.timeout",
-                hint="raise limits.timeout of the step, or see its log lines for where it hangs",
-            ) from None
+            await self._within_limits(write, line)
+            return self._answer.result()
         except StepFailed as e:
             raise StepFailed(e.message, final=e.final, code=e.code, hint=e.hint, **e.fields) from None
         finally:
@@ -103,14 +128,46 @@ class Dialogue:
                 self._answer.exception()
             self._answer = None
 
+    async def _within_limits(self, write: Write, line: bytes) -> None:
+        """Send the line and wait for the answer: after the start at most `start_timeout`, from then on `timeout`."""
+        assert self._answer is not None
+        sending = asyncio.ensure_future(write(line))
+        try:
+            if not self._ready.is_set():
+                ready = asyncio.ensure_future(self._ready.wait())
+                first: set[asyncio.Future[Any]] = {ready, self._answer}
+                try:
+                    left = max(0.0, self._ready_by - time.monotonic())
+                    await asyncio.wait(first, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    ready.cancel()
+            if not (await asyncio.wait({self._answer}, timeout=self._limits.timeout))[0]:
+                raise self._late()
+        finally:
+            sending.cancel()
+            await asyncio.wait({sending})
+        self._answer.result()
+
+    def _late(self) -> StepFailed:
+        seconds, key = self._limits.timeout, f"{self._kind}.timeout"
+        text = f"the program did not answer within its limit of {seconds:g} s"
+        if not self._ready.is_set():
+            text += f", after its start limit of {self._start_timeout:g} s had passed"
+            key = f"{self._kind}.start_timeout or {key}"
+        error = broken(text, code="step.timeout", hint=f"raise {key} of the step, or see its log for where it hangs")
+        self.fail(error)
+        return error
+
     def fields(self) -> dict[str, list[str]]:
         """The fields of a failure: the program's last log lines."""
-        return self._tail.fields()
+        return self._stderr.fields()
 
-    async def _send(self, line: bytes) -> None:
-        try:
-            self._writer.write(line)
-            await self._writer.drain()
-        except OSError:
-            # The end of its output gives the cause; without one, the deadline ends the wait.
-            return
+    def _note(self, text: str) -> None:
+        self._log.line(text, "agent", self._event)
+
+
+def _is_ready(line: bytes) -> bool:
+    try:
+        return _READY.decode(line).ready
+    except msgspec.DecodeError:
+        return False

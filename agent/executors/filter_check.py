@@ -11,6 +11,7 @@ from itertools import pairwise
 import msgspec
 
 from agent.errors import StepFailed
+from agent.executors.log_lines import NoLog
 from agent.model.task import FilterRunner, LineEvent
 
 BATCH = 1 << 20
@@ -152,7 +153,7 @@ class _Check:
 
     async def _feed(self, batch: bytes, start: int, what: str) -> list[LineEvent]:
         try:
-            events = await self._runner.feed(batch, _quiet)
+            events = await self._runner.feed(batch, NoLog())
         except StepFailed as e:
             raise _Bad(f"{what}, from line {start + 1} on: {e.message}") from e
         count = batch.count(b"\n") + (not batch.endswith(b"\n") and batch != b"")
@@ -184,7 +185,3 @@ class _Check:
         more = (found if len(found) > len(wanted) else wanted)[min(len(found), len(wanted))]
         only = "which whole does not give" if len(found) > len(wanted) else "only when whole"
         self.violations.append(f"{what}: line {more.line} gives {more.type}, {only}")
-
-
-def _quiet(line: str) -> None:
-    """Drop the filter's stderr."""

@@ -1,4 +1,4 @@
-"""The folders of one program: `/blobs` with the open event's files, `/outputs` for its output files.
+"""The folders of one program: one with the event's files, and `outputs` for its output files.
 
 A program's folders are hostile: nothing here follows a link, recurses, or keeps a descriptor per level.
 """
@@ -27,15 +27,16 @@ MAX_DEPTH = 8
 
 
 class Folders:
-    """`<root>/blobs` and `<root>/outputs`; every method blocks for a few system calls.
+    """`<root>/blobs` (or `inputs`) and `<root>/outputs`, and `<root>/event.json`; every method blocks for a few system calls.
 
     With `shared`, files are hard links to the blobs' files where the file system allows it. Otherwise the program gets
     copies, since it has the rights to change them. `owner` is the user of the program where it is not this one.
     """
 
-    def __init__(self, root: Path, *, shared: bool, owner: int | None = None) -> None:
+    def __init__(self, root: Path, *, shared: bool, owner: int | None = None, inputs: str = "blobs") -> None:
         self.root = root
-        self.blobs = root / "blobs"
+        self.blobs = root / inputs
+        self.event = root / "event.json"
         self.outputs = root / "outputs"
         self._shared = shared
         self._owner = owner
@@ -64,6 +65,26 @@ class Folders:
             except OSError as e:
                 raise broken(f"the blob {blob.name} cannot be read here: {e.strerror}", code="step.input") from e
 
+    def tell(self, event: bytes) -> None:
+        """Write the event's file; raises StepFailed."""
+        try:
+            self.event.write_bytes(event)
+            self.event.chmod(0o444)  # whatever the agent's umask says
+        except OSError as e:
+            raise broken(f"the event cannot be written for the program: {e.strerror}", code="step.input") from e
+
+    def taken(self, limits: Limits) -> list[str]:
+        """The names of all regular files below the outputs folder, sorted; raises StepFailed beyond `limits.files`."""
+        names: list[str] = []
+        for at, folders, files in os.walk(self.outputs, followlinks=False):
+            depth = len(Path(at).relative_to(self.outputs).parts)
+            if depth + 1 >= MAX_DEPTH:
+                folders.clear()
+            names += [str((Path(at) / f).relative_to(self.outputs)) for f in files if not (Path(at) / f).is_symlink()]
+            if len(names) > limits.files:
+                raise broken(f"the program wrote more than {limits.files} files", code="step.outputs")
+        return sorted(names)
+
     def overrun(self, limits: Limits) -> str:
         """The limit that the files of the program overrun; see `measure`."""
         return measure(self.outputs, max_bytes=limits.outputs, max_files=limits.files)
@@ -79,6 +100,7 @@ class Folders:
             for folder in (self.blobs, self.outputs):
                 if folder.exists():
                     empty(folder)
+            self.event.unlink(missing_ok=True)
         except OSError as e:
             logger.warning("%s is left behind until the next start: %s", self.root, e)
         else:
@@ -95,8 +117,11 @@ def clear_leftovers(scratch: Path) -> Path:
     return scratch
 
 
-def measure(folder: Path, *, max_bytes: int, max_files: int) -> str:
+def measure(folder: Path, *, max_bytes: int, max_files: int, ended: bool = False) -> str:
     """The limit that the files below `folder` overrun, in words; empty where they overrun none.
+
+    When the program has `ended`, files as large as the limit overrun it: one that ignores the error of a write at the limit
+    leaves a file that is cut there.
 
     Stops counting at the first overrun, so that a flood cannot make the counting long.
     """
@@ -114,17 +139,18 @@ def measure(folder: Path, *, max_bytes: int, max_files: int) -> str:
                         todo.append(Path(entry.path))
                     else:
                         size += info.st_size
-                    if size > max_bytes:
-                        return f"more than {max_bytes} bytes in the outputs folder"
+                    if size > max_bytes or (ended and size == max_bytes > 0):
+                        return f"up to its limit of {max_bytes} bytes in the outputs folder"
         except OSError:
             # The program removes and renames files during the count; missing files do not count.
             continue
     return ""
 
 
-def outputs_failure(overrun: str) -> StepFailed:
-    """The failure of a program whose files overrun a limit, as `measure` describes it."""
-    return broken(f"the program wrote {overrun}", code="step.outputs", hint="raise limits.outputs or limits.files")
+def outputs_failure(overrun: str, kind: str) -> StepFailed:
+    """The failure of a program of this kind whose files overrun a limit, as `measure` describes it."""
+    hint = f"raise {kind}.outputs or {kind}.files of the step"
+    return broken(f"the program wrote {overrun}", code="step.outputs", hint=hint)
 
 
 def open_output(folder: Path, name: str) -> int:

@@ -24,11 +24,11 @@ class OutputFiles:
         self._fds: dict[str, int] = {}
         self._stored: dict[str, tuple[str, int]] = {}
 
-    def open(self, events: list[CheckedEvent], folder: Path, limits: Limits) -> None:
+    def open(self, events: list[CheckedEvent], folder: Path, limits: Limits, kind: str) -> None:
         """Open every named file below `folder`; raises StepFailed on a limit, a link, a missing file. Blocks."""
         self._events = events
-        if overrun := measure(folder, max_bytes=limits.outputs, max_files=limits.files):
-            raise outputs_failure(overrun)
+        if overrun := measure(folder, max_bytes=limits.outputs, max_files=limits.files, ended=True):
+            raise outputs_failure(overrun, kind)
         for blob in (b for e in self._events for b in e.blobs if not b.cid):
             name = _file_of(blob, folder)
             if name not in self._fds:

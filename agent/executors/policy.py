@@ -59,7 +59,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             raise Refused(
                 f"the step wants {limits.memory} bytes of memory, this node gives {self.memory} (policy.memory)",
                 code="policy.memory",
-                hint="lower limits.memory of the step or raise policy.memory on this node",
+                hint="lower docker.memory of the step, or raise policy.memory on this node",
             )
         if self.cpus and limits.cpus > self.cpus:
             return msgspec.structs.replace(task, limits=msgspec.structs.replace(limits, cpus=self.cpus))

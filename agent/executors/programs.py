@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TypeAlias
+from weakref import WeakKeyDictionary
+
+import msgspec
 
 from agent.executors.docker.executor import DockerExecutor
+from agent.executors.once import OnceRunner
 from agent.executors.policy import Policy, ProgramTask
 from agent.executors.process.executor import ProcessExecutor
+from agent.executors.warm import WarmRunner
 from agent.executors.wasm.executor import WasmExecutor
-from agent.model.task import BlobWriter, DockerTask, Runner, WasmTask
+from agent.executors.wasm.runner import WasmLauncher, WasmRunner
+from agent.model.node import Reserved
+from agent.model.task import BlobWriter, DockerTask, ProcessTask, Runner, StepLog, WasmTask
+
+AnyRunner: TypeAlias = WarmRunner | OnceRunner | WasmRunner
+ONCE_AT_ONCE = os.cpu_count() or 1
+"""How many `once` programs of one step run at a time."""
 
 
 class Executors:
@@ -19,17 +32,48 @@ class Executors:
     ) -> None:
         self._wasm, self._docker, self._process = wasm, docker, process
         self._policy, self._blobs = policy, blobs
+        self._made: WeakKeyDictionary[AnyRunner, ProgramTask] = WeakKeyDictionary()
 
-    def runner(self, task: ProgramTask, name: str, module: Path | None = None) -> Runner:
+    def runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None = None) -> Runner:
         """A runner of the task's program, not yet started; raises Refused where the policy forbids it.
 
-        `name` is shown in a container's labels. `module` is the file of a WASM task's module.
+        `name` is shown in a container's labels, `log` gets the program's output. `module` is the file of a WASM module.
         """
         task = self._policy.check(task)
+        made = self._runner(task, name, log, module)
+        self._made[made] = task
+        return made
+
+    def _runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None) -> AnyRunner:
         if isinstance(task, WasmTask):
             if module is None:
                 raise ValueError(f"{name}: a WASM program needs the file of its module")
-            return self._wasm.runner(module, task, self._blobs)
-        if isinstance(task, DockerTask):
-            return self._docker.runner(task, self._blobs, name)
-        return self._process.runner(task, self._blobs)
+            work = self._wasm.work(module, task)
+            if not task.once:
+                return WasmRunner(work, self._blobs, log)
+            limits = msgspec.structs.replace(task.limits, timeout=work.seconds)
+            return OnceRunner(WasmLauncher(work), limits, self._blobs, log, in_flight=work.width)
+        launcher = self._docker.launcher(task, name) if isinstance(task, DockerTask) else self._process.launcher(task)
+        if task.once:
+            return OnceRunner(launcher, task.limits, self._blobs, log, in_flight=ONCE_AT_ONCE)
+        return WarmRunner(name, launcher, task.limits, task.start_timeout, self._blobs, log)
+
+    def reserved(self) -> Reserved:
+        """What the running programs reserve: their CPUs and memory where these were asked for, and their GPUs.
+
+        The default limits of a task are limits only: a small machine runs many programs that use less.
+        """
+        cpus, memory, gpus = 0.0, 0, 0
+        for runner, task in list(self._made.items()):
+            usual = DEFAULTS[type(task)]
+            cpus += runner.running * (task.limits.cpus if task.limits.cpus != usual.cpus else 0.0)
+            memory += runner.running * (task.limits.memory if task.limits.memory != usual.memory else 0)
+            gpus += runner.running * (task.gpus if isinstance(task, DockerTask) else 0)
+        return Reserved(cpus, memory, gpus)
+
+
+DEFAULTS = {
+    WasmTask: WasmTask(module="").limits,
+    DockerTask: DockerTask(image="").limits,
+    ProcessTask: ProcessTask(command=[]).limits,
+}

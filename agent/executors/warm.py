@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Protocol
 
 from agent.backoff import Backoff, Tries, doubling
 from agent.errors import StepFailed
-from agent.executors.contract import BLOBS, broken, encode_event, file_names, parse_answer
+from agent.executors.contract import broken, encode_event, file_names, parse_answer
 from agent.executors.dialogue import Dialogue
 from agent.executors.folders import Folders
 from agent.executors.outputs import OutputFiles
-from agent.model.task import BlobWriter, Limits, LogSink, StepInput, StepOutput
+from agent.executors.program import Launcher, Program, watched
+from agent.model.task import BlobWriter, Limits, StepInput, StepLog, StepOutput
 from agent.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -24,118 +23,149 @@ BACKOFF = Backoff((0.0, *doubling(1.0, 60.0)))
 """The pauses between starts after failures in a row; the first restart is at once."""
 
 
-class WarmProgram(Protocol):
-    """A running program with its folders and its dialogue."""
+class _Warm:
+    """A running program with its folders, its dialogue, and the watch over its files."""
 
-    folders: Folders
-    dialogue: Dialogue
+    def __init__(self, program: Program, folders: Folders, dialogue: Dialogue) -> None:
+        self.program = program
+        self.folders = folders
+        self.dialogue = dialogue
+        self.busy = asyncio.Event()
+        self.life = AsyncExitStack()
 
-    async def ask(self, line: bytes, seconds: float, log: LogSink) -> bytes:
-        """See Dialogue.ask."""
-        ...
+    async def ask(self, line: bytes, event: str) -> bytes:
+        self.busy.set()
+        try:
+            return await self.dialogue.ask(self.program.write, line, event)
+        finally:
+            self.busy.clear()
 
     async def close(self) -> None:
-        """End it and leave nothing behind."""
-        ...
+        await self.life.aclose()
+        await self.program.close()
+        await in_thread(self.folders.remove)
 
 
-class WarmRunner(ABC):
-    """A Runner: `_open` starts the program. One event is with the program, the next one may wait its turn."""
+class WarmRunner:
+    """A Runner. One event is with the program, the next one may wait its turn."""
 
     in_flight = 2
 
-    def __init__(self, name: str, limits: Limits, blobs: BlobWriter) -> None:
+    def __init__(
+        self, name: str, launcher: Launcher, limits: Limits, start_timeout: float, blobs: BlobWriter, log: StepLog
+    ) -> None:
         self._name = name
+        self._launcher = launcher
         self._limits = limits
+        self._start_timeout = start_timeout
         self._blobs = blobs
-        self._program: WarmProgram | None = None
+        self._log = log
+        self._warm: _Warm | None = None
         self._tries = Tries(BACKOFF)
         self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
 
-    @abstractmethod
-    async def _open(self) -> WarmProgram:
-        """Start the program; raises Refused, Unreachable, NotFound or StepFailed."""
+    @property
+    def running(self) -> int:
+        """How many programs run now."""
+        return int(self._warm is not None)
 
     async def start(self) -> None:
-        """Make it warm; raises Refused (policy), Unreachable (no engine), NotFound (no image), StepFailed."""
+        """Make it warm; raises Unreachable (no engine), NotFound (no image), StepFailed."""
         async with self._turn:
             await self._ready()
 
-    async def run(self, item: StepInput, log: LogSink) -> list[StepOutput]:
+    async def run(self, item: StepInput) -> list[StepOutput]:
         """See Runner; may raise Unreachable or NotFound too, which use up no attempt."""
         names = file_names(item.blobs)
         with OutputFiles(item.blobs) as files:
             async with self._turn:
-                program = await self._ready()
+                warm = await self._ready()
                 try:
-                    line = await self._exchange(program, item, names, log)
-                    await in_thread(partial(self._take, program, files, line, item.event.id))
+                    line = await self._exchange(warm, item, names)
+                    await in_thread(partial(self._take, warm, files, line, item.event.id))
                 except StepFailed as e:
-                    e.fields.update(program.dialogue.fields())
-                    if e.final and await in_thread(partial(_cleared, program)):
-                        self._tries.succeeded()
-                    else:
-                        await self._end(program)
+                    await self._failed(warm, e, item.event.id)
                     raise
                 except BaseException:
-                    await asyncio.shield(self._end(program))
+                    await asyncio.shield(self._end(warm))
                     raise
                 self._tries.succeeded()
-            return await files.store(program.folders.outputs, self._blobs, self._limits)
+            return await files.store(warm.folders.outputs, self._blobs, self._limits)
 
     async def close(self) -> None:
         """End the program; an event that is with it fails."""
         self._stop.set()
-        program = self._program
-        if program is not None:
-            program.dialogue.fail(broken("the step is being stopped", code="step.stopped"))
+        if self._warm is not None:
+            self._warm.dialogue.fail(broken("the step is being stopped", code="step.stopped"))
         async with self._turn:
-            if self._program is not None:
-                await self._end(self._program)
+            if self._warm is not None:
+                await self._end(self._warm)
 
-    async def _ready(self) -> WarmProgram:
-        if self._program is not None and self._program.dialogue.broken is not None:
-            logger.warning("step %s: %s; a fresh program is started", self._name, self._program.dialogue.broken.message)
-            await self._end(self._program)
-        if self._program is None:
+    async def _ready(self) -> _Warm:
+        if self._warm is not None and self._warm.dialogue.broken is not None:
+            logger.warning("step %s: %s; starting a fresh program", self._name, self._warm.dialogue.broken.message)
+            await self._end(self._warm)
+        if self._warm is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), self._tries.left())
             if self._stop.is_set():
                 raise broken("the step is being stopped", code="step.stopped")
             try:
-                self._program = await self._open()
+                self._warm = await self._open()
             except StepFailed:
                 self._tries.failed()
                 raise
-        return self._program
+        return self._warm
 
-    async def _exchange(self, program: WarmProgram, item: StepInput, names: list[str], log: LogSink) -> bytes:
+    async def _open(self) -> _Warm:
+        """Start the program; raises Unreachable, NotFound or StepFailed and leaves nothing behind."""
+        folders = self._launcher.folders(once=False)
+        self._log.begin()
+        dialogue = Dialogue(self._launcher.kind, self._limits, self._log, self._start_timeout)
+        try:
+            await in_thread(folders.make)
+            warm = _Warm(await self._launcher.open(folders, dialogue, once=False), folders, dialogue)
+        except BaseException:
+            await in_thread(folders.remove)
+            raise
+        watch = watched(warm.program, folders, self._limits, dialogue, self._launcher.kind, warm.busy)
+        await warm.life.enter_async_context(watch)
+        return warm
+
+    async def _exchange(self, warm: _Warm, item: StepInput, names: list[str]) -> bytes:
         if item.blobs:
-            await in_thread(partial(program.folders.fill, item.blobs, names))
-        line = encode_event(item.event, item.blobs, names, self._seen_at(program))
-        return await program.ask(line, self._limits.timeout, log)
+            await in_thread(partial(warm.folders.fill, item.blobs, names))
+        line = encode_event(item.event, item.blobs, names, self._launcher.seen_at(warm.folders.blobs))
+        return await warm.ask(line, item.event.id)
 
-    def _seen_at(self, program: WarmProgram) -> str:
-        """The folder of the blobs as the program sees it."""
-        return BLOBS
-
-    def _take(self, program: WarmProgram, files: OutputFiles, line: bytes, event_id: str) -> None:
+    def _take(self, warm: _Warm, files: OutputFiles, line: bytes, event_id: str) -> None:
         """Open the files that the answer names and empty the folders, before the program gets its next event."""
-        files.open(parse_answer(line, event_id), program.folders.outputs, self._limits)
-        if not _cleared(program):
+        files.open(parse_answer(line, event_id), warm.folders.outputs, self._limits, self._launcher.kind)
+        if not _cleared(warm.folders):
             raise broken("the program goes on writing after its answer", code="step.outputs")
 
-    async def _end(self, program: WarmProgram) -> None:
-        self._program = None
+    async def _failed(self, warm: _Warm, error: StepFailed, event: str) -> None:
+        """Write the failure to the log; the program goes on only where it reported the error itself."""
+        if warm.dialogue.broken is None:
+            line = f": {error.fields['line']}" if "line" in error.fields else ""
+            self._log.line(error.message + line, "agent", event)
+        error.fields.update(warm.dialogue.fields())
+        if error.final and await in_thread(partial(_cleared, warm.folders)):
+            self._tries.succeeded()
+        else:
+            await self._end(warm)
+
+    async def _end(self, warm: _Warm) -> None:
+        self._warm = None
         self._tries.failed()
-        await program.close()
+        await warm.close()
 
 
-def _cleared(program: WarmProgram) -> bool:
-    """Empty its folders; False where the program keeps filling them."""
+def _cleared(folders: Folders) -> bool:
+    """Empty the folders; False where the program keeps filling them."""
     try:
-        program.folders.clear()
+        folders.clear()
     except OSError:
         return False
     return True

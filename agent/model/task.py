@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
@@ -32,16 +33,22 @@ class WasmTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
         str, key("the module, relative to the file; a CID once applied", "filters/rescale.wasm", "a path")
     ]
     args: Annotated[list[str], key("arguments", ["--max", "640"])] = []
+    env: Annotated[dict[str, str], key("environment", {"LANG": "C.UTF-8"})] = {}
+    once: Annotated[bool, key("start a fresh program for each event (see the step contract)", True)] = False
     limits: Limits = Limits()
 
 
 class DockerTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A warm container. `image` is a name in a pipeline file and an image id (`sha256:…`) once applied."""
+    """A container. `image` is a name in a pipeline file and an image id (`sha256:…`) once applied."""
 
     image: Annotated[str, key("the image; an image id once applied", "edge/detector:1", "an image")]
     args: Annotated[list[str], key("arguments", ["--threshold", "0.4"])] = []
     env: Annotated[dict[str, str], key("environment", {"LANG": "C.UTF-8"})] = {}
     gpus: Annotated[int, key("GPUs asked for", 1, ge=0, le=64)] = 0
+    once: Annotated[bool, key("start a fresh program for each event (see the step contract)", True)] = False
+    start_timeout: Annotated[
+        float, duration("time for the program's start, until it is ready or answers", "5m", ge=0.001, le=86400.0)
+    ] = 120.0
     limits: Limits = Limits(memory=1024 * MIB, timeout=30.0, outputs=64 * MIB, cpus=2.0)
 
 
@@ -50,6 +57,10 @@ class ProcessTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True)
 
     command: Annotated[list[str], key("program and arguments", ["/usr/bin/prog"])]
     env: Annotated[dict[str, str], key("environment", {"LANG": "C.UTF-8"})] = {}
+    once: Annotated[bool, key("start a fresh program for each event (see the step contract)", True)] = False
+    start_timeout: Annotated[
+        float, duration("time for the program's start, until it is ready or answers", "5m", ge=0.001, le=86400.0)
+    ] = 120.0
     limits: Limits = Limits(memory=1024 * MIB, timeout=30.0, outputs=64 * MIB)
 
 
@@ -102,12 +113,6 @@ class BlobWriter(Protocol):
         ...
 
 
-class LogSink(Protocol):
-    """Where a program's stderr goes, line by line."""
-
-    def __call__(self, line: str, /) -> None: ...
-
-
 Stream = Literal["stdout", "stderr", "agent"]
 """Where a log line comes from: the program's output, its error output, or the agent's own words about the program."""
 
@@ -124,6 +129,10 @@ class StepLog(Protocol):
         ...
 
 
+LogOf = Callable[[str, str, str], StepLog]
+"""The log of (pipeline, version, step) on this node."""
+
+
 class Runner(Protocol):
     """A step's program on this node, ready for events."""
 
@@ -131,10 +140,10 @@ class Runner(Protocol):
     """How many events may be under way at once."""
 
     async def start(self) -> None:
-        """Make it warm; raises Refused (policy, no engine) or StepFailed."""
+        """Start it, or with `once` check that it can be started; raises Refused (policy, no engine) or StepFailed."""
         ...
 
-    async def run(self, item: StepInput, log: LogSink) -> list[StepOutput]:
+    async def run(self, item: StepInput) -> list[StepOutput]:
         """Answer one event. Raises StepFailed: `final` when the program itself said so, else worth another run."""
         ...
 
@@ -146,7 +155,7 @@ class Runner(Protocol):
 class FilterRunner(Protocol):
     """A source filter: raw lines in, line events out."""
 
-    async def feed(self, lines: bytes, log: LogSink) -> list[LineEvent]:
+    async def feed(self, lines: bytes, log: StepLog) -> list[LineEvent]:
         """Run one batch of whole lines (each ending in a newline). Raises StepFailed."""
         ...
 

@@ -17,7 +17,7 @@ from agent.health import HealthRegistry
 from agent.identity import Identity, Trust, renewal_handler
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.model.alert import Hello
-from agent.model.node import ROLE_OPERATOR, Reserved
+from agent.model.node import ROLE_OPERATOR
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
 from agent.node.camera_access import BookCameras
@@ -57,7 +57,7 @@ def build_node(
     mesh.on_change(lambda _record, _alive: changed.send())
     admission = Admission(config, identity, mesh, labels)
     stores = _stores(config, mesh)
-    programs = _programs(config, identity.node_id)
+    programs = _programs(config, identity.node_id, stores)
     restarted_at = boottime() if had_state else 0.0
     delivery = _delivery(config, identity, mesh, stores, programs, changed, restarted_at)
     node = Node(
@@ -72,7 +72,9 @@ def build_node(
         programs=programs,
         delivery=delivery,
         documents=AppliedDocuments(mesh, delivery.engine.definitions, delivery.engine.steps.presence),
-        meter=CapacityMeter(policy=config.policy, journal=stores.journal, reserved=Reserved, gpus=platform.gpus),
+        meter=CapacityMeter(
+            policy=config.policy, journal=stores.journal, reserved=programs.all.reserved, gpus=platform.gpus
+        ),
         warm_programs=WarmPrograms(delivery.engine, mesh, changed.listen()),
         self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),
         api=make_resources(config, health, mesh, labels, wanted, admission, stores, programs, delivery),
@@ -138,14 +140,12 @@ def _stores(config: Config, mesh: Mesh) -> Stores:
     return Stores(journal, blobs, BlobExchange(blobs, mesh.call, may_read), added, FreshBlobs(blobs, journal))
 
 
-def _programs(config: Config, node_id: str) -> Programs:
+def _programs(config: Config, node_id: str, stores: Stores) -> Programs:
     scratch = config.state / "scratch"
-    return Programs(
-        WasmExecutor(config.state / "cache" / "wasm", scratch / "wasm"),
-        DockerExecutor(node_id, scratch / "docker", host=config.docker.host),
-        ProcessExecutor(scratch / "process"),
-        CameraBook(cameras_file(config)),
-    )
+    wasm = WasmExecutor(config.state / "cache" / "wasm", scratch / "wasm")
+    docker = DockerExecutor(node_id, scratch / "docker", host=config.docker.host)
+    every = Executors(wasm, docker, ProcessExecutor(scratch / "process"), Policy.of(config.policy), stores.fresh)
+    return Programs(wasm, docker, every, CameraBook(cameras_file(config)))
 
 
 def _delivery(
@@ -165,26 +165,23 @@ def _delivery(
     def refused(event_id: str, reason: str) -> None:
         engine.steps.sink.refused(event_id, reason)
 
-    def log_to(pipeline: str, step: str, line: str) -> None:
-        logs.write(pipeline, step, line)
+    def hear(pipeline: str, step: str, line: str) -> None:
         gpu.read(pipeline, step, line)
 
     def steps(context: Context, deciders: Deciders) -> StepKinds:
         return StepKinds(
             context,
             mesh_id=identity.mesh_id,
-            executors=Executors(
-                programs.wasm, programs.docker, programs.process, Policy.of(config.policy), stores.fresh
-            ),
+            executors=programs.all,
             cameras=BookCameras(programs.cameras) if config.policy.camera else None,
             presence=Presence(deciders),
             path_of=stores.blobs.path,
             writer=stores.fresh,
             submit=uplink.submit,
-            log_to=log_to,
+            log_of=logs.of,
         )
 
-    logs = StepLogs(mesh.publish_log)
+    logs = StepLogs(mesh.publish_log, hear)
     uplink = _uplink(config, identity, delivered, refused)
     engine = DeliveryEngine(
         identity.node_id,
@@ -205,7 +202,7 @@ def _delivery(
         mesh,
         changed.listen(),
         logs=config.sources.tail,
-        log_to=log_to,
+        log_of=logs.of,
         state=config.state,
         restarted_at=restarted_at,
     )

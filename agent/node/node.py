@@ -10,7 +10,7 @@ from agent.cameras import CameraBook
 from agent.config import Config
 from agent.delivery import DeliveryEngine, Journal
 from agent.discovery import Discovery
-from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
+from agent.executors import DockerExecutor, Executors, WasmExecutor
 from agent.health import HealthRegistry
 from agent.mesh import Mesh
 from agent.node.admission import Admission
@@ -49,7 +49,7 @@ class Programs:
 
     wasm: WasmExecutor
     docker: DockerExecutor
-    process: ProcessExecutor
+    all: Executors
     cameras: CameraBook
 
 

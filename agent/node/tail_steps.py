@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from agent.executors import WasmExecutor
 from agent.mesh import Mesh
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
-from agent.model.task import FilterRunner, WasmTask
+from agent.model.task import FilterRunner, LogOf, WasmTask
 from agent.node.change_signal import Listener
 from agent.sources import Batch, Counters, LineSource, Position, open_source
 from agent.steps import StepKinds, TailRunner
@@ -51,7 +51,7 @@ class Unreadable:
 class TailSteps:
     """Runs one TailRunner for each log of each tail step whose selector names this node.
 
-    `logs` are the sources that `auto` means. `log_to` gets (pipeline, step, line). `restarted_at` is the time
+    `logs` are the sources that `auto` means, `log_of` gives the logs of steps. `restarted_at` is the time
     (CLOCK_BOOTTIME) of this start, 0 at the very first.
     """
 
@@ -61,7 +61,7 @@ class TailSteps:
     changed: Listener
     _: KW_ONLY
     logs: Sequence[Source]
-    log_to: Callable[[str, str, str], None]
+    log_of: LogOf
     state: Path
     restarted_at: float
     runners: dict[Key, TailRunner] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class TailSteps:
             self._open(pipeline, step, spec),
             f"{pipeline.name}/{step.name}/{msgspec.json.encode(spec).decode()}",
             partial(self._make_filter, step.task_of().wasm),
-            log_to=partial(self.log_to, pipeline.name, step.name),
+            log=self.log_of(pipeline.name, pipeline.version, step.name),
             restarted_at=self.restarted_at,
             local_clock=not (isinstance(spec, dict) and "syslog" in spec),
         )

@@ -11,7 +11,7 @@ from agent.delivery import Context, Emit, Made, Row, Work
 from agent.errors import CameraError, StepFailed
 from agent.model.event import BlobRef
 from agent.model.pipeline import Pipeline, Step
-from agent.model.task import BlobWriter, CameraTask, StepOutput
+from agent.model.task import BlobWriter, CameraTask, LogOf, StepOutput
 from agent.steps.program import ProgramSteps
 
 WIDTH = 4
@@ -41,11 +41,12 @@ class CameraSteps:
     cameras: Cameras | None
     writer: BlobWriter
     programs: ProgramSteps
-    log_to: Callable[[str, str, str], None]
+    log_of: LogOf
 
     async def open(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
         """The step's work."""
         task: CameraTask = step.task_of()
+        log = self.log_of(pipeline.name, pipeline.version, step.name)
 
         async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
             if self.cameras is None:
@@ -59,7 +60,7 @@ class CameraSteps:
             for error in errors:
                 if not isinstance(error, CameraError):
                     raise error
-                self.log_to(pipeline.name, step.name, error.message)
+                log.line(error.message, "agent", row.event.id)
             if errors and len(errors) == len(names):
                 raise StepFailed("; ".join(str(e) for e in errors))
             return []

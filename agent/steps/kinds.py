@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from agent.delivery import Context, StepKey, Work
 from agent.errors import Refused
 from agent.model.pipeline import Pipeline, Step
-from agent.model.task import BlobWriter
+from agent.model.task import BlobWriter, LogOf
 from agent.steps.camera import Cameras, CameraSteps
 from agent.steps.presence import Presence, PresenceSteps
 from agent.steps.program import ProgramSteps
@@ -41,12 +41,12 @@ class StepKinds:
         path_of: Callable[[str], Path],
         writer: BlobWriter,
         submit: Submit,
-        log_to: Callable[[str, str, str], None],
+        log_of: LogOf,
     ) -> None:
         self.presence = presence
-        self._log_to = log_to
-        self.programs = ProgramSteps(context, executors, path_of, log_to)
-        self.camera = CameraSteps(context, cameras, writer, self.programs, log_to)
+        self._log_of = log_of
+        self.programs = ProgramSteps(context, executors, path_of, log_of)
+        self.camera = CameraSteps(context, cameras, writer, self.programs, log_of)
         self.sink = SinkSteps(context, mesh_id, submit)
         self._kinds: dict[str, KindOfStep] = {
             "camera": self.camera,
@@ -66,7 +66,7 @@ class StepKinds:
 
     def note(self, key: StepKey, text: str) -> None:
         """Write a line of the agent's own into the step's log."""
-        self._log_to(key[0], key[2], text)
+        self._log_of(*key).line(text, "agent")
 
     async def stop(self, key: StepKey) -> None:
         """Stop the program of (pipeline, version, step), if it has one."""

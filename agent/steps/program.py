@@ -1,4 +1,4 @@
-"""Steps whose work is a program: a WASM module, a container or a local executable, kept running between events."""
+"""Steps whose work is a program: a WASM module, a container or a local executable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from agent.delivery import Context, Emit, Made, Row, StepKey, Work, step_input
 from agent.errors import BlobError, EdgeError, StepFailed, Unreachable
 from agent.model.pipeline import Pipeline, Step
-from agent.model.task import LogSink, Runner, WasmTask
+from agent.model.task import LogOf, Runner, StepLog, WasmTask
 
 if TYPE_CHECKING:
     from agent.executors import Executors
@@ -27,37 +27,42 @@ FETCH_TIMEOUT = 60.0
 class ProgramSteps:
     """Opens the programs of steps and closes them.
 
-    `path_of` gives the file of a blob that is here; `log_to` takes pipeline, step and a line of stderr.
+    `path_of` gives the file of a blob that is here; `log_of` the log of (pipeline, version, step).
     """
 
     context: Context
     executors: Executors
     path_of: Callable[[str], Path]
-    log_to: Callable[[str, str, str], None]
+    log_of: LogOf
     _runners: dict[StepKey, Runner] = field(default_factory=dict)
     _starting: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
         """Start the step's program; raises Refused, Unreachable or StepFailed."""
-        runner = await self.runner(step, f"{pipeline.name}-{step.name}")
-        await runner.start()
+        runner = await self.runner(
+            step, f"{pipeline.name}-{step.name}", self.log_of(pipeline.name, pipeline.version, step.name)
+        )
+        try:
+            await runner.start()
+        except BaseException:
+            await runner.close()
+            raise
         self._runners[pipeline.name, pipeline.version, step.name] = runner
-        sink = self.log_sink(pipeline, step)
 
         async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
             try:
                 item = step_input(row.event, lambda cid: str(self.path_of(cid)))
             except BlobError as e:
                 raise StepFailed(f"a blob of the event is not here: {e.message}") from None
-            return [(output, ()) for output in await runner.run(item, sink)]
+            return [(output, ()) for output in await runner.run(item)]
 
         return work, max(1, runner.in_flight)
 
-    async def runner(self, step: Step, name: str) -> Runner:
+    async def runner(self, step: Step, name: str, log: StepLog) -> Runner:
         """A runner for the step's program, not yet started; raises Refused or Unreachable. `name` labels a container."""
         task = step.task_of()
         module = await self.module(task.module) if isinstance(task, WasmTask) else None
-        return self.executors.runner(task, name, module)
+        return self.executors.runner(task, name, log, module)
 
     async def module(self, cid: str) -> Path:
         """The module's file, fetched from another node where it is not here; raises Unreachable."""
@@ -70,10 +75,6 @@ class ProgramSteps:
                     f"no node that is here has module {cid}: {e.message}", hint="apply the pipeline again"
                 ) from None
         return self.path_of(cid)
-
-    def log_sink(self, pipeline: Pipeline, step: Step) -> LogSink:
-        """Where the step's stderr goes."""
-        return lambda line: self.log_to(pipeline.name, step.name, line)
 
     def start_next(self, pipeline: Pipeline, step: Step) -> None:
         """Have the WASM programs of the next steps running when this step's output comes: an idle one may have ended."""

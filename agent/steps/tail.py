@@ -16,7 +16,7 @@ from agent.errors import EdgeError, StepFailed
 from agent.model.alert import Hop
 from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
-from agent.model.task import FilterRunner, LineEvent
+from agent.model.task import FilterRunner, LineEvent, StepLog
 from agent.sources import MAX_BATCH, Batch, LineSource
 from agent.steps.linetime import line_age
 
@@ -64,7 +64,7 @@ class TailRunner:
     stream: str
     make_filter: Callable[[], Awaitable[FilterRunner]]
     _: KW_ONLY
-    log_to: Callable[[str], None]
+    log: StepLog
     restarted_at: float
     local_clock: bool = True
     error: str = ""
@@ -80,7 +80,7 @@ class TailRunner:
             try:
                 program = await self.make_filter()
                 try:
-                    await program.feed(b"", self.log_to)  # compiles it, so that the first line need not wait
+                    await program.feed(b"", self.log)  # compiles it, so that the first line need not wait
                     position = self.context.journal.positions.get(self.stream)
                     async with aclosing(self.source.batches(position)) as batches:  # type: ignore[type-var]
                         async for batch in batches:
@@ -166,7 +166,7 @@ class TailRunner:
         """The filter's events of one of so many runs; None if all fail. After any failure the batch is `dense`."""
         for _ in range(attempts):
             try:
-                return located(await program.feed(batch.data, self.log_to), batch)
+                return located(await program.feed(batch.data, self.log), batch)
             except StepFailed as e:
                 batch.dense, self.error = True, e.message
                 if e.final:

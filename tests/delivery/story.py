@@ -10,6 +10,7 @@ from typing import Any
 from agent.definitions import load_pipeline
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.errors import BlobError, StepFailed
+from agent.executors import NoLog
 from agent.model.alert import Alert
 from agent.model.event import BlobRef
 from agent.model.pipeline import Pipeline
@@ -93,7 +94,7 @@ class Program:
 
     async def close(self) -> None: ...
 
-    async def run(self, item: StepInput, log: Any) -> list[StepOutput]:
+    async def run(self, item: StepInput) -> list[StepOutput]:
         self.building.runs[self.kind] += 1
         if self.building.fail.get(self.kind, 0) > 0:
             self.building.fail[self.kind] -= 1
@@ -111,7 +112,7 @@ class Executors:
     def __init__(self, building: Building) -> None:
         self.building = building
 
-    def runner(self, task: Any, name: str, module: Path | None) -> Any:
+    def runner(self, task: Any, name: str, log: Any, module: Path | None) -> Any:
         if isinstance(task, WasmTask):
             return self.wasm(module, task)
         return self.docker(task, name) if isinstance(task, DockerTask) else self.process(task)
@@ -156,7 +157,7 @@ class Node:
             path_of=lambda cid: Path("/dev/null"),
             writer=self.blobs,  # type: ignore[arg-type]
             submit=self._submit,
-            log_to=lambda *a: None,
+            log_of=lambda *_: NoLog(),
         )
         made.programs.module = self._module  # type: ignore[method-assign]
         return made

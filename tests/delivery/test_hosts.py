@@ -14,7 +14,7 @@ import pytest
 from agent.delivery.changes import Action
 from agent.errors import EdgeError, NotFound
 from agent.model.pipeline import Keep
-from agent.model.task import StepInput, StepOutput
+from agent.model.task import StepInput, StepOutput, Stream
 from tests.delivery.story import Building, Program
 from tests.support import eventually
 
@@ -28,7 +28,7 @@ class Own(Program):
         super().__init__("wasm", building)
         self.own = run
 
-    async def run(self, item: StepInput, log: Any) -> list[StepOutput]:
+    async def run(self, item: StepInput) -> list[StepOutput]:
         return await self.own(item)
 
 
@@ -142,6 +142,18 @@ async def test_an_old_versions_event_runs_while_programs_stop(tmp_path: Path) ->
     await b.stop()
 
 
+class Noted:
+    """A StepLog that notes its lines with its step."""
+
+    def __init__(self, notes: list[tuple[str, str, str]], key: tuple[str, str, str]) -> None:
+        self.notes, self.key = notes, key
+
+    def begin(self) -> None: ...
+
+    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
+        self.notes.append((self.key[0], self.key[2], text))
+
+
 async def test_a_step_that_cannot_start_says_so_everywhere(tmp_path: Path) -> None:
     missing = NotFound("docker: no such image: edge/detector:1", hint="load, pull or build it on this node")
     notes: list[tuple[str, str, str]] = []
@@ -154,7 +166,7 @@ async def test_a_step_that_cannot_start_says_so_everywhere(tmp_path: Path) -> No
     b.start("gpu", "up")
     engine = b.nodes["gpu"].p
     steps = b.nodes["gpu"].steps
-    steps._log_to = lambda *a: notes.append(a)
+    steps._log_of = lambda *key: Noted(notes, key)
     steps.programs.executors.docker = lambda task, name: Missing("docker", b)  # type: ignore[method-assign]
     data = {"camera": "porch-cam"}
     await engine.trigger(b.pipeline, "small", "image.rescaled", data, "event-1")

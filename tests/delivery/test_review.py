@@ -259,7 +259,7 @@ class Unable:
         if self.times[0] > 0:
             self.times[0] -= 1
             raise Unreachable("its daemon is away")
-        return await self.program.run(item, log)
+        return await self.program.run(item)
 
 
 async def test_a_row_no_node_could_run_runs_later_and_uses_no_attempt(

@@ -21,6 +21,7 @@ import msgspec
 from agent.definitions import load_pipeline
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.errors import BlobError, CameraError, Refused, StepFailed, Unreachable
+from agent.executors import NoLog
 from agent.model.alert import Alert
 from agent.model.event import BlobRef, event_id
 from agent.model.pipeline import Pipeline
@@ -166,7 +167,7 @@ class Program:
 
     async def close(self) -> None: ...
 
-    async def run(self, item: StepInput, log: Any) -> list[StepOutput]:
+    async def run(self, item: StepInput) -> list[StepOutput]:
         trouble, event = self.town.trouble, item.event
         await self.town.run_time()
         if self.town.happens(trouble.cannot_run):
@@ -195,7 +196,7 @@ class Executors:
     def __init__(self, town: Town, node: str) -> None:
         self.town, self.node = town, node
 
-    def runner(self, task: Any, name: str, module: Path | None) -> Program:
+    def runner(self, task: Any, name: str, log: Any, module: Path | None) -> Program:
         kinds = {WasmTask: "wasm", DockerTask: "docker", ProcessTask: "process"}
         return Program(self.town, self.node, kinds[type(task)], name.removeprefix("walk-"))
 
@@ -285,7 +286,7 @@ class TownNode:
             path_of=self._path,
             writer=self.blobs,  # type: ignore[arg-type]
             submit=self._submit,
-            log_to=lambda *a: None,
+            log_of=lambda *_: NoLog(),
         )
         made.programs.module = self._module  # type: ignore[method-assign]
         return made

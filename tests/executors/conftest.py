@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.blobs import BlobStore
+from agent.executors import Executors, Policy
 from agent.model.event import BlobRef, Event
-from agent.model.task import StepInput
+from agent.model.task import DockerTask, ProcessTask, Runner, StepInput, StepLog, Stream, WasmTask
 from tests.executors.docker_image import busybox_image
 from tests.executors.wasm_programs import build
 from tests.filters.conftest import compiled, executor, filters, open_filter
@@ -20,10 +22,27 @@ MakeInput = Callable[..., Awaitable[StepInput]]
 
 
 class Lines(list[str]):
-    """A log sink that remembers."""
+    """A StepLog that remembers: the lines of stderr, those of stdout, the agent's own, and how many programs began."""
 
-    def __call__(self, line: str) -> None:
-        self.append(line)
+    def __init__(self) -> None:
+        super().__init__()
+        self.stdout: list[str] = []
+        self.agent: list[str] = []
+        self.begun = 0
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
+        {"stderr": self, "stdout": self.stdout, "agent": self.agent}[stream].append(text)
+
+
+def runner_of(
+    store: BlobStore, log: StepLog, task: WasmTask | DockerTask | ProcessTask, *, module: Path | None = None,
+    wasm: Any = None, docker: Any = None, process: Any = None, policy: Policy = Policy(process=True),
+) -> Runner:  # fmt: skip
+    """A runner of the task by the executor that is given."""
+    return Executors(wasm, docker, process, policy, store).runner(task, "test/step", log, module)
 
 
 @pytest.fixture

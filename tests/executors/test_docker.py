@@ -17,7 +17,7 @@ from agent.blobs import BlobStore
 from agent.errors import NotFound, StepFailed, Unreachable
 from agent.executors import OWNER_LABEL, DockerExecutor, Policy
 from agent.model.task import MIB, DockerTask, Limits, Runner
-from tests.executors.conftest import Lines, MakeInput
+from tests.executors.conftest import Lines, MakeInput, runner_of
 from tests.support import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(60)]
@@ -42,13 +42,15 @@ async def executor(tmp_path: Path) -> AsyncIterator[DockerExecutor]:
 
 
 @pytest.fixture
-async def make_runner(executor: DockerExecutor, store: BlobStore, busybox: str) -> AsyncIterator[MakeRunner]:
+async def make_runner(
+    executor: DockerExecutor, store: BlobStore, busybox: str, log: Lines
+) -> AsyncIterator[MakeRunner]:
     """Runners of a shell script; closed at the end."""
     made: list[Runner] = []
 
     def make(script: str, limits: Limits = LIMITS, **more: Any) -> Runner:
-        task = DockerTask(image=busybox, args=["sh", "-c", script], limits=limits, **more)
-        runner = executor.runner(task, store, "test/step")
+        task = DockerTask(image=busybox, args=["sh", "-c", script], limits=limits, start_timeout=limits.timeout, **more)
+        runner = runner_of(store, log, task, docker=executor)
         made.append(runner)
         return runner
 
@@ -76,7 +78,7 @@ async def test_answers_events_with_files_in_order(
     runner = make_runner(script)
     items = [await make_input(("a.txt", f"in {n}".encode())) for n in range(6)]
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(runner.run(item, log)) for item in items]
+        tasks = [group.create_task(runner.run(item)) for item in items]
     for n, task in enumerate(tasks):
         (output,) = task.result()
         assert output.type == "t.out"
@@ -93,15 +95,15 @@ async def test_passes_on_a_blob_of_its_input(make_runner: MakeRunner, make_input
         LOOP + 'echo "{\\"id\\":\\"$id\\",\\"events\\":[{\\"type\\":\\"t\\",\\"data\\":{\\"blobs\\":'
         f'[{{\\"name\\":\\"renamed\\",\\"cid\\":\\"{cid}\\"}}]}}}}]}}"; done'
     )
-    (output,) = await make_runner(script).run(item, log)
+    (output,) = await make_runner(script).run(item)
     assert [(b.name, b.cid, b.type, b.size) for b in output.blobs] == [("renamed", cid, "text/plain", 1)]
 
 
 async def test_each_event_finds_only_its_own_files(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
     script = LOOP + "ls /blobs /outputs >&2; echo x >/outputs/left-over; " + EMPTY
     runner = make_runner(script)
-    await runner.run(await make_input(("one", b"1")), log)
-    await runner.run(await make_input(("two", b"2")), log)
+    await runner.run(await make_input(("one", b"1")))
+    await runner.run(await make_input(("two", b"2")))
     await eventually(lambda: "two" in log)
     assert [line for line in log if line in ("one", "two", "left-over")] == ["one", "two"]
 
@@ -112,7 +114,7 @@ async def test_is_shut_in(make_runner: MakeRunner, make_input: MakeInput, log: L
         "grep NoNewPrivs /proc/self/status >&2; env >&2; "
     )
     runner = make_runner(script + EMPTY, env={"HELLO": "there"})
-    await runner.run(await make_input(("one", b"1")), log)
+    await runner.run(await make_input(("one", b"1")))
     await eventually(lambda: any("HELLO" in line for line in log))
     text = "\n".join(log)
     assert "uid=65534" in text or os.geteuid() != 0
@@ -142,9 +144,9 @@ async def test_volumes_of_the_image_are_no_way_to_fill_the_disk(
         task = DockerTask(
             image=image.id, args=["sh", "-c", script], limits=msgspec.structs.replace(LIMITS, outputs=200 * MIB)
         )
-        runner = executor.runner(task, store, "test/volumes")
+        runner = runner_of(store, log, task, docker=executor)
         try:
-            assert await runner.run(await make_input(), log) == []
+            assert await runner.run(await make_input()) == []
             await eventually(lambda: "full" in log)
             assert log[0].startswith("tmpfs /data ")
             assert {v.id for v in client.volumes.list()} == volumes
@@ -188,11 +190,11 @@ async def test_hostile_program_is_stopped_and_the_next_event_works(
     runner = make_runner(LOOP + f'case "$line" in *evil*) {evil};; esac; ' + EMPTY, limits)
     await runner.start()
     with pytest.raises(StepFailed) as failure:
-        await runner.run(await make_input(evil=True), log)
+        await runner.run(await make_input(evil=True))
     assert failure.value.code in codes.split("|")
     assert any(part in failure.value.message for part in text.split("|"))
     assert not failure.value.final
-    assert await runner.run(await make_input(), log) == []
+    assert await runner.run(await make_input()) == []
     assert len(containers_of(executor.owner)) == 1
 
 
@@ -219,9 +221,9 @@ async def test_output_that_is_not_a_regular_file_is_refused(
     answer = f'{{\\"id\\":\\"$id\\",\\"events\\":[{{\\"type\\":\\"t\\",\\"data\\":{{\\"blobs\\":{blobs}}}}}]}}'
     runner = make_runner(LOOP + f'case "$line" in *evil*) {make}; echo "{answer}"; continue;; esac; ' + EMPTY)
     with pytest.raises(StepFailed) as failure:
-        await runner.run(await make_input(("a.txt", b"a"), evil=True), log)
+        await runner.run(await make_input(("a.txt", b"a"), evil=True))
     assert failure.value.code == "step.outputs"
-    assert await runner.run(await make_input(), log) == []
+    assert await runner.run(await make_input()) == []
 
 
 async def test_error_of_the_program_is_final_and_keeps_it_running(
@@ -233,9 +235,9 @@ async def test_error_of_the_program_is_final_and_keeps_it_running(
     await runner.start()
     before = containers_of(executor.owner)
     with pytest.raises(StepFailed, match="reports: no") as failure:
-        await runner.run(await make_input(evil=True), log)
+        await runner.run(await make_input(evil=True))
     assert failure.value.final
-    assert await runner.run(await make_input(), log) == []
+    assert await runner.run(await make_input()) == []
     assert containers_of(executor.owner) == before
 
 
@@ -243,10 +245,10 @@ async def test_two_lines_for_one_event_end_the_program(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor
 ) -> None:
     runner = make_runner(LOOP + 'echo "{\\"id\\":\\"$id\\",\\"events\\":[]}"; ' + EMPTY)
-    await runner.run(await make_input(), log)
+    await runner.run(await make_input())
     before = containers_of(executor.owner)
-    await eventually(lambda: runner._program.dialogue.broken is not None)  # type: ignore[attr-defined]
-    await runner.run(await make_input(), log)
+    await eventually(lambda: runner._warm.dialogue.broken is not None)  # type: ignore[attr-defined]
+    await runner.run(await make_input())
     assert containers_of(executor.owner) != before
 
 
@@ -254,7 +256,7 @@ async def test_killed_in_mid_event_fails_it_with_its_last_words(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor
 ) -> None:
     runner = make_runner(LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY)
-    task = asyncio.create_task(runner.run(await make_input(evil=True), log))
+    task = asyncio.create_task(runner.run(await make_input(evil=True)))
     await eventually(lambda: "working" in log)
     (container,) = containers_of(executor.owner)
     client = docker.from_env()
@@ -265,21 +267,21 @@ async def test_killed_in_mid_event_fails_it_with_its_last_words(
     with pytest.raises(StepFailed, match="exited with 137") as failure:
         await task
     assert failure.value.fields["stderr"] == ["working"]
-    assert await runner.run(await make_input(), log) == []
+    assert await runner.run(await make_input()) == []
 
 
 async def test_cancelled_event_ends_its_program(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor
 ) -> None:
     runner = make_runner(LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY)
-    task = asyncio.create_task(runner.run(await make_input(evil=True), log))
+    task = asyncio.create_task(runner.run(await make_input(evil=True)))
     await eventually(lambda: "working" in log)
     before = containers_of(executor.owner)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert containers_of(executor.owner) == []
-    await runner.run(await make_input(), log)
+    await runner.run(await make_input())
     assert containers_of(executor.owner) != before
 
 
@@ -287,7 +289,7 @@ async def test_close_leaves_nothing_behind(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor, tmp_path: Path
 ) -> None:
     runner = make_runner(LOOP + "echo working >&2; sleep 100; " + EMPTY)
-    task = asyncio.create_task(runner.run(await make_input(), log))
+    task = asyncio.create_task(runner.run(await make_input()))
     await eventually(lambda: "working" in log)
     await runner.close()
     with pytest.raises(StepFailed, match="being stopped"):
@@ -312,7 +314,7 @@ async def test_start_sweeps_containers_of_an_earlier_run(
 
 
 async def test_missing_image_is_named(executor: DockerExecutor, store: BlobStore) -> None:
-    runner = executor.runner(DockerTask(image="edge/none:1"), store, "s")
+    runner = runner_of(store, Lines(), DockerTask(image="edge/none:1"), docker=executor)
     with pytest.raises(NotFound, match="edge/none:1"):
         await runner.start()
     with pytest.raises(NotFound, match="edge/none"):
@@ -327,9 +329,9 @@ async def test_image_id_is_the_engines(executor: DockerExecutor, busybox: str) -
 async def test_missing_program_is_named(
     executor: DockerExecutor, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
 ) -> None:
-    runner = executor.runner(DockerTask(image=busybox, args=["/no/such"]), store, "s")
+    runner = runner_of(store, log, DockerTask(image=busybox, args=["/no/such"]), docker=executor)
     with pytest.raises(StepFailed, match="exited with 127") as failure:
-        await runner.run(await make_input(), log)
+        await runner.run(await make_input())
     assert "/no/such" in str(failure.value.fields["stderr"])
     assert containers_of(executor.owner) == []
     await runner.close()
@@ -350,7 +352,7 @@ async def test_absent_engine_is_a_reason_not_a_crash(tmp_path: Path, store: Blob
     assert executor.version == ""
     assert "no Docker engine answers" in executor.reason
     assert not await executor.gpu()
-    runner = executor.runner(DockerTask(image="x"), store, "s")
+    runner = runner_of(store, Lines(), DockerTask(image="x"), docker=executor)
     with pytest.raises(Unreachable):
         await runner.start()
     await runner.close()
@@ -408,18 +410,18 @@ async def test_engine_may_go_and_come_back(
     executor = DockerExecutor(f"away-{os.getpid()}", tmp_path / "scratch", host=relay.host)
     await executor.start()
     script = LOOP + 'case "$line" in *evil*) echo working >&2; sleep 100;; esac; ' + EMPTY
-    runner = executor.runner(DockerTask(image=busybox, args=["sh", "-c", script]), store, "s")
-    task = asyncio.create_task(runner.run(await make_input(evil=True), log))
+    runner = runner_of(store, log, DockerTask(image=busybox, args=["sh", "-c", script]), docker=executor)
+    task = asyncio.create_task(runner.run(await make_input(evil=True)))
     await eventually(lambda: "working" in log)
     await relay.close()
     with pytest.raises(StepFailed, match="the container is gone"):
         await task
     with pytest.raises(Unreachable):
-        await runner.run(await make_input(), log)
+        await runner.run(await make_input())
     assert not executor.available
     (left,) = containers_of(executor.owner)
     await relay.open()
-    assert await runner.run(await make_input(), log) == []
+    assert await runner.run(await make_input()) == []
     assert executor.reason == ""
     assert len(containers_of(executor.owner)) == 1
     assert left not in containers_of(executor.owner)
@@ -431,7 +433,7 @@ async def test_engine_may_go_and_come_back(
 
 async def test_policy_caps_the_cpus(executor: DockerExecutor, store: BlobStore, busybox: str) -> None:
     task = DockerTask(image=busybox, args=["sh", "-c", LOOP + EMPTY], limits=LIMITS)
-    runner = executor.runner(Policy(cpus=0.25).check(task), store, "test/step")
+    runner = runner_of(store, Lines(), task, docker=executor, policy=Policy(cpus=0.25))
     await runner.start()
     client = docker.from_env()
     try:
@@ -445,7 +447,7 @@ async def test_policy_caps_the_cpus(executor: DockerExecutor, store: BlobStore, 
 async def test_missing_gpu_is_named(executor: DockerExecutor, store: BlobStore, busybox: str) -> None:
     if await executor.gpu():
         pytest.skip("this machine has a GPU for containers")
-    runner = executor.runner(DockerTask(image=busybox, args=["sh"], gpus=1), store, "s")
+    runner = runner_of(store, Lines(), DockerTask(image=busybox, args=["sh"], gpus=1), docker=executor)
     with pytest.raises(StepFailed) as failure:
         await runner.start()
     assert "GPU" in failure.value.hint
@@ -457,8 +459,8 @@ async def test_program_ends_by_itself_when_the_agent_dies(
 ) -> None:
     """The agent's end of stdin closes with the agent: StdinOnce hands that on to the program."""
     runner = make_runner(LOOP + EMPTY)
-    await runner.run(await make_input(), log)
-    runner._program._writer.transport.abort()  # type: ignore[attr-defined]
+    await runner.run(await make_input())
+    runner._warm.program._writer.transport.abort()  # type: ignore[attr-defined]
     (container,) = containers_of(executor.owner)
     client = docker.from_env()
     try:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.errors import StepFailed
 from agent.executors.filter_check import BATCH, LARGE, check_filter
-from agent.model.task import FilterRunner, LineEvent, LogSink
+from agent.model.task import FilterRunner, LineEvent, StepLog
 
 LINES = b"".join(b"line %d\n" % i for i in range(50))
 
@@ -22,7 +22,7 @@ class Scripted:
         self.function = function
         self.sizes: list[int] = []
 
-    async def feed(self, lines: bytes, log: LogSink) -> list[LineEvent]:
+    async def feed(self, lines: bytes, log: StepLog) -> list[LineEvent]:
         self.sizes.append(len(lines))
         return self.function(lines.split(b"\n")[: -1 if lines.endswith(b"\n") else None])
 

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 from agent.errors import Unreachable
-from agent.executors import DockerExecutor, ProcessExecutor, folders
+from agent.executors import DockerExecutor, NoLog, ProcessExecutor, folders
+from agent.executors.dialogue import Dialogue
 from agent.executors.docker import executor as docker
-from agent.model.task import DockerTask
+from agent.model.task import DockerTask, Limits
 
 BUSY = 'driver "overlay2" failed to remove root filesystem: device or resource busy'
 
@@ -115,6 +116,11 @@ async def test_agent_starts_when_the_engine_cannot_list_containers(
     await executor.close()
 
 
+async def _open(executor: DockerExecutor) -> None:
+    dialogue = Dialogue("docker", Limits(), NoLog(), 1.0)
+    await executor.open(DockerTask(image="x"), "step", executor.folders(once=False), dialogue, once=False)
+
+
 async def test_a_sweep_spares_a_container_that_is_being_made(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +135,7 @@ async def test_a_sweep_spares_a_container_that_is_being_made(
     executor = DockerExecutor("me", tmp_path / "scratch", host=stubborn.host)
     await executor.start()
     stubborn.removed.clear()
-    opening = asyncio.create_task(executor.open(DockerTask(image="x"), "step"))
+    opening = asyncio.create_task(_open(executor))
     await made.wait()
     executor._away(Unreachable("it took too long"))
     assert await executor.check()

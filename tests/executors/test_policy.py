@@ -9,7 +9,7 @@ import pytest
 from agent.blobs import BlobStore
 from agent.config import PolicyConfig
 from agent.errors import Refused
-from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
+from agent.executors import DockerExecutor, Executors, NoLog, Policy, ProcessExecutor, WasmExecutor
 from agent.executors.policy import ProgramTask
 from agent.model.task import MIB, DockerTask, Limits, ProcessTask, WasmTask
 
@@ -39,7 +39,7 @@ def executors_of(tmp_path: Path, store: BlobStore, policy: Policy) -> Executors:
 )
 def test_refusal_names_the_rule(tmp_path: Path, store: BlobStore, policy: Policy, task: ProgramTask, rule: str) -> None:
     with pytest.raises(Refused) as failure:
-        executors_of(tmp_path, store, policy).runner(task, "s", Path("x.wasm"))
+        executors_of(tmp_path, store, policy).runner(task, "s", NoLog(), Path("x.wasm"))
     assert failure.value.code == rule
     assert rule in f"{failure.value.message} {failure.value.hint}"
 
@@ -47,7 +47,7 @@ def test_refusal_names_the_rule(tmp_path: Path, store: BlobStore, policy: Policy
 @pytest.mark.parametrize("task", [WASM, CONTAINER, PROCESS])
 def test_allowed_program_has_a_runner(tmp_path: Path, store: BlobStore, task: ProgramTask) -> None:
     executors = executors_of(tmp_path, store, Policy(process=True))
-    assert executors.runner(task, "s", Path("x.wasm")).in_flight > 0
+    assert executors.runner(task, "s", NoLog(), Path("x.wasm")).in_flight > 0
 
 
 def test_policy_caps_only_the_cpus_of_a_container() -> None:

@@ -16,7 +16,7 @@ from agent.blobs import BlobStore
 from agent.errors import StepFailed
 from agent.executors import ProcessExecutor
 from agent.model.task import MIB, Limits, ProcessTask, Runner
-from tests.executors.conftest import Lines, MakeInput
+from tests.executors.conftest import Lines, MakeInput, runner_of
 from tests.support import eventually
 
 LIMITS = Limits(memory=256 * MIB, timeout=30.0, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
@@ -35,7 +35,7 @@ MakeRunner = Callable[..., Runner]
 
 
 @pytest.fixture
-async def make_runner(tmp_path: Path, store: BlobStore) -> AsyncIterator[MakeRunner]:
+async def make_runner(tmp_path: Path, store: BlobStore, log: Lines) -> AsyncIterator[MakeRunner]:
     """Runners of a Python program's loop body; closed at the end."""
     executor = ProcessExecutor(tmp_path / "scratch")
     made: list[Runner] = []
@@ -43,8 +43,9 @@ async def make_runner(tmp_path: Path, store: BlobStore) -> AsyncIterator[MakeRun
 
     def make(body: str, *, limits: Limits = LIMITS, **env: str) -> Runner:
         text = HEAD + "\n".join("    " + line for line in body.strip().splitlines())
-        task = ProcessTask(command=[sys.executable, "-S", "-E", "-c", text], env=env, limits=limits)
-        made.append(executor.runner(task, store))
+        command = [sys.executable, "-S", "-E", "-c", text]
+        task = ProcessTask(command=command, env=env, limits=limits, start_timeout=limits.timeout)
+        made.append(runner_of(store, log, task, process=executor))
         return made[-1]
 
     yield make
@@ -63,7 +64,7 @@ open(os.environ["EDGE_OUTPUTS"] + "b.txt", "w").write(text.upper())
 answer(event, {"name": "b.txt", "type": "text/plain"})
 """)
     for text in (b"one", b"two"):
-        (output,) = await runner.run(await make_input(("a.txt", text)), log)
+        (output,) = await runner.run(await make_input(("a.txt", text)))
         assert await store.read(output.blobs[0].cid) == text.upper()
 
 
@@ -83,7 +84,7 @@ answer(event)
 """,
             MORE="yes",
         )
-        await runner.run(await make_input(), log)
+        await runner.run(await make_input())
     await eventually(lambda: len(log) == 2)
     # stdin, stdout, stderr, and the listing itself.
     assert log == ["None /before yes", "4 True"]
@@ -126,11 +127,11 @@ async def test_hostile_process_is_stopped_and_the_next_event_works(
     body, code, text = HOSTILE[name]
     runner = make_runner(f"if evil:\n    {body}\nanswer(event)", limits=HASTY if code == "step.timeout" else LIMITS)
     with pytest.raises(StepFailed) as failure:
-        await runner.run(await make_input(evil=True), log)
+        await runner.run(await make_input(evil=True))
     assert failure.value.code == code
     assert text in failure.value.message
     assert not failure.value.final
-    assert await runner.run(await make_input(), log) == []
+    assert await runner.run(await make_input()) == []
 
 
 async def test_blob_is_a_copy_that_the_process_cannot_spoil(
@@ -143,12 +144,12 @@ open(path, "w").write("spoiled")
 answer(event)
 """)
     item = await make_input(("a.txt", b"good"))
-    await runner.run(item, log)
+    await runner.run(item)
     assert await store.read(item.blobs[0].cid) == b"good"
 
 
 async def test_missing_program_is_named(tmp_path: Path, store: BlobStore) -> None:
-    runner = ProcessExecutor(tmp_path / "s").runner(ProcessTask(command=["/no/such"]), store)
+    runner = runner_of(store, Lines(), ProcessTask(command=["/no/such"]), process=ProcessExecutor(tmp_path / "s"))
     with pytest.raises(StepFailed, match="/no/such does not start"):
         await runner.start()
     await runner.close()
@@ -160,11 +161,11 @@ async def test_close_does_not_wait_for_the_backoff_after_failures(
     runner = make_runner("os._exit(1)")
     for _ in range(2):
         with pytest.raises(StepFailed):
-            await runner.run(await make_input(), log)
+            await runner.run(await make_input())
     runner._tries.failures = 30  # type: ignore[attr-defined]
     runner._tries.failed()  # type: ignore[attr-defined]
     assert 30 < runner._tries.left() <= 60  # type: ignore[attr-defined]
-    waiting = asyncio.create_task(runner.run(await make_input(), log))
+    waiting = asyncio.create_task(runner.run(await make_input()))
     await asyncio.sleep(0)
     async with asyncio.timeout(10):
         await runner.close()

@@ -14,7 +14,7 @@ from agent.errors import StepFailed
 from agent.executors import WasmExecutor
 from agent.executors.wasm.module_file import check_module
 from agent.model.task import MIB, Limits, Runner, WasmTask
-from tests.executors.conftest import Lines, MakeInput
+from tests.executors.conftest import Lines, MakeInput, runner_of
 
 LIMITS = Limits(memory=16 * MIB, timeout=1.0, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
 MakeRunner = Callable[..., Runner]
@@ -28,9 +28,9 @@ async def executor(tmp_path: Path) -> AsyncIterator[WasmExecutor]:
 
 
 @pytest.fixture
-def make_runner(executor: WasmExecutor, store: BlobStore, program: Callable[[str], Path]) -> MakeRunner:
+def make_runner(executor: WasmExecutor, store: BlobStore, program: Callable[[str], Path], log: Lines) -> MakeRunner:
     def make(name: str, limits: Limits = LIMITS) -> Runner:
-        return executor.runner(program(name), WasmTask(module=name, limits=limits), store)
+        return runner_of(store, log, WasmTask(module=name, limits=limits), wasm=executor, module=program(name))
 
     return make
 
@@ -38,7 +38,7 @@ def make_runner(executor: WasmExecutor, store: BlobStore, program: Callable[[str
 async def test_step_reads_its_blob_and_its_file_becomes_one(
     make_runner: MakeRunner, make_input: MakeInput, store: BlobStore, log: Lines
 ) -> None:
-    (output,) = await make_runner("files").run(await make_input(("a.txt", b"hello"), copy=True), log)
+    (output,) = await make_runner("files").run(await make_input(("a.txt", b"hello"), copy=True))
     assert await store.read(output.blobs[0].cid) == b"hello"
 
 
@@ -53,7 +53,7 @@ async def test_module_cannot_get_out_of_its_folders(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines, store: BlobStore
 ) -> None:
     item = await make_input(("a.txt", b"hello"))
-    await make_runner("files").run(item, log)
+    await make_runner("files").run(item)
     assert len(log) == 13
     assert [line for line in log if not line.endswith("refused")] == []
     assert await store.read(item.blobs[0].cid) == b"hello"
@@ -88,9 +88,9 @@ async def test_hostile_module_is_stopped_and_the_next_event_works(
         "hostile", Limits(**{**{f: getattr(LIMITS, f) for f in LIMITS.__struct_fields__}, "timeout": 0.05})
     )
     with pytest.raises(StepFailed) as failure:
-        await runner.run(await make_input(evil=evil), log)
+        await runner.run(await make_input(evil=evil))
     assert failure.value.code in codes.split("|")
-    assert await runner.run(await make_input(), log) == []
+    assert await runner.run(await make_input()) == []
 
 
 async def test_foreign_imports_and_libraries_are_refused(

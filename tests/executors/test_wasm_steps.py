@@ -17,7 +17,7 @@ from agent.blobs import BlobStore
 from agent.errors import StepFailed
 from agent.executors import WasmExecutor
 from agent.model.task import MIB, Limits, Runner, WasmTask
-from tests.executors.conftest import Lines, MakeInput
+from tests.executors.conftest import Lines, MakeInput, runner_of
 from tests.support import eventually
 
 LIMITS = Limits(memory=16 * MIB, timeout=30.0, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
@@ -35,9 +35,9 @@ async def executor(tmp_path: Path) -> AsyncIterator[WasmExecutor]:
 
 
 @pytest.fixture
-def make_runner(executor: WasmExecutor, store: BlobStore, program: Callable[[str], Path]) -> MakeRunner:
+def make_runner(executor: WasmExecutor, store: BlobStore, program: Callable[[str], Path], log: Lines) -> MakeRunner:
     def make(name: str, limits: Limits = LIMITS) -> Runner:
-        return executor.runner(program(name), WasmTask(module=name, limits=limits), store)
+        return runner_of(store, log, WasmTask(module=name, limits=limits), wasm=executor, module=program(name))
 
     return make
 
@@ -57,7 +57,7 @@ async def test_step_reads_its_blob_and_its_file_becomes_one(
 ) -> None:
     runner = make_runner("files")
     await runner.start()
-    (output,) = await runner.run(await make_input(("a.txt", b"hello"), copy=True), log)
+    (output,) = await runner.run(await make_input(("a.txt", b"hello"), copy=True))
     assert output.type == "t.out"
     assert output.data == {}
     assert [(b.name, b.size, b.path) for b in output.blobs] == [("b.txt", 5, "")]
@@ -69,7 +69,7 @@ async def test_several_events_at_once_never_mix(
 ) -> None:
     runner = make_runner("files")
     items = [await make_input(("a.txt", f"file {n}".encode()), copy=True) for n in range(30)]
-    outputs = await asyncio.gather(*(runner.run(item, log) for item in items))
+    outputs = await asyncio.gather(*(runner.run(item) for item in items))
     contents = [await store.read(output.blobs[0].cid) for (output,) in outputs]
     assert contents == [f"file {n}".encode() for n in range(30)]
     assert len(children()) <= 2
@@ -114,20 +114,20 @@ async def test_hostile_module_is_stopped_and_nothing_else_notices(
     neighbour = make_runner("files")
     good = await make_input(("a.txt", b"hello"), copy=True)
     bad = await make_input(evil=evil)
-    results = await asyncio.gather(runner.run(bad, log), neighbour.run(good, log), return_exceptions=True)
+    results = await asyncio.gather(runner.run(bad), neighbour.run(good), return_exceptions=True)
     failure, neighbours = results
     assert isinstance(failure, StepFailed), failure
     assert failure.code in codes.split("|")
     assert any(part in failure.message for part in text.split("|")), failure.message
     assert not failure.final
     assert not isinstance(neighbours, BaseException)
-    assert await make_runner("hostile").run(await make_input(), log) == []
+    assert await make_runner("hostile").run(await make_input()) == []
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
 async def test_descriptors_are_few(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
     with pytest.raises(StepFailed):
-        await make_runner("hostile").run(await make_input(evil="descriptors"), log)
+        await make_runner("hostile").run(await make_input(evil="descriptors"))
     assert 8 <= int(log[0]) <= 96
 
 
@@ -136,13 +136,13 @@ async def test_unlinked_files_do_not_evade_the_limits(
 ) -> None:
     """Open and unlinked files are bounded by descriptors times the largest file."""
     with pytest.raises(StepFailed):
-        await make_runner("hostile").run(await make_input(evil="unlinked"), log)
+        await make_runner("hostile").run(await make_input(evil="unlinked"))
     assert "errno" in log[0]
 
 
 async def test_error_of_the_program_is_final(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
     with pytest.raises(StepFailed, match="reports: no") as failure:
-        await make_runner("hostile").run(await make_input(evil="error"), log)
+        await make_runner("hostile").run(await make_input(evil="error"))
     assert failure.value.final
 
 
@@ -150,7 +150,7 @@ async def test_module_cannot_get_out_of_its_folders(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines, store: BlobStore
 ) -> None:
     item = await make_input(("a.txt", b"hello"))
-    await make_runner("files").run(item, log)
+    await make_runner("files").run(item)
     assert len(log) == 13
     assert [line for line in log if not line.endswith("refused")] == []
     assert await store.read(item.blobs[0].cid) == b"hello"
@@ -163,7 +163,7 @@ async def test_output_that_is_not_a_regular_file_is_refused(
     name: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
 ) -> None:
     with pytest.raises(StepFailed) as failure:
-        await make_runner("files").run(await make_input(("a.txt", b"x"), name="!" + name), log)
+        await make_runner("files").run(await make_input(("a.txt", b"x"), name="!" + name))
     assert failure.value.code == "step.outputs"
 
 
@@ -173,13 +173,13 @@ async def test_killed_child_fails_its_event_only(
     runner = make_runner("hostile", Limits(timeout=30.0))
     await runner.start()
     (child,) = children()
-    task = asyncio.create_task(runner.run(await make_input(evil="loop"), log))
+    task = asyncio.create_task(runner.run(await make_input(evil="loop")))
     await eventually(lambda: psutil.Process(child).cpu_times().user > 0.3)
     os.kill(child, 9)
     with pytest.raises(StepFailed, match="worker died") as failure:
         await task
     assert failure.value.code == "wasm.worker"
-    assert await runner.run(await make_input(), log) == []
+    assert await runner.run(await make_input()) == []
 
 
 async def test_child_that_died_while_idle_is_replaced(
@@ -190,7 +190,7 @@ async def test_child_that_died_while_idle_is_replaced(
     (child,) = children()
     os.kill(child, 9)
     await eventually(lambda: child not in children())
-    assert await runner.run(await make_input(), log) == []
+    assert await runner.run(await make_input()) == []
 
 
 async def test_cancelled_event_ends_its_child(
@@ -199,7 +199,7 @@ async def test_cancelled_event_ends_its_child(
     runner = make_runner("hostile", Limits(timeout=30.0))
     await runner.start()
     (child,) = children()
-    task = asyncio.create_task(runner.run(await make_input(evil="loop"), log))
+    task = asyncio.create_task(runner.run(await make_input(evil="loop")))
     await eventually(lambda: psutil.Process(child).cpu_times().user > 0.3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -224,7 +224,7 @@ async def test_leftovers_of_an_earlier_life_are_removed(
 async def test_close_ends_every_child(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: WasmExecutor
 ) -> None:
-    await make_runner("hostile").run(await make_input(), log)
+    await make_runner("hostile").run(await make_input())
     assert children()
     await executor.close()
     assert children() == []
@@ -236,17 +236,17 @@ async def test_children_do_not_outlive_an_agent_that_is_killed(
     text = f"""
 import asyncio, os, psutil
 from pathlib import Path
-from agent.executors import WasmExecutor
+from agent.executors import Executors, NoLog, Policy, WasmExecutor
 from agent.model.event import Event
 from agent.model.task import Limits, StepInput, WasmTask
 
 async def main():
     executor = WasmExecutor(Path({str(tmp_path / "cache")!r}), Path({str(tmp_path / "scratch")!r}))
     task = WasmTask(module="hostile", limits=Limits(timeout=60.0))
-    runner = executor.runner(Path({str(program("hostile"))!r}), task, None)
+    runner = Executors(executor, None, None, Policy(), None).runner(task, "s", NoLog(), Path({str(program("hostile"))!r}))
     await runner.start()
     event = Event(id="e", source="/n/p/s", type="t", time="2026-01-01T00:00:00Z", data={{"evil": "loop"}})
-    asyncio.create_task(runner.run(StepInput(event), print))
+    asyncio.create_task(runner.run(StepInput(event)))
     (child,) = psutil.Process().children()
     while child.cpu_times().user < 0.5:
         await asyncio.sleep(0.01)
@@ -266,10 +266,10 @@ async def test_idle_worker_ends_and_the_next_event_starts_another(
 ) -> None:
     executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=0.05)
     try:
-        runner = executor.runner(program("files"), WasmTask(module="files", limits=LIMITS), store)
+        runner = runner_of(store, log, WasmTask(module="files", limits=LIMITS), wasm=executor, module=program("files"))
         await runner.start()
         await eventually(lambda: not children())
-        (output,) = await runner.run(await make_input(("a.txt", b"hello"), copy=True), log)
+        (output,) = await runner.run(await make_input(("a.txt", b"hello"), copy=True))
         assert [blob.name for blob in output.blobs] == ["b.txt"]
         await eventually(lambda: not children())
     finally:
@@ -280,7 +280,9 @@ async def test_closing_with_idle_workers_leaves_no_worker(
     tmp_path: Path, store: BlobStore, program: Callable[[str], Path]
 ) -> None:
     executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=2, rest=3600.0)
-    await executor.runner(program("files"), WasmTask(module="files", limits=LIMITS), store).start()
+    await runner_of(
+        store, Lines(), WasmTask(module="files", limits=LIMITS), wasm=executor, module=program("files")
+    ).start()
     assert len(children()) == 1
     await executor.close()
     assert not children()

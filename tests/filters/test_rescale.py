@@ -15,7 +15,7 @@ from PIL import Image
 
 from agent.blobs import BlobStore
 from agent.errors import StepFailed
-from agent.executors import WasmExecutor
+from agent.executors import Executors, NoLog, Policy, WasmExecutor
 from agent.model.event import BlobRef, Event
 from agent.model.task import Limits, StepInput, StepOutput, WasmTask
 
@@ -56,7 +56,8 @@ class Rescale:
     def __init__(self, executor: WasmExecutor, module: Path, store: BlobStore, *args: str, **limits: Any) -> None:
         task = WasmTask(module="rescale", args=list(args), limits=Limits(**limits))
         self.store = store
-        self.runner = executor.runner(module, task, store)
+        every: Any = Executors(executor, None, None, Policy(), store)  # type: ignore[arg-type]
+        self.runner = every.runner(task, "rescale", NoLog(), module)
 
     async def __call__(self, *files: tuple[str, bytes, str], **data: Any) -> StepOutput:
         blobs = []
@@ -64,7 +65,7 @@ class Rescale:
             cid, size = await self.store.put(content)
             blobs.append(BlobRef(name, cid, kind, size, str(self.store.path(cid))))
         event = Event(id="e1", source="/n/p/s", type="camera.photo", time="2026-01-01T00:00:00Z", data=data)
-        [output] = await self.runner.run(StepInput(event, blobs), lambda _: None)
+        [output] = await self.runner.run(StepInput(event, blobs))
         return output
 
     async def one(self, content: bytes, name: str = "p.jpg", kind: str = "image/jpeg") -> Image.Image:

@@ -16,7 +16,7 @@ from agent.definitions import load_pipeline
 from agent.delivery import DeliveryEngine, Journal
 from agent.delivery.rows import Row
 from agent.errors import StepFailed
-from agent.executors import WasmExecutor
+from agent.executors import NoLog, WasmExecutor
 from agent.model.task import FilterRunner, LineEvent, WasmTask
 from agent.sources import MAX_BATCH, FileSource
 from agent.steps.tail import TailRunner
@@ -56,7 +56,7 @@ class Ap:
             "ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch, no_steps
         )
         self.pipelines.load()
-        self.lines: list[str] = []
+        self.lines = NoLog()
 
     async def _fetch(self, cid: str, holders: list[str], timeout: float, size: int | None) -> None:
         raise AssertionError("nothing is fetched")
@@ -79,7 +79,7 @@ class Ap:
 
         self.runner = TailRunner(
             self.pipelines.context, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
-            make, log_to=self.lines.append, restarted_at=self.restarted_at,
+            make, log=self.lines, restarted_at=self.restarted_at,
         )  # fmt: skip
         self.task = asyncio.create_task(self.runner.run())
         return self

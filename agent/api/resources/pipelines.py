@@ -22,7 +22,7 @@ from agent.model.documents import PIPELINE
 from agent.model.event import MAX_EVENT, Event, event_id, now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run, steps_without_node
-from agent.model.task import Runner
+from agent.model.task import Runner, Stream
 from agent.steps import StepKinds
 
 FOR_EVER = 100 * 365 * 86400.0
@@ -255,25 +255,40 @@ class Pipelines:
             names = known(s.name for s in pipeline.steps if s.kind in PROGRAMS)
             raise NotFound(f"{pipeline.name} has no step {step} with a program", hint=names)
         parent = found.after[0] if found.after else step
-        runner = await self._delivery.steps.programs.runner(found, f"test-{step}")
-        await runner.start()
+        log = _Shown()
+        runner = await self._delivery.steps.programs.runner(found, f"test-{step}", log)
         try:
-            return [await self._try(found.when, test_event(pipeline, parent, raw), runner) for raw in asked.events]
+            await runner.start()
+            return [await self._try(found.when, test_event(pipeline, parent, e), runner, log) for e in asked.events]
         finally:
             await runner.close()
 
-    async def _try(self, condition: str, event: Event, runner: Runner) -> results.Tried:
+    async def _try(self, condition: str, event: Event, runner: Runner, log: _Shown) -> results.Tried:
         if not passes(condition, event):
             return results.Tried(event.id, "skipped", [], 0.0, [], "when")
         start = time.perf_counter()
-        lines: list[str] = []
+        lines = log.lines = []
         end, reason, outputs = "delivered", "", []
         try:
-            made = await runner.run(step_input(event, lambda cid: str(self._blobs.path(cid))), lines.append)
+            made = await runner.run(step_input(event, lambda cid: str(self._blobs.path(cid))))
             outputs = msgspec.to_builtins(made)
         except StepFailed as e:
             end, reason = "failed", e.message
         return results.Tried(event.id, end, outputs, round((time.perf_counter() - start) * 1e3, 1), lines, reason)
+
+
+class _Shown:
+    """A StepLog whose lines are shown with the event that they belong to."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def begin(self) -> None:
+        """A new program is no news here."""
+
+    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
+        """See StepLog."""
+        self.lines.append(text)
 
 
 def paused_for(pipeline: Pipeline) -> float | None:

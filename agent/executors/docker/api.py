@@ -84,12 +84,12 @@ def _probe(host: str) -> None:
             probe.connect(host.removeprefix("unix://"))
 
 
-def attach(container: Any) -> socket.socket:
-    """A socket with the container's stdin, stdout and stderr; to be called before the container starts.
+def attach(container: Any, *, stdin: bool) -> socket.socket:
+    """A socket with the container's stdout and stderr, and its stdin; to be called before the container starts.
 
     Later, its first lines would be lost.
     """
-    params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+    params = {"stdin": int(stdin), "stdout": 1, "stderr": 1, "stream": 1}
     raw = container.client.api.attach_socket(container.id, params)
     try:
         return socket.socket(fileno=os.dup(raw.fileno()))

@@ -1,4 +1,4 @@
-"""One warm container: isolated, attached before it starts, watched, killed and removed at the end."""
+"""One running container: isolated, attached before it starts, killed and removed at the end."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from agent.errors import EdgeError, NotFound, Unreachable
-from agent.executors.contract import BLOBS, OUTPUTS
-from agent.executors.dialogue import Dialogue
+from agent.executors.contract import BLOBS, EVENT, INPUTS, OUTPUTS, places
 from agent.executors.docker.api import DockerApi, attach
 from agent.executors.docker.frames import STDOUT, frames
-from agent.executors.folders import Folders, outputs_failure
-from agent.model.task import DockerTask, Limits, LogSink
-from agent.threads import in_thread
+from agent.executors.folders import Folders
+from agent.executors.program import Ended, Listener, Usage
+from agent.model.task import DockerTask
 
 logger = logging.getLogger(__name__)
 
@@ -29,104 +28,112 @@ NOBODY = 65534
 DESCRIPTORS = 256
 TMP = 64 << 20
 """Size in bytes of the container's /tmp, and of each volume of its image; they count against its memory."""
-LOOK = 0.1
-IDLE_LOOK = 1.0
-"""Seconds between looks at the size of the outputs folder, while an event is open and otherwise."""
 SOCKET_BUFFER = 1 << 20
+STATE_LOOKS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between looks at a container that has closed its output and may still run."""
 
 
 class Container:
-    """A running container and its dialogue. Made by `open_container`."""
+    """A Program. Made by `open_container`; its labels tell it from the containers of other agents after a restart."""
 
     def __init__(
-        self, api: DockerApi, raw: Any, folders: Folders, dialogue: Dialogue, writer: asyncio.StreamWriter
+        self, api: DockerApi, raw: Any, link: Link, listener: Listener, closed: Callable[[str], None], *, once: bool
     ) -> None:
+        """`closed` gets its id when it is closed."""
         self.id: str = raw.id
-        self.folders = folders
-        self.dialogue = dialogue
         self._api = api
         self._raw = raw
-        self._writer = writer
-        self._tasks: list[asyncio.Task[None]] = []
-        self.busy = asyncio.Event()
+        self._closed = closed
+        self._writer = link.writer
+        self._listener = listener
+        self._once = once
+        self._usage: Usage | None = None
+        self._follower = asyncio.create_task(self._follow(link.reader), name=f"container {self.id[:12]} output")
 
-    def begin(self, reader: asyncio.StreamReader, limits: Limits) -> None:
-        """Start following its output and its folder."""
-        self._tasks = [
-            asyncio.create_task(self._follow(reader), name=f"container {self.id[:12]} output"),
-            asyncio.create_task(self._watch(limits), name=f"container {self.id[:12]} folder"),
-        ]
+    async def write(self, data: bytes) -> None:
+        """See Program."""
+        with suppress(OSError):  # the end of its output gives the cause
+            self._writer.write(data)
+            await self._writer.drain()
 
-    async def ask(self, line: bytes, seconds: float, log: LogSink) -> bytes:
-        """See Dialogue.ask."""
-        self.busy.set()
+    async def usage(self) -> Usage | None:
+        """See Program."""
         try:
-            return await self.dialogue.ask(line, seconds, log)
-        finally:
-            self.busy.clear()
-
-    async def close(self) -> None:
-        """Kill and remove it with its folders; without an engine, the next sweep removes it."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._writer.transport.abort()
-        with suppress(OSError):
-            await self._writer.wait_closed()
-        await _let_go(self._api, self._raw)
-        await in_thread(self.folders.remove)
-
-    async def _follow(self, reader: asyncio.StreamReader) -> None:
-        async for stream, data in frames(reader):
-            (self.dialogue.stdout if stream == STDOUT else self.dialogue.stderr)(data)
-            if self.dialogue.broken:
-                break
-        if self.dialogue.broken is None:
-            self.dialogue.ended(await self._cause())
-
-    async def _cause(self) -> str:
-        """The reason in words why the container's output ended."""
-        try:
-            await self._api.call(lambda _: self._raw.reload())
+            facts = await self._api.call(lambda _: self._raw.client.api.stats(self.id, stream=False, one_shot=True))
         except EdgeError as e:
-            return f"the container is gone: {e.message}"
-        state = self._raw.attrs.get("State", {})
-        if state.get("OOMKilled"):
-            return "the container was killed: it wanted more memory than its limit"
-        if state.get("Running"):
-            return "the container closed its stdout"
-        return f"the container exited with {state.get('ExitCode')}"
-
-    async def _watch(self, limits: Limits) -> None:
-        while not (overrun := await asyncio.to_thread(self.folders.overrun, limits)):
-            if self.busy.is_set():
-                await asyncio.sleep(LOOK)
-            else:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(IDLE_LOOK):
-                        await self.busy.wait()
-        self.dialogue.fail(outputs_failure(overrun))
-        await self.kill()
+            logger.debug("container %s: its use of resources is not known: %s", self.id[:12], e.message)
+            return self._usage
+        cpu = facts.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0) / 1e9
+        memory = facts.get("memory_stats", {}).get("usage", 0)
+        if cpu:  # a container that has ended has no statistics any more
+            most = max(memory, self._usage.memory if self._usage is not None else 0)
+            self._usage = Usage(cpu, most)
+        return self._usage
 
     async def kill(self) -> None:
-        """End the program now; a call of `close` must follow."""
+        """See Program."""
         try:
             await self._api.call(lambda _: self._raw.kill())
         except EdgeError as e:
             logger.info("container %s was not there to be killed: %s", self.id[:12], e.message)
 
+    async def close(self) -> None:
+        """Kill and remove it; without an engine, the next sweep removes it."""
+        self._follower.cancel()
+        await asyncio.wait({self._follower})
+        self._writer.transport.abort()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+        await _let_go(self._api, self._raw)
+        self._closed(self.id)
 
-async def open_container(api: DockerApi, task: DockerTask, folder: Path, owner: str, name: str) -> Container:
+    async def _follow(self, reader: asyncio.StreamReader) -> None:
+        async for stream, data in frames(reader):
+            (self._listener.stdout if stream == STDOUT else self._listener.stderr)(data)
+        self._listener.ended(await self._end())
+
+    async def _end(self) -> Ended:
+        """The reason why the container's output ended; a `once` container is waited for until it has exited."""
+        looks = iter(STATE_LOOKS)
+        while True:
+            await asyncio.sleep(next(looks, STATE_LOOKS[-1]))
+            try:
+                await self._api.call(lambda _: self._raw.reload())
+            except EdgeError as e:
+                return Ended(f"the container is gone: {e.message}")
+            state = self._raw.attrs.get("State", {})
+            if not state.get("Running") and state.get("Status") != "created":
+                return _ended(state)
+            if not self._once:
+                return Ended("the container closed its stdout")
+
+
+class Link:
+    """The streams of an attached container."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+
+def _ended(state: dict[str, Any]) -> Ended:
+    if state.get("OOMKilled"):
+        return Ended("the container was killed: it wanted more memory than its limit")
+    code = state.get("ExitCode")
+    return Ended(f"the container exited with {code}", exit_code=code)
+
+
+async def open_container(
+    api: DockerApi, task: DockerTask, folders: Folders, owner: str, name: str, listener: Listener,
+    closed: Callable[[str], None], *, once: bool,
+) -> Container:  # fmt: skip
     """Make, attach and start a container; raises Unreachable, NotFound or StepFailed and leaves nothing behind."""
-    user = NOBODY if os.geteuid() == 0 else None
-    folders = Folders(folder, shared=True, owner=user)
     raw: Any = None
     link: socket.socket | None = None
     writer: asyncio.StreamWriter | None = None
     try:
-        await in_thread(folders.make)
-        raw = await api.call(lambda client: _create(client, task, folders, owner, name))
-        link = await api.call(lambda _: attach(raw))
+        raw = await api.call(lambda client: _create(client, task, folders, owner, name, once=once))
+        link = await api.call(lambda _: attach(raw, stdin=not once))
         link.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=link, limit=SOCKET_BUFFER)
         link = None
@@ -136,11 +143,15 @@ async def open_container(api: DockerApi, task: DockerTask, folder: Path, owner: 
             link.close()
         if writer is not None:
             writer.transport.abort()
-        await asyncio.shield(_discard(api, raw, folders))
+        if raw is not None:
+            await asyncio.shield(_let_go(api, raw))
         raise
-    container = Container(api, raw, folders, Dialogue(writer, task.limits), writer)
-    container.begin(reader, task.limits)
-    return container
+    return Container(api, raw, Link(reader, writer), listener, closed, once=once)
+
+
+def user_of_containers() -> int:
+    """The user that programs in containers run as."""
+    return NOBODY if os.geteuid() == 0 else os.geteuid()
 
 
 async def remove_container(api: DockerApi, raw: Any) -> bool:
@@ -167,34 +178,28 @@ async def _let_go(api: DockerApi, raw: Any) -> None:
         logger.warning("container %s is left behind: %s", raw.id[:12], e.message)
 
 
-async def _discard(api: DockerApi, raw: Any, folders: Folders) -> None:
-    if raw is not None:
-        await _let_go(api, raw)
-    await in_thread(folders.remove)
-
-
 def _volumes(client: Any, image: str) -> list[str]:
     """Folders that the image declares as volumes: by default each is writable and as large as the host's disk."""
     config = client.images.get(image).attrs.get("Config") or {}
-    taken = {BLOBS.rstrip("/"), OUTPUTS.rstrip("/"), "/tmp"}  # noqa: S108
+    taken = {*(p.rstrip("/") for p in (BLOBS, INPUTS, OUTPUTS, EVENT)), "/tmp"}  # noqa: S108
     return [path for path in config.get("Volumes") or {} if path.rstrip("/") not in taken]
 
 
-def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: str) -> Any:
+def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: str, *, once: bool) -> Any:
     import docker.types
 
     limits = task.limits
-    user = NOBODY if os.geteuid() == 0 else os.geteuid()
+    user = user_of_containers()
     group = NOBODY if os.geteuid() == 0 else os.getegid()
     return client.containers.create(
         task.image,
         task.args or None,
         # The agent's end of stdin closes with the agent: an idle program then ends by itself.
-        stdin_open=True,
+        stdin_open=not once,
         detach=False,
         tty=False,
         init=True,
-        environment={"EDGE_BLOBS": BLOBS, "EDGE_OUTPUTS": OUTPUTS, **task.env},
+        environment={**places(once=once), **task.env},
         labels={OWNER_LABEL: owner, STEP_LABEL: name},
         network_mode="none",
         read_only=True,
@@ -213,10 +218,18 @@ def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: s
             docker.types.Ulimit(name="nofile", soft=DESCRIPTORS, hard=DESCRIPTORS),
         ],
         mounts=[
-            docker.types.Mount(BLOBS.rstrip("/"), str(folders.blobs.absolute()), type="bind", read_only=True),
-            docker.types.Mount(OUTPUTS.rstrip("/"), str(folders.outputs.absolute()), type="bind"),
+            docker.types.Mount(target, source, type="bind", read_only=ro)
+            for source, target, ro in _mounts(folders, once)
         ],
         # json-file would let a looping program fill the disk; stderr is kept by the agent.
         log_config=docker.types.LogConfig(type="none"),
         device_requests=([docker.types.DeviceRequest(count=task.gpus, capabilities=[["gpu"]])] if task.gpus else None),
     )
+
+
+def _mounts(folders: Folders, once: bool) -> list[tuple[str, str, bool]]:
+    """(path on the host, path in the container, read-only)."""
+    inputs = (str(folders.blobs.absolute()), (INPUTS if once else BLOBS).rstrip("/"), True)
+    outputs = (str(folders.outputs.absolute()), OUTPUTS.rstrip("/"), False)
+    event = (str(folders.event.absolute()), EVENT, True)
+    return [inputs, outputs, event] if once else [inputs, outputs]

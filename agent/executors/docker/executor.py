@@ -1,4 +1,4 @@
-"""Docker programs: one warm container per step and node, without a network, fed over its stdin."""
+"""Docker programs: containers without a network, warm or one for each event."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import EdgeError, Unreachable
+from agent.executors.contract import BLOBS, INPUTS
 from agent.executors.docker.api import DockerApi
-from agent.executors.docker.container import OWNER_LABEL, Container, open_container, remove_container
-from agent.executors.folders import clear_leftovers
-from agent.executors.warm import WarmProgram, WarmRunner
-from agent.model.task import BlobWriter, DockerTask, Runner
+from agent.executors.docker.container import (
+    OWNER_LABEL,
+    Container,
+    open_container,
+    remove_container,
+    user_of_containers,
+)
+from agent.executors.folders import Folders, clear_leftovers
+from agent.executors.program import Listener
+from agent.model.task import DockerTask
 
 logger = logging.getLogger(__name__)
 
@@ -136,46 +143,61 @@ class DockerExecutor:
         finally:
             self._opening -= 1
 
-    def runner(self, task: DockerTask, blobs: BlobWriter, name: str) -> Runner:
-        """A step's warm container, not yet started; `name` is shown in its labels."""
-        return _DockerRunner(self, task, blobs, name)
+    def launcher(self, task: DockerTask, name: str) -> DockerLauncher:
+        """Starts the task's program; `name` is shown in the labels of its containers."""
+        return DockerLauncher(self, task, name)
 
-    async def open(self, task: DockerTask, name: str) -> Container:
+    def folders(self, *, once: bool) -> Folders:
+        """New folders for a container, not made yet."""
+        owner = user_of_containers() if os.geteuid() == 0 else None
+        inputs = "inputs" if once else "blobs"
+        return Folders(self._scratch / os.urandom(8).hex(), shared=True, owner=owner, inputs=inputs)
+
+    async def open(self, task: DockerTask, name: str, folders: Folders, listener: Listener, *, once: bool) -> Container:
         """Start a container; raises NotFound, Unreachable or StepFailed."""
         if self._unswept:
             await self.check()
-        folder = self._scratch / os.urandom(8).hex()
         self._opening += 1
         try:
-            container = await open_container(self._api, task, folder, self.owner, name)
-            self._live.add(container.id)
+            made = await open_container(
+                self._api, task, folders, self.owner, name, listener, self._live.discard, once=once
+            )
+            self._live.add(made.id)
         except Unreachable as e:
             self._away(e)
             raise
         finally:
             self._opening -= 1
         self.available, self.reason = True, ""
-        return container
-
-    def forget(self, container: Container) -> None:
-        """Note that a runner has closed its container."""
-        self._live.discard(container.id)
+        return made
 
     async def close(self) -> None:
         """End the threads; runners must be closed before."""
         await asyncio.to_thread(self._api.close)
 
 
-class _DockerRunner(WarmRunner):
-    def __init__(self, executor: DockerExecutor, task: DockerTask, blobs: BlobWriter, name: str) -> None:
-        super().__init__(name, task.limits, blobs)
+class DockerLauncher:
+    """A Launcher."""
+
+    kind = "docker"
+
+    def __init__(self, executor: DockerExecutor, task: DockerTask, name: str) -> None:
         self._executor = executor
         self._task = task
+        self._name = name
 
-    async def _open(self) -> WarmProgram:
-        return await self._executor.open(self._task, self._name)
+    async def check(self) -> None:
+        """See Launcher."""
+        await self._executor.image_id(self._task.image)
 
-    async def _end(self, program: WarmProgram) -> None:
-        await super()._end(program)
-        if isinstance(program, Container):
-            self._executor.forget(program)
+    def folders(self, *, once: bool) -> Folders:
+        """See Launcher."""
+        return self._executor.folders(once=once)
+
+    def seen_at(self, path: Path) -> str:
+        """See Launcher."""
+        return INPUTS if path.name == "inputs" else BLOBS
+
+    async def open(self, folders: Folders, listener: Listener, *, once: bool) -> Container:
+        """See Launcher."""
+        return await self._executor.open(self._task, self._name, folders, listener, once=once)

@@ -1,158 +1,79 @@
-"""Process programs: the step contract for a plain executable of this host, in a process group per step."""
+"""Process programs: plain executables of this host, in a process group for each program."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import resource
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from agent.environment import clean_environment
 from agent.errors import StepFailed
-from agent.executors.contract import broken
-from agent.executors.dialogue import Dialogue
-from agent.executors.folders import Folders, clear_leftovers, outputs_failure
-from agent.executors.warm import WarmProgram, WarmRunner
-from agent.model.task import BlobWriter, Limits, LogSink, ProcessTask, Runner
-from agent.threads import in_thread
+from agent.executors.folders import Folders, clear_leftovers
+from agent.executors.process.process import Process, spawn
+from agent.executors.program import Listener
+from agent.model.task import ProcessTask
 
-DESCRIPTORS = 256
-LOOK = 0.1
-"""Seconds between looks at the size of the outputs folder while an event is open."""
-LAST_WORDS = 0.25
-"""Seconds to wait for the rest of an ended process's output."""
-_PIECE = 1 << 16
+PID = "process"
+"""File beside a program's folders with the number and the start of its process."""
 
 
 class ProcessExecutor:
-    """Runs executables of this host; `scratch` holds their folders and is emptied first."""
+    """Runs executables of this host; `scratch` holds their folders. Programs of an earlier run are killed first."""
 
     def __init__(self, scratch: Path) -> None:
+        if scratch.is_dir():
+            kill_leftovers(scratch)
         self._scratch = clear_leftovers(scratch)
 
-    def runner(self, task: ProcessTask, blobs: BlobWriter) -> Runner:
-        """A step's warm process, not yet started."""
-        return _ProcessRunner(self._scratch, task, blobs)
+    def launcher(self, task: ProcessTask) -> ProcessLauncher:
+        """Starts the task's program."""
+        return ProcessLauncher(self._scratch, task)
 
 
-class _ProcessRunner(WarmRunner):
-    def __init__(self, scratch: Path, task: ProcessTask, blobs: BlobWriter) -> None:
-        super().__init__(task.command[0] if task.command else "process", task.limits, blobs)
+class ProcessLauncher:
+    """A Launcher. The programs see real folders of the host."""
+
+    kind = "process"
+
+    def __init__(self, scratch: Path, task: ProcessTask) -> None:
         self._scratch = scratch
         self._task = task
 
-    async def _open(self) -> WarmProgram:
+    async def check(self) -> None:
+        """See Launcher."""
         if not self._task.command:
-            raise StepFailed("the process has no command", final=True, hint="give `command` a program")
-        folder = self._scratch / os.urandom(8).hex()
-        folders = Folders(folder, shared=False)
-        try:
-            await in_thread(folders.make)
-            return await _Process.spawn(self._task, folders)
-        except BaseException:
-            await in_thread(folders.remove)
-            raise
+            raise StepFailed("the process has no command", final=True, hint="give process.command a program")
 
-    def _seen_at(self, program: WarmProgram) -> str:
-        return f"{program.folders.blobs}/"
+    def folders(self, *, once: bool) -> Folders:
+        """See Launcher. The program has the rights to change its input files, so they are copies."""
+        return Folders(self._scratch / os.urandom(8).hex(), shared=False, inputs="inputs" if once else "blobs")
 
+    def seen_at(self, path: Path) -> str:
+        """See Launcher."""
+        return f"{path}/"
 
-class _Process:
-    """A process in a new session; `path` of its blobs and EDGE_OUTPUTS are real paths of the host."""
-
-    def __init__(self, process: asyncio.subprocess.Process, folders: Folders, limits: Limits) -> None:
-        assert process.stdin is not None
-        self.folders = folders
-        self.dialogue = Dialogue(process.stdin, limits)
-        self._process = process
-        self._limits = limits
-        self._follower = asyncio.create_task(self._follow(), name=f"process {process.pid} output")
-
-    @classmethod
-    async def spawn(cls, task: ProcessTask, folders: Folders) -> _Process:
-        """Start it; raises StepFailed when it does not start."""
-        places = {"EDGE_BLOBS": f"{folders.blobs}/", "EDGE_OUTPUTS": f"{folders.outputs}/"}
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *task.command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=clean_environment(**places, **task.env),
-                cwd=folders.outputs,
-                start_new_session=True,
-                limit=_PIECE,
-            )
-        except (OSError, ValueError) as e:
-            raise broken(f"{task.command[0]} does not start: {e}", code="step.start", hint="check `command`") from e
-        _limit(process.pid, task.limits)
-        return cls(process, folders, task.limits)
-
-    async def ask(self, line: bytes, seconds: float, log: LogSink) -> bytes:
-        """See Dialogue.ask; its outputs folder is watched meanwhile."""
-        watch = asyncio.create_task(self._watch())
-        try:
-            return await self.dialogue.ask(line, seconds, log)
-        finally:
-            watch.cancel()
-            await asyncio.wait({watch})
-
-    async def close(self) -> None:
-        """Kill its process group and remove its folders."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._follower.cancel()
-        await asyncio.wait({self._follower})
-        # Frees the pipes even where a grandchild that left the group still holds their other ends.
-        self._process._transport.close()  # type: ignore[attr-defined]
-        await self._process.wait()
-        await in_thread(self.folders.remove)
-
-    async def _follow(self) -> None:
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pump(self._process.stdout, self.dialogue, self.dialogue.stdout))
-            group.create_task(_pump(self._process.stderr, self.dialogue, self.dialogue.stderr))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), LAST_WORDS)
-        self._ended()
-
-    def _ended(self) -> None:
-        code = self._process.returncode
-        if code is None:
-            self.dialogue.ended("the process closed its stdout and stderr")
-        else:
-            self.dialogue.ended(f"the process {f'was killed by signal {-code}' if code < 0 else f'exited with {code}'}")
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK)
-            if overrun := await asyncio.to_thread(self.folders.overrun, self._limits):
-                self.dialogue.fail(outputs_failure(overrun))
-                return
-            if self._process.returncode is not None:
-                # A grandchild may hold the pipes open, so that their end never comes.
-                await asyncio.sleep(LAST_WORDS)
-                self._ended()
-                return
+    async def open(self, folders: Folders, listener: Listener, *, once: bool) -> Process:
+        """See Launcher."""
+        await self.check()
+        inputs = "EDGE_INPUTS" if once else "EDGE_BLOBS"
+        environment = {inputs: f"{folders.blobs}/", "EDGE_OUTPUTS": f"{folders.outputs}/"}
+        if once:
+            environment["EDGE_EVENT"] = str(folders.event)
+        process = await spawn(self._task, folders, listener, environment, once=once)
+        with suppress(OSError):  # it may have ended already
+            (folders.root / PID).write_text(f"{process.id} {_started(process.id)}")
+        return process
 
 
-async def _pump(stream: asyncio.StreamReader, dialogue: Dialogue, take: Callable[[bytes], None]) -> None:
-    while dialogue.broken is None and (data := await stream.read(_PIECE)):
-        take(data)
+def kill_leftovers(scratch: Path) -> None:
+    """Kill the processes that an agent which was killed has left behind: they write into folders that nothing reads."""
+    for file in scratch.glob(f"*/{PID}"):
+        with suppress(OSError, ValueError):
+            number, started = file.read_text().split()
+            if _started(number) == started:
+                os.killpg(int(number), signal.SIGKILL)
 
 
-def _limit(pid: int, limits: Limits) -> None:
-    """Resource limits from outside: they hold from its first moments on and reach its children.
-
-    RLIMIT_DATA bounds private memory; RLIMIT_AS would count addresses that run-times reserve and never use.
-    """
-    with suppress(ProcessLookupError):
-        resource.prlimit(pid, resource.RLIMIT_DATA, (limits.memory, limits.memory))
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits.outputs, limits.outputs))
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+def _started(number: str) -> str:
+    """When the process started, in clock ticks since the boot (proc_pid_stat(5), field 22); raises OSError."""
+    return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]

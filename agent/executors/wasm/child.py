@@ -11,13 +11,15 @@ import os
 import resource
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 
 import msgspec
 
 from agent.errors import EdgeError
 from agent.executors.wasm.available import make_sandbox
-from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
+from agent.executors.wasm.sandbox import Call, Outcome, Output, Program, Sandbox
 from agent.worker import end_with_parent, receive, send
 
 MIB = 1 << 20
@@ -25,6 +27,8 @@ DESCRIPTORS = 96
 """RLIMIT_NOFILE of a worker: the files of a module, plus about a dozen of the worker."""
 COMPILE_MEMORY = 1024 * MIB
 COMPILE_SECONDS = 120
+STACK = 256 * 1024
+"""Stack in bytes of the worker's threads: one reads the output of the program while it runs."""
 _RESERVE = 96 * MIB
 """Private memory that the worker may need beyond a guest's."""
 _ADDRESS_SPACE = 16 << 30
@@ -40,11 +44,13 @@ class Request(msgspec.Struct, array_like=True):
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """The outcome, or the code and text of the error that kept the module from running."""
+    """Output of a program that still runs (`stream`, `data`), then its outcome, or the code and text of an error."""
 
     outcome: Outcome | None = None
     code: str = ""
     text: str = ""
+    stream: Output | None = None
+    data: bytes = b""
 
 
 def main(arguments: list[str]) -> int:
@@ -65,13 +71,20 @@ def main(arguments: list[str]) -> int:
 def serve(link: socket.socket, sandbox: Sandbox) -> int:
     """Answer requests until the parent closes its end of the socket."""
     programs: dict[str, Program] = {}
+
+    def take(stream: Output, data: bytes) -> None:
+        send(link, msgspec.msgpack.encode(Reply(stream=stream, data=data)))
+
     while (raw := receive(link)) is not None:
         request = msgspec.msgpack.decode(raw, type=Request)
         try:
             if request.program not in programs:
                 programs[request.program] = sandbox.load(Path(request.program))
             _limit_run(request)
-            reply = Reply(programs[request.program].run(request.call))
+            before = time.thread_time()
+            outcome = programs[request.program].run(request.call, take)
+            outcome.cpu = time.thread_time() - before
+            reply = Reply(outcome)
         except EdgeError as e:
             reply = Reply(code=e.code, text=e.message)
         send(link, msgspec.msgpack.encode(reply))
@@ -94,6 +107,7 @@ def compile_module(engine: str, source: Path, target: Path) -> int:
 def _limit() -> None:
     end_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.stack_size(STACK)
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     if sys.maxsize > _ADDRESS_SPACE:
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))

@@ -16,9 +16,9 @@ from agent.executors.wasm.cache import CompileCache
 from agent.executors.wasm.child import Request
 from agent.executors.wasm.filter import WasmFilter
 from agent.executors.wasm.pool import Pool
-from agent.executors.wasm.runner import WasmRunner
-from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox
-from agent.model.task import BlobWriter, FilterRunner, Runner, WasmTask
+from agent.executors.wasm.runner import WasmWork
+from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox, Take, nothing
+from agent.model.task import FilterRunner, WasmTask
 
 WORKER_REST = 60.0
 """Seconds without work after which a worker is ended; the next starts in about 0.1 s, while the camera takes its photo."""
@@ -56,30 +56,23 @@ class WasmExecutor:
         async def execute(call: Call) -> Outcome:
             if in_process:
                 return await self._run_here(module, call)
-            return await self._run_in_child(module, call, 0, None)
+            return await self._run_in_child(module, call, 0, None, nothing)
 
         return WasmFilter(module.name, task, execute, self._slowness)
 
-    def runner(self, module: Path, task: WasmTask, blobs: BlobWriter) -> Runner:
-        """A step; its `start` compiles the module and warms a worker."""
+    def work(self, module: Path, task: WasmTask) -> WasmWork:
+        """The work of a step; its `ready` compiles the module and warms a worker."""
 
         async def ready() -> None:
             await self._cache.compiled(module)
             await self._pool.warm()
 
-        async def execute(call: Call, file_size: int, overrun: Callable[[], str]) -> Outcome:
-            return await self._run_in_child(module, call, file_size, overrun)
+        async def execute(call: Call, file_size: int, overrun: Callable[[], str] | None, take: Take) -> Outcome:
+            return await self._run_in_child(module, call, file_size, overrun, take)
 
-        return WasmRunner(
-            module.name,
-            task,
-            blobs,
-            self._scratch,
-            ready=ready,
-            execute=execute,
-            in_flight=self._pool.size,
-            slowness=self._slowness,
-        )
+        return WasmWork(
+            module.name, task, self._scratch, ready, execute, width=self._pool.size, slowness=self._slowness
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Kill the workers and end the threads; running filters end at their limits."""
@@ -114,15 +107,17 @@ class WasmExecutor:
         return self._sandbox.load(compiled)
 
     async def _run_in_child(
-        self, module: Path, call: Call, file_size: int, overrun: Callable[[], str] | None
+        self, module: Path, call: Call, file_size: int, overrun: Callable[[], str] | None, take: Take
     ) -> Outcome:
         try:
-            return await self._lend(await self._cache.compiled(module), call, file_size, overrun)
+            return await self._lend(await self._cache.compiled(module), call, file_size, overrun, take)
         except StepFailed as e:
             if e.code != "wasm.stale":
                 raise
-        return await self._lend(await self._cache.compiled(module, fresh=True), call, file_size, overrun)
+        return await self._lend(await self._cache.compiled(module, fresh=True), call, file_size, overrun, take)
 
-    async def _lend(self, compiled: Path, call: Call, file_size: int, overrun: Callable[[], str] | None) -> Outcome:
+    async def _lend(
+        self, compiled: Path, call: Call, file_size: int, overrun: Callable[[], str] | None, take: Take
+    ) -> Outcome:
         async with self._pool.lend() as worker:
-            return await worker.call(Request(str(compiled), call, file_size), call.seconds, overrun)
+            return await worker.call(Request(str(compiled), call, file_size), call.seconds, overrun, take)

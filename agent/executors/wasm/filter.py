@@ -11,11 +11,11 @@ import msgspec
 
 from agent.errors import StepFailed
 from agent.executors.contract import broken, check_data, check_type
-from agent.executors.stderr import StderrLines
+from agent.executors.log_lines import LogLines
 from agent.executors.wasm.sandbox import Call, Outcome, check_outcome
 from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_EVENT
-from agent.model.task import LineEvent, LogSink, WasmTask
+from agent.model.task import LineEvent, StepLog, WasmTask
 
 MAX_BATCH = 5 << 20
 """Largest batch in bytes; sources cut at 4 MiB (MAX_BACKLOG), plus a newline."""
@@ -37,7 +37,7 @@ class WasmFilter:
         self._execute = execute
         self._slowness = slowness
 
-    async def feed(self, lines: bytes, log: LogSink) -> list[LineEvent]:
+    async def feed(self, lines: bytes, log: StepLog) -> list[LineEvent]:
         """See FilterRunner."""
         if len(lines) > MAX_BATCH:
             raise broken(f"a batch of {len(lines)} bytes is larger than {MAX_BATCH}", code="step.input")
@@ -50,10 +50,10 @@ class WasmFilter:
             stdout=limits.stdout + OUT_PER_BYTE * len(lines),
             stderr=limits.stderr,
         )
-        tail = StderrLines()
+        tail = LogLines(log, "stderr")
         outcome = await self._execute(call)
-        tail.feed(outcome.stderr, log)
-        tail.flush(log)
+        tail.feed(outcome.stderr)
+        tail.flush()
         try:
             check_outcome(outcome, call)
             return parse_events(outcome.stdout, lines)

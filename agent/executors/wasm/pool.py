@@ -19,7 +19,7 @@ from agent.errors import StepFailed
 from agent.executors.contract import broken
 from agent.executors.folders import outputs_failure
 from agent.executors.wasm.child import COMPILE_SECONDS, Reply, Request
-from agent.executors.wasm.sandbox import Outcome, invalid
+from agent.executors.wasm.sandbox import Outcome, Take, invalid, nothing
 
 logger = logging.getLogger(__name__)
 
@@ -81,19 +81,23 @@ class Worker:
         """Whether it still listens."""
         return self._child.alive
 
-    async def call(self, request: Request, seconds: float, overrun: Callable[[], str] | None) -> Outcome:
+    async def call(
+        self, request: Request, seconds: float, overrun: Callable[[], str] | None, take: Take = nothing
+    ) -> Outcome:
         """Run one request; after any exception the worker must be closed.
 
-        `overrun` is called every LOOK seconds, in a thread: it returns the limit that the program's files overrun.
+        `overrun` is called every LOOK seconds, in a thread: it returns the limit that the program's files overrun. `take`
+        gets the output of the streams that the call follows.
         """
-        task = asyncio.ensure_future(self._ask(request))
+        task = asyncio.ensure_future(self._ask(request, take))
         try:
             async with asyncio.timeout(seconds + GRACE):
                 while not (await asyncio.wait({task}, timeout=LOOK))[0]:
                     if overrun and (limit := await asyncio.to_thread(overrun)):
-                        raise outputs_failure(limit)
+                        raise outputs_failure(limit, "wasm")
         except TimeoutError:
-            raise broken(f"the program ran longer than its limit of {seconds:g} s", code="step.timeout") from None
+            text = f"the program ran longer than its limit of {seconds:g} s"
+            raise broken(text, code="step.timeout", hint="raise wasm.timeout of the step") from None
         finally:
             if not task.done():
                 task.cancel()
@@ -103,9 +107,12 @@ class Worker:
         self.spent = self._engine == "wasm3" and outcome.kind != "ok"
         return outcome
 
-    async def _ask(self, request: Request) -> Outcome:
+    async def _ask(self, request: Request, take: Take) -> Outcome:
         try:
             reply = _REPLIES.decode(await self._child.ask(msgspec.msgpack.encode(request)))
+            while reply.stream is not None:
+                take(reply.stream, reply.data)
+                reply = _REPLIES.decode(await self._child.receive())
         except TooLarge as e:
             raise broken(f"the WASM worker sent {e.size} bytes", code="wasm.worker") from e
         except (OSError, EOFError, msgspec.DecodeError) as e:

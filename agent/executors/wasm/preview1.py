@@ -13,9 +13,10 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from agent.executors.wasm.sandbox import Call
+from agent.executors.wasm.sandbox import Call, Take
 
 ACCES, BADF, INVAL, IO, MFILE = 2, 8, 28, 29, 33
 NOSYS, NOTDIR, NOTSUP, PERM, ROFS, SPIPE, NOTCAPABLE, FBIG = 52, 54, 58, 63, 69, 70, 76, 22
@@ -47,13 +48,14 @@ class Exit(BaseException):
 
 
 class _Stream:
-    """stdin from bytes, or an output that is cut at its limit."""
+    """stdin from bytes, or an output that is cut at its limit; `take` gets whole lines as they are written."""
 
-    def __init__(self, data: bytes = b"", limit: int = -1) -> None:
+    def __init__(self, data: bytes = b"", limit: int = -1, take: Callable[[bytes], None] | None = None) -> None:
         self.data = bytearray(data)
         self.limit = limit
         self.at = 0
         self.overrun = False
+        self._take = take
 
     def read(self, size: int) -> bytes:
         part = bytes(self.data[self.at : self.at + size])
@@ -65,7 +67,15 @@ class _Stream:
             self.overrun = True
             raise WasiError(FBIG)
         self.data += data
+        if self._take is not None and b"\n" in data:
+            end = self.data.rfind(b"\n") + 1
+            self._take(bytes(self.data[self.at : end]))
+            self.at = end
         return len(data)
+
+    def rest(self) -> bytes:
+        """An output's bytes that were not taken."""
+        return bytes(self.data[self.at :])
 
 
 class _File:
@@ -80,11 +90,13 @@ class _File:
 class Preview1:
     """The functions by their names in the specification; `memory` gives the guest's memory as it is now."""
 
-    def __init__(self, call: Call, memory: Callable[[], Any]) -> None:
+    def __init__(self, call: Call, memory: Callable[[], Any], take: Take) -> None:
         self._memory = memory
         self._argv = [a.encode() + b"\0" for a in call.argv]
         self._env = [f"{k}={v}".encode() + b"\0" for k, v in call.env]
-        self.stdout, self.stderr = _Stream(limit=call.stdout), _Stream(limit=call.stderr)
+        follow = {stream: partial(take, stream) for stream in call.follow}
+        self.stdout = _Stream(limit=call.stdout, take=follow.get("stdout"))
+        self.stderr = _Stream(limit=call.stderr, take=follow.get("stderr"))
         self._fds: dict[int, _Stream | _File] = {0: _Stream(call.stdin), 1: self.stdout, 2: self.stderr}
         for d in call.dirs:
             fd = os.open(d.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -5,6 +5,7 @@ There are two engines: wasmtime (`sandbox_wasmtime.py`) and, where wasmtime does
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -15,6 +16,12 @@ from agent.errors import StepFailed
 WASI = "wasi_snapshot_preview1"
 """The only module that programs may import from: WASI preview 1 (WebAssembly/WASI, `preview1/docs.md`)."""
 Kind = Literal["ok", "exit", "trap", "deadline", "stdout", "stderr", "error"]
+Output = Literal["stdout", "stderr"]
+Take = Callable[[Output, bytes], None]
+
+
+def nothing(stream: Output, data: bytes) -> None:
+    """Takes no output."""
 
 
 class Dir(msgspec.Struct, array_like=True, frozen=True):
@@ -26,7 +33,7 @@ class Dir(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Call(msgspec.Struct, array_like=True, frozen=True):
-    """One run of a program. `seconds` and the sizes in bytes are limits."""
+    """One run of a program. `seconds` and the sizes in bytes are limits. `follow`: its streams that are read while it runs."""
 
     argv: list[str]
     stdin: bytes
@@ -36,10 +43,14 @@ class Call(msgspec.Struct, array_like=True, frozen=True):
     stderr: int
     env: list[tuple[str, str]] = []
     dirs: list[Dir] = []
+    follow: list[Output] = []
 
 
 class Outcome(msgspec.Struct, array_like=True):
-    """The end of a run; `note` describes traps and errors. `full` is set where its memory reached the limit."""
+    """The end of a run; `note` describes traps and errors. `full` is set where its memory reached the limit.
+
+    `stdout` and `stderr` are the rest of what was not given to `take`; `cpu` is in seconds, `peak` memory in bytes.
+    """
 
     kind: Kind
     code: int
@@ -47,13 +58,18 @@ class Outcome(msgspec.Struct, array_like=True):
     stderr: bytes
     note: str = ""
     full: bool = False
+    cpu: float = 0.0
+    peak: int = 0
 
 
 class Program(Protocol):
     """A compiled module."""
 
-    def run(self, call: Call) -> Outcome:
-        """Run it in a fresh instance; blocks until it ends or overruns a limit."""
+    def run(self, call: Call, take: Take = nothing) -> Outcome:
+        """Run it in a fresh instance; blocks until it ends or overruns a limit.
+
+        `take` gets whole lines of the streams in `call.follow` while it runs, perhaps in another thread.
+        """
         ...
 
 
@@ -85,10 +101,17 @@ def invalid(text: str) -> StepFailed:
 
 def check_outcome(outcome: Outcome, call: Call) -> None:
     """Raise StepFailed, naming the limit where one ended the run, unless it ended well."""
+    if outcome.kind != "ok":
+        text, code = describe(outcome, call)
+        keys = {"step.timeout": "wasm.timeout", "step.exit": "wasm.memory", "step.trap": "wasm.memory"}
+        limit = f", or raise {keys[code]} of the step" if code in keys else ""
+        raise StepFailed(text, code=code, hint=f"see its log lines{limit}")
+
+
+def describe(outcome: Outcome, call: Call) -> tuple[str, str]:
+    """The end of a run in words, and its error code."""
     match outcome.kind:
-        case "ok":
-            return
-        case "exit":
+        case "ok" | "exit":
             text, code = f"the program exited with {outcome.code}", "step.exit"
         case "trap":
             text, code = f"the program crashed: {outcome.note or 'trap'}", "step.trap"
@@ -102,4 +125,4 @@ def check_outcome(outcome: Outcome, call: Call) -> None:
             text, code = f"the program could not run: {outcome.note}", "step.failed"
     if outcome.full:
         text += f" (its memory had reached the limit of {call.memory} bytes)"
-    raise StepFailed(text, code=code, hint="see its log lines; limits are set by `limits` of the step")
+    return text, code

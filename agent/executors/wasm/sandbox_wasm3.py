@@ -13,7 +13,7 @@ import wasm3
 
 from agent.executors.wasm.module_file import check_module
 from agent.executors.wasm.preview1 import FUNCTIONS, REFUSED, Exit, Preview1
-from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, Program
+from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, Program, Take, nothing
 from agent.files import write_private
 
 STACK = 256 * 1024
@@ -43,18 +43,20 @@ class Wasm3Program:
     def __init__(self, code: bytes) -> None:
         self._code = code
 
-    def run(self, call: Call) -> Outcome:
+    def run(self, call: Call, take: Take = nothing) -> Outcome:
         """See Program."""
         environment = wasm3.Environment()
         runtime = environment.new_runtime(STACK)
-        wasi = Preview1(call, lambda: runtime.get_memory(0))
+        wasi = Preview1(call, lambda: runtime.get_memory(0), take)
+        peak = 0
         try:
             kind, code, note = self._start(environment, runtime, wasi)
+            peak = len(runtime.get_memory(0) or b"")
         finally:
             wasi.close()
         if wasi.stdout.overrun or wasi.stderr.overrun:
             kind = "stdout" if wasi.stdout.overrun else "stderr"
-        return Outcome(kind, code, bytes(wasi.stdout.data), bytes(wasi.stderr.data), note)
+        return Outcome(kind, code, wasi.stdout.rest(), wasi.stderr.rest(), note, peak=peak)
 
     def _start(self, environment: Any, runtime: Any, wasi: Preview1) -> tuple[Kind, int, str]:
         try:

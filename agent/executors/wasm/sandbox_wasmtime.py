@@ -19,7 +19,7 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from agent.errors import StepFailed
-from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, invalid
+from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, Output, Take, invalid, nothing
 from agent.files import write_private
 
 TICK = 0.05
@@ -35,6 +35,10 @@ _BYTES = ctypes.POINTER(ctypes.c_ubyte)
 PAGE = 65536
 """A page of WebAssembly memory in bytes."""
 SLACK = PAGE
+FOLLOW = 0.1
+"""Seconds between looks at the output of a program that runs."""
+PIECE = 1 << 20
+"""Most bytes of output that are taken at once."""
 
 
 class Wasmtime:
@@ -89,7 +93,7 @@ class WasmtimeProgram:
         self._ticker = ticker
         self._pre = pre
 
-    def run(self, call: Call) -> Outcome:
+    def run(self, call: Call, take: Take = nothing) -> Outcome:
         """See Program."""
         wasi = wasmtime.WasiConfig()
         wasi.argv = call.argv
@@ -104,30 +108,37 @@ class WasmtimeProgram:
                     memory_size=call.memory, instances=1, memories=1, tables=4, table_elements=TABLE_ELEMENTS
                 )
                 store.set_wasi(wasi)
-                with self._ticker.running():
+                captures: dict[Output, _Capture] = {"stdout": out, "stderr": err}
+                followed = {stream: captures[stream] for stream in call.follow}
+                with self._ticker.running(), _following(followed, take):
                     store.set_epoch_deadline(int(call.seconds / TICK) + 2)
-                    kind, code, note, full = self._start(store, call.memory)
+                    kind, code, note, peak = self._start(store)
             finally:
                 store.close()
             (stdout, out_overrun), (stderr, err_overrun) = out.read(), err.read()
         if out_overrun or err_overrun:
             kind = "stdout" if out_overrun else "stderr"
-        return Outcome(kind, code, stdout, stderr, note, full)
+        # Within an eighth of its limit it most likely died of wanting more.
+        full = kind in ("ok", "exit", "trap") and peak + max(PAGE, call.memory // 8) > call.memory
+        return Outcome(kind, code, stdout, stderr, note, full and kind != "ok", peak=peak)
 
-    def _start(self, store: Any, memory: int) -> tuple[Kind, int, str, bool]:
+    def _start(self, store: Any) -> tuple[Kind, int, str, int]:
         exports: Any = None
+        kind: Kind = "ok"
+        code, note = 0, ""
         try:
             exports = self._pre.instantiate(store).exports(store)
             exports["_start"](store)
         except wasmtime.ExitTrap as e:
-            return ("exit" if e.code else "ok"), e.code, "", _is_full(exports, store, memory)
+            kind, code = ("exit" if e.code else "ok"), e.code
         except wasmtime.Trap as e:
             if e.trap_code == wasmtime.TrapCode.INTERRUPT:
-                return "deadline", -1, "", False
-            return "trap", -1, _last_line(e), _is_full(exports, store, memory)
+                kind, code = "deadline", -1
+            else:
+                kind, code, note = "trap", -1, _last_line(e)
         except wasmtime.WasmtimeError as e:
-            return "error", -1, _first_lines(e), False
-        return "ok", 0, "", False
+            kind, code, note = "error", -1, _first_lines(e)
+        return kind, code, note, _memory_of(exports, store)
 
 
 class Ticker:
@@ -168,6 +179,29 @@ class Ticker:
             self._engine.increment_epoch()
 
 
+@contextlib.contextmanager
+def _following(captures: dict[Output, _Capture], take: Take) -> Iterator[None]:
+    """Give `take` the lines of these outputs while the program runs within the block."""
+    if not captures:
+        yield
+        return
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(FOLLOW):
+            for stream, capture in captures.items():
+                while data := capture.lines():
+                    take(stream, data)
+
+    thread = threading.Thread(target=follow, daemon=True, name="wasm-output")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 class _Capture:
     """One output stream of the guest, as a memfd that the kernel keeps from growing.
 
@@ -177,6 +211,7 @@ class _Capture:
 
     def __init__(self, wasi: Any, attribute: str, limit: int) -> None:
         self._limit = limit
+        self._taken = 0
         self._fd = os.memfd_create(attribute, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             # wasmtime opens (and truncates) the file here, with a separate offset; then it gets its size and seals.
@@ -188,10 +223,19 @@ class _Capture:
             raise
 
     def read(self) -> tuple[bytes, bool]:
-        """The bytes within the limit, without the zeros that fill the last page, and whether there were more."""
+        """The bytes within the limit that were not taken, without the zeros that fill the last page; whether there were more."""
         end = os.lseek(self._fd, 0, os.SEEK_HOLE)
-        data = os.pread(self._fd, min(end, self._limit + 1), 0).rstrip(b"\0")
-        return data[: self._limit], len(data) > self._limit or end > self._limit - self._limit % -PAGE
+        data = os.pread(self._fd, max(0, min(end, self._limit + 1) - self._taken), self._taken).rstrip(b"\0")
+        over = self._taken + len(data) > self._limit or end > self._limit - self._limit % -PAGE
+        return data[: self._limit - self._taken], over
+
+    def lines(self) -> bytes:
+        """Take the whole lines that were written since the last call."""
+        end = min(os.lseek(self._fd, 0, os.SEEK_HOLE), self._limit, self._taken + PIECE)
+        data = os.pread(self._fd, max(0, end - self._taken), self._taken)
+        data = data[: data.rfind(b"\n") + 1]
+        self._taken += len(data)
+        return data
 
     def __enter__(self) -> _Capture:
         return self
@@ -214,11 +258,11 @@ def _set_stdin(wasi: Any, data: bytes) -> None:
     ffi.wasi_config_set_stdin_bytes(wasi.ptr(), ctypes.byref(vector))
 
 
-def _is_full(exports: Any, store: Any, memory: int) -> bool:
-    """Whether the guest's memory is within an eighth of its limit: it then most likely died of wanting more."""
+def _memory_of(exports: Any, store: Any) -> int:
+    """The size in bytes of the guest's memory, which never shrinks; 0 where it has none."""
     if exports is None or "memory" not in {name for name, _ in exports.items()}:
-        return False
-    return bool(exports["memory"].data_len(store) + max(PAGE, memory // 8) > memory)
+        return 0
+    return int(exports["memory"].data_len(store))
 
 
 def _first_lines(e: Exception) -> str:

@@ -1,0 +1,194 @@
+"""A Runner that starts a fresh program for each event: arguments and files in, files and an exit code out."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import time
+from functools import partial
+from typing import Any
+
+from agent.errors import EdgeError, StepFailed
+from agent.executors.contract import OUTPUTS, CheckedEvent, ReplyBlob, broken, encode_event, file_names
+from agent.executors.folders import Folders
+from agent.executors.log_lines import LogLines
+from agent.executors.outputs import OutputFiles
+from agent.executors.program import Ended, Launcher, Program, Usage, watched
+from agent.model.event import MAX_BLOBS
+from agent.model.task import BlobWriter, Limits, StepInput, StepLog, StepOutput
+from agent.threads import in_thread
+
+DONE = "program.done"
+"""Type of the event that a `once` program makes by ending well."""
+MAX_LOG = 16 << 20
+"""Most bytes that one program may write to stdout, and to stderr."""
+USAGE_LOOKS = (0.2, 1.0)
+"""Seconds until the first look at the resources that it uses, and between the others."""
+
+
+class OnceRunner:
+    """Runs up to `in_flight` programs at a time."""
+
+    def __init__(self, launcher: Launcher, limits: Limits, blobs: BlobWriter, log: StepLog, *, in_flight: int) -> None:
+        self.in_flight = in_flight
+        self._launcher = launcher
+        self._limits = limits
+        self._blobs = blobs
+        self._log = log
+        self._runs: set[_Run] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopped = False
+
+    @property
+    def running(self) -> int:
+        """How many programs run now."""
+        return len(self._runs)
+
+    async def start(self) -> None:
+        """Check that the program can be started; raises Unreachable, NotFound, StepFailed."""
+        await self._launcher.check()
+
+    async def run(self, item: StepInput) -> list[StepOutput]:
+        """See Runner; may raise Unreachable or NotFound too, which use up no attempt."""
+        if self._stopped:
+            raise broken("the step is being stopped", code="step.stopped")
+        run = _Run(self._log, item.event.id)
+        self._runs.add(run)
+        self._idle.clear()
+        try:
+            return await self._run(run, item)
+        except StepFailed as e:
+            e.fields.update(run.fields())
+            raise
+        except EdgeError as e:
+            run.note(e.message)
+            raise
+        finally:
+            self._runs.discard(run)
+            if not self._runs:
+                self._idle.set()
+
+    async def close(self) -> None:
+        """End the programs; their events fail."""
+        self._stopped = True
+        for run in list(self._runs):
+            run.fail(broken("the step is being stopped", code="step.stopped"))
+        await self._idle.wait()
+
+    async def _run(self, run: _Run, item: StepInput) -> list[StepOutput]:
+        folders = self._launcher.folders(once=True)
+        self._log.begin()
+        try:
+            await in_thread(partial(self._prepare, folders, item))
+            program = await self._launcher.open(folders, run, once=True)
+            began = time.monotonic()
+            try:
+                end = await self._wait(run, program, folders)
+                took = time.monotonic() - began
+                usage = await program.usage()
+            finally:
+                await asyncio.shield(program.close())
+            run.note(f"{end.text} after {took:.1f} s")
+            if end.exit_code != 0:
+                raise broken(end.text, code=end.code, hint="see the program's log lines")
+            return await self._outputs(item, folders, _measured(end, took, usage))
+        finally:
+            await in_thread(folders.remove)
+
+    def _prepare(self, folders: Folders, item: StepInput) -> None:
+        names = file_names(item.blobs)
+        folders.make()
+        folders.fill(item.blobs, names)
+        folders.tell(encode_event(item.event, item.blobs, names, self._launcher.seen_at(folders.blobs)))
+
+    async def _wait(self, run: _Run, program: Program, folders: Folders) -> Ended:
+        """Wait for the end, at most `timeout` seconds; raises StepFailed where a limit ended it."""
+        limits, busy = self._limits, asyncio.Event()
+        busy.set()
+        async with watched(program, folders, limits, run, self._launcher.kind, busy):
+            try:
+                async with asyncio.timeout(limits.timeout):
+                    pause, later = USAGE_LOOKS
+                    while not (await asyncio.wait({run.end}, timeout=pause))[0]:
+                        await program.usage()
+                        pause = later
+            except TimeoutError:
+                hint = f"raise {self._launcher.kind}.timeout of the step, or see its log for where it hangs"
+                text = f"the program ran longer than its limit of {limits.timeout:g} s"
+                run.fail(broken(text, code="step.timeout", hint=hint))
+            return await run.end
+
+    async def _outputs(self, item: StepInput, folders: Folders, measured: dict[str, Any]) -> list[StepOutput]:
+        limits = self._limits
+        with OutputFiles(item.blobs) as files:
+            await in_thread(partial(self._open, files, item, folders, measured))
+            return await files.store(folders.outputs, self._blobs, limits)
+
+    def _open(self, files: OutputFiles, item: StepInput, folders: Folders, measured: dict[str, Any]) -> None:
+        names = folders.taken(self._limits)
+        if len(names) > MAX_BLOBS:
+            raise broken(f"the program wrote {len(names)} files, an event holds {MAX_BLOBS}", code="step.outputs")
+        data = {k: v for k, v in item.event.data.items() if k != "blobs"} | {"program": measured}
+        blobs = [ReplyBlob(name=name, type=_media_type(name), path=OUTPUTS + name) for name in names]
+        files.open([CheckedEvent(DONE, data, blobs)], folders.outputs, self._limits, self._launcher.kind)
+
+
+class _Run:
+    """The Listener of one program; `end` is done when it has ended."""
+
+    def __init__(self, log: StepLog, event: str) -> None:
+        self._log = log
+        self._event = event
+        self._out, self._err = LogLines(log, "stdout"), LogLines(log, "stderr")
+        self._written = {"stdout": 0, "stderr": 0}
+        self.end: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    def stdout(self, data: bytes) -> None:
+        self._take("stdout", self._out, data)
+
+    def stderr(self, data: bytes) -> None:
+        self._take("stderr", self._err, data)
+
+    def _take(self, stream: str, lines: LogLines, data: bytes) -> None:
+        if self.end.done():
+            return
+        self._written[stream] += len(data)
+        if self._written[stream] <= MAX_LOG:
+            lines.feed(data, self._event)
+        else:
+            self.fail(broken(f"the program wrote more than {MAX_LOG} bytes to {stream}", code=f"step.{stream}"))
+
+    def ended(self, end: Ended) -> None:
+        if not self.end.done():
+            self._flush()
+            self.end.set_result(end)
+
+    def fail(self, error: StepFailed) -> None:
+        if not self.end.done():
+            self._flush()
+            self.note(error.message)
+            self.end.set_exception(error)
+            self.end.exception()  # perhaps the program is being started, and nobody waits for its end
+
+    def note(self, text: str) -> None:
+        self._log.line(text, "agent", self._event)
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a failure: the program's last log lines."""
+        return self._err.fields() or self._out.fields()
+
+    def _flush(self) -> None:
+        self._out.flush(self._event)
+        self._err.flush(self._event)
+
+
+def _measured(end: Ended, took: float, usage: Usage | None) -> dict[str, Any]:
+    made: dict[str, Any] = {"exit_code": end.exit_code, "run_ms": round(took * 1e3, 1)}
+    if usage is not None:
+        made |= {"cpu_ms": round(usage.cpu * 1e3, 1), "memory": usage.memory}
+    return made
+
+
+def _media_type(name: str) -> str:
+    return mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
