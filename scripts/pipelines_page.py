@@ -60,5 +60,7 @@ def _shown(key: Key, value: Any) -> str:
         return f"`{{{', '.join(parts)}}}`"
     if value in (None, "", [], {}):
         return "none" if value is None else "empty"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     shown = FORMATS[key.form](value) if key.form in FORMATS else f"{value:g}" if isinstance(value, float) else value
     return f"`{shown}`"

@@ -16,6 +16,7 @@ from agent.model.pipeline import KINDS, MAX_STEPS, NAME, Keep, Step, StepKind
 from agent.model.placement import selector
 
 _WORDS: dict[Any, str] = {
+    bool: "true or false",
     int: "a number",
     float: "a number",
     list[str]: "a list of strings",

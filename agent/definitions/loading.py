@@ -88,7 +88,10 @@ class _Loader:
     def task(self, raw: CommentedMap, kind: Kind) -> dict[str, Any]:
         """The task's written keys. Limits are complete where one is written."""
         if kind == "tail":
-            return {"source": self.source(raw), "wasm": self.task(raw, "wasm")}
+            filter_ = self.task(raw, "wasm")
+            if filter_.get("once"):
+                self.fail(raw["wasm"], "once", "a filter is started for each batch of lines", "remove `once`")
+            return {"source": self.source(raw), "wasm": filter_}
         struct = KINDS[kind].task
         groups = {f.name: f.default for f in msgspec.structs.fields(struct)}
         written = self.nested(raw, step_keys()[kind])

@@ -17,6 +17,7 @@ _SELECTORS = st.sampled_from(["a=b", "role in (ap,edge),!battery", "x notin (y)"
 _EXPRESSIONS = st.sampled_from(["root", "data.mac", "!data.device.known", "length(data.labels) > `2`"])
 _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: _TEXT,
+    bool: st.booleans(),
     list[str]: st.lists(_TEXT, max_size=3),
     dict[str, str]: st.dictionaries(_TEXT, _TEXT, max_size=3),
 }

@@ -255,7 +255,7 @@ class Unable:
 
     async def close(self) -> None: ...
 
-    async def run(self, item: Any, log: Any) -> Any:
+    async def run(self, item: Any) -> Any:
         if self.times[0] > 0:
             self.times[0] -= 1
             raise Unreachable("its daemon is away")

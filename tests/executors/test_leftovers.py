@@ -126,7 +126,7 @@ async def test_a_sweep_spares_a_container_that_is_being_made(
 ) -> None:
     made, go = asyncio.Event(), asyncio.Event()
 
-    async def slowly(*_: object) -> SimpleNamespace:
+    async def slowly(*_: object, once: bool) -> SimpleNamespace:
         made.set()
         await go.wait()
         return SimpleNamespace(id="a" * 64)

@@ -106,7 +106,7 @@ async def test_a_source_that_cannot_be_opened_is_only_a_warning(site: Site, filt
     await eventually(lambda: hall.delivery.tails.runners)
     (source,) = (await hall.api.status.show()).sources
     assert source.ok is False
-    assert "no source of lines" in source.text
+    assert "not a source of lines" in source.text
     assert not site.running["hall"][1].done()
 
 

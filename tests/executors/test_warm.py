@@ -1,0 +1,101 @@
+"""Warm programs: the time of their start, the ready line, and what the step's log says of a program that breaks the contract."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.blobs import BlobStore
+from agent.errors import StepFailed
+from agent.executors import ProcessExecutor
+from agent.model.task import MIB, Limits, ProcessTask, Runner
+from tests.executors.conftest import Lines, MakeInput, runner_of
+from tests.support import eventually
+
+HEAD = """
+import json, sys, time
+def say(text):
+    print(text, flush=True)
+def answer(event):
+    say(json.dumps({"id": event["id"], "events": []}))
+"""
+LOOP = """
+for line in sys.stdin:
+    event = json.loads(line)
+    answer(event)
+"""
+Make = Callable[..., Runner]
+
+
+@pytest.fixture
+async def make(tmp_path: Path, store: BlobStore, log: Lines) -> AsyncIterator[Make]:
+    executor = ProcessExecutor(tmp_path / "scratch")
+    made: list[Runner] = []
+
+    def make(body: str, *, timeout: float = 30.0, start_timeout: float = 30.0) -> Runner:
+        task = ProcessTask(
+            command=[sys.executable, "-S", "-E", "-c", HEAD + body],
+            limits=Limits(memory=256 * MIB, timeout=timeout),
+            start_timeout=start_timeout,
+        )
+        made.append(runner_of(store, log, task, process=executor))
+        return made[-1]
+
+    yield make
+    for runner in made:
+        await runner.close()
+
+
+@pytest.mark.parametrize("ready", ["", "say('{\"ready\": true}')"], ids=["first answer", "ready line"])
+async def test_a_slow_start_is_not_counted_as_a_slow_answer(make: Make, make_input: MakeInput, ready: str) -> None:
+    runner = make(f"time.sleep(1.0)\n{ready}\n{LOOP}", timeout=0.4)
+    assert await runner.run(await make_input()) == []
+    assert await runner.run(await make_input()) == []
+
+
+async def test_a_start_beyond_its_own_limit_fails(make: Make, make_input: MakeInput, log: Lines) -> None:
+    with pytest.raises(StepFailed, match=r"after its start limit of 0\.2 s") as failure:
+        await make(f"time.sleep(60)\n{LOOP}", timeout=0.2, start_timeout=0.2).run(await make_input())
+    assert failure.value.code == "step.timeout"
+    assert "process.start_timeout" in failure.value.hint
+    assert "start limit" in log.agent[-1]
+
+
+async def test_a_ready_program_has_its_usual_time(make: Make, make_input: MakeInput) -> None:
+    body = "say('{\"ready\": true}')\nsys.stdin.readline()\ntime.sleep(60)"
+    with pytest.raises(StepFailed, match=r"within its limit of 0\.3 s$") as failure:
+        await make(body, timeout=0.3).run(await make_input())
+    assert "process.timeout" in failure.value.hint
+
+
+async def test_a_second_answer_is_in_the_log_with_its_line(make: Make, make_input: MakeInput, log: Lines) -> None:
+    runner = make("event = json.loads(sys.stdin.readline())\nanswer(event)\nsay('once more')\n" + LOOP)
+    await runner.run(await make_input())
+    await eventually(lambda: any("more than one line" in line or "without being asked" in line for line in log.agent))
+    assert any(line.endswith(": once more") for line in log.agent)
+    assert await runner.run(await make_input()) == []
+    assert log.begun == 2
+
+
+async def test_a_line_that_is_no_answer_is_in_the_log(make: Make, make_input: MakeInput, log: Lines) -> None:
+    with pytest.raises(StepFailed, match="may answer"):
+        await make("sys.stdin.readline()\nsay('Loading model ' + 'x' * 500)").run(await make_input())
+    (told,) = [line for line in log.agent if "Loading model" in line]
+    assert "x" * 150 in told
+    assert len(told) < 400
+
+
+async def test_an_error_of_the_program_is_in_its_log(make: Make, make_input: MakeInput, log: Lines) -> None:
+    body = "event = json.loads(sys.stdin.readline())\nsay(json.dumps({'id': event['id'], 'error': 'no such label'}))\n"
+    with pytest.raises(StepFailed, match="no such label"):
+        await make(body + LOOP).run(await make_input())
+    assert log.agent == ["the program reports: no such label"]
+
+
+async def test_the_end_of_a_program_is_in_its_log(make: Make, make_input: MakeInput, log: Lines) -> None:
+    with pytest.raises(StepFailed, match="exited with 7"):
+        await make("sys.stdin.readline()\nsys.exit(7)").run(await make_input())
+    assert log.agent == ["the process exited with 7"]
