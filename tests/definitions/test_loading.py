@@ -162,7 +162,7 @@ WRONG = {
     "tail of a relative path": (HEAD.replace("auto", "log.txt"), (5, 5), "neither an absolute path", "journald"),
     "tail of an unknown kind": (HEAD.replace("auto", "{sylog: a}"), (5, 5), "not a source of lines", "syslog"),
     "filter that runs once": (HEAD.replace("m.wasm", "m.wasm, once: true"), (6, 28), "each batch", "remove `once`"),
-    "once that is no truth": (step("after: log, wasm: {module: m, once: maybe}"), (7, 33), "true or false", "once: true"),
+    "once that is no truth": (step("after: log, wasm: {module: m, once: maybe}"), (7, 37), "true or false", "once: true"),
     "tail on one node": (HEAD + "    pick: one\n", (7, 5), "runs on all nodes", "narrow `where`"),
     "nothing to run": (step("after: log"), (7, 3), "nothing to run", "exactly one of tail, wasm"),
     "two things to run": (step("after: log, sink: , camera: "), (7, 3), "more than one thing to run", "exactly one"),
