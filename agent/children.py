@@ -109,4 +109,6 @@ class Child:
             async with asyncio.timeout(GONE):
                 await self._process.wait()
         except TimeoutError:  # it hangs in a driver, and ends when the driver lets it go
-            logger.warning("the worker process %d does not end; its device hangs", self._process.pid)
+            logger.warning(
+                "the worker process %d does not end: the kernel waits for a device or a disk", self._process.pid
+            )

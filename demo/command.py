@@ -106,11 +106,13 @@ def _run(*, once: bool, as_json: bool, require_docker: bool, kept: Path | None, 
     finally:
         if building is not None:
             building.stop()
-        engine.sweep(list(building.ids.values()) if building else [])
-        if kept is None and not failed:
-            shutil.rmtree(folder, ignore_errors=True)
-        elif failed and building is not None:
-            _say(f"logs and states are kept in {folder}")
+        try:
+            engine.sweep(list(building.ids.values()) if building else [])
+        finally:
+            if kept is None and not failed:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif failed and building is not None:
+                _say(f"logs and states are kept in {folder}")
 
 
 def _once(building: Building, *, as_json: bool) -> int:

@@ -74,11 +74,13 @@ class DemoEngine:
 
     def sweep(self, owners: list[str]) -> None:
         """Remove the containers that killed agents (node ids) left, then stop the engine if it was started here."""
-        if self.usable:
-            asyncio.run(_remove_containers(owners))
-        if self.started:
-            _script(self.checkout.root / "scripts/docker-engine.sh", "--stop")
-            self.started = False
+        try:
+            if self.usable:
+                asyncio.run(_remove_containers(owners))
+        finally:
+            if self.started:
+                _script(self.checkout.root / "scripts/docker-engine.sh", "--stop")
+                self.started = False
 
 
 def _client() -> tuple[Any, str]:
@@ -96,17 +98,20 @@ def _client() -> tuple[Any, str]:
 
 
 async def _remove_containers(owners: list[str]) -> None:
-    from agent.executors import DockerExecutor
+    from agent.executors import OWNER_LABEL, DockerExecutor
 
     for owner in owners:
         with tempfile.TemporaryDirectory() as scratch:
             engine = DockerExecutor(owner, Path(scratch))
             try:
                 await engine.sweep()
-            except Unreachable as e:
-                raise DemoError(f"a container may be left: {e.message}", hint="docker ps -a lists it") from e
+            except Unreachable:
+                return  # without an engine no container runs
             finally:
                 await engine.close()
+            if engine.left:
+                hint = f"docker ps -a --filter label={OWNER_LABEL} lists them"
+                raise DemoError(f"{engine.left} containers of the demo could not be removed", hint=hint)
 
 
 def _script(*command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -64,11 +64,20 @@ def registered() -> list[Noun]:
     return [_registered(point) for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name)]
 
 
+def registered_as(name: str) -> Noun | None:
+    """The noun of this name that an installed package registers; no other package is imported."""
+    from importlib.metadata import entry_points
+
+    return next((_registered(point) for point in entry_points(group=COMMANDS, name=name)), None)
+
+
 def _registered(point: EntryPoint) -> Noun:
     try:
         text = (importlib.import_module(point.module.partition(".")[0]).__doc__ or "").partition("\n")[0]
     except ModuleNotFoundError:
         text = f"Not usable: {point.module} is not installed."
+    except Exception as e:  # noqa: BLE001  another package's fault must not take the help of all commands away
+        text = f"Not usable: {type(e).__name__}: {e}"
     return Noun(point.name, text, "Develop", point.module, point.attr or "app", package="")
 
 
@@ -86,7 +95,7 @@ class LazyGroup(TyperGroup):
     def _find(self, name: str) -> Noun | None:
         """The noun of this name; the installed packages are only searched for a name that is not in `nouns`."""
         own = next((n for n in self.nouns if n.name == name), None)
-        return own or next((n for n in self._registered if n.name == name), None)
+        return own or registered_as(name)
 
     def list_commands(self, ctx: Context) -> list[str]:
         """The nouns in their order, then the registered ones by name."""

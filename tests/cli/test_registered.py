@@ -78,6 +78,15 @@ async def test_a_command_without_its_package_is_a_clear_error(alone: Shell, regi
     assert (ran.code, "[not-installed]" in ran.err, "garden needs not_there" in ran.err) == (6, True, True)
 
 
+async def test_a_broken_package_leaves_the_other_commands_alone(alone: Shell, register: Register) -> None:
+    register("garden", "garden:app", garden="raise RuntimeError('no soil')\n")
+    shown = await alone("--help")
+    assert shown.code == 0
+    assert "Not usable: RuntimeError: no soil" in shown.out
+    assert (await alone("demo", "--help")).code == 0
+    assert "did you mean" in (await alone("dmeo")).err
+
+
 async def test_a_command_that_needs_a_missing_library_names_it(alone: Shell, register: Register) -> None:
     register("shed", "shed.tools:app")
     (alone.folder / "site/shed").mkdir()

@@ -119,7 +119,7 @@ class Status:
         policy = self.config.policy
         return results.Engines(
             wasm=versioned(self.wasm.name) if policy.wasm else "",
-            docker=self.docker.version if policy.docker else "",
+            docker=self.docker.version or ("yes" if self.docker.available else "") if policy.docker else "",
             process=policy.process,
             gpu=self.mesh.me.labels.get("gpu") == "true",
         )

@@ -46,6 +46,8 @@ class DockerExecutor:
         self._live: set[str] = set()
         self._looking = asyncio.Lock()
         self._opening = 0
+        self.left = 0
+        """Containers that the last sweep could not remove."""
         self._unswept = True
         """Whether containers may be left behind: the agent has just started, or the engine was away."""
 
@@ -99,6 +101,7 @@ class DockerExecutor:
         count = 0
         for container in stale:
             count += await remove_container(self._api, container)
+        self.left = len(stale) - count
         if count:
             logger.info("removed %d containers of an earlier run", count)
         return count
