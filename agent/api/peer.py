@@ -13,7 +13,8 @@ import socket
 import struct
 
 import msgspec
-from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from agent.api.light_uvicorn import H11Protocol
 
 _CREDENTIALS = struct.Struct("3i")
 

@@ -11,13 +11,13 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agent.api.light_uvicorn import Config, Server
 from agent.api.peer import PeerProtocol
 from agent.api.resources import Resources
 from agent.api.routes import ROUTES
@@ -51,7 +51,7 @@ async def serve_api(resources: Resources) -> None:
     app = make_app(resources)
     sock = open_socket(path, config.api.group)
     server = _Server(
-        uvicorn.Config(
+        Config(
             app,
             http=PeerProtocol,
             ws="none",
@@ -139,10 +139,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return response
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn inside a program that handles its signals itself, and that sleeps while there are no requests."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._ended = asyncio.Event()
 

@@ -152,11 +152,7 @@ class EnrolmentServer:
             self._failed(address, error)
         except (ssl.SSLError, OSError) as error:
             reason = getattr(error, "reason", "") or str(error) or type(error).__name__
-            text = (
-                "it does not speak TLS"
-                if reason in _NO_TLS
-                else f"it closed the connection too early: {reason}"
-            )
+            text = "it does not speak TLS" if reason in _NO_TLS else f"it closed the connection too early: {reason}"
             self._failed(address, JoinRefused(text, code="join.plain" if reason in _NO_TLS else "join.broken"))
         except Exception:
             # An error that one joiner causes must not end the server for others.
