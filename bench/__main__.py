@@ -1,4 +1,4 @@
-"""`python -m bench`: each figure in a process of its own, a table at the end, JSON in bench/out/latest.json."""
+"""`python -m bench`: measures each figure in a separate process, prints a table, writes bench/out/latest.json."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LIMIT = 300.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what was chosen; 0 when all could be measured and every goal was reached, 1 otherwise."""
+    """Run the chosen benchmarks; 0 when all were measured and every goal was reached, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("benchmark", nargs="*", choices=[[], *BENCHMARKS], help="which ones; all by default")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, no figure to publish")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("benchmark", nargs="*", choices=[[], *BENCHMARKS], help="benchmarks to run; default: all")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds; do not publish these figures")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/performance.md")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     chosen = parser.parse_args(arguments)
     before = {r.benchmark: r for r in report.read(OUT)}
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(name: str, *, quick: bool) -> Result:
-    """Measure one benchmark in a process of its own; a failure is a result, too."""
+    """Measure one benchmark in a separate process; a failure is also a result."""
     read, write = os.pipe()
     command = [sys.executable, "-m", "bench.one", name, str(write), *(["--quick"] if quick else [])]
     began, busy = time.monotonic(), load()
@@ -57,11 +57,11 @@ def run(name: str, *, quick: bool) -> Result:
         except subprocess.TimeoutExpired:
             process.terminate()
             process.wait()
-            why = f"more than {LIMIT:.0f} s"
+            why = f"it took more than {LIMIT:.0f} s"
         raw = answer.read() if not why and not process.returncode else b""
     seconds = round(time.monotonic() - began, 1)
     if not raw:
-        why = why or f"it ended with {process.returncode}"
+        why = why or f"it ended with exit code {process.returncode}"
         return Result(benchmark=name, seconds=seconds, load=(busy, load()), missing=[Missing(name=name, why=why)])
     result = msgspec.json.decode(raw, type=Result)
     result.seconds, result.load = seconds, (busy, load())

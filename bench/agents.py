@@ -1,4 +1,4 @@
-"""Real agents for the benchmarks: processes with their own state, asked over their sockets."""
+"""Real agents for the benchmarks: processes with their own state and API sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START = 60.0
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far with all its threads, to the nanosecond (clock_getcpuclockid(3)); children are apart."""
+    """CPU time of a process with all its threads, without children, in nanosecond steps (clock_getcpuclockid(3))."""
     return time.clock_gettime((~pid << 3) | 2)
 
 
@@ -35,7 +35,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 class Agents:
-    """Some agents of one mesh in one folder; the first one started makes the mesh."""
+    """Some agents of one mesh in one folder; the first started agent makes the mesh."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Agents:
         self._operator = ""
 
     def start(self, name: str, *, labels: dict[str, str] | None = None, token: Path | None = None) -> int:
-        """Start an agent, or start it again with the state that it has; returns its pid when it answers.
+        """Start an agent, or restart it with its state; returns its pid when it answers.
 
         A new one joins the mesh of the first one, or the one that `token` is for.
         """
@@ -81,11 +81,11 @@ class Agents:
         return ["--join", f"@{token}"]
 
     def socket(self, name: str) -> Path:
-        """Where an agent's API is."""
+        """The path of an agent's API socket."""
         return self.folder / name / "agent.sock"
 
     def ask(self, name: str, verb: str, path: str, *arguments: Any, **parameters: Any) -> Any:
-        """A question to an agent's API."""
+        """Send a request to an agent's API."""
         with Client(self.socket(name), timeout=60.0) as client:
             return getattr(client, verb)(path, *arguments, **parameters)
 

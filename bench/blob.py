@@ -1,4 +1,4 @@
-"""A blob of 50 MB between two agents: asked for, sent in signed replies over mTLS, verified leaf by leaf, on disk here."""
+"""A blob of 50 MB between two agents: requested, sent in signed replies over mTLS, verified per leaf, stored on disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _add(made: Pair) -> str:
 
 
 def measure(*, quick: bool = False) -> list[Figure]:
-    """Megabytes a second, the best of several."""
+    """Megabytes a second, the best of several rounds."""
     seconds = asyncio.run(_measure(3 if quick else 8))
     rates = sorted(SIZE / s / 1e6 for s in seconds)
     return [

@@ -22,7 +22,7 @@ POLL = 0.001
 
 
 class BenchBuilding(Building):
-    """A building whose pipeline's text is changed by `change` before it is applied."""
+    """A building that changes its pipeline's text with `change` before it applies it."""
 
     def __init__(self, folder: Path, checkout: Checkout, change: Change) -> None:
         super().__init__(folder, checkout, docker=False, say=lambda _text: None)
@@ -38,7 +38,7 @@ class BenchBuilding(Building):
 def running(
     change: Change = lambda text: text, scenes: Callable[[Path], None] | None = None
 ) -> Iterator[BenchBuilding]:
-    """A running building. `scenes` may fill the folder that it gets with `porch/` and `garage/` pictures."""
+    """A running building. `scenes` may fill the folder in its argument with `porch/` and `garage/` pictures."""
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as temporary:
         folder = Path(temporary)
         checkout = Checkout()
@@ -74,7 +74,7 @@ class Stored:
 
     def __init__(self, building: BenchBuilding) -> None:
         self.at: dict[str, tuple[str, float]] = {}
-        """For each alert: its root, and when it was seen (monotonic, in seconds)."""
+        """For each alert: its root, and the time when it was seen (monotonic, in seconds)."""
         self._file = building.sink_data / "sink.db"
         self._ready, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -103,7 +103,7 @@ class Stored:
 
 
 def join(building: BenchBuilding) -> tuple[float, float]:
-    """A new phone joins now; the times (monotonic and wall clock) just before its line was written."""
+    """Let a new phone join; returns the times (monotonic and wall clock) just before its line was written."""
     text = phone.joins(phone.new_mac())
     at = time.monotonic(), time.time()
     phone.append(building.log, text)

@@ -1,9 +1,9 @@
 """The detector's images per second as a step's program, against a bare ONNX Runtime loop over the same model.
 
-The worker is the real program at the other end of two pipes, one event after the other as the agent gives them: it
-reads, decodes, shapes, runs, suppresses and answers 640×360 photos of the demo's scenes. The bare loop only runs the
-model, on a tensor made beforehand, with the same session settings and one thread. The two take turns in short rounds;
-each side's figure is its fastest round, the one that the rest of the machine disturbed least.
+The worker is the real program at the other end of two pipes. It gets one event after the other, as the agent sends them:
+it reads, decodes, shapes, runs, suppresses and answers 640×360 photos of the demo's scenes. The bare loop only runs the
+model, on a prepared tensor, with the same session settings and one thread. The two take turns in short rounds; each
+side's figure is its fastest round, which the rest of the machine disturbed least.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from detector.manifest import load_model
 from detector.worker import default_model
 
 IN_FLIGHT = 1
-"""As the agent keeps them (docs/decisions/one-event-at-a-time.md)."""
+"""The same number as in the agent (docs/decisions/0101-one-event-at-a-time.md)."""
 BATCH = 12
 
 
@@ -57,7 +57,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
             unit="×",
             sense="at least",
             details=details,
-            bound_by="not profiled; what is not the model is reading, decoding and shaping the photo",
+            bound_by="not profiled; apart from the model, the time is reading, decoding and shaping the photo",
         ),
     ]
 
@@ -103,7 +103,7 @@ class Worker:
         return count / (time.perf_counter() - began)
 
     def close(self) -> None:
-        """End the program by the end of its input."""
+        """Close the program's input, so that it ends."""
         self._process.communicate()
 
 

@@ -23,7 +23,7 @@ STREAM = CAMERAS * 2_000_000 / 8 * DAY
 
 
 def measure(*, quick: bool = False) -> list[Figure]:
-    """The ratio of streamed bytes to ours."""
+    """The ratio of streamed bytes to the agents' bytes."""
     visits = 3 if quick else 10
     with running(scenes=only_people) as made:
         for _ in range(visits):
@@ -56,14 +56,14 @@ def measure(*, quick: bool = False) -> list[Figure]:
             goal=10_000.0,
             unit="",
             sense="at least",
-            bound_by="the labelled photo: nineteen of twenty bytes are alerts, the rest status summaries every 15 minutes",
+            bound_by="the labelled photos: 19 of 20 bytes are alerts, the rest status summaries every 15 minutes",
             details=details,
         ),
     ]
 
 
 def wait_for_statuses(made: BenchBuilding) -> dict[str, dict[str, int]]:
-    """The ledger's sums once there is a status summary among them."""
+    """The ledger's sums, as soon as they include a status summary."""
     end = time.monotonic() + 120
     while True:
         sums: dict[str, Any] = {}

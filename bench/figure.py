@@ -1,4 +1,4 @@
-"""What one benchmark says: a figure, its goal, and what bounds it."""
+"""The result of a benchmark: figures with their goals and bottlenecks."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Figure(msgspec.Struct, kw_only=True):
     unit: str
     sense: Literal["at least", "at most"]
     bound_by: str
-    """A sentence: what bounds it, found with a profile."""
+    """The bottleneck, found with a profile, in a sentence."""
     details: dict[str, Any] = {}
-    """What stands beside it: the peer's figure, the spread, numbers of samples."""
+    """Further numbers: the peer's figure, the spread, numbers of samples."""
 
     @property
     def ratio(self) -> float:
-        """How many times better than the goal: 1 and above is reached."""
+        """The figure divided by the goal, so that 1 and above is reached."""
         if not self.figure or not self.goal:
             return math.inf if self.sense == "at most" else 0.0
         return self.figure / self.goal if self.sense == "at least" else self.goal / self.figure
 
     @property
     def reached(self) -> bool:
-        """Whether the goal is met."""
+        """True if the goal is reached."""
         return self.ratio >= 1.0
 
 
@@ -46,7 +46,7 @@ class Missing(msgspec.Struct, kw_only=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """What one benchmark's process gave, with the machine's load (1 minute) before and after."""
+    """The result of one benchmark's process, with the machine's load (1 minute) before and after."""
 
     benchmark: str
     seconds: float
@@ -56,7 +56,7 @@ class Result(msgspec.Struct, kw_only=True):
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that `percent` of all values do not exceed (nearest rank); raises ValueError for none."""
+    """The smallest value that `percent` of all values do not exceed (nearest rank); raises ValueError without values."""
     if not values:
         raise ValueError("no values")
     ordered = sorted(values)

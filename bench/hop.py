@@ -1,8 +1,8 @@
 """One hop of an event between two agents: journalled, signed, delivered, journalled there, acknowledged.
 
-Both are whole agents in processes of their own (this one is the producer). Each event is put into a pipeline here and its
-step runs there, in a program that answers at once; the hop is over when the other node has answered that the event is on
-its disk. First one event at a time, then as many as the delivery takes.
+Both are whole agents in separate processes (this process is the producer). Each event enters a pipeline here and its step
+runs on the other node, in a program that answers at once. The hop ends when the other node has answered that the event is
+on its disk. First there is one event at a time, then as many as the delivery takes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ IN_FLIGHT = 1024
 
 
 class Producer:
-    """Puts events into the pipeline and sees them accepted by the other node."""
+    """Puts events into the pipeline and notes when the other node accepts them."""
 
     def __init__(self, made: Pair) -> None:
         self.delivery = made.near.delivery.engine
@@ -48,7 +48,7 @@ class Producer:
         self.delivery.journal.write = self._written  # type: ignore[method-assign]
 
     def _written(self, changes: Changes) -> asyncio.Future[Any]:
-        """Note the rows that another node has accepted, as the journal is handed them."""
+        """Note the rows that another node has accepted, when they are written to the journal."""
         done = self._write(changes)
         for row in changes.written.values():
             if row.state >= State.PLACED and (waiting := self._accepted.pop(row.event.id, None)) is not None:
@@ -56,7 +56,7 @@ class Producer:
         return done
 
     async def hop(self, number: int) -> float:
-        """Seconds until event `number` is accepted there."""
+        """Seconds until the other node accepts event `number`."""
         ident = f"bench-{time.monotonic_ns():x}-{number}"
         accepted = self._accepted[ident] = asyncio.Event()
         began = time.perf_counter()
@@ -83,7 +83,7 @@ class Producer:
         return count / (time.perf_counter() - began)
 
     async def settle(self) -> None:
-        """Wait until every event has ended here."""
+        """Wait until every event has ended on this node."""
         async with asyncio.timeout(60):
             while self.delivery.journal.open_count:
                 await asyncio.sleep(0.02)
@@ -135,9 +135,9 @@ def measure(*, quick: bool = False) -> list[Figure]:
             unit="ms",
             sense="at most",
             bound_by=(
-                "by timing its parts at a load of 4: 1.2 ms until it is sent (0.4 of them the commit), 3.2 ms "
-                "until the answer; an empty signed request with a commit takes 1.5 ms. Which part of the rest is "
-                "waiting for a core was not found out"
+                "by timing its parts at a load of 4: 1.2 ms until the event is sent (0.4 of them the commit), 3.2 ms "
+                "until the answer. An empty signed request with a commit takes 1.5 ms. It is unknown how much of the "
+                "rest is waiting for a core"
             ),
             details=details,
         ),

@@ -1,8 +1,8 @@
-"""An agent that has nothing to do, with the demo's pipeline applied: memory with its children, CPU, and how fast it starts.
+"""An idle agent with the demo's pipeline applied: memory with its children, CPU, and time to start.
 
-One node has it all: it reads a log, has a camera, runs the rescale program and is the mesh's operator. Memory is PSS,
-which nobody else shares here: no other agent runs. Idle is the state a minute after the last photo, when the WASM child
-has gone to rest; memory with it is in the details. Ready is when the API answers.
+One node has all roles: it reads a log, has a camera, runs the rescale program and is the mesh's operator. Memory is PSS;
+no other agent runs that could share it. Idle is the state a minute after the last photo, when the WASM child has ended;
+the details have the memory with that child. The agent is ready when its API answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from demo import phone
 from demo.waiting import wait_for
 
 DEADLINE = "2s"
-"""Of the detector's step: what waits for the node that is not here must be over when the agent is to be idle."""
+"""The deadline of the detector's step: events that wait for the missing node must end before the agent is idle."""
 LABELS = {"wifi-log": "true", "camera": "true"}
 SETTLE = 15.0
 
@@ -32,7 +32,7 @@ def pss(pid: int) -> int:
 
 
 def pipeline(log: Path) -> str:
-    """The demo's, with the detector on a node that is not here."""
+    """The demo's pipeline, with the detector on a missing node."""
     text = (ROOT / "examples/person-at-the-door.yaml").read_text()
     text = text.replace("../build/", f"{ROOT}/build/").replace("tail: auto", f"tail: {log}")
     return text.replace("docker: {image: edge/detector:1}", "process: {command: [/bin/cat]}").replace(
@@ -91,8 +91,8 @@ def measure(*, quick: bool = False) -> list[Figure]:
             unit="MB",
             sense="at most",
             bound_by=(
-                "by its maps, half of it is heap (Python's objects and code); zenoh's library is 13 MB, "
-                "cryptography's with libcrypto 10, wasmtime's 5. A warm WASM child adds 14 MB, the interpreter again"
+                "by its memory maps, half is heap (Python's objects and code); zenoh's library is 13 MB, "
+                "cryptography's with libcrypto 10, wasmtime's 5. A warm WASM child adds 14 MB, for a second interpreter"
             ),
             details={"MB": memory, "MB with a warm WASM child": warm, "threads": threads},
         ),
@@ -104,8 +104,8 @@ def measure(*, quick: bool = False) -> list[Figure]:
             unit="%",
             sense="at most",
             bound_by=(
-                "wake-ups: by a trace of its calls, the first work after a sleep of a second takes 1 to 3 ms, the same "
-                "work right after it 0.05 to 0.2 ms. There is about one a second"
+                "wake-ups, about one a second: by a trace of system calls, the first work after a sleep of a second takes "
+                "1 to 3 ms, and the same work repeated at once 0.05 to 0.2 ms"
             ),
             details={"seconds": seconds},
         ),

@@ -1,4 +1,4 @@
-"""Two whole agents: one in this process, so that what it does can be timed from within, one in a process of its own."""
+"""Two whole agents: one in this process, so that its work can be timed from within, one in a separate process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEET = 60.0
 
 
 class Pair:
-    """`near` runs here and is the operator of the mesh; `far` is the other one's node id."""
+    """`near` runs in this process and is the operator of the mesh; `far` is the id of the other node."""
 
     def __init__(self, near: Node, others: Agents) -> None:
         self.near = near

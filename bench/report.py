@@ -17,7 +17,7 @@ BEGIN, END = "<!-- figures: begin (make bench ARGS=--write) -->", "<!-- figures:
 
 
 class Report(msgspec.Struct):
-    """What `latest.json` holds."""
+    """The content of `latest.json`."""
 
     machine: dict[str, Any]
     time: str
@@ -25,7 +25,7 @@ class Report(msgspec.Struct):
 
 
 def machine() -> dict[str, Any]:
-    """Where it was measured."""
+    """The machine of the measurement."""
     model = next(
         (
             x.split(":", 1)[1].strip()
@@ -43,7 +43,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(path: Path, results: list[Result]) -> None:
-    """Write the report; each figure has its ratio and verdict with it."""
+    """Write the report; each figure has its ratio and verdict."""
     raw = msgspec.to_builtins(Report(machine(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), results))
     for result, plain in zip(results, raw["results"], strict=True):
         for figure, row in zip(result.figures, plain["figures"], strict=True):
@@ -53,7 +53,7 @@ def write(path: Path, results: list[Result]) -> None:
 
 
 def read(path: Path) -> list[Result]:
-    """The results of earlier runs; none where there is no file or one of another form."""
+    """The results of earlier runs; empty if there is no file or it has another format."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Report).results
     except (FileNotFoundError, msgspec.MsgspecError):
@@ -61,7 +61,7 @@ def read(path: Path) -> list[Result]:
 
 
 def number(value: float) -> str:
-    """A figure for people: three digits that count."""
+    """A figure for people, with three significant digits."""
     if value >= 1e6:
         return f"{value / 1e6:.2f} M"
     if value >= 1000:
@@ -75,7 +75,7 @@ def goal(figure: Figure) -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    """For a terminal."""
+    """The table for a terminal."""
     rows = [("", "figure", "goal", "ratio", "")]
     for figure in (f for r in results for f in r.figures):
         verdict = "reached" if figure.reached else "MISSED"
@@ -98,7 +98,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """For the documentation: the table, then what bounds each figure."""
+    """The text for the documentation: the table, then the bottleneck of each figure."""
     where = machine()
     lines = [
         f"Measured on {time.strftime('%Y-%m-%d', time.gmtime())} on a shared virtual machine with {where['cores']} cores"
@@ -112,13 +112,13 @@ def markdown(results: Sequence[Result]) -> str:
         shown = f"{number(figure.figure)} {figure.unit}".strip()
         lines.append(f"| {figure.what} | {shown} | {goal(figure)} | {figure.ratio:.2f} | {verdict} |")
     lines += [f"| {m.name} | not measured: {m.why} | | | |" for r in results for m in r.missing]
-    lines += ["", "What bounds each of them:", ""]
+    lines += ["", "The bottleneck of each figure:", ""]
     lines += [f"- **{f.what}**: {f.bound_by}" for r in results for f in r.figures if f.bound_by]
     return "\n".join(lines)
 
 
 def publish(page: Path, results: Sequence[Result]) -> None:
-    """Replace what stands between the marks in the page; raises ValueError where it has none."""
+    """Replace the text between the marks in the page; raises ValueError if the page has no marks."""
     text = page.read_text()
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)

@@ -1,6 +1,7 @@
-"""A 1920×1080 JPEG to 640 by the WASM module, as a step: folders, a fresh instance in a warm child, the result a blob.
+"""A 1920×1080 JPEG to 640 by the WASM module as a step: folders, a new instance in a warm child, the result as a blob.
 
-OpenCV does the same in this process (decode, area resize, encode at the same quality), one thread each, taking turns.
+OpenCV does the same in this process (decode, area resize, encode at the same quality). Each side has one thread, and the
+two take turns.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def _event(number: int) -> Event:
 
 
 def measure(*, quick: bool = False) -> list[Figure]:
-    """The step's time against OpenCV's, medians of turns."""
+    """The step's time divided by OpenCV's, as medians over the rounds."""
     ours, theirs = asyncio.run(_measure(16 if quick else 80))
     return [
         Figure(

@@ -1,9 +1,9 @@
-"""From the log line to the shutter: cameras that are open already and cameras that must be opened first.
+"""From the log line to the shutter: with open (warm) cameras and with cameras that must be opened first (cold).
 
-Two agents: the access point's, which reads the line, and one with the camera. The shutter is the moment that the camera's
-frame was grabbed (the capture's own clock, `taken`), which this benchmark knows because the camera's agent runs in this
-process. Warm: a file camera, and an RTSP camera that is kept open, 25 frames a second. Cold: the RTSP camera, opened for
-each arrival.
+There are two agents: the access point's agent reads the line, the other agent has the camera. The shutter is the time at
+which the camera's frame was grabbed (the capture's own clock, `taken`); the benchmark can read it because the camera's
+agent runs in this process. Warm: a file camera, and an open RTSP camera with 25 frames a second. Cold: the RTSP camera,
+opened for each arrival.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PAUSE = 0.4
 
 
 class Shutter:
-    """Notes when frames are taken."""
+    """Records the times at which frames are taken."""
 
     def __init__(self, made: Pair) -> None:
         self.made = made
@@ -63,7 +63,7 @@ class Shutter:
         await asyncio.to_thread(self.made.others.applied)
 
     async def camera(self, source: str, *, warm: bool) -> None:
-        """Have this camera alone, and wait until a photo was taken with it."""
+        """Use only this camera, and wait until a photo was taken with it."""
         book = self.made.near.programs.cameras
         await book.add("cam", source, warm=warm)
         async with asyncio.timeout(60):
@@ -75,7 +75,7 @@ class Shutter:
                 await asyncio.sleep(1.0)
 
     async def times(self, count: int) -> list[float]:
-        """Milliseconds from the line to the frame, for so many arrivals."""
+        """Milliseconds from the line to the frame, for each arrival."""
         await asyncio.sleep(3.0)
         while not self._taken.empty():
             self._taken.get_nowait()
@@ -120,7 +120,7 @@ def measure(*, quick: bool = False) -> list[Figure | Missing]:
             unit="ms",
             sense="at most",
             bound_by=(
-                "the camera's next frame, up to 40 ms away; to a file camera, which has none to wait for, it "
+                "the wait for the camera's next frame, up to 40 ms. With a file camera, which always has a frame, it "
                 "takes 20 ms"
             ),
             details=details,

@@ -2,8 +2,8 @@
 
 First without inference and rescale: one shot per camera, photos as large as the rescale step makes them, and a labels
 step that answers at once and passes the photo on.
-The time runs from just before the line is written until the row is seen in the sink's database by an observer that looks
-every millisecond, so up to 1 ms of it is the observer's. Then the story as the demo has it, its hops beside it.
+The time starts just before the line is written and ends when an observer sees the row in the sink's database. The
+observer polls every millisecond, so it adds up to 1 ms. Then the story as in the demo, with the times of its hops.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def instant(text: str) -> str:
 
 
 def arrivals(made: BenchBuilding, count: int) -> tuple[list[float], list[float], list[str]]:
-    """Milliseconds from the line to each alert and to the last one of each arrival; ids of the last ones."""
+    """Milliseconds from the line to each alert and to the last alert of each arrival; ids of the last alerts."""
     each: list[float] = []
     last: list[float] = []
     idents: list[str] = []
@@ -68,7 +68,7 @@ def arrivals(made: BenchBuilding, count: int) -> tuple[list[float], list[float],
 
 
 def reached(stored: Stored, count: int) -> bool | None:
-    """True once so many alerts were seen."""
+    """True as soon as this number of alerts was seen."""
     return len(stored.at) >= count or None
 
 
@@ -105,10 +105,10 @@ def measure(*, quick: bool = False) -> list[Figure]:
             unit="ms",
             sense="at most",
             bound_by=(
-                "two cores: an arrival costs about 120 ms of CPU in five processes, its reports included. By timestamps in "
-                "each of them: 18 ms until a camera is asked (8 of them presence and its witnesses), 9 until the photo is "
-                "with the detector's node, 5 in the program and its folders, 9 for the cooldown's decider and its witnesses, "
-                "5 to the spool, 15 to 20 for the sink, most of them Python in one process for two alerts at a time"
+                "two cores: an arrival takes about 120 ms of CPU in five processes, including its reports. By timestamps in "
+                "each process: 18 ms until a camera is asked (8 of them presence and its witnesses), 9 until the photo is "
+                "on the detector's node, 5 in the program and its folders, 9 for the cooldown's decider and its witnesses, "
+                "5 to the spool, 15 to 20 in the sink, mostly Python in one process for two alerts at a time"
             ),
             details=details,
         ),
@@ -119,7 +119,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
             goal=200.0,
             unit="ms",
             sense="at most",
-            bound_by="the same; an alert that waits for the other one's turn in the sink and for a core",
+            bound_by="the same, and an alert that waits in the sink for the other alert and for a core",
             details=details,
         ),
     ]

@@ -1,9 +1,9 @@
 """1 M log lines with 100 joins through the log source and the WASM filter of a running agent.
 
-The agent follows a log whose file is replaced by one of a million lines (107 MB, as rotation does); its CPU time is
-read before and after from its process clock, so source, filter, events and position are all in it. The same filter,
-compiled for this machine, reads the same file from stdin; the two take turns. Each side's figure is its best round, the
-one that the rest of the machine disturbed least.
+The agent follows a log. The benchmark replaces the log's file with a file of a million lines (107 MB), as rotation does.
+It reads the agent's CPU time before and after from its process clock, so the time includes source, filter, events and
+position. The same filter, compiled for this machine, reads the same file from stdin; the two take turns. Each side's
+figure is its best round, which the rest of the machine disturbed least.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ QUIET = (
 
 
 def write_log(path: Path, *, lines: int = LINES, joins: int = JOINS) -> int:
-    """A log of so many lines, 107 bytes each on the whole, with so many joins spread over it; returns its size."""
+    """Write a log of `lines` lines with `joins` joins spread over it, 107 bytes per line on average; returns its size."""
     draw = random.Random(1)
     hits = set(range(lines // joins // 2, lines, lines // joins))
     with path.open("w", encoding="ascii") as file:
@@ -109,7 +109,7 @@ class Reader:
         wait_for("the log is read", lambda: self.position() == (inode, size) or None, 60.0)
 
     def seconds(self, big: Path) -> float:
-        """CPU seconds that the agent needs for the big log."""
+        """CPU seconds that the agent needs for the large log."""
         new = self.log.with_name("messages.new")
         shutil.copyfile(big, new)
         before = cpu_seconds(self.pid)
@@ -118,7 +118,7 @@ class Reader:
         return cpu_seconds(self.pid) - before
 
     def close(self) -> None:
-        """Let go of the journal."""
+        """Close the journal."""
         self._db.close()
 
 
@@ -130,7 +130,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
         size = write_log(big)
         program = native_filter(made.folder)
         with contextlib.closing(Reader(made)) as reader:
-            time.sleep(2.0)  # what starts late (compiling, warming) is no part of it
+            time.sleep(2.0)  # late start-up work (compiling, warming) is not measured
             reader.seconds(big)
             native_seconds(program, big)
             pairs = [(reader.seconds(big), native_seconds(program, big)) for _ in range(rounds)]
@@ -142,13 +142,13 @@ def measure(*, quick: bool = False) -> list[Figure]:
         "native_lines_per_s": sorted(round(LINES / p[1]) for p in pairs),
     }
     bound = (
-        "by a profile: the filter itself (search, count of newlines) is three tenths, the kernel another three (an eighth is"
-        " reading the file), Python between the batches a sixth, and copies into the sandbox as much"
+        "by a profile: the filter itself (search, count of newlines) takes three tenths, the kernel three tenths (an eighth"
+        " is reading the file), Python between the batches a sixth, and copies into the sandbox a sixth"
     )
     sandbox = (
-        "by profiles: two fifths of the native run are reading the file, which costs the agent as much; the same search takes"
-        " 1.5 times as long in the sandbox and the count of newlines three times (no vector instructions), and copies into the"
-        " sandbox, the hundred events, commits and hand-overs have no counterpart"
+        "by profiles: two fifths of the native run are reading the file, which takes the agent as long. The same search takes"
+        " 1.5 times as long in the sandbox and the count of newlines three times (no vector instructions). Copies into the"
+        " sandbox, the hundred events, commits and hand-overs exist only in the agent"
     )
     return [
         Figure(

@@ -1,4 +1,4 @@
-"""The cloud sink: hears only the results, keeps them, shows them. It never needs to reach into the building."""
+"""The cloud sink: receives only the results, stores them and shows them. It never connects to the building."""
 
 from cloud_sink.settings import Limits, Settings
 

@@ -23,7 +23,7 @@ from cloud_sink.web import HERE, Live, NeedLogin, Pages, SecureHeaders, SmallFor
 
 
 class Sink:
-    """The parts of one sink, wired. Opening the database may raise ConfigError or Unreachable."""
+    """The parts of one sink, connected. Opening the database may raise ConfigError or Unreachable."""
 
     def __init__(self, settings: Settings, connect_line: str = "") -> None:
         self.settings = settings
@@ -38,7 +38,7 @@ class Sink:
         self.pages = Pages(self.alerts, self.access, self.photos, self.live, connect_line)
 
     def close(self) -> None:
-        """Let the database go."""
+        """Close the database."""
         self.engine.dispose()
 
     def _told(self, seq: int, mesh: str, root: str) -> None:
@@ -87,14 +87,14 @@ class _Assets(StaticFiles):
 
 
 def _may_measure(access: Access, request: Request) -> None:
-    """Metrics are for this machine, and for whoever has a key."""
+    """Allow metrics to this machine and to requests with a key; raise HTTPException otherwise."""
     try:
         local = request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:
         local = False
     text = request.headers.get("authorization", "").removeprefix("Bearer ")
     if not local and access.key(text) is None:
-        raise HTTPException(403, "metrics need a key, or come from this machine")
+        raise HTTPException(403, "metrics are for requests from this machine or with a key")
 
 
 async def _to_login(request: Request, _e: Exception) -> Response:
@@ -106,11 +106,13 @@ async def _to_login(request: Request, _e: Exception) -> Response:
 def _error_page(pages: Pages) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, e: Exception) -> Response:
         status, text = (
-            (e.status_code, str(e.detail)) if isinstance(e, AnyHTTPException) else (422, "that is not understood")
+            (e.status_code, str(e.detail))
+            if isinstance(e, AnyHTTPException)
+            else (422, "the request has an invalid value")
         )
         headers = dict(e.headers or {}) if isinstance(e, AnyHTTPException) else {}
         if request.url.path.startswith("/v1/"):
-            error = EdgeError(text, code="sink.http", hint="docs/sink.md has the addresses")
+            error = EdgeError(text, code="sink.http", hint="docs/sink.md lists the addresses")
             return JSONResponse(error.to_dict(), status, headers)
         response = pages.render(request, "error.html", status=status, code=status, text=text)
         response.headers.update(headers)

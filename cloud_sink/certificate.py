@@ -1,4 +1,4 @@
-"""The sink's own certificate: made at the first start, pinned by the buildings, so that a bare IP address works."""
+"""The sink's own certificate: made at the first start. Buildings pin it, so that a bare IP address works."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ VALID = timedelta(days=3650)
 
 
 def ensure_certificate(data: Path, names: list[str]) -> tuple[Path, Path, str]:
-    """The certificate's file, the key's file and the pin (SHA-256 of the DER form, hex); made for `names` when
-    missing.
+    """Return the certificate's file, the key's file and the pin (SHA-256 of the DER form, hex).
+
+    Makes a certificate for `names` when there is none.
     """
     folder = private_folder(data / "tls")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
@@ -33,7 +34,7 @@ def ensure_certificate(data: Path, names: list[str]) -> tuple[Path, Path, str]:
     except ValueError as e:
         raise IdentityError(
             f"{certificate} is damaged",
-            hint=f"restore it from a backup; or remove {folder}, and connect every building again",
+            hint=f"restore it from a backup; or remove {folder} and connect every building again",
         ) from e
     return certificate, key, hashlib.sha256(parsed.public_bytes(serialization.Encoding.DER)).hexdigest()
 
@@ -45,7 +46,7 @@ def local_names(host: str) -> list[str]:
 
 
 def primary_address() -> str:
-    """The address that this machine would use towards the network; loopback where it has none. Sends nothing."""
+    """The address that this machine uses towards the network; loopback if it has none. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         try:
             s.connect(("192.0.2.1", 9))

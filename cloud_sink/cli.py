@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from cloud_sink.server import Ready
 
 app = typer.Typer(
-    help="The cloud sink: keeps what buildings report, shows it on a page, and tells Slack.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong option or setting, 4 database not reachable, 6 no such thing.",
+    help="The cloud sink: stores the alerts of buildings, shows them on a page, and posts them to Slack.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong option or setting, 4 database not reachable, 6 not found.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-key_app = typer.Typer(help="Keys with which buildings send. One key for each building.", no_args_is_help=True)
+key_app = typer.Typer(help="Keys that buildings use to send alerts. One key for each building.", no_args_is_help=True)
 user_app = typer.Typer(help="People who may look at the page.", no_args_is_help=True)
 app.add_typer(key_app, name="key")
 app.add_typer(user_app, name="user")
@@ -43,7 +43,7 @@ Db = Annotated[
     typer.Option(
         "--db",
         envvar="EDGE_SINK_DB",
-        help="Database URL, `postgresql://…`; default: SQLite in DATA. A password belongs into the environment.",
+        help="Database URL, `postgresql://…`; default: SQLite in DATA. Pass a URL with a password by the environment.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -54,20 +54,24 @@ DATA = Path("/var/lib/edge-sink")
 def serve_command(
     host: Annotated[str, typer.Option(envvar="EDGE_SINK_HOST", help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
     port: Annotated[
-        int, typer.Option(envvar="EDGE_SINK_PORT", min=0, max=65535, help="Port; 0 takes a free one.")
+        int, typer.Option(envvar="EDGE_SINK_PORT", min=0, max=65535, help="Port; 0 takes a free port.")
     ] = 8443,
     data: Data = DATA,
     db: Db = "",
     url: Annotated[
         str,
-        typer.Option(envvar="EDGE_SINK_URL", help="Address under which buildings and browsers reach it, if another."),
+        typer.Option(
+            envvar="EDGE_SINK_URL", help="URL that buildings and browsers use, if it differs from host and port."
+        ),
     ] = "",
     keep: Annotated[
-        int, typer.Option(envvar="EDGE_SINK_KEEP", min=0, help="Days that alerts are kept; 0 keeps all.")
+        int, typer.Option(envvar="EDGE_SINK_KEEP", min=0, help="Delete alerts after this number of days; 0 keeps all.")
     ] = 0,
     mqtt: Annotated[
         str,
-        typer.Option(envvar="EDGE_SINK_MQTT", help="Take alerts from a broker too: `mqtts://USER@HOST:PORT#sha256=…`."),
+        typer.Option(
+            envvar="EDGE_SINK_MQTT", help="Also take alerts from a broker: `mqtts://USER@HOST:PORT#sha256=…`."
+        ),
     ] = "",
     mqtt_password_file: Annotated[
         Path | None, typer.Option(envvar="EDGE_SINK_MQTT_PASSWORD_FILE", help="File with the broker's password.")
@@ -82,17 +86,20 @@ def serve_command(
     slack_api: Annotated[str, typer.Option(envvar="EDGE_SINK_SLACK_API", hidden=True)] = "",
     apprise_file: Annotated[
         Path | None,
-        typer.Option(envvar="EDGE_SINK_APPRISE_FILE", help="File with Apprise URLs, one a line, for others."),
+        typer.Option(
+            envvar="EDGE_SINK_APPRISE_FILE", help="File with Apprise URLs, one per line, to notify other services."
+        ),
     ] = None,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Write address, pin, key file and login link there as JSON (0600) when ready.")
+        Path | None,
+        typer.Option(help="When ready, write address, pin, key file and login link to this file as JSON (0600)."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the sink.
 
-    The first start makes a certificate, a key and the user `owner`, and prints the line for the building, the key (to a
-    terminal; else it is in DATA/first.key) and a link that logs you in once. SIGTERM or Ctrl-C ends it.
+    The first start makes a certificate, a key and the user `owner`. It prints the command for the building, the key, and
+    a link that logs you in once. Without a terminal the key is only in DATA/first.key. SIGTERM or Ctrl-C stops the sink.
 
     Examples:
 
@@ -100,7 +107,7 @@ def serve_command(
 
     * `EDGE_SINK_SLACK_TOKEN=xoxb-… edge-sink serve --slack-channel C0123456789`
     """
-    # Loaded here, for `key` and `user` need no web server.
+    # Imported here because `key` and `user` need no web server.
     from cloud_sink.ingest.mqtt import parse_broker
     from cloud_sink.server import Extras, run, serve
 
@@ -131,7 +138,7 @@ def _channels(
     if slack_channel:
         token = _secret(token_file, "EDGE_SINK_SLACK_TOKEN")
         if not token:
-            raise ConfigError("Slack needs the bot's token", hint="--slack-token-file, or EDGE_SINK_SLACK_TOKEN")
+            raise ConfigError("Slack needs the bot's token", hint="set --slack-token-file or EDGE_SINK_SLACK_TOKEN")
         from cloud_sink.notify.slack import API, Slack
 
         channels.append(Slack(token, slack_channel, page=page, api=slack_api or API))
@@ -143,7 +150,7 @@ def _channels(
 
 
 def _secret(file: Path | None, variable: str) -> str:
-    """A secret from its file, else from the environment: an argument would show it to everybody on the machine."""
+    """A secret from its file, else from the environment: every user of the machine can read arguments."""
     if file is None:
         return os.environ.get(variable, "").strip()
     try:
@@ -166,15 +173,15 @@ def _announce(facts: Ready, new_key: str, as_json: bool) -> None:
     lines = [
         f"edge-sink is ready at {facts.url}",
         "",
-        "In the building, on a node with a way out:",
+        "In the building, on a node with Internet access, run:",
         f"  {facts.connect}",
     ]
     if new_key:
         shown_key = new_key if sys.stdout.isatty() else f"(in {facts.key_file})"
-        lines += ["", "It asks for this key, which is shown once:", f"  {shown_key}"]
+        lines += ["", "The command asks for this key, which is shown only once:", f"  {shown_key}"]
     if facts.login_url:
         link = facts.login_url if sys.stdout.isatty() else "(`edge-sink user login-link` prints one)"
-        lines += ["", "The page, logged in, once and within an hour:", f"  {link}"]
+        lines += ["", "To log in to the page, open this link. It works once, within an hour:", f"  {link}"]
     print("\n".join(lines), flush=True)
 
 
@@ -183,10 +190,10 @@ def key_create(
     name: Annotated[str, typer.Argument(help="The building's name, as the page shows it.")],
     data: Data = DATA,
     db: Db = "",
-    out: Annotated[Path | None, typer.Option(help="Write the key there (0600) instead of printing it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the key to this file (0600) instead of printing it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key for one more building. It is shown once; the sink keeps only its hash."""
+    """Make a key for another building. It is shown only once; the sink stores only its hash."""
     text = _access(data, db).create_key(name)
     if out is not None:
         write_private(out.absolute(), f"{text}\n".encode())
@@ -198,7 +205,7 @@ def key_create(
 
 @key_app.command("list")
 def key_list(data: Data = DATA, db: Db = "", as_json: Json = False) -> None:
-    """List the keys: which building, which mesh, when last used."""
+    """List the keys with their building, mesh and time of last use."""
     rows = [
         {
             "id": k.id, "name": k.name, "mesh": k.mesh, "created": _time(k.created), "used": _time(k.used),
@@ -211,7 +218,7 @@ def key_list(data: Data = DATA, db: Db = "", as_json: Json = False) -> None:
 
 @key_app.command("revoke")
 def key_revoke(key: Annotated[str, typer.Argument(help="The key's id.")], data: Data = DATA, db: Db = "") -> None:
-    """End a key at once. What came with it stays."""
+    """Revoke a key at once. Alerts that came with it stay."""
     try:
         _access(data, db).revoke_key(key)
     except EdgeError as e:
@@ -220,7 +227,7 @@ def key_revoke(key: Annotated[str, typer.Argument(help="The key's id.")], data: 
 
 @user_app.command("list")
 def user_list(data: Data = DATA, db: Db = "", as_json: Json = False) -> None:
-    """List who may look at the page."""
+    """List the people who may look at the page."""
     rows = [
         {"name": u.name, "password": "yes" if u.password else "no", "created": _time(u.created)}
         for u in _access(data, db).users()
@@ -249,7 +256,7 @@ def user_password(
     db: Db = "",
     password_file: Annotated[Path | None, typer.Option(help="Read the password there instead of asking.")] = None,
 ) -> None:
-    """Set a user's password and log all their browsers out."""
+    """Set a user's password and log out all their browsers."""
     try:
         _access(data, db).set_password(name, _password(password_file))
     except EdgeError as e:
@@ -258,7 +265,7 @@ def user_password(
 
 @user_app.command("remove")
 def user_remove(name: str, data: Data = DATA, db: Db = "") -> None:
-    """Remove a user and log all their browsers out."""
+    """Remove a user and log out all their browsers."""
     try:
         _access(data, db).remove_user(name)
     except EdgeError as e:
@@ -273,7 +280,7 @@ def user_login_link(
     url: Annotated[str, typer.Option(envvar="EDGE_SINK_URL", help="The sink's address.")] = "https://localhost:8443",
     as_json: Json = False,
 ) -> None:
-    """Print a link that logs a user in, once and within an hour."""
+    """Print a link that logs a user in. It works once, within an hour."""
     try:
         link = f"{url.rstrip('/')}/login/{_access(data, db).login_link(name)}"
     except EdgeError as e:
@@ -288,7 +295,7 @@ def _access(data: Path, db: str) -> Access:
     except EdgeError as e:
         _fail(e)
     except OSError as e:
-        _fail(ConfigError(f"{data} cannot be used: {e.strerror}", hint="--data names the sink's folder"))
+        _fail(ConfigError(f"{data} cannot be used: {e.strerror}", hint="name another folder with --data"))
 
 
 def _password(file: Path | None) -> str:
@@ -324,7 +331,7 @@ def _time(ms: int) -> str:
 
 
 def _log_to_stderr() -> None:
-    """One line a message; with the priority prefix that journald reads when it is the reader (sd-daemon(3))."""
+    """Log one line per message; without the time under journald, which adds it."""
     journald = "JOURNAL_STREAM" in os.environ
     pattern = "%(levelname)s %(name)s: %(message)s" if journald else "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=pattern, stream=sys.stderr)

@@ -7,5 +7,5 @@ DAY = 86_400 * SECOND
 
 
 def now_ms() -> int:
-    """Now, by the wall clock."""
+    """The time of the wall clock."""
     return time.time_ns() // 1_000_000

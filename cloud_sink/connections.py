@@ -1,7 +1,7 @@
-"""Who may hold a connection to the sink, and for how long: it listens to the whole Internet.
+"""Limits on connections to the sink, in number and time: it listens to the whole Internet.
 
-uvicorn limits the size of a request's head and the time between requests, but neither the time in which a request
-comes nor the connections that have not finished their TLS handshake (asyncio ends that after 60 s).
+uvicorn limits the size of a request's head and the time between requests. It limits neither the time that a request
+takes to arrive, nor connections that have not finished their TLS handshake (asyncio ends these after 60 s).
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ from cloud_sink import metrics
 logger = logging.getLogger(__name__)
 
 ALL = 900
-"""Most connections; below the usual limit of 1,024 open files, with room for the database and photos."""
+"""Most connections; below the usual limit of 1,024 open files, to leave room for the database and photos."""
 PER_ADDRESS = 100
 """Most connections of one `holder`."""
 COMES_WITHIN: dict[Any, float] = {h11.IDLE: 20.0, h11.SEND_BODY: 90.0}
-"""Seconds in which a request's head must be complete, and then its body; the longest body is answered before that."""
+"""Seconds in which a request's head, and then its body, must be complete; `BODY_TIMEOUT` of ingest is shorter."""
 
 _told: set[tuple[str, str]] = set()
 
 
 def holder(address: str) -> str:
-    """Whom an address counts for: an IPv4 address itself, also in IPv6 clothes; of IPv6 the /64, which one host can have
-    all of (RFC 4291, 2.5.1).
+    """The holder that an address counts for.
+
+    It is the IPv4 address itself, also if it is mapped into IPv6. For IPv6 it is the /64 network, because one host can
+    have all its addresses (RFC 4291, 2.5.1).
     """
     ip = ipaddress.ip_address(address)
     if ip.version == 6:
@@ -45,11 +47,11 @@ def _refused(why: str, address: str) -> None:
     metrics.REFUSED.labels(why).inc()
     if (why, address) not in _told and len(_told) < 1000:
         _told.add((why, address))
-        logger.warning("connections from %s are closed: %s", address, why)
+        logger.warning("closing connections from %s: %s", address, why)
 
 
 class _Counted(socket.socket):
-    """An accepted connection that tells when it is closed."""
+    """An accepted connection that calls `left` when it is closed."""
 
     left: Callable[[], None] | None = None
 
@@ -61,14 +63,14 @@ class _Counted(socket.socket):
 
 
 class Door(socket.socket):
-    """A listening socket that closes at once what is over ALL or PER_ADDRESS, whatever state the others are in."""
+    """A listening socket that closes connections over ALL or PER_ADDRESS at once."""
 
     def __init__(self, family: int, kind: int, protocol: int) -> None:
         super().__init__(family, kind, protocol)
         self._open: Counter[str] = Counter()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """As a socket's; raises ConnectionAbortedError, which asyncio takes for "none now", where it let nobody in."""
+        """Accept a connection. Raises ConnectionAbortedError, which asyncio ignores, for a connection over the limit."""
         plain, peer = super().accept()
         address = holder(peer[0])
         if self._open[address] >= PER_ADDRESS or self._open.total() >= ALL:
@@ -85,7 +87,7 @@ class Door(socket.socket):
 
 
 class ImpatientProtocol(H11Protocol):
-    """uvicorn's protocol, without those who begin a request and do not end it in time."""
+    """uvicorn's protocol, which closes connections whose request does not arrive in time."""
 
     _awaited: Any = None
     _timer: asyncio.TimerHandle | None = None
@@ -104,7 +106,7 @@ class ImpatientProtocol(H11Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Give the part of the request that is awaited now its time; between requests uvicorn's own limit holds."""
+        """Start the timer of the part of the request that is awaited now; uvicorn limits the time between requests."""
         awaited = None if self.timeout_keep_alive_task is not None else self.conn.their_state
         if awaited is self._awaited:
             return

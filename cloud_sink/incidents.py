@@ -1,4 +1,4 @@
-"""Incidents as people read them: rows of the store made into plain values that a page or a message only prints."""
+"""Incidents as people read them: turns rows of the store into plain values that a page or a message prints."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from agent.model.event import check_depth
 from cloud_sink.store.models import Alert, Building, Photo
 
 MAX_INDENTED = 256 * 1024
-"""Events that are longer when indented, or nested deeper than ingest takes, are shown as they came: 62 kB can become 110 MB."""
+"""Events that are longer than this when indented, or nested deeper than ingest allows, are shown as they came.
+
+Indenting can make 110 MB of 62 kB.
+"""
 
 
 class Box(msgspec.Struct):
-    """A label's box in the photo's own pixels, and where its name is drawn."""
+    """A label's box in the photo's own pixels, and the place where its name is drawn."""
 
     text: str
     x: float
@@ -45,7 +48,7 @@ class Picture(msgspec.Struct):
 
 
 class Bar(msgspec.Struct):
-    """One hop of the trace: numbers in ms, and its bar in percent of the whole."""
+    """One hop of the trace: times in ms, and its bar in percent of the whole."""
 
     step: str
     meaning: str
@@ -87,7 +90,7 @@ class Incident(msgspec.Struct):
     size: int
     alerts: list[dict[str, Any]]
     more: int = 0
-    """How many alerts it has besides these."""
+    """Number of the incident's alerts besides `alerts`."""
 
     @property
     def url(self) -> str:
@@ -96,12 +99,12 @@ class Incident(msgspec.Struct):
 
 
 _NAMED = 5
-"""Cameras that a title names."""
+"""Most cameras that a title names."""
 
 _MEANING = {
     "line": "log line read",
     "wifi": "filter found a device joining",
-    "arrived": "arrival decided",
+    "arrived": "device counted as an arrival",
     "photos": "photo taken",
     "small": "photo rescaled",
     "labels": "photo labelled",
@@ -110,8 +113,8 @@ _MEANING = {
 
 
 def incident_of(alerts: Sequence[Alert], building: str, total: int = 0, size: int = 0) -> Incident:
-    """The card of an incident; `alerts` is not empty. Where they are not all, `total` and `size` count all and their
-    bytes.
+    """The card of an incident; `alerts` is not empty. If `alerts` is only a part, `total` and `size` are the number and
+    the bytes of all alerts.
     """
     first = min(alerts, key=lambda a: a.seq)
     when = _when(first)
@@ -166,7 +169,7 @@ def size(value: int) -> str:
 
 
 def ago(ms: int, now: int) -> str:
-    """How long ago, for people."""
+    """The time between `ms` and `now`, for people."""
     seconds = max(0, (now - ms) // 1000)
     for unit, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= unit:
@@ -215,7 +218,7 @@ def _node(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _when(alert: Alert) -> datetime:
-    """The event's own time where it can be read, else when it came; in the sink's time zone."""
+    """The event's own time if it can be read, else the time of arrival; in the sink's time zone."""
     try:
         return datetime.fromisoformat(str(alert.event.get("time", ""))).astimezone()
     except (ValueError, OverflowError, OSError):
@@ -284,7 +287,7 @@ def _pictures(alert: Alert) -> list[Picture]:
     labels = _labels(alert)
     pictures = []
     for photo in alert.photos:
-        named = ", ".join(f"{n} {s:.0%}" for n, s, _ in labels) or "nothing named"
+        named = ", ".join(f"{n} {s:.0%}" for n, s, _ in labels) or "no labels"
         unit = max(photo.width, photo.height) / 30
         pictures.append(
             Picture(
@@ -346,16 +349,16 @@ def _raw(alert: Alert) -> dict[str, Any]:
         "via": alert.via,
         "size": alert.size,
         "received": datetime.fromtimestamp(alert.received / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
-        "json": functools.partial(_formatted, alert.event),  # called by the one page that shows it
+        "json": functools.partial(_formatted, alert.event),  # called only by the page that shows it
     }
 
 
 def _formatted(event: dict[str, Any]) -> str:
-    """The event's JSON, indented where that does not make it many times as long."""
+    """The event's JSON, indented unless that makes it longer than MAX_INDENTED."""
     try:
         plain = msgspec.json.encode(event)
     except RecursionError:
-        return "(nested too deep to be shown)"
+        return "(too deeply nested to show)"
     try:
         check_depth(event)
     except ValueError:

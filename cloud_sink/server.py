@@ -1,4 +1,4 @@
-"""One running sink: HTTPS, MQTT, notifier and housekeeping in one loop, ended at once by SIGTERM."""
+"""One running sink: HTTPS, MQTT, notifier and housekeeping in one event loop. SIGTERM stops it at once."""
 
 from __future__ import annotations
 
@@ -30,22 +30,21 @@ from cloud_sink.settings import Settings
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE = 120
-"""Seconds that an idle connection is kept; an uplink uses up to four for all its alerts."""
+"""Seconds that an idle connection stays open; an uplink uses up to four connections for all its alerts."""
 _HOURLY = 3600.0
 BACKOFF = Backoff(doubling(1.0, 60.0))
-"""The pauses before a part is started again: a broker or a chat that is away must not end the page."""
-"""Seconds after which a part that fails had been well."""
+"""The pauses before a failed part is started again: the page must stay up without the broker or Slack."""
 SWITCH_INTERVAL = 0.0005
-"""Seconds that one thread may keep the others from running; with Python's 5 ms every answer waits that long while
-another alert is worked on.
+"""Seconds that one thread may run before it lets others run. With Python's default of 5 ms every answer waits that long
+while the sink works on another alert.
 """
 
 Part = Callable[[], Awaitable[None]]
-"""Something that runs beside the web server until cancelled."""
+"""A service that runs beside the web server until it is cancelled."""
 
 
 class Extras(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sink does besides: a broker to take alerts from, channels to tell."""
+    """Optional parts: a broker to take alerts from, and channels that show incidents."""
 
     broker: Broker | None = None
     broker_password: str = ""
@@ -56,7 +55,7 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What a starter needs to know; `key_file` and `login_url` are secrets, or lead to them."""
+    """The facts that the starter of a sink needs. `key_file` leads to a secret and `login_url` is a secret."""
 
     url: str
     pin: str
@@ -68,7 +67,7 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `serve`."""
+    """A server that leaves signals to `serve`."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -154,12 +153,12 @@ def _parts(sink: Sink, extras: Extras) -> dict[str, Part]:
 
 
 async def housekeeping(sink: Sink) -> None:
-    """Remove what nobody needs: photos without an alert at the start, alerts older than `keep` days every hour."""
-    # A database without an alert may be the wrong one, or one that is being restored.
+    """Remove photos without an alert once at the start, and alerts older than `keep` days every hour."""
+    # A database without alerts may be the wrong database, or may be in the middle of a restore.
     if await asyncio.to_thread(sink.alerts.newest) and (
         swept := await asyncio.to_thread(sink.photos.sweep, sink.alerts.digests)
     ):
-        logger.info("removed %d photos that belong to no alert", swept)
+        logger.info("removed %d photos without an alert", swept)
     while sink.settings.keep:
         before = now_ms() - sink.settings.keep * DAY
         while (found := await asyncio.to_thread(sink.alerts.prune, before))[0]:
@@ -189,8 +188,8 @@ def _first_start(sink: Sink, url: str, pin: str, port: int, login_link: bool) ->
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY on accepted connections only where the protocol is named; without it each answer, which is
-    # written in two parts, waits 40 ms for the client's delayed acknowledgement.
+    # asyncio sets TCP_NODELAY on accepted connections only if the socket's protocol is given. Without it each answer waits
+    # 40 ms for the client's delayed acknowledgement, because an answer is written in two parts.
     listener = Door(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -199,7 +198,9 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as e:
         listener.close()
         raise ConfigError(
-            f"cannot listen on {host} port {port}: {e.strerror}", hint="another --host or --port?", code="sink.listen"
+            f"cannot listen on {host} port {port}: {e.strerror}",
+            hint="choose another --host or --port",
+            code="sink.listen",
         ) from e
     return listener
 
@@ -210,7 +211,7 @@ def _url(host: str, port: int) -> str:
 
 
 def run(main: Awaitable[None]) -> int:
-    """Run to the end; an EdgeError becomes three lines on stderr and its exit code."""
+    """Run `main` to the end and return the exit code; an EdgeError is printed as three lines on stderr."""
 
     async def wrapped() -> None:
         await main

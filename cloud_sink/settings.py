@@ -1,4 +1,4 @@
-"""Where the sink keeps things and what it allows."""
+"""The sink's settings and limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIB = 1 << 20
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one building may send. Sizes in bytes, rates per second with the burst that is let through at once."""
+    """The limits of one building's requests. Sizes are in bytes, rates per second; a burst may come at once."""
 
     photos: int = 8
     photo: int = 3 * MIB
@@ -22,14 +22,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """One sink. `data` holds certificate, photos and, unless `database` names another, the SQLite file.
+    """One sink. `data` holds certificate, photos and, unless `database` names another database, the SQLite file.
 
-    `public` is the address that buildings and browsers use, where it differs from host and port. `keep` is how many
-    days of alerts are kept, 0 for all.
+    `public` is the address that buildings and browsers use, if it differs from host and port. `keep` is the number of
+    days that alerts are kept; 0 keeps all.
     """
 
     data: Path
-    host: str = "0.0.0.0"  # noqa: S104 - a sink is there to be reached
+    host: str = "0.0.0.0"  # noqa: S104 - buildings must reach the sink
     port: int = 8443
     public: str = ""
     database: str = ""

@@ -1,1 +1,1 @@
-"""The whole story on this machine."""
+"""The demo: the whole story on this machine."""

@@ -16,11 +16,11 @@ KNOWN = "ada"
 """The name of a device that is known from the start."""
 PIPELINE = "person-at-the-door"
 HEAR = 30.0
-"""Seconds in which every agent must have heard of a device that was made known."""
+"""Seconds within which every agent must learn of a device that was made known."""
 
 
 class Agents:
-    """Asks the agents of a demo in `folder`. `began` is when the demo started, in seconds of the monotonic clock."""
+    """The agents of a demo in `folder`. `began` is the demo's start time, in seconds of the monotonic clock."""
 
     def __init__(self, folder: Path, began: float) -> None:
         self.folder, self.began = folder, began
@@ -46,7 +46,7 @@ class Agents:
         return {name: s for name in NODES if (s := self.status(name)) is not None}
 
     def events(self, node: str, kind: str = "", limit: int = 500) -> list[dict[str, Any]]:
-        """The newest events that passed a node, oldest first; none while it does not answer."""
+        """The newest events that passed a node, oldest first; empty while it does not answer."""
         try:
             with Client(self.sockets[node], timeout=20.0) as client:
                 return list(client.stream("/v1/events", limit=limit, type=kind or None))
@@ -54,12 +54,12 @@ class Agents:
             return []
 
     def device(self, name: str) -> str:
-        """The MAC of the known device with this name; empty where there is none."""
+        """The MAC of the known device with this name; empty if there is none."""
         rows = self.ask("gpu", "get", "/v1/devices")
         return next((d["id"] for d in rows if d.get("name", "").lower() == name.lower() and d["known"]), "")
 
     def know(self, name: str, mac: str) -> None:
-        """Make a device known, and wait until every agent has heard of it; raises DemoError."""
+        """Make a device known, and wait until every agent knows it; raises DemoError."""
         self.ask("gpu", "post", path_of("devices", mac), {"name": name, "known": True})
 
         def heard() -> bool | None:

@@ -21,10 +21,10 @@ from demo.waiting import DemoError, wait_for
 LABELS = {"ap": {"wifi-log": "true"}, "porch": {"camera": "true"}, "garage": {"camera": "true"}}
 KNOWN_MAC = "a4:83:e7:2b:10:5c"
 START, JOIN, LINK, APPLY, WARM = 60.0, 90.0, 60.0, 180.0, 60.0
-"""Seconds to wait for a process to answer, a node to join, all to be linked, a pipeline to run, the log to be read."""
+"""Seconds to wait until a process answers, a node has joined, all are linked, a pipeline runs, the log is read."""
 
 AGENT = (sys.executable, "-c", "from agent.cli import main; main()")
-"""The `edge-agent` of this Python, wherever its script is installed."""
+"""The command `edge-agent` of this Python, independent of the place of its script."""
 
 Say = Callable[[str], None]
 
@@ -50,8 +50,8 @@ class Building(Agents):
         self._ports = iter(free_ports(2 * len(NODES)))
 
     def start(self) -> None:
-        """Start everything; raises DemoError, or the error that an agent answered with."""
-        self.say("the sink, and the first agent: gpu, which makes the mesh")
+        """Start all processes; raises DemoError, or the error of an agent's answer."""
+        self.say("starting the sink and the first agent, gpu, which makes the mesh")
         self._start_sink()
         self._start_agent("gpu", "--new")
         self.ids["gpu"] = str(self._wait_for_agent("gpu", START)["node"]["id"])
@@ -59,13 +59,13 @@ class Building(Agents):
             self.say(f"{name} joins with a token")
             self._join(name)
         wait_for("all agents linked to each other", self._linked, LINK, self.children.check)
-        self.say("cameras, the sink's key, the pipeline")
+        self.say("setting up the cameras, the sink's key and the pipeline")
         for name in CAMERAS:
             self.ask(name, "post", "/v1/cameras", {"name": name, "source": f"file:{self.checkout.scenes / name}"})
         self._connect_sink()
         self._apply()
         self.know(KNOWN, KNOWN_MAC)
-        self.say("the access point's log is being read")
+        self.say("waiting until the access point's log is read")
         self._warm()
 
     # -- starting ------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class Building(Agents):
             token.unlink()
 
     def _linked(self) -> bool | None:
-        """True once every agent sees all others with their labels, else None."""
+        """True if every agent sees all others with their labels, else None."""
         found = self.statuses()
         whole = len(found) == len(NODES) and all(
             sum(bool(n["alive"]) for n in s["nodes"]) == len(NODES)
@@ -181,7 +181,7 @@ class Building(Agents):
         ) or None
 
     def _warm(self) -> None:
-        """Let a neighbour's device leave until the filter has reported it: from then on no line is missed."""
+        """Let a neighbour's device leave until the filter reports it: from then on no line is missed."""
         written = 0.0
 
         def look() -> bool | None:

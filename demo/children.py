@@ -1,4 +1,4 @@
-"""The demo's child processes: each has its session and its log; they end together, and when the demo dies."""
+"""The demo's child processes: each has its session and its log. They end together, also when the demo dies."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class Children:
                     stderr=out,
                     env=_environment(),
                     start_new_session=True,
-                    # Safe here: no other thread runs that could hold a lock over the fork.
+                    # Safe here: no other thread runs that could hold a lock during the fork.
                     preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509
                 )
             except OSError as e:
-                raise DemoError(f"{command[0]} cannot be started: {e.strerror}", hint="make demo sets it up") from e
+                raise DemoError(f"cannot start {command[0]}: {e.strerror}", hint="run make demo to set it up") from e
         self.all[name] = Child(name, process, log)
         return self.all[name]
 
     def check(self) -> None:
-        """Raises DemoError where a process has ended by itself."""
+        """Raise DemoError if a process has ended by itself."""
         for child in self.all.values():
             if (code := child.process.poll()) is not None:
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -108,7 +108,7 @@ def _environment() -> dict[str, str]:
 
 
 def _die_with(parent: int) -> None:
-    """Runs in the child before exec: it gets SIGTERM when the demo dies."""
+    """Run in the child before exec: the child gets SIGTERM when the demo dies."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # the demo died before the call
         os._exit(1)

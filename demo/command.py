@@ -43,20 +43,20 @@ def demo(
         bool, typer.Option("--require-docker", help="Fail when the detector cannot run in Docker.")
     ] = False,
     folder: Annotated[
-        Path | None, typer.Option("--dir", metavar="DIR", help="Keep everything there, logs and states.")
+        Path | None, typer.Option("--dir", metavar="DIR", help="Keep logs and states in this new or empty folder.")
     ] = None,
-    browser: Annotated[bool, typer.Option(help="Open the sink's page where there is a screen.")] = True,
+    browser: Annotated[bool, typer.Option(help="Open the sink's page in a browser if there is a screen.")] = True,
 ) -> None:
     """Start four agents (ap, porch, garage, gpu) and a sink on this machine, and let phones join the Wi-Fi.
 
-    Enter lets a phone join: the cameras take photos, which are rescaled and labelled, and one labelled photo for
-    each camera that sees a person reaches the sink. Ctrl-C ends everything. `edge-agent demo poke` lets a phone
-    join from another shell.
+    Press Enter to let a phone join: the cameras take photos, the photos are rescaled and labelled, and one labelled
+    photo for each camera that sees a person reaches the sink. Ctrl-C stops all processes. `edge-agent demo poke` lets
+    a phone join from another shell.
     """
     if context.invoked_subcommand is not None:
         return
     if json and not once:
-        raise ConfigError("--json needs --once", hint="edge-agent demo --once --json")
+        raise ConfigError("--json needs --once", hint="run edge-agent demo --once --json")
     with _interruptible():
         try:
             code = _run(once=once, as_json=json, require_docker=require_docker, kept=folder, browser=browser)
@@ -70,11 +70,11 @@ def demo(
 def poke(
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="NAME", help="A known device (ada, or a new name)."),
+        typer.Option("--device", metavar="NAME", help="Name of a known device (ada, or a new name)."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Let a phone join the Wi-Fi of the demo that runs in another shell; --device NAME: a known device."""
+    """Let a phone join the Wi-Fi of the demo that runs in another shell. With --device NAME it is a known device."""
     from demo.poke import poke_running
 
     poke_running(device, as_json=json)
@@ -112,7 +112,7 @@ def _run(*, once: bool, as_json: bool, require_docker: bool, kept: Path | None, 
             if kept is None and not failed:
                 shutil.rmtree(folder, ignore_errors=True)
             elif failed and building is not None:
-                _say(f"logs and states are kept in {folder}")
+                _say(f"logs and states stay in {folder}")
 
 
 def _once(building: Building, *, as_json: bool) -> int:
@@ -135,7 +135,7 @@ def _once(building: Building, *, as_json: bool) -> int:
 
         console().print(result(building, arrival))
     if faults:
-        raise DemoError("the story did not come true: " + "; ".join(faults), hint="the agents' logs may say why")
+        raise DemoError("the demo had another result than expected: " + "; ".join(faults), hint="see the agents' logs")
     return 0
 
 
@@ -156,7 +156,7 @@ def _running(building: Building) -> Running:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM, SIGHUP and SIGINT end the demo as Ctrl-C does, even where a shell had set SIGINT to be ignored."""
+    """SIGTERM, SIGHUP and SIGINT end the demo like Ctrl-C, even if a shell has set SIGINT to be ignored."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -174,5 +174,5 @@ _began = time.monotonic()
 
 
 def _say(text: str) -> None:
-    """Progress, on stderr."""
+    """Print a line of progress to stderr."""
     print(f"demo: {time.monotonic() - _began:4.0f} s  {text}", file=sys.stderr, flush=True)

@@ -16,11 +16,11 @@ from demo.waiting import DemoError
 
 START_TIMEOUT = 90.0
 SOCKET = Path("/var/run/docker.sock")
-"""Where a Docker engine listens unless DOCKER_HOST says otherwise."""
+"""The socket of the Docker engine, unless DOCKER_HOST names another address."""
 
 
 class DemoEngine:
-    """A Docker engine that is started for the demo where none runs; `why_not` says why there is none."""
+    """The Docker engine, which the demo starts if none runs; `why_not` is the reason why there is none."""
 
     def __init__(self, checkout: Checkout) -> None:
         self.checkout = checkout
@@ -29,16 +29,19 @@ class DemoEngine:
 
     @property
     def usable(self) -> bool:
-        """Whether the detector can run in it."""
+        """True if the detector can run in the engine."""
         return not self.why_not
 
     def prepare(self, *, required: bool) -> None:
-        """Find or start the engine and look for the detector's image; raises DemoError where it is required and not usable."""
+        """Find or start the engine and look for the detector's image.
+
+        Raises DemoError if the engine is required and not usable.
+        """
         self.why_not = self._find()
         if self.why_not and required:
             raise DemoError(
-                f"Docker is required and cannot be used: {self.why_not}",
-                hint="make demo installs what it can and builds the image; without --require-docker a process will do",
+                f"Docker is required but not usable: {self.why_not}",
+                hint="make demo installs Docker if it can and builds the image; or leave out --require-docker",
                 code="demo.docker",
             )
 
@@ -46,7 +49,7 @@ class DemoEngine:
         client, why_not = _client()
         if client is None and not os.environ.get("DOCKER_HOST"):
             if SOCKET.exists() and not os.access(SOCKET, os.W_OK):
-                return "an engine is here, but you may not use it: sudo usermod -aG docker $USER"
+                return "an engine runs, but you may not use it: run sudo usermod -aG docker $USER and log in again"
             why_not = self._start() or why_not
             client, why_not = _client() if self.started else (None, why_not)
         if client is None:
@@ -64,16 +67,16 @@ class DemoEngine:
         return ""
 
     def _start(self) -> str:
-        """Start the installed engine; returns why that is not possible, empty on success."""
+        """Start the installed engine; returns the reason why that failed, empty on success."""
         if shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None:
             return "no Docker engine is installed"
-        self.started = True  # set first: an interrupted start must be undone, too
+        self.started = True  # set first, so that an interrupted start is also undone
         done = _script(self.checkout.root / "scripts/docker-engine.sh")
         self.started = done.returncode == 0
         return "" if self.started else (done.stderr.strip().splitlines() or ["the engine does not start"])[-1]
 
     def sweep(self, owners: list[str]) -> None:
-        """Remove the containers that killed agents (node ids) left, then stop the engine if it was started here."""
+        """Remove containers of killed agents (`owners` are node ids), then stop the engine if the demo started it."""
         try:
             if self.usable:
                 asyncio.run(_remove_containers(owners))

@@ -61,7 +61,7 @@ class Canvas:
 
 
 def mesh(statuses: dict[str, dict[str, Any]], busy: Sequence[str]) -> Text:
-    """The four agents and their links; busy nodes are lit."""
+    """The four agents and their links; busy nodes are highlighted."""
     canvas = Canvas()
     linked = {(a, n["name"]) for a, s in statuses.items() for n in s["nodes"] if n.get("linked")}
     for (a, b), (start, end) in LINES.items():
@@ -105,11 +105,11 @@ def _parts(agents: Agents, arrival: story.Arrival) -> Iterator[RenderableType]:
     phone = f"[bold]{escape(arrival.name)}[/]'s phone" if arrival.name else "somebody's phone"
     yield f"\n[bold]▶[/] {phone} joined the Wi-Fi [dim]({escape(arrival.mac)})[/]"
     if not arrival.arrived:
-        yield Padding("it was here less than 30 minutes ago: no arrival, no photos, no alert", (0, 0, 0, 2))
+        yield Padding("the phone was here less than 30 minutes ago: no arrival, no photos, no alert", (0, 0, 0, 2))
     elif arrival.known:
         yield Padding("a known device: an arrival, but no photos and no alert", (0, 0, 0, 2))
     elif not arrival.alerts:
-        yield Padding("no person was seen: the photos are deleted where they were taken, no alert", (0, 0, 0, 2))
+        yield Padding("no camera saw a person: no alert, and each camera's node deletes its photos", (0, 0, 0, 2))
     for trace in arrival.traces if arrival.alerts else []:
         found = replace(read(trace, results.Trace), branches=[])
         yield Padding(waterfall(found, console().width - 2), (1, 0, 0, 2))
@@ -126,7 +126,7 @@ def _alerts(arrival: story.Arrival) -> str:
 
 
 def left(egress: dict[str, Any]) -> str:
-    """The bytes that left the building, against streaming."""
+    """The bytes that left the building, compared with streaming."""
     times = f"1/{egress['streaming'] / egress['up']:,.0f}" if egress["up"] else "nothing"
     return (
         f"[bold]{size(egress['up'])}[/] left the building in {egress['seconds']:.0f} s; streaming both cameras at 2 Mbit/s "

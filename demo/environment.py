@@ -1,4 +1,4 @@
-"""The demo's place on the machine: files of the checkout, a folder, ports; and how another shell finds the demo."""
+"""The demo's environment: files of the checkout, a folder, ports; and the file by which another shell finds the demo."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_SOCKET_PATH = 100
 
 
 class Checkout:
-    """What the demo uses of the checkout that this program runs from; raises NotFound where something is missing."""
+    """The files of this program's checkout that the demo needs; raises NotFound if a file is missing."""
 
     def __init__(self) -> None:
         self.root = Path(agent.__file__).resolve().parent.parent
@@ -38,18 +38,18 @@ class Checkout:
         if not path.exists():
             raise NotFound(
                 f"the demo needs {name}, which is not in {self.root}",
-                hint="in a checkout, make demo builds what it needs and starts it",
+                hint="run make demo in a checkout: it builds the missing files and starts the demo",
                 code="demo.set-up",
             )
         return path
 
 
 class Running(msgspec.Struct):
-    """The facts about a running demo for another shell. It holds no secret."""
+    """The facts about a running demo for another shell, without secrets."""
 
     pid: int
     started: int
-    """The start time of the process in clock ticks: it tells a reused pid from the demo."""
+    """The start time of the process in clock ticks; it distinguishes the demo from another process with the same pid."""
     folder: str
 
 
@@ -61,11 +61,11 @@ def demo_folder(chosen: Path | None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(folder.iterdir()):
-            raise ConfigError(f"{folder} is not empty", hint="--dir names a new or an empty folder")
+            raise ConfigError(f"{folder} is not empty", hint="give --dir a new or empty folder")
     except OSError as e:
-        raise ConfigError(f"{folder} cannot be used: {e.strerror}", hint="choose another folder with --dir") from e
+        raise ConfigError(f"cannot use {folder}: {e.strerror}", hint="choose another folder with --dir") from e
     if len(os.fsencode(folder)) > MOST_SOCKET_PATH - len("/garage/agent.sock"):
-        raise ConfigError(f"{folder} is too long a path for unix sockets", hint="give --dir a shorter one")
+        raise ConfigError(f"the path {folder} is too long for unix sockets", hint="give --dir a shorter path")
     return folder
 
 
@@ -85,13 +85,13 @@ def write_private(path: Path, text: str) -> None:
 
 
 def runtime_folder() -> Path:
-    """This user's folder of running demos, 0700; raises ConfigError where another user owns it or may read it."""
+    """This user's folder of running demos, 0700; raises ConfigError if another user owns it or may read it."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(base) / "edge-agent-demo" if base else Path(tempfile.gettempdir()) / f"edge-agent-demo-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()
     if facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-        raise ConfigError(f"{folder} is not a private folder of yours", hint="remove it, or set XDG_RUNTIME_DIR")
+        raise ConfigError(f"{folder} is not your private folder", hint="remove it, or set XDG_RUNTIME_DIR")
     return folder
 
 
@@ -119,12 +119,12 @@ def find_running() -> Running:
         else:
             file.unlink(missing_ok=True)
     if not found:
-        raise NotFound("no demo is running", hint="start one: make demo", code="demo.not-running")
+        raise NotFound("no demo is running", hint="start it with make demo", code="demo.not-running")
     return max(found, key=lambda r: r.started)
 
 
 def start_time(pid: int) -> int:
-    """The start time of a process in clock ticks since the boot (proc(5), field 22); 0 where there is no such process."""
+    """The start time of a process in clock ticks since the boot (proc(5), field 22); 0 if the process does not exist."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, IndexError, ValueError):

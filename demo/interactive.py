@@ -30,18 +30,18 @@ from demo.drawing import mesh, passing, result
 
 FRAME = 0.2
 LIT = 1.5
-"""Seconds that a node stays lit after an event."""
+"""Seconds that a node stays highlighted after an event."""
 LOOK = 1.0
 WIDE = 110
-"""Least columns in which the mesh and the events are side by side."""
+"""Least number of columns for the mesh and the events side by side."""
 HELP = (
     f"[bold]Enter[/] a phone joins · [bold]k[/] a known phone ({KNOWN}) · [bold]l[/] another link to the page"
-    " · [bold]q[/] end"
+    " · [bold]q[/] quit"
 )
 
 
 class Follower:
-    """Follows the mesh in two threads: events, the nodes' states, and arrivals that have settled."""
+    """Follows the mesh in two threads: events, the nodes' states, and the results of arrivals."""
 
     def __init__(self, building: Building) -> None:
         self.building = building
@@ -88,7 +88,7 @@ class Follower:
                 self.results.append(f"[red]{escape(e.message)}[/]")
 
     def _hear(self) -> None:
-        """Take new joins from the access point's list of events: the live stream may miss one, the list does not."""
+        """Read new joins from the access point's list of events: the live stream may miss a join, the list does not."""
         for event in self.building.events("ap", "wifi.client.joined"):
             if event["id"] not in self._heard:
                 self._heard.add(event["id"])
@@ -102,7 +102,7 @@ class Follower:
 
 
 def run_interactive(building: Building) -> None:
-    """Show the live view and obey keys until `q` or Ctrl-C; raises DemoError when a process ends."""
+    """Show the live view and react to keys until `q` or Ctrl-C; raises DemoError when a process ends."""
     watch = Follower(building)
     console().print(_welcome(building))
     try:
@@ -120,19 +120,19 @@ def run_interactive(building: Building) -> None:
 
 
 def _welcome(building: Building) -> RenderableType:
-    detector = "in Docker" if building.docker else "as a local process (there is no Docker here)"
+    detector = "in Docker" if building.docker else "as a local process, because Docker is not usable"
     lines = [
         "\n[bold]Four agents and a sink run on this machine.[/] The detector runs " + detector + ".",
-        f"The sink's page, logged in, once: [cyan]{_link(building)}[/]",
-        "[dim]your browser warns of its self-signed certificate; agents pin it[/]",
-        "From another shell: [bold]edge-agent demo poke[/], with [bold]--device NAME[/] for a known device.",
+        f"Log in to the sink's page, once: [cyan]{_link(building)}[/]",
+        "[dim]your browser warns about the self-signed certificate; agents pin it[/]",
+        "In another shell: [bold]edge-agent demo poke[/], with [bold]--device NAME[/] for a known device.",
         f"[dim]logs and states: {escape(str(building.folder))}[/]\n",
     ]
     return Group(*lines)
 
 
 def _link(building: Building) -> str:
-    """The link that logs in, or the command that makes one: without a terminal the output may be a log."""
+    """The link that logs in. Without a terminal it is the command that makes a link, since the output may be a log."""
     assert building.sink is not None
     if sys.stdout.isatty():
         return building.sink.login_url
@@ -153,12 +153,12 @@ def _frame(watch: Follower, *, keyed: bool) -> RenderableType:
         grid = Table.grid(padding=(0, 3))
         grid.add_row(*parts)
         parts = [grid]
-    keys = HELP if keyed else "[dim]no keyboard here: edge-agent demo poke lets a phone join; Ctrl-C ends[/]"
+    keys = HELP if keyed else "[dim]no keyboard: edge-agent demo poke lets a phone join; Ctrl-C quits[/]"
     return Group(*(Padding(p, (1, 0, 0, 1)) for p in parts), Padding(keys, (1, 0, 0, 1)))
 
 
 def _key(building: Building, key: str) -> bool:
-    """Obey a key; False for the key that ends the demo."""
+    """React to a key; False for the key that ends the demo."""
     match key:
         case "\n" | "\r":
             phone.append(building.log, phone.joins(phone.new_mac()))
@@ -173,7 +173,7 @@ def _key(building: Building, key: str) -> bool:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[bool]:
-    """Read single keys without echo while the block runs; yields whether there is a keyboard."""
+    """Read single keys without echo while the block runs; yields True if there is a keyboard."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         yield False
         return

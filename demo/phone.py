@@ -13,7 +13,7 @@ NEIGHBOUR = "3c:22:fb:5e:01:7a"
 
 
 def new_mac() -> str:
-    """A random MAC, as phones use it for an unknown network: locally administered, unicast."""
+    """A random MAC, as phones use in an unknown network: locally administered, unicast."""
     raw = bytearray(secrets.token_bytes(6))
     raw[0] = (raw[0] | 0x02) & 0xFE
     return raw.hex(":")

@@ -17,13 +17,13 @@ from demo.environment import find_running
 def poke_running(device: str | None, *, as_json: bool) -> None:
     """Let a device join, wait until all events have ended, and print the results.
 
-    A new name is made known first. Raises NotFound where no demo runs, DemoError when an event does not end in time.
+    A new name is first made known. Raises NotFound if no demo runs, DemoError if an event does not end in time.
     """
     running = find_running()
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - running.started / os.sysconf("SC_CLK_TCK")
     agents = Agents(Path(running.folder), time.monotonic() - age)
     if not agents.log.exists():
-        raise NotFound("the demo is not ready yet", hint="wait until it says so", code="demo.not-running")
+        raise NotFound("the demo is not ready yet", hint="wait until its shell shows the keys", code="demo.not-running")
     mac = _mac_of(agents, device) if device else phone.new_mac()
     arrival = story.join(agents, mac, device or "")
     story.settle(agents, arrival)

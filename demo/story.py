@@ -20,7 +20,7 @@ from demo.waiting import wait_for
 SETTLE = 120.0
 """Seconds until all events of an arrival must have ended."""
 HEARD = 30.0
-"""Seconds until the join must have come out of the filter."""
+"""Seconds within which the filter must report the join."""
 STREAM = 2_000_000 / 8
 """Bytes a second of a camera that streams at 2 Mbit/s, as cloud cameras do."""
 HOPS = ("line", "wifi", "arrived", "photos", "small", "labels", "alert")
@@ -28,7 +28,7 @@ END_WORDS = ("delivered", "skipped", "deduplicated", "suppressed", "failed", "ex
 
 
 Alive = Callable[[], object] | None
-"""Called again and again while waiting; it raises when a process has ended."""
+"""Called repeatedly while waiting; it raises when a process has ended."""
 
 
 class Arrival(msgspec.Struct):
@@ -37,10 +37,10 @@ class Arrival(msgspec.Struct):
     mac: str
     name: str = ""
     root: str = ""
-    """Id of the event that was made of the access point's log line."""
+    """Id of the event made from the access point's log line."""
     ends: dict[str, dict[str, int]] = {}
-    """For each step, in order: how many events it took, and how they ended, summed over the nodes. An event that was
-    handed to another node counts on both."""
+    """For each step, in order: the number of accepted events and of each end, summed over the nodes. An event that
+    went to another node counts on both."""
     alerts: list[str] = []
     """Ids of its alerts in the sink."""
     traces: list[dict[str, Any]] = []
@@ -49,25 +49,25 @@ class Arrival(msgspec.Struct):
 
     @property
     def arrived(self) -> bool:
-        """Whether the join was an arrival: the join of a present device is not."""
+        """True if the join was an arrival; the join of a present device is not."""
         return bool(self.ends.get("photos", {}).get("accepted"))
 
     @property
     def known(self) -> bool:
-        """Whether it was the arrival of a known device."""
+        """True if a known device arrived."""
         photos = self.ends.get("photos", {})
         return self.arrived and photos.get("skipped", 0) == photos["accepted"]
 
 
 def join(agents: Agents, mac: str, name: str = "", alive: Alive = None) -> Arrival:
-    """Write a join to the access point's log and wait until its agent has heard; raises DemoError."""
+    """Write a join to the access point's log and wait until its agent reports it; raises DemoError."""
     before = set(_joins(agents, mac))
     phone.append(agents.log, phone.joins(mac, name))
 
     def look() -> str | None:
         return next((e for e in _joins(agents, mac) if e not in before), None)
 
-    return Arrival(mac, name, wait_for(f"the access point's agent hears that {mac} joined", look, HEARD, alive))
+    return Arrival(mac, name, wait_for(f"the access point's agent reports that {mac} joined", look, HEARD, alive))
 
 
 def _joins(agents: Agents, mac: str) -> list[str]:
@@ -89,7 +89,7 @@ def settle(agents: Agents, arrival: Arrival, alive: Alive = None) -> None:
 
 
 def is_quiet(statuses: dict[str, dict[str, Any]]) -> bool:
-    """Whether nothing is open on any node and nothing waits for the sink."""
+    """True if no event is open on any node and no alert waits for the sink."""
     return len(statuses) == len(NODES) and all(
         not s["journal"]["open"] and not s["uplink"].get("waiting") for s in statuses.values()
     )
@@ -149,7 +149,7 @@ def hops_of(trace: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def egress(agents: Agents) -> dict[str, Any]:
-    """Bytes on the wire that left the building so far, against streaming its cameras for as long."""
+    """Bytes on the wire that left the building so far, compared with streaming its cameras for the same time."""
     total = agents.ask("gpu", "get", "/v1/egress")["total"]
     seconds = time.monotonic() - agents.began
     streamed = round(STREAM * len(CAMERAS) * seconds)
@@ -179,7 +179,7 @@ def summary(agents: Agents, arrival: Arrival) -> dict[str, Any]:
 
 
 def faults(arrival: Arrival) -> list[str]:
-    """Every way in which the results differ from those of an unknown device's arrival."""
+    """The differences between the results and those of an unknown device's arrival."""
     found = []
     if not arrival.alerts:
         found.append("no alert reached the sink")

@@ -11,11 +11,11 @@ from agent.errors import EdgeError
 T = TypeVar("T")
 
 LOOK = 0.1
-"""Seconds between two looks."""
+"""Seconds between two calls of `look`."""
 
 
 class DemoError(EdgeError):
-    """The demo failed; the message has the last lines of the logs."""
+    """The demo failed; the message contains the last lines of the logs."""
 
     code = "demo"
 
@@ -23,13 +23,13 @@ class DemoError(EdgeError):
 def wait_for(what: str, look: Callable[[], T | None], timeout: float, alive: Callable[[], object] | None = None) -> T:
     """Call `look` until it returns something other than None, and return that.
 
-    Raises DemoError after `timeout` seconds, and whatever `alive`, which is called between, raises.
+    Calls `alive` in between and raises its errors. Raises DemoError after `timeout` seconds.
     """
     end = time.monotonic() + timeout
     while (found := look()) is None:
         if alive is not None:
             alive()
         if time.monotonic() > end:
-            raise DemoError(f"{what}: not within {timeout:.0f} s", hint="the agents' logs may say why")
+            raise DemoError(f"timeout after {timeout:.0f} s: {what}", hint="see the agents' logs")
         time.sleep(LOOK)
     return found

@@ -1,8 +1,8 @@
-"""The detector: names what is in photos. Runs alone, as a step's program or in its image; knows nothing of the agent.
+"""The detector labels objects in photos. It runs alone, as a step's program or in its image, independent of the agent.
 
-`python -m detector.worker` speaks the step contract, `python -m detector eval|fetch` measures and sets up,
+`python -m detector.worker` follows the step contract, `python -m detector eval|fetch` measures and sets up,
 scripts/build_detector.py makes the image. In order of the data: `worker` (an event) → `images` (pixels) → `engines`
-(the model) → `decoders` (boxes) → `worker` (labels). detector/README.md says how to bring another model.
+(the model) → `decoders` (boxes) → `worker` (labels). detector/README.md describes how to use another model.
 """
 
 from __future__ import annotations

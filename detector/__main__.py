@@ -16,7 +16,7 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     fetch = verbs.add_parser("fetch", help="fetch and convert the default model")
     fetch.add_argument("folder", type=Path, nargs="?", default=worker.default_model().parent)
-    measure = verbs.add_parser("eval", help="precision and recall for people on a labelled folder")
+    measure = verbs.add_parser("eval", help="measure precision and recall for people on a labelled folder")
     evaluate.add_options(measure)
     worker.add_options(measure)
     options = parser.parse_args()

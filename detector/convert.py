@@ -1,9 +1,9 @@
-"""TensorFlow.js graph models to ONNX, with nothing but onnx and numpy: enough for convolutional detectors.
+"""Converts TensorFlow.js graph models to ONNX, with only onnx and numpy: enough for convolutional detectors.
 
 A graph model is a `model.json` (topology as TensorFlow GraphDef nodes, `modelTopology.node`) beside one or more
-binary weight files (`weightsManifest`). TensorFlow's convolutions are channels-last, ONNX's channels-first: each one is
-wrapped in transposes, which ONNX Runtime's optimiser removes where two of them meet. The result is a function of the
-input alone: same files, same bytes.
+binary weight files (`weightsManifest`). TensorFlow's convolutions are channels-last, ONNX's channels-first: transposes
+wrap each convolution, and ONNX Runtime's optimiser removes adjacent pairs of them. The result depends only on the input:
+the same files give the same bytes.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _DTYPES = {"float32": np.float32, "int32": np.int32, "bool": np.bool_}
 
 
 def convert(model_json: Path, *, size: tuple[int, int] | None = None) -> bytes:
-    """The ONNX file of a TensorFlow.js graph model; its outputs are the graph's own, in the order of their names.
+    """The ONNX file of a TensorFlow.js graph model; its outputs are the graph's outputs, in the order of their names.
 
-    `size` (width, height) makes the input another one than the graph was traced with, in multiples of its coarsest
-    stride: right only for fully convolutional networks. Raises ModelError for an operation that it does not know.
+    `size` (width, height) gives the model another input size than the traced size, in multiples of its coarsest stride.
+    This is correct only for fully convolutional networks. Raises ModelError for an unknown operation.
     """
     try:
         model = json.loads(model_json.read_bytes())
@@ -48,7 +48,7 @@ def convert(model_json: Path, *, size: tuple[int, int] | None = None) -> bytes:
 
 
 def read_weights(manifest: Sequence[dict[str, Any]], folder: Path) -> dict[str, Array]:
-    """All weights by name, dequantised; raises ModelError when the files are shorter or longer than they should be."""
+    """All weights by name, dequantised; raises ModelError when the files are too short or too long."""
     weights: dict[str, Array] = {}
     for group in manifest:
         blob = b"".join((folder / Path(path).name).read_bytes() for path in group["paths"])
@@ -65,18 +65,18 @@ def read_weights(manifest: Sequence[dict[str, Any]], folder: Path) -> dict[str, 
                 flat = flat.astype(np.float32) * quantised["scale"] + quantised["min"]
             weights[spec["name"]] = flat.astype(_DTYPES[spec["dtype"]]).reshape(spec["shape"])
         if offset != len(blob):
-            raise ModelError(f"the weight files hold {len(blob) - offset} bytes more than the manifest names")
+            raise ModelError(f"the weight files have {len(blob) - offset} bytes more than the manifest names")
     return weights
 
 
 class _Converter:
-    """One conversion: nodes in topological order in, ONNX nodes and initialisers out."""
+    """One conversion, from nodes in topological order to ONNX nodes and initialisers."""
 
     def __init__(self, nodes: list[Node], weights: dict[str, Array], size: tuple[int, int] | None) -> None:
         self._nodes = nodes
         self._const = dict(weights)
         self._size = size
-        self._ratio = np.ones(2)
+        self._ratio = np.full(2, 1.0)
         self._out: list[onnx.NodeProto] = []
         self._initialisers: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -119,7 +119,7 @@ class _Converter:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-        # What was inferred between input and outputs differs between versions of onnx; no runtime needs it.
+        # The inferred shapes between input and outputs differ between versions of onnx; no runtime needs them.
         del model.graph.value_info[:]
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))
@@ -138,11 +138,11 @@ class _Converter:
         return name
 
     def _operands(self, inputs: list[str]) -> list[str]:
-        """Inputs of a plain operation; those that are constants become initialisers."""
+        """Inputs of a plain operation; constant inputs become initialisers."""
         return [self._hold(x, self._const[x]) if x in self._const else x for x in inputs]
 
     def _fold(self, node: Node, inputs: list[str]) -> bool:
-        """Compute a node of constants now (shapes, mostly); whether it was one."""
+        """Compute the node now if its inputs are constants (mostly shapes); True if they are."""
         if not inputs or not all(x in self._const for x in inputs):
             return False
         values = [self._const[x] for x in inputs]
@@ -246,7 +246,7 @@ class _Converter:
     def _reshape(self, node: Node, inputs: list[str]) -> None:
         shape = self._const[inputs[1]].astype(np.int64)
         if -1 not in shape and not np.array_equal(self._ratio, [1, 1]):
-            # The traced size is in the shape; the longest axis is the one of the places, which follows from the rest.
+            # The shape contains the traced size; the longest axis is the axis of the places, which follows from the rest.
             shape[int(np.argmax(shape))] = -1
         self._emit("Reshape", [inputs[0], self._hold(f"{node['name']}/s", shape)], node["name"])
 
@@ -276,7 +276,7 @@ class _Converter:
 
 
 def _in_order(nodes: list[Node]) -> list[Node]:
-    """Nodes after what they read; files hold them in any order."""
+    """Nodes sorted so that each comes after its inputs; files have them in any order."""
     by_name = {n["name"]: n for n in nodes}
     done: dict[str, Node] = {}
 

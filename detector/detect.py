@@ -14,7 +14,7 @@ from detector.manifest import Model
 
 
 class Prepared(NamedTuple):
-    """A picture ready for the model; `seconds` is what that took."""
+    """A picture ready for the model; `seconds` is the time of the preparation."""
 
     tensor: Array
     place: images.Placement
@@ -22,7 +22,7 @@ class Prepared(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is in a picture: labels as `image.labels` events carry them, and what it took in seconds."""
+    """The labels of a picture, as in `image.labels` events, and the time in seconds."""
 
     labels: list[dict[str, Any]]
     width: int
@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
 
 class Detector:
-    """Names what is in pictures. `prepare` and `find` may run in different threads, each in one at a time."""
+    """Labels pictures. `prepare` and `find` may run in different threads, but each in only one thread at a time."""
 
     def __init__(
         self, model: Model, *, provider: str = "auto", threads: int = 1, threshold: float | None = None
@@ -47,19 +47,19 @@ class Detector:
         self.warm()
 
     def warm(self) -> None:
-        """Run once on nothing: the first picture is as quick as the others, a wrong decoder shows at start."""
+        """Run once on an empty picture, so that the first picture is quick and a wrong decoder fails at the start."""
         frame = np.zeros((self._spec.height, self._spec.width, 3), np.uint8)
         tensor, _ = images.prepare(frame, self._spec)
         self._decoder.decode(self.engine.run(tensor), self.threshold)
 
     def prepare(self, data: bytes) -> Prepared:
-        """Decode a picture file and shape it for the model. Raises ImageError."""
+        """Decode a picture file and convert it to the model's input. Raises ImageError."""
         began = time.perf_counter()
         tensor, place = images.prepare(images.decode(data), self._spec)
         return Prepared(tensor, place, time.perf_counter() - began)
 
     def find(self, picture: Prepared) -> Found:
-        """The things in a prepared picture, best first."""
+        """The labels of a prepared picture, highest score first."""
         began = time.perf_counter()
         candidates = self._decoder.decode(self.engine.run(picture.tensor), self.threshold)
         corners, scores, classes = suppress(candidates, self._overlap)

@@ -1,4 +1,4 @@
-"""Engines: ONNX Runtime for .onnx, LiteRT for .tflite; which processor they really use is never a secret."""
+"""Engines: ONNX Runtime for .onnx, LiteRT for .tflite. They report the processor that they really use."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ PROVIDERS = ("auto", "cpu", "cuda")
 
 
 class Engine(Protocol):
-    """A loaded model. `provider` is what runs it (`cpu`, `cuda`); `note` says why that is not what was asked for."""
+    """A loaded model. `provider` runs it (`cpu`, `cuda`); `note` is the reason if another provider was requested."""
 
     provider: str
     note: str
 
     def run(self, tensor: Array) -> Outputs:
-        """One input, all outputs by name, in the model's order."""
+        """Run the model on one input; returns all outputs by name, in the model's order."""
         ...
 
 
 def open_engine(model: Model, provider: str, threads: int) -> Engine:
-    """Load a model. A GPU asked for and not usable is no error: the engine says so in `note`. Raises ModelError."""
+    """Load a model. A requested GPU that is not usable is not an error: the engine notes it. Raises ModelError."""
     if model.path.suffix == ".onnx":
         return OnnxEngine(model, provider, threads)
     return LiteRtEngine(model, provider, threads)
 
 
 class OnnxEngine:
-    """ONNX Runtime, on CUDA where that is wanted and works."""
+    """ONNX Runtime, on CUDA if that is requested and works."""
 
     def __init__(self, model: Model, provider: str, threads: int) -> None:
-        # Its Linux wheels report usage to their maker unless told not to, before they are loaded.
+        # ONNX Runtime's Linux wheels report usage to their maker unless this is set before they are loaded.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         ort = _module("onnxruntime")
         ort.disable_telemetry_events()
@@ -47,20 +47,20 @@ class OnnxEngine:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Waiting threads that spin halve the speed of a box whose cores are shared.
+        # Spinning threads halve the speed of a machine with shared cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = ["CPUExecutionProvider"]
         self.note = ""
         if provider != "cpu":
             if "CUDAExecutionProvider" in ort.get_available_providers():
-                # CUDA's libraries may come from wheels beside this one, where the loader does not look.
+                # CUDA's libraries may come from other wheels, in folders that the loader does not search.
                 ort.preload_dlls()
                 wanted.insert(0, "CUDAExecutionProvider")
             elif provider == "cuda":
                 self.note = "this onnxruntime has no CUDA provider"
         try:
             self._session = ort.InferenceSession(model.data, options, providers=wanted)
-        except Exception as error:  # onnxruntime has one class per status code and no common one of its own
+        except Exception as error:  # onnxruntime has one class per status code and no common base class
             if not type(error).__module__.startswith("onnxruntime"):
                 raise
             raise ModelError(f"{model.path}: {error}") from error
@@ -77,13 +77,13 @@ class OnnxEngine:
         _check_shape(model, inputs[0].shape)
 
     def run(self, tensor: Array) -> Outputs:
-        """Run it; outputs in the order of the graph."""
+        """Run the model; the outputs are in the order of the graph."""
         x = tensor.astype(np.float16) if self._half else tensor
         return dict(zip(self._names, self._session.run(self._names, {self._input: x}), strict=True))
 
 
 class LiteRtEngine:
-    """LiteRT (TensorFlow Lite), CPU only; quantised inputs and outputs are translated."""
+    """LiteRT (TensorFlow Lite), CPU only; converts quantised inputs and outputs."""
 
     def __init__(self, model: Model, provider: str, threads: int) -> None:
         interpreter = _module("ai_edge_litert.interpreter").Interpreter
@@ -99,14 +99,14 @@ class LiteRtEngine:
         _check_shape(model, list(self._input["shape"]))
 
     def run(self, tensor: Array) -> Outputs:
-        """Run it; outputs as floats."""
+        """Run the model; the outputs are floats."""
         self._interpreter.set_tensor(self._input["index"], _quantise(tensor, self._input))
         self._interpreter.invoke()
         return {o["name"]: _dequantise(self._interpreter.get_tensor(o["index"]), o) for o in self._outputs}
 
 
 def cpu_threads() -> int:
-    """How many threads this process may keep busy: its CPU limit (control group), 1 where there is none."""
+    """The number of threads that this process may use: its CPU limit (control group), 1 without a limit."""
     limit = _cgroup_cpus()
     if limit is None:
         return 1
@@ -139,11 +139,11 @@ def _module(name: str) -> Any:
 def _check_shape(model: Model, shape: list[Any]) -> None:
     spec = model.manifest.input
     wanted = [1, 3, spec.height, spec.width] if spec.layout == "nchw" else [1, spec.height, spec.width, 3]
-    # A size that the model leaves open is a name in ONNX and -1 in TFLite.
+    # An undefined size is a name in ONNX and -1 in TFLite.
     known = [(n, w) for n, w in zip(shape, wanted, strict=False) if isinstance(n, int | np.integer) and n != -1]
     fits = len(shape) == 4 and all(n == w for n, w in known)
     if not fits:
-        raise ModelError(f"{model.path} takes {[str(n) for n in shape]}, its manifest says {wanted} ({spec.layout})")
+        raise ModelError(f"{model.path} takes {[str(n) for n in shape]}, but its manifest has {wanted} ({spec.layout})")
 
 
 def _quantise(tensor: Array, detail: dict[str, Any]) -> Array:

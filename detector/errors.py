@@ -1,15 +1,15 @@
-"""What the detector refuses. It runs in its own image, without the agent, so it has its own small tree."""
+"""The detector's errors. It runs in its own image, without the agent, so it has its own error classes."""
 
 from __future__ import annotations
 
 
 class DetectorError(Exception):
-    """Base of all errors that the detector raises on purpose; the text is for the user."""
+    """Base class of all expected errors of the detector; the text is for the user."""
 
 
 class ModelError(DetectorError):
-    """A model or its manifest is missing, damaged, or not of the kind that it claims."""
+    """A model or its manifest is missing, damaged, or of another kind than stated."""
 
 
 class ImageError(DetectorError):
-    """A picture cannot be read; final for its event."""
+    """A picture cannot be read; a retry of its event does not help."""

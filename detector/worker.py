@@ -1,12 +1,12 @@
 """The detector as a step's program: `python -m detector.worker` answers events on stdin with labels on stdout.
 
-For each event one line `{"id": …, "events": [{"type": "image.labels", "data": …}, …]}` with one event per picture of
-the input, or `{"id": …, "error": …}` when a picture cannot be read. `data` is the input's (camera, device, …) with
-`labels`, `model`, `provider`, `provider_wanted`, `ms`, `width`, `height`; the picture is passed on by its CID. A line
-that is no event ends the program with exit code 2, a model that cannot be loaded with 3.
+For each event it writes one line `{"id": …, "events": [{"type": "image.labels", "data": …}, …]}` with one event per
+picture of the input, or `{"id": …, "error": …}` when a picture cannot be read. `data` is the input's data (camera,
+device, …) with `labels`, `model`, `provider`, `provider_wanted`, `ms`, `width`, `height`; the picture is passed on by its
+CID. A line that is not an event ends the program with exit code 2, a model that cannot be loaded with 3.
 
-While a picture is in the model the next one is read and decoded in a second thread. On stderr the first line says
-`detector: ready model=… provider=… wanted=…`; a GPU asked for and not used gives
+While a picture is in the model, a second thread reads and decodes the next picture. The first line on stderr is
+`detector: ready model=… provider=… wanted=…`. If a requested GPU is not used, the next line is
 `detector: warning no-gpu provider=cpu wanted=cuda reason=…`.
 """
 
@@ -36,18 +36,18 @@ EXIT_NO_MODEL = 3
 
 
 class BadEvent(DetectorError):
-    """A line on stdin is no event: there is no id to answer to."""
+    """A line on stdin is not an event, so there is no id to answer to."""
 
 
 class Picture(NamedTuple):
-    """One picture of an event, ready for the model, and the blob it came from."""
+    """One picture of an event, ready for the model, and its blob."""
 
     blob: dict[str, Any]
     prepared: Prepared
 
 
 class Work(NamedTuple):
-    """One event: its pictures, or why there are none."""
+    """One event: its pictures, or the reason why there are none."""
 
     id: str
     data: dict[str, Any]
@@ -56,7 +56,7 @@ class Work(NamedTuple):
 
 
 class Worker:
-    """Events from a stream of lines to answers on another, in order."""
+    """Reads events from a stream of lines and writes answers to another stream, in order."""
 
     def __init__(self, detector: Detector, wanted: str) -> None:
         self._detector = detector
@@ -127,7 +127,7 @@ def parse_event(line: bytes) -> tuple[str, dict[str, Any], list[dict[str, Any]]]
     event_id = event.get("id") if isinstance(event, dict) else None
     data = event.get("data") if isinstance(event, dict) else None
     if not isinstance(event_id, str) or not isinstance(data, dict):
-        raise BadEvent("a line is no event: it needs an id and data")
+        raise BadEvent("a line is not an event: it needs an id and data")
     blobs = data.pop("blobs", [])
     if not isinstance(blobs, list) or not all(isinstance(b, dict) and isinstance(b.get("path"), str) for b in blobs):
         raise BadEvent(f"event {event_id}: data.blobs must be a list of objects with a path")
@@ -141,29 +141,29 @@ def read_file(blob: dict[str, Any]) -> bytes:
         with Path(blob["path"]).open("rb") as file:
             return file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
-        raise ImageError(f"the picture cannot be read: {error}") from error
+        raise ImageError(f"cannot read the picture: {error}") from error
 
 
 def default_model() -> Path:
-    """The manifest used without `--model`: $DETECTOR_MODEL, else the one that set-up made in this checkout."""
+    """The manifest used without `--model`: $DETECTOR_MODEL, else the default model's manifest in this checkout."""
     if named := os.environ.get("DETECTOR_MODEL"):
         return Path(named)
     return Path(__file__).parent.parent / "build/models/nanodet/manifest.json"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of everything that opens a detector."""
+    """The common options of all programs that open a detector."""
     parser.add_argument(
-        "--model", type=Path, metavar="MANIFEST", help="its manifest (default: $DETECTOR_MODEL or NanoDet)"
+        "--model", type=Path, metavar="MANIFEST", help="the model's manifest (default: $DETECTOR_MODEL or NanoDet)"
     )
-    parser.add_argument("--threshold", type=_fraction, help="least score to name a thing (default: the manifest's)")
+    parser.add_argument("--threshold", type=_fraction, help="lowest score of a label (default: the manifest's)")
     wanted = os.environ.get("DETECTOR_PROVIDER", "auto")
     parser.add_argument("--provider", choices=PROVIDERS, default=wanted if wanted in PROVIDERS else "auto")
     parser.add_argument("--threads", type=int, default=0, help="threads of the model (default: the CPU limit, else 1)")
 
 
 def open_detector(options: argparse.Namespace) -> Detector:
-    """The detector that the options ask for. Raises ModelError."""
+    """The detector for these options. Raises ModelError."""
     return Detector(
         load_model(options.model or default_model()),
         provider=options.provider,
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m detector.worker", description="Names what is in pictures.")
     add_options(parser)
     options = parser.parse_args(arguments)
-    # A library that prints would answer in the worker's name: its prints become log lines.
+    # A library's prints would look like the worker's answers, so they go to the log.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:

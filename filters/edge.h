@@ -1,7 +1,7 @@
-/* edge.h: what a filter or a step of edge-agent needs, in plain C and nothing but libc.
+/* edge.h: helpers for filters and steps of edge-agent, in plain C; needs only libc.
  *
- * A source filter reads log lines on stdin and writes one JSON event a line: {"line": n, "type": ..., "data": {...}}, n from 1.
- * A step reads one JSON event a line and answers each with {"id": ..., "events": [...]} or {"id": ..., "error": "..."}.
+ * A source filter reads log lines on stdin and writes one JSON event per line: {"line": n, "type": ..., "data": {...}}, n from 1.
+ * A step reads one JSON event per line and answers each with {"id": ..., "events": [...]} or {"id": ..., "error": "..."}.
  * Include it once, in the file that has main(). It allocates nothing; all sizes are in bytes.
  */
 #ifndef EDGE_H
@@ -14,7 +14,7 @@
 
 #define EDGE_LINE_MAX (256 * 1024) /* longer lines are counted and otherwise ignored: the largest event */
 #ifndef EDGE_READ
-#define EDGE_READ (64 * 1024) /* small enough for the cache: fresh memory and misses cost more than calls */
+#define EDGE_READ (64 * 1024) /* small enough for the cache: new memory and cache misses cost more than calls */
 #endif
 #define EDGE_INPUT (EDGE_LINE_MAX + EDGE_READ)
 #define EDGE_OUTPUT (64 * 1024)
@@ -23,7 +23,7 @@
 
 enum { EDGE_EXIT_READ = 3, EDGE_EXIT_WRITE = 4 };
 
-/* A piece of somebody else's bytes. */
+/* A range of bytes that this struct does not own. */
 typedef struct { const uint8_t *p; size_t n; } edge_span;
 
 static inline edge_span edge_make(const uint8_t *p, size_t n) { edge_span s = {p, n}; return s; }
@@ -114,14 +114,14 @@ typedef struct {
   uint64_t passed;    /* bytes of stdin before edge_in */
 } edge_reader;
 
-/* Where a byte of the piece that edge_lines() returned stands in stdin. */
+/* The position in stdin of a byte of the piece that edge_lines() returned. */
 static inline uint64_t edge_at(const edge_reader *r, const uint8_t *p) { return r->passed + (size_t)(p - edge_in); }
 
-/* Ones in the bytes of w that are no newline. */
+/* A word with 1 in each byte in which w has no newline, and 0 in the others. */
 static inline uint64_t edge_others(uint64_t w) {
-  const uint64_t ones = 0x0101010101010101u, low = 0x7f7f7f7f7f7f7f7fu;
-  w ^= ones * '\n';
-  return ((((w & low) + low) | w) >> 7) & ones;
+  const uint64_t lowest = 0x0101010101010101u, low = 0x7f7f7f7f7f7f7f7fu;
+  w ^= lowest * '\n';
+  return ((((w & low) + low) | w) >> 7) & lowest;
 }
 
 static inline uint64_t edge_add_bytes(uint64_t w) {
@@ -129,7 +129,7 @@ static inline uint64_t edge_add_bytes(uint64_t w) {
   return (((w & even) + ((w >> 8) & even)) * 0x0001000100010001u) >> 48;
 }
 
-/* Count the newlines in [p, end), 32 bytes a turn in four sums. */
+/* Count the newlines in [p, end), 32 bytes per round in four sums. */
 EDGE_API uint64_t edge_newlines(const uint8_t *p, const uint8_t *end) {
   uint64_t total = 0;
   while (end - p >= 32) {
@@ -147,7 +147,7 @@ EDGE_API uint64_t edge_newlines(const uint8_t *p, const uint8_t *end) {
   return total;
 }
 
-/* Read until there is a whole line, the buffer is full or stdin ends; returns how many bytes are whole lines. */
+/* Read until there is a whole line, the buffer is full or stdin ends; returns the number of bytes in whole lines. */
 EDGE_API size_t edge_fill(edge_reader *r) {
   size_t whole = 0;
   while (!r->end && !whole && r->held < EDGE_INPUT) {
@@ -159,12 +159,12 @@ EDGE_API size_t edge_fill(edge_reader *r) {
       r->held += (size_t)n;
     }
     for (whole = r->held; whole > had && edge_in[whole - 1] != '\n';) whole--;
-    if (whole == had) whole = 0; /* nothing held had a newline before */
+    if (whole == had) whole = 0; /* the bytes held before had no newline */
   }
   return r->end ? r->held : whole;
 }
 
-/* The next piece of stdin: whole lines, the last one perhaps without its newline at the end of the input. False at the end. */
+/* The next piece of stdin: whole lines; the last line of the input may lack its newline. False at the end. */
 EDGE_API bool edge_lines(edge_reader *r, edge_span *piece) {
   for (;;) {
     r->held -= r->used;
@@ -201,7 +201,7 @@ typedef struct {
   uint8_t shift[256];
 } edge_finder;
 
-/* All words must have the same length, 2..255; they skip best without digits, spaces and lower-case letters. */
+/* All words must have the same length, 2..255. Words without digits, spaces and lower-case letters are the fastest. */
 EDGE_API void edge_finder_init(edge_finder *f, const char *const *words, size_t count) {
   f->words = words;
   f->count = count;
@@ -214,11 +214,11 @@ EDGE_API void edge_finder_init(edge_finder *f, const char *const *words, size_t 
     }
 }
 
-/* The first place in [p, end) where one of the words stands, or NULL. */
+/* The first place in [p, end) with one of the words, or NULL. */
 EDGE_API const uint8_t *edge_find(const edge_finder *f, const uint8_t *p, const uint8_t *end) {
   size_t last = f->length - 1;
   if ((size_t)(end - p) <= last) return NULL;
-  /* Four probes a turn while there is room: engines that can be stopped pay for each turn of a loop. */
+  /* Four probes per round while there is room: engines that can be stopped pay for each round of a loop. */
   const uint8_t *q = p + last, *stop = (size_t)(end - p) > 4 * f->length ? end - 4 * f->length : p;
   while (q < end) {
     while (q < stop) {
@@ -348,7 +348,7 @@ static inline bool edge_json_key_is(edge_span key, const char *name) {
   return key.n == strlen(name) + 2 && !memcmp(key.p + 1, name, key.n - 2);
 }
 
-/* The raw value of a member of an object (the last one, where it stands twice); false if there is none. */
+/* The raw value of a member of an object (the last value of a repeated member); false if there is none. */
 EDGE_API bool edge_json_member(edge_span object, const char *name, edge_span *value) {
   edge_span key, v;
   bool first = true, found = false;
@@ -364,7 +364,7 @@ EDGE_API unsigned edge_hex4(const uint8_t *p) {
   return v;
 }
 
-/* What stands between a raw string's quotes, its escapes as they are. */
+/* The text between a raw string's quotes, with its escapes. */
 static inline edge_span edge_json_inner(edge_span raw) { return raw.n < 2 ? edge_make(raw.p, 0) : edge_make(raw.p + 1, raw.n - 2); }
 
 EDGE_API size_t edge_utf8_put(char *out, unsigned c) {
@@ -375,7 +375,7 @@ EDGE_API size_t edge_utf8_put(char *out, unsigned c) {
   return 4;
 }
 
-/* A JSON string's text into out[cap], ended by a zero that is not counted; -1 if it is no string or does not fit. */
+/* Copy a JSON string's text to out[cap] with a zero at the end, which does not count; -1 if it is not a string or does not fit. */
 EDGE_API long edge_json_text(edge_span raw, char *out, size_t cap) {
   if (raw.n < 2 || *raw.p != '"') return -1;
   size_t n = 0;
@@ -397,7 +397,7 @@ EDGE_API long edge_json_text(edge_span raw, char *out, size_t cap) {
   return (long)n;
 }
 
-/* Copy an object's members as they are, without those named, as `"a":1,"b":2` and a trailing comma if there were any. */
+/* Copy an object's members unchanged, without the named members, as `"a":1,"b":2` with a trailing comma if there are any. */
 EDGE_API void edge_put_members(edge_span object, const char *const *without, size_t count) {
   edge_span key, value;
   bool first = true;

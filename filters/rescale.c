@@ -1,7 +1,7 @@
-/* rescale: a step that makes photos small: JPEG and PNG in, JPEG with a longest side of at most --max (default 640) out.
+/* rescale: a step that makes photos small: from JPEG or PNG to JPEG with a longest side of at most --max (default 640).
  *
- * A JPEG that is small and upright already is passed on as it is. EXIF orientation is applied. Large images are decoded at
- * a fraction of their size (the JPEG library does that in the frequency domain) and averaged by area down to the rest.
+ * A JPEG that is already small and upright is passed on unchanged. EXIF orientation is applied. Large images are decoded at
+ * a fraction of their size (the JPEG library does that in the frequency domain) and then averaged by area to the final size.
  * The answer: {"id", "events": [{"type": "image.rescaled", "data": {the input's, "width", "height", "blobs"}}]}; width and
  * height are of the first image. An image that cannot be decoded is {"id", "error"}.
  */
@@ -30,7 +30,7 @@ enum { MAX_PIXELS = 50 * 1000 * 1000, MAX_FILE = 64 << 20, MAX_BLOBS = 32, QUALI
 typedef struct { uint8_t *rgb; uint32_t width, height; } picture;
 typedef struct { edge_span raw, cid; char name[MAX_NAME]; char out[MAX_NAME + 8]; bool written; } answer;
 
-static edge_span event_id; /* the open event's raw "id", for the answer of an error in the middle of a decoder */
+static edge_span event_id; /* the open event's raw "id", for an error answer from inside a decoder */
 static char event_image[MAX_NAME];
 
 /* Answer the event with an error and end: the JPEG library's errors must not return, and WASI has no longjmp. */
@@ -75,7 +75,7 @@ static void scaler_init(scaler *s, uint32_t in_w, uint32_t in_h, uint32_t out_w,
 static void scaler_along_x(scaler *s, const uint8_t *in) {
   uint32_t in_w = s->in_w, out_w = s->out_w;
   float unit = 256.0f / (float)in_w;
-  uint32_t i = 0, left = out_w; /* the part of column i that is not used yet */
+  uint32_t i = 0, left = out_w; /* the part of column i that is still unused */
   for (uint32_t o = 0; o < out_w; o++) {
     uint32_t need = in_w, r = 0, g = 0, b = 0;
     while (need) {
@@ -90,7 +90,7 @@ static void scaler_along_x(scaler *s, const uint8_t *in) {
   }
 }
 
-/* Add an input row: its part in the open output row, and the rest in the next one. */
+/* Add an input row: its part in the open output row, and the rest in the next output row. */
 static void scaler_row(scaler *s, const uint8_t *in) {
   if (s->in_w == s->out_w && s->in_h == s->out_h) {
     memcpy(s->out + (size_t)3 * s->out_w * s->row++, in, (size_t)3 * s->out_w);
@@ -115,7 +115,7 @@ static void scaler_row(scaler *s, const uint8_t *in) {
   }
 }
 
-/* The size that fits within max x max, never larger than it is. */
+/* The size that fits within max x max, never larger than the input. */
 static void fit(uint32_t w, uint32_t h, uint32_t max, uint32_t *out_w, uint32_t *out_h) {
   uint32_t longest = w > h ? w : h;
   *out_w = w; *out_h = h;
@@ -139,7 +139,7 @@ static void jpeg_failed(j_common_ptr c) {
   refuse(text);
 }
 
-/* Level -1 is a warning: data that ends early or makes no sense is no photo; odd bytes between markers are common and harmless. */
+/* Level -1 is a warning. Data that ends early or is invalid is an error; odd bytes between markers are common and harmless. */
 static void jpeg_message(j_common_ptr c, int level) {
   int code = c->err->msg_code;
   if (level < 0 && (code == JWRN_JPEG_EOF || code == JWRN_HIT_MARKER || code == JWRN_HUFF_BAD_CODE)) refuse("the JPEG is damaged or cut off");
@@ -159,7 +159,7 @@ static unsigned number(const uint8_t *p, int n, bool big) {
   return v;
 }
 
-/* EXIF orientation 1..8 (TIFF tag 0x0112 of the first directory); 1 where there is none. */
+/* EXIF orientation 1..8 (TIFF tag 0x0112 of the first directory); 1 if there is none. */
 static int orientation(const struct jpeg_decompress_struct *c) {
   for (jpeg_saved_marker_ptr m = c->marker_list; m; m = m->next) {
     const uint8_t *t = m->data + 6;
@@ -178,7 +178,7 @@ static int orientation(const struct jpeg_decompress_struct *c) {
   return 1;
 }
 
-/* Decode to at most max on the longest side. `keep`: the file itself is small and upright, use it as it is. */
+/* Decode to at most max on the longest side. `keep`: the file itself is small and upright, use it unchanged. */
 static picture decode_jpeg(const uint8_t *data, size_t n, uint32_t max, bool *keep, int *turn) {
   struct jpeg_decompress_struct c;
   struct jpeg_error_mgr errors;
@@ -196,7 +196,7 @@ static picture decode_jpeg(const uint8_t *data, size_t n, uint32_t max, bool *ke
   c.out_color_space = JCS_RGB;
   c.scale_denom = 8;
   c.scale_num = 8;
-  /* The smallest fraction that leaves a third more than is wanted: the rest of the way by area keeps the edges clean. */
+  /* The smallest fraction that is a third larger than the final size: the last part by area keeps the edges clean. */
   while (c.scale_num > 1 && (uint64_t)c.image_width * (c.scale_num / 2) * 3 >= (uint64_t)out_w * 8 * 4) c.scale_num /= 2;
   jpeg_start_decompress(&c);
   scaler s;
@@ -237,14 +237,14 @@ static void encode_jpeg(const picture *image, uint8_t **out, unsigned long *n) {
   jpeg_destroy_compress(&c);
 }
 
-/* Turn and mirror as EXIF orientation 2..8 asks for. */
+/* Turn and mirror according to EXIF orientation 2..8. */
 static picture turned(picture in, int how) {
   if (how == 1) return in;
   bool swap = how >= 5;
   picture out = {take((size_t)3 * in.width * in.height), swap ? in.height : in.width, swap ? in.width : in.height};
   for (uint32_t y = 0; y < out.height; y++)
     for (uint32_t x = 0; x < out.width; x++) {
-      uint32_t u = swap ? y : x, v = swap ? x : y; /* where it comes from, before mirroring */
+      uint32_t u = swap ? y : x, v = swap ? x : y; /* the source pixel, before mirroring */
       if (how == 2 || how == 3 || how == 7 || how == 8) u = in.width - 1 - u;
       if (how == 3 || how == 4 || how == 6 || how == 7) v = in.height - 1 - v;
       memcpy(out.rgb + 3 * ((size_t)y * out.width + x), in.rgb + 3 * ((size_t)v * in.width + u), 3);
@@ -255,11 +255,11 @@ static picture turned(picture in, int how) {
 
 /* ---- PNG ---- */
 
-/* Transparent pixels are laid on white. */
+/* Transparent pixels become white. */
 static picture decode_png(const uint8_t *data, size_t n, uint32_t max) {
   int w, h, channels;
   if (n < 24) refuse("the PNG is damaged");
-  check_size(number(data + 16, 4, true), number(data + 20, 4, true)); /* IHDR stands first: before anything is allocated */
+  check_size(number(data + 16, 4, true), number(data + 20, 4, true)); /* IHDR comes first: check it before allocating memory */
   if (!stbi_info_from_memory(data, (int)n, &w, &h, &channels)) refuse("the PNG is damaged");
   int planes = channels == 2 || channels == 4 ? 4 : 3;
   uint8_t *pixels = stbi_load_from_memory(data, (int)n, &w, &h, &channels, planes);
@@ -314,7 +314,7 @@ static void write_file(const char *path, const uint8_t *data, size_t n) {
   if (close(fd)) refuse("the small image cannot be written");
 }
 
-/* "hall/1.png" becomes "hall_1.jpg": one plain name in /outputs, told apart by `index` where two would meet. */
+/* "hall/1.png" becomes "hall_1.jpg": one plain name in /outputs; `index` makes equal names different. */
 static void output_name(answer *a, const answer *before, size_t index) {
   char stem[MAX_NAME];
   size_t n = 0;
@@ -374,7 +374,7 @@ static void put_blob(const answer *a) {
   }
   edge_puts("{");
   edge_put_members(a->raw, path, 1);
-  edge_out_n--; /* the comma behind the last member; a blob has a name, so there is one */
+  edge_out_n--; /* the comma after the last member; a blob has a name, so there is a comma */
   edge_puts("}");
 }
 

@@ -1,12 +1,12 @@
 /* wifi-join: a source filter that turns access points' log lines into events about the devices on the Wi-Fi.
  *
  * hostapd (OpenWrt and others), and UniFi's wevent and stahtd. Types: wifi.client.joined, .left, .rejected, .roamed;
- * data: mac (lower case, colons), interface, and auth or reason where the line has one.
- * The program's name decides: a line of another program that quotes hostapd is nothing.
+ * data: mac (lower case, colons), interface, and auth or reason if the line has it.
+ * The program's name decides: a line of another program that quotes hostapd is ignored.
  */
 #include "edge.h"
 
-/* Windows of 14 bytes of what the lines of interest contain: one search skips up to 14 bytes at a time. */
+/* Words of 14 bytes in the lines of interest: one search skips up to 14 bytes at a time. */
 static const char *const NEEDLES[] = {
     "AP-STA-CONNECT", "STA-DISCONNECT", "AP-STA-POSSIBL", "NT-EAP-FAILURE", "EVENT_STA_JOIN", "EVENT_STA_LEAV", "STA_ASSOC_TRAC",
 };
@@ -27,7 +27,7 @@ static edge_span word(edge_span *s) {
   return w;
 }
 
-/* A MAC of 12 hex digits: pairs with ':' or '-', fours with '.', or none, always the same; nothing may follow. */
+/* A MAC of 12 hex digits: pairs with ':' or '-', fours with '.', or no separator, the same throughout; nothing may follow. */
 static bool parse_mac(edge_span w, uint8_t out[17]) {
   static const char hex[] = "0123456789abcdef";
   size_t group = w.n == 17 ? 2 : w.n == 14 ? 4 : w.n == 12 ? 12 : 0, digits = 0;
@@ -48,7 +48,7 @@ static bool parse_mac(edge_span w, uint8_t out[17]) {
   return digits == 12;
 }
 
-/* An interface's name: one word, whatever the vendor calls it (Linux allows 15 bytes; UniFi's are longer in places). */
+/* An interface's name: one word of any vendor (Linux allows 15 bytes; some of UniFi's names are longer). */
 static bool is_interface(edge_span w) {
   if (!w.n || w.n > 32) return false;
   for (size_t i = 0; i < w.n; i++) if (w.p[i] <= ' ' || w.p[i] == 127 || w.p[i] == '"' || w.p[i] == '\\') return false;
@@ -57,7 +57,7 @@ static bool is_interface(edge_span w) {
 
 /* ---- the line's header: [<PRI>] [time] [host] [facility.severity] [model and MAC:] program[pid]: ---- */
 
-/* Numbers with a date's signs (07:22:10, 2026-03-04T07:22:10.123+01:00, 4, [1772608269.123]); an IPv4 host passes as one. */
+/* Numbers with a date's signs (07:22:10, 2026-03-04T07:22:10.123+01:00, 4, [1772608269.123]); an IPv4 host matches too. */
 static bool is_time(edge_span w) {
   bool digit = false;
   for (size_t i = 0; i < w.n; i++) {
@@ -67,7 +67,7 @@ static bool is_time(edge_span w) {
   return digit;
 }
 
-/* Mar, Wed, AM, CET, GMT+1: the words that stand within a time. */
+/* Mar, Wed, AM, CET, GMT+1: words within a time. */
 static bool is_time_word(edge_span w) {
   static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDecMonTueWedThuFriSatSun";
   if (w.n && w.p[w.n - 1] == ',') w.n--;
@@ -78,7 +78,7 @@ static bool is_time_word(edge_span w) {
   return true;
 }
 
-/* daemon.notice, with or without a colon behind it: where logread and LuCI print facility and severity. */
+/* daemon.notice, with or without a colon after it: the place where logread and LuCI print facility and severity. */
 static bool is_severity(edge_span w) {
   static const char *const facilities[] = {"daemon", "user", "kern", "auth", "authpriv", "syslog", "cron", "mail", "news", "uucp",
                                            "lpr", "ftp", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"};
@@ -104,7 +104,7 @@ static bool is_device(edge_span w) {
   return false;
 }
 
-/* hostapd[123] and /usr/sbin/hostapd name hostapd. */
+/* hostapd[123] and /usr/sbin/hostapd mean hostapd. */
 static edge_span program_name(edge_span tag) {
   for (size_t i = tag.n; i--;) if (tag.p[i] == '/') { tag = edge_from(tag, i + 1); break; }
   const uint8_t *bracket = memchr(tag.p, '[', tag.n);
@@ -140,16 +140,16 @@ static bool is_5424(edge_span s) { /* "1 2026-03-04T…" or "1 - " */
   return edge_digits(s, 2) == 6 && s.n > 12 && s.p[6] == '-' && s.p[9] == '-' && s.p[12] == 'T';
 }
 
-/* Find the program's name; s becomes the message after it. False where the line does not start like a log line. */
+/* Find the program's name; s becomes the message after it. False if the line does not start like a log line. */
 static bool header(edge_span *s, edge_span *program) {
-  while (s->n && *s->p == 0) *s = edge_from(*s, 1); /* what a power cut leaves before the next line */
+  while (s->n && *s->p == 0) *s = edge_from(*s, 1); /* zero bytes that a power cut left before the line */
   if (s->n && *s->p == '<') {
     size_t i = edge_digits(*s, 1);
     if (i == 1 || i > 4 || i >= s->n || s->p[i] != '>') return false;
     *s = edge_from(*s, i + 1);
   }
   if (is_5424(*s)) return header_5424(s, program);
-  if (s->n && *s->p == '[') { /* LuCI puts the time, as the browser's language has it, in brackets */
+  if (s->n && *s->p == '[') { /* LuCI puts the time, in the format of the browser's language, in brackets */
     const uint8_t *close = memchr(s->p, ']', s->n < 80 ? s->n : 80);
     if (!close) return false;
     *s = edge_from(*s, (size_t)(close - s->p) + 1);
@@ -212,7 +212,7 @@ static bool wevent(edge_span s, found *f) {
   return is_interface(f->interface) && parse_mac(word(&s), f->mac);
 }
 
-/* "[STA-TRACKER].stahtd_dump_event(): {JSON}", perhaps with text behind the closing brace */
+/* "[STA-TRACKER].stahtd_dump_event(): {JSON}", perhaps with text after the closing brace */
 static bool stahtd(edge_span s, found *f) {
   edge_span object, value;
   const uint8_t *brace = memchr(s.p, '{', s.n);

@@ -1,5 +1,5 @@
-//! wifi-join once more, in Zig: the same lines in, the same events out as wifi-join.c (a test holds the two together).
-//! Nothing here comes from edge.h: it shows what a filter in another language has to do by itself.
+//! wifi-join in Zig: the same lines give the same events as in wifi-join.c (a test compares the two).
+//! It does not use edge.h: it shows all parts of a filter in another language.
 
 const std = @import("std");
 const mem = std.mem;
@@ -47,7 +47,7 @@ fn put(text: []const u8) void {
     }
 }
 
-/// Any bytes as a JSON string: what is not UTF-8 becomes \u00XX, byte by byte.
+/// Any bytes as a JSON string: each byte that is not UTF-8 becomes \u00XX.
 fn putString(text: []const u8) void {
     put("\"");
     var i: usize = 0;
@@ -363,7 +363,7 @@ pub fn main() void {
     var held: usize = 0;
     var line: u64 = 1;
     var passed: u64 = 0; // bytes of stdin before the buffer
-    var skipping = false; // within a line that is longer than the buffer
+    var skipping = false; // inside a line that is longer than the buffer
     while (true) {
         const n = read(input[held..]);
         held += n;

@@ -2,9 +2,9 @@
 
     python scripts/build_detector.py [--variant cpu|cuda] [--base IMAGE] [--model-only] [--force]
 
-Tags `edge/detector:cpu` and `edge/detector:1`, or `edge/detector:cuda`. Idempotent: the image carries the hash of all
-that went into it, and nothing is built or fetched when that has not changed; offline once model and wheels are in
-`${XDG_CACHE_HOME:-~/.cache}/edge-agent`. Exit codes: 0 done, 1 failed, 3 no Docker engine.
+Tags `edge/detector:cpu` and `edge/detector:1`, or `edge/detector:cuda`. Idempotent: the image's label is a hash of its
+content, and the script builds and fetches nothing while that hash is unchanged. It needs no network once model and wheels
+are in `${XDG_CACHE_HOME:-~/.cache}/edge-agent`. Exit codes: 0 done, 1 failed, 3 no Docker engine.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _began = time.monotonic()
 
 
 class BuildError(Exception):
-    """The image cannot be built; the text says why and what to do."""
+    """The image cannot be built; the text has the reason and the remedy."""
 
 
 def say(text: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     print(f"detector image: {time.monotonic() - _began:4.0f} s  {text}", file=sys.stderr, flush=True)
 
 
@@ -54,13 +54,15 @@ def main() -> int:
     parser.add_argument("--base", default=DEFAULT_BASE, help="image with python3 and venv to build on")
     parser.add_argument("--python", default="3.11", help="version of the base's python3 (default 3.11)")
     parser.add_argument("--model", type=Path, help="another model's manifest (default: NanoDet)")
-    parser.add_argument("--model-only", action="store_true", help="only the default model, into build/models/nanodet")
+    parser.add_argument(
+        "--model-only", action="store_true", help="build only the default model, into build/models/nanodet"
+    )
     parser.add_argument("--force", action="store_true", help="build even if the image is up to date")
     options = parser.parse_args()
     try:
         manifest = options.model or nanodet.install(ROOT / "build/models/nanodet", say)
         load_model(manifest)
-        say(f"model {manifest} is there")
+        say(f"model {manifest} exists")
         if not options.model_only:
             build(options, manifest)
     except (DetectorError, BuildError) as error:
@@ -85,7 +87,7 @@ def build(options: argparse.Namespace, manifest: Path) -> None:
     if not options.force and (image := image_with(content)):
         for tag in tags:
             docker("tag", image, tag)
-        say(f"{', '.join(tags)} up to date")
+        say(f"{', '.join(tags)} is up to date")
         return
     wheels = gather_wheels(options, requirements)
     with tempfile.TemporaryDirectory(prefix="edge-detector.") as temporary:
@@ -97,9 +99,9 @@ def build(options: argparse.Namespace, manifest: Path) -> None:
         arguments += ["--build-arg", f"PROVIDER={'cuda' if options.variant == 'cuda' else 'auto'}"]
         for tag in tags:
             arguments += ["--tag", tag]
-        # Debian's engine has the classic builder only; buildx, where a newer client looks for it, may be absent.
+        # Debian's engine has only the classic builder; buildx, which a newer client looks for, may be missing.
         docker(*arguments, str(context), environment={"DOCKER_BUILDKIT": "0"})
-    # What this build left without a name: its first stage, and the image that had these tags before.
+    # Remove the images that this build left without a name: its first stage, and the image that had these tags before.
     for leftover in ("edge.stage=detector-build", LABEL):
         docker("image", "prune", "--force", "--filter", f"label={leftover}")
     size = int(docker("image", "inspect", "--format", "{{.Size}}", tags[0]))
@@ -107,7 +109,7 @@ def build(options: argparse.Namespace, manifest: Path) -> None:
 
 
 def base_image(name: str) -> str:
-    """The base image's id; the default one is made when it is missing."""
+    """The base image's id; makes the default base image when it is missing."""
     answers = (
         shutil.which("docker") and not subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
     )
@@ -116,7 +118,7 @@ def base_image(name: str) -> str:
     if name == DEFAULT_BASE:
         done = subprocess.run([str(ROOT / "scripts/docker-base.sh")], check=False)
         if done.returncode:
-            raise BuildError("the base image could not be made (see above)")
+            raise BuildError("cannot make the base image (see above)")
     return docker("image", "inspect", "--format", "{{.Id}}", name)
 
 
@@ -126,7 +128,7 @@ def sources() -> list[Path]:
 
 
 def content_hash(options: argparse.Namespace, base: str, manifest: Path, requirements: Path) -> str:
-    """A hash of all that decides what is in the image."""
+    """A hash of everything that determines the image's content."""
     digest = hashlib.sha256(json.dumps([base, options.variant, options.python, machine()]).encode())
     for file in (ROOT / "detector/Dockerfile", requirements, *model_files(manifest), *sources()):
         digest.update(f"{file.name}\0{file.stat().st_size}\0".encode() + file.read_bytes())
@@ -141,13 +143,13 @@ def model_files(manifest: Path) -> list[Path]:
 
 
 def image_with(content: str) -> str:
-    """The id of the image built from this content, or nothing."""
+    """The id of the image built from this content; empty if there is none."""
     found = docker("image", "ls", "--no-trunc", "--quiet", "--filter", f"label={LABEL}={content}").split()
     return found[0] if found else ""
 
 
 def machine() -> str:
-    """This machine's architecture as wheels name it."""
+    """This machine's architecture, as in the names of wheels."""
     name = MACHINES.get(os.uname().machine.lower())
     if name is None:
         raise BuildError(f"there are no wheels of onnxruntime for {os.uname().machine}")
@@ -170,16 +172,16 @@ def gather_wheels(options: argparse.Namespace, requirements: Path) -> Path:
     done = subprocess.run([*command, "--requirement", str(requirements)], check=False)
     if done.returncode:
         shutil.rmtree(part, ignore_errors=True)
-        raise BuildError("pip could not fetch the wheels (see above); is the package index reachable?")
+        raise BuildError("pip cannot fetch the wheels (see above); check that the package index is reachable")
     try:
         part.rename(folder)
-    except OSError:  # another build was faster: its wheels are as good
+    except OSError:  # another build was faster: its wheels are the same
         shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
 def fill_context(context: Path, manifest: Path, requirements: Path, wheels: Path) -> None:
-    """Lay out what the Dockerfile copies."""
+    """Put the files that the Dockerfile copies in place."""
     shutil.copyfile(ROOT / "detector/Dockerfile", context / "Dockerfile")
     shutil.copyfile(requirements, context / "requirements.txt")
     shutil.copytree(wheels, context / "wheels")
@@ -196,7 +198,7 @@ def fill_context(context: Path, manifest: Path, requirements: Path, wheels: Path
 
 
 def docker(*arguments: str, environment: dict[str, str] | None = None) -> str:
-    """Run the docker client; returns what it printed. Raises BuildError with its last lines."""
+    """Run the docker client and return its output. Raises BuildError with its last lines."""
     done = subprocess.run(
         ["docker", *arguments], capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}
     )

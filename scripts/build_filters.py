@@ -35,7 +35,7 @@ WARN = ["-Wall", "-Wextra", "-Werror"]
 
 
 class BuildError(Exception):
-    """What stopped the build, in words for the person who runs it."""
+    """The reason why the build failed, for the user."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ jdmaster jdmerge jdphuff jdpostct jdsample jerror jfdctflt jfdctfst jfdctint jid
 jquant1 jquant2 jutils jmemmgr jmemnobs jsimd_none
 """
 
-# What its configure step would write for wasm32 (jconfig.h, jconfigint.h, jversion.h).
+# The headers that the JPEG library's configure step would write for wasm32.
 JPEG_HEADERS = {
     "jconfig.h": """
 #define JPEG_LIB_VERSION 62
@@ -118,12 +118,12 @@ TARGETS = (
 
 
 def say(text: str) -> None:
-    """One line of progress, at once."""
+    """Print one line of progress at once."""
     print(text, flush=True)
 
 
 def run(command: list[str], *, cwd: Path = ROOT, env: dict[str, str] | None = None) -> None:
-    """Run a tool; raises BuildError with the end of what it said."""
+    """Run a tool; raises BuildError with the end of its output."""
     try:
         done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, errors="replace", check=False)
     except FileNotFoundError as error:
@@ -143,7 +143,7 @@ def sha256(path: Path) -> str:
 
 
 def zig(command: str, arguments: list[str], *, cwd: Path = ROOT) -> None:
-    """Run the packaged Zig with its caches inside of the checkout."""
+    """Run the packaged Zig with its caches inside the checkout."""
     env = {
         **os.environ,
         "ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig"),
@@ -153,18 +153,18 @@ def zig(command: str, arguments: list[str], *, cwd: Path = ROOT) -> None:
 
 
 def zig_version() -> str:
-    """The compiler's version; raises BuildError where it is missing."""
+    """The compiler's version; raises BuildError if it is missing."""
     try:
         return version("ziglang")
     except PackageNotFoundError as error:
-        raise BuildError("the ziglang package is missing: pip install 'edge-agent[demo]'") from error
+        raise BuildError("the ziglang package is missing; install it with: pip install 'edge-agent[demo]'") from error
 
 
 # ---- third-party sources ----
 
 
 def debian_sources() -> str:
-    """The host's Debian archives as deb-src entries; raises BuildError where there are none."""
+    """The host's Debian archives as deb-src entries; raises BuildError if there are none."""
     stanzas: list[str] = []
     etc = Path("/etc/apt")
     for path in sorted(etc.glob("sources.list.d/*.sources")):
@@ -186,7 +186,7 @@ def debian_sources() -> str:
 
 
 def apt_source(archive: Archive, folder: Path) -> None:
-    """Let apt-get fetch the package's upstream tarball into `folder`, with lists of its own and without root."""
+    """Fetch the package's upstream tarball into `folder` with apt-get, with separate lists and without root."""
     with tempfile.TemporaryDirectory(prefix="edge-apt-") as name:
         apt = Path(name)
         for sub in ("parts", "state/lists/partial", "cache/archives/partial", "download"):
@@ -206,12 +206,12 @@ def apt_source(archive: Archive, folder: Path) -> None:
         run(["apt-get", *flags, "-q", "source", "--download-only", "--tar-only", archive.package], cwd=apt / "download")
         fetched = apt / "download" / archive.file
         if not fetched.exists():
-            raise BuildError(f"Debian's archive here has no {archive.file}")
+            raise BuildError(f"the configured Debian archive has no {archive.file}")
         shutil.move(fetched, folder / archive.file)
 
 
 def fetch(archive: Archive) -> Path:
-    """The checked tarball in the cache, fetched where it is missing."""
+    """The checked tarball in the cache; fetches it if it is missing."""
     folder = CACHE / "sources"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / archive.file
@@ -221,8 +221,8 @@ def fetch(archive: Archive) -> Path:
             apt_source(archive, folder)
         except BuildError as error:
             raise BuildError(
-                f"could not fetch {archive.file}: {error}\nput that file of Debian 12's source package "
-                f"{archive.package} into {folder} by hand and run this again"
+                f"could not fetch {archive.file}: {error}\ncopy that file of Debian 12's source package "
+                f"{archive.package} to {folder} and run this again"
             ) from error
     if (found := sha256(path)) != archive.sha256:
         path.unlink()
@@ -276,7 +276,7 @@ def jpeg_library() -> Path:
 
 
 def stamp_of(target: Target) -> str:
-    """A hash of all that the module is made of."""
+    """A hash of all inputs of the module."""
     h = hashlib.sha256()
     for name in (*target.sources, *target.depends):
         h.update(name.encode() + b"\0" + (FILTERS / name).read_bytes())
@@ -290,7 +290,7 @@ def build(target: Target, out: Path) -> None:
     """Compile one module to `out`."""
     sources = [str(FILTERS / name) for name in target.sources]
     if target.sources[0].endswith(".zig"):
-        # Zig's own front end: the same choices under other names.
+        # Zig's own front end has the same options under other names.
         options = ["-target", "wasm32-wasi", "-mcpu=mvp", "-OReleaseFast", "-fstrip", "--stack", "131072"]
         zig("build-exe", [*sources, *options, f"--max-memory={target.memory}", f"-femit-bin={out}"])
         return
@@ -302,7 +302,7 @@ def build(target: Target, out: Path) -> None:
 
 
 def make(target: Target, *, force: bool) -> bool:
-    """Build the target if it is not there as it should be; returns whether it was built."""
+    """Build the target unless it is up to date; returns True if it was built."""
     out, stamp = OUT / f"{target.name}.wasm", OUT / f".stamp-{target.name}"
     want = stamp_of(target)
     if not force and out.exists() and stamp.exists() and stamp.read_text() == f"{want} {sha256(out)}":
@@ -322,16 +322,16 @@ def make(target: Target, *, force: bool) -> bool:
 
 
 def main() -> int:
-    """Build what was asked for; exit code 1 with the reason where that fails."""
+    """Build the named targets; exit code 1 with the reason on failure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"one of {', '.join(t.name for t in TARGETS)}; default all"
     )
-    parser.add_argument("--force", action="store_true", help="build again even where nothing changed")
+    parser.add_argument("--force", action="store_true", help="build again even if nothing changed")
     options = parser.parse_args()
     known = {t.name: t for t in TARGETS}
     if unknown := [n for n in options.names if n not in known]:
-        parser.error(f"there is no {unknown[0]}; there are {', '.join(known)}")
+        parser.error(f"unknown name {unknown[0]}; known names: {', '.join(known)}")
     OUT.mkdir(parents=True, exist_ok=True)
     try:
         built = [make(known[name], force=options.force) for name in options.names or known]

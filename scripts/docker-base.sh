@@ -38,7 +38,7 @@ bootstrap() {
         [ ! -s "$target/debootstrap/debootstrap.log" ] || tail -n 5 "$target/debootstrap/debootstrap.log" >&2
         fail "debootstrap failed"
     fi
-    # What no program in a container reads: about a third of it.
+    # No program in a container reads these files; they are about a third of the image.
     rm -rf "$target"/var/cache/apt/* "$target"/var/lib/apt/lists/* "$target"/var/log/* "$target"/usr/share/man/* \
         "$target"/usr/share/info/* "$target"/usr/share/locale/* "$target"/usr/share/lintian "$target"/tmp/* \
         "$target"/etc/machine-id "$target"/etc/resolv.conf "$target"/etc/hostname

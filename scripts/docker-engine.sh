@@ -1,10 +1,10 @@
 #!/bin/sh
-# Starts the Docker engine of this machine when one is installed and not running, and waits until it answers.
+# Starts the installed Docker engine of this machine unless it runs, and waits until it answers.
 #
-#   docker-engine.sh          start if needed; exit 0 when an engine answers, 3 when none is installed, 1 when it does not start
-#   docker-engine.sh --stop   stop the engine that this script started, and no other
+#   docker-engine.sh          start if needed; exit 0 if an engine answers, 3 if none is installed, 1 if it does not start
+#   docker-engine.sh --stop   stop only the engine that this script started
 #
-# Needs root to start one. State: .cache/dockerd.pid and .cache/dockerd.log beside this checkout.
+# Needs root to start an engine. State: .cache/dockerd.pid and .cache/dockerd.log in this checkout.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,13 +16,13 @@ wait_s=60
 say() { printf 'docker-engine: %s\n' "$*"; }
 fail() { code=$1; shift; printf 'docker-engine: %s\n' "$*" >&2; exit "$code"; }
 answers() { docker info >/dev/null 2>&1; }
-# A pid may have been given to another program since: the pid file counts only while that pid is a dockerd.
+# Another program may have got the pid meanwhile: the pid file counts only while that pid is a dockerd.
 ours() { [ -s "$pid_file" ] && [ "$(cat "/proc/$(cat "$pid_file")/comm" 2>/dev/null)" = dockerd ]; }
 
 stop() {
     if ! ours; then
         rm -f "$pid_file"
-        say "this script started no engine that still runs: nothing to stop"
+        say "nothing to stop: no engine that this script started is running"
         return 0
     fi
     pid=$(cat "$pid_file")

@@ -1,4 +1,4 @@
-"""Makes a state fixture: the folders of one node and its sink, for the test that a later version goes on with them.
+"""Makes a state fixture: the folders of one node and its sink, for the test that a later version continues with them.
 
     .venv/bin/python scripts/make_state_fixture.py [--checkout DIR] OUT.tar.xz
 
@@ -42,9 +42,9 @@ HOST = "127.0.0.1"
 NAME = "upgrade"
 KNOWN, PHONES, NEIGHBOUR = "a4:83:e7:2b:10:5c", [f"02:00:00:00:00:{n:02x}" for n in range(1, 4)], "3c:22:fb:5e:01:7a"
 WAIT = 90.0
-"""Seconds that a busy machine may need for one thing."""
+"""Seconds to wait for each condition, also on a busy machine."""
 LEFT_OUT = ("cache", "scratch", "lock")
-"""Parts of the state that hold nothing that is needed again."""
+"""Parts of the state that are not needed again."""
 
 LABELLER = r"""
 while IFS= read -r line; do
@@ -57,7 +57,7 @@ while IFS= read -r line; do
     "$id" "$camera" "$label" "$blob"
 done
 """
-"""A step in plain shell that names a person on every photo and passes the photo on."""
+"""A step in plain shell that labels a person on every photo and passes the photo on."""
 
 PIPELINE = f"""\
 version: 1
@@ -143,7 +143,7 @@ class Node:
         self.until("the agent answers", lambda: self.ask("/v1/status") is not None)
 
     def start_sink(self, port: int = 0) -> dict[str, Any]:
-        """Start the sink and wait until it is ready; what its ready file says."""
+        """Start the sink and wait until it is ready; returns the content of its ready file."""
         self.ready.unlink(missing_ok=True)
         words: list[str | Path] = [
             "-m",
@@ -190,7 +190,7 @@ class Node:
         return json.loads(done.stdout)
 
     def until(self, what: str, look: Callable[[], object]) -> None:
-        """Wait until `look()` is true; ends the script with the logs where it takes longer than WAIT."""
+        """Wait until `look()` is true; ends the script with the logs after WAIT seconds."""
         end = time.monotonic() + WAIT
         while not look():
             gone = [n for n, p in self.processes.items() if p.poll() is not None]
@@ -201,7 +201,7 @@ class Node:
             time.sleep(0.1)
 
     def ends(self, step: str) -> dict[str, int]:
-        """How many events a step took, has open, and ended how."""
+        """The number of a step's accepted events, open events, and events of each end."""
         pipelines = self.ask("/v1/status")["pipelines"]
         found = next(s for p in pipelines if p["name"] == NAME for s in p["steps"] if s["step"] == step)
         return {**found["ends"], "accepted": found["accepted"], "open": found["open"]}
@@ -215,7 +215,7 @@ class Node:
             file.write(f"{stamp} daemon.notice hostapd: phy1-ap0: {text}\n")
 
     def reads(self) -> bool:
-        """Whether an event came out of the filter: a new log is read from its end on."""
+        """True if the filter reported an event; a new log is read from its end."""
         self.log(f"AP-STA-DISCONNECTED {NEIGHBOUR}")
         time.sleep(0.5)
         return self.ends("wifi")["accepted"] > 0 or self.ends("arrived")["accepted"] > 0
@@ -232,7 +232,7 @@ def draw(folder: Path, count: int = 8) -> Path:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nothing listens on now."""
+    """A TCP port of the loopback interface that is free now."""
     with socket.create_server((HOST, 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -253,7 +253,7 @@ def tell(node: Node) -> dict[str, Any]:
 
 
 def story(node: Node, out: Path) -> dict[str, Any]:
-    """Live through the story; the folders are in `out` afterwards."""
+    """Play the story; `out` contains the folders afterwards."""
     node.sink.mkdir(mode=0o700)
     ready = node.start_sink()
     ports = {"port": free_port(), "enrol_port": free_port()}
@@ -316,7 +316,7 @@ def keep(node: Node, out: Path) -> None:
 
 
 def pack(folder: Path, out: Path) -> None:
-    """Copy a folder without what can be made again."""
+    """Copy a folder without the parts that can be made again."""
     shutil.copytree(folder, out, ignore=lambda _, names: [n for n in names if n in LEFT_OUT or n.endswith("-shm")])
 
 

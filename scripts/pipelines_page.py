@@ -34,7 +34,7 @@ def _table(title: str, keys: Iterable[Key]) -> str:
 
 
 def default(key: Key) -> str:
-    """The default as the table shows it, for each kind of step where it depends on the kind."""
+    """The default for the table; one per kind of step if it depends on the kind."""
     if key.required:
         return "required"
     if key.group:

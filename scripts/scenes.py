@@ -1,11 +1,11 @@
-"""Composes what the demo's cameras see: 1920×1080 frames from real photographs that scikit-image carries.
+"""Composes the demo's camera frames: 1920×1080, from real photographs in scikit-image.
 
     python scripts/scenes.py [--out build/scenes] [--force] [--no-check]
 
-Makes OUT/porch/*.jpg and OUT/garage/*.jpg; a `file:` camera shows them in the order of their names, one a shot. With
-two shots an arrival, the first shot of every arrival has somebody before one camera and nobody before the other. Then
-looks at each frame through the rescale step with the detector and prints what it named; exit code 1 when that is not
-what the frame holds. Does nothing when the frames are there and made by this very script.
+Makes OUT/porch/*.jpg and OUT/garage/*.jpg; a `file:` camera shows them in the order of their names, one per shot. With
+two shots per arrival, the first shot of every arrival shows a person at one camera and nobody at the other. Then the
+script runs the rescale step and the detector on each frame and prints the labels; the exit code is 1 when they do not
+match the frame. It does nothing when the frames exist and this version of the script made them.
 
 The photographs: astronaut (Eileen Collins, NASA), cameraman and brick (grey, as infra-red cameras see at night),
 motorcycle (Middlebury stereo set), rocket (SpaceX), chelsea, coffee; licences: scikit-image's documentation.
@@ -38,7 +38,7 @@ from detector.worker import default_model  # noqa: E402
 WIDTH, HEIGHT = 1920, 1080
 QUALITY = 90
 GRAIN = 5.0
-"""Standard deviation of the added sensor noise, in grey levels: an upscaled photo without it is too easy a JPEG."""
+"""Standard deviation of the added sensor noise, in grey levels: without noise an upscaled photo makes too small a JPEG."""
 
 Frame = npt.NDArray[np.uint8]
 
@@ -59,7 +59,7 @@ def fill(picture: Frame, *, x: float = 0.5, y: float = 0.5) -> Frame:
     return big[top : top + HEIGHT, left : left + WIDTH].copy()
 
 
-# Where the astronaut is in her photo: outside the outline is background for sure, inside is her for sure.
+# The astronaut's place in her photo: outside the outline is certainly background, inside is certainly the astronaut.
 _OUTLINE: dict[str, Any] = {
     "head": ((224, 88), (84, 90), 0),
     "neck": ((213, 222), (104, 74), 25),
@@ -75,7 +75,7 @@ _INSIDE: dict[str, Any] = {
 
 
 def cut_out(picture: Frame) -> npt.NDArray[np.float32]:
-    """How much of each pixel belongs to the astronaut, in 0..1: GrabCut from a rough outline of her."""
+    """The share of each pixel that belongs to the astronaut, in 0..1: GrabCut from a rough outline."""
     height, width = picture.shape[:2]
     mask = np.full((height, width), cv2.GC_BGD, np.uint8)
     for shape, sure in ((_OUTLINE, cv2.GC_PR_FGD), (_INSIDE, cv2.GC_FGD)):
@@ -88,7 +88,7 @@ def cut_out(picture: Frame) -> npt.NDArray[np.float32]:
     inside = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(inside)
     body = (parts == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
-    body = cv2.erode(body, np.ones((3, 3), np.uint8))
+    body = cv2.erode(body, np.full((3, 3), 1, np.uint8))
     return cv2.GaussianBlur(body.astype(np.float32), (0, 0), 1.2)  # type: ignore[no-any-return]
 
 
@@ -140,7 +140,7 @@ SCENES: dict[str, list[tuple[str, bool, Callable[[], Frame]]]] = {
 
 
 def names() -> dict[str, bool]:
-    """Every frame's path below OUT, and whether it shows a person."""
+    """Every frame's path below OUT, with True if it shows a person."""
     return {
         f"{camera}/{i:02d}-{name}.jpg": person
         for camera, scenes in SCENES.items()
@@ -149,12 +149,12 @@ def names() -> dict[str, bool]:
 
 
 def made_by() -> str:
-    """A hash of all that decides how the frames look."""
+    """A hash of everything that determines the frames."""
     return hashlib.sha256(Path(__file__).read_bytes() + cv2.__version__.encode()).hexdigest()
 
 
 def is_made(out: Path) -> bool:
-    """Whether all frames are there, made by this script."""
+    """True if all frames exist and this version of the script made them."""
     try:
         stamp = json.loads((out / "scenes.json").read_bytes())
     except (OSError, ValueError):
@@ -163,7 +163,7 @@ def is_made(out: Path) -> bool:
 
 
 def compose(out: Path) -> None:
-    """Make all frames; frames of earlier versions go."""
+    """Make all frames and delete the frames of earlier versions."""
     paths = iter(names())
     seed = 0
     for camera, scenes in SCENES.items():
@@ -178,7 +178,7 @@ def compose(out: Path) -> None:
 
 
 def check(out: Path) -> bool:
-    """Look at every frame as the pipeline would; print what was named; whether that is right everywhere."""
+    """Process every frame as the pipeline does and print its labels; True if all labels are right."""
     detector = Detector(load_model(default_model()))
     rescale, how = open_rescale(ROOT / "build/filters/rescale.wasm", 640)
     print(f"{'scene':44} {'size':>8} {'person':>7}  named ({detector.name}, threshold {detector.threshold:g}, {how})")
@@ -198,8 +198,8 @@ def main() -> int:
     """Make, check, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "build/scenes")
-    parser.add_argument("--force", action="store_true", help="make them again")
-    parser.add_argument("--no-check", action="store_true", help="do not look at them with the detector")
+    parser.add_argument("--force", action="store_true", help="make the frames again")
+    parser.add_argument("--no-check", action="store_true", help="do not check the frames with the detector")
     options = parser.parse_args()
     if is_made(options.out) and not options.force:
         print(f"scenes: {options.out} is up to date")
@@ -212,7 +212,7 @@ def main() -> int:
         print(f"scenes: {error}", file=sys.stderr)
         return 1
     (options.out / "scenes.json").unlink()
-    print("scenes: the detector does not see what the frames hold", file=sys.stderr)
+    print("scenes: the detector's labels do not match the frames", file=sys.stderr)
     return 1
 
 

@@ -1,11 +1,11 @@
-"""Gets a checkout ready for one of the Makefile's targets, on a fresh Debian 12 with python3 >= 3.11; quick the second time.
+"""Prepares a checkout for one of the Makefile's targets, on a new Debian 12 with python3 >= 3.11; the second run is quick.
 
     python3 scripts/setup.py demo|test|bench|lint
 
-Debian packages, the virtual environment, the WASM programs, the model and the demo's scenes, the detector's image.
-Standard library only, since it runs before there is an environment. Progress goes to stderr. As root it installs the
-Debian packages that are missing, after naming them (NO_APT=1: it does not); as anybody else it prints the command. An
-engine that it started for building the image is stopped again. Exit codes: 0 ready, 1 failed, 130 interrupted.
+It sets up Debian packages, the virtual environment, the WASM programs, the model, the demo's scenes and the detector's
+image. It uses only the standard library, since it runs before there is an environment. Progress goes to stderr. As root it
+lists the missing Debian packages and installs them (not with NO_APT=1); as another user it prints the command. If it
+starts a Docker engine to build the image, it stops that engine again. Exit codes: 0 ready, 1 failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ LOG = ROOT / "build/setup.log"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-agent"
 PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 NO_ENGINE = 3
-"""What scripts/docker-engine.sh and scripts/build_detector.py exit with when there is no Docker engine."""
+"""Exit code of scripts/docker-engine.sh and scripts/build_detector.py without a Docker engine."""
 
 
 class SetupError(Exception):
-    """What stopped the set-up, in words for the person who runs it."""
+    """The reason why the set-up failed, for the user."""
 
 
 # -- what is needed ------------------------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ class SetupError(Exception):
 
 @dataclass(frozen=True)
 class Need:
-    """A Debian package and how to see that what it brings is there; without `program` Debian's own list tells."""
+    """A Debian package and the program that shows that it is installed; without `program` dpkg's list decides."""
 
     package: str
     program: str = ""
@@ -50,7 +50,7 @@ class Need:
 BASE = (Need("python3-venv", "ensurepip"),)
 DEVELOP = (
     *BASE,
-    # One of the engines for WASM is compiled when it is installed.
+    # One of the WASM engines is compiled during its installation.
     Need("gcc", "gcc"),
     Need("libc6-dev"),
     Need("python3-dev", "Python.h"),
@@ -88,12 +88,12 @@ TESTS = (
 
 
 def missing(needs: tuple[Need, ...]) -> list[Need]:
-    """Those that are not there."""
+    """The packages that are missing."""
     return [n for n in needs if not is_there(n)]
 
 
 def is_there(need: Need) -> bool:
-    """Whether what the package brings can be used, wherever it came from."""
+    """True if the package's content is usable, from this package or from elsewhere."""
     if need.program == "ensurepip":
         return not subprocess.run(
             [sys.executable, "-c", "import ensurepip"], capture_output=True, check=False
@@ -115,7 +115,7 @@ def is_there(need: Need) -> bool:
 
 
 class Progress:
-    """`[3/7]  12 s  what`; what the programs print goes to the log and, at a terminal, over one line below."""
+    """Prints `[3/7]  12 s  what`. The programs' output goes to the log and, at a terminal, to one line below."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.step = steps, 0
@@ -130,16 +130,16 @@ class Progress:
         self.say(f"[{self.step}/{self.steps}] {time.monotonic() - self.began:4.0f} s  {what}")
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print a line that stays."""
         print(("\r\033[K" if self.terminal else "") + text, file=sys.stderr, flush=True)
         print(text, file=self.log, flush=True)
 
     def note(self, text: str) -> None:
-        """A line under the step."""
+        """Print a line under the step."""
         self.say(f"{'':14}{text}")
 
     def pass_by(self, line: str) -> None:
-        """A line of a program: to the log, and for a moment to the terminal."""
+        """Write a program's line to the log, and for a moment to the terminal."""
         print(line, file=self.log, flush=True)
         if self.terminal and line.strip():
             width = shutil.get_terminal_size().columns - 15
@@ -162,7 +162,9 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
         if process.returncode not in (0, *also):
             last = "\n".join(kept)
-            raise SetupError(f"{last}\n{Path(words[0]).name} failed ({process.returncode}); the whole log: {LOG}")
+            raise SetupError(
+                f"{last}\n{Path(words[0]).name} failed with exit code {process.returncode}; the whole log: {LOG}"
+            )
         return process.returncode
 
 
@@ -170,7 +172,7 @@ class Progress:
 
 
 def packages(p: Progress, needs: tuple[Need, ...]) -> None:
-    """The Debian packages that are missing: installed, or named with the command that installs them."""
+    """Install the missing Debian packages, or print the command that installs them."""
     p.next("Debian packages")
     absent = missing(needs)
     if not absent:
@@ -178,20 +180,20 @@ def packages(p: Progress, needs: tuple[Need, ...]) -> None:
     names = [n.package for n in absent]
     command = f"apt-get install --no-install-recommends {' '.join(names)}"
     if os.geteuid() == 0 and not os.environ.get("NO_APT") and shutil.which("apt-get"):
-        p.note(f"installing {' '.join(names)}  (NO_APT=1 leaves them)")
+        p.note(f"installing {' '.join(names)}  (NO_APT=1 skips this)")
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         p.run("apt-get", "-q", "update", env=quiet)
         p.run("apt-get", "-q", "-y", "-o", "Dpkg::Use-Pty=0", "install", "--no-install-recommends", *names, env=quiet)
         return
     needed = [n.package for n in absent if not n.optional]
-    p.note(f"missing: {' '.join(names)}; this installs them:")
+    p.note(f"missing: {' '.join(names)}; install them with:")
     p.note(f"    {'' if os.geteuid() == 0 else 'sudo '}{command}")
     if needed:
-        raise SetupError(f"nothing works without {', '.join(needed)}")
+        raise SetupError(f"cannot continue without {', '.join(needed)}")
 
 
 def environment(p: Progress, extra: str) -> None:
-    """.venv with the project, editable, and its extra; made again when pyproject.toml or python changed."""
+    """Make .venv with the project (editable) and its extra; again when pyproject.toml or python has changed."""
     p.next(f"Python environment (.venv, extra {extra})")
     content = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
     stamps = {name: VENV / f".stamp-{name}" for name in ("demo", "dev")}
@@ -205,7 +207,7 @@ def environment(p: Progress, extra: str) -> None:
 
 
 def filters(p: Progress) -> None:
-    """build/filters/*.wasm, from the cache where the same sources were built before."""
+    """Build build/filters/*.wasm, or copy them from the cache if the same sources were built before."""
     p.next("WASM programs (filters/)")
     sources = [ROOT / "scripts/build_filters.py", *sorted((ROOT / "filters").glob("*.*"))]
     parts = [s.name.encode() + b"\0" + s.read_bytes() for s in sources if s.suffix in (".py", ".c", ".h", ".zig")]
@@ -219,22 +221,22 @@ def filters(p: Progress) -> None:
         shutil.copytree(built, part, ignore=shutil.ignore_patterns("*.part.wasm"))
         try:
             part.rename(kept)
-        except OSError:  # another set-up was faster: its files are as good
+        except OSError:  # another set-up was faster: its files are the same
             shutil.rmtree(part, ignore_errors=True)
 
 
 def scenes(p: Progress) -> None:
-    """The default model, and what the demo's cameras see."""
+    """Make the default model and the demo's camera frames."""
     p.next("detection model, and the demo's scenes")
     p.run(PYTHON, "scripts/build_detector.py", "--model-only")
     p.run(PYTHON, "scripts/scenes.py")
 
 
 def image(p: Progress, *, needed: bool) -> None:
-    """The detector's image, built with an engine that runs or that is started for it."""
+    """Build the detector's image; starts a Docker engine for it if none runs."""
     p.next("detector image for Docker")
     if shutil.which("docker", path=PATH) is None and not needed:
-        p.note("no Docker here: the demo's detector will run as a local process")
+        p.note("Docker is not installed: the demo's detector will run as a local process")
         return
     answered = engine_answers()
     try:
@@ -242,7 +244,7 @@ def image(p: Progress, *, needed: bool) -> None:
             p.note("starting the Docker engine")
             code = p.run(ROOT / "scripts/docker-engine.sh", also=() if needed else (1, NO_ENGINE))
             if code:
-                p.note("no Docker engine could be started: the demo's detector will run as a local process")
+                p.note("cannot start a Docker engine: the demo's detector will run as a local process")
                 return
         p.run(PYTHON, "scripts/build_detector.py")
     finally:
@@ -251,7 +253,7 @@ def image(p: Progress, *, needed: bool) -> None:
 
 
 def engine_answers() -> bool:
-    """Whether a Docker engine is running."""
+    """True if a Docker engine is running."""
     try:
         return not subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
     except FileNotFoundError:
@@ -285,7 +287,10 @@ def main() -> int:
         print((__doc__ or "").strip(), file=sys.stderr)
         return 1
     if sys.version_info < (3, 11):  # noqa: UP036 (this runs before pip can refuse)
-        print(f"set-up: this is Python {sys.version.split()[0]}; name one from 3.11 on: make PYTHON=…", file=sys.stderr)
+        print(
+            f"set-up: Python {sys.version.split()[0]} is too old; choose 3.11 or newer with make PYTHON=…",
+            file=sys.stderr,
+        )
         return 1
     steps = STEPS[sys.argv[1]]
     progress = Progress(len(steps))

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs a command with a Docker engine: one that runs already, or one started for it and stopped after it.
+# Runs a command with a Docker engine. If no engine runs, starts one before the command and stops it afterwards.
 #
-#   with-engine.sh COMMAND [ARGUMENT...]     exits as the command does; as docker-engine.sh when no engine can be had
+#   with-engine.sh COMMAND [ARGUMENT...]     exits with the command's code; without an engine with docker-engine.sh's code
 set -u
 
 here=$(dirname "$0")
@@ -9,7 +9,7 @@ if docker info >/dev/null 2>&1; then
     exec "$@"
 fi
 "$here/docker-engine.sh" >/dev/null || exit
-trap : INT # the command hears it too; this shell stays to stop the engine
+trap : INT # the command gets the signal too; this shell stays to stop the engine
 "$@"
 code=$?
 "$here/docker-engine.sh" --stop >/dev/null

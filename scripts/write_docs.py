@@ -23,12 +23,12 @@ PARTS = (
 
 
 def renewed(text: str, name: str, source: str, made: str) -> str:
-    """The page with the part as it should be; raises ValueError where the page has no place for it."""
+    """The page with the updated part; raises ValueError if the page has no place for it."""
     begin, end = f"<!-- {name}: written by scripts/write_docs.py from {source} -->\n", f"<!-- end of {name} -->"
     before, found, rest = text.partition(begin)
     _, also, after = rest.partition(end)
     if not (found and also):
-        raise ValueError(f"no place for {name}: {begin}")
+        raise ValueError(f"the page has no place for {name}: {begin}")
     return f"{before}{begin}{made}{end}{after}"
 
 
@@ -41,7 +41,7 @@ def main() -> int:
         if made == text:
             continue
         if "--check" in sys.argv:
-            print(f"{page} is out of date: python scripts/write_docs.py", file=sys.stderr)
+            print(f"{page} is out of date; run: python scripts/write_docs.py", file=sys.stderr)
             code = 1
         else:
             (ROOT / page).write_text(made)

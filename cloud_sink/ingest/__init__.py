@@ -1,4 +1,4 @@
-"""What buildings send: checked, stored once, and told to whoever watches."""
+"""Ingest: checks what buildings send, stores it once, and informs the page and the channels."""
 
 from cloud_sink.ingest.intake import Intake
 from cloud_sink.ingest.openapi import complete

@@ -1,4 +1,4 @@
-"""What a sender is answered: the same numbers and words over HTTPS and MQTT."""
+"""Answers to senders: the same status numbers and texts over HTTPS and MQTT."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STATUS = {"sink.too-large": 413, "sink.rate": 429, "sink.key": 401, "sink.mesh"
 
 
 class TooMany(Refused):
-    """The sender is over its rate; `wait` is in whole seconds."""
+    """The sender exceeds its rate; `wait` is in whole seconds."""
 
     code = "sink.rate"
 
@@ -22,12 +22,14 @@ class TooMany(Refused):
 
 
 def unknown_key() -> IdentityError:
-    """The error for a key that is not good."""
-    return IdentityError("the key is unknown or revoked", code="sink.key", hint="`edge-sink key create` makes one")
+    """The error for an unknown or revoked key."""
+    return IdentityError(
+        "the key is unknown or revoked", code="sink.key", hint="make a key with `edge-sink key create`"
+    )
 
 
 def answer_of(e: EdgeError) -> tuple[int, dict[str, str], dict[str, Any]]:
-    """(HTTP status, headers, JSON) for an error; counted."""
+    """(HTTP status, headers, JSON) for an error. Counts the error in the metrics."""
     status = _STATUS.get(e.code, 422 if isinstance(e, Refused | IdentityError) else 500)
     metrics.REFUSED.labels(e.code).inc()
     headers = {"retry-after": str(e.wait)} if isinstance(e, TooMany) else {}

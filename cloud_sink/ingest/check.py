@@ -1,4 +1,4 @@
-"""Whether an alert is one: its shape, its limits, its signature and its photos' names. Pure; nothing is stored here."""
+"""Checks an alert's shape, limits, signature and photo names. Pure: stores nothing."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ MAX_NODES = 1000
 MAX_WARNINGS = 200
 MAX_CERTIFICATE = 16_384
 MAX_ENCODED = 3 * MAX_EVENT
-"""An event's bytes in msgpack before they are decoded; a float has nine there, and with its comma four or more in JSON."""
-# A NUL in JSON, but not a backslash and the letters u0000.
+"""Most bytes of an event in msgpack. A float has nine bytes there, and in JSON four or more with its comma."""
+# Matches a NUL in JSON, but not an escaped backslash with the letters u0000.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class _Wire(msgspec.Struct, kw_only=True):
-    """An alert whose event is still bytes: a few of them can become a hundred times as much memory."""
+    """An alert whose event is not decoded yet: decoding can take a hundred times the memory of its bytes."""
 
     mesh: str
     node: str
@@ -62,12 +62,12 @@ def decode_alert(body: bytes, limits: Limits) -> Alert:
         if not REQUEST_ID.match(value):
             raise _malformed(f"{name} {value[:80]!r} is not 1 to 64 of A-Z a-z 0-9 . _ -")
     if event.root and not REQUEST_ID.match(event.root):
-        raise _malformed("the root is no event id")
+        raise _malformed("the root is not an event id")
     for name, value in (("node", alert.node), ("type", event.type), ("source", event.source), ("time", event.time)):
         if not value or len(value) > 128 or not value.isprintable():
             raise _malformed(f"{name} is not 1 to 128 printable characters")
     if len(alert.photos) > limits.photos or len(alert.trace) > MAX_HOPS:
-        raise _malformed(f"at most {limits.photos} photos and {MAX_HOPS} hops")
+        raise _malformed(f"an alert has at most {limits.photos} photos and {MAX_HOPS} hops")
     if any(len(p.content) > limits.photo for p in alert.photos):
         raise Refused(f"a photo has at most {limits.photo} bytes", code="sink.too-large")
     try:
@@ -77,11 +77,11 @@ def decode_alert(body: bytes, limits: Limits) -> Alert:
     try:
         encoded = event.encode()
     except (TypeError, ValueError, RecursionError, msgspec.EncodeError) as e:
-        raise _malformed(f"the event is no JSON: {e}") from e
+        raise _malformed(f"the event cannot be written as JSON: {e}") from e
     if len(encoded) > MAX_EVENT:
         raise Refused(f"an event has at most {MAX_EVENT} bytes", code="sink.too-large")
     if _NUL.search(encoded):
-        raise _malformed("the event has a NUL character in it")
+        raise _malformed("the event contains a NUL character")
     return alert
 
 
@@ -89,34 +89,34 @@ def decode_status(body: bytes) -> StatusSummary:
     """The status summary in a body; raises Refused (`sink.malformed`)."""
     summary = _decode(body, StatusSummary)
     if not REQUEST_ID.match(summary.mesh) or len(summary.nodes) > MAX_NODES or len(summary.warnings) > MAX_WARNINGS:
-        raise _malformed(f"a mesh id, at most {MAX_NODES} nodes and {MAX_WARNINGS} warnings")
+        raise _malformed(f"a status has a valid mesh id, at most {MAX_NODES} nodes and {MAX_WARNINGS} warnings")
     texts = [summary.node, summary.time, *(t for n in summary.nodes for t in (*n.keys(), *n.values()))]
     texts += [t for w in summary.warnings for t in (w.code, w.subject, w.text, w.remedy, w.severity)]
     if any(len(t) > 1000 or "\0" in t for t in texts) or len(summary.time) > 40 or len(summary.node) > 128:
-        raise _malformed("a text in it is too long")
+        raise _malformed("the status has a text that is too long or contains a NUL character")
     return summary
 
 
 def decode_hello(body: bytes) -> Hello:
-    """The first word in a body; raises Refused (`sink.malformed`)."""
+    """The hello in a body; raises Refused (`sink.malformed`)."""
     hello = _decode(body, Hello)
     if not REQUEST_ID.match(hello.mesh) or len(hello.ca) > MAX_CERTIFICATE:
-        raise _malformed("a mesh id and a CA certificate")
+        raise _malformed("a hello has a valid mesh id and a CA certificate")
     if hello.ca:
         _authority(hello.ca)
     return hello
 
 
 def check_signature(alert: Alert, ca: str) -> None:
-    """Raise IdentityError unless the alert's node signed it, and unless that node is of this CA, where one is known.
+    """Raise IdentityError unless the alert's node signed it and `ca`, if it is known, issued that node's certificate.
 
-    Expiry is not looked at: an alert may have waited in a spool for longer than its certificate was good.
+    The certificate's expiry is not checked: an alert may wait in a spool for longer than its certificate is valid.
     """
     try:
         certificate = _certificate(alert.certificate)
         key = certificate.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise IdentityError("the certificate's key is no ECDSA key", code="sink.signature")
+            raise IdentityError("the certificate's key is not an ECDSA key", code="sink.signature")
         key.verify(alert.signature, alert.signed_bytes(), ec.ECDSA(hashes.SHA256()))
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         if ca:
@@ -125,17 +125,17 @@ def check_signature(alert: Alert, ca: str) -> None:
         raise IdentityError(
             f"the alert is not signed by a node of mesh {alert.mesh}",
             code="sink.signature",
-            hint="is this the mesh that the key was first used by?",
+            hint="use the key of this mesh: a key belongs to the first mesh that used it",
         ) from e
     if alert.node not in [n.value for n in names]:
-        raise IdentityError(f"the certificate is not node {alert.node}'s", code="sink.signature")
+        raise IdentityError(f"the certificate does not belong to node {alert.node}", code="sink.signature")
 
 
 def check_photos(alert: Alert) -> None:
-    """Raise Refused unless each photo is what the signature covers: its bytes have its CID and size."""
+    """Raise Refused unless each photo's bytes have the CID and size that the signature covers."""
     for photo in alert.photos:
         if len(photo.content) != photo.size or cid_of(photo.content) != photo.cid:
-            raise Refused(f"photo {photo.name[:80]!r} is not the one that was signed", code="sink.photo")
+            raise Refused(f"photo {photo.name[:80]!r} is not the photo that was signed", code="sink.photo")
 
 
 def _decode(body: bytes | msgspec.Raw, kind: type[T]) -> T:
@@ -146,7 +146,7 @@ def _decode(body: bytes | msgspec.Raw, kind: type[T]) -> T:
 
 
 def _malformed(why: str) -> Refused:
-    return Refused(f"malformed: {why[:200]}", code="sink.malformed", hint="msgpack, as docs/protocol.md says")
+    return Refused(f"malformed: {why[:200]}", code="sink.malformed", hint="send msgpack as docs/protocol.md describes")
 
 
 @lru_cache(maxsize=256)
@@ -159,4 +159,4 @@ def _authority(pem: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem.encode())
     except ValueError as e:
-        raise _malformed("the CA is no PEM certificate") from e
+        raise _malformed("the CA is not a PEM certificate") from e

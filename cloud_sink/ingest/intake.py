@@ -1,4 +1,4 @@
-"""The intake: what a building sends is checked, stored, and told to whoever watches. The same for HTTPS and MQTT."""
+"""The intake: checks and stores what a building sends, and informs the listeners. HTTPS and MQTT share it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WrongMesh(Refused):
 
 
 class Intake:
-    """Calls block, so they run in threads; `on_alert(seq, mesh, root)` and `on_status(mesh)` are called from there."""
+    """Calls block, so they run in threads; these threads call `on_alert(seq, mesh, root)` and `on_status(mesh)`."""
 
     def __init__(self, alerts: Alerts, access: Access, photos: PhotoStore, limits: Limits) -> None:
         self.on_alert: Callable[[int, str, str], None] = lambda _seq, _mesh, _root: None
@@ -31,8 +31,9 @@ class Intake:
         self._alerts, self._access, self._photos, self._limits = alerts, access, photos, limits
 
     def alert(self, key: Key, body: bytes, via: str) -> tuple[str, bool]:
-        """Store an alert, once; (event id, whether it is new). Durable when it returns. Raises Refused,
-        IdentityError.
+        """Store an alert once and return (event id, whether it is new). The alert is durable when this returns.
+
+        Raises Refused, IdentityError.
         """
         alert = decode_alert(body, self._limits)
         key = self._bound(key, alert.mesh)
@@ -51,20 +52,20 @@ class Intake:
         return alert.event.id, seq is not None
 
     def status(self, key: Key, body: bytes) -> None:
-        """Keep a status summary. Raises Refused."""
+        """Store a status summary. Raises Refused."""
         summary = decode_status(body)
         key = self._bound(key, summary.mesh)
         self._alerts.add_status(summary, key.name)
         self.on_status(summary.mesh)
 
     def hello(self, key: Key, body: bytes) -> str:
-        """The building's name; ties the key to its mesh and CA at the first time. Raises Refused."""
+        """Return the building's name. The first hello binds the key to its mesh and CA. Raises Refused."""
         hello = decode_hello(body)
         key = self._access.bind_key(key.id, hello.mesh, hello.ca)
         if key.mesh != hello.mesh:
             raise _foreign(key)
         if hello.ca and hello.ca != key.ca:
-            raise WrongMesh("the mesh shows another CA than before", hint="make a new key: `edge-sink key create`")
+            raise WrongMesh("the mesh has another CA than before", hint="make a new key with `edge-sink key create`")
         return key.name
 
     def _bound(self, key: Key, mesh: str) -> Key:
@@ -76,4 +77,6 @@ class Intake:
 
 
 def _foreign(key: Key) -> WrongMesh:
-    return WrongMesh(f"key {key.id} belongs to another mesh", hint="one key a building: `edge-sink key create`")
+    return WrongMesh(
+        f"key {key.id} belongs to another mesh", hint="make a key for each building with `edge-sink key create`"
+    )

@@ -1,6 +1,4 @@
-"""Alerts by way of an MQTT broker: the same intake, and the sink's own sealed answer for each
-(agent/model/envelope.py).
-"""
+"""Alerts over an MQTT broker: the same intake as HTTPS, and a sealed answer for each (agent/model/envelope.py)."""
 
 from __future__ import annotations
 
@@ -31,14 +29,14 @@ from cloud_sink.store import Access
 logger = logging.getLogger(__name__)
 
 QUEUE = 32
-"""Most messages that wait to be stored; more are dropped, and their senders send again."""
+"""Most messages that wait to be stored; further messages are dropped, and their senders send them again."""
 KINDS = ("alert", "status", "hello")
 _OVERHEAD = 1024
 _KEY_ID = re.compile(r"[a-z0-9]{8}\Z")
 
 
 class Broker(msgspec.Struct, frozen=True):
-    """A broker's address: `mqtt://` in the clear, `mqtts://` by the system's authorities or by a pin."""
+    """A broker's address: `mqtt://` is unencrypted; `mqtts://` trusts the system's CAs or a pin."""
 
     host: str
     port: int
@@ -54,25 +52,25 @@ class Broker(msgspec.Struct, frozen=True):
 
 def parse_broker(text: str) -> Broker:
     """The broker in a URL; raises ConfigError."""
-    hint = "mqtts://USER@HOST:PORT#sha256=…, or mqtt://HOST:PORT on the same machine"
+    hint = "write mqtts://USER@HOST:PORT#sha256=…, or mqtt://HOST:PORT on the same machine"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as e:
         raise ConfigError(f"--mqtt: {e}", hint=hint) from e
     if parts.scheme not in ("mqtt", "mqtts") or not host:
-        raise ConfigError("--mqtt is not the address of a broker", hint=hint)
+        raise ConfigError("--mqtt is not a broker's URL", hint=hint)
     if parts.password is not None:
-        raise ConfigError("a password does not belong into the address", hint="use --mqtt-password-file")
+        raise ConfigError("--mqtt must not contain a password", hint="use --mqtt-password-file")
     pin = parts.fragment.removeprefix("sha256=").replace(":", "").lower()
     if parts.fragment and (parts.scheme == "mqtt" or not re.fullmatch(r"[0-9a-f]{64}", pin)):
-        raise ConfigError("--mqtt: the pin is sha256= and 64 hex digits, for mqtts", hint=hint)
+        raise ConfigError("--mqtt: the pin must be sha256= and 64 hex digits, with mqtts", hint=hint)
     tls = parts.scheme == "mqtts"
     return Broker(host, port or (8883 if tls else 1883), tls, unquote(parts.username or ""), pin)
 
 
 class _Client(paho.Client):  # type: ignore[misc]  # to mypy it is Any
-    """Tells what ended its thread; `loop_start` runs `loop_forever` there and lets nobody know."""
+    """Calls `on_end` with the error that ended its thread; paho's `loop_start` does not report it."""
 
     on_end: Callable[[str], object]
 
@@ -86,7 +84,7 @@ class _Client(paho.Client):  # type: ignore[misc]  # to mypy it is Any
 
 
 class MqttIngest:
-    """Subscribes and answers until cancelled; paho reconnects by itself."""
+    """Subscribes and answers messages until cancelled; paho reconnects by itself."""
 
     __name__ = "mqtt"
 
@@ -99,7 +97,7 @@ class MqttIngest:
         self.subscribed = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until cancelled; raises what ended paho's own thread, which nobody would start again."""
+        """Serve until cancelled; raises RuntimeError when paho's thread ends, because paho does not restart it."""
         loop = asyncio.get_running_loop()
         client = self._client(loop)
         ended: asyncio.Future[str] = loop.create_future()
@@ -126,7 +124,7 @@ class MqttIngest:
                 if answer is not None:
                     client.publish(answer[0], answer[1], qos=1)
             except Exception:
-                logger.exception("a message on %s could not be answered", topic)
+                logger.exception("cannot answer a message on %s; dropping it", topic)
 
     def _client(self, loop: asyncio.AbstractEventLoop) -> _Client:
         client = _Client(CallbackAPIVersion.VERSION2, client_id=f"edge-sink-{secrets.token_hex(6)}")
@@ -140,28 +138,30 @@ class MqttIngest:
 
         def on_connect(c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
             if code.is_failure:
-                logger.error("the broker at %s refuses: %s", self._broker.name, code)
+                logger.error("the broker at %s refuses the connection: %s", self._broker.name, code)
             else:
                 c.subscribe([(f"{PREFIX}/+/{kind}", 1) for kind in KINDS])
 
         def on_subscribe(_c: Any, _u: Any, _m: Any, codes: Any, _p: Any) -> None:
             if any(c.is_failure for c in codes):
-                logger.error("the broker at %s does not let the sink subscribe to %s/+/…", self._broker.name, PREFIX)
+                logger.error("the broker at %s refuses the subscription to %s/+/…", self._broker.name, PREFIX)
             else:
                 logger.info("taking alerts from the broker at %s", self._broker.name)
                 loop.call_soon_threadsafe(self.subscribed.set)
 
         def on_disconnect(_c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
             if code.is_failure:
-                logger.warning("the broker at %s is gone: %s", self._broker.name, code)
+                logger.warning("lost the connection to the broker at %s: %s", self._broker.name, code)
 
         client.on_connect, client.on_subscribe, client.on_disconnect = on_connect, on_subscribe, on_disconnect
-        client.on_connect_fail = lambda _c, _u: logger.warning("the broker at %s cannot be reached", self._broker.name)
+        client.on_connect_fail = lambda _c, _u: logger.warning(
+            "cannot reach the broker at %s; trying again", self._broker.name
+        )
         client.on_message = lambda _c, _u, m: self._take(loop, m)
         return client
 
     def _take(self, loop: asyncio.AbstractEventLoop, message: paho.MQTTMessage) -> None:
-        """Queue a message if it may be a building's; called in paho's thread, which an error would end."""
+        """Queue a message if it may come from a building; runs in paho's thread, which an error would end."""
         try:
             topic = message.topic
             if len(message.payload) > MAX_ALERT + _OVERHEAD:
@@ -178,10 +178,10 @@ class MqttIngest:
             self._queue.put_nowait((topic, payload))
         except asyncio.QueueFull:
             self._dropped += 1
-            logger.warning("too many messages wait: %d dropped so far, to be sent again", self._dropped)
+            logger.warning("queue full: dropped %d messages so far; their senders send again", self._dropped)
 
     def _answer(self, topic: str, payload: bytes) -> tuple[str, bytes] | None:
-        """The ack's topic and payload; None for what no key of ours has sealed."""
+        """The ack's topic and payload; None for a message that no key of this sink has sealed."""
         mesh, kind = topic.split("/")[1:3]
         try:
             envelope = open_envelope(payload)
@@ -216,21 +216,21 @@ class MqttIngest:
         except EdgeError as e:
             status, headers, said = answer_of(e)
         except Exception:
-            logger.exception("a message could not be stored")
+            logger.exception("cannot store a message; answering with status 500")
             status, said = 500, {"message": "the sink failed"}
         return {"status": status, "headers": headers, "body": msgspec.json.encode(said)}
 
 
 def _refuse(topic: str, e: EdgeError) -> None:
     answer_of(e)
-    logger.warning("a message on %s is not a building's: %s", topic, e.message)
+    logger.warning("dropped a message on %s: %s", topic, e.message)
 
 
 def _framed(raw: bytes) -> tuple[str, bytes]:
     try:
         request, body = msgspec.msgpack.decode(raw, type=tuple[str, bytes])
     except (msgspec.DecodeError, ValueError, RecursionError) as e:
-        raise IdentityError("the envelope holds no request", code="sink.envelope") from e
+        raise IdentityError("the envelope does not contain a request", code="sink.envelope") from e
     if not REQUEST_ID.match(request):
         raise IdentityError("the request has no id", code="sink.envelope")
     return request, body

@@ -1,4 +1,4 @@
-"""The ingest interface as OpenAPI, made from the structs that it really decodes."""
+"""The ingest interface as OpenAPI, made from the structs that it decodes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _ANSWERS = {
     "403": "the key belongs to another mesh",
     "408": "the body did not arrive in time",
     "413": "too large",
-    "422": "malformed, not signed, or a photo that is none; the same bytes will never be taken",
-    "429": "too many; Retry-After says when again",
+    "422": "malformed, without a valid signature, or with an invalid photo; sending the same bytes again does not help",
+    "429": "too many requests; Retry-After says how long to wait",
 }
 
 
@@ -30,7 +30,7 @@ def described(kind: type) -> dict[str, Any]:
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the structs and the key that the routes speak of."""
+    """The document with the structs and the key that the routes refer to."""
     _, structs = msgspec.json.schema_components([Alert, StatusSummary, Hello], ref_template=_REF)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(structs)

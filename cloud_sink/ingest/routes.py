@@ -20,7 +20,7 @@ from cloud_sink.store.models import Key
 logger = logging.getLogger(__name__)
 
 BODY_TIMEOUT = 60.0
-"""Seconds in which a whole body has to arrive."""
+"""Seconds in which a whole body must arrive."""
 
 
 def ingest_routes(intake: Intake, access: Access, limits: Limits) -> APIRouter:
@@ -44,19 +44,19 @@ def ingest_routes(intake: Intake, access: Access, limits: Limits) -> APIRouter:
 
     @router.post("/hello", openapi_extra=described(Hello))
     async def hello(request: Request, key: Authorised) -> JSONResponse:
-        """Is this a sink, does it know the key, and which building is it for it?"""
+        """Confirm that this is a sink and that the key is valid; return the building's name."""
         name = await asyncio.to_thread(intake.hello, key, await _body(request))
         return JSONResponse({"building": name, "service": "edge-sink"})
 
     @router.post("/alerts", openapi_extra=described(Alert))
     async def alerts(request: Request, key: Authorised) -> JSONResponse:
-        """Store one alert; `stored` is false when it was there already."""
+        """Store one alert; `stored` is false when the sink already has it."""
         event_id, new = await asyncio.to_thread(intake.alert, key, await _body(request), "https")
         return JSONResponse({"id": event_id, "stored": new})
 
     @router.post("/status", openapi_extra=described(StatusSummary))
     async def status(request: Request, key: Authorised) -> JSONResponse:
-        """Keep the building's newest status summary."""
+        """Store the building's newest status summary."""
         await asyncio.to_thread(intake.status, key, await _body(request))
         return JSONResponse({"stored": True})
 
@@ -68,12 +68,12 @@ async def answer_error(_request: Request, e: Exception) -> JSONResponse:
     assert isinstance(e, EdgeError)
     status, headers, body = answer_of(e)
     if status not in (401, 429):
-        logger.warning("refused: %s (%s)", e.message, e.code)
+        logger.warning("refused a request: %s (%s)", e.message, e.code)
     return JSONResponse(body, status_code=status, headers=headers)
 
 
 async def _body(request: Request) -> bytes:
-    """The whole body; raises Refused as soon as it is too long or too slow."""
+    """The whole body; raises Refused as soon as it is too long or too late."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT):

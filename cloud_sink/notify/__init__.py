@@ -1,5 +1,6 @@
-"""Telling other places: Slack (`notify.slack`), and whatever Apprise knows (`notify.others`); both loaded when
-asked for.
+"""Notices in Slack (`notify.slack`) and in the services that Apprise supports (`notify.others`).
+
+Both modules are imported only when they are configured.
 """
 
 from cloud_sink.notify.channel import Channel

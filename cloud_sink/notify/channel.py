@@ -1,4 +1,4 @@
-"""What a channel is, and how its failures are told apart."""
+"""The interface of a channel, and the error that asks for a retry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cloud_sink.notify.queue import Pending
 
 
 class Later(Exception):
-    """Not now: try again after `seconds` (0: the usual backoff). `posted` says whether the message may have arrived."""
+    """Try again after `seconds` (0: the usual backoff). `maybe_posted`: the message may have arrived."""
 
     def __init__(self, reason: str, seconds: float = 0.0, *, maybe_posted: bool = False) -> None:
         super().__init__(reason)
@@ -20,10 +20,10 @@ class Later(Exception):
 
 @dataclass(frozen=True)
 class Books:
-    """What a channel may ask of the queue while it works.
+    """The queue's functions that a channel may call while it works.
 
-    `keep_files` remembers uploaded files, `posting` that the first message is under way, `picture` gives a photo's JPEG
-    with its boxes drawn in, or nothing when the photo cannot be read: the message goes without it.
+    `keep_files` stores the ids of uploaded files. `posting` stores that the first message is under way. `picture` gives
+    a photo's JPEG with its boxes drawn in, or empty bytes when the photo cannot be read: the message goes without it.
     """
 
     keep_files: Callable[[dict[str, str]], Awaitable[None]]
@@ -37,9 +37,9 @@ class Channel(Protocol):
     name: str
 
     async def show(self, pending: Pending, incident: Incident, books: Books) -> str:
-        """Show the incident, or bring its message up to date; returns the message's id. Raises Later."""
+        """Show the incident, or update its message; returns the message's id. Raises Later."""
         ...
 
     async def close(self) -> None:
-        """Give connections up."""
+        """Close the connections."""
         ...

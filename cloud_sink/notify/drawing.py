@@ -1,4 +1,4 @@
-"""A photo with its boxes drawn in, for places that show plain pictures."""
+"""A photo with its boxes drawn in, for services that show plain pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells other places of incidents: one message for each incident and place, edited when more of it arrives."""
+"""Shows incidents in other services: one message per incident and channel, edited when more alerts arrive."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from cloud_sink.store import Alerts, PhotoStore
 logger = logging.getLogger(__name__)
 
 EDIT_PAUSE = 2.0
-"""Seconds between edits of one message: several cameras' alerts come close together."""
+"""Seconds between edits of one message: alerts of several cameras come close together."""
 BACKOFF = Backoff(doubling(1.0, 600.0), jitter=(0.5, 1.0))
-"""The pauses after a notice that could not be shown."""
+"""The pauses after a notice that failed."""
 DATABASE_PAUSE = 2.0
-"""Seconds between tries of a database that cannot be read or written."""
+"""Seconds between retries while the database cannot be read or written."""
 _IDLE = 60.0
 _T = TypeVar("_T")
 
 
 class Notifier:
-    """Runs each channel on its own, so that none waits for another."""
+    """Runs each channel in a separate task, so that no channel waits for another."""
 
     __name__ = "notifier"
 
@@ -45,7 +45,7 @@ class Notifier:
         self._undrawn: set[str] = set()
 
     def wake(self) -> None:
-        """There is something new; from any thread."""
+        """Report that there is a new alert; callable from any thread."""
         if self._loop is not None and not self._loop.is_closed():
             for wake in self._wakes:
                 self._loop.call_soon_threadsafe(wake.set)
@@ -67,8 +67,8 @@ class Notifier:
             try:
                 pause = await self._next(channel)
             except Exception as e:  # noqa: BLE001
-                # What fails here is nobody's notice; ending would take the other channels along.
-                self._say(channel, f"the queue cannot be read or written: {type(e).__name__}")
+                # This failure belongs to no notice; raising it would end the other channels too.
+                self._say(channel, f"cannot read or write the queue: {type(e).__name__}")
                 await asyncio.sleep(DATABASE_PAUSE)
                 continue
             if pause > 0:
@@ -79,7 +79,7 @@ class Notifier:
                     continue
 
     async def _next(self, channel: Channel) -> float:
-        """Show what is due first; the seconds to wait when nothing is."""
+        """Show the notice that is due first; return the seconds to wait when none is due."""
         pending = await self._database(channel, lambda: self._notices.next(channel.name))
         if pending is not None:
             await self._show(channel, pending)
@@ -98,8 +98,8 @@ class Notifier:
         except Exception as e:
             if pending.id not in self._broken:
                 self._broken.add(pending.id)
-                logger.exception("%s: incident %s cannot be shown; will try again", _kind(channel), pending.root)
-            await self._failed(channel, pending, Later(f"it failed: {type(e).__name__}", maybe_posted=True))
+                logger.exception("%s: cannot show incident %s; will try again", _kind(channel), pending.root)
+            await self._failed(channel, pending, Later(f"failed with {type(e).__name__}", maybe_posted=True))
             return
         self._broken.discard(pending.id)
         self._logged.pop(channel.name, None)
@@ -118,16 +118,18 @@ class Notifier:
         )
         message = await channel.show(pending, incident, books)
         metrics.NOTICES.labels(_kind(channel), "shown").inc()
-        # `incident` has the oldest 200 alerts only, so that its newest may stay below what is wanted.
+        # `incident` has only the oldest 200 alerts, so its newest seq may be lower than the wanted seq.
         return message, max(incident.newest, pending.wanted)
 
     def _drawn(self, digest: str, picture: Picture) -> bytes:
         try:
             return drawn(self._photos.path(digest), picture)
-        except Exception as e:  # noqa: BLE001 - Pillow has many for a damaged file
+        except Exception as e:  # noqa: BLE001 - Pillow raises many types for a damaged file
             if digest not in self._undrawn:
                 self._undrawn.add(digest)
-                logger.warning("photo %s cannot be drawn (%s) and is left out", digest[:12], type(e).__name__)
+                logger.warning(
+                    "cannot draw photo %s (%s); showing the incident without it", digest[:12], type(e).__name__
+                )
             return b""
 
     async def _failed(self, channel: Channel, pending: Pending, later: Later) -> None:
@@ -138,14 +140,15 @@ class Notifier:
         metrics.NOTICES.labels(_kind(channel), "failed").inc()
 
     async def _database(self, channel: Channel, call: Callable[[], _T]) -> _T:
-        """The answer of a call in a thread, waited for while the database is full or away: a message whose posting cannot
-        be written down would be posted again.
+        """The result of a call in a thread, repeated while the database is full or unreachable.
+
+        A message whose posting is not stored would be posted again.
         """
         while True:
             try:
                 return await asyncio.to_thread(call)
             except (OperationalError, InterfaceError, PoolTimeout) as e:
-                self._say(channel, f"the database cannot be used: {str(getattr(e, 'orig', e)).strip()[:200]}")
+                self._say(channel, f"cannot use the database: {str(getattr(e, 'orig', e)).strip()[:200]}")
             await asyncio.sleep(DATABASE_PAUSE)
 
     def _say(self, channel: Channel, reason: str) -> None:
@@ -155,5 +158,5 @@ class Notifier:
 
 
 def _kind(channel: Channel) -> str:
-    """The channel's name without what may be secret."""
+    """The channel's name without the part that may be secret."""
     return channel.name.partition(":")[0]

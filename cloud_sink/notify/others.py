@@ -1,6 +1,4 @@
-"""Other places by Apprise: mail, Telegram, ntfy, Matrix and a hundred more. One message for each incident, not
-edited.
-"""
+"""Other services by Apprise: mail, Telegram, ntfy, Matrix and many more. One message per incident, never edited."""
 
 from __future__ import annotations
 
@@ -23,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 class Other:
-    """The channel `apprise:<hash of its URL>`; the URL holds secrets and is shown nowhere."""
+    """The channel `apprise:<hash of its URL>`; the URL contains secrets and is never shown."""
 
     def __init__(self, url: str) -> None:
         self._target: Any = apprise.Apprise()
         if not self._target.add(url):
             raise ConfigError(
-                "a line of the Apprise file is no URL that Apprise knows", hint="see Apprise's list of services"
+                "the Apprise file has a line that Apprise does not know", hint="see Apprise's list of services"
             )
         self.name = f"apprise:{hashlib.sha256(url.encode()).hexdigest()[:16]}"
 
@@ -42,7 +40,7 @@ class Other:
             return pending.message
         photo = await books.picture(incident.pictures[0]) if incident.pictures else b""
         if not await asyncio.to_thread(self._send, incident, photo):
-            raise Later("the service did not take the message", maybe_posted=True)
+            raise Later("the service did not accept the message", maybe_posted=True)
         return "sent"
 
     def _send(self, incident: Incident, photo: bytes) -> bool:
@@ -55,12 +53,12 @@ class Other:
                     (path := Path(folder) / "photo.jpg").write_bytes(photo)
                     attach = str(path)
                 except OSError as e:
-                    logger.warning("apprise: a message goes without its photo: %s", e.strerror)
+                    logger.warning("apprise: sending a message without its photo: %s", e.strerror)
             return bool(self._target.notify(title=incident.title, body=body, attach=attach))
 
 
 def read_others(path: Path) -> list[Other]:
-    """The channels of a file with one Apprise URL a line; `#` starts a comment. Raises ConfigError."""
+    """The channels of a file with one Apprise URL per line; `#` starts a comment. Raises ConfigError."""
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except OSError as e:

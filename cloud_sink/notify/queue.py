@@ -1,4 +1,4 @@
-"""The queue of notices: in the database, so that a restart loses nothing and repeats nothing."""
+"""The queue of notices. It is in the database, so that a restart neither loses nor repeats a notice."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from cloud_sink.store.models import Notice
 
 
 class Pending(msgspec.Struct):
-    """An incident that a channel has to show, or to show again with more in it. `posting`: a first try may have
-    arrived.
-    """
+    """An incident that a channel must show or update. `posting`: the first message may have arrived."""
 
     id: int
     mesh: str
@@ -31,7 +29,7 @@ class Notices(Transactions):
     """The notices of all channels. Calls block, so they run in threads."""
 
     def next(self, channel: str) -> Pending | None:
-        """What is due first on this channel."""
+        """The notice of this channel that is due first; None when none is due."""
         with self.read() as s:
             n = s.scalar(
                 select(Notice)
@@ -44,31 +42,31 @@ class Notices(Transactions):
         return Pending(n.id, n.mesh, n.root, n.wanted, n.message, n.state == "posting", dict(n.files), n.attempts)
 
     def wait(self, channel: str) -> float | None:
-        """Seconds until something is due; None when nothing waits."""
+        """Seconds until a notice is due; None when none waits."""
         with self.read() as s:
             due = s.scalar(select(func.min(Notice.due)).where(Notice.channel == channel, Notice.wanted > Notice.shown))
         return None if due is None else max(0.0, (due - now_ms()) / 1000)
 
     def waiting(self) -> int:
-        """How many incidents wait on all channels."""
+        """The number of incidents that wait, on all channels."""
         with self.read() as s:
             return s.scalar(select(func.count(Notice.id)).where(Notice.wanted > Notice.shown)) or 0
 
     def keep_files(self, notice: int, files: dict[str, str]) -> None:
-        """Remember which photos have been uploaded, as which files."""
+        """Store which photos are uploaded, and their file ids."""
         self._set(notice, files=files)
 
     def posting(self, notice: int, under_way: bool) -> None:
-        """Remember that a first message is about to be posted, or surely was not."""
+        """Store that a first message is about to be posted, or that it was certainly not posted."""
         self._set(notice, state="posting" if under_way else "idle")
 
     def shown(self, notice: int, message: str, seq: int, pause: float) -> None:
-        """The message has everything up to `seq`; the next edit comes after `pause` seconds at the earliest."""
+        """Store that the message shows all alerts up to `seq`; the next edit is due after `pause` seconds."""
         due = now_ms() + int(pause * 1000)
         self._set(notice, message=message, shown=seq, state="idle", attempts=0, error="", due=due)
 
     def postpone(self, notice: int, seconds: float, error: str, *, count: bool = True) -> None:
-        """Try again later."""
+        """Make the notice due after `seconds`; `count` adds a failed attempt."""
         changes: dict[str, Any] = {"due": now_ms() + int(seconds * 1000), "error": error[:300]}
         if count:
             changes["attempts"] = Notice.attempts + 1

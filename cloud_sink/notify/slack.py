@@ -1,7 +1,7 @@
-"""Slack: one message for each incident, with its photos, edited when more of it arrives.
+"""Slack: one message for each incident, with its photos, edited when more alerts arrive.
 
-Photos go up by the external-upload flow (files.getUploadURLExternal, POST of the bytes, files.completeUploadExternal
-without a channel) and are shown by image blocks that name the files, so that chat.postMessage answers with the
+Photos are uploaded by the external-upload flow: files.getUploadURLExternal, POST of the bytes,
+files.completeUploadExternal without a channel. Image blocks name the files, so that chat.postMessage answers with the
 message's ts at once and chat.update can add more. Sources: docs.slack.dev, "Working with files", methods
 files.getUploadURLExternal, files.completeUploadExternal, files.info, chat.postMessage, chat.update,
 conversations.history, "Rate limits". Scopes of the bot: chat:write, files:write, files:read, channels:history
@@ -52,9 +52,9 @@ _HOPELESS = frozenset(
         "restricted_action",
     ]
 )
-"""Errors that only a person can mend: tried again every ten minutes."""
+"""Errors that only a person can fix; the notifier retries every ten minutes."""
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
-"""Somebody deleted the message, or Slack lets nobody change it any more: leave it."""
+"""The message was deleted, or Slack no longer allows changes: leave it."""
 
 
 class Slack:
@@ -63,11 +63,13 @@ class Slack:
     def __init__(self, token: str, channel: str, *, page: str = "", api: str = API) -> None:
         if not _CHANNEL.match(channel):
             raise ConfigError(
-                f"{channel!r} is not a Slack channel's id", hint="it looks like C0123456789: see the channel's details"
+                f"{channel!r} is not a Slack channel id",
+                hint="the channel's details in Slack show its id, such as C0123456789",
             )
         if not _TOKEN.match(token):
             raise ConfigError(
-                "this is no Slack token", hint="the bot's token, xoxb-…, from the app's page OAuth & Permissions"
+                "the Slack token is invalid",
+                hint="copy the bot's token (xoxb-…) from the page OAuth & Permissions of the Slack app",
             )
         self.name = f"slack:{channel}"
         self._channel, self._token, self._page, self._api = channel, token, page.rstrip("/"), api
@@ -95,7 +97,7 @@ class Slack:
         except SlackApiError as e:
             raise _later(e) from e
         except (SlackClientError, aiohttp.ClientError, OSError, TimeoutError) as e:
-            raise Later(f"Slack cannot be reached: {type(e).__name__}", maybe_posted=True) from e
+            raise Later(f"cannot reach Slack: {type(e).__name__}", maybe_posted=True) from e
 
     def _open(self) -> AsyncWebClient:
         if self._session is None or self._client is None:
@@ -108,7 +110,7 @@ class Slack:
     async def _upload(
         self, client: AsyncWebClient, pending: Pending, incident: Incident, books: Books
     ) -> dict[str, str]:
-        """Upload what is not up yet; each finished file is remembered at once."""
+        """Upload the missing photos; each finished file is stored at once."""
         files = dict(pending.files)
         for picture in incident.pictures[:MAX_PHOTOS]:
             if picture.url not in files and (content := await books.picture(picture)):
@@ -123,9 +125,9 @@ class Slack:
         )
         url, file_id = _text(place, "upload_url"), _text(place, "file_id")
         if not url.startswith("https://") and self._api == API:
-            raise Later("Slack named an upload address without TLS")
+            raise Later("Slack gave an upload address without TLS")
         assert self._session is not None
-        # The address is the permission: the token is not sent there.
+        # The address itself is the permission, so the token is not sent there.
         async with self._session.post(
             url, data=content, headers={"content-type": "application/octet-stream"}
         ) as answer:
@@ -138,7 +140,7 @@ class Slack:
         return file_id
 
     async def _until_ready(self, client: AsyncWebClient, file_id: str) -> None:
-        """Slack looks at a file after its upload has ended, and refuses blocks that name it before that."""
+        """Wait until Slack has processed a file: it refuses blocks that name a file before that."""
         for attempt in range(_READY_TRIES):
             info = await _asked(client.files_info(file=file_id))
             if not isinstance(file := info.get("file"), dict):
@@ -146,17 +148,17 @@ class Slack:
             if file.get("mimetype"):
                 return
             await asyncio.sleep(0.2 * (attempt + 1))
-        raise Later("Slack has not finished with the photo")
+        raise Later("Slack has not finished processing the photo")
 
     async def _find(self, client: AsyncWebClient, pending: Pending, incident: Incident) -> str:
-        """The message of a try whose answer never came; empty when there is none."""
+        """The ts of a message that was posted without an answer; empty when there is none."""
         oldest = min(a["received_ms"] for a in incident.alerts) / 1000 - 60
         try:
             found = await _asked(client.conversations_history(channel=self._channel, oldest=f"{oldest:.6f}", limit=200))
         except SlackApiError as e:
             if _error(e) != "missing_scope":
                 raise
-            logger.warning("slack: without the scope channels:history a message may come twice after a crash")
+            logger.warning("slack: the bot lacks the scope channels:history; a message may come twice after a crash")
             return ""
         if not isinstance(messages := found.get("messages"), list):
             raise _odd("has no messages")
@@ -185,7 +187,7 @@ class Slack:
         except SlackApiError as e:
             if _error(e) not in _GONE:
                 raise
-            logger.info("slack: the message of incident %s is not to be changed any more", pending.root)
+            logger.info("slack: cannot change the message of incident %s any more; leaving it", pending.root)
         return pending.message
 
     def _blocks(self, pending: Pending, incident: Incident, files: dict[str, str]) -> list[dict[str, Any]]:
@@ -216,20 +218,20 @@ class Slack:
 
 
 def _block_id(pending: Pending) -> str:
-    """Marks a message as this incident's; Slack keeps it with the message."""
+    """The block id that marks a message as this incident's; Slack keeps it with the message."""
     return f"edge {pending.mesh} {pending.root}"[:255]
 
 
 async def _asked(call: Awaitable[AsyncSlackResponse]) -> dict[str, Any]:
-    """The JSON object of an answer; raises SlackApiError, and Later for what slack_sdk cannot read or does not expect."""
+    """The JSON object of an answer; raises SlackApiError, and Later for an answer that slack_sdk cannot read."""
     try:
         answer = (await call).data
     except aiohttp.ClientError:
-        raise  # some of them are ValueErrors
+        raise  # some subclasses are ValueErrors
     except (AttributeError, ValueError, LookupError, TypeError, RecursionError) as e:
-        raise _odd(f"is no JSON object ({type(e).__name__})") from e
+        raise _odd(f"is not a JSON object ({type(e).__name__})") from e
     if not isinstance(answer, dict):
-        raise _odd("is no JSON object")
+        raise _odd("is not a JSON object")
     return answer
 
 
@@ -241,25 +243,25 @@ def _text(answer: dict[str, Any], name: str) -> str:
 
 
 def _odd(why: str) -> Later:
-    """Something between here and Slack answered, or Slack in trouble: what was asked may have been done."""
+    """The error for an unexpected answer, of Slack or of a proxy: the request may have succeeded."""
     return Later(f"Slack's answer {why}", maybe_posted=True)
 
 
 def _error(e: SlackApiError) -> str:
-    """Slack's name of the error; empty where the answer is no JSON object."""
+    """Slack's name of the error; empty if the answer is not a JSON object."""
     data = getattr(e.response, "data", None)
     return str(data.get("error", "")) if isinstance(data, dict) else ""
 
 
 def _later(e: SlackApiError) -> Later:
-    # For JSON that it cannot read slack_sdk hands out aiohttp's answer instead of its own.
+    # If slack_sdk cannot read the JSON, it returns aiohttp's response instead of a response type from slack_sdk.
     answer: Any = e.response
     status = answer.status if isinstance(answer, aiohttp.ClientResponse) else answer.status_code
     error = _error(e)
     if status == 429 or error == "ratelimited":
         return Later("Slack: too many requests", _seconds(answer.headers.get("Retry-After", "")))
     if not error:
-        return _odd(f"is not understood (HTTP {status})")
+        return _odd(f"has no error name (HTTP {status})")
     if error in _HOPELESS:
         needed = str(answer.get("needed", ""))
         return Later(f"Slack says {error}" + (f" (scope {needed})" if needed else ""), _HOPELESS_PAUSE)
@@ -271,12 +273,12 @@ def _seconds(text: str) -> float:
 
 
 def _plain(incident: Incident) -> str:
-    """What notifications and screen readers get."""
+    """The text for notifications and screen readers."""
     return _escape(
         f"{incident.title}: {incident.who or 'somebody'} joined the Wi-Fi" if incident.who else incident.title
     )
 
 
 def _escape(text: str) -> str:
-    """Slack's three control characters ("Formatting text for app surfaces")."""
+    """Escape Slack's three control characters ("Formatting text for app surfaces")."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

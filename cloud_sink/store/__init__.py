@@ -1,4 +1,4 @@
-"""What the sink keeps: alerts and access in a database, photos on disk."""
+"""The sink's store: alerts and access in a database, photos on disk."""
 
 from cloud_sink.store.access import Access, Visitor
 from cloud_sink.store.alerts import Alerts, StoredPhoto

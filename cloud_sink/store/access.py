@@ -1,4 +1,4 @@
-"""Who may send (keys) and who may look (users, sessions, login links). Secrets are stored as hashes only."""
+"""Access: keys of buildings, and users with their sessions and login links. Secrets are stored only as hashes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LINK_LIFE = 3600 * SECOND
 PASSWORD_MIN = 10
 _HASHER = PasswordHasher()
 _NOBODY = _HASHER.hash(secrets.token_hex(16))
-"""Checked for unknown names, so that the time of an answer does not tell which names exist."""
-# Each hash takes 64 MiB and all of a core: two at a time, whoever tries how many passwords.
+"""The hash that is checked for unknown names, so that the time of an answer does not reveal which names exist."""
+# Each hash takes 64 MiB and a whole core, so at most two run at a time.
 _HASHING = threading.BoundedSemaphore(2)
 
 
@@ -42,7 +42,7 @@ class Access(Transactions):
     """Keys, users and sessions."""
 
     def create_key(self, name: str) -> str:
-        """A new key; its text is in the answer and nowhere else."""
+        """Create a key and return its text, which is not stored."""
         key_id = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(8))
         text = f"esk_{key_id}_{secrets.token_urlsafe(32)}"
         with self.write() as s:
@@ -55,15 +55,15 @@ class Access(Transactions):
             return list(s.scalars(select(Key).order_by(Key.created)))
 
     def revoke_key(self, key_id: str) -> None:
-        """End a key; raises NotFound."""
+        """Revoke a key; raises NotFound."""
         with self.write() as s:
             key = s.get(Key, key_id)
             if key is None:
-                raise NotFound(f"there is no key {key_id}", hint="`edge-sink key list` shows them")
+                raise NotFound(f"there is no key {key_id}", hint="`edge-sink key list` lists the keys")
             key.revoked = key.revoked or now_ms()
 
     def key(self, text: str) -> Key | None:
-        """The key whose whole text this is, unless it is unknown or revoked."""
+        """The key with this text; None if it is unknown or revoked."""
         if not (m := SINK_KEY.match(text)):
             return None
         key = self.key_by_id(m[1])
@@ -75,7 +75,7 @@ class Access(Transactions):
             return s.get(Key, key_id)
 
     def key_by_id(self, key_id: str) -> Key | None:
-        """The key with this id, unless it is revoked. Notes the use, once a minute."""
+        """The key with this id; None if it is unknown or revoked. Stores the time of use, once a minute."""
         key = self.stored_key(key_id)
         if key is None or key.revoked:
             return None
@@ -85,7 +85,7 @@ class Access(Transactions):
         return key
 
     def bind_key(self, key_id: str, mesh: str, ca: str) -> Key:
-        """Tie a key to the first mesh that speaks with it; returns the key as it is afterwards."""
+        """Bind a key to the first mesh that uses it; returns the key as it is afterwards."""
         with self.write() as s:
             key = s.get_one(Key, key_id)
             if not key.mesh:
@@ -100,26 +100,27 @@ class Access(Transactions):
             return list(s.scalars(select(User).order_by(User.name)))
 
     def add_user(self, name: str, password: str = "") -> int:
-        """A new user; raises ConfigError when the name is taken or the password short."""
+        """Add a user and return its id; raises ConfigError when the name is taken or the password too short."""
         if not name or not name.isprintable() or len(name) > 64:
             raise ConfigError("a user's name has 1 to 64 printable characters")
         hashed = _hashed(password) if password else ""
         with self.write() as s:
             if s.scalar(select(User.id).where(User.name == name)) is not None:
-                raise ConfigError(f"there is a user {name} already")
+                raise ConfigError(f"user {name} exists already")
             user = User(name=name, password=hashed, created=now_ms())
             s.add(user)
             s.flush()
             return user.id
 
     def remove_user(self, name: str) -> None:
-        """Remove a user and log all browsers out; raises NotFound."""
+        """Remove a user and log out all their browsers; raises NotFound."""
         with self.write() as s:
             s.delete(_user(s.scalar(select(User).where(User.name == name)), name))
 
     def set_password(self, name: str, password: str, *, keep: str = "") -> None:
-        """Set a password and log all other browsers out (`keep` is the session that stays); raises ConfigError,
-        NotFound.
+        """Set a password and log out all other browsers; `keep` is the session that stays.
+
+        Raises ConfigError, NotFound.
         """
         hashed = _hashed(password)
         with self.write() as s:
@@ -129,7 +130,7 @@ class Access(Transactions):
             s.execute(delete(LoginLink).where(LoginLink.user == user.id))
 
     def check_password(self, name: str, password: str) -> int | None:
-        """The user's id when the password is right. Takes as long for an unknown name."""
+        """The user's id if the password is right, else None. Takes as long for an unknown name."""
         with self.read() as s:
             user = s.scalar(select(User).where(User.name == name))
         try:
@@ -140,7 +141,7 @@ class Access(Transactions):
         return user.id if user and user.password else None
 
     def login_link(self, name: str) -> str:
-        """The secret of a new one-time link for this user, good for an hour; raises NotFound."""
+        """The secret of a new one-time link for this user, valid for an hour; raises NotFound."""
         secret = secrets.token_urlsafe(32)
         with self.write() as s:
             user = _user(s.scalar(select(User).where(User.name == name)), name)
@@ -149,7 +150,7 @@ class Access(Transactions):
         return secret
 
     def redeem(self, secret: str) -> int | None:
-        """The user of a one-time link, once."""
+        """The user's id of a one-time link, which this deletes; None if it is unknown or expired."""
         with self.write() as s:
             link = s.get(LoginLink, _digest(secret), with_for_update=True)
             if link is None:
@@ -158,7 +159,7 @@ class Access(Transactions):
             return link.user if link.expires >= now_ms() else None
 
     def open_session(self, user: int) -> str:
-        """The cookie of a new session."""
+        """Open a session and return its cookie."""
         cookie = secrets.token_urlsafe(32)
         with self.write() as s:
             s.execute(delete(Session).where(Session.expires < now_ms()))
@@ -174,7 +175,7 @@ class Access(Transactions):
         return cookie
 
     def visitor(self, cookie: str) -> Visitor | None:
-        """Whose session this cookie is."""
+        """The visitor of this cookie's session; None if there is none or it expired."""
         with self.read() as s:
             found = s.execute(
                 select(Session, User).join(User, User.id == Session.user).where(Session.digest == _digest(cookie))
@@ -185,22 +186,22 @@ class Access(Transactions):
         return Visitor(user.id, user.name, bool(user.password), session.csrf, session.digest)
 
     def close_session(self, digest: str) -> None:
-        """Log one browser out."""
+        """Log out one browser."""
         with self.write() as s:
             s.execute(delete(Session).where(Session.digest == digest))
 
 
 def _user(user: User | None, name: str) -> User:
     if user is None:
-        raise NotFound(f"there is no user {name}", hint="`edge-sink user list` shows them")
+        raise NotFound(f"there is no user {name}", hint="`edge-sink user list` lists the users")
     return user
 
 
 def _hashed(password: str) -> str:
     if len(password) < PASSWORD_MIN:
-        raise ConfigError(f"a password has at least {PASSWORD_MIN} characters")
+        raise ConfigError(f"a password must have at least {PASSWORD_MIN} characters")
     if len(password) > 1024:
-        raise ConfigError("a password has at most 1024 characters")
+        raise ConfigError("a password must have at most 1024 characters")
     with _HASHING:
         return _HASHER.hash(password)
 

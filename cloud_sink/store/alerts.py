@@ -17,11 +17,11 @@ from cloud_sink.store.base import Transactions
 from cloud_sink.store.models import Alert, Building, Notice, Photo
 
 MOST = 200
-"""How many alerts of one incident are read at once, its oldest; a photo storm of a large building has fewer."""
+"""Most alerts of one incident that are read at once, the oldest first; a large building's photo storm has fewer."""
 
 
 class StoredPhoto(msgspec.Struct, frozen=True):
-    """A photo that is on disk already."""
+    """A photo that is on disk."""
 
     name: str
     cid: str
@@ -32,7 +32,7 @@ class StoredPhoto(msgspec.Struct, frozen=True):
 
 
 class Found(NamedTuple):
-    """An incident's oldest alerts, how many it has in all, and the bytes of all as received."""
+    """An incident's oldest alerts, the number of all its alerts, and their size in bytes as received."""
 
     alerts: list[Alert]
     total: int
@@ -43,7 +43,7 @@ class Alerts(Transactions):
     """The alert history."""
 
     def has(self, mesh: str, event_id: str) -> bool:
-        """Whether this alert is stored."""
+        """True if this alert is stored."""
         with self.read() as s:
             return s.scalar(select(Alert.seq).where(Alert.mesh == mesh, Alert.event_id == event_id)) is not None
 
@@ -57,7 +57,7 @@ class Alerts(Transactions):
         name: str,
         channels: Sequence[str],
     ) -> int | None:
-        """Store the alert and queue its notices in one transaction; its seq, or None when it is there already."""
+        """Store the alert and queue its notices in one transaction; returns its seq, or None if it is stored already."""
         event = msgspec.json.decode(alert.event.encode())
         row: dict[str, Any] = {
             "mesh": alert.mesh,
@@ -74,7 +74,7 @@ class Alerts(Transactions):
             "signature": alert.signature,
         }
         with self.write() as s:
-            # Plain statements: building objects for these rows would take longer than the disk.
+            # Plain statements: creating objects for these rows would take longer than the disk write.
             db = s.connection()
             _in_turn(s, alert.mesh)
             unless = (postgresql if db.dialect.name == "postgresql" else sqlite).insert(Alert)
@@ -97,7 +97,7 @@ class Alerts(Transactions):
             return s.get(Alert, seq)
 
     def incident(self, mesh: str, root: str) -> list[Alert]:
-        """The alerts of an incident, oldest first, `MOST` of them."""
+        """The oldest `MOST` alerts of an incident, oldest first."""
         with self.read() as s:
             return list(
                 s.scalars(select(Alert).where(Alert.mesh == mesh, Alert.root == root).order_by(Alert.seq).limit(MOST))
@@ -106,7 +106,7 @@ class Alerts(Transactions):
     def incidents(
         self, *, before: int | None = None, mesh: str = "", camera: str = "", limit: int = 20
     ) -> list[tuple[str, str, int]]:
-        """(mesh, root, newest seq) of incidents, newest first; `before` is the seq where the page before ended."""
+        """(mesh, root, newest seq) of incidents, newest first; `before` is the seq at which the previous page ended."""
         first, newest = func.min(Alert.seq), func.max(Alert.seq).label("newest")
         query = select(Alert.mesh, Alert.root, newest).group_by(Alert.mesh, Alert.root)
         if mesh:
@@ -120,14 +120,14 @@ class Alerts(Transactions):
             return [(m, r, n) for m, r, n in rows]
 
     def of_incidents(self, keys: Sequence[tuple[str, str]], most: int = MOST) -> dict[tuple[str, str], Found]:
-        """What there is of several incidents, with the `most` oldest alerts of each."""
+        """Several incidents, with the `most` oldest alerts of each."""
         found = {key: Found([], 0, 0) for key in keys}
         same = (Alert.mesh, Alert.root)
         rank = func.row_number().over(partition_by=same, order_by=Alert.seq).label("rank")
         number, size = func.count().over(partition_by=same), func.sum(Alert.size).over(partition_by=same)
         rows = (
             select(Alert.seq, rank, number.label("number"), size.label("size"))
-            # SQLite finds no index for pairs alone.
+            # For pairs alone SQLite uses no index.
             .where(Alert.mesh.in_({m for m, _ in keys}), Alert.root.in_({r for _, r in keys}), tuple_(*same).in_(keys))
             .subquery()
         )
@@ -147,12 +147,12 @@ class Alerts(Transactions):
             ]
 
     def newest(self) -> int:
-        """The newest seq, 0 when there is none."""
+        """The newest seq; 0 if there is no alert."""
         with self.read() as s:
             return s.scalar(select(func.max(Alert.seq))) or 0
 
     def count(self) -> tuple[int, int]:
-        """How many alerts are stored, and the sum of their bytes as received."""
+        """The number of stored alerts, and the sum of their bytes as received."""
         with self.read() as s:
             number, size = s.execute(select(func.count(Alert.seq), func.coalesce(func.sum(Alert.size), 0))).one()
             return int(number), int(size)
@@ -168,7 +168,10 @@ class Alerts(Transactions):
             return set(s.scalars(select(Photo.digest)))
 
     def prune(self, before_ms: int, limit: int = 500) -> tuple[int, list[str]]:
-        """Delete up to `limit` alerts that came before; how many, and the photo files that no alert needs any more."""
+        """Delete up to `limit` alerts received before `before_ms`.
+
+        Returns their number, and the photo files that no alert needs any more.
+        """
         with self.write() as s:
             gone = list(s.scalars(select(Alert.seq).where(Alert.received < before_ms).order_by(Alert.seq).limit(limit)))
             if not gone:
@@ -181,7 +184,7 @@ class Alerts(Transactions):
             return len(gone), sorted(digests - kept)
 
     def add_status(self, summary: StatusSummary, name: str) -> None:
-        """Keep the newest summary of a mesh."""
+        """Store the newest summary of a mesh."""
         with self.write() as s:
             _in_turn(s, summary.mesh)
             building = _seen(s, summary.mesh, name)
@@ -190,21 +193,22 @@ class Alerts(Transactions):
             building.warnings = msgspec.json.decode(msgspec.json.encode(summary.warnings))
 
     def buildings(self) -> list[Building]:
-        """All buildings that were ever heard, by name."""
+        """All buildings that have ever sent data, by name."""
         with self.read() as s:
             return list(s.scalars(select(Building).order_by(Building.name, Building.mesh)))
 
 
 def camera_of(alert: WireAlert) -> str:
-    """The camera's name as the event says, made printable."""
+    """The camera's name in the event, without unprintable characters."""
     camera = alert.event.data.get("camera", "")
     text = camera if isinstance(camera, str) else ""
     return "".join(c for c in text if c.isprintable())[:128]
 
 
 def _in_turn(s: Session, mesh: str) -> None:
-    """Let one writer of a mesh in at a time, as SQLite does by itself: else an alert could commit after one with a larger
-    seq was shown, and miss its incident's message.
+    """Allow one writer per mesh at a time, as SQLite does by itself.
+
+    Otherwise an alert could commit after an alert with a larger seq was shown, and be missing in its incident's message.
     """
     if s.connection().dialect.name == "postgresql":
         s.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(mesh, 0))))

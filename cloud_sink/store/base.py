@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 
 class Transactions:
-    """Where every store gets its sessions from."""
+    """The base class of the stores: gives them sessions."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -24,6 +24,6 @@ class Transactions:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that is committed at the end and rolled back on an error."""
+        """A session that commits at the end and rolls back on an error."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session

@@ -1,4 +1,4 @@
-"""The database: SQLite by default, PostgreSQL by URL, brought to the newest schema at every start."""
+"""The database: SQLite by default, PostgreSQL by URL. Every start upgrades the schema."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ PATIENCE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""How soon libpq gives up a PostgreSQL that fell silent: seconds, the last in ms. What the URL says goes before."""
+"""The timeouts after which libpq gives up on a silent PostgreSQL: in seconds, the last in ms. The URL overrides them."""
 
 
 def open_database(url: str) -> Engine:
-    """The engine, with the schema upgraded. Raises ConfigError for a bad URL and for a database that is damaged or of a
-    newer version, Unreachable when nothing answers there.
+    """The engine, with the schema upgraded.
+
+    Raises ConfigError for a bad URL and for a database that is damaged or has a newer version; Unreachable when the
+    database does not answer.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as e:
-        raise ConfigError("the database's URL cannot be read", hint="sqlite:////var/lib/edge-sink/sink.db") from e
+        raise ConfigError("invalid database URL", hint="write for example sqlite:////var/lib/edge-sink/sink.db") from e
     if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
@@ -42,32 +44,34 @@ def open_database(url: str) -> Engine:
         )
     except (NoSuchModuleError, ModuleNotFoundError) as e:
         raise ConfigError(
-            f"no driver for this database: {e}", hint="SQLite and PostgreSQL (extra `postgres`) work"
+            f"no driver for this database: {e}", hint="use SQLite or PostgreSQL (extra `postgres`)"
         ) from e
     if parsed.get_backend_name() == "sqlite":
         _prepare_sqlite(engine, parsed.database)
     try:
         upgrade(engine)
     except OperationalError as e:
-        raise Unreachable(f"the database cannot be opened: {str(e.orig).strip()}", code="sink.database") from e
+        raise Unreachable(f"cannot open the database: {str(e.orig).strip()}", code="sink.database") from e
     except DatabaseError as e:
         damaged = parsed.get_backend_name() == "sqlite"
         raise ConfigError(
-            f"the database {'is damaged, or is none' if damaged else 'cannot be used'}: {str(e.orig).strip()}",
-            hint="put back a copy of it, or move it aside and start anew" if damaged else "what may its user do?",
+            f"{'the database file is damaged or invalid' if damaged else 'cannot use the database'}: {str(e.orig).strip()}",
+            hint="restore a copy of it, or move it away to start with an empty database"
+            if damaged
+            else "check the rights of the database user",
             code="sink.database",
         ) from e
     except CommandError as e:
         raise ConfigError(
-            f"the database is of a newer version of the sink: {e}",
-            hint="install that version again; nothing was changed",
+            f"the database was written by a newer version of the sink: {e}",
+            hint="install the newer version; the database is unchanged",
             code="sink.database",
         ) from e
     return engine
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Run the migrations up to `revision`; nothing when they have run."""
+    """Run the missing migrations up to `revision`."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.connect() as connection:
@@ -89,13 +93,13 @@ def _prepare_sqlite(engine: Engine, path: str | None) -> None:
 
     @event.listens_for(engine, "connect")
     def connected(dbapi: Any, _record: Any) -> None:
-        # Python's sqlite3 would begin transactions by itself, and too late to lock: see `begun`.
+        # Python's sqlite3 would begin transactions by itself, too late for the lock in `begun`.
         dbapi.isolation_level = None
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
             dbapi.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def begun(connection: Any) -> None:
-        # A reader that wants to write later cannot wait for another writer, only fail: so writers lock first.
+        # A reader that starts to write cannot wait for another writer and fails, so writers lock first.
         write = connection.get_execution_options().get("write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,6 +1,4 @@
-"""The sink's tables. Times are milliseconds since 1970 by the sink's clock; an event's own time stays as it was
-sent.
-"""
+"""The sink's tables. Times are milliseconds since 1970 by the sink's clock; an event's own time is stored as sent."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
-"""SQLite counts up only in a column that is called INTEGER."""
+"""SQLite's AUTOINCREMENT needs a column of type INTEGER."""
 
 
 class Base(DeclarativeBase):
@@ -38,7 +36,7 @@ class Base(DeclarativeBase):
 
 
 class Key(Base):
-    """A key with which one building sends; only its SHA-256 is kept. `ca` is the mesh's CA, kept at the first hello."""
+    """One building's key, as its SHA-256. `ca` is the mesh's CA, stored at the first hello."""
 
     __tablename__ = "keys"
     id: Mapped[str] = mapped_column(String(8), primary_key=True)
@@ -52,7 +50,7 @@ class Key(Base):
 
 
 class Alert(Base):
-    """One alert as it came, and the few fields that are searched by. `root` is the incident."""
+    """One alert as it came, and the fields for searches. `root` is the incident."""
 
     __tablename__ = "alerts"
     __table_args__ = (
@@ -80,7 +78,7 @@ class Alert(Base):
 
 
 class Photo(Base):
-    """A photo of an alert; `digest` is the SHA-256 of the re-encoded file, which is its name on disk too."""
+    """A photo of an alert; `digest` is the SHA-256 of the re-encoded file, and its name on disk."""
 
     __tablename__ = "photos"
     id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
@@ -109,7 +107,7 @@ class Building(Base):
 
 
 class User(Base):
-    """Somebody who may look at the page; without a password only a login link lets in."""
+    """A person who may look at the page; without a password only a login link works."""
 
     __tablename__ = "users"
     id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
@@ -139,9 +137,9 @@ class LoginLink(Base):
 
 
 class Notice(Base):
-    """What one channel has shown of one incident: the queue and the memory of the notifier.
+    """The state of one incident on one channel; these rows are the notifier's queue.
 
-    `shown` is the newest alert's seq that the message has, `wanted` the newest there is: work to do where they differ.
+    `shown` is the newest seq in the message, `wanted` the newest stored seq. If they differ, the message needs an edit.
     `state` is `idle` or `posting` (a first message is under way and may or may not have arrived).
     """
 

@@ -1,7 +1,7 @@
-"""Photos on disk, made anew: what a building sends is decoded and encoded again before anybody looks at it.
+"""Photos on disk: each photo that a building sends is decoded and encoded again before it is shown.
 
-So no EXIF (place, serial numbers), no comment, no trailing data and no crafted file gets further than this module. A file is
-named by the SHA-256 of its new bytes, in 256 folders.
+So EXIF data (place, serial numbers), comments, trailing data and crafted files do not get past this module. A file's
+name is the SHA-256 of its new bytes; the files are in 256 folders.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 QUALITY = 88
 """JPEG quality of the stored photo."""
 YOUNG = 3600.0
-"""Seconds in which a file is not deleted: its alert may not be in the database yet."""
+"""Seconds in which a new file is not deleted: its alert may not be in the database yet."""
 SCANS = 100
-"""Most scans of a JPEG; a usual one has up to ten, and each takes a pass over all pixels."""
+"""Most scans of a JPEG. A usual JPEG has up to ten, and each scan takes a pass over all pixels."""
 _ORIENTATION = 0x112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,7 +43,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
-# Decoding takes memory in the order of the pixels: two at a time, whoever sends how much.
+# Decoding takes memory in proportion to the pixels, so at most two photos are decoded at a time.
 _DECODERS = threading.BoundedSemaphore(2)
 
 
@@ -56,7 +56,7 @@ class PhotoStore:
         self._deleting = threading.Lock()
 
     def put(self, name: str, cid: str, content: bytes) -> StoredPhoto:
-        """Re-encode and keep a photo, durably; raises Refused (`sink.photo`) when it is none or too large."""
+        """Re-encode and store a photo durably; raises Refused (`sink.photo`) when it is invalid or too large."""
         with _DECODERS:
             jpeg, width, height = self._reencode(name, content)
         digest = hashlib.sha256(jpeg).hexdigest()
@@ -67,26 +67,26 @@ class PhotoStore:
         return StoredPhoto(_printable(name), cid, digest, width, height, len(jpeg))
 
     def path(self, digest: str) -> Path:
-        """Where a photo lies."""
+        """The path of a photo's file."""
         if not _DIGEST.match(digest):
             raise ValueError("not a digest")
         return self._root / digest[:2] / f"{digest}.jpg"
 
     def remove(self, digest: str) -> None:
-        """Delete a photo that no alert needs, unless one is on its way to the database that does."""
+        """Delete a photo that no alert needs, unless it is so new that its alert may still be on the way."""
         self._delete(self.path(digest))
 
     def sweep(self, wanted: Callable[[], set[str]]) -> int:
-        """Delete files that belong to no alert (left by a crash between file and commit); returns how many.
+        """Delete files without an alert (left by a crash between file and commit); returns their number.
 
-        `wanted` is asked after the files were listed: what comes while this runs is not touched.
+        `wanted` is called after the files are listed, so that files which arrive meanwhile are not deleted.
         """
         found = [path for path in self._root.glob("??/*") if path.is_file()]
         digests = wanted()
         return sum(self._delete(path) for path in found if path.stem not in digests)
 
     def _reused(self, path: Path) -> bool:
-        """Whether the file is there already; if so it is as good as new, and safe from who deletes."""
+        """True if the file exists; its time is then set to now, so that no clean-up deletes it."""
         with self._deleting:
             try:
                 os.utime(path)
@@ -103,14 +103,14 @@ class PhotoStore:
             except FileNotFoundError:
                 return False
             except OSError as e:
-                logger.warning("%s cannot be deleted: %s", path, e.strerror)
+                logger.warning("cannot delete %s: %s", path, e.strerror)
                 return False
             return True
 
     def _reencode(self, name: str, content: bytes) -> tuple[bytes, int, int]:
         try:
             with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-                # Only the header was read so far.
+                # At this point only the header has been read.
                 if image.width * image.height > self._limits.pixels:
                     raise Refused(
                         f"photo {_printable(name)} has {image.width}×{image.height} pixels", code="sink.photo"
@@ -121,14 +121,14 @@ class PhotoStore:
                 plain = image if image.mode == "RGB" else image.convert("RGB")
                 plain = plain if turn is None else plain.transpose(turn)
                 plain.load()
-            plain.info = {}  # else a JPEG's comment would be written again
+            plain.info = {}  # otherwise a JPEG's comment would be written again
             out = io.BytesIO()
             plain.save(out, "JPEG", quality=QUALITY)
         except (EdgeError, MemoryError):
             raise
-        except Exception as e:  # whatever it is: these bytes will not be a photo at the next try either
+        except Exception as e:  # with any error these bytes are not a photo at the next try either
             raise Refused(
-                f"photo {_printable(name)} cannot be decoded: {str(e)[:120]}",
+                f"cannot decode photo {_printable(name)}: {str(e)[:120]}",
                 code="sink.photo",
                 hint="send a JPEG or PNG file",
             ) from e
@@ -136,13 +136,13 @@ class PhotoStore:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How to turn the picture so that it is upright; None where its EXIF does not say or cannot be read."""
+    """The turn that makes the picture upright; None if its EXIF data do not name it or cannot be read."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except MemoryError:
         raise
-    except Exception as e:  # noqa: BLE001 - EXIF is the camera's free text; the picture is good without it
-        logger.debug("EXIF data cannot be read: %s", e)
+    except Exception as e:  # noqa: BLE001 - cameras write odd EXIF data; the picture is valid without it
+        logger.debug("cannot read EXIF data: %s", e)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Live updates: what is stored is told to every open page as server-sent events."""
+"""Live updates: sends news about stored data to every open page as server-sent events."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _QUEUE = 100
 
 
 class Live:
-    """Hands messages from any thread to the pages that are open. A page that does not read loses its stream, not
-    memory.
+    """Sends messages from any thread to the open pages. A page that does not read loses its stream, so that its queue
+    stays small.
     """
 
     def __init__(self) -> None:
@@ -27,22 +27,22 @@ class Live:
         self._loop = asyncio.get_running_loop()
 
     def tell(self, event: str, **data: object) -> None:
-        """Send to all open pages; from any thread."""
+        """Send to all open pages; callable from any thread."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._put, {"event": event, "data": json.dumps(data)})
 
     def close(self) -> None:
-        """End all streams now; from the loop."""
+        """End all streams now; call it in the event loop."""
         self._closed = True
         self._put(None)
 
     @property
     def full(self) -> bool:
-        """Whether no further page can watch."""
+        """True if no further page can open a stream."""
         return self._closed or len(self._watchers) >= MAX_WATCHERS
 
     async def stream(self, since: int) -> AsyncIterator[dict[str, str]]:
-        """The messages from now on; the first one says where the store is, so that a page sees what it missed."""
+        """The messages from now on. The first message has the newest seq, so that a page notices missed alerts."""
         queue: asyncio.Queue[dict[str, str] | None] = asyncio.Queue(_QUEUE)
         self._watchers.add(queue)
         metrics.WATCHERS.set(len(self._watchers))

@@ -1,4 +1,4 @@
-"""Logging in and out: a one-time link from the terminal, or name and password."""
+"""Login and logout: by a one-time link from the terminal, or by name and password."""
 
 import math
 from typing import Annotated
@@ -20,8 +20,8 @@ _Text = Annotated[str, Form(max_length=1024)]
 def login_routes(pages: Pages) -> APIRouter:
     """The routes.
 
-    Passwords: ten tries at once and then one in ten seconds, for each address (of IPv6: each /64) and each name. Links
-    hold 256 random bits; their limit only keeps the database free.
+    Passwords: ten tries at once and then one in ten seconds, for each address (IPv6: each /64) and each name. Links
+    contain 256 random bits; their limit only protects the database from load.
     """
     router = APIRouter(include_in_schema=False)
     rates, link_rates = Rates(0.1, 10), Rates(1, 60)
@@ -45,9 +45,7 @@ def login_routes(pages: Pages) -> APIRouter:
             return _too_many(pages, request, wait)
         user = pages.access.redeem(secret)
         if user is None:
-            text = (
-                "This link was used or is too old. In the sink's terminal, `edge-sink user login-link` prints another."
-            )
+            text = "This link was already used or is too old. Run `edge-sink user login-link` on the sink to get a new link."
             return pages.render(request, "login.html", error=text, status=403)
         return enter(user)
 
@@ -57,7 +55,7 @@ def login_routes(pages: Pages) -> APIRouter:
             return _too_many(pages, request, wait)
         user = pages.access.check_password(name, password)
         if user is None:
-            return pages.render(request, "login.html", error="Name or password is wrong.", status=403)
+            return pages.render(request, "login.html", error="The name or password is wrong.", status=403)
         return enter(user)
 
     @router.post("/logout", dependencies=[Depends(check_origin)])
@@ -76,7 +74,7 @@ def login_routes(pages: Pages) -> APIRouter:
     def set_password(request: Request, visitor: LoggedIn, csrf: _Text, new: _Text, old: _Text = "") -> Response:
         check_csrf(visitor, csrf)
         if limited(f"account {visitor.user}"):
-            raise HTTPException(429, "too many tries: wait a minute")
+            raise HTTPException(429, "too many attempts: wait a minute")
         if visitor.has_password and pages.access.check_password(visitor.name, old) is None:
             return pages.render(
                 request, "account.html", visitor=visitor, error="The old password is wrong.", done=False, status=403
@@ -94,7 +92,7 @@ def login_routes(pages: Pages) -> APIRouter:
 
 
 def _address(request: Request) -> str:
-    """Whom the limits count: one host has a whole /64 of IPv6."""
+    """The address that the limits count; for IPv6 the /64 network, which belongs to one host."""
     address = request.client.host if request.client else ""
     try:
         return holder(address)
@@ -104,6 +102,6 @@ def _address(request: Request) -> str:
 
 def _too_many(pages: Pages, request: Request, seconds: float) -> Response:
     wait = math.ceil(seconds)
-    response = pages.render(request, "login.html", error=f"Too many tries. Wait {wait} seconds.", status=429)
+    response = pages.render(request, "login.html", error=f"Too many attempts. Wait {wait} seconds.", status=429)
     response.headers["retry-after"] = str(wait)
     return response

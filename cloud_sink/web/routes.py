@@ -21,15 +21,15 @@ HERE = Path(__file__).parent
 PAGE = 20
 """Incidents on one page."""
 ON_CARD = 24
-"""Alerts of an incident on its card; its own page has `MOST`. More are told as a number."""
+"""Most alerts of an incident on its card; its own page has `MOST`. Further alerts are counted only."""
 
 
 class NeedLogin(Exception):
-    """Nobody is logged in in this browser."""
+    """The browser has no valid session."""
 
 
 class Pages:
-    """What all pages need."""
+    """The objects that all pages need."""
 
     def __init__(self, alerts: Alerts, access: Access, photos: PhotoStore, live: Live, connect_line: str) -> None:
         self.alerts, self.access, self.photos, self.live = alerts, access, photos, live
@@ -39,21 +39,21 @@ class Pages:
         self.templates.env.filters.update(ms=views.milliseconds, bytes=views.size)
 
     def visitor(self, request: Request) -> Visitor:
-        """Who is logged in; raises NeedLogin."""
+        """The logged-in visitor; raises NeedLogin."""
         visitor = self.access.visitor(request.cookies.get(COOKIE, ""))
         if visitor is None:
             raise NeedLogin
         return visitor
 
     def render(self, request: Request, name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-        """A page."""
+        """Render the page of the template `name`."""
         return self.templates.TemplateResponse(request, name, values, status_code=status)
 
     def incidents(self, keys: list[tuple[str, str]], most: int) -> list[views.Incident]:
         """Incidents in the order of their keys, with up to `most` alerts each."""
         names = {b.mesh: b.name for b in self.alerts.buildings()}
         if len(names) == 1:
-            names.clear()  # where there is one building only, it goes without saying
+            names.clear()  # the name of the only building would be noise
         found = self.alerts.of_incidents(keys, most)
         return [
             views.incident_of(f.alerts, names.get(m, ""), f.total, f.size) for (m, _), f in found.items() if f.total
@@ -61,7 +61,7 @@ class Pages:
 
 
 def asset(name: str) -> str:
-    """A static file's address; it changes with the file, so that browsers may keep it for ever."""
+    """A static file's address; it changes with the file, so that browsers may cache it without limit."""
     return f"/static/{name}?v={hashlib.sha256((HERE / 'static' / name).read_bytes()).hexdigest()[:12]}"
 
 
@@ -101,7 +101,7 @@ def page_routes(pages: Pages) -> APIRouter:
         card = part == "card"
         cards = pages.incidents([(mesh, root)], ON_CARD if card else MOST)
         if not cards:
-            raise HTTPException(404, "there is no such incident")
+            raise HTTPException(404, "this incident does not exist")
         template = "_incident.html" if card else "incident.html"
         return pages.render(request, template, visitor=visitor, incident=cards[0])
 
@@ -117,7 +117,7 @@ def page_routes(pages: Pages) -> APIRouter:
         found = pages.alerts.photo(photo_id) if 0 < photo_id < 2**62 else None
         path = pages.photos.path(found.digest) if found else None
         if path is None or not path.exists():
-            raise HTTPException(404, "there is no such photo")
+            raise HTTPException(404, "this photo does not exist")
         return FileResponse(
             path, media_type="image/jpeg", headers={"cache-control": "private, max-age=31536000, immutable"}
         )

@@ -1,4 +1,4 @@
-"""Headers of every answer, the session cookie, and where a request must come from."""
+"""Security headers, the session cookie, and the checks of a form's origin."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _HEADERS = {
 
 
 class SmallForms:
-    """ASGI middleware: no form is larger than MAX_FORM, whatever its parts; who sends more gets 413.
+    """ASGI middleware: answers 413 to a form larger than MAX_FORM.
 
-    A form is read before anybody has logged in, and its parser would keep whole files. Requests of buildings have their own limit.
+    A form is read before the login is checked, and its parser would store whole files. Requests of buildings have their
+    own limit.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -55,7 +56,7 @@ class SmallForms:
 
 
 class SecureHeaders:
-    """ASGI middleware: the headers above on every answer, and no caching unless the answer says so itself."""
+    """ASGI middleware: sets the headers above on every answer; forbids caching unless the answer allows it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -77,17 +78,17 @@ class SecureHeaders:
 
 
 def set_cookie(response: Response, cookie: str, seconds: int) -> None:
-    """Give the browser its session."""
+    """Set the session cookie."""
     response.set_cookie(COOKIE, cookie, max_age=seconds, path="/", secure=True, httponly=True, samesite="lax")
 
 
 def clear_cookie(response: Response) -> None:
-    """Take it away."""
+    """Delete the session cookie."""
     response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="lax")
 
 
 def check_origin(request: Request) -> None:
-    """Refuse a form that another site's page sent. Browsers say where it came from; what says nothing is no browser."""
+    """Refuse a form that another site's page sent. Browsers name the origin; a request without it is not a browser's."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site not in (None, "same-origin", "none"):

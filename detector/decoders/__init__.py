@@ -1,7 +1,7 @@
-"""Decoders: what a model says, as boxes. One file per family, none knows pictures or engines.
+"""Decoders turn a model's outputs into boxes. There is one file per family; none depends on pictures or engines.
 
 A decoder takes the model's outputs by name and returns `Candidates` in input pixels; `suppress` leaves one box per
-thing.
+object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Array", "Candidates", "Decoder", "Outputs", "build", "suppress"]
 
 
 def build(model: Model) -> Decoder:
-    """The decoder that a model's manifest names."""
+    """The decoder named in a model's manifest."""
     spec, size, classes = model.manifest.decoder, model.manifest.input, len(model.labels)
     if isinstance(spec, NanoDetSpec):
         return NanoDet(spec, size, classes)

@@ -1,4 +1,4 @@
-"""What all decoders share: candidates, the grid of places, suppression of overlapping boxes."""
+"""The common parts of all decoders: candidates, the grid of places, suppression of overlapping boxes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
 
 MAX_CANDIDATES = 1000
-"""Most boxes that go into suppression, best first; a flat picture can bring thousands at a low threshold."""
+"""Most boxes that go into suppression, best first; at a low threshold a flat picture can give thousands."""
 MAX_LABELS = 100
-"""Most things that are named in one picture."""
+"""Most labels of one picture."""
 
 
 class Candidates(NamedTuple):
@@ -27,7 +27,7 @@ class Candidates(NamedTuple):
 
 
 class Decoder(Protocol):
-    """One family's way of saying where things are."""
+    """The decoder of one family of models."""
 
     def decode(self, outputs: Outputs, threshold: float) -> Candidates:
         """The boxes with a score of at least `threshold`; raises ModelError when the outputs are not this family's."""
@@ -35,7 +35,7 @@ class Decoder(Protocol):
 
 
 def best_class(scores: Array, threshold: float) -> tuple[Array, Array, Array]:
-    """Of [places, classes]: the rows that reach the threshold, their best class and its score."""
+    """For scores [places, classes]: the rows that reach the threshold, their best class and its score."""
     classes = scores.argmax(1)
     best = scores[np.arange(len(scores)), classes]
     rows = np.flatnonzero(best >= threshold)
@@ -43,14 +43,14 @@ def best_class(scores: Array, threshold: float) -> tuple[Array, Array, Array]:
 
 
 def grid(width: int, height: int, stride: int) -> Array:
-    """The cells [n, 2] (x, y) of one stride, row by row; a last cell that is cut counts."""
+    """The cells [n, 2] (x, y) of one stride, row by row; a last cell counts even if it is cut."""
     columns, rows = math.ceil(width / stride), math.ceil(height / stride)
     y, x = np.divmod(np.arange(rows * columns, dtype=np.float32), columns)
     return np.stack([x, y], axis=1)
 
 
 def corners_of(centres: Array, sizes: Array) -> Array:
-    """Centres and sizes [n, 2] each, as corners [n, 4]."""
+    """Convert centres and sizes, each [n, 2], to corners [n, 4]."""
     return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
 
 
@@ -61,22 +61,22 @@ def sigmoid(x: Array) -> Array:
 
 
 def softmax(x: Array) -> Array:
-    """Along the last axis."""
+    """Softmax along the last axis."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     result: Array = e / e.sum(axis=-1, keepdims=True)
     return result
 
 
 def suppress(found: Candidates, overlap: float) -> Candidates:
-    """Greedy non-maximum suppression per class: best first, others of its class that overlap more than `overlap` go."""
+    """Greedy non-maximum suppression per class: each box removes lower boxes of its class that overlap by > `overlap`."""
     order = np.argsort(-found.scores, kind="stable")[:MAX_CANDIDATES]
     corners, scores, classes = (a[order] for a in found)
-    # Boxes of different classes must not meet: each class gets a plane of its own.
+    # Boxes of different classes must not overlap: each class is moved to a separate area.
     span = float(np.abs(corners).max()) * 2 + 1 if len(corners) else 0.0
     apart = corners + (classes * span)[:, None]
     areas = np.prod(np.maximum(corners[:, 2:] - corners[:, :2], 0), axis=1)
     keep: list[int] = []
-    alive = np.ones(len(scores), bool)
+    alive = np.full(len(scores), True)
     for i in range(len(scores)):
         if not alive[i]:
             continue

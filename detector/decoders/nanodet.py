@@ -14,7 +14,7 @@ from detector.manifest import InputSpec, NanoDetSpec
 
 
 class NanoDet:
-    """Reads per-stride outputs (scores and distances apart) as well as the one merged output of newer exports."""
+    """Reads separate outputs per stride (scores and distances), and the single merged output of newer exports."""
 
     def __init__(self, spec: NanoDetSpec, size: InputSpec, classes: int) -> None:
         self._spec = spec
@@ -26,7 +26,7 @@ class NanoDet:
         self._bins = np.arange(spec.bins, dtype=np.float32)
 
     def decode(self, outputs: Outputs, threshold: float) -> Candidates:
-        """Candidates from the outputs; which output is which is told by its shape."""
+        """Candidates from the outputs; the shape tells scores from distances."""
         scores, distances = self._split(outputs)
         if self._spec.sigmoid:
             scores = sigmoid(scores)
@@ -43,7 +43,7 @@ class NanoDet:
         for a in flat:
             if a.shape == (total, self._classes + wide):
                 return a[:, : self._classes], a[:, self._classes :]
-        # Scores come before distances in every export; that decides where both have the same width.
+        # Scores come before distances in every export; this decides if both have the same width.
         scores = self._gather(flat[: len(flat) // 2], self._classes)
         distances = self._gather(flat[len(flat) // 2 :], wide)
         if scores is None or distances is None:
@@ -55,7 +55,7 @@ class NanoDet:
         return scores, distances
 
     def _gather(self, flat: list[Array], width: int) -> Array | None:
-        """One array over all strides, whatever order they come in."""
+        """One array over all strides, which may come in any order."""
         by_places = {len(a): a for a in flat if a.shape[1] == width}
         if not all(n in by_places for n in self._places):
             return None

@@ -1,4 +1,4 @@
-"""SSD: offsets from a fixed set of anchors; or boxes that TFLite's own post-processing has already made.
+"""SSD: offsets from a fixed set of anchors, or boxes from TFLite's own post-processing.
 
 Sources: "SSD: Single Shot MultiBox Detector" (Liu et al. 2016); the arrangement of anchors is the one of the TensorFlow
 Object Detection API (`ssd_anchor_generator`); TFLite's custom operation `TFLite_Detection_PostProcess`.
@@ -16,7 +16,7 @@ from detector.manifest import AnchorSpec, InputSpec, SsdSpec
 
 
 class Ssd:
-    """Both kinds of output; which one is the manifest's word (`anchors`)."""
+    """Both kinds of output; the manifest's key `anchors` selects the kind."""
 
     def __init__(self, spec: SsdSpec, size: InputSpec, classes: int) -> None:
         self._spec = spec

@@ -23,7 +23,7 @@ class Yolox:
         self._stride = np.repeat(np.asarray(spec.strides, np.float32), [len(c) for c in cells])[:, None]
 
     def decode(self, outputs: Outputs, threshold: float) -> Candidates:
-        """Candidates from the one output."""
+        """Candidates from the single output."""
         a = _only(outputs, "YOLOX")
         if a.shape[1] != self._width or (not self._decoded and len(a) != len(self._cells)):
             raise ModelError(f"output {list(a.shape)} is not YOLOX's: expected [{len(self._cells)}, {self._width}]")
@@ -43,12 +43,12 @@ class YoloV8:
         self._scale = np.asarray([size.width, size.height] if spec.normalised else [1, 1], np.float32)
 
     def decode(self, outputs: Outputs, threshold: float) -> Candidates:
-        """Candidates from the one output, whichever way round it is."""
+        """Candidates from the single output, transposed or not."""
         a = _only(outputs, "YOLOv8")
         if a.shape[0] == self._width and a.shape[1] != self._width:
             a = a.T
         if a.shape[1] != self._width:
-            raise ModelError(f"output {list(a.shape)} is not YOLOv8's: expected {self._width} values a place")
+            raise ModelError(f"output {list(a.shape)} is not YOLOv8's: expected {self._width} values per place")
         rows, classes, best = best_class(a[:, 4:], threshold)
         return Candidates(corners_of(a[rows, :2] * self._scale, a[rows, 2:4] * self._scale), best, classes)
 

@@ -1,4 +1,4 @@
-"""A demo of one's own."""
+"""A separate demo for each test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.demo.running import Demo, stop_hard
 
 @pytest.fixture
 async def make_demo() -> AsyncIterator[Callable[..., Demo]]:
-    """Makes demos, in folders whose paths are short enough for unix sockets."""
+    """Make demos, in folders whose paths are short enough for unix sockets."""
     folder = Path(tempfile.mkdtemp(prefix="edge-test-"))
     made: list[Demo] = []
 

@@ -1,4 +1,4 @@
-"""The demo as a newcomer starts it: the real command in processes of its own."""
+"""The demo as a new user starts it: the real command in separate processes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support import eventually
 
 ROOT = Path(__file__).parents[2]
 NO_DOCKER = {"DOCKER_HOST": "tcp://127.0.0.1:1"}
-"""An engine that is not there: nothing listens on port 1."""
+"""A missing engine: nothing listens on port 1."""
 MOST = 150.0
 """Seconds for a whole run on a busy machine."""
 
 
 class Demo:
-    """One run of `edge-agent demo` with a folder and a runtime folder of its own."""
+    """One run of `edge-agent demo` with its own folder and runtime folder."""
 
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
         self.folder = folder / "d"
@@ -51,7 +51,7 @@ class Demo:
             )
 
     async def start_in_terminal(self) -> None:
-        """Start it in a terminal of its own (script(1)), where `type` presses keys; all that it shows is in `out`."""
+        """Start it in a separate terminal (script(1)), where `type` presses keys; `out` has its whole output."""
         command = [sys.executable, "-c", "from agent.cli import main; main()", "demo", "--dir", str(self.folder)]
         self.err = self.out
         self.process = await asyncio.create_subprocess_exec(
@@ -68,32 +68,34 @@ class Demo:
         await self.process.stdin.drain()
 
     async def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for its end; returns its exit code."""
         assert self.process is not None
         async with asyncio.timeout(30):
             return await self.process.wait()
 
     async def run(self, *options: str) -> int:
-        """Run it to its end; its exit code."""
+        """Run it to its end; returns its exit code."""
         await self.start(*options)
         assert self.process is not None
         async with asyncio.timeout(MOST):
             return await self.process.wait()
 
     async def end(self, number: signal.Signals) -> int:
-        """Send a signal; the exit code."""
+        """Send a signal; returns the exit code."""
         assert self.process is not None
         self.process.send_signal(number)
         return await self.wait()
 
     async def ready(self, text: str = "demo poke") -> None:
-        """Wait until phones can join: until it shows this."""
+        """Wait until the output contains `text`, which means that phones can join."""
         assert self.process is not None
         process = self.process
-        await eventually(
-            lambda: (self.out.exists() and text in self.out.read_text()) or process.returncode is not None, MOST
-        )
+        await eventually(lambda: (self.out.exists() and text in self.shown()) or process.returncode is not None, MOST)
         assert self.process.returncode is None, self.err.read_text()
+
+    def shown(self) -> str:
+        """Its output so far. The last character may be half written, so it may be a replacement character."""
+        return self.out.read_text(errors="replace")
 
     async def poke(self, *options: str) -> dict[str, Any]:
         """`edge-agent demo poke --json` from another shell."""
@@ -103,7 +105,7 @@ class Demo:
         return made
 
     async def shell(self, *words: str) -> tuple[int, str, str]:
-        """Another command in the same surroundings."""
+        """Run another command in the same environment."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", "from agent.cli import main; main()", *words,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -115,14 +117,14 @@ class Demo:
         return process.returncode, out.decode(), err.decode()
 
     def summary(self) -> dict[str, Any]:
-        """What it printed: exactly one JSON document on one line."""
+        """Its output, which must be exactly one JSON document on one line."""
         lines = self.out.read_text().splitlines()
         assert len(lines) == 1, (lines, self.err.read_text())
         made: dict[str, Any] = json.loads(lines[0])
         return made
 
     def left(self) -> list[str]:
-        """Processes that have to do with its folder."""
+        """Processes that use its folder."""
         found = []
         for proc in Path("/proc").iterdir():
             if proc.name.isdigit() and int(proc.name) != os.getpid() and self._mentions(proc):
@@ -141,7 +143,7 @@ class Demo:
 
 
 async def stop_hard(demo: Demo) -> None:
-    """Leave nothing behind a test that failed."""
+    """Clean up after a failed test."""
     if demo.process is not None and demo.process.returncode is None:
         os.killpg(demo.process.pid, signal.SIGKILL)
         await demo.process.wait()

@@ -1,4 +1,4 @@
-"""What the demo refuses, and the parts that need no agents."""
+"""The demo's errors, and its parts that need no agents."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_a_summary_needs_an_unattended_run(make_demo: MakeDemo) -> None:
     assert "--json needs --once" in demo.err.read_text()
 
 
-async def test_a_folder_with_something_in_it_is_refused(make_demo: MakeDemo) -> None:
+async def test_folder_that_is_not_empty_is_refused(make_demo: MakeDemo) -> None:
     demo = make_demo()
     demo.folder.mkdir()
     (demo.folder / "precious").write_text("mine")
@@ -116,7 +116,7 @@ def test_the_example_is_a_pipeline_whose_modules_are_built() -> None:
         assert module is None or (file.parent / module).exists()
 
 
-def test_an_arrival_without_alert_or_with_losses_is_no_success() -> None:
+def test_arrival_without_alert_or_with_losses_is_a_failure() -> None:
     assert faults(Arrival("m")) == ["no alert reached the sink"]
     ends = {"labels": {"accepted": 3, "delivered": 1, "failed": 1}}
     found = faults(Arrival("m", alerts=["a"], traces=[{"id": "a", "hops": [{"step": "line"}]}], ends=ends))

@@ -1,4 +1,4 @@
-"""The pages that a newcomer reads first hold what the code holds, and their links lead somewhere."""
+"""The first pages for a new user match the code, and their links are valid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_table_of_pipeline_keys_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_between_pages_lead_somewhere(page) -> None:  # type: ignore[no-untyped-def]
+def test_links_between_pages_are_valid(page) -> None:  # type: ignore[no-untyped-def]
     broken = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert broken == []
 

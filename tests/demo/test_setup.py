@@ -1,4 +1,4 @@
-"""The set-up of a fresh checkout: what it finds missing, and what it says."""
+"""The set-up of a new checkout: missing packages and its messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.demo.running import ROOT
 
 @pytest.fixture
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """scripts/setup.py as a module, with a log of its own."""
+    """scripts/setup.py as a module, with a separate log."""
     spec = importlib.util.spec_from_file_location("edge_setup", ROOT / "scripts/setup.py")
     assert spec is not None
     assert spec.loader is not None
@@ -42,20 +42,20 @@ def test_missing_packages_are_named_and_not_installed(
     assert said.splitlines()[0].startswith("[1/1]")
 
 
-def test_optional_packages_stop_nothing(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_optional_package_does_not_stop_the_set_up(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_APT", "1")
     progress = setup.Progress(1)
     setup.packages(progress, (setup.Need("no-such-package", optional=True),))
     progress.log.close()
 
 
-def test_a_program_that_is_there_needs_no_package(setup: ModuleType) -> None:
+def test_existing_program_needs_no_package(setup: ModuleType) -> None:
     assert setup.missing((setup.Need("no-such-package", "sh"),)) == []
 
 
 def test_a_failing_program_is_an_error_with_its_last_lines(setup: ModuleType) -> None:
     progress = setup.Progress(1)
-    with pytest.raises(setup.SetupError, match=r"the disk is full\nsh failed \(3\)"):
+    with pytest.raises(setup.SetupError, match=r"the disk is full\nsh failed with exit code 3"):
         progress.run("sh", "-c", "echo the disk is full; exit 3")
     assert progress.run("sh", "-c", "exit 3", also=(3,)) == 3
     progress.log.close()

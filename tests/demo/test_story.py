@@ -1,4 +1,4 @@
-"""The whole story with the real parts: four agents, a sink, and the detector in Docker or beside them."""
+"""The whole story with the real parts: four agents, a sink, and the detector in Docker or as a process."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _is_the_story(made: dict) -> None:  # type: ignore[type-arg]
     assert made["events"]["alert"]["skipped"] == 4 - len(made["alerts"])
 
 
-async def test_docker_that_is_required_and_absent_is_a_clear_failure(make_demo: MakeDemo) -> None:
+async def test_required_but_missing_docker_is_a_clear_failure(make_demo: MakeDemo) -> None:
     demo = make_demo(**NO_DOCKER)
     assert await demo.run("--once", "--require-docker") != 0
     assert "[demo.docker]" in demo.err.read_text()
@@ -79,10 +79,10 @@ async def test_phones_join_by_key_or_shell_and_ctrl_c_ends_all(
     demo = make_demo(**NO_DOCKER)
     await demo.start_in_terminal()
     await demo.ready("another link to the page")
-    assert "/login/" in demo.out.read_text()
+    assert "/login/" in demo.shown()
     await demo.type("\n")
-    await eventually(lambda: "left the building" in demo.out.read_text(), 60)
-    shown = demo.out.read_text()
+    await eventually(lambda: "left the building" in demo.shown(), 60)
+    shown = demo.shown()
     assert "somebody's phone" in shown
     assert all(step in shown for step in HOPS)
 

@@ -11,7 +11,7 @@ import pytest
 from detector import nanodet
 from tests.detector.models import real_ssd
 
-# Before any test loads it: no test reports usage to the runtime's maker.
+# Set before any test loads the runtime: no test reports usage to its maker.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,5 +30,5 @@ def ssd_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def photo(name: str) -> Path:
-    """A photograph that scikit-image carries."""
+    """A photograph from scikit-image."""
     return Path(str(files("skimage.data").joinpath(name)))

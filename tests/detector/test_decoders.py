@@ -1,4 +1,4 @@
-"""Every decoder finds the boxes that were written into tensors of its family, and refuses tensors of another."""
+"""Every decoder finds the boxes in tensors of its family, and refuses tensors of other families."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ sides = st.lists(st.integers(0, 7), min_size=4, max_size=4)
 
 
 def centre_and_stride(place: int, offset: float) -> tuple[np.ndarray[Any, Any], int]:
-    """Where a place lies, in pixels."""
+    """A place's position, in pixels."""
     for stride, count in zip(STRIDES, PLACES, strict=True):
         if place < count:
             columns = 128 // stride
@@ -37,7 +37,7 @@ def centre_and_stride(place: int, offset: float) -> tuple[np.ndarray[Any, Any], 
 
 
 def nanodet_tensors(place: int, label: int, score: float, bins: list[int]) -> tuple[Any, Any]:
-    """Class scores and distances where one place is sure of whole bins."""
+    """Class scores and distances in which one place has certain values, in whole bins."""
     classes = np.zeros((1, sum(PLACES), CLASSES), np.float32)
     classes[0, place, label] = score
     distances = np.zeros((1, sum(PLACES), 4, 8), np.float32)
@@ -63,7 +63,7 @@ def test_nanodet_finds_the_box_that_was_written(
     assert (found.classes.tolist(), found.scores.tolist()) == ([label], [pytest.approx(score)])
 
 
-def test_nanodet_reads_logits_and_plus_centres_when_told() -> None:
+def test_nanodet_reads_logits_and_plus_centres_if_configured() -> None:
     classes, distances = nanodet_tensors(0, 1, 2.0, [0, 0, 1, 1])
     classes[classes == 0] = -9
     spec = NanoDetSpec(bins=8, sigmoid=True, centre=0.0)
@@ -88,7 +88,7 @@ def test_yolox_finds_the_box_that_was_written(place: int, label: int, box: tuple
 
 
 @given(place=places, label=st.integers(0, 2), box=boxes, turned=st.booleans(), normalised=st.booleans())
-def test_yolov8_finds_the_box_that_was_written_whichever_way_round(
+def test_yolov8_finds_the_box_in_normal_and_transposed_outputs(
     place: int, label: int, box: tuple[float, ...], turned: bool, normalised: bool
 ) -> None:
     a = np.zeros((1, 4 + CLASSES, sum(PLACES)), np.float32)
@@ -121,7 +121,7 @@ def test_raw_ssd_finds_the_box_that_was_written(place: int, label: int, box: tup
 
 
 def processed(count: float) -> dict[str, Any]:
-    """What TFLite's post-processing answers: three boxes, of which `count` are valid; one has an unknown class."""
+    """Outputs of TFLite's post-processing: three boxes, of which `count` are valid; one has an unknown class."""
     return {
         "boxes": np.array([[[0.25, 0.5, 0.75, 1.0], [0, 0, 1, 1], [0.1, 0.1, 0.2, 0.2]]], np.float32),
         "classes": np.array([[2, 99, 0]], np.float32),
@@ -174,7 +174,7 @@ some_boxes = st.lists(
 
 
 @given(some=some_boxes, limit=st.floats(0.1, 0.9))
-def test_suppression_leaves_one_box_per_thing_and_loses_no_lone_one(some: list[tuple[int, ...]], limit: float) -> None:
+def test_suppression_keeps_one_box_per_object_and_single_boxes(some: list[tuple[int, ...]], limit: float) -> None:
     corners = np.array([[x, y, x + w, y + h] for x, y, w, h, _ in some], float).reshape(-1, 4)
     classes = np.array([c for *_, c in some], int)
     ranked = np.linspace(1, 0.5, len(some))

@@ -1,4 +1,4 @@
-"""The measurement counts photos rightly, and the default model reaches its figures on the labelled photos."""
+"""The measurement counts photos correctly, and the default model reaches its figures on the labelled photos."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABELLED = ROOT.parent / "shared/data/person-eval"
 RESCALE = ROOT / "build/filters/rescale.wasm"
 
 
-def test_precision_and_recall_count_photos_with_large_people_and_without_any() -> None:
+def test_precision_and_recall_ignore_photos_of_small_people() -> None:
     judged = [
         Judged("a", 0.2, 0.8, True),
         Judged("b", 0.01, 0.0, False),
@@ -46,9 +46,7 @@ def test_a_photo_is_shown_whole_in_a_camera_frame(width: int, height: int) -> No
     assert shown == pytest.approx(width / height, rel=0.03)
 
 
-def test_opencv_stands_in_for_a_rescale_module_that_is_not_built(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_opencv_replaces_a_rescale_module_that_is_not_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rescale, how = open_rescale(tmp_path / "rescale.wasm", 640)
     assert how == "opencv"
     assert "not built" in capsys.readouterr().err
@@ -90,20 +88,20 @@ def test_a_small_folder_of_real_photos(default_manifest: Path, tmp_path: Path) -
 
 
 @pytest.mark.skipif(not LABELLED.exists(), reason="the labelled photos are not here")
-def test_the_default_model_reaches_its_figures_at_its_default_threshold(default_manifest: Path) -> None:
+def test_default_model_reaches_its_figures(default_manifest: Path) -> None:
     result = evaluate(LABELLED, "--model", str(default_manifest))
     assert (result["with_people"], result["without_people"]) == (16, 14)
     assert result["found"] >= 15
     assert result["false"] <= 1
 
 
-def test_the_demos_scenes_show_the_detector_what_they_claim(default_manifest: Path, tmp_path: Path) -> None:
+def test_detector_labels_the_demos_scenes_correctly(default_manifest: Path, tmp_path: Path) -> None:
     command = [sys.executable, "scripts/scenes.py", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     person = json.loads((tmp_path / "scenes.json").read_bytes())["person"]
     by_camera = {c: [p for name, p in person.items() if name.startswith(c)] for c in ("porch", "garage")}
-    for shot in range(0, 4, 2):  # two shots an arrival
+    for shot in range(0, 4, 2):  # two shots per arrival
         first = [scenes[shot] for scenes in by_camera.values()]
         assert sorted(first) == [False, True]
     for name in person:

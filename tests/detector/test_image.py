@@ -1,4 +1,4 @@
-"""The image: built without network, and its program works under the limits that the agent sets."""
+"""The image: it is built without network, and its program works under the agent's limits."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_arguments_of_the_task_reach_the_program(image: str) -> None:
     assert b"warning no-gpu provider=cpu wanted=cuda" in done.stderr
 
 
-def test_a_second_build_does_nothing_and_a_build_of_what_is_not_there_says_so(image: str, tmp_path: Path) -> None:
+def test_second_build_does_nothing_and_missing_files_are_errors(image: str, tmp_path: Path) -> None:
     before = docker("image", "inspect", "--format", "{{.Id}}", image).stdout
     again = build()
     assert "up to date" in again.stderr
@@ -90,7 +90,7 @@ def test_a_second_build_does_nothing_and_a_build_of_what_is_not_there_says_so(im
     assert "no-such-base" in no_base.stderr.lower()
 
 
-def test_without_an_engine_the_build_ends_with_its_own_exit_code() -> None:
+def test_build_without_an_engine_has_a_special_exit_code() -> None:
     environment = {**os.environ, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
     command = [sys.executable, str(ROOT / "scripts/build_detector.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -1,4 +1,4 @@
-"""Manifests are checked completely, engines say what runs them, pictures keep their geometry."""
+"""Manifests are checked completely, engines report their processor, pictures keep their geometry."""
 
 from __future__ import annotations
 
@@ -55,30 +55,30 @@ def changed(manifest: Path, **changes: Any) -> Path:
         ({"threshold": 0}, "threshold"),
     ],
 )
-def test_a_wrong_manifest_is_refused_naming_what_is_wrong(manifest: Path, changes: dict[str, Any], said: str) -> None:
+def test_error_of_a_wrong_manifest_names_the_fault(manifest: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ModelError, match=said):
         load_model(changed(manifest, **changes))
 
 
-def test_labels_may_lie_in_a_file_of_their_own(manifest: Path) -> None:
+def test_labels_may_be_in_a_separate_file(manifest: Path) -> None:
     (manifest.parent / "names.txt").write_text("person\n\ncat\n")
     assert load_model(changed(manifest, labels="names.txt")).labels == ["person", "cat"]
 
 
-def test_a_missing_manifest_says_how_to_get_the_default_one(tmp_path: Path) -> None:
+def test_error_of_a_missing_manifest_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="build_detector"):
         load_model(tmp_path / "manifest.json")
 
 
-def test_a_model_of_another_input_size_or_decoder_is_refused_when_it_is_opened(tmp_path: Path) -> None:
+def test_model_of_another_input_size_or_decoder_is_refused(tmp_path: Path) -> None:
     manifest = constant_model(tmp_path, SPEC, YoloV8Spec(), ["person", "cat"], NOTHING)
-    with pytest.raises(ModelError, match="its manifest says"):
+    with pytest.raises(ModelError, match="its manifest has"):
         Detector(load_model(changed(manifest, input={"width": 32, "height": 64})))
     with pytest.raises(ModelError, match="YOLOv8"):
         Detector(load_model(changed(manifest, input={"width": 64, "height": 64}, labels=["person"])))
 
 
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     for name in ("model.onnx", "model.tflite"):
         manifest = constant_model(tmp_path, SPEC, YoloV8Spec(), ["person", "cat"], NOTHING)
         junk = b"\x08\x07junk" * 50
@@ -89,7 +89,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
             open_engine(load_model(changed(manifest, file=name, sha256=hashlib.sha256(junk).hexdigest())), "cpu", 1)
 
 
-def test_a_gpu_asked_for_and_not_used_is_told(manifest: Path, ssd_manifest: Path) -> None:
+def test_requested_but_unused_gpu_is_noted(manifest: Path, ssd_manifest: Path) -> None:
     model = load_model(manifest)
     engine = open_engine(model, "cuda", 1)
     assert (engine.provider == "cuda") == (engine.note == "")
@@ -98,7 +98,7 @@ def test_a_gpu_asked_for_and_not_used_is_told(manifest: Path, ssd_manifest: Path
     assert "CPU only" in open_engine(load_model(ssd_manifest), "cuda", 1).note
 
 
-def test_a_real_tflite_ssd_names_what_is_in_photos(ssd_manifest: Path) -> None:
+def test_real_tflite_ssd_labels_photos(ssd_manifest: Path) -> None:
     detector = Detector(load_model(ssd_manifest))
     for name, label in (("astronaut.png", "Person"), ("chelsea.png", "Cat"), ("coffee.png", "Coffee cup")):
         found = detector.find(detector.prepare(photo(name).read_bytes()))
@@ -108,7 +108,7 @@ def test_a_real_tflite_ssd_names_what_is_in_photos(ssd_manifest: Path) -> None:
         assert 0.5 < h <= 1 - y
 
 
-def test_the_default_model_finds_the_person_and_only_there(default_manifest: Path) -> None:
+def test_default_model_finds_a_person_only_in_the_right_photo(default_manifest: Path) -> None:
     detector = Detector(load_model(default_manifest))
     for name, expected in (
         ("astronaut.png", True),
@@ -126,9 +126,7 @@ def test_the_default_model_finds_the_person_and_only_there(default_manifest: Pat
     letterbox=st.sampled_from(["none", "centre", "corner"]),
     layout=st.sampled_from(["nchw", "nhwc"]),
 )
-def test_the_whole_picture_comes_back_as_the_whole_picture(
-    width: int, height: int, letterbox: Any, layout: Any
-) -> None:
+def test_box_of_the_whole_picture_stays_the_whole_picture(width: int, height: int, letterbox: Any, layout: Any) -> None:
     spec = InputSpec(width=96, height=64, letterbox=letterbox, layout=layout)
     tensor, place = images.prepare(np.full((height, width, 3), 200, np.uint8), spec)
     assert tensor.shape == ((1, 3, 64, 96) if layout == "nchw" else (1, 64, 96, 3))
@@ -138,7 +136,7 @@ def test_the_whole_picture_comes_back_as_the_whole_picture(
     assert place.boxes(corners)[0].tolist() == pytest.approx([0, 0, 1, 1], abs=1e-6)
 
 
-def test_channels_are_ordered_and_normalised_as_the_manifest_says() -> None:
+def test_manifest_sets_order_and_normalisation_of_channels() -> None:
     picture = np.zeros((16, 16, 3), np.uint8)
     picture[:] = (10, 20, 30)  # blue, green, red
     for colour, expected in (("bgr", [9, 9, 9.333333]), ("rgb", [29, 9, 2.6666667])):
@@ -164,13 +162,13 @@ def bomb(width: int, height: int) -> bytes:
     [b"", b"hello", b"\xff\xd8\xff\xe0 no picture", bomb(60_000, 60_000), bomb(2**31 - 1, 1)],
     ids=["empty", "text", "torn", "bomb", "line"],
 )
-def test_what_is_no_picture_or_too_large_a_one_is_an_image_error(data: bytes) -> None:
+def test_invalid_or_too_large_picture_is_an_image_error(data: bytes) -> None:
     with pytest.raises(ImageError):
         images.decode(data)
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_make_the_decoder_fail_otherwise(data: bytes) -> None:
+def test_any_invalid_bytes_give_only_an_image_error(data: bytes) -> None:
     start = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()[:100]
     for file in (data, start + data):
         try:
@@ -179,7 +177,7 @@ def test_no_bytes_make_the_decoder_fail_otherwise(data: bytes) -> None:
             continue
 
 
-def test_one_input_is_what_a_detector_has(tmp_path: Path) -> None:
+def test_model_with_undefined_input_size_is_accepted(tmp_path: Path) -> None:
     constant_onnx(tmp_path / "model.onnx", [1, 3, "rows", "columns"], NOTHING)  # type: ignore[list-item]
     manifest = constant_model(tmp_path, SPEC, YoloV8Spec(), ["person", "cat"], NOTHING)
     assert open_engine(load_model(manifest), "cpu", 1).provider == "cpu"

@@ -1,4 +1,4 @@
-"""The detector's program keeps the step contract, whatever comes down its pipe."""
+"""The detector's program keeps the step contract for any input."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def event(event_id: str, *paths: Path, **data: Any) -> bytes:
 
 
 def run(manifest: Path, lines: bytes, *options: str, **environment: str) -> tuple[int, list[dict[str, Any]], str]:
-    """Feed lines to the program; its exit code, answers and log."""
+    """Feed lines to the program; returns its exit code, answers and log."""
     done = subprocess.run(
         [sys.executable, "-m", "detector.worker", "--model", str(manifest), *options],
         input=lines,
@@ -65,7 +65,7 @@ def run(manifest: Path, lines: bytes, *options: str, **environment: str) -> tupl
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode()
 
 
-def test_every_event_is_answered_in_order_and_its_data_is_carried(manifest: Path, picture: Path) -> None:
+def test_every_event_is_answered_in_order_with_its_data(manifest: Path, picture: Path) -> None:
     lines = b"".join(event(f"e{i}", picture, camera="porch", device={"known": False}, shot=i) for i in range(20))
     code, answers, log = run(manifest, lines)
     assert code == 0
@@ -78,12 +78,12 @@ def test_every_event_is_answered_in_order_and_its_data_is_carried(manifest: Path
     assert (data["width"], data["height"], data["model"]) == (128, 64, "constant")
     assert (data["provider"], data["provider_wanted"]) == ("cpu", "auto")
     assert data["ms"] > 0
-    # 128×64 in 64×64: the picture lies in rows 16 to 48, so a box from 16 to 48 is its whole height.
+    # 128×64 in 64×64: the picture is in rows 16 to 48, so a box from 16 to 48 has its whole height.
     assert data["labels"] == [{"name": "person", "score": 0.9, "box": [0.375, 0.0, 0.25, 1.0]}]
     assert "ready model=constant provider=cpu wanted=auto threshold=0.5" in log
 
 
-def test_each_picture_of_an_event_gives_an_event_of_its_own(manifest: Path, picture: Path, tmp_path: Path) -> None:
+def test_each_picture_of_an_event_gives_a_separate_event(manifest: Path, picture: Path, tmp_path: Path) -> None:
     second = tmp_path / "second.png"
     assert cv2.imwrite(str(second), np.zeros((10, 20, 3), np.uint8))
     line = json.loads(event("e", picture, second))
@@ -96,15 +96,13 @@ def test_each_picture_of_an_event_gives_an_event_of_its_own(manifest: Path, pict
     assert [e["data"]["width"] for e in answers[0]["events"]] == [128, 20]
 
 
-def test_a_picture_that_cannot_be_read_is_an_error_of_its_event_alone(
-    manifest: Path, picture: Path, tmp_path: Path
-) -> None:
+def test_unreadable_picture_is_an_error_of_its_event_only(manifest: Path, picture: Path, tmp_path: Path) -> None:
     (tmp_path / "junk.jpg").write_bytes(b"junk")
     lines = event("a", tmp_path / "junk.jpg") + event("b", tmp_path / "gone.jpg") + event("c") + event("d", picture)
     code, answers, log = run(manifest, lines)
     assert code == 0
     assert [(a["id"], "error" in a) for a in answers] == [("a", True), ("b", True), ("c", True), ("d", False)]
-    assert "cannot be decoded" in answers[0]["error"]
+    assert "cannot decode" in answers[0]["error"]
     assert "detector: a: " in log
 
 
@@ -123,9 +121,7 @@ def test_a_picture_that_cannot_be_read_is_an_error_of_its_event_alone(
     ],
     ids=["text", "empty", "list", "number", "blobs", "path", "deep", "long", "binary"],
 )
-def test_a_line_that_is_no_event_ends_the_program_after_the_answers_before_it(
-    manifest: Path, picture: Path, line: bytes
-) -> None:
+def test_line_that_is_not_an_event_ends_the_program(manifest: Path, picture: Path, line: bytes) -> None:
     code, answers, log = run(manifest, event("first", picture) + line + event("after", picture))
     assert code == 2
     assert [a["id"] for a in answers] == ["first"]
@@ -133,18 +129,18 @@ def test_a_line_that_is_no_event_ends_the_program_after_the_answers_before_it(
     assert "Traceback" not in log
 
 
-def test_a_model_that_cannot_be_loaded_ends_it_with_a_reason(tmp_path: Path) -> None:
+def test_model_that_cannot_be_loaded_ends_the_program(tmp_path: Path) -> None:
     code, answers, log = run(tmp_path / "none.json", b"")
     assert (code, answers) == (3, [])
     assert "none.json" in log
 
 
-def test_the_threshold_is_the_callers(manifest: Path, picture: Path) -> None:
+def test_caller_sets_the_threshold(manifest: Path, picture: Path) -> None:
     _, answers, _ = run(manifest, event("e", picture), "--threshold", "0.95")
     assert answers[0]["events"][0]["data"]["labels"] == []
 
 
-def test_a_gpu_asked_for_and_not_used_is_in_the_log_and_in_every_answer(manifest: Path, picture: Path) -> None:
+def test_unused_gpu_is_in_the_log_and_in_every_answer(manifest: Path, picture: Path) -> None:
     for options, environment in ((["--provider", "cuda"], {}), ([], {"DETECTOR_PROVIDER": "cuda"})):
         _, answers, log = run(manifest, event("e", picture), *options, **environment)
         data = answers[0]["events"][0]["data"]
@@ -152,10 +148,8 @@ def test_a_gpu_asked_for_and_not_used_is_in_the_log_and_in_every_answer(manifest
         assert ("detector: warning no-gpu provider=cpu wanted=cuda reason=" in log) == (data["provider"] != "cuda")
 
 
-def test_nothing_but_answers_reaches_stdout_and_no_usage_report_is_made(
-    manifest: Path, picture: Path, tmp_path: Path
-) -> None:
-    # A library that prints, on the Python side and below it.
+def test_stdout_has_only_answers_and_no_usage_report_is_made(manifest: Path, picture: Path, tmp_path: Path) -> None:
+    # A library prints, from Python and from native code.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, atexit\natexit.register(print, 'bye')\nos.environ['X'] = '1'\n"
     )
@@ -187,7 +181,7 @@ def ssd_outputs() -> dict[str, Any]:
         "boxes": np.array([[[0.125, 0.125, 0.625, 0.625]]], np.float32),
         "classes": np.zeros((1, 1), np.float32),
         "scores": np.full((1, 1), 0.8, np.float32),
-        "count": np.ones(1, np.float32),
+        "count": np.full(1, 1, np.float32),
     }
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def filters() -> Path:
-    """The folder of built modules; building does nothing where they are up to date."""
+    """The folder of built modules; the build does nothing if they are up to date."""
     (ROOT / "build").mkdir(exist_ok=True)
     with (ROOT / "build" / ".filters.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -44,7 +44,7 @@ async def executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor
 
 @pytest.fixture
 async def small_executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmExecutor]:
-    """An executor with the engine of small devices, which has only the oldest instructions."""
+    """An executor with the engine of small devices, which knows only the oldest instructions."""
     made = WasmExecutor(compiled / "small-cache", tmp_path / "small-scratch", workers=1, engine="wasm3")
     yield made
     await made.close()
@@ -52,5 +52,5 @@ async def small_executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmEx
 
 @pytest.fixture
 def open_filter(filters: Path, executor: WasmExecutor) -> Callable[[str], FilterRunner]:
-    """Opens a built filter by name."""
+    """Open a built filter by name."""
     return lambda name: executor.filter(filters / f"{name}.wasm", WasmTask(module=name))

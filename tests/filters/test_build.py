@@ -1,4 +1,4 @@
-"""scripts/build_filters.py: nothing is built twice, and nothing is built from what is not what it should be."""
+"""scripts/build_filters.py: it builds nothing twice, and nothing from wrong sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "build_filters.py"
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module, with folders of its own."""
+    """The script as a module, with separate folders."""
     spec = importlib.util.spec_from_file_location("build_filters", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
@@ -48,7 +48,7 @@ def test_a_tarball_with_other_bytes_is_deleted(
     assert not list((tmp_path / "out").glob("*.wasm"))
 
 
-def test_without_an_archive_it_says_what_to_put_where(
+def test_error_of_a_missing_archive_names_file_and_folder(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def no_archive() -> str:
@@ -59,10 +59,10 @@ def test_without_an_archive_it_says_what_to_put_where(
     assert script.main() == 1
     said = capsys.readouterr().err
     assert script.JPEG.file in said
-    assert "by hand" in said
+    assert "copy that file" in said
 
 
-def test_broken_source_is_the_compilers_message_and_exit_code_1(
+def test_broken_source_gives_the_compilers_message_and_code_1(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "filters"

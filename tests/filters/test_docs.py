@@ -1,4 +1,4 @@
-"""docs/write-your-own-filter.md: its commands run, in order, and show what the page says."""
+"""docs/write-your-own-filter.md: its commands run in order and give the output on the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCKS = re.findall(r"^```(sh|text|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.D
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_every_command_of_the_page_works_and_shows_what_it_says(tmp_path: Path) -> None:
+def test_every_command_of_the_page_gives_the_shown_output(tmp_path: Path) -> None:
     (tmp_path / "filters").symlink_to(ROOT / "filters")
     env = {
         **os.environ,

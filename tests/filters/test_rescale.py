@@ -1,4 +1,4 @@
-"""rescale: photos in, small photos out, and clear words for what is no photo."""
+"""rescale: it makes photos small, and gives a clear error for an invalid photo."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agent.model.task import Limits, StepInput, StepOutput, WasmTask
 
 
 def scene(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """Soft and sharp parts, and corners that differ: red, green, blue, white, clockwise from the top left."""
+    """A picture with soft and sharp parts and different corners: red, green, blue, white, clockwise from the top left."""
     y, x = np.mgrid[0:height, 0:width]
     pixels = np.stack([x * 255 / width, y * 255 / height, 127 + 90 * np.sin(x / 9) * np.cos(y / 7)], -1).astype(
         np.uint8
@@ -215,7 +215,7 @@ def with_size(jpeg: bytes, width: int, height: int) -> bytes:
         (encoded(scene(900, 700, "CMYK")), "CMYK"),
     ],
 )
-async def test_what_is_no_photo_is_a_final_error_that_names_it(rescale: Rescale, content: bytes, says: str) -> None:
+async def test_invalid_photo_is_a_final_error_that_names_it(rescale: Rescale, content: bytes, says: str) -> None:
     with pytest.raises(StepFailed, match=says) as caught:
         await rescale(("p.jpg", content, "image/jpeg"))
     assert caught.value.final
@@ -227,7 +227,7 @@ async def test_an_event_without_an_image_is_a_final_error(rescale: Rescale) -> N
     assert caught.value.final
 
 
-async def test_damaged_bytes_never_break_out(rescale: Rescale) -> None:
+async def test_damaged_bytes_give_only_a_photo_or_an_error(rescale: Rescale) -> None:
     rng = np.random.default_rng(3)
     outcomes = set()
     for content in (
@@ -247,7 +247,7 @@ async def test_damaged_bytes_never_break_out(rescale: Rescale) -> None:
     assert outcomes == {"photo", "error"}
 
 
-async def test_a_picture_beyond_the_memory_limit_says_so(
+async def test_picture_beyond_the_memory_limit_is_a_clear_error(
     executor: WasmExecutor, filters: Path, store: BlobStore
 ) -> None:
     step = Rescale(executor, filters / "rescale.wasm", store, memory=4 << 20)
@@ -256,7 +256,7 @@ async def test_a_picture_beyond_the_memory_limit_says_so(
     assert "memory" in caught.value.message
 
 
-def test_the_modules_import_wasi_preview_1_alone(filters: Path) -> None:
+def test_modules_import_only_wasi_preview_1(filters: Path) -> None:
     import wasmtime
 
     for path in filters.glob("*.wasm"):

@@ -1,4 +1,4 @@
-"""wifi-join: which lines are events, in C and in Zig."""
+"""wifi-join: the C and the Zig version report the right lines as events."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ async def test_the_engine_of_small_devices_finds_the_same(
 
 
 @BOTH
-async def test_where_the_batches_are_cut_changes_nothing(name: str, open_filter: Callable[[str], FilterRunner]) -> None:
+async def test_cuts_between_batches_do_not_change_the_events(
+    name: str, open_filter: Callable[[str], FilterRunner]
+) -> None:
     runner, lines = open_filter(name), [line for line, _ in load(LINES)] * 3
     random.Random(5).shuffle(lines)
     whole = await events_of(runner, b"".join(lines))
@@ -108,7 +110,7 @@ async def test_bytes_that_are_not_utf8_come_out_as_valid_json(open_filter: Calla
     assert found[1]["auth"] == "\u0001\u00e2\u0082"
 
 
-# ---- any bytes: the same C, compiled natively with the sanitizers, since a thousand processes are cheaper than builds
+# ---- any bytes: the same C code, compiled natively with sanitizers, since native processes start fast
 
 PIECES = [
     *(line for line, _ in load(LINES)),
@@ -121,7 +123,7 @@ BYTES = st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=12)), max
 
 @pytest.fixture(scope="session")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """wifi-join for this machine; any access outside of its memory, and any overflow, ends it with a trap."""
+    """wifi-join for this machine; any access outside its memory and any overflow ends it with a trap."""
     out = tmp_path_factory.mktemp("native") / "wifi-join"
     flags = ["-O1", "-g", "-fsanitize=undefined", "-fsanitize-trap=undefined", "-DEDGE_READ=64"]
     source = HERE.parents[1] / "filters" / "wifi-join.c"
@@ -144,7 +146,7 @@ def run_native(program: Path, data: bytes) -> list[Any]:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=BYTES, cut=st.integers(0, 400))
-def test_any_bytes_and_any_cut_between_lines_give_the_same(checked: Path, data: bytes, cut: int) -> None:
+def test_any_bytes_and_cuts_between_lines_give_the_same_events(checked: Path, data: bytes, cut: int) -> None:
     events = run_native(checked, data)
     count = data.count(b"\n") + (not data.endswith(b"\n"))
     assert all(1 <= e["line"] <= count and e["type"].startswith("wifi.client.") for e in events)

@@ -18,7 +18,7 @@ PASSWORD = "correct horse"
 
 @dataclass
 class Broker:
-    """Where it listens."""
+    """The broker's ports and files."""
 
     plain: int
     tls: int

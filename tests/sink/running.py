@@ -41,7 +41,7 @@ STEPS = (
 
 
 class Building:
-    """A mesh with one node that signs: CA, certificate, key."""
+    """A mesh with one signing node: CA, certificate, key."""
 
     def __init__(self, mesh: str = "mesh-test", node: str = "node-ap") -> None:
         self.mesh, self.node = mesh, node
@@ -127,7 +127,7 @@ def _certificate(
 
 
 class RunningSink:
-    """A sink's process and what its ready file says."""
+    """A sink's process and the content of its ready file."""
 
     def __init__(self, process: asyncio.subprocess.Process, facts: dict[str, Any], log: Path) -> None:
         self.process, self.facts, self.log = process, facts, log
@@ -183,7 +183,7 @@ def encode(alert: Alert) -> bytes:
 
 
 class Caller:
-    """A running sink with a plain HTTP client, for tests that only ask and look."""
+    """A running sink with a plain HTTP client, for tests that only send requests."""
 
     def __init__(self, facts: dict[str, Any], data: Path, log: Path) -> None:
         self.facts, self.data, self.log = facts, data, log

@@ -51,7 +51,7 @@ class File:
 
 
 class ApiError(Exception):
-    """What becomes `{"ok": false, "error": …}`."""
+    """An error that is answered as `{"ok": false, "error": …}`."""
 
     def __init__(self, error: str, **more: str) -> None:
         super().__init__(error)
@@ -60,7 +60,7 @@ class ApiError(Exception):
 
 @dataclass
 class SlackServer:
-    """The workspace: files, messages, and what shall go wrong next."""
+    """The workspace: files, messages, and the faults to come."""
 
     scopes: set[str] = field(default_factory=lambda: set(SCOPES))
     files: dict[str, File] = field(default_factory=dict)
@@ -215,7 +215,7 @@ def _channel(value: Any) -> None:
 
 
 class _Cut(Response):
-    """Half an answer, and then the end of the connection."""
+    """Send half an answer, then close the connection."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
@@ -224,13 +224,13 @@ class _Cut(Response):
 
 @contextmanager
 def _nothing() -> Iterator[None]:
-    """The test's signals stay its own."""
+    """Leave signals to the test."""
     yield
 
 
 @asynccontextmanager
 async def slack_server() -> AsyncIterator[SlackServer]:
-    """A server on loopback, in this loop, with nothing in it."""
+    """An empty server on loopback, in this event loop."""
     slack = SlackServer()
     app = Starlette(
         routes=[

@@ -1,4 +1,4 @@
-"""What the decoder of alerts lets through and what it refuses."""
+"""The decoder of alerts: valid alerts pass, invalid alerts are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.sink.running import encode, unsigned
 
 
 @pytest.mark.parametrize("text", [r"\u0000", r"a\\u0000", r"\\\u0000"])
-def test_a_text_that_only_spells_a_nul_is_taken(text: str) -> None:
+def test_text_with_an_escaped_nul_spelling_is_accepted(text: str) -> None:
     assert decode_alert(encode(unsigned("m", "n", text=text)), Limits()).event.data["text"] == text
 
 
@@ -34,7 +34,7 @@ def nested(depth: int) -> dict[str, Any]:
     return inner
 
 
-def test_an_event_may_be_nested_as_deep_as_the_agents_take_it_and_no_deeper() -> None:
+def test_event_nested_deeper_than_agents_allow_is_refused() -> None:
     alert = unsigned("m", "n")
     alert.event.data = nested(MAX_DEPTH)
     decode_alert(encode(alert), Limits())
@@ -44,7 +44,7 @@ def test_an_event_may_be_nested_as_deep_as_the_agents_take_it_and_no_deeper() ->
     assert e.value.code == "sink.malformed"
 
 
-def test_an_event_that_is_too_large_is_refused_before_it_takes_memory() -> None:
+def test_too_large_event_is_refused_before_it_takes_memory() -> None:
     body = msgspec.msgpack.decode(encode(unsigned("m", "n", photo=b"")))
     body["event"]["data"]["x"] = [{}] * 3_000_000
     raw = msgspec.msgpack.encode(body)
@@ -58,7 +58,7 @@ def test_an_event_that_is_too_large_is_refused_before_it_takes_memory() -> None:
     assert e.value.code == "sink.too-large"
 
 
-def test_an_event_of_many_numbers_may_be_larger_on_the_wire_than_in_json() -> None:
+def test_event_of_numbers_may_be_larger_in_msgpack_than_in_json() -> None:
     numbers = [0.5] * (MAX_EVENT // 4 - 1000)
     assert decode_alert(encode(unsigned("m", "n", numbers=numbers)), Limits()).event.data["numbers"] == numbers
 
@@ -70,5 +70,5 @@ def test_a_certificate_of_unreasonable_size_is_refused() -> None:
         decode_alert(encode(alert), Limits())
 
 
-def test_an_alert_that_is_decoded_in_two_steps_has_every_field() -> None:
+def test_alert_decoded_in_two_steps_has_every_field() -> None:
     assert _Wire.__struct_fields__ == Alert.__struct_fields__

@@ -1,4 +1,4 @@
-"""`edge-sink` as people and scripts use it."""
+"""The command line `edge-sink`, for people and for scripts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def edge_sink(*arguments: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), err.decode()
 
 
-async def test_the_ready_file_says_all_and_is_private_and_stdout_keeps_the_secrets(tmp_path: Path) -> None:
+async def test_ready_file_is_private_and_stdout_has_no_secret(tmp_path: Path) -> None:
     async with running_sink(tmp_path / "sink") as sink:
         ready = tmp_path / "sink.ready"
         assert stat.S_IMODE(ready.stat().st_mode) == 0o600
@@ -46,11 +46,11 @@ async def test_a_restart_keeps_certificate_key_and_alerts(tmp_path: Path) -> Non
         (["--port", "1", "--host", "203.0.113.9"], "cannot listen", 2),
         (["--db", "oracle://x"], "database", 2),
         (["--slack-channel", "#general"], "Slack needs the bot's token", 2),
-        (["--mqtt", "http://x"], "not the address of a broker", 2),
+        (["--mqtt", "http://x"], "not a broker's URL", 2),
         (["--apprise-file", "/nonexistent"], "cannot be read", 2),
     ],
 )
-async def test_a_wrong_option_is_three_clear_lines_and_an_exit_code(
+async def test_wrong_option_gives_an_error_and_an_exit_code(
     tmp_path: Path, arguments: list[str], says: str, code: int
 ) -> None:
     returned, _, err = await edge_sink("serve", "--data", str(tmp_path / "sink"), *arguments)
@@ -59,7 +59,7 @@ async def test_a_wrong_option_is_three_clear_lines_and_an_exit_code(
     assert "Traceback" not in err
 
 
-async def test_two_sinks_on_one_port_is_an_error_and_not_a_fight(tmp_path: Path) -> None:
+async def test_second_sink_on_the_same_port_is_an_error(tmp_path: Path) -> None:
     async with running_sink(tmp_path / "sink") as sink:
         arguments = ("--host", "127.0.0.1", "--port", str(sink.port), "--data", str(tmp_path / "other"))
         returned, _, err = await edge_sink("serve", *arguments)
@@ -76,13 +76,13 @@ def test_a_key_can_be_written_to_a_file_instead_of_the_screen(sink: Caller, tmp_
     assert sink.post("/v1/alerts", encode(Building("mesh-barn").alert(1)), text).status_code == 200
 
 
-def test_lists_read_well_for_people_and_for_scripts(sink: Caller) -> None:
+def test_lists_have_a_table_and_a_json_form(sink: Caller) -> None:
     assert sink.cli("user", "list").split()[:3] == ["NAME", "PASSWORD", "CREATED"]
     assert "owner" in [u["name"] for u in json.loads(sink.cli("user", "list", "--json"))]
     assert "[not-found]" in sink.cli("key", "revoke", "nokey", check=False)
 
 
-async def test_help_names_every_command_with_what_it_does() -> None:
+async def test_help_names_every_command_and_option() -> None:
     _, out, _ = await edge_sink("--help")
     for word in ("serve", "key", "user", "Exit codes"):
         assert word in out

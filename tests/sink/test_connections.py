@@ -1,4 +1,4 @@
-"""Those who hold connections without asking anything: they are cut off, and the others do not notice."""
+"""Connections without a request: the sink closes them, and other clients do not notice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Connect = Callable[..., Awaitable[Streams]]
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the request's body."""
+    """Answer with the request's body."""
     body = await Request(scope, receive).body()
     await PlainTextResponse(body or b"nothing")(scope, receive, send)
 
@@ -57,7 +57,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def connect(door: Door) -> AsyncIterator[Connect]:
-    """Opens connections to the door from an address of this machine."""
+    """Open connections to the door from an address of this machine."""
     opened: list[asyncio.StreamWriter] = []
 
     async def connected(address: str = "127.0.0.1") -> Streams:
@@ -83,7 +83,7 @@ async def answer(streams: Streams, request: bytes = GET) -> bytes:
 
 
 async def ended(streams: Streams) -> bool:
-    """Whether the other side closes the connection without a word."""
+    """True if the other side closes the connection without an answer."""
     with contextlib.suppress(ConnectionError):
         return await asyncio.wait_for(streams[0].read(1), 20) == b""
     return True
@@ -95,7 +95,7 @@ async def ended(streams: Streams) -> bool:
     ids=["nothing", "half a head", "no body", "half a body", "half a second head", "no second body"],
 )
 @pytest.mark.usefixtures("impatient")
-async def test_a_request_that_stops_coming_is_cut_off(connect: Connect, sent: bytes) -> None:
+async def test_connection_with_an_unfinished_request_is_closed(connect: Connect, sent: bytes) -> None:
     streams = await connect()
     if sent.startswith(GET):
         await answer(streams)
@@ -106,7 +106,7 @@ async def test_a_request_that_stops_coming_is_cut_off(connect: Connect, sent: by
 
 @pytest.mark.parametrize("begin", [b"GET / HTTP/1.1\r\nX: ", POST.replace(b"10", b"100000")])
 @pytest.mark.usefixtures("impatient")
-async def test_a_byte_now_and_then_buys_no_time(connect: Connect, begin: bytes) -> None:
+async def test_single_bytes_do_not_extend_the_time_limit(connect: Connect, begin: bytes) -> None:
     streams = await connect()
     streams[1].write(begin)
     end = asyncio.create_task(ended(streams))
@@ -121,11 +121,11 @@ async def test_a_connection_between_two_requests_is_kept(connect: Connect) -> No
     streams = await connect()
     assert await answer(streams) == b"nothing"
     other = await connect()
-    assert await ended(other), "an idle one that has not asked yet is not"
+    assert await ended(other), "an idle connection without a first request is closed"
     assert await answer(streams, POST + b"0123456789") == b"0123456789"
 
 
-async def test_pipelined_requests_are_answered_and_a_half_one_is_cut_off(
+async def test_pipelined_request_is_answered_and_a_half_request_cut(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connections.COMES_WITHIN, h11.SEND_BODY, 0.1)
@@ -144,7 +144,7 @@ async def test_one_address_cannot_take_all_connections(
         assert await ended(await connect())
     assert await answer(await connect("127.0.0.2")) == b"nothing"
     assert [r.getMessage() for r in caplog.records if "127.0.0.1" in r.getMessage()] == [
-        "connections from 127.0.0.1 are closed: too many connections"
+        "closing connections from 127.0.0.1: too many connections"
     ]
     held.pop()[1].close()
     await eventually(lambda: door._open["127.0.0.1"] == 2)
@@ -166,7 +166,7 @@ def test_an_ipv6_host_counts_with_its_network(address: str, counts_for: str) -> 
     assert holder(address) == counts_for
 
 
-async def test_an_ipv4_host_counts_as_itself_where_the_door_speaks_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ipv4_host_on_an_ipv6_socket_counts_by_its_ipv4_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "PER_ADDRESS", 1)
     with Door(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP) as door, contextlib.ExitStack() as stack:
         door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -182,7 +182,7 @@ async def test_an_ipv4_host_counts_as_itself_where_the_door_speaks_ipv6(monkeypa
             door.accept()
 
 
-async def test_handshakes_that_fail_or_never_begin_leave_room_for_others(tmp_path: Path) -> None:
+async def test_failed_or_missing_handshakes_leave_room_for_others(tmp_path: Path) -> None:
     async with running_sink(tmp_path / "sink") as sink:
         for _ in range(2 * connections.PER_ADDRESS):
             reader, writer = await asyncio.open_connection("127.0.0.1", sink.port)
@@ -199,7 +199,7 @@ async def test_handshakes_that_fail_or_never_begin_leave_room_for_others(tmp_pat
         assert "too many connections" not in sink.log.read_text()
 
 
-async def test_there_is_a_most_of_all_connections(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_number_of_all_connections_is_limited(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "ALL", 2)
     first = await connect()
     assert await answer(first) == b"nothing"

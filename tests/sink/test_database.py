@@ -35,7 +35,7 @@ needs_postgresql = pytest.mark.skipif(not (BIN / "initdb").exists(), reason="Pos
 FIRST = Path(__file__).parent / "data" / "0001.sql"
 
 
-def test_a_database_of_the_first_version_is_upgraded_with_everything_in_it(tmp_path: Path) -> None:
+def test_database_of_the_first_version_keeps_all_its_data(tmp_path: Path) -> None:
     path = tmp_path / "sink.db"
     with sqlite3.connect(path) as db:
         db.executescript(FIRST.read_text())
@@ -51,7 +51,7 @@ def test_a_database_of_the_first_version_is_upgraded_with_everything_in_it(tmp_p
     engine.dispose()
 
 
-def test_pruning_tells_of_alerts_that_free_no_photo(tmp_path: Path) -> None:
+def test_pruning_counts_alerts_that_free_no_photo(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'sink.db'}")
     alerts = Alerts(engine)
     for n in range(2):
@@ -62,7 +62,7 @@ def test_pruning_tells_of_alerts_that_free_no_photo(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_the_migrations_end_where_the_models_are(tmp_path: Path) -> None:
+def test_migrations_lead_to_the_schema_of_the_models(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'sink.db'}")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
@@ -70,12 +70,12 @@ def test_the_migrations_end_where_the_models_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle://x/y", "mysql+nodriver://x/y"])
-def test_a_wrong_database_is_said_plainly(url: str) -> None:
+def test_wrong_database_url_is_a_clear_error(url: str) -> None:
     with pytest.raises(ConfigError):
         open_database(url)
 
 
-def test_a_damaged_database_and_a_newer_one_are_said_plainly_and_left_as_they_are(tmp_path: Path) -> None:
+def test_damaged_or_newer_database_is_an_error_and_unchanged(tmp_path: Path) -> None:
     damaged, newer = tmp_path / "damaged.db", tmp_path / "newer.db"
     damaged.write_bytes(b"not a database at all " * 500)
     open_database(f"sqlite:///{newer}").dispose()
@@ -90,7 +90,7 @@ def test_a_damaged_database_and_a_newer_one_are_said_plainly_and_left_as_they_ar
         assert path.read_bytes() == before
 
 
-def test_of_a_large_incident_the_oldest_alerts_are_read_and_all_are_counted(tmp_path: Path) -> None:
+def test_large_incident_reads_oldest_alerts_and_counts_all(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'sink.db'}")
     alerts, building, other = Alerts(engine), Building(), Building("mesh-other")
     large = [building.alert(n, root="r" * 26, camera=f"cam{n}") for n in range(5)]
@@ -104,7 +104,7 @@ def test_of_a_large_incident_the_oldest_alerts_are_read_and_all_are_counted(tmp_
     engine.dispose()
 
 
-def test_old_alerts_are_pruned_with_the_photos_that_nobody_else_needs(tmp_path: Path) -> None:
+def test_old_alerts_are_pruned_with_photos_of_no_other_alert(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'sink.db'}")
     alerts, building = Alerts(engine), Building()
     shared, own = (StoredPhoto("p", "c", letter * 64, 1, 1, 1) for letter in "ab")
@@ -120,7 +120,7 @@ def test_old_alerts_are_pruned_with_the_photos_that_nobody_else_needs(tmp_path: 
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A cluster of its own on loopback, as the user postgres; yields its URL."""
+    """A separate cluster on loopback, run by the user postgres; yields its URL."""
     port = free_port()
     as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
     user = pwd.getpwnam("postgres" if as_postgres else pwd.getpwuid(os.getuid()).pw_name)
@@ -140,7 +140,7 @@ def postgres(folder: Path) -> Iterator[str]:
         run(str(BIN / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop")
 
 
-def test_postgresql_is_not_waited_for_without_end_unless_its_url_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postgresql_has_time_limits_unless_its_url_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, object]] = []
 
     def connect(*_: object, **arguments: object) -> None:
@@ -156,28 +156,26 @@ def test_postgresql_is_not_waited_for_without_end_unless_its_url_says_so(monkeyp
     assert {a["keepalives_idle"] for a in asked} == {30}
 
 
-def test_a_server_that_forbids_something_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_denies_permission_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*_: object, **__: object) -> None:
         raise psycopg.errors.InsufficientPrivilege("permission denied for schema public")
 
     monkeypatch.setattr(psycopg, "connect", connect)
-    with pytest.raises(ConfigError, match="cannot be used: permission denied") as caught:
+    with pytest.raises(ConfigError, match="cannot use the database: permission denied") as caught:
         open_database("postgresql://edge@127.0.0.1:1/x")
-    assert "anew" not in caught.value.hint
+    assert "empty database" not in caught.value.hint
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Where the user postgres may go."""
+    """A folder that the user postgres may enter."""
     folder = Path("/tmp") / f"edge-sink-pg-{os.getpid()}"
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @needs_postgresql
-def test_alerts_of_one_building_commit_in_the_order_of_their_numbers_on_postgresql(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_alerts_of_a_building_commit_in_order_on_postgresql(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     building, other, want = Building(), Building("mesh-other"), alerts_module._want
     paused, go, stored = threading.Event(), threading.Event(), dict[int, int | None]()
 
@@ -203,7 +201,7 @@ def test_alerts_of_one_building_commit_in_the_order_of_their_numbers_on_postgres
         with engine.connect() as db:
             while not second.done() and not db.exec_driver_sql(waiting).scalar():
                 db.rollback()
-        add(3, other)  # another building waits for nobody
+        add(3, other)  # another building does not wait
         assert stored == {3: 2}
         go.set()
         first.result(), second.result()

@@ -1,4 +1,4 @@
-"""What an alert may say, and how it is shown."""
+"""Alerts with odd content, and their presentation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.sink.running import unsigned
 
 
 def stored(time: str = "", **data: Any) -> Alert:
-    """A row as the store keeps it."""
+    """A row of the store."""
     event = msgspec.json.decode(unsigned("m", "n", photo=b"", **data).event.encode())
     event["time"] = time or event["time"]
     return Alert(
@@ -32,11 +32,11 @@ def stored(time: str = "", **data: Any) -> Alert:
         "yesterday",
     ],
 )
-def test_a_time_that_no_clock_shows_is_shown_as_some_time(time: str) -> None:
+def test_impossible_time_does_not_break_the_page(time: str) -> None:
     assert incident_of([stored(time)], "").day_name
 
 
-def test_a_time_that_cannot_be_told_here_is_that_of_the_arrival() -> None:
+def test_unrepresentable_time_is_replaced_by_the_arrival_time() -> None:
     assert incident_of([stored("9999-12-31T23:59:59-12:00")], "").day.startswith("2026-09-")
 
 
@@ -47,7 +47,7 @@ def nested(levels: int) -> list[Any]:
     return value
 
 
-def test_an_event_is_made_readable_only_for_its_own_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_is_formatted_only_for_its_own_page(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bytes] = []
     monkeypatch.setattr(msgspec.json, "format", lambda text, indent: calls.append(text) or text)
     card = incident_of([stored()], "")
@@ -61,7 +61,7 @@ def test_a_usual_event_is_indented() -> None:
 
 
 @pytest.mark.parametrize("data", [nested(300), [{"a": [[[[[[[[0]]]]]]]]}] * 3000])
-def test_an_event_that_indenting_would_blow_up_is_shown_as_it_came(data: list[Any]) -> None:
+def test_event_is_not_indented_if_that_makes_it_huge(data: list[Any]) -> None:
     text = incident_of([stored(data=data)], "").alerts[0]["json"]()
     assert "\n" not in text
     assert len(text) < MAX_INDENTED

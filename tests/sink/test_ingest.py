@@ -1,4 +1,4 @@
-"""What the sink takes and what it refuses, asked over real HTTPS."""
+"""Accepted and refused requests, over real HTTPS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def said(answer: object) -> tuple[int, str]:
     return answer.status_code, answer.json().get("code", "")  # type: ignore[attr-defined]
 
 
-def test_an_alert_is_stored_once_however_often_and_however_parallel_it_comes(sink: Caller, home: Building) -> None:
+def test_alert_sent_often_and_in_parallel_is_stored_once(sink: Caller, home: Building) -> None:
     body = encode(home.alert("parallel"))
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: sink.post("/v1/alerts", body).json(), range(8)))
@@ -39,13 +39,13 @@ def test_an_alert_is_stored_once_however_often_and_however_parallel_it_comes(sin
 
 
 @pytest.mark.parametrize("key", ["esk_aaaaaaaa_" + "k" * 43, "hello", ""])
-def test_without_a_good_key_nothing_is_taken(sink: Caller, home: Building, key: str) -> None:
+def test_request_without_a_valid_key_is_refused(sink: Caller, home: Building, key: str) -> None:
     answer = sink.post("/v1/alerts", encode(home.alert(1)), key or "-")
     assert said(answer) == (401, "sink.key")
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_revoked_key_ends_at_once(sink: Caller) -> None:
+def test_revoked_key_is_refused_at_once(sink: Caller) -> None:
     key = json.loads(sink.cli("key", "create", "Office", "--json"))
     building = Building("mesh-office")
     assert sink.post("/v1/alerts", encode(building.alert(1)), key["key"]).status_code == 200
@@ -60,7 +60,7 @@ def test_a_key_belongs_to_the_first_mesh_that_used_it(sink: Caller, home: Buildi
     assert said(sink.post("/v1/alerts", encode(Building("mesh-other").alert(1)))) == (403, "sink.mesh")
 
 
-def test_only_what_the_meshs_nodes_signed_is_taken(sink: Caller) -> None:
+def test_only_alerts_signed_by_the_meshs_nodes_are_accepted(sink: Caller) -> None:
     key = json.loads(sink.cli("key", "create", "Signed", "--json"))["key"]
     building, impostor = Building("mesh-signed"), Building("mesh-signed")
     hello = msgspec.msgpack.encode(building.hello)
@@ -78,14 +78,14 @@ def test_only_what_the_meshs_nodes_signed_is_taken(sink: Caller) -> None:
     assert said(sink.post("/v1/hello", msgspec.msgpack.encode(impostor.hello), key)) == (403, "sink.mesh")
 
 
-def test_a_photo_must_be_the_one_that_was_signed(sink: Caller, home: Building) -> None:
+def test_photo_that_differs_from_the_signed_photo_is_refused(sink: Caller, home: Building) -> None:
     alert = home.alert("swapped")
     alert.photos[0].content = jpeg(320, 180)
     assert said(sink.post("/v1/alerts", encode(alert))) == (422, "sink.photo")
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG that says it is that large and has next to nothing in it."""
+    """A PNG that announces this size and contains almost no data."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -99,11 +99,11 @@ def bomb(width: int, height: int) -> bytes:
     [b"GIF89a" + b"\0" * 50, jpeg()[:2000], bomb(30_000, 30_000), bomb(9_000, 9_000), b"\xff\xd8\xff\xe0", b"<svg/>"],
     ids=["gif", "cut", "bomb", "smaller-bomb", "start-only", "svg"],
 )
-def test_what_is_no_reasonable_photo_is_refused(sink: Caller, home: Building, photo: bytes) -> None:
+def test_invalid_or_too_large_photo_is_refused(sink: Caller, home: Building, photo: bytes) -> None:
     assert said(sink.post("/v1/alerts", encode(home.alert(photo[:20].hex(), photo=photo)))) == (422, "sink.photo")
 
 
-def test_photos_lose_their_exif_their_comment_and_whatever_was_behind_them(sink: Caller, home: Building) -> None:
+def test_photos_lose_exif_comment_and_trailing_data(sink: Caller, home: Building) -> None:
     exif = Image.Exif()
     exif[0x010F] = "SECRET-CAMERA-MAKER"
     exif[0x0112] = 6
@@ -115,7 +115,7 @@ def test_photos_lose_their_exif_their_comment_and_whatever_was_behind_them(sink:
     assert (360, 640) in {Image.open(io.BytesIO(content)).size for content in kept}, "turned as the EXIF said"
 
 
-def test_limits_are_told_apart(sink: Caller, home: Building) -> None:
+def test_each_limit_has_its_error_code(sink: Caller, home: Building) -> None:
     assert said(sink.post("/v1/alerts", b"\x80" * (MAX_ALERT + 1))) == (413, "sink.too-large")
     many = home.alert("many")
     many.photos *= 9
@@ -131,7 +131,7 @@ def test_limits_are_told_apart(sink: Caller, home: Building) -> None:
     assert said(sink.post("/v1/alerts", encode(nul))) == (422, "sink.malformed")
 
 
-def test_strange_but_well_formed_data_is_kept_and_shown(sink: Caller, home: Building) -> None:
+def test_strange_but_well_formed_data_is_stored_and_shown(sink: Caller, home: Building) -> None:
     strange = {
         "labels": [
             7,
@@ -144,14 +144,14 @@ def test_strange_but_well_formed_data_is_kept_and_shown(sink: Caller, home: Buil
     assert sink.post("/v1/alerts", encode(home.alert("strange", **strange))).status_code == 200
 
 
-def test_a_status_is_kept_and_a_wrong_one_refused(sink: Caller, home: Building) -> None:
+def test_valid_status_is_stored_and_an_invalid_status_refused(sink: Caller, home: Building) -> None:
     good = StatusSummary(mesh=home.mesh, node="ap", time="2026", nodes=[{"name": "ap", "alive": "true"}])
     assert sink.post("/v1/status", msgspec.msgpack.encode(good)).json() == {"stored": True}
     bad = StatusSummary(mesh=home.mesh, node="ap", time="x" * 99)
     assert said(sink.post("/v1/status", msgspec.msgpack.encode(bad))) == (422, "sink.malformed")
 
 
-def test_a_wait_is_told_in_whole_seconds() -> None:
+def test_retry_after_is_in_whole_seconds() -> None:
     assert [TooMany(wait).wait for wait in (1e-9, 1.0, 1.2)] == [1, 1, 2]
 
 
@@ -160,7 +160,7 @@ def test_metrics_count_and_health_answers(sink: Caller) -> None:
     assert 'edge_sink_alerts_total{result="stored"}' in sink.http.get("/metrics").text
 
 
-def test_every_file_of_the_sink_is_private_and_no_secret_is_logged(sink: Caller) -> None:
+def test_files_of_the_sink_are_private_and_secrets_not_logged(sink: Caller) -> None:
     for path in sink.data.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
     log = sink.log.read_text()
@@ -169,7 +169,7 @@ def test_every_file_of_the_sink_is_private_and_no_secret_is_logged(sink: Caller)
     assert sink.key.encode() not in (sink.data / "sink.db").read_bytes()
 
 
-def test_photos_that_belong_to_no_alert_go_at_the_next_start(tmp_path: Path) -> None:
+def test_photos_without_an_alert_are_removed_at_the_next_start(tmp_path: Path) -> None:
     building = Building()
     with calling_sink(tmp_path / "sink") as sink:
         sink.post("/v1/alerts", encode(building.alert(1)))
@@ -191,7 +191,7 @@ def test_photos_that_belong_to_no_alert_go_at_the_next_start(tmp_path: Path) -> 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=300))
-def test_no_bytes_make_the_decoders_fail_otherwise_than_by_saying_so(raw: bytes) -> None:
+def test_decoders_refuse_any_invalid_bytes_with_an_edge_error(raw: bytes) -> None:
     codes: set[str] = set()
     for decode in (lambda b: decode_alert(b, Limits()), decode_status, decode_hello):
         try:

@@ -1,4 +1,4 @@
-"""Who may look: links, passwords, sessions, and forms from elsewhere."""
+"""Login: links, passwords, sessions, and forms from other sites."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def browser(sink: Caller) -> Iterator[httpx.Client]:
 
 
 def login_link(sink: Caller, user: str = "owner") -> str:
-    """What `edge-sink user login-link` prints, without a process of its own for each test."""
+    """A login link as `edge-sink user login-link` prints it, without a process for each test."""
     engine = open_database(f"sqlite:///{sink.data / 'sink.db'}")
     secret = Access(engine).login_link(user)
     engine.dispose()
@@ -52,7 +52,7 @@ def test_the_live_stream_needs_a_login_too(browser: httpx.Client) -> None:
     assert browser.get("/live").status_code == 401
 
 
-def test_a_link_lets_in_once_and_sets_a_safe_cookie(sink: Caller, browser: httpx.Client) -> None:
+def test_link_logs_in_once_and_sets_a_safe_cookie(sink: Caller, browser: httpx.Client) -> None:
     printed = json.loads(sink.cli("user", "login-link", "--json"))["link"]
     link = "/login/" + str(printed).rsplit("/", 1)[1]
     answer = browser.get(link)
@@ -65,7 +65,7 @@ def test_a_link_lets_in_once_and_sets_a_safe_cookie(sink: Caller, browser: httpx
     assert browser.get(link).status_code == 403
 
 
-def test_a_user_sets_a_password_and_other_browsers_are_logged_out(sink: Caller, browser: httpx.Client) -> None:
+def test_setting_a_password_logs_out_other_browsers(sink: Caller, browser: httpx.Client) -> None:
     folder = Path(sink.data).parent
     (folder / "pw").write_text(PASSWORD)
     sink.cli("user", "add", "anna", "--password-file", str(folder / "pw"))
@@ -107,7 +107,7 @@ def test_forms_from_other_sites_and_without_the_token_do_nothing(sink: Caller, b
 
 
 @pytest.mark.parametrize("kind", ["fields", "a file"])
-def test_a_form_is_small_before_anybody_has_logged_in(browser: httpx.Client, kind: str) -> None:
+def test_large_form_is_refused_without_a_login(browser: httpx.Client, kind: str) -> None:
     fields = {"name": "owner", "password": PASSWORD}
     if kind == "fields":
         answer = browser.post("/login", data=fields | {"more": "x" * 100_000})
@@ -117,7 +117,7 @@ def test_a_form_is_small_before_anybody_has_logged_in(browser: httpx.Client, kin
     assert browser.post("/login", data=fields | {"more": "x" * 50_000}).status_code == 403
 
 
-def test_guessing_is_slowed_down_by_name_and_by_address(tmp_path: Path) -> None:
+def test_password_guesses_are_limited_by_name_and_address(tmp_path: Path) -> None:
     with calling_sink(tmp_path / "sink") as sink:
         answers = [sink.http.post("/login", data={"name": "owner", "password": "x"}).status_code for _ in range(12)]
         assert answers[:10] == [403] * 10
@@ -126,9 +126,7 @@ def test_guessing_is_slowed_down_by_name_and_by_address(tmp_path: Path) -> None:
         assert sink.http.get(f"/login/{secret}").status_code == 303, "the link from the terminal still lets in"
 
 
-def test_every_page_carries_the_headers_and_no_script_of_its_own(
-    sink: Caller, browser: httpx.Client, home: Building
-) -> None:
+def test_every_page_has_the_headers_and_no_inline_script(sink: Caller, browser: httpx.Client, home: Building) -> None:
     sink.post("/v1/alerts", encode(home.alert("headers", device={"name": "<script>alert(1)</script>"})))
     browser.get(login_link(sink))
     for path in ("/", "/buildings", "/account", "/login", "/nothing"):
@@ -146,7 +144,7 @@ def test_every_page_carries_the_headers_and_no_script_of_its_own(
 @pytest.mark.parametrize(
     "path", ["/photos/99999.jpg", "/photos/-1.jpg", "/incidents/none/none", "/?before=x", "/photos/x.jpg"]
 )
-def test_what_is_not_there_is_a_page_that_says_so(sink: Caller, browser: httpx.Client, path: str) -> None:
+def test_missing_page_gives_an_error_page(sink: Caller, browser: httpx.Client, path: str) -> None:
     browser.get(login_link(sink))
     answer = browser.get(path)
     assert answer.status_code in (404, 422)

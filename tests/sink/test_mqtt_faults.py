@@ -1,4 +1,4 @@
-"""The MQTT ingest on its own: what goes wrong there costs one message, or is told to whoever supervises."""
+"""The MQTT ingest alone: a fault costs one message, or is raised to the supervisor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOPIC = "edge/m/alert"
 
 
 class FailingAccess:
-    """A database that is away."""
+    """An unreachable database."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -61,7 +61,7 @@ async def test_a_database_error_costs_one_message_and_not_the_broker() -> None:
 
 
 @pytest.mark.parametrize("key", ["abc\0efgh", "", "a" * 1000])
-def test_the_database_is_not_asked_for_what_is_no_key(key: str) -> None:
+def test_database_is_not_queried_for_an_invalid_key_id(key: str) -> None:
     access = FailingAccess()
     before = refused("sink.key")
     assert ingest(access)._answer(TOPIC, seal(key, key_digest("x"), TOPIC, b"")) is None
@@ -69,7 +69,7 @@ def test_the_database_is_not_asked_for_what_is_no_key(key: str) -> None:
     assert refused("sink.key") == before + 1
 
 
-async def test_strange_and_too_large_messages_are_counted_and_not_queued() -> None:
+async def test_strange_and_too_large_messages_are_not_queued() -> None:
     mqtt = ingest(FailingAccess())
     loop = asyncio.get_running_loop()
     client: Any = mqtt._client(loop)
@@ -82,7 +82,7 @@ async def test_strange_and_too_large_messages_are_counted_and_not_queued() -> No
     assert (refused("sink.malformed"), refused("sink.too-large")) == (malformed + 1, large + 1)
 
 
-async def test_the_end_of_pahos_thread_is_told() -> None:
-    """An empty label cannot be looked up: paho's thread ends by a UnicodeError."""
+async def test_end_of_pahos_thread_is_an_error() -> None:
+    """An empty label cannot be resolved: a UnicodeError ends paho's thread."""
     with pytest.raises(RuntimeError, match="UnicodeError"):
         await asyncio.wait_for(ingest(FailingAccess(), "a..b").run(), 10)

@@ -1,4 +1,4 @@
-"""The notifier by itself: what one notice, one photo or the database does to the others."""
+"""The notifier alone: a faulty notice, photo or database does not stop other notices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support import eventually
 
 
 class Screen:
-    """A channel that shows in memory; `fails` are the cameras whose incidents end it."""
+    """A channel in memory; it fails for incidents of the cameras in `fails`."""
 
     def __init__(self, name: str, *fails: str) -> None:
         self.name, self.fails = name, fails
@@ -78,12 +78,12 @@ async def test_a_notice_that_cannot_be_shown_waits_alone(tmp_path: Path, caplog:
     async with desk.running():
         await eventually(lambda: bad.shown == ["garage"] and good.shown == ["porch", "garage"])
         await eventually(lambda: desk.notices.waiting() == 1)
-    assert [r.message for r in caplog.records if r.exc_info] == [m for m in caplog.messages if "cannot be shown" in m]
+    assert [r.message for r in caplog.records if r.exc_info] == [m for m in caplog.messages if "cannot show" in m]
     assert len([r for r in caplog.records if r.exc_info]) == 1
 
 
 @pytest.mark.parametrize("damage", ["gone", "damaged"])
-async def test_a_photo_that_cannot_be_drawn_is_left_out(
+async def test_message_leaves_out_a_damaged_photo(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     screen = Screen("screen")
@@ -96,7 +96,7 @@ async def test_a_photo_that_cannot_be_drawn_is_left_out(
         async with desk.running():
             await eventually(lambda: screen.shown == ["porch"])
     assert screen.pictures == [b""]
-    assert "is left out" in caplog.text
+    assert "showing the incident without it" in caplog.text
 
 
 async def test_a_message_is_not_sent_again_while_the_database_is_full(
@@ -126,7 +126,7 @@ async def test_an_error_of_the_queue_ends_no_channel(tmp_path: Path, monkeypatch
     monkeypatch.setattr(notifier, "DATABASE_PAUSE", 0.01)
     screen = Screen("screen")
     desk = Desk(tmp_path, screen)
-    answers = iter([ValueError("a row that is none")])
+    answers = iter([ValueError("an invalid row")])
     following = desk.notices.next
 
     def odd(channel: str) -> Pending | None:

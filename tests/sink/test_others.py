@@ -16,7 +16,7 @@ from tests.sink.running import Building, encode, running_sink
 from tests.support import eventually
 
 
-async def test_an_incident_is_told_once_with_its_photo_and_the_urls_stay_secret(tmp_path: Path) -> None:
+async def test_incident_is_sent_once_with_photo_and_secret_urls(tmp_path: Path) -> None:
     got: list[bytes] = []
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,7 +47,7 @@ async def test_an_incident_is_told_once_with_its_photo_and_the_urls_stay_secret(
     assert len(got) == 2
 
 
-def test_a_line_that_is_no_url_is_said_at_the_start(tmp_path: Path) -> None:
+def test_line_that_is_not_a_url_is_an_error_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "urls").write_text("what is this\n")
     with pytest.raises(ConfigError):
         read_others(tmp_path / "urls")

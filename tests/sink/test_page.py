@@ -21,7 +21,7 @@ CHROMIUM = "/usr/bin/chromium"
 
 @asynccontextmanager
 async def chromium(**options: object) -> AsyncIterator[tuple[Page, list[str]]]:
-    """A page, and what it complains about."""
+    """A page, and its errors and warnings."""
     complaints: list[str] = []
     async with async_playwright() as p:
         browser = await p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -41,7 +41,7 @@ async def send(sink: RunningSink, path: str, body: bytes) -> None:
         assert answer.status_code == 200, answer.text
 
 
-async def test_an_alert_appears_on_the_open_page_and_grows_with_the_next_camera(tmp_path: Path) -> None:
+async def test_alert_appears_on_the_open_page_and_gains_a_camera(tmp_path: Path) -> None:
     building = Building()
     async with running_sink(tmp_path / "sink") as sink, chromium() as (page, complaints):
         await page.goto(sink.facts["login_url"])
@@ -71,7 +71,7 @@ async def test_an_alert_appears_on_the_open_page_and_grows_with_the_next_camera(
         assert complaints == []
 
 
-async def test_boxes_lie_on_the_photo_where_the_labels_say(tmp_path: Path) -> None:
+async def test_boxes_are_on_the_photo_at_their_labels_positions(tmp_path: Path) -> None:
     building = Building()
     async with running_sink(tmp_path / "sink") as sink, chromium() as (page, _):
         labels = [{"name": "person", "score": 0.9, "box": [0.25, 0.5, 0.5, 0.25]}]
@@ -90,7 +90,7 @@ async def test_boxes_lie_on_the_photo_where_the_labels_say(tmp_path: Path) -> No
             assert abs(found - wanted) < 5
 
 
-async def test_it_reads_on_a_phone_and_without_javascript(tmp_path: Path) -> None:
+async def test_page_is_readable_on_a_phone_and_without_javascript(tmp_path: Path) -> None:
     building = Building()
     async with (
         running_sink(tmp_path / "sink") as sink,
@@ -127,7 +127,7 @@ async def test_a_page_that_lost_its_stream_catches_up(tmp_path: Path) -> None:
             await expect(page.locator("article.incident")).to_have_count(1, timeout=20_000)
 
 
-async def test_of_very_many_alerts_a_card_shows_some_and_the_incident_s_own_page_more(tmp_path: Path) -> None:
+async def test_card_of_many_alerts_shows_fewer_than_the_incidents_page(tmp_path: Path) -> None:
     building = Building()
     async with running_sink(tmp_path / "sink") as sink, chromium() as (page, complaints):
         for number in range(ON_CARD + 2):

@@ -1,4 +1,4 @@
-"""The photo store on its own: what it makes of a building's pictures, and which files it keeps."""
+"""The photo store alone: how it encodes a building's pictures, and which files it keeps."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_a_jpeg_of_very_many_scans_is_refused(photos: PhotoStore) -> None:
         photos.put("p", "cid", whole[:-2] + last * 100 + b"\xff\xd9")
 
 
-def test_only_old_files_of_no_alert_are_swept(photos: PhotoStore) -> None:
-    """What is stored while the sweep runs is kept: new files, and old ones that are used again."""
+def test_only_old_files_without_an_alert_are_swept(photos: PhotoStore) -> None:
+    """The sweep keeps files stored while it runs: new files, and old files that are used again."""
     contents = [jpeg(64, height) for height in (16, 32, 48, 64)]
     wanted, again, orphan, young = (photos.path(photos.put("p", "cid", c).digest) for c in contents)
     for path in (wanted, again, orphan):
@@ -90,7 +90,7 @@ def test_only_old_files_of_no_alert_are_swept(photos: PhotoStore) -> None:
     assert [p.exists() for p in (wanted, again, orphan, young)] == [True, True, False, True]
 
 
-def test_a_sweep_goes_on_past_what_it_cannot_delete(photos: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_continues_after_a_file_it_cannot_delete(photos: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [photos.path(photos.put("p", "cid", jpeg(64, height)).digest) for height in (16, 32)]
     for path in paths:
         os.utime(path, (0, 0))

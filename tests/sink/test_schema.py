@@ -1,4 +1,4 @@
-"""The ingest interface holds what its OpenAPI schema says, tried with generated requests."""
+"""The ingest interface keeps its OpenAPI schema, checked with generated requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.sink.running import Caller
 
 @schemathesis.serializer("application/msgpack")
 def as_msgpack(_context: Any, value: Any) -> bytes:
-    """What the schema generates, as the bytes that the interface reads."""
+    """A generated request, as the bytes that the interface reads."""
     try:
         return msgspec.msgpack.encode(value)
     except OverflowError:  # msgpack has no such numbers
@@ -41,5 +41,5 @@ def test_generated_requests_are_answered_within_the_contract(path: str, schema: 
     assert answer.status_code in (200, 401, 403, 408, 413, 422, 429)
 
 
-def test_the_schema_names_every_way_in(schema: Any) -> None:
+def test_schema_names_every_route(schema: Any) -> None:
     assert sorted(schema.raw_schema["paths"]) == ["/v1/alerts", "/v1/hello", "/v1/status"]

@@ -1,4 +1,4 @@
-"""Slack through the real sink: one message for each incident, whatever fails in between."""
+"""Slack with the real sink: one message for each incident, in spite of failures."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_an_incident_is_one_message_with_every_cameras_photo(tmp_path: Pat
     assert b"xoxb" not in (tmp_path / "sink" / "sink.db").read_bytes()
 
 
-async def test_a_limit_on_any_call_is_waited_for(tmp_path: Path) -> None:
+async def test_sink_waits_after_a_rate_limit_on_any_call(tmp_path: Path) -> None:
     building = Building()
     async with slack_server() as slack, sink_with(slack, tmp_path / "sink") as sink:
         methods = ["files.getUploadURLExternal", "files.completeUploadExternal", "files.info", "chat.postMessage"]
@@ -92,7 +92,7 @@ def settled(data: Path, count: int = 1) -> bool:
     return len(found) == count and all(wanted == shown and message for wanted, shown, message in found)
 
 
-async def test_a_killed_sink_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_killed_sink_continues_after_a_restart(tmp_path: Path) -> None:
     building = Building()
     async with slack_server() as slack:
         async with sink_with(slack, tmp_path / "sink") as sink:
@@ -118,7 +118,7 @@ async def test_a_message_that_somebody_deleted_stays_deleted(tmp_path: Path) -> 
         assert not slack.messages
 
 
-async def test_a_missing_scope_is_said_and_the_notice_waits(tmp_path: Path) -> None:
+async def test_missing_scope_is_logged_and_the_notice_waits(tmp_path: Path) -> None:
     building = Building()
     async with slack_server() as slack, sink_with(slack, tmp_path / "sink") as sink:
         slack.scopes.discard("files:write")
@@ -129,6 +129,6 @@ async def test_a_missing_scope_is_said_and_the_notice_waits(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("token", "channel"), [("xoxb-1-a", "#general"), ("hello", CHANNEL), ("", CHANNEL)])
-def test_a_wrong_token_or_channel_is_said_at_the_start(token: str, channel: str) -> None:
+def test_wrong_token_or_channel_is_an_error_at_the_start(token: str, channel: str) -> None:
     with pytest.raises(ConfigError):
         Slack(token, channel)

@@ -1,4 +1,4 @@
-"""Answers that are not Slack's: a proxy's, half ones, and those of a Slack in trouble."""
+"""Unexpected answers: from a proxy, incomplete, or from a failing Slack."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pending(*, posting: bool = False) -> Pending:
 
 
 async def _nothing(_: object) -> None:
-    """What is not remembered here."""
+    """Do nothing: this test stores no state."""
 
 
 def books(photo: bytes = b"jpeg") -> Books:
@@ -42,7 +42,7 @@ def books(photo: bytes = b"jpeg") -> Books:
 
 @asynccontextmanager
 async def answering(status: int, kind: str, body: bytes) -> AsyncIterator[Slack]:
-    """Slack's channel, and in Slack's place something that always answers the same."""
+    """Slack's channel, with a server in place of Slack that always gives the same answer."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=body, headers={"content-type": kind, "retry-after": "7"})
@@ -82,7 +82,7 @@ async def answering(status: int, kind: str, body: bytes) -> AsyncIterator[Slack]
     ],
 )
 @pytest.mark.parametrize("at", ["post", "upload", "find"])
-async def test_an_answer_that_is_none_of_slacks_is_tried_again(status: int, kind: str, body: bytes, at: str) -> None:
+async def test_request_with_an_unexpected_answer_is_tried_again(status: int, kind: str, body: bytes, at: str) -> None:
     async with answering(status, kind, body) as slack:
         with pytest.raises(Later, match="Slack's answer") as e:
             await slack.show(pending(posting=at == "find"), incident(*[_PHOTO] * (at == "upload")), books())
@@ -90,14 +90,14 @@ async def test_an_answer_that_is_none_of_slacks_is_tried_again(status: int, kind
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/json"])
-async def test_a_limit_counts_whatever_is_written_around_it(kind: str) -> None:
+async def test_rate_limit_counts_with_any_body(kind: str) -> None:
     async with answering(429, kind, b"slow down") as slack:
         with pytest.raises(Later, match="too many requests") as e:
             await slack.show(pending(), incident(), books())
     assert e.value.seconds == 7
 
 
-async def test_a_message_goes_without_a_photo_that_cannot_be_read() -> None:
+async def test_message_is_posted_without_an_unreadable_photo() -> None:
     async with slack_server() as server:
         slack = Slack(TOKEN, CHANNEL, api=server.api)
         try:

@@ -1,4 +1,4 @@
-"""The Slack of the tests is as strict as the real one is said to be, seen with a plain HTTP client."""
+"""The Slack of the tests is as strict as Slack's documentation, checked with a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def post(slack: SlackServer, method: str, headers: dict[str, str] | None =
         return dict(answer.json())
 
 
-async def test_the_token_is_asked_for_and_checked() -> None:
+async def test_token_is_required_and_checked() -> None:
     async with slack_server() as slack:
         assert (await post(slack, "chat.postMessage", {}))["error"] == "not_authed"
         assert (await post(slack, "chat.postMessage", {"authorization": "Bearer xoxb-no"}))["error"] == "invalid_auth"
@@ -28,7 +28,7 @@ async def test_the_token_is_asked_for_and_checked() -> None:
         assert (refused["error"], refused["needed"]) == ("missing_scope", "chat:write")
 
 
-async def test_an_upload_needs_its_three_calls_in_order_and_its_exact_length() -> None:
+async def test_upload_needs_three_calls_in_order_and_the_exact_length() -> None:
     async with slack_server() as slack, httpx.AsyncClient() as client:
         assert (await post(slack, "files.getUploadURLExternal", filename="a.jpg"))["error"] == "invalid_arguments"
         place = await post(slack, "files.getUploadURLExternal", filename="a.jpg", length="4")
@@ -53,7 +53,7 @@ async def test_a_channel_is_named_by_its_id(channel: str) -> None:
         assert (await post(slack, "chat.postMessage", channel=channel, text="x"))["error"] == "channel_not_found"
 
 
-async def test_faults_come_once_as_they_were_ordered() -> None:
+async def test_each_requested_fault_occurs_once() -> None:
     async with slack_server() as slack:
         slack.limited["chat.postMessage"] = 7
         slack.broken["chat.update"] = "cut-before"

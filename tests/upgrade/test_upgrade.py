@@ -1,4 +1,4 @@
-"""This version goes on from what the previous one left on the disk: its agent's state folder and its sink's."""
+"""This version continues with the previous version's folders: the agent's state folder and the sink's."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def state(b: Building) -> dict[str, Any]:
 
 
 def counts(status: dict[str, Any]) -> dict[str, Counter[str]]:
-    """For each step: how many events it took, has open, and ended how."""
+    """For each step: the number of accepted events, open events, and events of each end."""
     (pipeline,) = status["pipelines"]
     return {
         s["step"]: Counter({**s["ends"], "accepted": s["accepted"], "open": s["open"]})
@@ -86,7 +86,7 @@ def test_devices_cameras_and_tokens_are_the_same(upgraded: Upgraded) -> None:
     assert tokens == [{k: t[k] for k in kept} for t in then["tokens"]]
 
 
-def test_what_was_accepted_is_ended_or_open(upgraded: Upgraded) -> None:
+def test_accepted_events_are_ended_or_open(upgraded: Upgraded) -> None:
     b, fixture = upgraded
     now, then = counts(state(b)), counts(fixture.facts)
     for step in STEPS:
@@ -94,7 +94,7 @@ def test_what_was_accepted_is_ended_or_open(upgraded: Upgraded) -> None:
         more = now[step] - then[step]
         assert more["accepted"] == 1, (step, more)
         assert more.total() == 2, (step, more)
-    # The decision that a camera's first photo alone is archived outlives the upgrade.
+    # The decision that only a camera's first photo is archived survives the upgrade.
     assert (now["archive"] - then["archive"])["deduplicated"] == 1
     assert (now["alert"] - then["alert"])["open"] == 1
 

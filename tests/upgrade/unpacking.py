@@ -24,7 +24,7 @@ FIXTURE = DATA / "2278c90.tar.xz"
 
 
 class Fixture:
-    """One half (`killed` or `stopped`) of the fixture in a building's folder, not started."""
+    """One half (`killed` or `stopped`) of the fixture in a building's folder, not yet started."""
 
     def __init__(self, half: str, building: Building) -> None:
         with tempfile.TemporaryDirectory() as temporary:
@@ -40,10 +40,10 @@ class Fixture:
         building.sink.port = self.sink_port
 
     def _move(self, raw: Path, building: Building) -> None:
-        """Copy it to its new place. A write-ahead log stays one: it is copied while the database is open."""
+        """Copy it to its new place. It copies while the database is open, so that a write-ahead log is kept."""
         shutil.copy(raw / "messages", self.box.messages)
         with contextlib.closing(sqlite3.connect(raw / "state/journal.db")) as db:
-            # As if this machine had been switched off a moment ago, wherever and whenever the fixture was made.
+            # As if this machine had just been switched off, independent of the fixture's machine and time.
             db.execute("UPDATE meta SET value = ? WHERE key = 'wall'", (time.time(),))
             db.execute("UPDATE meta SET value = 'another boot' WHERE key = 'boot_id'")
             self._place_log(db)
@@ -70,14 +70,14 @@ class Fixture:
         db.execute("UPDATE position SET stream = ?, value = ?", (stream, json.dumps(position)))
 
     def expire_certificate(self) -> None:
-        """Put a certificate of the same mesh in its place that is not valid any more."""
+        """Replace the certificate with an expired certificate of the same mesh."""
         store = IdentityStore(self.box.state / "identity")
         me = store.load()
         assert me is not None
         store.renewed(me, me.issue(me.key.public_key(), role=me.role, name=me.name, life=-60.0))
 
     def token(self, node: Node) -> str:
-        """The fixture's token as it would be with the node's present address."""
+        """The fixture's token with the node's present address."""
         token = Token.parse(self.secrets["token"])
         return msgspec.structs.replace(
             token, addresses=(f"{HOST}:{node.ports[1]}",), expires=int(time.time()) + 3600

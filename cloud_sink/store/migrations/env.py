@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `store.database.upgrade` gives."""
+"""Alembic's entry point: runs the migrations on the connection that `store.database.upgrade` gives."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-// Live updates: new or changed incidents are fetched as ready HTML and put in place. The page reads well without this.
+// Live updates: fetches new or changed incidents as HTML and puts them in place. The page also works without this.
 "use strict";
 
 const history_ = document.getElementById("history");
@@ -64,7 +64,7 @@ function watch() {
   stream.onopen = () => show("on");
   stream.onerror = () => {
     show("off");
-    // The browser tries again by itself unless the server said no.
+    // The browser reconnects by itself unless the server refused the stream.
     if (stream.readyState === EventSource.CLOSED) setTimeout(watch, 10000);
   };
   stream.addEventListener("hello", (e) => {
