@@ -1,1 +1,1 @@
-"""The demo: the whole story on this machine."""
+"""The whole story on this machine."""

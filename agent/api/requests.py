@@ -35,12 +35,16 @@ class EventsQuery(msgspec.Struct):
 
 
 class LogsQuery(msgspec.Struct):
-    """The newest `lines`, with `follow` also new ones; `step` and `node` select where they are not empty."""
+    """The newest `lines` of the last `since` seconds (0: of all time), with `follow` also new lines.
+
+    `step` and `node` select where they are not empty.
+    """
 
     step: Text = ""
     node: Text = ""
     follow: bool = False
     lines: Lines = 100
+    since: Annotated[float, Meta(ge=0, le=10 * YEAR)] = 0.0
 
 
 class NodesQuery(msgspec.Struct):

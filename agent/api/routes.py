@@ -7,7 +7,19 @@ from typing import Any
 
 from agent.api import results
 from agent.api.openapi import document
-from agent.api.resources import Blobs, Cameras, Configuration, Devices, Events, Nodes, Pipelines, Sink, Status, Tokens
+from agent.api.resources import (
+    Blobs,
+    Cameras,
+    Configuration,
+    Devices,
+    Events,
+    Logs,
+    Nodes,
+    Pipelines,
+    Sink,
+    Status,
+    Tokens,
+)
 from agent.api.route import Route, route
 from agent.api.transfer import download, upload
 
@@ -25,7 +37,7 @@ ROUTES = (
     get("/v1/status", Status.answer, "everything at a glance"),
     get("/v1/events", Events.passing, "events"),
     get("/v1/trace/{id}", Events.trace, "the way of an alert or event, hop by hop"),
-    get("/v1/logs/{pipeline}", Events.logs, "log lines"),
+    get("/v1/logs/{pipeline}", Logs.lines, "log lines"),
     get("/v1/checks", Status.checks, "what `doctor` asks the agent"),
     get("/v1/config", Configuration.all, "every key with value and origin"),
     Route("GET", "/v1/openapi.json", _openapi, "the OpenAPI document of this API", dict[str, Any]),

@@ -19,7 +19,7 @@ NOUNS = (
     Noun("nodes", "The nodes of the mesh.", "See"),
     Noun("events", "Events as they pass.", "See"),
     Noun("trace", "The way of an alert, hop by hop.", "See"),
-    Noun("logs", "What a step's programs wrote.", "See"),
+    Noun("logs", "The logs of steps.", "See"),
     Noun("egress", "Every byte that left the building.", "See"),
     Noun("doctor", "Find out what is wrong with this device.", "See"),
     Noun("node", "Admit, label, rename and remove nodes.", "Manage"),

@@ -132,6 +132,9 @@ def _facts(s: results.Status) -> Iterator[tuple[str, str]]:
         bad = "" if source.ok else f" [red]{escape(source.text or 'cannot be read')}[/]"
         yield "source", f"{dot(source.ok)} {escape(source.name)}{bad}"
     yield "blobs", f"{s.blobs.count}, {size(s.blobs.bytes)} of {size(s.blobs.quota)}"
+    if s.logs is not None:
+        lost = f" · [yellow]{count(s.logs.lost, 'line')} lost[/]" if s.logs.lost else ""
+        yield "logs", f"{size(s.logs.bytes)}{lost}"
     docker = f"docker {escape(e.docker)}" if e.docker else "[dim]no docker[/]"
     words = [escape(e.wasm), docker, "gpu" if e.gpu else "[dim]no gpu[/]", "processes" if e.process else ""]
     yield "engines", " · ".join(w for w in words if w)

@@ -13,6 +13,7 @@ from agent.config.schema import (
     DockerConfig,
     JournalConfig,
     LogConfig,
+    LogsConfig,
     MeshConfig,
     PolicyConfig,
     SourcesConfig,
@@ -22,6 +23,6 @@ from agent.config.units import format_duration, format_size, parse_duration, par
 
 __all__ = [
     "DEFAULT_FILE", "DEFAULT_SOCKET", "DEFAULT_STATE", "ApiConfig", "BlobsConfig", "Config", "DockerConfig",
-    "JournalConfig", "LogConfig", "MeshConfig", "PolicyConfig", "SourcesConfig", "UplinkConfig", "blob_quota",
+    "JournalConfig", "LogConfig", "LogsConfig", "MeshConfig", "PolicyConfig", "SourcesConfig", "UplinkConfig", "blob_quota",
     "format_duration", "format_size", "load_config", "parse_duration", "parse_size", "show_config",
 ]  # fmt: skip

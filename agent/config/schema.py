@@ -78,6 +78,12 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dir: Annotated[Path, Meta(description="Folder of the journal; empty: in `state` (OpenWrt: in RAM).")] = Path()
 
 
+class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The logs of steps on this node, beside the journal."""
+
+    size: Annotated[int, size("Most bytes of all logs; the oldest executions go first.")] = 64 << 20
+
+
 class SourcesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `tail: auto` reads on this node."""
 
@@ -145,6 +151,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     uplink: UplinkConfig = UplinkConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()
+    logs: LogsConfig = LogsConfig()
     origins: dict[str, str] = {}
 
     def origin(self, key: str) -> str:

@@ -184,8 +184,3 @@ class Pipeline(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, di
     def children(self, name: str) -> list[Step]:
         """The steps that take this step's events."""
         return [s for s in self.steps if name in s.after]
-
-
-def execution(pipeline: str, step: str) -> str:
-    """The name under which the log lines of a step's programs cross the mesh."""
-    return f"{pipeline}.{step}"

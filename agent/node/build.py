@@ -15,6 +15,7 @@ from agent.discovery import Discovery, Found
 from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import Identity, Trust, renewal_handler
+from agent.logs import LogStore, Reader
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.model.alert import Hello
 from agent.model.node import ROLE_OPERATOR
@@ -23,7 +24,7 @@ from agent.node.applied_documents import AppliedDocuments
 from agent.node.camera_access import BookCameras
 from agent.node.capacity import CapacityMeter
 from agent.node.change_signal import ChangeSignal
-from agent.node.configured import cameras_file, journal_file, mdns_interfaces
+from agent.node.configured import cameras_file, journal_file, logs_folder, mdns_interfaces
 from agent.node.event_feed import publish_event
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
@@ -33,7 +34,6 @@ from agent.node.resources import make_resources
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
 from agent.node.status_summary import SummarySender
-from agent.node.step_logs import StepLogs
 from agent.node.tail_steps import TailSteps
 from agent.node.warm_programs import WarmPrograms
 from agent.platforms import detect
@@ -116,6 +116,7 @@ def _serve(node: Node) -> None:
         "enrol.redeem": lambda _peer, body: node.admission.enrolment.redeem(body),
         "node.renew": node.admission.serve_renew,
         "docker.image": lambda _peer, body: serve_image(node.programs.docker, body),
+        "log.read": node.delivery.log_reader.serve,
         "device.list": node.api.devices.serve_list,
         "device.forget": node.api.devices.serve_forget,
     }
@@ -181,7 +182,7 @@ def _delivery(
             log_of=logs.of,
         )
 
-    logs = StepLogs(mesh.publish_log, hear)
+    logs = LogStore(logs_folder(config), config.logs.size, hear=hear)
     uplink = _uplink(config, identity, delivered, refused)
     engine = DeliveryEngine(
         identity.node_id,
@@ -206,7 +207,7 @@ def _delivery(
         state=config.state,
         restarted_at=restarted_at,
     )
-    return Delivery(tails, engine, logs, gpu, uplink)
+    return Delivery(tails, engine, logs, Reader(logs), gpu, uplink)
 
 
 def _uplink(

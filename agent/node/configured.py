@@ -19,6 +19,11 @@ def journal_file(config: Config) -> Path:
     return (config.state if config.journal.dir == Path() else config.journal.dir) / "journal.db"
 
 
+def logs_folder(config: Config) -> Path:
+    """The folder of the logs of steps, beside the journal."""
+    return journal_file(config).parent / "logs"
+
+
 def mdns_interfaces(config: Config) -> list[str] | None:
     """The interfaces that have the listen address; None for all of them."""
     if config.mesh.listen in ("0.0.0.0", "::"):  # noqa: S104

@@ -12,6 +12,7 @@ from agent.delivery import DeliveryEngine, Journal
 from agent.discovery import Discovery
 from agent.executors import DockerExecutor, Executors, WasmExecutor
 from agent.health import HealthRegistry
+from agent.logs import LogStore, Reader
 from agent.mesh import Mesh
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
@@ -20,7 +21,6 @@ from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
-from agent.node.step_logs import StepLogs
 from agent.node.tail_steps import TailSteps
 from agent.node.warm_programs import WarmPrograms
 from agent.steps import StepKinds
@@ -61,8 +61,10 @@ class Delivery:
     """Reads logs."""
     engine: DeliveryEngine[StepKinds]
     """Delivers events to steps; its `steps` does the work of each kind of step."""
-    logs: StepLogs
-    """Log lines of the programs of steps."""
+    logs: LogStore
+    """The logs of steps."""
+    log_reader: Reader
+    """Reads them, for this node and for operators."""
     gpu: GpuUse
     """The detectors that have no GPU."""
     uplink: Uplink

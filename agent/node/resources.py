@@ -49,10 +49,12 @@ def make_resources(
         wasm=programs.wasm,
         docker=programs.docker,
         health=health,
+        logs=delivery.logs,
     )
     return Resources(
         status=status,
-        events=resources.Events(mesh, engine, delivery.uplink.ledger, delivery.logs),
+        events=resources.Events(mesh, engine, delivery.uplink.ledger),
+        logs=resources.Logs(mesh, engine.definitions, delivery.log_reader),
         config=resources.Configuration(config),
         nodes=nodes,
         tokens=resources.Tokens(

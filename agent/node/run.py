@@ -27,6 +27,7 @@ async def run_node(node: Node, api: Api | None = None) -> None:
         node.delivery.engine.load()
         node.documents.load()
         await sweep(node.stores.blobs, node.stores.added)
+        node.delivery.logs.forget(set(node.delivery.engine.definitions.current))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(node.mesh.run())
             await node.mesh.ready.wait()
@@ -54,6 +55,7 @@ def _services(node: Node, api: Api | None) -> list[Service]:
         ("cameras", cameras.run),
         ("uplink", delivery.uplink.run),
         ("fresh blobs", node.stores.fresh.run),
+        ("step logs", delivery.logs.run),
         ("capacity", lambda: announce_capacity(node.mesh, node.meter, cameras)),
         ("warmth", node.warm_programs.run),
         ("health", node.self_checks.run),

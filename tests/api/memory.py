@@ -100,6 +100,7 @@ STATUS = r.Status(
         Warning("operator.one", "mesh", "only one operator can admit nodes and sign pipelines",
                 "let another device join as one: edge-agent token create --role operator", "info"),
     ],
+    logs=r.LogUsage(bytes=20_480, lost=0),
     last_event=r.LastEvent("qx7m2k", "image.labels", "2026-11-22T09:59:57.120Z", "gpu", PIPELINE, "labels", age_s=2.9),
 )  # fmt: skip
 
@@ -139,7 +140,7 @@ class MemoryAgent:
         self.events_queue: asyncio.Queue[r.EventRow] = asyncio.Queue()
         self.sink_key = ""
         self.resources = Resources(
-            status=Status(self), events=Events(self), config=resources.Configuration(config), nodes=Nodes(self),
+            status=Status(self), events=Events(self), logs=Logs(self), config=resources.Configuration(config), nodes=Nodes(self),
             tokens=Tokens(self), pipelines=Pipelines(self), devices=Devices(self), cameras=Cameras(self), blobs=Blobs(self),
             sink=Sink(self),
         )  # fmt: skip
@@ -191,7 +192,9 @@ class Events(Resource):
             raise NotFound(f"no alert or event {ident} is known here", hint="edge-agent events shows recent ids")
         return copy.deepcopy(TRACE)
 
-    async def logs(self, pipeline: str, asked: LogsQuery) -> AsyncIterator[r.LogRow]:
+
+class Logs(Resource):
+    async def lines(self, pipeline: str, asked: LogsQuery) -> AsyncIterator[r.LogRow]:
         self.agent.pipeline(pipeline)
         for n in range(min(asked.lines, 3)):
             yield r.LogRow(time="2026-11-22T09:59:57.000Z", node="gpu", step=asked.step or "labels", line=f"line {n}")

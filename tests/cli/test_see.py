@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from agent.api.results import TraceHop
+from agent.cli.logs import seconds_since
 from agent.cli.status_view import adds_up
 from agent.cli.trace import draw, from_reading, longest_hop
 from tests.api.memory import EVENT, TRACE, MemoryAgent, serving, step
@@ -55,7 +56,7 @@ async def test_status_as_json_is_what_the_agent_said(edge: Shell, agent: MemoryA
 async def test_json_of_the_status_has_its_promised_keys(edge: Shell) -> None:
     shown = (await edge("status", "--json")).json
     assert sorted(shown) == [
-        "blobs", "cameras", "certificate", "engines", "journal", "last_event", "mesh", "node", "nodes", "pipelines", "sources",
+        "blobs", "cameras", "certificate", "engines", "journal", "last_event", "logs", "mesh", "node", "nodes", "pipelines", "sources",
         "time", "uplink", "uptime_s", "version", "warnings",
     ]  # fmt: skip
     (pipeline,) = shown["pipelines"]
@@ -190,3 +191,27 @@ def test_a_bar_is_shaded_while_waiting_and_solid_while_running() -> None:
     assert draw(0, 50, 25, 100, 20) == "[dim]░░░░░[/][green]█████[/]"
     assert draw(0, 0, 0, 0, 20) == ""
     assert longest_hop([]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [("", None, None), ("10m", 600, 600), ("2h", 7200, 7200), ("0", 0.0005, 0.01)],
+)
+def test_since_is_a_duration(text: str, least: float | None, most: float | None) -> None:
+    found = seconds_since(text)
+    if least is None or most is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert least <= found <= most
+
+
+def test_since_is_a_time() -> None:
+    found = seconds_since("2026-03-04T09:12:18Z")
+    assert found is not None
+    assert seconds_since("2026-03-04T09:12:19+00:00") == pytest.approx(found - 1, abs=1)
+
+
+async def test_a_strange_since_is_refused(edge: Shell) -> None:
+    shown = await edge("logs", "person-at-the-door", "--since", "yesterday")
+    assert (shown.code, "--since" in shown.err, "10m" in shown.err) == (2, True, True)

@@ -18,11 +18,9 @@ from agent.backoff import Backoff
 from agent.definitions import load_pipeline
 from agent.errors import EdgeError
 from agent.identity import Identity
-from agent.mesh.logs import MAX_LINE
 from agent.node import Node, run_node
 from agent.node.event_feed import publish_event
 from agent.node.run import close_all
-from agent.node.step_logs import StepLogs
 from tests.node.site import Site
 from tests.support import eventually
 
@@ -57,23 +55,15 @@ async def test_watchers_get_events_whole_or_without_their_data(site: Site) -> No
     assert told == msgspec.convert(short, EventRow)
 
 
-@pytest.mark.parametrize("character", ["x", "\0", '"', "\N{BUG}"])
-def test_the_longest_line_of_a_program_can_be_passed_on_as_json(character: str) -> None:
-    published: list[str] = []
-    StepLogs(lambda _, line: published.append(line)).write("p", "s" * 64, character * 100_000)
-    assert len(published[0].encode()) <= MAX_LINE
-    assert set(json.loads(published[0])["line"]) == {character}
-
-
 async def follows_porch(site: Site, hall: Node, step: str) -> None:
     """A follower of logs on hall gets the lines of porch, which starts afterwards."""
     hall.delivery.engine.definitions.current["p"] = load_pipeline(PIPELINE)
-    async with aclosing(hall.api.events.logs("p", LogsQuery(step, follow=True, lines=0))) as lines:  # type: ignore[type-var]
+    async with aclosing(hall.api.logs.lines("p", LogsQuery(step, follow=True, lines=0))) as lines:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(lines))
         porch = await site.start("porch")
         async with asyncio.timeout(20):
             while not first.done():
-                porch.delivery.logs.write("p", "wifi", "hello")
+                porch.delivery.logs.of("p", "v", "wifi").line("hello")
                 await asyncio.wait({first}, timeout=0.1)
         assert (first.result().node, first.result().line) == ("porch", "hello")
 

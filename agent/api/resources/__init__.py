@@ -9,6 +9,7 @@ from agent.api.resources.cameras import Cameras
 from agent.api.resources.config import Configuration
 from agent.api.resources.devices import Devices
 from agent.api.resources.events import Events
+from agent.api.resources.logs import Logs
 from agent.api.resources.nodes import Nodes
 from agent.api.resources.pipelines import Pipelines
 from agent.api.resources.sink import Sink
@@ -16,7 +17,7 @@ from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
 
 __all__ = [
-    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Nodes", "Pipelines", "Resources", "Sink", "Status",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Nodes", "Pipelines", "Resources", "Sink", "Status",
     "Tokens",
 ]  # fmt: skip
 
@@ -27,6 +28,7 @@ class Resources:
 
     status: Status
     events: Events
+    logs: Logs
     config: Configuration
     nodes: Nodes
     tokens: Tokens

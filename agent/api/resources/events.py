@@ -1,38 +1,29 @@
-"""Events as they pass, the way of one of them, and what programs wrote."""
+"""Events as they pass, and the way of one of them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from agent.api import results
 from agent.api.following import followed
-from agent.api.requests import EventsQuery, LogsQuery
-from agent.api.resources.common import known, name_of
+from agent.api.requests import EventsQuery
 from agent.delivery import DeliveryEngine, TraceRow
-from agent.errors import NotFound
-from agent.mesh import LogLine, Mesh
+from agent.mesh import Mesh
 from agent.model.event import Event
-from agent.model.pipeline import execution
 from agent.steps import StepKinds
 from agent.uplink import EgressLedger
 
 
-class KeptLogs(Protocol):
-    """The last lines of this node's programs."""
-
-    def last(self, pipeline: str, step: str, lines: int) -> list[dict[str, str]]: ...
-
-
 class Events:
-    """Events and log lines of this node and of others, as they pass."""
+    """Events of this node and of others, as they pass."""
 
-    def __init__(self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], ledger: EgressLedger, logs: KeptLogs) -> None:
-        self._mesh, self._delivery, self._ledger, self._logs = mesh, delivery, ledger, logs
+    def __init__(self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], ledger: EgressLedger) -> None:
+        self._mesh, self._delivery, self._ledger = mesh, delivery, ledger
 
     async def passing(self, asked: EventsQuery) -> AsyncIterator[results.EventRow]:
         """The newest `limit` events that this node made, oldest first, then, with `follow`, new ones of all nodes."""
@@ -78,32 +69,6 @@ class Events:
             photos=photos,
             bytes_up=sum(r.up for r in sent) or None,
         )
-
-    async def logs(self, pipeline: str, asked: LogsQuery) -> AsyncIterator[results.LogRow]:
-        """The last log lines of a step here, then, with `follow`, new ones of every node.
-
-        Empty `step` or `node`: all, also nodes that join later. Raises NotFound for an unknown pipeline or step.
-        """
-        current = self._delivery.definitions.current.get(pipeline)
-        if current is None:
-            raise NotFound(f"there is no pipeline {pipeline}", hint=known(self._delivery.definitions.current))
-        step, node = asked.step, asked.node
-        if step and current.step(step) is None:
-            raise NotFound(f"{pipeline} has no step {step}", hint=known(s.name for s in current.steps))
-        if node in ("", self._mesh.me.name, self._mesh.me.id):
-            for told in self._logs.last(pipeline, step, asked.lines) if asked.lines else []:
-                yield results.LogRow(node=self._mesh.me.name, time=told["time"], step=told["step"], line=told["line"])
-        if not asked.follow:
-            return
-        wanted = self._mesh.node(node).id if node else ""
-        names = [step] if step else [s.name for s in current.steps]
-        streams = [self._mesh.tail_logs(execution(pipeline, name), wanted) for name in names]
-        async with aclosing(followed(streams, self._line)) as rows:  # type: ignore[type-var]
-            async for row in rows:
-                yield row
-
-    def _line(self, line: LogLine, told: dict[str, Any]) -> results.LogRow:
-        return msgspec.convert({**told, "node": name_of(self._mesh, line.node)}, results.LogRow)
 
 
 SPECVERSION = Event(id="", source="", type="", time="").specversion

@@ -22,6 +22,7 @@ from agent.delivery import ENDS, DeliveryEngine
 from agent.executors import DockerExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.identity import Identity
+from agent.logs import LogStore
 from agent.mesh import Mesh
 from agent.model.event import now
 from agent.steps import StepKinds, TailRunner
@@ -49,6 +50,7 @@ class Status:
     wasm: WasmExecutor
     docker: DockerExecutor
     health: HealthRegistry
+    logs: LogStore
     started: float = field(default_factory=time.monotonic)
 
     async def show(self) -> results.Status:
@@ -79,6 +81,7 @@ class Status:
             uplink=self.sink.state(),
             warnings=self.health.list(),
             last_event=self._last(),
+            logs=results.LogUsage(self.logs.bytes, self.logs.lost),
         )
 
     def answer(self, asked: StatusQuery) -> Awaitable[results.Status] | AsyncIterator[results.Status]:

@@ -37,13 +37,16 @@ class EventRow(Answer, kw_only=True):
 
 
 class LogRow(Answer, kw_only=True):
-    """A line that a step's program wrote to stderr."""
+    """A line of a step's log."""
 
     node: NodeName
-    time: Time
+    time: Annotated[str, Meta(description="RFC 3339, UTC, by the clock of the node")]
     step: str
     line: str
-    missed: Missed = 0
+    missed: Annotated[int, Meta(description="lines before this one that were lost on the node")] = 0
+    stream: Annotated[str, Meta(description="stdout, stderr, or agent for the agent's own words")] = "stderr"
+    event: Annotated[str, Meta(description="id of the event that was with the program; empty between events")] = ""
+    execution: Annotated[str, Meta(description="one life of the program: from its start to its end")] = ""
 
 
 class TraceHop(Hop, omit_defaults=True):

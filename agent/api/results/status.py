@@ -185,6 +185,13 @@ class LastEvent(Answer):
     age_s: Seconds
 
 
+class LogUsage(Answer):
+    """The logs of steps on this node."""
+
+    bytes: Size
+    lost: Annotated[int, Meta(description="lines that were lost since the start, for want of room or of a disk")]
+
+
 class Status(Answer):
     """Everything at a glance. `nodes` has this node first, then the alive ones, then the absent ones, each by name."""
 
@@ -204,6 +211,7 @@ class Status(Answer):
     uplink: UplinkState
     warnings: Annotated[list[Warning], Meta(description="worst first")]
     last_event: LastEvent | None = None
+    logs: LogUsage | None = None
 
 
 class Check(Answer):

@@ -1,0 +1,186 @@
+"""The store of logs: lines come back in order, within their bounds, after restarts and torn writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.logs import LogLine, LogStore, Reader, ReadRequest
+from agent.logs import store as module
+from agent.logs.files import files_of
+
+SIZE = 64 << 20
+
+
+def opened(folder: Path, size: int = SIZE) -> LogStore:
+    return LogStore(folder, size)
+
+
+async def read(store: LogStore, **asked: object) -> list[LogLine]:
+    request = ReadRequest("p", "s", **asked)  # type: ignore[arg-type]
+    return (await Reader(store).read(request)).lines
+
+
+async def test_lines_come_back_with_stream_event_and_execution(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s")
+    log.begin()
+    log.line("first", "stderr", "e1")
+    log.line("second", "agent")
+    log.begin()
+    log.line("third", "stdout", "e2")
+    found = await read(store)
+    assert [(x.n, x.stream, x.text, x.event) for x in found] == [
+        (1, "stderr", "first", "e1"), (2, "agent", "second", ""), (3, "stdout", "third", "e2"),
+    ]  # fmt: skip
+    assert found[0].execution == found[1].execution != found[2].execution
+
+
+async def test_lines_survive_a_restart_and_go_on_with_their_numbers(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.of("p", "v", "s").line("before")
+    await store.write()
+    again = opened(tmp_path)
+    again.of("p", "v", "s").line("after")
+    assert [(x.n, x.text) for x in await read(again)] == [(1, "before"), (2, "after")]
+
+
+async def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    for text in ("whole", "torn"):
+        store.of("p", "v", "s").line(text)
+    await store.write()
+    (path,) = files_of(tmp_path / "p" / "s")
+    path.write_bytes(path.read_bytes()[:-5])
+    again = opened(tmp_path)
+    assert [x.text for x in await read(again)] == ["whole"]
+    again.of("p", "v", "s").line("next")
+    assert [(x.n, x.text) for x in await read(again)] == [(1, "whole"), (2, "next")]
+
+
+async def test_files_and_folders_are_private(tmp_path: Path) -> None:
+    store = opened(tmp_path / "logs")
+    store.of("p", "v", "s").line("secret")
+    await store.write()
+    (path,) = files_of(tmp_path / "logs" / "p" / "s")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+async def test_one_execution_loses_its_older_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_EXECUTION", 4000)
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s")
+    for n in range(200):
+        log.line(f"line {n}")
+        if n % 10 == 9:
+            await store.write()
+    stored = [x.n for x in await read(opened(tmp_path))]
+    assert stored == list(range(stored[0], 201))
+    assert 1 < stored[0] < 190
+    assert sum(p.stat().st_size for p in files_of(tmp_path / "p" / "s")) <= 4000
+
+
+async def test_all_logs_together_keep_to_the_size(tmp_path: Path) -> None:
+    store = opened(tmp_path, 20_000)
+    for n in range(40):
+        log = store.of("p", "v", f"s{n % 4}")
+        log.begin()
+        log.line("x" * 1000)
+        await store.write()
+    assert store.bytes <= 20_000
+    assert sum(p.stat().st_size for p in tmp_path.rglob("*.log")) == store.bytes
+
+
+async def test_old_executions_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_EXECUTIONS", 3)
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s")
+    for n in range(6):
+        log.begin()
+        log.line(f"execution {n}")
+        await store.write()
+    assert [x.text for x in await read(opened(tmp_path))] == ["execution 3", "execution 4", "execution 5"]
+
+
+async def test_a_flood_is_bounded_in_memory_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PENDING", 10_000)
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s")
+    for n in range(3000):
+        log.line(f"line {n}")
+    assert store.lost > 0
+    assert len(store.recent("p", "s")) == module.RECENT
+    await store.write()
+    stored = [x.n for x in await read(opened(tmp_path))]
+    assert len(stored) == 3000 - store.lost
+
+
+async def test_a_disk_that_fails_loses_lines_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "logs").write_text("a file where the folder should be")
+    store = opened(tmp_path / "logs")
+    log = store.of("p", "v", "s")
+    for _ in range(3):
+        log.line("x")
+        await store.write()
+    assert store.lost == 3
+    assert caplog.text.count("log lines of steps are lost") == 1
+    (tmp_path / "logs").unlink()
+    log.line("y")
+    await store.write()
+    assert [x.text for x in await read(opened(tmp_path / "logs"))] == ["y"]
+
+
+async def test_logs_of_removed_pipelines_are_deleted(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    for pipeline in ("p", "q"):
+        store.of(pipeline, "v", "s").line("x")
+    await store.write()
+    again = opened(tmp_path)
+    again.forget({"q"})
+    assert [p.name for p in tmp_path.iterdir()] == ["q"]
+
+
+async def test_waiting_lines_are_written_at_the_end(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    running = asyncio.create_task(store.run())
+    await asyncio.sleep(0)
+    store.of("p", "v", "s").line("last")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [x.text for x in await read(opened(tmp_path))] == ["last"]
+
+
+Step = Callable[[LogStore], Awaitable[LogStore]]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from(["line", "line", "line", "begin", "write", "restart", "read"]), max_size=60))
+def test_a_reader_sees_every_line_once(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+    async def walk() -> None:
+        folder = tmp_path_factory.mktemp("logs")
+        store, said, seen, after = opened(folder), list[str](), list[str](), dict[str, int]()
+        for step in [*steps, "read"]:
+            if step == "line":
+                said.append(f"line {len(said)}")
+                store.of("p", "v", "s").line(said[-1])
+            elif step == "begin":
+                store.of("p", "v", "s").begin()
+            elif step == "write":
+                await store.write()
+            elif step == "restart":
+                await store.write()
+                store = opened(folder)
+            else:
+                found = await Reader(store).read(ReadRequest("p", "s", after))
+                seen += [line.text for line in found.lines]
+                after = found.next
+                assert not found.lost
+        assert seen == said
+
+    asyncio.run(walk())
