@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.files import replacing
 from detector.errors import ModelError
 
 
@@ -29,8 +28,11 @@ def sha256_of(path: Path) -> str:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, mode=0o644) as stream:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with part.open("wb") as stream:
         stream.write(data)
+        os.fsync(stream.fileno())
+    part.replace(path)
 
 
 def npm_files(package: str, sha256: str, members: Sequence[str]) -> list[bytes]:

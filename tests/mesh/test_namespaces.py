@@ -192,7 +192,7 @@ async def test_new_addresses_from_discovery_link_all_nodes_again(hosts: Hosts) -
     await hosts.together(NAMES)
     for number, host in enumerate(hosts.hosts.values()):
         host.move(f"10.77.5.{50 + number}")
-    for name in NAMES[1:]:  # what mDNS does in a real hosts
+    for name in NAMES[1:]:  # mDNS does this on a real network
         await hosts[name].ask("add", f"{hosts.hosts['hall'].address}:{PORT}")
     await hosts.together(NAMES, timeout=40)
     async with asyncio.timeout(20):
