@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from agent import ticks
 from agent.errors import StepFailed
 from agent.executors.folders import Folders, outputs_failure
 from agent.model.task import Limits
 
 LOOK = 0.1
-IDLE_LOOK = 1.0
+IDLE_LOOK = 2.0
 """Seconds between looks at the size of the outputs folder, while an event is open and otherwise."""
 
 
@@ -123,9 +124,7 @@ async def _watch(
         if busy.is_set():
             await asyncio.sleep(LOOK)
         else:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_LOOK):
-                    await busy.wait()
+            await ticks.wait(busy, ticks.until(IDLE_LOOK))
         if overrun := await asyncio.to_thread(folders.overrun, limits):
             break
     listener.fail(outputs_failure(overrun, kind))
