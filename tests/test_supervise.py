@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import supervise
-from agent.backoff import Backoff, doubling
+from agent.backoff import Backoff
 from agent.errors import CannotListen, ConfigError
 from agent.health import HealthRegistry
 from agent.supervise import supervised
+from cloud_sink import server
 
 
 class Life:
@@ -48,7 +49,7 @@ class Life:
 
 async def test_a_service_that_ran_well_has_the_first_pause_again() -> None:
     life = Life(0.0, 0.0, 0.0, 61.0, 0.0)
-    assert await life.supervised(Backoff(doubling(1.0, 60.0))) == [1, 2, 3, 4, 5]
+    assert await life.supervised(server.BACKOFF) == [1, 2, 3, 4, 5]
     assert life.pauses == [1, 2, 4, 1, 2]
 
 

@@ -102,6 +102,7 @@ async def test_a_wrong_pipeline_is_shown_with_its_line(edge: Shell, tmp_path: Pa
 async def test_diff_and_test_of_a_file(edge: Shell, tmp_path: Path) -> None:
     (tmp_path / "door.yaml").write_text("steps:\n")
     assert "+score: 0.5" in (await edge("pipeline", "diff", "door.yaml")).out
+    assert {"from", "to"} <= set((await edge("pipeline", "diff", "door.yaml", "--json")).json)
     tried = await edge("pipeline", "test", "door.yaml", "labels", input='{"id": "e1"}')
     assert "e1 delivered" in tried.out
 

@@ -14,7 +14,7 @@ from agent.api.results import TraceHop
 from agent.cli.logs import seconds_since
 from agent.cli.status_view import adds_up
 from agent.cli.trace import draw, from_reading, longest_hop
-from tests.api.memory import EVENT, TRACE, MemoryAgent, serving, step
+from tests.api.memory import EVENT, MAC, TRACE, MemoryAgent, serving, step
 from tests.cli.conftest import Shell
 
 
@@ -65,6 +65,10 @@ async def test_json_of_the_status_has_its_promised_keys(edge: Shell) -> None:
         "open": 1, "ends": {"delivered": 4, "skipped": 0, "deduplicated": 0, "suppressed": 0, "failed": 1, "expired": 0, "lost": 0},
         "running": 1, "run_ms": 41.0, "error": "the container died", "state": "failing", "hint": "see its log",
     }  # fmt: skip
+    assert [node["self"] for node in shown["nodes"]] == [True, False, False, False]
+    assert list(shown["journal"]["ends"]) == [
+        "delivered", "skipped", "deduplicated", "suppressed", "failed", "expired", "lost",
+    ]  # fmt: skip
     assert shown["cameras"][1] == {
         "node": "gpu", "name": "gate", "kind": "v4l2", "ok": False, "text": "no picture for 10 s"
     }  # fmt: skip
@@ -74,11 +78,14 @@ async def test_json_of_a_trace_and_an_event_has_its_promised_keys(edge: Shell) -
     trace = (await edge("trace", "alert", "--json")).json
     assert trace["hops"][1] == {"step": "wifi", "node": "ap", "at_ms": 1.2, "run_ms": 0.4, "event": "e1"}
     assert trace["photos"] == [{"name": "door.jpg", "cid": "bafkreiabc", "size": 58_112}]
-    event = json.loads((await edge("events", "--json")).out)
-    assert (event["id"], event["source"], event["data"]["interface"]) == ("ev1", "/ap/person-at-the-door/wifi", "wlan0")
+    assert json.loads((await edge("events", "--json")).out) == {
+        "specversion": "1.0", "id": "ev1", "source": "/ap/person-at-the-door/wifi", "type": "wifi.client.joined",
+        "time": "2026-11-22T09:59:57.000Z", "data": {"mac": MAC, "interface": "wlan0"}, "node": "ap",
+        "pipeline": "person-at-the-door", "step": "wifi",
+    }  # fmt: skip
 
 
-async def test_a_young_agent_with_nothing_yet_has_a_status(edge: Shell, agent: MemoryAgent) -> None:
+async def test_a_status_without_pipelines_and_sink(edge: Shell, agent: MemoryAgent) -> None:
     s = agent.state
     s.nodes, s.cameras, s.sources, s.pipelines, s.warnings, s.last_event = s.nodes[:1], [], [], [], [], None
     s.uplink = msgspec.structs.replace(s.uplink, configured=False, connected=False, sink="", node="", last="")

@@ -47,8 +47,10 @@ class Driven(Journal):
         for row in change:
             changes.write(row)
         for row, how, why in end:
-            if row.end is None:
-                life._end(writable(row), how, why, changes)
+            more = life.ended(row, how, why)
+            changes.written |= more.written
+            for key, n in more.counts.items():
+                changes.counts[key] = changes.counts.get(key, 0) + n
             changes.write(row)
         return self.write(changes)
 

@@ -112,6 +112,7 @@ async def test_a_reason_is_cut_and_a_second_end_changes_nothing(path: Path) -> N
     await j.commit(add=[r])
     await j.commit(end=[(r, "failed", "x" * 10_000)])
     await j.commit(end=[(r, "delivered", "")])
+    assert not j._life().ended(r, "delivered").written
     assert (r.end, len(r.reason)) == ("failed", 500)
     assert j.totals()["p", "s"] | {"accepted": 1, "failed": 1, "delivered": 0, "open": 0} == j.totals()["p", "s"]
     j.close()

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from agent.definitions import load_pipeline
+from agent.delivery.receiver import BYTES_PER_SECOND, EVENTS_PER_SECOND
 from agent.delivery.rows import State
 from agent.delivery.wire import MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 from agent.errors import EdgeError, Refused
@@ -153,6 +154,12 @@ async def test_too_many_deliveries_in_one_request_are_refused(sender: Sender) ->
     with pytest.raises(Refused, match=str(MAX_ITEMS)):
         await sender.said(*(sender.item(f"e{i}") for i in range(MAX_ITEMS + 1)))
     assert not rows(sender)
+
+
+async def test_the_limits_of_a_sender_allow_bursts_of_two_seconds(sender: Sender) -> None:
+    r = sender.gpu.p.receiver
+    assert (r._events._rate, r._events._burst) == (EVENTS_PER_SECOND, 2 * EVENTS_PER_SECOND)
+    assert (r._bytes._rate, r._bytes._burst) == (BYTES_PER_SECOND, 2 * BYTES_PER_SECOND)
 
 
 async def test_one_sender_s_flood_is_refused_and_the_others_are_served(sender: Sender) -> None:

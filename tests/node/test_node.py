@@ -48,11 +48,10 @@ async def heard(agent: Node, event: dict[str, Any]) -> EventRow:
 async def test_watchers_get_events_whole_or_without_their_data(site: Site) -> None:
     hall = await site.start("hall")
     fits = {**EVENT, "data": {"labels": ["x" * 10_000]}}
-    assert await heard(hall, fits) == msgspec.convert(fits, EventRow)
+    assert msgspec.to_builtins(await heard(hall, fits)) == fits
     long = {**EVENT, "data": {"labels": ["x" * 100_000]}}
     told = await heard(hall, long)
-    short = {**EVENT, "data": {}, "omitted": len(json.dumps(long, separators=(",", ":")))}
-    assert told == msgspec.convert(short, EventRow)
+    assert msgspec.to_builtins(told) == {**EVENT, "omitted": len(json.dumps(long, separators=(",", ":")))}
 
 
 async def follows_porch(site: Site, hall: Node, step: str) -> None:
