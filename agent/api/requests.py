@@ -26,7 +26,7 @@ class StatusQuery(msgspec.Struct):
 
 
 class EventsQuery(msgspec.Struct):
-    """The newest `limit` events, with `follow` also new ones; `type` and `pipeline` select where they are not empty."""
+    """The newest `limit` events, with `follow` also new events; `type` and `pipeline` select where they are not empty."""
 
     follow: bool = False
     limit: Lines = 20

@@ -20,7 +20,7 @@ def events(
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Only events of this pipeline.")] = "",
     json: JsonFlag = False,
 ) -> None:
-    """Show recent events that this node knows; with --follow also new ones as they pass.
+    """Show recent events that this node knows; with --follow also new events as they happen.
 
     With --json each line is the CloudEvent, with the name of its node as `node`.
     """

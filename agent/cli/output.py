@@ -72,7 +72,7 @@ def dot(ok: bool | None) -> str:
 
 
 def labels(values: Mapping[str, str], *, hide: Iterable[str] = ("node", "id", "arch")) -> str:
-    """Labels in short: `key` where the value is true, else `key=value`; the reserved ones hidden."""
+    """Labels in short: `key` where the value is true, else `key=value`; reserved labels are hidden."""
     words = [k if v == "true" else f"{k}={v}" for k, v in sorted(values.items()) if k not in set(hide)]
     return escape(" ".join(words))
 

@@ -72,7 +72,7 @@ def serve(
 
 
 def out(text: str) -> None:
-    """Print a line for the person at the terminal; what is no terminal may be a log and gets no tokens."""
+    """Print a line for the user. Tokens appear only on a terminal: any other output may be a log."""
     from agent.health import redact
 
     print(text if sys.stdout.isatty() else redact(text), flush=True)

@@ -23,7 +23,7 @@ from agent.model.task import StepInput, StepOutput
 log = logging.getLogger(__name__)
 
 Made = tuple[StepOutput, tuple[Any, ...]]
-"""An output, and what its id is made of besides version, step, parent and index."""
+"""An output, and the part of its id besides version, step, parent and index."""
 Emit = Callable[[list[Made]], Awaitable[None]]
 """Sends outputs on before the step has ended: a camera's first shot need not wait for its last."""
 Work = Callable[[Row, Step, Emit], Awaitable[list[Made] | None]]
@@ -119,7 +119,7 @@ class StepHost:
             self._unable(row, e)
         except EdgeError as e:
             if self.context.journal.storage.failed is not None:
-                raise  # what became of the event only the disk knows
+                raise  # only the disk knows the end of the event
             self._failed(row, StepFailed(e.message, hint=e.hint, code=e.code))
         except Exception as e:
             log.exception("%s/%s: a fault of the agent itself", self.pipeline.name, self.step.name)
@@ -160,7 +160,7 @@ class StepHost:
             traceparent=traceparent(root), pipeline=self.pipeline.name, step=self.step.name,
         )  # fmt: skip
 
-    # -- when it does not work ----------------------------------------------------------------------------------------
+    # -- failures -----------------------------------------------------------------------------------------
 
     def _failed(self, row: Row, error: StepFailed) -> None:
         self.condition.failed(error)
@@ -223,7 +223,7 @@ class Hosts:
             await self._steps.stop(key)
 
     def _not_needed(self) -> StepKey | None:
-        """One of them, found anew for each: while the last one stops, an event may come for the next."""
+        """One program without work or None. Look again after each stop: an event may arrive for the next program meanwhile."""
         old = [key for key, host in self.hosts.items() if not self._current(key) and not (host.queue or host.running)]
         busy = {(r.pipeline, r.version) for r in self.context.journal.open_rows()} if old else set()
         return next((key for key in old if key[:2] not in busy), None)

@@ -172,7 +172,7 @@ class Journal(Table):
         self.storage.write(_stamp)
 
     def query(self, sql: str, *args: Any) -> list[Any]:
-        """Rows of a read-only query; for small ones (decisions). Raises EdgeError `journal.open` for a damaged file."""
+        """Rows of a read-only query with a small result (decisions). Raises EdgeError `journal.open` for a damaged file."""
         return self.storage.query(sql, *args)
 
     # -- changes ------------------------------------------------------------------------------------------------------

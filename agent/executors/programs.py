@@ -59,7 +59,7 @@ class Executors:
         return WarmRunner(name, launcher, task.limits, task.start_timeout, self._blobs, log)
 
     def reserved(self) -> Reserved:
-        """What the running programs reserve: their CPUs and memory where these were asked for, and their GPUs.
+        """The reservations of the running programs: CPUs and memory where the step asks for them, and GPUs.
 
         The default limits of a task are limits only: a small machine runs many programs that use less.
         """

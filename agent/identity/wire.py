@@ -47,7 +47,7 @@ class Join(msgspec.Struct, tag_field="verb", tag="join"):
 
 
 class JoinBody(msgspec.Struct):
-    """The request of a joiner with a token; `name` is a wish, `labels` are the detected ones."""
+    """The request of a joiner with a token; `name` is a wish, `labels` are the detected labels."""
 
     token: str
     csr: bytes

@@ -9,7 +9,7 @@ from agent.mesh import Mesh
 
 
 class RenewedCertificate:
-    """Opens the mesh anew with each renewed certificate.
+    """Reopens the mesh session with each renewed certificate.
 
     It does so apart from the renewal: the answer to a request to renew leaves by the session that closes here.
     """

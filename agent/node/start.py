@@ -30,7 +30,7 @@ class Beginning(msgspec.Struct):
 
     identity: Identity
     labels: dict[str, str]
-    """Labels to ask for: detected ones and the configuration's."""
+    """Labels to ask for: detected labels and those of the configuration."""
     endpoints: list[str] = []
     """`host:port` of nodes of the mesh, as heard when this node joined."""
     made: bool = False

@@ -29,7 +29,7 @@ RESTART_FLAG = 600.0
 POSITIONS = 0.1
 """Seconds between two positions without events: a backlog has hundreds of batches a second."""
 DENSE = 500
-"""Events of one batch above which the next ones should not grow: rows are made on the event loop and committed at once."""
+"""Events of one batch above which the next batches should not grow: rows are made on the event loop and committed at once."""
 BACKOFF = Backoff((1.0, 5.0, 30.0))
 """Pauses before a log is read again after an error."""
 
@@ -156,7 +156,7 @@ class TailRunner:
             if found is not None:
                 whole += found
                 continue
-            # A batch that no run gets through must not stop the log for ever: it is counted, told and passed over.
+            # A batch on which every run fails must not stop the log forever: it is counted, logged and skipped.
             self.context.journal.count(self.pipeline.name, self.step.name, "failed_batches")
             log.error("%s/%s: the filter fails on a batch of %d bytes, which is passed over: %s", self.pipeline.name,
                       self.step.name, len(piece.data), self.error)  # fmt: skip

@@ -1,4 +1,4 @@
-"""A real uplink and a real sink over real TLS: delivered exactly once, whatever dies in between."""
+"""A real uplink and a real sink over real TLS: delivered exactly once, despite crashes in between."""
 
 from __future__ import annotations
 

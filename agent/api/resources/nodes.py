@@ -37,7 +37,7 @@ class Nodes:
     wanted: dict[str, str]
 
     def states(self) -> list[results.NodeState]:
-        """All nodes that were seen: this one, the alive ones, the absent ones, each by name."""
+        """All known nodes: this node, then the live nodes, then the absent nodes, sorted by name."""
         linked = {link.node for link in self.mesh.links()}
         return sorted(
             (self._state(n, linked) for n in self.mesh.known()), key=lambda n: (not n.own, not n.alive, n.name)
@@ -137,7 +137,7 @@ class Nodes:
         return results.RenamedNode(record.id, free, record.name)
 
     async def label(self, node: str, asked: Label) -> results.LabelledNode:
-        """Sign a node's labels anew; raises NotFound, Refused, ConfigError."""
+        """Sign new labels for a node; raises NotFound, Refused, ConfigError."""
         record = self.mesh.node(node)
         labels = await self.labels.change(record.id, asked.add, asked.drop)
         if record.id == self.mesh.me.id:

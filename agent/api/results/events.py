@@ -60,7 +60,7 @@ class Branch(Answer):
 
     step: str
     node: NodeName
-    end: Annotated[str, Meta(description="an end, or the state of what is not ended")]
+    end: Annotated[str, Meta(description="the end of the event, or its state while it is open")]
     reason: str
     count: int
 

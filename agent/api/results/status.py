@@ -193,7 +193,7 @@ class LogUsage(Answer):
 
 
 class Status(Answer):
-    """Everything at a glance. `nodes` has this node first, then the alive ones, then the absent ones, each by name."""
+    """The state of the whole mesh. `nodes` has this node first, then the live nodes, then the absent nodes, sorted by name."""
 
     version: str
     time: Time
