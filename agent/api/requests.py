@@ -64,7 +64,7 @@ class EgressQuery(msgspec.Struct):
 
 
 class Approve(msgspec.Struct, forbid_unknown_fields=True):
-    """`labels` null: those that it asked for."""
+    """`labels` null: the requested labels."""
 
     labels: dict[str, str] | None = None
 

@@ -21,7 +21,7 @@ PIPE_WIDTH = 160
 
 
 def escape(text: str) -> str:
-    """The text as rich markup that shows it as it is, and nothing else."""
+    """The text escaped as rich markup."""
     return markup.escape(plain(text))
 
 
@@ -103,7 +103,7 @@ def since(seconds: float | None) -> str:
 
 
 def ago(time: str | None) -> str:
-    """How long ago an RFC 3339 time was; in the future: `in 59m`. An odd text comes back as it is."""
+    """How long ago an RFC 3339 time was; in the future: `in 59m`. Any other text is returned unchanged."""
     if not time:
         return ""
     try:

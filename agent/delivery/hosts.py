@@ -122,7 +122,7 @@ class StepHost:
                 raise  # only the disk knows the end of the event
             self._failed(row, StepFailed(e.message, hint=e.hint, code=e.code))
         except Exception as e:
-            log.exception("%s/%s: a fault of the agent itself", self.pipeline.name, self.step.name)
+            log.exception("%s/%s: internal error in the agent", self.pipeline.name, self.step.name)
             self._failed(row, StepFailed(f"internal: {type(e).__name__}: {e}"))
         finally:
             self.running -= 1
@@ -133,7 +133,7 @@ class StepHost:
         self.condition.recent.append(at - row.started)
         rows = self._rows(row, made, at)
         if not row.open:
-            log.info("%s/%s: %s ended while it ran; what it made is dropped", row.pipeline, row.step, row.event.id)
+            log.info("%s/%s: %s ended while it ran; its outputs are dropped", row.pipeline, row.step, row.event.id)
         await self.context.apply(self.context.lifecycle.ran(row, rows, self.step.name, self.context.node_name, at))
 
     def _rows(self, row: Row, made: list[Made], at: float) -> list[Row]:
@@ -217,7 +217,7 @@ class Hosts:
     async def retire(self) -> None:
         """Stop the programs of replaced and removed versions of which no event is in flight here."""
         while (key := self._not_needed()) is not None:
-            log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
+            log.info("%s/%s: stopping the program of version %s: nothing needs it any more", key[0], key[2], key[1])
             del self.hosts[key], self.conditions[key]
             self._running.pop(key).cancel()
             await self._steps.stop(key)
@@ -264,7 +264,7 @@ class Hosts:
             except EdgeError as e:
                 error = e
             except Exception as e:
-                log.exception("%s/%s: a fault of the agent itself", key[0], key[2])
+                log.exception("%s/%s: internal error in the agent", key[0], key[2])
                 error = StepFailed(f"internal: {type(e).__name__}: {e}")
             else:
                 break

@@ -36,7 +36,7 @@ class Traces:
         return msgspec.msgpack.encode(self.here(root) if root else self.roots(ident))
 
     def roots(self, ident: str) -> list[str]:
-        """The roots of the events and alerts here whose id begins like this."""
+        """The roots of the local events and alerts whose id begins with `ident`."""
         if len(ident) < MIN_PREFIX:
             return []
         found = set()

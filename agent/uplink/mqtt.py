@@ -73,7 +73,7 @@ class MqttClient:
             answer = await self._request(client, kind, event_id or f"{kind}-{secrets.token_hex(8)}", body)
             outcome = judge(answer, event_id)
         except WrongPin as e:
-            text = f"the broker's certificate does not match the pin (sha256 {e.seen[:16]}…)"
+            text = f"the broker's certificate is not the pinned certificate (sha256 {e.seen[:16]}…)"
             outcome = Outcome(Verdict.DENIED, text)
         except _Rejected as e:
             outcome = Outcome(Verdict.DENIED, str(e))

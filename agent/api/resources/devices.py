@@ -1,4 +1,4 @@
-"""Devices on the Wi-Fi: the presence records of all nodes, and what operators said of them."""
+"""Devices on the Wi-Fi: the presence records of all nodes, and the names that operators gave."""
 
 from __future__ import annotations
 
