@@ -66,7 +66,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BlobsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Photos and other bytes kept on this node."""
 
-    quota: Annotated[int, size("Most bytes of blobs on disk; 0: the lesser of 5 GB and 10 % of what is free.")] = 0
+    quota: Annotated[int, size("Most bytes of blobs on disk; 0: the lesser of 5 GB and 10 % of the free space.")] = 0
 
 
 class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -64,7 +64,7 @@ class Commit(msgspec.Struct, tag_field="verb", tag="commit"):
 
 
 class Poll(msgspec.Struct, tag_field="verb", tag="poll"):
-    """Shows what was committed to, and asks for the decision."""
+    """Reveals the committed values, and asks for the decision."""
 
     operator: str
     commitment: bytes

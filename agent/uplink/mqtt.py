@@ -41,7 +41,7 @@ class MqttClient:
     """Keeps one broker connection; paho's thread hands everything over to the loop."""
 
     at_once = 1
-    """The sink answers what comes through a broker one after the other."""
+    """The sink answers messages from a broker one after the other."""
 
     def __init__(
         self, address: SinkAddress, key: str, password: str, mesh: str, node: str, ledger: EgressLedger,
