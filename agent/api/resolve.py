@@ -53,7 +53,8 @@ class Resolver:
             elif step.kind == "wasm":
                 task["module"] = cids.get(task["module"], task["module"])
             elif step.kind == "docker" and not str(task["image"]).startswith("sha256:"):
-                task["image"] = await self._image(pipeline, step, str(task["image"]), notes)
+                name = str(task["image"])
+                task["image"], task["name"] = await self._image(pipeline, step, name, notes), name
             steps.append(msgspec.structs.replace(step, task=task))
         return msgspec.structs.replace(pipeline, steps=steps), notes
 
@@ -80,23 +81,28 @@ class Resolver:
 
     async def _image(self, pipeline: Pipeline, step: Step, image: str, notes: list[str]) -> str:
         found: dict[str, list[str]] = {}
-        for node in self._mesh.live():
-            if may_run(pipeline, step, node.labels):
-                try:
-                    answer = await self._mesh.call(node.id, "docker.image", msgspec.msgpack.encode(image), timeout=10.0)
-                    found.setdefault(_image_id(answer), []).append(node.name)
-                except (EdgeError, *DAMAGED) as e:
-                    notes.append(f"step {step.name}: {node.name} has no image {image} ({e})")
+        nodes = [node for node in self._mesh.live() if may_run(pipeline, step, node.labels)]
+        if not nodes:
+            raise NotFound(
+                f"step {step.name}: no live node matches `where: {step.where}`",
+                hint="edge-agent nodes shows the labels; edge-agent node label sets one. The image's id is asked from a match",
+            )
+        for node in nodes:
+            try:
+                answer = await self._mesh.call(node.id, "docker.image", msgspec.msgpack.encode(image), timeout=10.0)
+                found.setdefault(_image_id(answer), []).append(node.name)
+            except (EdgeError, *DAMAGED) as e:
+                notes.append(f"step {step.name}: {node.name} has no image {image} ({e})")
         if not found:
             raise NotFound(
                 f"step {step.name}: no live node that may run it has the image {image}",
                 hint="load it there (docker load, docker build) and apply again",
             )
         best = max(found, key=lambda i: len(found[i]))
-        for other, nodes in found.items():
+        for other, holders in found.items():
             if other != best:
                 notes.append(
-                    f"step {step.name}: {', '.join(nodes)} has another {image} ({other[:19]}) and will not run it"
+                    f"step {step.name}: {', '.join(holders)} has another {image} ({other[:19]}) and will not run it"
                 )
         return best
 

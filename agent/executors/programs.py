@@ -17,7 +17,7 @@ from agent.executors.warm import WarmRunner
 from agent.executors.wasm.executor import WasmExecutor
 from agent.executors.wasm.runner import WasmLauncher, WasmRunner
 from agent.model.node import Reserved
-from agent.model.task import BlobWriter, DockerTask, ProcessTask, Runner, StepLog, WasmTask
+from agent.model.task import BlobWriter, DockerTask, FilterRunner, ProcessTask, Runner, StepLog, WasmTask
 
 AnyRunner: TypeAlias = WarmRunner | OnceRunner | WasmRunner
 ONCE_AT_ONCE = os.cpu_count() or 1
@@ -57,6 +57,11 @@ class Executors:
         if task.once:
             return OnceRunner(launcher, task.limits, self._blobs, log, in_flight=ONCE_AT_ONCE)
         return WarmRunner(name, launcher, task.limits, task.start_timeout, self._blobs, log)
+
+    def filter(self, task: WasmTask, module: Path) -> FilterRunner:
+        """A source filter over the module; raises Refused where the policy forbids WASM."""
+        self._policy.check(task)
+        return self._wasm.filter(module, task)
 
     def reserved(self) -> Reserved:
         """The reservations of the running programs: CPUs and memory where the step asks for them, and GPUs.

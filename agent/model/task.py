@@ -39,7 +39,7 @@ class WasmTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class DockerTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A container. `image` is a name in a pipeline file and an image id (`sha256:…`) once applied."""
+    """A container. `image` is a name in a pipeline file and an image id (`sha256:…`) once applied; `name` is that name then."""
 
     image: Annotated[str, key("the image; an image id once applied", "edge/detector:1", "an image")]
     args: Annotated[list[str], key("arguments", ["--threshold", "0.4"])] = []
@@ -50,6 +50,12 @@ class DockerTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
         float, duration("time for the program's start, until it is ready or answers", "5m", ge=0.001, le=86400.0)
     ] = 120.0
     limits: Limits = Limits(memory=1024 * MIB, timeout=30.0, outputs=64 * MIB, cpus=2.0)
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The image for messages: its name as written, and the beginning of its id."""
+        return f"{self.name} ({self.image[:19]})" if self.name else self.image
 
 
 class ProcessTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):

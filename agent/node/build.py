@@ -199,7 +199,7 @@ def _delivery(
     gpu = GpuUse(engine.definitions)
     tails = TailSteps(
         engine,
-        programs.wasm,
+        programs.all,
         mesh,
         changed.listen(),
         logs=config.sources.tail,

@@ -14,7 +14,7 @@ import msgspec
 
 from agent.delivery import DeliveryEngine
 from agent.errors import ConfigError
-from agent.executors import WasmExecutor
+from agent.executors import Executors
 from agent.mesh import Mesh
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
@@ -56,7 +56,7 @@ class TailSteps:
     """
 
     delivery: DeliveryEngine[StepKinds]
-    wasm: WasmExecutor
+    programs: Executors
     mesh: Mesh
     changed: Listener
     _: KW_ONLY
@@ -119,7 +119,7 @@ class TailSteps:
         )
 
     async def _make_filter(self, task: WasmTask) -> FilterRunner:
-        return self.wasm.filter(await self.delivery.steps.programs.module(task.module), task)
+        return self.programs.filter(task, await self.delivery.steps.programs.module(task.module))
 
     def _open(self, pipeline: Pipeline, step: Step, spec: Source) -> LineSource:
         try:

@@ -13,6 +13,7 @@ from agent.errors import NotFound, PipelineError
 from agent.model.cid import parse_cid
 from agent.node import Node, close_node
 from tests.node.site import Site
+from tests.support import eventually
 
 TEXT = """\
 version: 1
@@ -95,6 +96,7 @@ async def test_a_module_that_cannot_run_is_refused_before_signing(hall: Node, da
 
 async def test_an_image_that_no_node_has_is_refused_with_what_to_do(site: Site, filters: Path) -> None:
     hall = await site.start("hall", labels={"docker": "true"})
+    await eventually(lambda: hall.mesh.live()[0].labels.get("docker") == "true")
     module = (filters / "wifi-join.wasm").read_bytes()
     text = TEXT.replace("  alert", DOCKER + "  alert")
     with pytest.raises(NotFound, match="labels: no live node that may run it has the image edge/detector:1") as caught:
@@ -102,6 +104,17 @@ async def test_an_image_that_no_node_has_is_refused_with_what_to_do(site: Site, 
             load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
         )
     assert "docker load" in caught.value.hint
+
+
+async def test_a_selector_that_nothing_matches_is_named_not_the_image(hall: Node, filters: Path) -> None:
+    module = (filters / "wifi-join.wasm").read_bytes()
+    text = TEXT.replace("  alert", DOCKER.replace("docker=true", "gpu=h100") + "  alert")
+    assert "gpu=h100" in text
+    with pytest.raises(NotFound, match="no live node matches `where: gpu=h100`") as caught:
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+            load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
+        )
+    assert "edge-agent nodes" in caught.value.hint
 
 
 async def test_an_image_id_is_taken_as_it_is(hall: Node, filters: Path) -> None:

@@ -322,6 +322,16 @@ async def test_missing_image_is_named(executor: DockerExecutor, store: BlobStore
     await runner.close()
 
 
+async def test_a_removed_image_is_named_by_its_tag(executor: DockerExecutor, store: BlobStore) -> None:
+    gone = DockerTask(image="sha256:" + "0" * 64, name="edge/detector:1")
+    for task in (gone, msgspec.structs.replace(gone, once=True)):
+        runner = runner_of(store, Lines(), task, docker=executor)
+        with pytest.raises(NotFound, match=r"the image edge/detector:1 \(sha256:0{12}\) is not on this node") as caught:
+            await runner.start()
+        assert "pull" in caught.value.hint
+        await runner.close()
+
+
 async def test_image_id_is_the_engines(executor: DockerExecutor, busybox: str) -> None:
     assert (await executor.image_id(busybox)).startswith("sha256:")
 

@@ -62,3 +62,9 @@ def test_shares_are_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (policy.process, policy.cpus) == (True, 4.0)
     assert policy.memory > 0
     assert Policy.of(PolicyConfig(cpus=0.01)).cpus == 1.0
+
+
+def test_a_source_filter_needs_the_policy_too(tmp_path: Path, store: BlobStore) -> None:
+    with pytest.raises(Refused) as failure:
+        executors_of(tmp_path, store, Policy(wasm=False)).filter(WASM, Path("x.wasm"))
+    assert failure.value.code == "policy.wasm"

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from agent.errors import EdgeError, Unreachable
+from agent.errors import EdgeError, NotFound, Unreachable
 from agent.executors.contract import BLOBS, INPUTS
 from agent.executors.docker.api import DockerApi
 from agent.executors.docker.container import (
@@ -191,7 +191,13 @@ class DockerLauncher:
 
     async def check(self) -> None:
         """See Launcher."""
-        await self._executor.image_id(self._task.image)
+        try:
+            await self._executor.image_id(self._task.image)
+        except NotFound as e:
+            raise self._missing(e) from None
+
+    def _missing(self, error: NotFound) -> NotFound:
+        return NotFound(f"the image {self._task.shown} is not on this node", hint=error.hint)
 
     def folders(self, *, once: bool) -> Folders:
         """See Launcher."""
@@ -203,4 +209,7 @@ class DockerLauncher:
 
     async def open(self, folders: Folders, listener: Listener, *, once: bool) -> Container:
         """See Launcher."""
-        return await self._executor.open(self._task, self._name, folders, listener, once=once)
+        try:
+            return await self._executor.open(self._task, self._name, folders, listener, once=once)
+        except NotFound as e:
+            raise self._missing(e) from None
