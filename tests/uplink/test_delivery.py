@@ -157,7 +157,7 @@ async def test_connect_tells_wrong_key_wrong_pin_and_no_sink_apart(tmp_path: Pat
             with pytest.raises(SinkError) as pin:
                 await uplink.connect(f"{sink.url}#sha256={'0' * 64}", sink.key)
             assert pin.value.code == "sink.pin"
-            with pytest.raises(IdentityError, match="no key of a sink"):
+            with pytest.raises(IdentityError, match="is not a sink key"):
                 await uplink.connect(sink.connect, "hello")
         with pytest.raises(Unreachable):
             await uplink.connect(sink.connect, sink.key)
