@@ -26,7 +26,7 @@ def until(seconds: float) -> float:
 
 
 async def wait(event: asyncio.Event, seconds: float | None) -> bool:
-    """Wait until `event` is set, at most `seconds` (None: for ever); returns whether it was."""
+    """Wait until `event` is set, at most `seconds` (None: no limit); returns whether it was."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

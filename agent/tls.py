@@ -11,10 +11,10 @@ import ssl
 
 
 class WrongPin(ConnectionError):
-    """The other side's certificate is not the pinned one; `seen` is its SHA-256 in hex."""
+    """The other side's certificate does not match the pin; `seen` is its SHA-256 in hex."""
 
     def __init__(self, seen: str) -> None:
-        super().__init__(f"the certificate is not the pinned one (sha256 {seen[:16]}…)")
+        super().__init__(f"the certificate is not the pinned certificate (sha256 {seen[:16]}…)")
         self.seen = seen
 
 

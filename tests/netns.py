@@ -1,6 +1,6 @@
 """Hosts for tests: network namespaces on a bridge, with nothing of this machine's network in reach. Needs root.
 
-The bridge lives in a namespace of its own, so that nothing is left in the machine's own network but names.
+The bridge has its own namespace, so that only names are left in the machine's own network.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class Host:
             self.iptables("-A", "INPUT", "-s", other.address, "-j", "DROP")
             self.iptables("-A", "OUTPUT", "-d", other.address, "-j", "DROP")
 
-    def mend(self) -> None:
-        """Take back what `close_inbound` and `cut` did."""
+    def restore(self) -> None:
+        """Undo `close_inbound` and `cut`."""
         self.iptables("-F")
 
     def move(self, address: str) -> None:

@@ -1,4 +1,4 @@
-"""Backoff: its pauses grow to a limit, start anew after a success, and jitter stays within its bounds."""
+"""Backoff: its pauses grow to a limit, start again after a success, and jitter stays within its bounds."""
 
 from __future__ import annotations
 

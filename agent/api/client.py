@@ -1,4 +1,4 @@
-"""A client of the local API: HTTP on its unix socket; errors come back as they were raised."""
+"""A client of the local API: HTTP on its unix socket; errors of the agent are raised here again."""
 
 from __future__ import annotations
 

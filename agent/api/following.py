@@ -22,7 +22,7 @@ BUFFER = 1000
 
 
 class Row(Protocol):
-    """A struct that says how many rows before it did not come."""
+    """A struct with the number of lost rows before it."""
 
     missed: int
 
@@ -36,7 +36,7 @@ async def followed(
     """The rows that `row_of` makes of the lines and the JSON objects in them, without end; close it to stop.
 
     A line is skipped where `row_of` returns None or raises ValidationError. Where the reader is too slow the oldest
-    rows go; the row after them says how many it `missed`, with those that were lost on their way.
+    rows are dropped; `missed` of the next row counts them and the rows that were lost on their way.
     """
     waiting: deque[R] = deque(maxlen=BUFFER)
     wake, missed = asyncio.Event(), 0
@@ -73,7 +73,7 @@ async def followed(
 
 
 def _row(line: LogLine, row_of: Callable[[LogLine, Json], R | None]) -> R | None:
-    """The row of a line that holds a JSON object: nonsense from one node must not end what people watch."""
+    """The row of a line that holds a JSON object: an invalid line of one node must not end the stream."""
     try:
         told = msgspec.json.decode(line.text, type=Json)
         told.pop("missed", None)  # only this node knows

@@ -13,7 +13,7 @@ from agent.api.route import Route
 
 Json = dict[str, Any]
 PLAIN = (requests.Nothing, bytes)
-"""Kinds of requests and answers that are no JSON."""
+"""Kinds of requests and answers that are not JSON."""
 
 
 def document(routes: Sequence[Route]) -> Json:

@@ -26,7 +26,7 @@ class StatusQuery(msgspec.Struct):
 
 
 class EventsQuery(msgspec.Struct):
-    """The newest `limit` events, with `follow` also new ones; `type` and `pipeline` select where they are not empty."""
+    """The newest `limit` events, with `follow` also new events; `type` and `pipeline` select where they are not empty."""
 
     follow: bool = False
     limit: Lines = 20
@@ -64,7 +64,7 @@ class EgressQuery(msgspec.Struct):
 
 
 class Approve(msgspec.Struct, forbid_unknown_fields=True):
-    """`labels` null: those that it asked for."""
+    """`labels` null: the requested labels."""
 
     labels: dict[str, str] | None = None
 

@@ -122,7 +122,7 @@ class Images(Protocol):
 
 
 async def serve_image(images: Images, body: bytes) -> bytes:
-    """Answer `docker.image`: the id of an image of this node; raises Refused for what is not an image's name."""
+    """Answer `docker.image`: the id of an image of this node; raises Refused if the text is not the name of an image."""
     try:
         name = msgspec.msgpack.decode(body, type=str)
     except DAMAGED as e:

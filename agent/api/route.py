@@ -20,10 +20,10 @@ _RESOURCES = {f.type: f.name for f in fields(Resources)}
 
 @dataclass(frozen=True)
 class Route:
-    """A method and a path, the struct of what is asked and of the answer, and the function that answers.
+    """A method and a path, the structs of the request and of the answer, and the function that answers.
 
     `asked` is the query of a GET and the body of other requests. `call` gets the resources, the parameters of the path and,
-    except for Nothing, what is asked; with `raw` the request itself instead: for bodies that are no struct. It gives one
+    except for Nothing, the request's struct; with `raw` the request itself instead: for bodies without a struct. It gives one
     answer (`whole`), rows for a stream (`rows`), or one of both.
     """
 
@@ -48,9 +48,9 @@ class Route:
 def route(
     method: Literal["GET", "POST", "DELETE"], path: str, call: Callable[..., Any], text: str, **options: Any
 ) -> Route:
-    """The route that a method of a resource answers; its annotations say what is asked and what the answer is.
+    """The route that a method of a resource answers; its annotations give the structs of request and answer.
 
-    Its parameters are those of the path, then the struct of what is asked; its result is an answer, an iterator of rows,
+    Its parameters are those of the path, then the struct of the request; its result is an answer, an iterator of rows,
     or `Awaitable[answer] | AsyncIterator[answer]`.
     """
     resource = _RESOURCES[call.__qualname__.partition(".")[0]]

@@ -36,7 +36,7 @@ async def _openapi(_: object) -> dict[str, Any]:
 ROUTES = (
     get("/v1/status", Status.answer, "everything at a glance"),
     get("/v1/events", Events.passing, "events"),
-    get("/v1/trace/{id}", Events.trace, "the way of an alert or event, hop by hop"),
+    get("/v1/trace/{id}", Events.trace, "the path of an alert or event, hop by hop"),
     get("/v1/logs/{pipeline}", Logs.lines, "log lines"),
     get("/v1/checks", Status.checks, "what `doctor` asks the agent"),
     get("/v1/config", Configuration.all, "every key with value and origin"),

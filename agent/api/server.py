@@ -152,7 +152,7 @@ class _Server(Server):
         self._ended.set()
 
     async def main_loop(self) -> None:
-        """Wait for the end. uvicorn's own loop wakes ten times a second, more often than all else in an idle agent."""
+        """Wait for the end. uvicorn's own loop wakes ten times a second, more often than everything else in an idle agent."""
         await self.on_tick(0)
         await self._ended.wait()
 

@@ -33,7 +33,7 @@ async def upload(resources: Resources, request: Request) -> results.StoredBlob:
 
 
 async def download(resources: Resources, cid: str, _: Request) -> Response:
-    """The bytes of a blob; raises ConfigError for what is not a CID."""
+    """The bytes of a blob; raises ConfigError if `cid` is not a CID."""
     if not _PLAIN.match(cid):
         raise ConfigError(f"{cid!r} is not a CID", hint="a CID looks like bafkrei…", code="api.request")
     return FileResponse(await resources.blobs.path(cid), media_type="application/octet-stream")

@@ -30,7 +30,7 @@ def list_(json: JsonFlag = False) -> None:
 
 @app.command()
 def add(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="What to add; '-' is stdin.")], json: JsonFlag = False
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="File to add; '-' is stdin.")], json: JsonFlag = False
 ) -> None:
     """Add a file's bytes to this node's blobs and print the CID."""
     try:
@@ -44,7 +44,9 @@ def add(
 @app.command()
 def get(
     cid: Annotated[str, typer.Argument(metavar="CID")],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE|-", help="Where to; default: stdout.")] = "-",
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE|-", help="File to write; default: stdout.")
+    ] = "-",
 ) -> None:
     """Write a blob's bytes, fetched and verified from any node that holds it."""
     with connect(timeout=600) as client:

@@ -89,7 +89,7 @@ def try_(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the photo here.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Take one photo now and say how long it took."""
+    """Take one photo now and show how long it took."""
     with connect() as client:
         found = client.post(path_of("cameras", name, "test"))
     c = read(found, results.CameraTest)

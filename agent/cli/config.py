@@ -21,9 +21,9 @@ app = new_app(
 
 @app.command()
 def show(
-    origin: Annotated[bool, typer.Option("--origin", help="Say where each value came from.")] = False,
+    origin: Annotated[bool, typer.Option("--origin", help="Show where each value came from.")] = False,
     running: Annotated[
-        bool, typer.Option("--running", help="What the running agent has, not what a new one would.")
+        bool, typer.Option("--running", help="Show the values of the running agent, not those of a new agent.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:

@@ -54,7 +54,7 @@ def connect(*, timeout: float = 60.0) -> Client:
 
 
 def ask(question: Callable[[Client], Any], kind: type[T], json: bool, *, timeout: float = 60.0) -> T:
-    """The agent's answer as its struct. With `json` the answer is printed as it came, and the command ends."""
+    """The agent's answer as its struct. With `json` the answer is printed unchanged, and the command ends."""
     from agent.api import read
 
     with connect(timeout=timeout) as client:
@@ -68,7 +68,7 @@ def ask(question: Callable[[Client], Any], kind: type[T], json: bool, *, timeout
 
 
 def new_app(help_text: str, *, examples: tuple[str, ...] = ()) -> typer.Typer:
-    """A noun's typer, looking like all others."""
+    """A noun's typer with the common settings."""
     return typer.Typer(help=help_text, no_args_is_help=True, epilog=epilog(*examples), **LOOK)
 
 

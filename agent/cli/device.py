@@ -51,10 +51,10 @@ def name(device: Device, name: Annotated[str, typer.Argument(help="The name.")],
 @app.command()
 def know(
     device: Device,
-    no: Annotated[bool, typer.Option("--not", help="It is not known any more.")] = False,
+    no: Annotated[bool, typer.Option("--not", help="Mark the device as unknown.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Say that a device is known: its arrivals cause no alert."""
+    """Mark a device as known: its arrivals cause no alert."""
     d = ask(lambda c: c.post(path_of("devices", device), {"known": not no}), results.Device, json)
     word = "[green]known[/]" if d.known else "unknown"
     say(f"[green]✓[/] {escape(d.name or d.id)} is {word}")
@@ -62,7 +62,7 @@ def know(
 
 @app.command()
 def forget(device: Device, yes: YesFlag = False, json: JsonFlag = False) -> None:
-    """Delete what is known about a device; its next join is its first."""
+    """Delete the record of a device; its next join counts as its first."""
     if not yes and not json:
         typer.confirm(f"Forget {device}?", abort=True)
     gone = ask(lambda c: c.delete(path_of("devices", device)), results.Id, json)

@@ -1,4 +1,4 @@
-"""`edge-agent doctor`: find out what is wrong with this device."""
+"""`edge-agent doctor`: find problems of this device."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[
 
 
 def doctor(json: JsonFlag = False) -> None:
-    """Look at everything that an agent needs on this device, whether one runs or not.
+    """Check everything that an agent needs on this device, whether an agent runs or not.
 
     Configuration, socket, state and its permissions, disk, memory, ports, multicast, WASM and container
-    engines, cameras, clock, and what the running agent warns of. Ends with 1 when something fails;
+    engines, cameras, clock, and the warnings of the running agent. Ends with 1 when something fails;
     warnings end with 0.
     """
     named = context.chosen.socket or os.environ.get("EDGE_AGENT_SOCKET")

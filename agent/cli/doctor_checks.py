@@ -55,7 +55,7 @@ def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
 
 
 def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
-    """The running agent's configuration, and what it finds itself."""
+    """The running agent's configuration and its own findings."""
     try:
         with Client(path, timeout=10) as client:
             status = read(client.get("/v1/status"), results.Status)
@@ -75,12 +75,12 @@ def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
 
 
 def _warned(check: str, wrong: bool, text: str, remedy: str) -> Finding:
-    """A warning with its remedy where something is wrong, else a finding that it is right."""
+    """A warning with its hint if something is wrong, else a good finding."""
     return Finding(check, "warn", text, remedy) if wrong else Finding(check, "ok", text)
 
 
 def state(device: Device) -> Iterator[Finding]:
-    """The state folder is there, this user's, and closed to others; keys are 0600."""
+    """The state folder exists, belongs to this user and is closed to others; keys are 0600."""
     folder = device.config.state
     if not folder.exists():
         parent = next(p for p in folder.parents if p.exists())

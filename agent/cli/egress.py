@@ -1,4 +1,4 @@
-"""`edge-agent egress`: the ledger of what left the building."""
+"""`edge-agent egress`: the ledger of the data that left the building."""
 
 from __future__ import annotations
 

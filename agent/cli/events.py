@@ -1,4 +1,4 @@
-"""`edge-agent events`: what passes."""
+"""`edge-agent events`: recent and new events."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _COLOURS = {"wifi": "cyan", "device": "magenta", "camera": "yellow", "image": "g
 
 
 def events(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new events until interrupted.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many recent events first.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep showing new events until interrupted.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Number of recent events to show first.")] = 20,
     kind: Annotated[str, typer.Option("--type", "-t", help="Only events of this type.")] = "",
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Only events of this pipeline.")] = "",
     json: JsonFlag = False,
 ) -> None:
-    """Show recent events that this node knows; with --follow also new ones as they pass.
+    """Show recent events that this node knows; with --follow also new events as they happen.
 
     With --json each line is the CloudEvent, with the name of its node as `node`.
     """

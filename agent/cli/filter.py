@@ -1,4 +1,4 @@
-"""`edge-agent filter …`: try a filter of your own before a pipeline depends on it."""
+"""`edge-agent filter …`: test your own filter before a pipeline depends on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent.executors import FilterReport
 
 app = new_app(
-    "Check a filter of your own.",
+    "Check your own filter.",
     examples=(
         "edge-agent filter check my-filter.wasm /var/log/messages",
         "edge-agent filter check my-filter.wasm messages.log --arg --strict --rounds 50",
@@ -29,17 +29,17 @@ MOST_INPUT = 256 << 20
 
 @app.callback()
 def group() -> None:
-    """Check a filter of your own."""
+    """Check your own filter."""
 
 
 @app.command()
 def check(
     module: Annotated[Path, typer.Argument(metavar="MODULE", help="The filter, a WASI preview 1 command.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log for it to read.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Log that the filter reads.")],
     *,
     arg: Annotated[list[str] | None, typer.Option("--arg", help="Argument for the filter; repeatable.")] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="How often to cut at random.")] = 8,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random cuts.")] = 0,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Number of random cuts.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random cuts.")] = 0,
     json: JsonFlag = False,
 ) -> None:
     """Feed a log to a filter whole, cut at random, and line by line: the events must be the same.

@@ -98,7 +98,7 @@ class LazyGroup(TyperGroup):
         return own or registered_as(name)
 
     def list_commands(self, ctx: Context) -> list[str]:
-        """The nouns in their order, then the registered ones by name."""
+        """The nouns in their order, then the registered nouns by name."""
         return [n.name for n in (*self.nouns, *self._registered)]
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:

@@ -15,13 +15,13 @@ from agent.errors import EdgeError
 
 NOUNS = (
     Noun("serve", "Run the agent on this device.", "Run"),
-    Noun("status", "What this agent and its mesh are doing.", "See"),
+    Noun("status", "The state of this agent and its mesh.", "See"),
     Noun("nodes", "The nodes of the mesh.", "See"),
-    Noun("events", "Events as they pass.", "See"),
-    Noun("trace", "The way of an alert, hop by hop.", "See"),
+    Noun("events", "Recent and new events.", "See"),
+    Noun("trace", "The path of an alert, hop by hop.", "See"),
     Noun("logs", "The logs of steps.", "See"),
     Noun("egress", "Every byte that left the building.", "See"),
-    Noun("doctor", "Find out what is wrong with this device.", "See"),
+    Noun("doctor", "Find problems of this device.", "See"),
     Noun("node", "Admit, label, rename and remove nodes.", "Manage"),
     Noun("token", "Tokens that let new nodes join.", "Manage"),
     Noun("pipeline", "Apply and watch over pipelines.", "Manage"),
@@ -31,7 +31,7 @@ NOUNS = (
     Noun("blob", "Bytes named by their CID.", "Manage"),
     Noun("add", "Short for blob add.", "Manage", "blob", "add_app"),
     Noun("get", "Short for blob get.", "Manage", "blob", "get_app"),
-    Noun("filter", "Check a filter of your own.", "Develop"),
+    Noun("filter", "Check your own filter.", "Develop"),
     Noun("config", "Show and check the configuration.", "Develop"),
     Noun("version", "The version of this program.", "Develop"),
 )

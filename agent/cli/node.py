@@ -73,11 +73,12 @@ def pending(json: JsonFlag = False) -> None:
 def approve(
     code: Annotated[str, typer.Argument(help="The short code that the node shows.")],
     label: Annotated[
-        list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Labels instead of those asked for.")
+        list[str] | None,
+        typer.Option("--label", "-l", metavar="KEY=VALUE", help="Labels to sign instead of the requested labels."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Let a waiting node in, or confirm its labels. Compare the code with the one on its screen."""
+    """Admit a waiting node, or confirm its labels. Compare the code with the code on its screen."""
     body = {"labels": parse_labels(label)} if label else {}
     n = ask(lambda c: c.post(path_of("pending", code), body), results.LabelledNode, json)
     say(f"[green]✓[/] [bold]{escape(n.node)}[/] is in  [dim]{labels(n.labels)}[/]")

@@ -16,7 +16,7 @@ Where = Annotated[str, typer.Option("--where", "-l", metavar="SELECTOR", help="O
 
 
 def nodes(where: Where = "", json: JsonFlag = False) -> None:
-    """List the nodes of the mesh: role, whether alive and linked, cameras, labels."""
+    """List the nodes of the mesh: role, state, link, cameras, labels."""
     rows = ask(lambda c: c.get("/v1/nodes", where=where or None), list[results.ListedNode], json)
     say(node_table(rows, wide=True))
     alive = sum(n.alive for n in rows)

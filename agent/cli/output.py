@@ -21,7 +21,7 @@ PIPE_WIDTH = 160
 
 
 def escape(text: str) -> str:
-    """The text as rich markup that shows it as it is, and nothing else."""
+    """The text escaped as rich markup."""
     return markup.escape(plain(text))
 
 
@@ -72,7 +72,7 @@ def dot(ok: bool | None) -> str:
 
 
 def labels(values: Mapping[str, str], *, hide: Iterable[str] = ("node", "id", "arch")) -> str:
-    """Labels in short: `key` where the value is true, else `key=value`; the reserved ones hidden."""
+    """Labels in short: `key` where the value is true, else `key=value`; reserved labels are hidden."""
     words = [k if v == "true" else f"{k}={v}" for k, v in sorted(values.items()) if k not in set(hide)]
     return escape(" ".join(words))
 
@@ -103,7 +103,7 @@ def since(seconds: float | None) -> str:
 
 
 def ago(time: str | None) -> str:
-    """How long ago an RFC 3339 time was; in the future: `in 59m`. An odd text comes back as it is."""
+    """How long ago an RFC 3339 time was; in the future: `in 59m`. Any other text is returned unchanged."""
     if not time:
         return ""
     try:

@@ -38,7 +38,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Check a pipeline completely, sign it and run it. Says what it replaced, and which nodes run each step.
+    """Check a pipeline completely, sign it and run it. Shows what it replaced, and which nodes run each step.
 
     Modules and images are replaced by their hashes before signing: a tag or path never decides what runs.
     """
@@ -136,7 +136,7 @@ def pause(
 
 @app.command()
 def resume(name: Name, json: JsonFlag = False) -> None:
-    """Let a paused pipeline go on."""
+    """Resume a paused pipeline."""
     resumed = ask(lambda c: c.post(path_of("pipelines", name, "resume")), results.Name, json)
     say(f"[green]✓[/] {escape(resumed.name)} goes on")
 
@@ -194,12 +194,12 @@ def schema() -> None:
 
 
 def _ask_about(file: Path, path: str, kind: type[T], json: bool, **more: Any) -> T:
-    """The agent's answer about a pipeline file, sent with everything that it names and with `more`."""
+    """The agent's answer about a pipeline file; the request holds all files that it names, and `more`."""
     return ask(lambda c: c.post_packed(path, _source(c, file) | more), kind, json, timeout=APPLY_TIMEOUT)
 
 
 def _source(client: Client, file: Path) -> dict[str, Any]:
-    """The file with everything that it names, relative to its folder."""
+    """The pipeline file and all files that it names, relative to its folder."""
     try:
         source: dict[str, Any] = {"text": file.read_text(), "file": str(file)}
     except (OSError, UnicodeDecodeError) as e:

@@ -26,7 +26,7 @@ def serve(
             help="Join a mesh with a token (a word, from stdin, from a file), or link to a known member's address.",
         ),
     ] = None,
-    new: Annotated[bool, typer.Option("--new", help="Make a new mesh even where one is heard.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Make a new mesh even if another mesh is found.")] = False,
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Friendly name of this node.")] = None,
     state: Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Folder of the state.")] = None,
@@ -40,9 +40,9 @@ def serve(
 ) -> None:
     """Run the agent on this device until it is stopped.
 
-    Without state it listens three seconds for a mesh: where there is none it makes one and prints the line
-    for the next device; where there is one it waits, with a short code, until an operator lets it in. With
-    state it is the node that it was.
+    Without state it searches three seconds for a mesh. If it finds none, it makes one and prints the line
+    for the next device. If it finds one, it shows a short code and waits until an operator admits it. With
+    state it starts as the same node again.
     """
     from agent.config import load_config
     from agent.health import setup_logging
@@ -72,7 +72,7 @@ def serve(
 
 
 def out(text: str) -> None:
-    """Print a line for the person at the terminal; what is no terminal may be a log and gets no tokens."""
+    """Print a line for the user. Tokens appear only on a terminal: any other output may be a log."""
     from agent.health import redact
 
     print(text if sys.stdout.isatty() else redact(text), flush=True)

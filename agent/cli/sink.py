@@ -40,5 +40,5 @@ def connect_(
 
 @app.command()
 def status(json: JsonFlag = False) -> None:
-    """Show whether the sink answers, what waits, and what was delivered."""
+    """Show whether the sink answers, and the waiting and delivered alerts."""
     say(uplink(ask(lambda c: c.get("/v1/sink"), results.UplinkState, json)))

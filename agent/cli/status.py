@@ -19,10 +19,10 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until interrupted.")] = False,
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="How often, with --watch.")] = 2.0,
 ) -> None:
-    """Show what this agent and its mesh are doing.
+    """Show the state of this agent and its mesh.
 
     Identity, mesh, nodes, cameras, every step with its queue and ends (accepted = all ends + open), the
-    last event, the uplink, and what is wrong with what to do about it. With --watch --json: one JSON
+    last event, the uplink, and the warnings with their hints. With --watch --json: one JSON
     document a line.
     """
     if not watch:

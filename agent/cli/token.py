@@ -18,7 +18,7 @@ app = new_app(
 
 @app.command()
 def create(
-    ttl: Annotated[str, typer.Option("--ttl", help="How long it is good for.")] = "1h",
+    ttl: Annotated[str, typer.Option("--ttl", help="How long the token is valid.")] = "1h",
     uses: Annotated[int, typer.Option("--uses", help="How many nodes may join with it.")] = 1,
     role: Annotated[str, typer.Option("--role", help="member or operator.")] = "member",
     label: Annotated[
@@ -27,7 +27,7 @@ def create(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Make a token and print the exact line for the next device. It is shown this once."""
+    """Make a token and print the exact line for the next device. It is shown only once."""
     from agent.config import parse_duration
 
     body = {"ttl": parse_duration(ttl), "uses": uses, "role": role, "labels": parse_labels(label or [])}
@@ -38,7 +38,7 @@ def create(
 
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
-    """List tokens that are still good. Their secrets are not shown again."""
+    """List the valid tokens. Their secrets are not shown again."""
     cells = [
         [
             escape(t.id),

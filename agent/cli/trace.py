@@ -1,4 +1,4 @@
-"""`edge-agent trace`: the way of an alert as a waterfall."""
+"""`edge-agent trace`: the path of an alert as a waterfall."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def trace(
     alert: Annotated[str, typer.Argument(metavar="ALERT", help="Id of an alert or event, or the beginning of one.")],
     json: JsonFlag = False,
 ) -> None:
-    """Show the way of an alert from the log line that caused it: each hop, on which node, in how many ms.
+    """Show the path of an alert from the log line that caused it: each hop with its node and its ms.
 
     Solid is running, shaded is waiting and travelling. Times are durations measured on each node; no clock
     is compared with another.
@@ -85,7 +85,7 @@ def _rest(t: results.Trace, longest: results.TraceHop | None) -> Iterator[str]:
 def from_reading(hops: Sequence[results.TraceHop]) -> tuple[float, list[results.TraceHop]]:
     """How many ms after its own time the line was read, and the hops with their times counted from then.
 
-    A line's own time has whole seconds and comes from another program's clock: it says nothing about this mesh.
+    A line's own time has whole seconds and comes from another program's clock: it does not describe this mesh.
     """
     late = hops[0].at_ms if hops and hops[0].step == "line" else 0.0
     return late, [replace(h, at_ms=max(0.0, h.at_ms - late)) for h in hops]

@@ -117,7 +117,7 @@ def nearest(name: str) -> str:
 
 
 def convert(key: Key, value: Any) -> Any:
-    """The value as the key's type; raises ConfigError saying what is expected."""
+    """The value as the key's type; raises ConfigError that names the expected type."""
     if key.unit == "duration":
         value = parse_duration(value)
     elif key.unit == "size":

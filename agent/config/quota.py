@@ -10,7 +10,7 @@ MOST = 5_000_000_000
 
 
 def blob_quota(configured: int, folder: Path) -> int:
-    """The quota in bytes: the configured one, or the lesser of 5 GB and 10 % of what is free at `folder`."""
+    """The quota in bytes: the configured one, or the lesser of 5 GB and 10 % of the free space at `folder`."""
     if configured:
         return configured
     while not folder.exists() and folder != folder.parent:

@@ -53,7 +53,7 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the owner of this node allows pipelines to do with it."""
+    """The permissions that the owner of this node gives to pipelines."""
 
     wasm: Annotated[bool, Meta(description="Run signed WASM modules.")] = True
     docker: Annotated[bool, Meta(description="Run containers without network.")] = True
@@ -66,7 +66,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BlobsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Photos and other bytes kept on this node."""
 
-    quota: Annotated[int, size("Most bytes of blobs on disk; 0: the lesser of 5 GB and 10 % of what is free.")] = 0
+    quota: Annotated[int, size("Most bytes of blobs on disk; 0: the lesser of 5 GB and 10 % of the free space.")] = 0
 
 
 class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +85,7 @@ class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SourcesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `tail: auto` reads on this node."""
+    """The logs that `tail: auto` reads on this node."""
 
     tail: Annotated[
         list[str | dict[str, Any]],
@@ -100,7 +100,7 @@ class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UplinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What leaves the building. The sink itself is set by `edge-agent sink connect`."""
+    """The data that leaves the building. The sink itself is set by `edge-agent sink connect`."""
 
     status: Annotated[bool, Meta(description="Send the status summary as well as alerts.")] = True
     status_every: Annotated[float, duration("How often the summary goes out when nothing changes.")] = 900.0

@@ -35,7 +35,7 @@ _RAISED = (
 class _Parser(jmespath.parser.Parser):
     """JMESPath with a `!` that takes the whole path after it: `!data.device.known` is `!(data.device.known)`.
 
-    The library reads it as `(!data).device.known`, which nobody means (docs/decisions/0002).
+    The library reads it as `(!data).device.known`, which is never intended (docs/decisions/0002).
     """
 
     BINDING_POWER: ClassVar[dict[str, int]] = {**jmespath.parser.Parser.BINDING_POWER, "not": 8}

@@ -65,7 +65,7 @@ class Key(msgspec.Struct, frozen=True):
 
     @property
     def expected(self) -> str:
-        """The values that may be written, in words."""
+        """The allowed values, in words."""
         if get_origin(self.type) is Literal:
             *most, last = get_args(self.type)
             return f"{', '.join(most)} or {last}"
@@ -99,7 +99,7 @@ class Key(msgspec.Struct, frozen=True):
         return "too small" if value < low else "too large"
 
     def check(self, value: Any) -> None:
-        """Raise ConfigError or JMESPathError for a selector or an expression that is not one."""
+        """Raise ConfigError or JMESPathError for an invalid selector or expression."""
         if self.form == "selector":
             selector(value)
         elif self.form == "expression" and value:

@@ -86,7 +86,7 @@ class _Loader:
         return kinds[0]
 
     def task(self, raw: CommentedMap, kind: Kind) -> dict[str, Any]:
-        """The task's written keys. Limits are complete where one is written."""
+        """The task's written keys. If one limit is written, all limits have values."""
         if kind == "tail":
             filter_ = self.task(raw, "wasm")
             if filter_.get("once"):

@@ -41,7 +41,7 @@ class Definitions:
         self._changed = changed
 
     def load(self) -> None:
-        """Read the definitions in the journal; one that does not decode is logged and left out."""
+        """Read the definitions in the journal; a definition that cannot be decoded is logged and skipped."""
         for name, version, body, at in self._database.query(
             "SELECT name, version, body, at FROM definition ORDER BY at"
         ):

@@ -83,7 +83,7 @@ def place_of(mapping: CommentedMap | None, key: Any) -> tuple[int, int]:
 
 
 def plain(value: Any) -> Any:
-    """The value without what ruamel adds to it for comments and positions."""
+    """The value without ruamel's comments and positions."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -19,9 +19,9 @@ class Do(Enum):
     RUN = "run"
     """Run it here."""
     REPORT = "report"
-    """Tell the nodes that delivered it."""
+    """Report it to the nodes that delivered it."""
     SHOW = "show"
-    """Tell those that follow events that the row was made."""
+    """Show the row's event to the followers of events."""
 
 
 class Action(NamedTuple):
@@ -41,7 +41,7 @@ class Changes:
     written: dict[int, Row] = field(default_factory=dict)
     """Rows to be written as they are when the journal gets the changes, by number."""
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    """(pipeline, step, accepted or end) → what to add."""
+    """(pipeline, step, accepted or end) → the number to add."""
     kept: dict[str, float] = field(default_factory=dict)
     """Photos to keep for a match → until when (CLOCK_BOOTTIME)."""
     position: tuple[str, Any] | None = None
@@ -61,7 +61,7 @@ class Changes:
         self.written[row.n] = row
 
     def then(self, do: Do, row: Row, after: float = 0.0) -> None:
-        """Have something done next."""
+        """Add a next action."""
         self.actions.append(Action(do, row, after))
 
     def released(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The condition of each step on this node: its state, its last error and what to do about it."""
+"""The condition of each step on this node: its state, its last error and its hint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Condition:
         self.state, self.error, self.hint = state, error.message, error.hint
 
     def works(self) -> None:
-        """It has started, or an event ran."""
+        """The program has started, or an event ran."""
         self.state, self.error, self.hint, self.failures = "ready", "", "", 0
 
 

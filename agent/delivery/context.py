@@ -51,7 +51,7 @@ Fetch = Callable[[str, list[str], float, int | None], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One node as delivery sees it. A part asks `lifecycle` what an event leads to and hands the answer to `apply`."""
+    """One node as delivery sees it. A part calls `lifecycle` and hands its changes to `apply`."""
 
     node_id: str
     node_name: str
@@ -63,9 +63,9 @@ class Context:
     rows: RowMaker
     lifecycle: Lifecycle
     apply: Callable[[Changes], Future[Any]]
-    """Write changes and do what follows at once; resolves when they are on the disk."""
+    """Write changes and start their actions at once; resolves when they are on the disk."""
     apply_written: Callable[[Changes], Awaitable[None]]
-    """Write changes, wait until they are on the disk, then do what follows."""
+    """Write changes, wait until they are on the disk, then start their actions."""
 
     def step_of(self, row: Row) -> tuple[Pipeline, Step] | None:
         """The row's pipeline and step, in the row's own version."""

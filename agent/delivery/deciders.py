@@ -1,6 +1,6 @@
 """One decider for each key: `dedupe`, `cooldown` and presence ask the live node that the key's hash ranks first.
 
-The decider writes key → first event before it answers and says "first" to that event as often as it is asked. Before it takes a
+The decider writes key → first event before it answers and answers "first" for that event to every repeated question. Before it takes a
 key that it does not know, it tells the next two in the ranking; they keep the record, and answer with an older one if they have
 it. So the loss or the return of a decider lets a repeat through only when three nodes forgot at once; in a partition each half decides
 alone.
@@ -37,7 +37,7 @@ _INSERT = "INSERT OR REPLACE INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 class Deciders:
-    """The records of this node and the way to those of others."""
+    """The records of this node, and calls for those of other nodes."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Deciders:
         raise Unreachable("no decider of this key is reachable", hint="it is tried again until the deadline")
 
     async def decide(self, question: Question) -> str:
-        """Here: the first event of the key, which is the asking one where there was none."""
+        """Decide here: the first event of the key; the asking event if there was none."""
         at = (question.scope, question.key)
         async with self._busy.hold(at):
             now = boottime()
@@ -90,13 +90,15 @@ class Deciders:
             best: Decision
             best, _ = await asyncio.gather(self.witnessed(mine), self.keep(mine))
             kept: Decision = mine
-            while (best := merge(best, self.records.get(at, best))) is not kept:  # meanwhile others may have told
+            while (
+                best := merge(best, self.records.get(at, best))
+            ) is not kept:  # meanwhile other nodes may have sent a record
                 await self.keep(best)
                 kept = best
             return best.first
 
     async def witnessed(self, mine: Decision) -> Decision:
-        """Tell the next in the ranking; what counts is the best record that holds anywhere (see `merge`)."""
+        """Send the record to the next nodes in the ranking; the best valid record of them all counts (see `merge`)."""
         others = [n for n in rank(f"{mine.scope}\0{mine.key}", self.mesh.live(), weighed=False) if n.id != self.node_id]
         body = msgspec.msgpack.encode(outward(mine))
         best = mine
@@ -128,7 +130,7 @@ class Deciders:
         return self.journal.storage.write(lambda db: db.execute(_INSERT, values))
 
     def sweep(self) -> None:
-        """Forget what no longer holds, and the records that end first when there are still too many."""
+        """Forget expired records, and the records that end first when there are still too many."""
         now = boottime()
         by_end = sorted(self.records.items(), key=lambda kv: kv[1].until)
         over = max(0, len(by_end) - MAX_RECORDS * 9 // 10)
@@ -148,7 +150,7 @@ class Deciders:
         return msgspec.msgpack.encode(await self.decide(question))
 
     async def _remember(self, peer: Any, body: bytes) -> bytes:
-        """Keep the record and answer with what counts now; one that no longer holds only asks what is known."""
+        """Keep the record and answer with the one that counts now; an expired record is only a question."""
         record = decoded(body, Record)
         check_record(record)
         self._check_scope(record.scope, record.left)
@@ -163,15 +165,15 @@ class Deciders:
         return msgspec.msgpack.encode(outward(best))
 
     def _check_scope(self, scope: str, seconds: float) -> None:
-        """No member makes a window longer than the pipeline says, or one that it does not have."""
+        """No member may use a longer window than the pipeline has, or a window that the pipeline does not have."""
         longest = self.longest(scope)
         if longest is None or seconds > longest + 1.0:
             raise Refused(
-                "no pipeline on this node has this window", code="not-allowed", hint="it may come in a moment"
+                "no pipeline on this node has this window", code="not-allowed", hint="the pipeline may arrive soon"
             )
 
     def _check_sender(self, node_id: str, record: Record) -> None:
-        """Only a node that could have been asked about the key tells of it; views differ by a node or two for a moment."""
+        """Only a possible decider of the key may send its records; the views of two nodes differ by a node or two for a moment."""
         if record.scope.startswith("presence:"):
             return  # decided by the nodes that run the step
         ranked = rank(f"{record.scope}\0{record.key}", self.mesh.live(), weighed=False)[: ASKED + WITNESSES]

@@ -1,4 +1,4 @@
-"""Decisions of a key, as this node keeps them, and which of two counts."""
+"""Decisions of a key, as this node keeps them, and the choice between two."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.delivery.wire import Record
 
 
 class Decision(NamedTuple):
-    """Which event was first of its key; `at` and `until` are CLOCK_BOOTTIME seconds of this machine."""
+    """The first event of a key; `at` and `until` are CLOCK_BOOTTIME seconds of this machine."""
 
     scope: str
     key: str
@@ -23,7 +23,7 @@ class Decision(NamedTuple):
 
 
 def merge(a: Decision, b: Decision) -> Decision:
-    """Which of two decisions of a key counts: the one that holds; of two that hold, for a window the older one, so that its
+    """The decision of a key that counts: the valid one; of two valid decisions, for a window the older one, so that its
     first event stays first, for presence the one with the later sign of life."""
     now = boottime()
     if (a.until > now) != (b.until > now):

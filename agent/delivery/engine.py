@@ -1,4 +1,4 @@
-"""The delivery engine of one node: its parts, and the one place that says what follows from a change of a row."""
+"""The delivery engine of one node: its parts, and the actions that follow a change of a row."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class DeliveryEngine(Generic[S]):
         steps: Callable[[Context, Deciders], S], *, allowed: Mapping[str, bool] | None = None,
         show: Callable[[dict[str, Any]], None] = _ignore, definition_changed: Callable[[str], None] = _ignore,
     ) -> None:  # fmt: skip
-        """`steps` makes what runs steps here; `allowed` says which kinds of steps this node's owner allows (a kind that is
-        absent is allowed); `show` is told each event that is made here, `definition_changed` each pipeline that changes."""
+        """`steps` makes the work of steps here; `allowed`: the kinds of steps that this node's owner allows (an absent
+        kind is allowed); `show` gets each event that is made here, `definition_changed` each pipeline that changes."""
         self.journal = journal
         self.definitions = Definitions(journal.storage, journal.versions_in_use, definition_changed)
         self.lifecycle = Lifecycle(journal, node_id, self._keep_of)
@@ -71,16 +71,16 @@ class DeliveryEngine(Generic[S]):
         self.hosts = Hosts(context, self.steps)
         self._show_event = show
 
-    # -- what follows from a change of a row --------------------------------------------------------------------------
+    # -- actions after a change of a row ---------------------------------------------------------------------------
 
     def apply(self, changes: Changes) -> asyncio.Future[Any]:
-        """Write the changes and do what follows at once; resolves when they are on the disk."""
+        """Write the changes and start their actions at once; resolves when they are on the disk."""
         written = self._write(changes)
         self._follow(changes)
         return written
 
     async def apply_written(self, changes: Changes) -> None:
-        """Write the changes, wait until they are on the disk, then do what follows."""
+        """Write the changes, wait until they are on the disk, then start their actions."""
         await self._write(changes)
         self._follow(changes)
 
@@ -98,7 +98,7 @@ class DeliveryEngine(Generic[S]):
             self._do(action)
 
     def _do(self, action: Action) -> None:
-        """The one place that says which part does what with a row."""
+        """Hand each action to its part of the engine."""
         what, row, after = action
         match what:
             case Do.ROUTE:
@@ -145,7 +145,7 @@ class DeliveryEngine(Generic[S]):
         finally:
             await self.steps.close()
 
-    # -- what people ask ----------------------------------------------------------------------------------------------
+    # -- questions of users -----------------------------------------------------------------------------------------------
 
     def totals(self) -> dict[str, dict[str, dict[str, int]]]:
         """Accepted, ends and open of this node by pipeline and step."""
@@ -174,7 +174,7 @@ class DeliveryEngine(Generic[S]):
 
     def _show(self, row: Row) -> None:
         if row.claims:
-            return  # the node that made an event tells about it
+            return  # the node that made an event publishes it
         if self.recent and self.recent[-1]["id"] == row.event.id:
             return
         shown: dict[str, Any] = {**msgspec.to_builtins(row.event), "node": self.context.node_name}

@@ -23,7 +23,7 @@ from agent.model.task import StepInput, StepOutput
 log = logging.getLogger(__name__)
 
 Made = tuple[StepOutput, tuple[Any, ...]]
-"""An output, and what its id is made of besides version, step, parent and index."""
+"""An output, and the part of its id besides version, step, parent and index."""
 Emit = Callable[[list[Made]], Awaitable[None]]
 """Sends outputs on before the step has ended: a camera's first shot need not wait for its last."""
 Work = Callable[[Row, Step, Emit], Awaitable[list[Made] | None]]
@@ -119,10 +119,10 @@ class StepHost:
             self._unable(row, e)
         except EdgeError as e:
             if self.context.journal.storage.failed is not None:
-                raise  # what became of the event only the disk knows
+                raise  # only the disk knows the end of the event
             self._failed(row, StepFailed(e.message, hint=e.hint, code=e.code))
         except Exception as e:
-            log.exception("%s/%s: a fault of the agent itself", self.pipeline.name, self.step.name)
+            log.exception("%s/%s: internal error in the agent", self.pipeline.name, self.step.name)
             self._failed(row, StepFailed(f"internal: {type(e).__name__}: {e}"))
         finally:
             self.running -= 1
@@ -133,7 +133,7 @@ class StepHost:
         self.condition.recent.append(at - row.started)
         rows = self._rows(row, made, at)
         if not row.open:
-            log.info("%s/%s: %s ended while it ran; what it made is dropped", row.pipeline, row.step, row.event.id)
+            log.info("%s/%s: %s ended while it ran; its outputs are dropped", row.pipeline, row.step, row.event.id)
         await self.context.apply(self.context.lifecycle.ran(row, rows, self.step.name, self.context.node_name, at))
 
     def _rows(self, row: Row, made: list[Made], at: float) -> list[Row]:
@@ -160,7 +160,7 @@ class StepHost:
             traceparent=traceparent(root), pipeline=self.pipeline.name, step=self.step.name,
         )  # fmt: skip
 
-    # -- when it does not work ----------------------------------------------------------------------------------------
+    # -- failures -----------------------------------------------------------------------------------------
 
     def _failed(self, row: Row, error: StepFailed) -> None:
         self.condition.failed(error)
@@ -217,13 +217,13 @@ class Hosts:
     async def retire(self) -> None:
         """Stop the programs of replaced and removed versions of which no event is in flight here."""
         while (key := self._not_needed()) is not None:
-            log.info("%s/%s: the program of version %s is not needed any more", key[0], key[2], key[1])
+            log.info("%s/%s: stopping the program of version %s: nothing needs it any more", key[0], key[2], key[1])
             del self.hosts[key], self.conditions[key]
             self._running.pop(key).cancel()
             await self._steps.stop(key)
 
     def _not_needed(self) -> StepKey | None:
-        """One of them, found anew for each: while the last one stops, an event may come for the next."""
+        """One program without work or None. Look again after each stop: an event may arrive for the next program meanwhile."""
         old = [key for key, host in self.hosts.items() if not self._current(key) and not (host.queue or host.running)]
         busy = {(r.pipeline, r.version) for r in self.context.journal.open_rows()} if old else set()
         return next((key for key in old if key[:2] not in busy), None)
@@ -264,7 +264,7 @@ class Hosts:
             except EdgeError as e:
                 error = e
             except Exception as e:
-                log.exception("%s/%s: a fault of the agent itself", key[0], key[2])
+                log.exception("%s/%s: internal error in the agent", key[0], key[2])
                 error = StepFailed(f"internal: {type(e).__name__}: {e}")
             else:
                 break

@@ -1,6 +1,6 @@
 """The journal: rows that this node has accepted and not yet settled, on disk first, in memory for speed.
 
-Every change is made in memory and handed to the writer in the same breath, so the order in the file is the order in memory;
+Every change is made in memory and handed to the writer at once, so the order in the file is the order in memory;
 a caller that must not answer before it is on the disk awaits the returned future. Counters of accepted rows and of ends are kept
 beside the rows in the same transactions and outlive them.
 """
@@ -94,7 +94,7 @@ class Journal(Table):
     def __init__(
         self, path: Path, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS, storage: Storage | None = None
     ) -> None:
-        """`storage` writes the file at `path`; None: the usual one, with a thread."""
+        """`storage` writes the file at `path`; None: the usual storage, with a thread."""
         super().__init__(max_open=max_open, keep_rows=keep_rows)
         self.storage = Storage(path, JOURNAL) if storage is None else storage
         self.positions: dict[str, Any] = {}
@@ -104,7 +104,7 @@ class Journal(Table):
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Load what was open, on this loop; raises EdgeError where the file cannot be used."""
+        """Load the open rows, on this loop; raises EdgeError where the file cannot be used."""
         db = self.storage.open_reader()
         try:
             self._shift(db)
@@ -117,7 +117,7 @@ class Journal(Table):
         self._leave_out(unreadable)
 
     def _load(self, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
-        """Take up what the file holds; gives back the rows that cannot be."""
+        """Load the file's rows; returns the rows that cannot be loaded."""
         unreadable: list[tuple[Any, ...]] = []
         events = {i: bytes(body) for i, body in db.execute("SELECT id, body FROM event")}
         for values in db.execute(f"SELECT {_COLUMNS} FROM row ORDER BY n"):  # noqa: S608
@@ -172,7 +172,7 @@ class Journal(Table):
         self.storage.write(_stamp)
 
     def query(self, sql: str, *args: Any) -> list[Any]:
-        """Rows of a read-only query; for small ones (decisions). Raises EdgeError `journal.open` for a damaged file."""
+        """Rows of a read-only query with a small result (decisions). Raises EdgeError `journal.open` for a damaged file."""
         return self.storage.query(sql, *args)
 
     # -- changes ------------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def _values(row: Row) -> tuple[Any, ...]:
 def _row(v: tuple[Any, ...], events: dict[str, bytes]) -> Row:
     event = decode_event(events[v[1]])
     if not v[18]:
-        check_depth(event.data)  # before there was this limit, one too deep to encode could be stored
+        check_depth(event.data)  # before this limit, an event too deep to encode could be stored
     return new_row(
         v[0], event, v[3], v[4], v[5], slot=v[6], parent=v[7],
         state=State(v[8]), end=v[9], reason=v[10], target=v[11], attempts=v[12],

@@ -1,7 +1,7 @@
 """The life of a row: the only module that changes one.
 
-Events come in (a row was made, placed, started, ran, failed, refused, reported, …); `Changes` go out: what the journal writes and
-what is to be done next. Nothing here waits, reads a file or calls another node. The rules that hold whatever comes in:
+Events come in (a row was made, placed, started, ran, failed, refused, reported, …); `Changes` go out: what the journal
+writes, and the next actions. Nothing here waits, reads a file or calls another node. These rules hold for every order of events:
 a row ends once, until a repeated delivery takes it up again; a row that ran ends when all its outputs are placed or ended;
 a branch closes when everything below it has ended. An event from outside that comes too late for its row changes nothing; a call that
 the table forbids is an internal error (IllegalTransition).
@@ -26,7 +26,7 @@ MAX_REASON = 500
 
 
 class Lifecycle:
-    """The events of rows' lives on one node."""
+    """The events that change rows on one node."""
 
     def __init__(self, table: Table, node_id: str, keep_of: Callable[[str, str], Keep | None]) -> None:
         """`keep_of` says how long a (pipeline, version) keeps its photos; None where it is not known."""
@@ -87,7 +87,7 @@ class Lifecycle:
     # -- the choice of a node -----------------------------------------------------------------------------------------
 
     def decided(self, row: Row) -> Changes:
-        """Dedupe and cooldown let it pass."""
+        """Dedupe and cooldown accepted it."""
         changes = Changes()
         if row.open:
             writable(row).decided = True
@@ -107,7 +107,7 @@ class Lifecycle:
         return changes
 
     def routed(self, row: Row, target: str) -> Changes:
-        """A node was chosen. Not written: after a restart it is chosen anew."""
+        """A node was chosen. Not written: after a restart it is chosen again."""
         changes, it = Changes(), writable(row)
         here = target == self._node
         it.target = target
@@ -125,7 +125,7 @@ class Lifecycle:
         changes.then(Do.ROUTE, row, after)
         return changes
 
-    # -- on its way ---------------------------------------------------------------------------------------------------
+    # -- delivery ----------------------------------------------------------------------------------------------------
 
     def placed(self, rows: Iterable[Row]) -> Changes:
         """The target has accepted these rows."""
@@ -154,7 +154,7 @@ class Lifecycle:
         return changes
 
     def probed(self, row: Row) -> Changes:
-        """The holder is asked for it once more: it knows it still, or takes it anew."""
+        """Deliver the row to its holder again: the holder still knows it, or accepts it again."""
         changes, it = Changes(), writable(row)
         move(it, State.SENDING)
         it.choice += 1
@@ -179,7 +179,7 @@ class Lifecycle:
         changes, it = Changes(), writable(row)
         if row.open:
             if end == "failed" and 0 <= after.attempts < row.attempts:
-                return changes  # told twice: that run is counted, and the row is on its way again
+                return changes  # reported twice: that run is counted already, and the row is delivered again
             pause = after_report(row, step, end, after, boottime())
             if pause is not None:
                 it.attempts += not after.free
@@ -203,12 +203,12 @@ class Lifecycle:
         writable(row).started = boottime()
 
     def waits(self, row: Row, reason: str) -> None:
-        """It stays here until its program can run. In memory only, for people who ask."""
+        """It stays here until its program can run. In memory only, for `trace` and `status`."""
         if row.state is State.QUEUED:
             writable(row).reason = reason[:MAX_REASON]
 
     def ran(self, row: Row, made: list[Row], step: str, node_name: str, at: float) -> Changes:
-        """The step ran and these rows came of it, in one transaction. Raises ValueError before anything changes."""
+        """The step ran and made these rows, in one transaction. Raises ValueError before anything changes."""
         changes, it = Changes(), writable(row)
         if row.state is not State.QUEUED:
             return changes
@@ -222,7 +222,7 @@ class Lifecycle:
         return changes
 
     def failed(self, row: Row, step: Step, error: StepFailed) -> Changes:
-        """A run failed. What it made before is in the journal: it goes on its way, and nothing runs again."""
+        """A run failed. Its earlier outputs are in the journal and are delivered; nothing runs again."""
         changes, it = Changes(), writable(row)
         if row.state is State.RAN:
             for child in self._table.children[row.n]:
@@ -270,7 +270,7 @@ class Lifecycle:
     # -- ends ---------------------------------------------------------------------------------------------------------
 
     def ended(self, row: Row, how: End, why: str = "", *, matched: bool = False, final: bool = False) -> Changes:
-        """The row ends, once. `matched`: an alert came of it; `final`: no other try would end otherwise."""
+        """The row ends, once. `matched`: an alert follows from it; `final`: no retry would end differently."""
         changes, it = Changes(), writable(row)
         if row.end is None:
             it.matched, it.final = row.matched or matched, row.final or final
@@ -278,7 +278,7 @@ class Lifecycle:
         return changes
 
     def forgotten(self, row: Row) -> Changes:
-        """The node that ran it will never say that its branch has ended: it counts as ended."""
+        """The node that ran it will never report the end of its branch: the branch counts as ended."""
         changes = Changes()
         self._close_if_done(writable(row), changes, told=True)
         return changes
@@ -291,7 +291,7 @@ class Lifecycle:
         return changes
 
     def resumed(self) -> Changes:
-        """After a restart: take up what the journal says was going on."""
+        """After a restart: continue the work that the journal records."""
         changes = Changes()
         for row in self._table.open_rows():
             if row.state in (State.WAITING, State.SENDING):

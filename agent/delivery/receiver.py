@@ -50,7 +50,7 @@ class Receiver:
     # -- deliver ------------------------------------------------------------------------------------------------------
 
     async def deliver(self, peer: Any, body: bytes) -> bytes:
-        """Accept or refuse each delivery; what is accepted is on the disk when this answers."""
+        """Accept or refuse each delivery; the accepted rows are on the disk when this answers."""
         request: DeliverRequest = decoded(body, DeliverRequest)
         if len(request.items) > MAX_ITEMS:
             raise Refused(f"more than {MAX_ITEMS} deliveries in one request", code="bad")
@@ -70,7 +70,7 @@ class Receiver:
         return msgspec.msgpack.encode([verdict for _, verdict in outcomes])
 
     def _taken(self, peer: Any, items: list[Delivery], outcomes: list[Outcome]) -> Changes:
-        """Take new rows, and take up those that are here: while the blobs came the same event may have come another way."""
+        """Take new rows, and take up existing rows: the same event may have arrived by another way while its blobs came."""
         changes, new = Changes(), dict[Key, Row]()
         again: list[tuple[Row, Delivery]] = []
         for item, (row, _) in zip(items, outcomes, strict=True):
@@ -117,7 +117,7 @@ class Receiver:
         )  # fmt: skip
 
     def _room(self, item: Delivery) -> bool:
-        """Each step has its own part of the queue: one for all could fill with rows that wait for each other's nodes.
+        """Each step has its own part of the queue: a common queue could fill with rows that wait for each other's nodes.
 
         With a part for each, rows of the last step always find room once it has run some, then those of the step before.
         """
@@ -147,11 +147,11 @@ class Receiver:
         if step.where and not selector(step.where).matches(self._labels(self.context.node_id) or {}):
             return self._no(peer, "not-allowed", f"this node does not match {step.where}")
         if not self.policy.get(step.kind, True):
-            return self._no(peer, "policy", f"policy.{step.kind} of this node says no")
+            return self._no(peer, "policy", f"this node does not allow {step.kind} steps (policy.{step.kind})")
         return event
 
     def _labels(self, node_id: str) -> dict[str, str] | None:
-        """A live node's labels; None for one that this node, just started, has not heard of yet."""
+        """A live node's labels; None for a node that this node, just started, has not heard of yet."""
         return next((n.labels for n in self.context.mesh.live() if n.id == node_id), None)
 
     def _no(self, peer: Any, status: str, detail: str) -> Verdict:
@@ -189,7 +189,7 @@ class Receiver:
     # -- report -------------------------------------------------------------------------------------------------------
 
     async def report(self, peer: Any, body: bytes) -> bytes:
-        """A node tells how deliveries of ours went; answered once it is on the disk."""
+        """A node reports the ends of our deliveries; answered once they are on the disk."""
         reports: list[Report] = decoded(body, list[Report])
         for report in reports:
             row = self.context.journal.find(report.event, report.pipeline, report.step, report.slot)

@@ -1,4 +1,4 @@
-"""Telling producers how their events went, until they have heard it."""
+"""Reports the ends of events to their producers until they answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH = 256
 AGAIN = 1.0
 WAIT = 0.05
 """Seconds that a report waits for others to the same node: one signed request for an event that settled and for all that
-closed with it, after the events that are on their way, which are more urgent. A failure is told at once.
+closed with it, after the events that are on their way, which are more urgent. A failure is reported at once.
 """
 
 
@@ -37,7 +37,7 @@ class Reports:
         context.mesh.on_change(self._mesh_changed)
 
     def add(self, row: Row) -> None:
-        """Tell the row's claimants what is new."""
+        """Report the row's new phase to its claimants."""
         for node, knows in row.claims.items():
             if knows < phase(row):
                 due = self._due.setdefault(node, {})
@@ -50,7 +50,7 @@ class Reports:
                     asyncio.get_running_loop().call_later(WAIT, self._waited, node)
 
     async def run(self) -> None:
-        """Own the calls until cancelled; while there is something to tell, failed ones are tried again every second."""
+        """Own the calls until cancelled; failed calls are retried every second while there is something to report."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             try:

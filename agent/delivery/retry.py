@@ -1,6 +1,6 @@
 """The retry rules: whether and where a row is tried again after a failed run, one function for each kind of failure.
 
-A new rule is a line here. Nothing here changes a row: `lifecycle.py` does what these functions answer.
+A new rule is a line here. Nothing here changes a row: `lifecycle.py` applies the answers of these functions.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ BACKOFF = Backoff((0.2, 1.0, 5.0, 15.0))
 SAME_NODE_AGAIN = 1.0
 """Seconds before a node that failed an event gets it a second time."""
 LOST_AFTER = 60.0
-"""Seconds after its deadline that a row waits for a node that accepted it and does not say what became of it."""
+"""Seconds after its deadline that a row waits for a node that accepted it and does not report its end."""
 
 Where = Literal["end", "producer", "here", "elsewhere"]
-"""After a failed run: end the row; end it here, the producer tries again; run it here again; choose a node anew."""
+"""After a failed run: end the row; end it here, the producer tries again; run it here again; choose a node again."""
 
 
 class After(NamedTuple):
@@ -44,7 +44,7 @@ def after_failure(row: Row, step: Step, error: StepFailed) -> Where:
 
 
 def after_report(row: Row, step: Step | None, end: str, after: After, now: float) -> float | None:
-    """Seconds until a row that ended on another node is routed again; None where that end is its end."""
+    """Seconds until a row that ended on another node is routed again; None if that end is final."""
     if end != "failed" or after.final or step is None or step.pick != "one" or now >= row.deadline:
         return None
     if row.attempts + (not after.free) >= step.attempts:
@@ -55,7 +55,7 @@ def after_report(row: Row, step: Step | None, end: str, after: After, now: float
 def stays_placed(row: Row, *, answered: bool, avoid: bool, now: float) -> bool:
     """Whether a holder that was asked again and did not accept still counts as the holder.
 
-    It does where no answer came. A refusal that holds only for now does not say whether the row is there: after the deadline
+    It does if no answer came. A temporary refusal does not tell whether that node has the row: after the deadline
     this row would end, while its holder may still deliver it.
     """
     if not (row.asked_again and answered):

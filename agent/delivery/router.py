@@ -1,4 +1,4 @@
-"""The way of a row to a node: dedupe and cooldown, the choice of the node, and another choice when it goes away."""
+"""Routing of a row: dedupe and cooldown, the choice of a node, and another choice when that node goes away."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ AGAIN = 0.25
 NO_NODE = 2.0
 """The same for a row that no live node matches: ten thousand of them must not keep a small machine busy."""
 SLACK = 0.1
-"""Least seconds between two looks at such rows: what falls due meanwhile is looked at together."""
+"""Least seconds between two checks of such rows: rows that fall due meanwhile are checked together."""
 PROBE = 300.0
-"""Seconds after which a row that another live node holds is delivered again: it knows it still, or takes it anew."""
+"""Seconds after which a row that another live node holds is delivered again: that node still knows it, or accepts it again."""
 SWEEP = 1.0
-"""Seconds between looks at the open rows: whether their time is over, or their node is gone."""
+"""Seconds between checks of the open rows: whether their time is over, or their node is gone."""
 TIDY = 10.0
-"""Seconds between looks at rows that have ended, and at photos that were kept."""
+"""Seconds between checks of rows that have ended, and at photos that were kept."""
 CLOSE_AFTER = 3600.0
-"""Seconds that photos wait for the word of a node that vanished after it had settled."""
+"""Seconds that photos wait for the report of a node that vanished after it had settled."""
 FORGOTTEN = SINK_DEADLINE + 86400.0
-"""Seconds after the deadline that they wait for one that is there: it may have lost its journal and never say it."""
+"""Seconds after the deadline that photos wait for a live node: it may have lost its journal and never report."""
 
 
 class Router:
@@ -53,10 +53,10 @@ class Router:
         self._ready: deque[Row] = deque()
         self._later: dict[int, tuple[float, Row]] = {}
         self._next = math.inf
-        """When the first of those falls due; none does before."""
+        """When the first of those rows falls due."""
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
-        """Set by every new row: while there is none, nothing is swept."""
+        """Set by every new row; without a new row nothing is swept."""
         self._gone: dict[str, float] = {}
         self._boots: dict[str, str] = {}
         self._moved: Counter[tuple[str, str, str]] = Counter()
@@ -179,7 +179,7 @@ class Router:
     def _mesh_changed(self, record: NodeRecord, alive: bool) -> None:
         now = boottime()
         if alive:
-            # Records change with every free place; only a node that was away or has started anew may have lost rows.
+            # Records change with every free place; only a node that was away or has restarted may have lost rows.
             back = self._gone.pop(record.id, None) is not None or self._boots.get(record.id) != record.boot
             self._boots[record.id] = record.boot
             for row in self.context.journal.open_rows() if back else ():

@@ -1,7 +1,7 @@
 """Rows of the journal: one for each (event, step, slot) on this node, as every module but `lifecycle.py` sees them.
 
 `slot` is empty where one node runs the step, and the node's id where `pick: all` runs it on several. Equal keys are the same
-work, wherever they come from: that is what makes a second delivery harmless.
+work, from any node, so a second delivery is harmless.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class State(IntEnum):
     """Where a row is. Below PLACED this node must act next; from PLACED on another node holds the row too."""
 
     WAITING = 0
-    """Made here; dedupe, cooldown and the choice of a node are still to come."""
+    """Made here; dedupe, cooldown and the choice of a node come next."""
     SENDING = 1
     """A node was chosen and has not accepted yet."""
     QUEUED = 2
@@ -41,7 +41,7 @@ class State(IntEnum):
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     # From WAITING: a node is chosen (another one, this one), or the row ends before that.
     State.WAITING: frozenset({State.WAITING, State.SENDING, State.QUEUED, State.ENDED}),
-    # From SENDING: refused or not reached, chosen anew after a restart, taken up here after a delivery, accepted there, ended.
+    # From SENDING: refused or not reached, chosen again after a restart, taken up here after a delivery, accepted there, ended.
     State.SENDING: frozenset({State.WAITING, State.SENDING, State.QUEUED, State.PLACED, State.ENDED}),
     # From QUEUED: tried again here, given to others, ran, ended.
     State.QUEUED: frozenset({State.QUEUED, State.WAITING, State.RAN, State.ENDED}),
@@ -90,7 +90,7 @@ class Row(Protocol):
 
     @property
     def trace(self) -> tuple[Hop, ...]:
-        """The way of the event until now."""
+        """The hops of the event until now."""
 
     # Where it is.
 
@@ -112,7 +112,7 @@ class Row(Protocol):
 
     @property
     def decided(self) -> bool:
-        """Dedupe and cooldown have let it pass."""
+        """Dedupe and cooldown have accepted it."""
 
     # Tries.
 
@@ -173,7 +173,7 @@ class Row(Protocol):
 
     @property
     def matched(self) -> bool:
-        """Something of its branch became an alert: its photos are kept longer."""
+        """Its branch made an alert: its photos are kept longer."""
 
     @property
     def closed(self) -> bool:

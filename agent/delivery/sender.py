@@ -24,7 +24,7 @@ TIMEOUT = 20.0
 AGAIN = {"full": 0.5, "rate": 0.5, "version": 0.3, "unknown": 0.3, "blob": 0.5}
 """Seconds until a row that was refused for now is routed again."""
 REFUSED = 1.0
-"""The same after every other refusal, which has other nodes tried first."""
+"""The same after every other refusal, after which other nodes are tried first."""
 NOT_REACHED = 0.3
 BUSY = frozenset({"busy"})
 """Codes of refusals of a whole request that say nothing against the node."""

@@ -1,4 +1,4 @@
-"""The rows of this node in memory, by everything that they are asked for.
+"""The rows of this node in memory, with an index for each question.
 
 Only `lifecycle.py`, `new_rows.py` (the next number) and the journal change it.
 """
@@ -72,7 +72,7 @@ class Table:
     def may_read(self, node_id: str, cid: str) -> bool:
         """Whether a row that this node sends to the other, or has sent, names the blob.
 
-        Rows that the other delivered do not count: a node could name any CID in an event and have the photo for the asking.
+        Rows that the other delivered do not count: a node could name any CID in an event and then read the photo.
         """
         rows = (self.by_n[n] for n in self.by_cid.get(cid, ()) if n in self.by_n)
         return any(node_id in (r.target, r.slot) for r in rows)
@@ -144,7 +144,7 @@ class Table:
         self._closed = [r for r in self._closed if r is not row]
 
     def purge(self) -> list[Row]:
-        """Forget the oldest closed rows beyond `keep_rows`, many at a time; gives them back."""
+        """Forget the oldest closed rows beyond `keep_rows`, many at a time; returns them."""
         over = len(self._closed) - self.keep_rows
         if over < max(64, self.keep_rows // 100):
             return []

@@ -36,7 +36,7 @@ class Traces:
         return msgspec.msgpack.encode(self.here(root) if root else self.roots(ident))
 
     def roots(self, ident: str) -> list[str]:
-        """The roots of the events and alerts here whose id begins like this."""
+        """The roots of the local events and alerts whose id begins with `ident`."""
         if len(ident) < MIN_PREFIX:
             return []
         found = set()
@@ -86,6 +86,6 @@ class Traces:
         """(root id, every live node's rows of it); raises NotFound."""
         roots = sorted(set(await self._ask(ident, "", str)))
         if len(roots) != 1:
-            hint = "give more of the id" if roots else "edge-agent events shows recent ones; old ones are forgotten"
+            hint = "give more of the id" if roots else "`edge-agent events` shows recent events; old events are deleted"
             raise NotFound(f"{'no' if not roots else 'more than one'} event begins with {ident}", hint=hint)
         return roots[0], await self._ask("", roots[0], TraceRow)

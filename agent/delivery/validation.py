@@ -1,6 +1,6 @@
 """Limits on deliveries, questions and records of other members; anything else is refused before it is kept.
 
-Members are let in by an operator, yet one may be stolen: nothing that it sends may raise in a task of this node, break the
+An operator admits each member, but a member may be stolen: nothing that it sends may raise in a task of this node, break the
 journal (SQLite stores NaN as NULL and no integer above 64 bits) or grow without bound.
 """
 
@@ -30,7 +30,7 @@ MAX_SCOPE = 512
 
 
 def decoded(body: bytes, kind: Any) -> Any:
-    """The msgpack in `body`; raises Refused, also where it is nested too deeply."""
+    """The msgpack in `body`; raises Refused, also if it is nested too deeply."""
     try:
         return msgspec.msgpack.decode(body, type=kind)
     except DAMAGED as e:
@@ -39,7 +39,7 @@ def decoded(body: bytes, kind: Any) -> Any:
 
 
 def event_of(item: Delivery) -> Event:
-    """The delivery's event; raises ValueError for anything that this node will not keep."""
+    """The delivery's event; raises ValueError for an event that this node does not keep."""
     if len(item.event) > MAX_EVENT:
         raise ValueError(f"larger than {MAX_EVENT} bytes")
     if not (math.isfinite(item.remaining_ms) and 0 <= item.attempts <= MAX_ATTEMPTS):
@@ -57,7 +57,7 @@ def event_of(item: Delivery) -> Event:
 
 
 def check_event(event: Event) -> None:
-    """Raise ValueError or msgspec.ValidationError unless the event is one that every node would take."""
+    """Raise ValueError or msgspec.ValidationError unless every node would accept the event."""
     if not event.id or max(map(len, (event.id, event.parent, event.root, event.step, event.pipeline))) > MAX_ID:
         raise ValueError("an id is empty or too long")
     if max(map(len, (event.source, event.type, event.time, event.subject, event.traceparent))) > MAX_FIELD:

@@ -42,16 +42,16 @@ class DeliverRequest(msgspec.Struct, array_like=True):
 
 
 class Verdict(msgspec.Struct, array_like=True):
-    """`accepted`, or why not: `full`, `rate`, `version`, `unknown`, `not-allowed`, `policy`, `blob`, `bad`."""
+    """`accepted`, or the reason of the refusal: `full`, `rate`, `version`, `unknown`, `not-allowed`, `policy`, `blob`, `bad`."""
 
     status: str
     detail: str = ""
 
 
 class Report(msgspec.Struct, array_like=True):
-    """How a delivered event went: phase 1 settled (`end` holds), 2 closed (its whole branch has ended).
+    """The end of a delivered event: phase 1 settled (`end` holds), 2 closed (its whole branch has ended).
 
-    `attempts` are those that were counted before the run that is reported; nodes of version 0.1 do not send them.
+    `attempts` are the attempts counted before the reported run; nodes of version 0.1 do not send them.
     """
 
     event: str
@@ -77,7 +77,7 @@ class Question(msgspec.Struct, array_like=True):
 
 
 class Record(msgspec.Struct, array_like=True):
-    """A decider's record: which event was first, how old the record is and how long it holds, in seconds."""
+    """A decider's record: the first event, the record's age and its remaining time, in seconds."""
 
     scope: str
     key: str

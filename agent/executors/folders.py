@@ -45,7 +45,7 @@ class Folders:
         """Make the folders; raises OSError where they exist."""
         self.root.mkdir(mode=0o700, parents=True)
         self.blobs.mkdir()
-        self.blobs.chmod(0o755)  # whatever the agent's umask says
+        self.blobs.chmod(0o755)  # independently of the agent's umask
         self.outputs.mkdir(mode=0o700)
         if self._owner is not None:
             os.chown(self.outputs, self._owner, self._owner)
@@ -69,7 +69,7 @@ class Folders:
         """Write the event's file; raises StepFailed."""
         try:
             self.event.write_bytes(event)
-            self.event.chmod(0o444)  # whatever the agent's umask says
+            self.event.chmod(0o444)  # independently of the agent's umask
         except OSError as e:
             raise broken(f"the event cannot be written for the program: {e.strerror}", code="step.input") from e
 
@@ -108,12 +108,12 @@ class Folders:
 
 
 def clear_leftovers(scratch: Path) -> Path:
-    """Make `scratch` (0700) and delete the files of an earlier run of the agent where possible; returns `scratch`."""
+    """Make `scratch` (0700) and delete the files of the previous run of the agent where possible; returns `scratch`."""
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         empty(scratch)
     except OSError as e:
-        logger.warning("the files of an earlier run in %s stay until the next start: %s", scratch, e)
+        logger.warning("the files of the previous run in %s stay until the next start: %s", scratch, e)
     return scratch
 
 
@@ -243,7 +243,7 @@ def _link(source: Path, target: Path) -> bool:
 def _copy(fd: int, target: Path) -> None:
     out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     try:
-        os.fchmod(out, 0o444)  # whatever the agent's umask says
+        os.fchmod(out, 0o444)  # independently of the agent's umask
         while os.sendfile(out, fd, None, 1 << 24):
             pass
     finally:

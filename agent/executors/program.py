@@ -1,4 +1,4 @@
-"""A running program, whatever runs it: its streams, its end, its use of resources, and the way to kill it.
+"""A running program of any kind: its streams, its end, its use of resources, and the way to kill it.
 
 `warm.py` (the dialogue about events) and `once.py` (arguments, files and an exit code) are the two ways to use one.
 """

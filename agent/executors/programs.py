@@ -64,7 +64,7 @@ class Executors:
         return self._wasm.filter(module, task)
 
     def reserved(self) -> Reserved:
-        """What the running programs reserve: their CPUs and memory where these were asked for, and their GPUs.
+        """The reservations of the running programs: CPUs and memory where the step asks for them, and GPUs.
 
         The default limits of a task are limits only: a small machine runs many programs that use less.
         """

@@ -11,17 +11,17 @@ from agent.model.health import Warning
 
 RULES = {
     "disk.full": ("warning", "free some space, or lower blobs.quota in the configuration"),
-    "operator.one": ("info", "let another device join as one: edge-agent token create --role operator"),
+    "operator.one": ("info", "let another device join as an operator: edge-agent token create --role operator"),
     "operator.no-backup": ("info", "copy the identity folder to a safe place"),
     "node.pending": ("warning", "look at edge-agent node pending, then edge-agent node approve CODE"),
-    "certificate.expiring": ("warning", "bring this node and an operator into contact: it renews by itself"),
+    "certificate.expiring": ("warning", "connect this node to an operator: the node then renews it"),
     "sink.missing": ("error", "run edge-agent sink connect URL on the node that may reach it"),
     "sink.disconnected": ("warning", "alerts wait in the spool; look at edge-agent sink status"),
     "clock.unsynchronised": ("info", "start a time service (systemd-timesyncd, chrony, ntpd)"),
     "camera.silent": ("warning", "look at edge-agent camera test {subject}"),
     "step.failing": ("error", "look at edge-agent logs {subject}"),
     "step.not-started": ("error", "look at edge-agent logs {subject}"),
-    "step.no-node": ("warning", "look at its where and at edge-agent nodes"),
+    "step.no-node": ("warning", "check the step's `where`, and see edge-agent nodes"),
     "gpu.unused": ("warning", "install the GPU's container toolkit, or remove gpus from the step"),
     "docker.missing": ("error", "start Docker, or set docker.host in the configuration"),
     "queue.full": ("warning", "see in edge-agent status which step or node is behind"),
@@ -32,7 +32,7 @@ RULES = {
 }
 """Severity and remedy by code; `{subject}` stands for the fault's subject."""
 CODES = frozenset(RULES)
-"""All codes that `run_checks` may give: what `HealthRegistry.update` replaces."""
+"""All codes of `run_checks`; `HealthRegistry.update` replaces their warnings."""
 LEAST_FREE, SHARE_FREE = 200 << 20, 0.03
 ALMOST_NOTHING = 20 << 20
 WARN_DAYS = 60
@@ -144,7 +144,7 @@ def sources(facts: Facts) -> Iterator[Fault]:
 
 
 def links(facts: Facts) -> Iterator[Fault]:
-    """Nodes that are alive without a direct link to this one: traffic goes through others, slower, but whole."""
+    """Nodes that are alive without a direct link to this one: traffic goes through other nodes, which is slower."""
     for name in facts.unlinked:
         yield Fault("mesh.unlinked", name, f"no direct link to {name}; others relay")
 
@@ -153,7 +153,7 @@ CHECKS = (disk, membership, certificate, sink, clock, cameras, steps, engines, q
 
 
 def run_checks(facts: Facts) -> list[Warning]:
-    """Everything that is wrong by these facts, as warnings."""
+    """All faults in these facts, as warnings."""
     return [_warning(fault) for check in CHECKS for fault in check(facts)]
 
 

@@ -38,7 +38,7 @@ MAX_LINE = 8192
 
 
 def redact(text: str) -> str:
-    """The text without what looks like a secret: tokens, passwords in URLs, keys, bearer headers."""
+    """The text without likely secrets: tokens, passwords in URLs, keys, bearer headers."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
@@ -78,7 +78,7 @@ class Formatter(logging.Formatter):
 def setup_logging(
     config: LogConfig | None = None, *, stream: TextIO | None = None, environ: Mapping[str, str] | None = None
 ) -> None:
-    """Make the root logger write to stderr as configured. Calling it again replaces what it did before."""
+    """Make the root logger write to stderr as configured. Another call replaces the earlier set-up."""
     config = config or LogConfig()
     stream = stream or sys.stderr
     environ = os.environ if environ is None else environ

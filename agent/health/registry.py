@@ -34,7 +34,7 @@ class HealthRegistry:
         self._changed()
 
     def clear(self, code: str, subject: str | None = None) -> None:
-        """Remove a warning; without a subject, all of that code. Clearing what is not there does nothing."""
+        """Remove a warning; without a subject, all of that code. Clearing an absent warning does nothing."""
         gone = [k for k in self._now if k[0] == code and subject in (None, k[1])]
         for key in gone:
             logger.info("%s: over", code, extra={"subject": key[1]})
@@ -48,7 +48,7 @@ class HealthRegistry:
         self.set(Warning("service.restarted", service, text, "see the agent's log; report it"))
 
     def update(self, codes: Collection[str], warnings: Iterable[Warning]) -> None:
-        """Make `warnings` the only ones of these codes: what a round of checks found."""
+        """Replace all warnings of these codes by `warnings`, the findings of a round of checks."""
         found = {(w.code, w.subject): w for w in warnings}
         for key in [k for k in self._now if k[0] in codes and k not in found]:
             self.clear(*key)

@@ -80,7 +80,7 @@ class AdmissionDesk:
     async def approve(
         self, code: str, *, role: str = ROLE_MEMBER, labels: Mapping[str, str] | None = None, name: str | None = None
     ) -> PendingNode:
-        """Admit the pending node with this code; `labels` override its detected ones.
+        """Admit the pending node with this code; `labels` override its detected labels.
 
         Raises NotFound, ConfigError.
         """

@@ -147,7 +147,7 @@ class EnrolmentServer:
                     if not await self._exchange(reader, writer, address):
                         break
         except TimeoutError:
-            self._failed(address, JoinRefused("it sent nothing for too long", code="join.silent"))
+            self._failed(address, JoinRefused("the client sent nothing for too long", code="join.silent"))
         except JoinRefused as error:
             self._failed(address, error)
         except (ssl.SSLError, OSError) as error:

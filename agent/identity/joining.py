@@ -189,7 +189,7 @@ async def join(
 ) -> Joined:
     """Join the mesh that a token is for, and keep the identity in `store`.
 
-    `name` is a wish, `labels` are the detected ones. Asks until the issuer answers, `patience` seconds at
+    `name` is a wish, `labels` are the detected labels. Asks until the issuer answers, `patience` seconds at
     most; a lost answer does no harm. Raises JoinRefused with a code that says why, Unreachable,
     IdentityError.
     """
@@ -287,7 +287,7 @@ async def wait_as_pending(
     """Ask a mesh that was heard to be let in, show a code, and wait until an operator approves it.
 
     `on_code` gets the code to show, again when it changes. Goes on through restarts of either side until approved or
-    cancelled; `addresses` are read anew for each poll, so they may be a list that grows. Raises JoinRefused when an
+    cancelled; `addresses` are read again for each poll, so they may be a list that grows. Raises JoinRefused when an
     operator turns this node away, or the mesh is not `mesh_id`.
     """
     key = store.pending_key()

@@ -196,7 +196,7 @@ class TokenBook:
         return token
 
     def list(self) -> list[TokenRecord]:
-        """All tokens, the newest first; ended ones stay for a week."""
+        """All tokens, the newest first; ended tokens stay for a week."""
         with self._lock:
             return sorted(self._records.values(), key=lambda r: -r.created)
 

@@ -47,7 +47,7 @@ class Join(msgspec.Struct, tag_field="verb", tag="join"):
 
 
 class JoinBody(msgspec.Struct):
-    """The request of a joiner with a token; `name` is a wish, `labels` are the detected ones."""
+    """The request of a joiner with a token; `name` is a wish, `labels` are the detected labels."""
 
     token: str
     csr: bytes
@@ -64,7 +64,7 @@ class Commit(msgspec.Struct, tag_field="verb", tag="commit"):
 
 
 class Poll(msgspec.Struct, tag_field="verb", tag="poll"):
-    """Shows what was committed to, and asks for the decision."""
+    """Reveals the committed values, and asks for the decision."""
 
     operator: str
     commitment: bytes

@@ -50,7 +50,7 @@ class Reader:
             self._serving -= 1
 
     async def read(self, request: ReadRequest) -> LogLines:
-        """The lines after the given numbers; without one, wait for the next. Raises Refused for names that are none."""
+        """The lines after the given numbers; without one, wait for the next. Raises Refused for invalid names."""
         _check(request)
         until = asyncio.get_running_loop().time() + min(request.wait, MAX_WAIT)
         with self._store.waiting(request.pipeline) as changed:

@@ -39,7 +39,7 @@ def parse_address(text: str, default_port: int) -> str:
 
 
 def usable_addresses(addresses: Iterable[str], default_port: int) -> list[str]:
-    """The valid ones among addresses that other nodes sent, as `parse_address` writes them."""
+    """The valid addresses among those that other nodes sent, as `parse_address` writes them."""
     found = []
     for text in addresses:
         try:

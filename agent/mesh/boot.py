@@ -16,8 +16,8 @@ def next_boot(state: Path) -> str:
     """A fresh boot epoch: twelve hex digits that rise with each start of this node, then 64 random bits.
 
     The number is one more than the last number, or the wall clock's seconds where those are larger: it rises
-    on a node that was restored from an old backup, and on a node without a clock. It is compared only with the
-    same node's earlier ones.
+    on a node that was restored from an old backup, and on a node without a clock. It is compared only with
+    earlier epochs of the same node.
     """
     path = state / "boot"
     try:

@@ -1,8 +1,7 @@
 """Signed documents: the decisions of operators. All nodes come to hold the same documents.
 
 A document is a DSSE envelope around a small JSON payload. Of two with the same kind and name the higher
-(counter, hash) wins, and a removal is a document too. So nodes agree without a master, in whatever order the
-documents arrive.
+(counter, hash) wins, and a removal is a document too. So nodes agree without a master, in any order of arrival.
 """
 
 from __future__ import annotations

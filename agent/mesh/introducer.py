@@ -75,8 +75,8 @@ class Introducer:
         self._wake = asyncio.Event()
 
     def add(self, address: str, node: str = "", *, asked_for: bool = False, discovered: bool = False) -> None:
-        """Know an address; `asked_for` ones (explicit or discovered) are tried at once and never dropped for
-        others, except `discovered` ones without an answer so far.
+        """Know an address; An address that is `asked_for` (explicit or discovered) is tried at once and never dropped
+        for others, except a `discovered` address without an answer so far.
         """
         known = self._endpoints.get(address)
         if known is None:

@@ -83,7 +83,7 @@ class Linking:
             await self._watch_addresses()
 
     async def advertise(self) -> list[str]:
-        """The addresses that others are told to dial; the previous ones where they cannot be read now."""
+        """The addresses that others are told to dial; the previous addresses if they cannot be read now."""
         if self._advertise:
             return self._advertise
         try:

@@ -129,7 +129,7 @@ class PresenceBook:
     # The others ----------------------------------------------------------------------------------------------
 
     def view(self, record: NodeRecord) -> NodeRecord:
-        """The record with the labels that selectors may see: the signed ones and the reserved ones."""
+        """The record with the labels that selectors may see: the signed and the reserved labels."""
         signed = self.labels_of(record.id) if self.labels_of is not None else record.labels
         known = self._views.get(record.id)
         if known is not None and known[0] is record and known[1] == signed:

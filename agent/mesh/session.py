@@ -30,8 +30,8 @@ TX_WAIT_US = 20_000
 """Microseconds that a small message waits for room in a full transmit queue before it is dropped."""
 CLOSE_SECONDS = 2.0
 REOPEN_SECONDS, REOPEN_PAUSE = 60.0, 5.0
-"""After how long a session that cannot open anew is worth a warning, and how often it tries from then on; the close of a
-broken one, which holds the port, takes zenoh 10 s and more."""
+"""After how long a session that cannot reopen is worth a warning, and how often it tries from then on. A broken session
+holds the port until it is closed, which takes zenoh 10 s and more."""
 SETTLE_SECONDS = 0.7
 """Pause between the closing of one session of this process and the opening of the next.
 

@@ -26,7 +26,7 @@ class Capacity(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class Reserved(msgspec.Struct, frozen=True):
-    """What the programs that run on a node have reserved: CPU cores, bytes of memory, GPUs."""
+    """The reservations of the programs that run on a node: CPU cores, bytes of memory, GPUs."""
 
     cpus: float = 0.0
     memory: int = 0
@@ -36,7 +36,7 @@ class Reserved(msgspec.Struct, frozen=True):
 class NodeRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The signed presence record of one node, published on change and every 10 s.
 
-    `labels` already holds the reserved ones (node, id, arch) and only such others as an operator signed. `boot` is the
+    `labels` holds the reserved labels (node, id, arch) and the labels that an operator signed. `boot` is the
     node's boot epoch: random at each start of the agent, and part of every signature that is meant for this node.
     """
 

@@ -1,4 +1,4 @@
-"""How nodes join the mesh through this one, and how this node's own certificate is renewed."""
+"""Joining through this node, and the renewal of this node's certificate."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Admission:
             await self.renewal.renew()
         return b""
 
-    # -- what the desk and the enrolment server ask -------------------------------------------------------------------
+    # -- calls of the desk and the enrolment server --------------------------------------------------------------------
 
     def _operators(self) -> list[str]:
         """The ids of the live operators."""

@@ -31,7 +31,7 @@ class AppliedDocuments:
                 self.apply(document)
 
     def apply(self, document: Document) -> None:
-        """Apply one document; one that this version cannot read is logged and changes nothing."""
+        """Apply one document; a document that this version cannot read is logged and changes nothing."""
         body = None if document.removed else document.body
         try:
             if document.kind == PIPELINE:

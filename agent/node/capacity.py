@@ -27,7 +27,7 @@ _LEAST = Capacity(cpus=0.5, memory=64 << 20, free=1, gpus=1)
 class CapacityMeter:
     """Measures what this node can still take, within the owner's policy.
 
-    A program that has reserved cores and uses fewer holds its reservation; one that uses more than it reserved counts with
+    A program that uses fewer cores than it reserved counts with its reservation; a program that uses more counts with
     its use. `reserved` sums up what the running programs have reserved; `gpus` is how many this machine has.
     """
 
@@ -60,7 +60,7 @@ async def announce_capacity(mesh: Mesh, meter: CapacityMeter, cameras: CameraBoo
     """Announce the free capacity and the cameras when they change, until cancelled."""
     told: Capacity | None = None
     shown = cameras.infos()
-    meter.now()  # the first reading of the CPU's use has no time to be a mean of
+    meter.now()  # the first reading of the CPU use has no earlier reading to compare with
     while True:
         capacity, seen = meter.now(), cameras.infos()
         if told is None or seen != shown or differs(told, capacity):

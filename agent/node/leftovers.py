@@ -1,5 +1,5 @@
-"""Blobs of an earlier run that nothing names: an agent that died between a blob and its event's commit leaves one behind,
-perhaps a photo. At the start every blob goes that is neither needed nor a module.
+"""Blobs of the previous run that nothing names: an agent that dies between a blob and its event's commit leaves the blob
+behind, perhaps a photo. The start deletes every blob that is neither needed nor a module.
 """
 
 from __future__ import annotations

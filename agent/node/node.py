@@ -86,7 +86,7 @@ class Node:
     labels: SignedLabels
     """The labels that operators signed, and the wishes for others."""
     wanted: dict[str, str]
-    """The labels that this node asks for; a label that an operator takes from it is taken out."""
+    """The labels that this node asks for; a label that an operator removes is removed here too."""
     admission: Admission
     """Lets nodes join, and renews this node's certificate; its `identity` is this node's present one."""
     stores: Stores

@@ -43,7 +43,7 @@ class NodeFacts:
     uplink: Uplink
 
     async def collect(self) -> Facts:
-        """The facts now. Only what waits for the disk is read in a thread: the rest changes with the loop."""
+        """The facts now. Only facts from the disk are read in a thread; the rest belongs to the loop."""
         disk, synchronised, uplink = await asyncio.to_thread(
             lambda: (shutil.disk_usage(self.state), clock_synchronised(), self.uplink.state())
         )

@@ -1,4 +1,4 @@
-"""A renewed certificate comes into use: at the enrolment server, then in the mesh."""
+"""The switch to a renewed certificate: at the enrolment server, then in the mesh."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.mesh import Mesh
 
 
 class RenewedCertificate:
-    """Opens the mesh anew with each renewed certificate.
+    """Reopens the mesh session with each renewed certificate.
 
     It does so apart from the renewal: the answer to a request to renew leaves by the session that closes here.
     """
@@ -31,7 +31,7 @@ class RenewedCertificate:
         return self._unused is None
 
     async def run(self) -> None:
-        """Use renewed certificates until cancelled; one that failed is still to be used when this runs again."""
+        """Use renewed certificates until cancelled; after a failure the next run uses the certificate."""
         while True:
             await self._some.wait()
             if (identity := self._unused) is not None:

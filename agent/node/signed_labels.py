@@ -40,7 +40,7 @@ class LabelWish:
 
 
 class SignedLabels:
-    """The labels that operators signed: reads them, signs new ones, and asks operators for them."""
+    """The labels that operators signed: reads them, signs new labels, and asks operators for them."""
 
     def __init__(self, mesh: Mesh) -> None:
         self.wishes: dict[str, LabelWish] = {}

@@ -30,7 +30,7 @@ class Beginning(msgspec.Struct):
 
     identity: Identity
     labels: dict[str, str]
-    """Labels to ask for: detected ones and the configuration's."""
+    """Labels to ask for: detected labels and those of the configuration."""
     endpoints: list[str] = []
     """`host:port` of nodes of the mesh, as heard when this node joined."""
     made: bool = False
@@ -40,7 +40,7 @@ class Beginning(msgspec.Struct):
 
 
 async def begin(config: Config, token: str | None, new: bool, out: Out) -> Beginning:
-    """The node's identity, from its state or by one of the ways in; raises JoinRefused, ConfigError, IdentityError."""
+    """The node's identity, from its state or by joining; raises JoinRefused, ConfigError, IdentityError."""
     store, remembered = IdentityStore(config.state / "identity"), config.state / "join.json"
     labels, name = wanted_labels(config), clean_name(config.name)
     identity = store.load()
@@ -70,7 +70,7 @@ async def _listen(config: Config, out: Out) -> list[Found]:
 
 
 async def _wait(found: list[Found], store: IdentityStore, name: str, labels: dict[str, str], out: Out) -> Joined:
-    """Wait until an operator of the first mesh lets this node in."""
+    """Wait until an operator of the first mesh admits this node."""
     near = found[0]
     out(f"mesh {near.mesh} is here ({near.name}); this node waits to be let in (--new makes another mesh)")
     return await wait_as_pending(

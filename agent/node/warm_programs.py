@@ -32,7 +32,7 @@ class WarmPrograms:
             await self._changed.wait(LOOK)
 
     def _likely(self, pipeline: Pipeline, step: Step) -> bool:
-        """Whether this node matches, and either is preferred or no live node that matches is."""
+        """True if this node matches, and it is preferred or no live match is."""
         mine = self._mesh.me.labels
         if not may_run(pipeline, step, mine):
             return False

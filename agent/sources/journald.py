@@ -68,7 +68,7 @@ class JournaldSource:
         return self._program.problem
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
-        """Entries after `position`, by default new ones; raises ConfigError without journalctl."""
+        """Entries after `position`, by default new entries; raises ConfigError without journalctl."""
         if position is not None and not isinstance(position.get("journald"), str):
             raise ConfigError(
                 "the saved position is not a position in the journal", hint="rename the step, or reset it"

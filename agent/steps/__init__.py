@@ -1,4 +1,4 @@
-"""The kinds of steps: what each does with one event on this node."""
+"""The kinds of steps: the work of each kind for one event on this node."""
 
 from agent.steps.kinds import StepKinds
 from agent.steps.presence import DeviceInfo, Presence

@@ -19,7 +19,7 @@ _STAMP = re.compile(
     rb"|(?P<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?))"
 )
 RESOLUTION = 1.0
-"""Most log stamps have whole seconds: a line is taken to be as young as its stamp allows."""
+"""Most log stamps have whole seconds: the age is the smallest that the stamp allows."""
 MAX_AGE = 366 * 86400.0
 
 

@@ -1,9 +1,9 @@
-"""Presence: one record for each device in the whole mesh, and which joins are arrivals.
+"""Presence: one record for each device in the whole mesh, and the joins that are arrivals.
 
 An arrival is a join after `away` seconds without a sign of life on any access point. While a device is associated (joined and
 not left) it counts as alive, for at most HELD: a roam or a phone that wakes up is no arrival. The record sits with the
-decider of the device's key and two witnesses (`deciders.py`); the event that was found to be an arrival stays one however
-often it comes.
+decider of the device's key and two witnesses (`deciders.py`); an event that was an arrival stays
+an arrival when it is repeated.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ HELD = 12 * 3600.0
 REMEMBER = 30 * 86400.0
 """Seconds that a device is remembered after its last sign of life."""
 WIDTH = 16
-"""Events that are looked at at once."""
+"""Events that are handled at the same time."""
 
 
 class DeviceInfo(msgspec.Struct, omit_defaults=True):
-    """An operator's words about a device (signed document of kind `device`, named by the MAC)."""
+    """An operator's name and settings of a device (signed document of kind `device`, named by the MAC)."""
 
     name: str = ""
     known: bool = False
@@ -46,7 +46,7 @@ class Presence:
         self._locks = KeyedLocks()
 
     async def see(self, scope: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
-        """The events (type, data) that follow from this one; raises StepFailed (final) for one without a MAC."""
+        """The events (type, data) that follow from this one; raises StepFailed (final) for an event without a MAC."""
         mac = str(event.data.get("mac", "")).lower()
         if not is_mac(mac):
             raise StepFailed(
@@ -57,7 +57,7 @@ class Presence:
 
     async def _see(self, scope: str, mac: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
         if event.type == "wifi.client.rejected":
-            return []  # knocking is no sign of being in: else a wrong password would hide the arrival that follows
+            return []  # a try to connect is not a sign of life: else a wrong password would hide the next arrival
         known = await self._known(scope, mac)
         if known is not None and known.first == event.id:
             return [("device.arrived", self._data(mac, known, event))]
@@ -70,7 +70,7 @@ class Presence:
         if event.type == "wifi.client.left" and known is not None and known.present:
             there = {k: str(known.value.get(k, "")) for k in where}
             if there != where:
-                # It roamed: the access point that it came from says so late, often after minutes of silence.
+                # It roamed: the old access point reports it late, often after minutes of silence.
                 present, where = True, there
         value = {
             "first_seen": known.value.get("first_seen", event.time) if known else event.time,

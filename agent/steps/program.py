@@ -77,7 +77,7 @@ class ProgramSteps:
         return self.path_of(cid)
 
     def start_next(self, pipeline: Pipeline, step: Step) -> None:
-        """Have the WASM programs of the next steps running when this step's output comes: an idle one may have ended."""
+        """Start the WASM programs of the next steps before this step's output comes: an idle program may have ended."""
         for after in pipeline.children(step.name):
             runner = self._runners.get((pipeline.name, pipeline.version, after.name))
             if runner is not None and after.kind == "wasm":
@@ -86,7 +86,7 @@ class ProgramSteps:
                 task.add_done_callback(self._starting.discard)
 
     async def stop(self, key: StepKey) -> None:
-        """Stop the program of (pipeline, version, step), if it has one; what it cannot close is logged."""
+        """Stop the program of (pipeline, version, step), if it has one; an error is only logged."""
         runner = self._runners.pop(key, None)
         if runner is None:
             return

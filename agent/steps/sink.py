@@ -16,7 +16,7 @@ from agent.model.pipeline import Pipeline, SinkTask, Step
 WIDTH = 8
 """Events that are made into alerts at once."""
 NEVER = frozenset({"uplink.too-large", "uplink.mac", "uplink.malformed"})
-"""Codes with which the uplink refuses an alert for good: another try, here or elsewhere, would end the same."""
+"""Codes with which the uplink refuses an alert for good: a retry, here or elsewhere, would end the same."""
 
 Submit = Callable[[Alert], Awaitable[None]]
 

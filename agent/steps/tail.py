@@ -23,13 +23,13 @@ from agent.steps.linetime import line_age
 log = logging.getLogger(__name__)
 
 RESERVE = 0.1
-"""Part of the journal's room that sources leave for what other nodes deliver."""
+"""Part of the journal's room that sources leave for deliveries of other nodes."""
 RESTART_FLAG = 600.0
 """Seconds after a restart in which events say how long ago it was (`data.restarted_s`, for presence)."""
 POSITIONS = 0.1
 """Seconds between two positions without events: a backlog has hundreds of batches a second."""
 DENSE = 500
-"""Events of one batch above which the next ones should not grow: rows are made on the event loop and committed at once."""
+"""Events of one batch above which the next batches should not grow: rows are made on the event loop and committed at once."""
 BACKOFF = Backoff((1.0, 5.0, 30.0))
 """Pauses before a log is read again after an error."""
 
@@ -74,7 +74,7 @@ class TailRunner:
     _timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
-        """Read until cancelled; what fails is tried again from the committed position."""
+        """Read until cancelled; after a failure reading starts again from the committed position."""
         attempt = 0
         while True:
             try:
@@ -124,7 +124,7 @@ class TailRunner:
         if rows:
             await self._commit(
                 rows
-            )  # what follows is done before the wait: a cancelled wait leaves no row that nobody sends
+            )  # the next actions start before the wait: a cancelled wait leaves no row without a sender
         elif self._timer is None and self._position is not None:
             self._commit([])
             self._timer = asyncio.get_running_loop().call_later(POSITIONS, self._later)
@@ -135,7 +135,7 @@ class TailRunner:
         return self.context.apply(self.context.lifecycle.accepted(rows, position=position))
 
     def _later(self) -> None:
-        """The position that no events went with, once in a while: lost, it would give the same events again."""
+        """The position after lines without events, from time to time: losing it only repeats the same events."""
         self._timer = None
         if self._position is not None:
             self._commit([])
@@ -156,14 +156,14 @@ class TailRunner:
             if found is not None:
                 whole += found
                 continue
-            # A batch that no run gets through must not stop the log for ever: it is counted, told and passed over.
+            # A batch on which every run fails must not stop the log forever: it is counted, logged and skipped.
             self.context.journal.count(self.pipeline.name, self.step.name, "failed_batches")
             log.error("%s/%s: the filter fails on a batch of %d bytes, which is passed over: %s", self.pipeline.name,
                       self.step.name, len(piece.data), self.error)  # fmt: skip
         return whole
 
     async def _fed(self, program: FilterRunner, batch: Batch, attempts: int) -> list[Located] | None:
-        """The filter's events of one of so many runs; None if all fail. After any failure the batch is `dense`."""
+        """The filter's events of the first run that works, of `attempts`; None if all fail. After any failure the batch is `dense`."""
         for _ in range(attempts):
             try:
                 return located(await program.feed(batch.data, self.log), batch)

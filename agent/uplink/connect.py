@@ -55,7 +55,7 @@ def open_client(config: SinkConfig, hello: Hello, ledger: EgressLedger, timeout:
 
 
 def checked(url_with_pin: str, key: str, password: str = "") -> SinkConfig:
-    """A config of what a person typed; raises ConfigError or IdentityError saying what is wrong with it."""
+    """A config from the user's input; raises ConfigError or IdentityError that names the mistake."""
     config = SinkConfig(parse_address(url_with_pin).line, key.strip(), password)
     key_id(config.key)
     return config

@@ -20,7 +20,7 @@ _PATHS: dict[Kind, str] = {"alert": "/v1/alerts", "status": "/v1/status", "hello
 
 class HttpsClient:
     """Keeps its connections open between requests, one for each request that is under way at the same time; each
-    request leaves a row in the ledger, failed ones too.
+    request leaves a row in the ledger, a failed request too.
     """
 
     at_once = AT_ONCE

@@ -41,7 +41,7 @@ class MqttClient:
     """Keeps one broker connection; paho's thread hands everything over to the loop."""
 
     at_once = 1
-    """The sink answers what comes through a broker one after the other."""
+    """The sink answers messages from a broker one after the other."""
 
     def __init__(
         self, address: SinkAddress, key: str, password: str, mesh: str, node: str, ledger: EgressLedger,
@@ -73,7 +73,7 @@ class MqttClient:
             answer = await self._request(client, kind, event_id or f"{kind}-{secrets.token_hex(8)}", body)
             outcome = judge(answer, event_id)
         except WrongPin as e:
-            text = f"the broker's certificate is not the pinned one (sha256 {e.seen[:16]}…)"
+            text = f"the broker's certificate is not the pinned certificate (sha256 {e.seen[:16]}…)"
             outcome = Outcome(Verdict.DENIED, text)
         except _Rejected as e:
             outcome = Outcome(Verdict.DENIED, str(e))

@@ -97,11 +97,11 @@ class Uplink:
 
     @property
     def configured(self) -> bool:
-        """Whether this node has a sink, which is what the label `uplink=true` says."""
+        """Whether this node has a sink, as the label `uplink=true` says."""
         return self._config is not None
 
     async def connect(self, url_with_pin: str, key: str, password: str = "") -> None:
-        """`sink connect`: try the sink, store it, use it from now on. Raises what `connect.connect` raises."""
+        """`sink connect`: try the sink, store it, use it from now on. Raises the errors of `connect.connect`."""
         config = checked(url_with_pin, key, password)
         await connect(self._file, config, self.hello, self.ledger)
         self._config = config
@@ -109,7 +109,7 @@ class Uplink:
         logger.info("connected to the sink at %s", config)
 
     async def disconnect(self) -> None:
-        """Forget the sink; what waits in the spool stays. Raises NotFound when there is none."""
+        """Forget the sink; waiting alerts stay in the spool. Raises NotFound when there is none."""
         if self._config is None:
             raise NotFound("this node has no sink", hint="`edge-agent sink connect` gives it one")
         self._file.unlink(missing_ok=True)
@@ -154,7 +154,7 @@ class Uplink:
         self._wake.set()
 
     def state(self) -> dict[str, Any]:
-        """For `status`: what is configured, whether it works, and what waits. Ages in seconds, sizes in bytes."""
+        """For `status`: the configured sink, whether it works, and the waiting alerts. Ages in seconds, sizes in bytes."""
         waiting, size, oldest = self._spool.usage()
         total = self.ledger.totals()["all"]
         return {

@@ -66,7 +66,7 @@ class PinnedConnection:
         except WrongPin as e:
             await self.close()
             raise PinMismatch(
-                f"the certificate at {a.url} is not the pinned one (sha256 {e.seen[:16]}…)",
+                f"the certificate at {a.url} is not the pinned certificate (sha256 {e.seen[:16]}…)",
                 hint="if the sink was set up again, connect it again with the line that it prints",
             ) from e
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as e:

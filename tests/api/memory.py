@@ -98,7 +98,7 @@ STATUS = r.Status(
     warnings=[
         Warning("camera.silent", "gate", "camera gate (v4l2) gives no pictures", "look at edge-agent camera test gate"),
         Warning("operator.one", "mesh", "only one operator can admit nodes and sign pipelines",
-                "let another device join as one: edge-agent token create --role operator", "info"),
+                "let another device join as an operator: edge-agent token create --role operator", "info"),
     ],
     logs=r.LogUsage(bytes=20_480, lost=0),
     last_event=r.LastEvent("qx7m2k", "image.labels", "2026-11-22T09:59:57.120Z", "gpu", PIPELINE, "labels", age_s=2.9),

@@ -1,4 +1,4 @@
-"""The application does what its OpenAPI document says, whatever is sent to it."""
+"""The application does what its OpenAPI document says, for any request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline file names becomes CIDs and image ids before it is signed."""
+"""Names in a pipeline file become CIDs and image ids before it is signed."""
 
 from __future__ import annotations
 

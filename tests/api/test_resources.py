@@ -1,4 +1,4 @@
-"""The resources in memory have the methods of the real ones, with the same parameters and answers."""
+"""The resources in memory have the methods of the real resources, with the same parameters and answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts blobs for ever into the store at argv[1], printing the CID of each that is stored."""
+"""Puts blobs without end into the store at argv[1], printing the CID of each that is stored."""
 
 from __future__ import annotations
 

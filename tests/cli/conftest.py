@@ -1,4 +1,4 @@
-"""The real command line in a process of its own, against an agent in memory on a real socket."""
+"""The real command line in a separate process, against an agent in memory on a real socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Result:
-    """What a command did."""
+    """The outcome of a command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code = code
@@ -31,7 +31,7 @@ class Result:
 
 
 class Shell:
-    """Runs `edge-agent` with a socket of its own; a traceback anywhere is a failure."""
+    """Runs `edge-agent` with its own socket; a traceback anywhere is a failure."""
 
     def __init__(self, socket: Path, folder: Path) -> None:
         self.environ = {

@@ -1,4 +1,4 @@
-"""Properties of loading over many files: valid ones load as written, and a mutation is loaded or refused with its place."""
+"""Properties of loading over many files: valid files load as written, and a mutation is loaded or refused with its place."""
 
 from __future__ import annotations
 

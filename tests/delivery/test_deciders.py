@@ -159,7 +159,7 @@ async def test_when_nobody_answers_it_is_said_and_may_be_asked_again(council: Co
             raise Unreachable("it hangs")
 
         council.net.nodes[name].serve("pipeline.decide", down)
-    with pytest.raises(Unreachable, match="no node decides"):
+    with pytest.raises(Unreachable, match="no decider of this key is reachable"):
         await first(council, asker, "e1")
 
 

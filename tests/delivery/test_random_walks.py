@@ -1,4 +1,4 @@
-"""Random walks over two or three real nodes: whatever is lost, repeated, late, cut off or dead, every promise holds."""
+"""Random walks over two or three real nodes: every promise holds despite lost, repeated and late messages, cuts and crashes."""
 
 from __future__ import annotations
 

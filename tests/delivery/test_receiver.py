@@ -226,7 +226,7 @@ async def test_a_step_s_part_of_the_queue_is_bounded_and_freed(tmp_path: Path) -
     s = Sender(b)
     b.nodes["gpu"].p.hosts.enqueue = lambda row: None  # nothing runs
     assert await s.said(s.item("e1"), s.item("e2"), s.item("e3")) == ["accepted", "accepted", "full"]
-    assert await s.said(s.item("e1")) == ["accepted"]  # what is here already needs no room
+    assert await s.said(s.item("e1")) == ["accepted"]  # an event that is already here needs no room
     row = b.nodes["gpu"].p.journal.find("e1", b.pipeline.name, "labels", "")
     assert row is not None
     gpu = b.nodes["gpu"].p

@@ -1,4 +1,4 @@
-"""Rows that wait are looked at when they fall due, whatever became of the others."""
+"""Rows that wait are looked at when they fall due, independently of other rows."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Program:
         await self.town.run_time()
         if self.town.happens(self.town.trouble.cannot_start):
             raise self.town.random.choice(
-                [Refused("the owner says no", code="policy"), StepFailed("it does not start")]
+                [Refused("the owner refuses it", code="policy"), StepFailed("it does not start")]
             )
 
     async def close(self) -> None: ...
@@ -369,7 +369,7 @@ class TownNode:
             if not refused:
                 self.town.alerts[ident] += 1
         if self.spool[ident] == "refused":
-            self.p.steps.sink.refused(ident, "the sink says no")
+            self.p.steps.sink.refused(ident, "the sink refuses it")
         else:
             self.p.steps.sink.delivered(ident)
 

@@ -17,7 +17,7 @@ from agent.model.node import Capacity, NodeRecord
 
 @dataclass
 class Peer:
-    """Who called, as the real mesh's PeerIdentity shows it."""
+    """The caller, as the real mesh's PeerIdentity shows it."""
 
     id: str
     name: str
@@ -66,7 +66,7 @@ class MemoryMesh:
         self.handlers: dict[str, Callable[[Any, bytes], Awaitable[bytes]]] = {}
         self.callbacks: list[Callable[[NodeRecord, bool], None]] = []
         self.serving: set[asyncio.Task[bytes]] = set()
-        """What it does for others, which goes on when the one who asked is gone."""
+        """The work for callers; it goes on after the caller is gone."""
 
     def live(self) -> list[NodeRecord]:
         return [m.record for i, m in self.net.nodes.items() if i == self.id or self.net.sees(self.id, i)]

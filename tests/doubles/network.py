@@ -29,7 +29,7 @@ class Weather:
     busy: float = 0.0
     """The other node refuses the whole request for now."""
     slowest: float = 0.0
-    """Longest delay of a message. Shorter and longer ones overtake each other."""
+    """Longest delay of a message. Messages with shorter delays overtake others."""
     notice: float = 0.0
     """Longest time until a node hears that another came or went."""
 
@@ -98,7 +98,7 @@ class SimulatedNet:
 
 
 class SimulatedMesh:
-    """One start of one node. What it serves runs in the node's own context."""
+    """One start of one node. Its handlers run in the node's own context."""
 
     def __init__(self, net: SimulatedNet, node_id: str, labels: dict[str, str], boot: str, context: Context) -> None:
         self.net = net
@@ -135,7 +135,7 @@ class SimulatedMesh:
         self.net.change(self.id)
 
     def notice(self, node_id: str) -> None:
-        """See how it is with the other node, and tell whoever asked for changes."""
+        """Check the other node's state, and call those that asked for changes."""
         if self.dead:
             return
         known = self.view.get(node_id)

@@ -62,7 +62,7 @@ async def test_a_token_lets_a_device_in(mesh: Mesh, store: IdentityStore) -> Non
     me = joined.identity
     assert store.load() == me
     assert (me.name, me.role, me.mesh_id) == ("front-porch", "member", mesh.identity.mesh_id)
-    assert joined.labels == {"docker": "true", "camera": "true"}, "the token's labels go over the detected ones"
+    assert joined.labels == {"docker": "true", "camera": "true"}, "the token's labels override the detected labels"
     assert joined.endpoints == ["192.0.2.1:7946"]
     assert mesh.joined == [(me.node_id, "front-porch", "member", joined.labels)]
     assert mesh.trust.peer(me.cert_der).id == me.node_id

@@ -123,7 +123,7 @@ def test_trust_verifies_signatures(mesh: Mesh) -> None:
         (member.cert_der, b"", b"hello"),
         (member.cert_der, b"junk", b"hello"),
     ]:
-        with pytest.raises(IdentityError, match="not by"):
+        with pytest.raises(IdentityError, match="does not match"):
             mesh.trust.verify(cert, sig, data)
 
 

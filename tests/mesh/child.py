@@ -1,4 +1,4 @@
-"""One node as a process of its own, told what to do on stdin, answering with a line of JSON each.
+"""One node as a separate process; it reads commands on stdin, answering with a line of JSON each.
 
 usage: child.py FOLDER NAME PORT JOIN...     (the identities lie in FOLDER already)
 """

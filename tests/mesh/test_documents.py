@@ -194,7 +194,7 @@ async def test_a_removed_node_is_shut_out_at_once_and_for_good(building: Buildin
     assert not porch.is_live(garage.me.id)
     with pytest.raises((Unreachable, Refused)):
         await garage.call(porch.me.id, "echo", b"x", timeout=2)
-    # Then the sessions open anew, one after the other, and nothing of its passes any more.
+    # Then the sessions reopen, one after the other, and none of its messages pass any more.
     await eventually(lambda: garage.me.id in hall.denied and garage.me.id in porch.denied, 20)
     await eventually(lambda: not garage.is_live(hall.me.id) and not garage.is_live(porch.me.id), 20)
     await met(hall, porch)

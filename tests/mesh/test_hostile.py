@@ -59,7 +59,7 @@ async def test_damaged_answers_of_a_member_stop_no_other_node(building: Building
     hall, porch = await building.pair(publish_every=0.2)
     for verb in ("mesh.hello", "doc.digest"):
         answering(verb)
-    await porch.reopen()  # its token comes anew, so that it is asked
+    await porch.reopen()  # it receives the token again, so it is asked
     await eventually(lambda: asked >= {"mesh.hello", "doc.digest"}, 20)
     third = await building.start("garage", join=("hall",))
     await eventually(lambda: third.is_live(hall.me.id) and hall.is_live(third.me.id), 20)
@@ -123,7 +123,7 @@ async def test_a_message_of_bad_documents_is_not_read_to_its_end(building: Build
 
 
 async def test_an_operator_is_removed_whatever_it_signed_before(building: Building) -> None:
-    """The highest counter there is leaves no room to sign its document anew."""
+    """The highest counter there is leaves no room to sign its document again."""
     second = building.identity("second", "operator")
     last = wire.DocumentPayload(mesh=second.mesh_id, kind="labels", name="x", counter=(1 << 53) - 1, body=b"mine")
     ours = documents(building.operator, building.folder / "d")

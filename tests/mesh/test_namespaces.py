@@ -155,7 +155,7 @@ async def test_a_node_that_was_cut_off_for_a_minute_returns(hosts: Hosts) -> Non
     while asyncio.get_running_loop().time() < end:
         assert await hosts["hall"].ask("live") == ["garage", "hall", "porch"]
         await asyncio.sleep(1)
-    hosts.hosts["gpu"].mend()
+    hosts.hosts["gpu"].restore()
     await hosts.together(NAMES)
     async with asyncio.timeout(10):
         while await hosts["gpu"].ask("get", "pipeline", "door") != "meanwhile":
@@ -171,7 +171,7 @@ async def test_two_halves_go_on_alone_and_heal(hosts: Hosts) -> None:
     await hosts.together(left)
     await hosts.together(right)
     for name in left:
-        hosts.hosts[name].mend()
+        hosts.hosts[name].restore()
     await hosts.together(NAMES, timeout=40)
 
 
@@ -181,7 +181,7 @@ async def test_two_nodes_without_a_direct_way_meet_through_a_third(hosts: Hosts)
         await hosts[name].start(*([] if name == "hall" else [hosts.hosts["hall"]]))
     await hosts.together(("hall", "porch", "garage"))
     assert not await hosts.linked("porch", "garage", hosts["hall"].building)
-    hosts.hosts["porch"].mend()
+    hosts.hosts["porch"].restore()
     async with asyncio.timeout(30):
         while not await hosts.linked("porch", "garage", hosts["hall"].building):
             await asyncio.sleep(0.2)

@@ -151,7 +151,7 @@ async def test_calls_at_once_are_limited_for_each_sender(building: Building) -> 
     assert 1 <= ends.count(b"done") <= 6
 
 
-# What another member may try ---------------------------------------------------------------------------------
+# Calls of another member ---------------------------------------------------------------------------------
 
 
 async def test_a_forged_reply_of_another_member_does_not_count(building: Building) -> None:

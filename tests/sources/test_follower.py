@@ -1,4 +1,4 @@
-"""Following a file: exactly the lines that were written, once each, whatever is done to the file."""
+"""Following a file: each written line exactly once, under every rotation of the file."""
 
 from __future__ import annotations
 

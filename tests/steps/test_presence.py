@@ -204,7 +204,7 @@ async def test_an_event_without_a_mac_fails_for_good(building: Building, mac: ob
 
 
 def day(rng: random.Random, device: int) -> tuple[list[tuple[float, str, str, float]], int]:
-    """What one device does in a day as (time, kind, access point, seconds since the restart), and its true arrivals.
+    """The actions of one device in a day as (time, kind, access point, seconds since the restart), and its true arrivals.
 
     Some are at home all day, some go out once or twice for more than `away`. All sleep (left for up to 25 minutes, or silent
     for hours), roam between access points with the two lines in either order, and lose a left line now and then.

@@ -292,7 +292,7 @@ CHUNK = b"Mar  4 09:12:18 ap kernel: br-lan: port 3(wlan0) entered forwarding st
 
 
 class Small(Failing):
-    """Its limits are those of a batch of MAX_BATCH: it fails on larger ones."""
+    """Its limits are those of a batch of MAX_BATCH: it fails on larger batches."""
 
     def __init__(self, program: FilterRunner) -> None:
         super().__init__(program, 0)

@@ -1,4 +1,4 @@
-"""A building of real agents in processes of their own, that can be killed, restarted and destroyed, and a real sink."""
+"""A building of real agents, each in a process that can be killed, restarted and destroyed, and a real sink."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ START = 60.0
 
 @dataclass
 class Result:
-    """What a command did."""
+    """The outcome of a command."""
 
     code: int
     out: str
@@ -160,7 +160,7 @@ class Node:
             return client.get(path) if verb == "get" else client.post(path, value)
 
     def status(self) -> dict[str, Any] | None:
-        """What `status` shows, or None while it does not answer."""
+        """The answer of `status`, or None while it does not answer."""
         with socket.socket(socket.AF_UNIX) as probe:  # httpx leaks its socket where nobody listens
             try:
                 probe.connect(str(self.socket))

@@ -1,4 +1,4 @@
-"""What is on the disks afterwards: photos without a match never left the building and are deleted where they were."""
+"""The disks afterwards: photos without a match never left the building and are deleted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def events(node: Node) -> list[dict[str, Any]]:
 
 
 def cids_of(b: Building, *, camera: str) -> set[str]:
-    """The blobs of all events about photos of a camera, on whatever node."""
+    """The blobs of all events about photos of a camera, on any node."""
     found = (e["data"] for n in b.nodes.values() for e in events(n) if e["data"].get("camera") == camera)
     return {blob["cid"] for data in found for blob in data.get("blobs", ())}
 

@@ -1,4 +1,4 @@
-"""Who is not let in: through the real agent, with a clear error for the one and a line in the other's log."""
+"""Refused joins through the real agent: the joiner gets a clear error, the other node logs a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole agents on hosts of their own: found by mDNS, let in by a code or a token, killed, moved to other addresses."""
+"""Whole agents on separate hosts: found by mDNS, admitted by a code or a token, killed, moved to other addresses."""
 
 from __future__ import annotations
 

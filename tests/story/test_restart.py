@@ -47,7 +47,7 @@ def containers(node: Node) -> list[str]:
 
 
 def facts(node: Node) -> dict[str, object]:
-    """What a restart must not change."""
+    """The state that a restart must not change."""
     status = node.status()
     assert status is not None
     return {

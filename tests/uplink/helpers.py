@@ -17,7 +17,7 @@ KEY = "esk_abcdefgh_" + "k" * 43
 
 
 class Settled:
-    """What an uplink has reported."""
+    """The reports of an uplink."""
 
     def __init__(self) -> None:
         self.delivered: list[str] = []

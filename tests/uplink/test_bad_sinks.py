@@ -1,4 +1,4 @@
-"""Sinks that lie, stall and break: the alert stays until a real one has it, and the key goes to the pinned one only."""
+"""Sinks that lie, stall and break: the alert stays until a real sink has it, and only the pinned sink gets the key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def event_of(request: bytes) -> str:
 
 
 def yes(request: bytes) -> bytes:
-    """What a good sink says."""
+    """The answer of a good sink."""
     if request.startswith(b"POST /v1/alerts"):
         return answer(200, msgspec.json.encode({"id": event_of(request), "stored": True}))
     return answer(200, b'{"stored": true}')

@@ -24,7 +24,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Resources:
-    """All resources of one node: what the local API answers from."""
+    """All resources of one node, which answer the requests of the local API."""
 
     status: Status
     events: Events

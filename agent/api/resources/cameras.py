@@ -20,7 +20,7 @@ class Cameras:
         self._book, self._mesh = book, mesh
 
     def states(self) -> list[results.CameraState]:
-        """The cameras of all live nodes; only of this node's is known what is wrong."""
+        """The cameras of all live nodes; errors are known for cameras of this node only."""
         return [
             results.CameraState(
                 n.name, c.name, c.kind, c.ok, self._book.error(c.name) if n.id == self._mesh.me.id else ""
@@ -30,7 +30,7 @@ class Cameras:
         ]
 
     async def all(self) -> list[results.Camera]:
-        """The cameras of the book by name, then devices that are there and not in it."""
+        """The cameras of the book by name, then connected devices that are not in it."""
         node, ok = self._mesh.me.name, {c.name: c.ok for c in self._book.infos()}
         made = [
             results.Camera(node, name, c.kind, masked(c.source), ok.get(name, True), True, self._book.error(name))

@@ -35,7 +35,7 @@ class SignedLabels(Protocol):
 
 
 def known(names: Iterable[str]) -> str:
-    """A hint that lists what there is."""
+    """A hint that lists the known names."""
     found = ", ".join(sorted(names))
     return f"there is: {found}" if found else "there is none yet"
 

@@ -1,4 +1,4 @@
-"""Devices on the Wi-Fi: the presence records of all nodes, and what operators said of them."""
+"""Devices on the Wi-Fi: the presence records of all nodes, and the names that operators gave."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Devices:
         self._mesh, self._presence = mesh, presence
 
     async def all(self) -> list[results.Device]:
-        """The devices that any live node has a record of, or that an operator named; present ones first."""
+        """The devices that any live node has a record of, or that an operator named; present devices first."""
         seen: dict[str, Seen] = {}
         for rows in await asyncio.gather(*(self._devices_of(n.id) for n in self._mesh.live())):
             for mac, row in rows.items():

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Nodes:
-    """The nodes, and how they get in. `desk` is there on an operator.
+    """The nodes and their admission. Only an operator has a `desk`.
 
     `wanted` are the labels that this node asks for; a label that is taken from it here is taken out of them.
     """
@@ -37,7 +37,7 @@ class Nodes:
     wanted: dict[str, str]
 
     def states(self) -> list[results.NodeState]:
-        """All nodes that were seen: this one, the alive ones, the absent ones, each by name."""
+        """All known nodes: this node, then the live nodes, then the absent nodes, sorted by name."""
         linked = {link.node for link in self.mesh.links()}
         return sorted(
             (self._state(n, linked) for n in self.mesh.known()), key=lambda n: (not n.own, not n.alive, n.name)
@@ -111,7 +111,7 @@ class Nodes:
         ]
 
     async def approve(self, code: str, asked: Approve) -> results.LabelledNode:
-        """Let a node in, or sign the labels that it asks for; raises NotFound."""
+        """Admit a node, or sign the labels that it asks for; raises NotFound."""
         wish = next((w for w in self.labels.wishes.values() if w.code == code.lower()), None)
         if wish is not None:
             signed = await self.labels.sign(wish.node, wish.labels if asked.labels is None else asked.labels)
@@ -120,7 +120,7 @@ class Nodes:
         return results.LabelledNode(found.node_id, found.name, found.labels)
 
     async def rename(self, node: str, asked: Rename) -> results.RenamedNode:
-        """Give a node another name, with `-2` added where it is taken; the node renews its certificate to have it."""
+        """Give a node another name, with `-2` added where it is taken; the node renews its certificate to get the name."""
         open_desk(self.desk, self.mesh)
         record = self.mesh.node(node)
         wanted = clean_name(asked.name)
@@ -137,7 +137,7 @@ class Nodes:
         return results.RenamedNode(record.id, free, record.name)
 
     async def label(self, node: str, asked: Label) -> results.LabelledNode:
-        """Sign a node's labels anew; raises NotFound, Refused, ConfigError."""
+        """Sign new labels for a node; raises NotFound, Refused, ConfigError."""
         record = self.mesh.node(node)
         labels = await self.labels.change(record.id, asked.add, asked.drop)
         if record.id == self.mesh.me.id:
@@ -146,7 +146,7 @@ class Nodes:
         return results.LabelledNode(record.id, record.name, labels)
 
     async def remove(self, node: str) -> results.RemovedNode:
-        """Put a node out of the mesh for good; raises NotFound, and Refused for this node itself."""
+        """Remove a node from the mesh for good; raises NotFound, and Refused for this node itself."""
         mesh = self.mesh
         record = mesh.node(node)
         if record.id == mesh.me.id:

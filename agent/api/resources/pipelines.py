@@ -160,7 +160,7 @@ class Pipelines:
         return await self._mesh.documents.put(PIPELINE, pipeline.name, msgspec.json.encode(pipeline))
 
     async def diff(self, asked: Source) -> results.PipelineDiff:
-        """How a file differs from what is applied."""
+        """The differences between a file and the applied version."""
         pipeline, _ = await self._resolved(asked, keep=False)
         before = self._definitions.current.get(pipeline.name)
         old = readable(before) if before else []
@@ -209,12 +209,12 @@ class Pipelines:
         return results.Paused(name, asked.seconds)
 
     async def resume(self, name: str) -> results.Name:
-        """Let its sources go on."""
+        """Resume its sources."""
         await self._put(msgspec.structs.replace(self._current(name), paused_until=0.0))
         return results.Name(name)
 
     async def remove(self, name: str) -> results.RemovedPipeline:
-        """Take a pipeline out of force; what is in flight ends under it."""
+        """Remove a pipeline; events in flight end under it."""
         version = self._current(name).version
         document = await self._mesh.documents.put(PIPELINE, name, b"", removed=True)
         return results.RemovedPipeline(name, version, document.counter)
@@ -284,7 +284,7 @@ class _Shown:
         self.lines: list[str] = []
 
     def begin(self) -> None:
-        """A new program is no news here."""
+        """Show nothing."""
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
         """See StepLog."""
@@ -304,7 +304,7 @@ def readable(pipeline: Pipeline) -> list[str]:
 
 
 def test_event(pipeline: Pipeline, parent: str, raw: Mapping[str, Any]) -> Event:
-    """An event for `pipeline test` with what is missing filled in; raises ConfigError for a malformed one."""
+    """An event for `pipeline test` with defaults for missing fields; raises ConfigError for a malformed one."""
     filled = {
         "id": event_id("test", now(), msgspec.json.encode(raw)),
         "source": f"/test/{pipeline.name}/{parent}",

@@ -1,4 +1,4 @@
-"""The sink, and the ledger of what left the building."""
+"""The sink, and the ledger of the data that left the building."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 
 
 class Sink:
-    """The way out of the building. `wanted` are the labels that this node asks for."""
+    """The connection to the sink. `wanted` are the labels that this node asks for."""
 
     def __init__(self, uplink: Uplink, mesh: Mesh, labels: SignedLabels, wanted: dict[str, str]) -> None:
         self._uplink, self._mesh, self._labels, self._wanted = uplink, mesh, labels, wanted
 
     def state(self) -> results.UplinkState:
-        """The way out, here or on another node."""
+        """The sink of this node or of another node."""
         state = self._uplink.state()
         node = next((n.name for n in self._mesh.live() if n.labels.get("uplink") == "true"), "")
         return results.UplinkState(

@@ -1,4 +1,4 @@
-"""Everything at a glance, and what `doctor` can only learn inside of the agent."""
+"""The state of the node and mesh, and the checks of `doctor` inside the agent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Sources = Mapping[tuple[str, str, str, str], TailRunner]
 
 @dataclass(eq=False)
 class Status:
-    """The state of this node, put together from the other resources and from parts that have no other one."""
+    """The state of this node, collected from the other resources and parts."""
 
     config: Config
     mesh: Mesh
@@ -54,7 +54,7 @@ class Status:
     started: float = field(default_factory=time.monotonic)
 
     async def show(self) -> results.Status:
-        """Everything that `status` shows. It is asked every 2 s by `--watch` and asks no other node."""
+        """Everything that `status` shows. `--watch` calls it every 2 s, and it calls no other node."""
         identity, usage = self.identity(), self.blobs.usage()
         return results.Status(
             version=self.version,
@@ -85,7 +85,7 @@ class Status:
         )
 
     def answer(self, asked: StatusQuery) -> Awaitable[results.Status] | AsyncIterator[results.Status]:
-        """The status once, or again and again where `watch` is asked for."""
+        """The status once, or repeatedly with `watch`."""
         return self.watch(asked.watch) if asked.watch else self.show()
 
     async def watch(self, every: float) -> AsyncIterator[results.Status]:

@@ -13,7 +13,7 @@ Size = Annotated[int, Meta(description="bytes")]
 Time = Annotated[str, Meta(description="RFC 3339, UTC")]
 NodeName = Annotated[str, Meta(description="a node's name")]
 Role = Annotated[str, Meta(description="operator or member")]
-Version = Annotated[str, Meta(description="hash of what runs")]
+Version = Annotated[str, Meta(description="hash of the resolved pipeline")]
 PausedFor = Annotated[float | None, Meta(description="seconds until it goes on by itself; absent while it runs")]
 
 
@@ -26,12 +26,12 @@ class Failure(Answer):
 
     code: Annotated[str, Meta(description="stable, see docs/errors.md")]
     message: str
-    hint: Annotated[str, Meta(description="what to do next")]
-    exit_code: Annotated[int, Meta(description="what the command line ends with")]
+    hint: Annotated[str, Meta(description="the next action for the user")]
+    exit_code: Annotated[int, Meta(description="exit code of the command line")]
 
 
 class Failed(Answer):
-    """The body of every answer that is no success, and the last row of a stream that ended by a fault."""
+    """The body of every failed answer, and the last row of a stream that ended with an error."""
 
     error: Failure
 

@@ -1,4 +1,4 @@
-"""Events as they pass, their way, and what programs wrote."""
+"""Events, traces of events, and log lines of steps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from msgspec import Meta
 from agent.api.results.base import Answer, Millis, NodeName, Size, Time
 from agent.model.alert import Hop
 
-Missed = Annotated[int, Meta(description="rows before this one that did not come: the reader or the way was too slow")]
+Missed = Annotated[int, Meta(description="rows before this one that were lost: the reader or the network was too slow")]
 
 
 class EventRow(Answer, kw_only=True):
-    """A CloudEvent as it passes."""
+    """A CloudEvent of the mesh."""
 
     specversion: str
     id: str
@@ -25,7 +25,7 @@ class EventRow(Answer, kw_only=True):
     datacontenttype: str = ""
     data: dict[str, Any] = msgspec.field(default_factory=dict)
     parent: Annotated[str, Meta(description="id of the event that this one follows from")] = ""
-    root: Annotated[str, Meta(description="id of the first event of the way")] = ""
+    root: Annotated[str, Meta(description="id of the root event")] = ""
     traceparent: str = ""
     pipeline: str = ""
     step: Annotated[str, Meta(description="the step that made it")] = ""
@@ -44,13 +44,13 @@ class LogRow(Answer, kw_only=True):
     step: str
     line: str
     missed: Annotated[int, Meta(description="lines before this one that were lost on the node")] = 0
-    stream: Annotated[str, Meta(description="stdout, stderr, or agent for the agent's own words")] = "stderr"
-    event: Annotated[str, Meta(description="id of the event that was with the program; empty between events")] = ""
+    stream: Annotated[str, Meta(description="stdout, stderr, or agent for a line of the agent")] = "stderr"
+    event: Annotated[str, Meta(description="id of the event that the program had; empty between events")] = ""
     execution: Annotated[str, Meta(description="one life of the program: from its start to its end")] = ""
 
 
 class TraceHop(Hop, omit_defaults=True):
-    """A step of the way: when it was done, in milliseconds since the root, and how long it ran."""
+    """One hop: its end in milliseconds since the root, and its running time."""
 
     end: Annotated[str, Meta(description="how the event ended, at the last hop")] = ""
 
@@ -60,7 +60,7 @@ class Branch(Answer):
 
     step: str
     node: NodeName
-    end: Annotated[str, Meta(description="an end, or the state of what is not ended")]
+    end: Annotated[str, Meta(description="the end of the event, or its state while it is open")]
     reason: str
     count: int
 
@@ -74,7 +74,7 @@ class TracePhoto(Answer):
 
 
 class Trace(Answer):
-    """The way of an alert or event from its root. `hops` are in order, from the step `line` on."""
+    """The path of an alert or event from its root. `hops` are in order, from the step `line` on."""
 
     id: str
     root: str

@@ -1,4 +1,4 @@
-"""Nodes, those that wait to join, and tokens."""
+"""Nodes, nodes that wait to join, and tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NodeCapacity(Answer):
 
 
 class DescribedNode(NodeState, kw_only=True):
-    """A node with all that is known of it."""
+    """A node with all known details."""
 
     capacity: NodeCapacity
     cameras: list[NodeCamera]
@@ -68,11 +68,11 @@ class RemovedNode(Answer):
     node: NodeName
     confirmed: Annotated[list[str], Meta(description="names of the nodes that know it")]
     unconfirmed: Annotated[list[str], Meta(description="names of the nodes that have not answered yet")]
-    hint: Annotated[str, Meta(description="what else to do, where it had a key of the sink")] = ""
+    hint: Annotated[str, Meta(description="the next action, if the node had a key of the sink")] = ""
 
 
 class NewToken(Answer):
-    """A token; its secret is shown this once."""
+    """A token; its secret is shown only once."""
 
     id: str
     token: str

@@ -1,4 +1,4 @@
-"""Pipelines: applied, compared, tried out."""
+"""Pipelines: applied, compared, tested."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AppliedPipeline(Answer):
 
 
 class PipelineDiff(Answer):
-    """How a file differs from what is applied."""
+    """The differences between a file and the applied version."""
 
     name: str
     before: Annotated[str, Meta(description="the applied version; empty where there is none")] = msgspec.field(
@@ -59,7 +59,7 @@ class ListedPipeline(Answer):
 
     counter: Counter
     signer: Signer
-    applied: Annotated[str, Meta(description="when this node learnt of it, RFC 3339, UTC")]
+    applied: Annotated[str, Meta(description="when this node received it, RFC 3339, UTC")]
     name: str
     version: Version
     steps: Annotated[int, Meta(description="how many steps it has")]
@@ -115,7 +115,7 @@ class Tried(Answer):
 
     id: str
     end: Annotated[str, Meta(description="delivered, failed, or skipped by `when`")]
-    events: Annotated[list[dict[str, Any]], Meta(description="what the program answered")]
+    events: Annotated[list[dict[str, Any]], Meta(description="the answer of the program")]
     ms: Millis
-    log: Annotated[list[str], Meta(description="what the program wrote to stderr")]
-    reason: Annotated[str, Meta(description="why it failed, or the rule that skipped it")] = ""
+    log: Annotated[list[str], Meta(description="the program's stderr")]
+    reason: Annotated[str, Meta(description="the reason of the failure, or the rule that skipped it")] = ""

@@ -69,7 +69,7 @@ class CameraState(Answer):
     name: str
     kind: str
     ok: bool
-    text: Annotated[str, Meta(description="what is wrong; only for cameras of this node")] = ""
+    text: Annotated[str, Meta(description="the error; only for cameras of this node")] = ""
 
 
 class SourceState(Answer):
@@ -78,7 +78,7 @@ class SourceState(Answer):
     name: str
     ok: bool
     unread: Annotated[int, Meta(description="bytes that were rotated away unread")]
-    text: Annotated[str, Meta(description="what is wrong, else empty")]
+    text: Annotated[str, Meta(description="the error, else empty")]
 
 
 class Ends(msgspec.Struct):
@@ -108,12 +108,12 @@ class StepState(Answer):
     running: int
     run_ms: Annotated[float | None, Meta(description="mean of the last runs, in milliseconds")] = None
     error: Annotated[str, Meta(description="the last failure")] = ""
-    failed_batches: Annotated[int, Meta(description="batches of lines that a filter never got through")] = 0
+    failed_batches: Annotated[int, Meta(description="batches of lines on which every run of the filter failed")] = 0
     state: Annotated[
         Literal["idle", "starting", "ready", "not-started", "failing"],
         Meta(description="of the step on this node; not-started: its program could not be started and is tried again"),
     ] = "idle"
-    hint: Annotated[str, Meta(description="what to do about the error")] = ""
+    hint: Annotated[str, Meta(description="the hint of the error")] = ""
     queued: Annotated[int, Meta(description="events that wait for the program on this node")] = 0
 
 
@@ -155,7 +155,7 @@ class BlobUsage(Answer):
 
 
 class UplinkState(Answer):
-    """The way to the sink. Counts are since the start, `bytes_up` and `bytes_down` are all that the ledger has."""
+    """The connection to the sink. Counts are since the start; `bytes_up` and `bytes_down` are the sums of the ledger."""
 
     configured: Annotated[bool, Meta(description="whether this or another live node has a sink")]
     connected: bool
@@ -163,7 +163,9 @@ class UplinkState(Answer):
     waiting: Annotated[int, Meta(description="alerts that are not delivered yet")]
     waiting_bytes: Size
     oldest_s: Annotated[float, Meta(description="seconds that the oldest of them has waited")]
-    last_error: Annotated[str, Meta(description="why the sink was last not reached; empty while it answers")]
+    last_error: Annotated[
+        str, Meta(description="the last error of the connection to the sink; empty while the sink answers")
+    ]
     delivered: int
     refused: int
     bytes_up: Size
@@ -189,11 +191,11 @@ class LogUsage(Answer):
     """The logs of steps on this node."""
 
     bytes: Size
-    lost: Annotated[int, Meta(description="lines that were lost since the start, for want of room or of a disk")]
+    lost: Annotated[int, Meta(description="lines that were lost since the start, because the disk was full or failed")]
 
 
 class Status(Answer):
-    """Everything at a glance. `nodes` has this node first, then the alive ones, then the absent ones, each by name."""
+    """The state of the whole mesh. `nodes` has this node first, then the live nodes, then the absent nodes, sorted by name."""
 
     version: str
     time: Time
@@ -215,7 +217,7 @@ class Status(Answer):
 
 
 class Check(Answer):
-    """Something that the agent looked at for `doctor`."""
+    """A check that the agent made for `doctor`."""
 
     check: str
     state: Literal["ok", "warn", "fail"]

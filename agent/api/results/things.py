@@ -13,8 +13,8 @@ class Device(Answer):
     """A phone or laptop on the Wi-Fi."""
 
     id: Annotated[str, Meta(description="its MAC")]
-    known: Annotated[bool, Meta(description="whether an operator said so")]
-    private: Annotated[bool, Meta(description="whether the MAC is made up by the device")]
+    known: Annotated[bool, Meta(description="whether an operator marked it as known")]
+    private: Annotated[bool, Meta(description="whether the device uses a random MAC")]
     present: bool
     first_seen: Time
     last_seen: Time
@@ -31,7 +31,7 @@ class Camera(Answer):
     source: Annotated[str, Meta(description="without credentials")]
     ok: Annotated[bool, Meta(description="whether its last use worked")]
     added: bool
-    text: Annotated[str, Meta(description="what is wrong, or what the device is")]
+    text: Annotated[str, Meta(description="the error, or the kind of device")]
 
 
 class CameraTest(Answer):
@@ -88,7 +88,7 @@ class EgressRow(Answer):
 
 
 class EgressTotal(Answer):
-    """The sums of all rows of the time that was asked for."""
+    """The sums of all rows of the requested time."""
 
     requests: int
     up: Size

@@ -52,7 +52,7 @@ class Container:
 
     async def write(self, data: bytes) -> None:
         """See Program."""
-        with suppress(OSError):  # the end of its output gives the cause
+        with suppress(OSError):  # the end of its output reports the cause
             self._writer.write(data)
             await self._writer.drain()
 

@@ -32,7 +32,7 @@ class DockerExecutor:
     """The node's Docker engine; it may come and go while the agent runs.
 
     `owner` marks this agent's containers (its node id). `scratch` holds their folders. `host` is a `unix://` or
-    `tcp://` address; empty takes DOCKER_HOST, else the usual socket.
+    `tcp://` address; empty takes DOCKER_HOST, else the standard socket.
     """
 
     def __init__(self, owner: str, scratch: Path, *, host: str = "") -> None:
@@ -52,7 +52,7 @@ class DockerExecutor:
         """Whether containers may be left behind: the agent has just started, or the engine was away."""
 
     async def start(self) -> None:
-        """Look for the engine and remove containers of an earlier run of this agent; an absent engine is no error."""
+        """Look for the engine and remove containers of the previous run of this agent; an absent engine is no error."""
         await self.check()
         # A container that still runs would go on writing there.
         await asyncio.to_thread(clear_leftovers, self._scratch)
@@ -60,7 +60,7 @@ class DockerExecutor:
     async def check(self) -> bool:
         """Whether the engine answers now; sets `available`, `version` and `reason`, and sweeps an engine that was not there.
 
-        A call that comes while another looks takes its result.
+        Concurrent callers share one check.
         """
         if self._looking.locked():
             async with self._looking:
@@ -96,14 +96,14 @@ class DockerExecutor:
         except Unreachable:
             raise
         except EdgeError as e:
-            logger.warning("containers of an earlier run are left behind: %s", e.message)
+            logger.warning("containers of the previous run could not be removed: %s", e.message)
             return 0
         count = 0
         for container in stale:
             count += await remove_container(self._api, container)
         self.left = len(stale) - count
         if count:
-            logger.info("removed %d containers of an earlier run", count)
+            logger.info("removed %d containers of the previous run", count)
         return count
 
     async def image_id(self, name: str) -> str:

@@ -18,7 +18,7 @@ PID = "process"
 
 
 class ProcessExecutor:
-    """Runs executables of this host; `scratch` holds their folders. Programs of an earlier run are killed first."""
+    """Runs executables of this host; `scratch` holds their folders. Programs of the previous run are killed first."""
 
     def __init__(self, scratch: Path) -> None:
         if scratch.is_dir():
@@ -66,7 +66,7 @@ class ProcessLauncher:
 
 
 def kill_leftovers(scratch: Path) -> None:
-    """Kill the processes that an agent which was killed has left behind: they write into folders that nothing reads."""
+    """Kill the processes that a killed agent left behind: they write into folders that nothing reads."""
     for file in scratch.glob(f"*/{PID}"):
         with suppress(OSError, ValueError):
             number, started = file.read_text().split()

@@ -28,7 +28,7 @@ class CompileCache:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = folder.lstat()
         if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
-            raise ConfigError(f"{folder} is not a folder of this user", hint="remove it; the agent makes it anew")
+            raise ConfigError(f"{folder} is not a folder of this user", hint="remove it; the agent creates it again")
         folder.chmod(0o700)
         self._folder = folder
         self._engine = engine

@@ -38,7 +38,7 @@ class Wasm3:
 
 
 class Wasm3Program:
-    """A module; parsed anew for every run, which takes about a millisecond."""
+    """A module; parsed again for every run, which takes about a millisecond."""
 
     def __init__(self, code: bytes) -> None:
         self._code = code
