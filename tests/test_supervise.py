@@ -88,7 +88,7 @@ async def test_a_group_of_faults_is_one_failure_and_is_logged(caplog: pytest.Log
     life = Life(0.0, error=lambda: BaseExceptionGroup("tasks", [RuntimeError("first"), RuntimeError("second")]))
     with caplog.at_level(logging.ERROR):
         assert await life.supervised() == [1]
-    assert "part stopped by a fault" in caplog.text
+    assert "part stopped by an internal error" in caplog.text
     assert "second" in caplog.text
 
 
