@@ -26,7 +26,7 @@ class Events:
         self._mesh, self._delivery, self._ledger = mesh, delivery, ledger
 
     async def passing(self, asked: EventsQuery) -> AsyncIterator[results.EventRow]:
-        """The newest `limit` events that this node made, oldest first, then, with `follow`, new ones of all nodes."""
+        """The newest `limit` events that this node made, oldest first, then, with `follow`, new events of all nodes."""
 
         def fitting(told: dict[str, Any]) -> results.EventRow | None:
             row = msgspec.convert({"specversion": SPECVERSION, **told}, results.EventRow)
