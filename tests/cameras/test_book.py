@@ -48,7 +48,7 @@ async def test_a_book_that_others_could_read_is_closed_to_them(
         ("cameras:\n  hall: {source: /dev/video0, crop: [0, 0, 2, 1]}\n", "crop"),
         ("cameras:\n  hall: {source: /dev/video0, crop: [0.5, 0, 0.6, 1]}\n", "leaves the picture"),
         ("cameras:\n  hall: {source: /dev/video0, masks: [[0, 0, 0, 1]]}\n", "empty"),
-        ("cameras:\n  'a b': {source: /dev/video0}\n", "cannot name"),
+        ("cameras:\n  'a b': {source: /dev/video0}\n", "is not a valid camera name"),
         ("cameras:\n  hall: {source: 'ftp://u:secret@h/x'}\n", "is not a camera's source"),
         ("hall: {source: /dev/video0}\n", "one mapping"),
         ("- 1\n", "one mapping"),
