@@ -49,15 +49,18 @@ async def test_a_cancelled_caller_leaves_no_blob(engine: DeliveryEngine[StepMake
     released: list[asyncio.Task[None]] = []
     release = engine.context.blobs.release
     engine.context.blobs.release = lambda *a, **k: released.append(release(*a, **k))  # type: ignore[method-assign]
-    write(lambda db: before.wait())
+    taken = engine.journal.storage._queue.empty
+    write(lambda db: before.wait(10))
+    await eventually(taken)
     data = {"blobs": [{"name": "a", "cid": cid, "size": size}]}
     trigger = asyncio.create_task(engine.trigger(pipeline, "log", "x", data))
     await eventually(lambda: engine.journal.rows)
-    write(lambda db: after.wait())  # in one transaction with the closing of the row
+    write(lambda db: after.wait(10))  # in one transaction with the closing of the row
     before.set()
+    await eventually(taken)
     trigger.cancel()
     await asyncio.gather(trigger, return_exceptions=True)
-    write(lambda db: last.wait())  # in the next transaction
+    write(lambda db: last.wait(10))  # in the next transaction
     after.set()
     await eventually(lambda: released)
     await released[0]
