@@ -89,7 +89,7 @@ KINDS: dict[Kind, StepKind] = {
         is_source=True,
     ),
     "wasm": StepKind(task=WasmTask, key=key("run a WASM module", {"module": "filters/rescale.wasm"}), pick="here"),
-    "docker": StepKind(task=DockerTask, key=key("run a warm container", {"image": "edge/detector:1"})),
+    "docker": StepKind(task=DockerTask, key=key("run a container", {"image": "edge/detector:1"})),
     "process": StepKind(
         task=ProcessTask,
         key=key("run a local executable, where the node's owner allows it", {"command": ["/usr/bin/prog"]}),
