@@ -4,9 +4,9 @@ from agent.blobs.by_hand import ByHand
 from agent.blobs.car import write_car
 from agent.blobs.exchange import BlobExchange
 from agent.blobs.hashing import hash_bytes
-from agent.blobs.registry import Need, Registry
+from agent.blobs.registry import GivesWay, Need, Registry
 from agent.blobs.store import BlobStore, Usage
 
 __all__ = [
-    "BlobExchange", "BlobStore", "ByHand", "Need", "Registry", "Usage", "hash_bytes", "write_car",
+    "BlobExchange", "BlobStore", "ByHand", "GivesWay", "Need", "Registry", "Usage", "hash_bytes", "write_car",
 ]  # fmt: skip

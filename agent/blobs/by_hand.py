@@ -6,21 +6,24 @@ import asyncio
 import os
 from pathlib import Path
 
+from agent.blobs.registry import GivesWay
 from agent.blobs.store import BlobStore
 
 
 class ByHand:
     """A need of the registry. It gives way: no command removes a blob, and a store full of them must still take photos."""
 
-    gives_way = True
+    gives_way: GivesWay = "last"
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._cids: set[str] = set()
 
     async def load(self) -> None:
-        """Read the file, if there is one; raises OSError, UnicodeError."""
-        self._cids |= set((await asyncio.to_thread(_read, self._file)).split())
+        """Read the file, if there is one; raises OSError, and UnicodeError where it is damaged: its other lines count then."""
+        raw = await asyncio.to_thread(_read, self._file)
+        self._cids |= set(raw.decode(errors="replace").split())
+        raw.decode()
 
     async def add(self, store: BlobStore, fd: int, limit: int) -> tuple[str, int]:
         """Store an open file and remember it, durably; returns (cid, size). Raises BlobError, OSError."""
@@ -49,14 +52,14 @@ class ByHand:
     def _append(self, cid: str) -> None:
         file = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(file, f"{cid}\n".encode())
+            os.write(file, f"\n{cid}\n".encode())  # a line before it may be torn
             os.fsync(file)
         finally:
             os.close(file)
 
 
-def _read(file: Path) -> str:
+def _read(file: Path) -> bytes:
     try:
-        return file.read_text()
+        return file.read_bytes()
     except FileNotFoundError:
-        return ""
+        return b""

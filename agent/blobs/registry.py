@@ -6,15 +6,21 @@ blobs that the registry does not call needed. A new kind of need (jobs) is one m
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
+
+GivesWay = Literal["never", "first", "last"]
+"""When the blobs of a need are evicted: never; when no blob without a need can make room; when those cannot either."""
+_RANK: dict[GivesWay, int] = {"first": 1, "last": 2, "never": 3}
+ROUNDS = range(3)
+"""Rounds of an eviction: blobs without a need, then those that give way first, then those that give way last."""
 
 
 class Need(Protocol):
     """One reason to keep blobs. Threads of the store call these methods too: they neither wait nor raise."""
 
     @property
-    def gives_way(self) -> bool:
-        """Whether its blobs are evicted when no others can make room."""
+    def gives_way(self) -> GivesWay:
+        """When its blobs are evicted."""
 
     def needs(self, cid: str) -> bool:
         """Whether it needs the blob."""
@@ -26,7 +32,7 @@ class Need(Protocol):
 class Pins:
     """Blobs that owners hold for a while, in memory. Not thread-safe: the store calls it under its lock."""
 
-    gives_way = False
+    gives_way: GivesWay = "never"
 
     def __init__(self) -> None:
         self._owners: dict[str, set[str]] = {}
@@ -65,9 +71,9 @@ class Registry:
         """Ask this need too. Parts add theirs when they are built, before any blob can be deleted."""
         self._needs.append(need)
 
-    def needed(self, cid: str, *, room: bool = False) -> bool:
-        """Whether the blob must stay; with `room`, whether it must stay even when no other blob can make room."""
-        return any(need.needs(cid) for need in self._needs if not (room and need.gives_way))
+    def needed(self, cid: str, *, evicting: int = 0) -> bool:
+        """Whether the blob must stay; `evicting` is the round of an eviction, in which some needs count no more."""
+        return any(need.needs(cid) for need in self._needs if _RANK[need.gives_way] > evicting)
 
     def may_read(self, node_id: str, cid: str) -> bool:
         """Whether the node may read the blob."""

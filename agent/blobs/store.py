@@ -22,7 +22,7 @@ from agent.blobs.faults import disk_error, missing, no_room, quota_full, too_lar
 from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
 from agent.blobs.incoming import Incoming, Reservation, WrongBytes, lacking, temporary
 from agent.blobs.index import Index
-from agent.blobs.registry import Registry
+from agent.blobs.registry import ROUNDS, Registry
 from agent.errors import BlobError
 from agent.model.cid import is_cid, parse_cid
 
@@ -245,7 +245,7 @@ class BlobStore:
 
     def pinned(self, cid: str) -> bool:
         """Whether the blob is never evicted."""
-        return self.needs.needed(cid, room=True)
+        return self.needs.needed(cid, evicting=ROUNDS[-1])
 
     async def delete(self, cid: str) -> None:
         """Delete the blob now and durably, unless it is needed; nothing happens when it is not here."""
@@ -339,18 +339,18 @@ class BlobStore:
         return Reservation(self._release, size)
 
     def _evict(self, wanted: int, refusal: BlobError) -> None:
-        doomed: dict[str, bool] = {}
-        for last_resort in (False, True):
+        doomed: dict[str, int] = {}
+        for evicting in ROUNDS:
             for cid, size in self._index.oldest():
                 if wanted <= 0:
                     break
-                if cid not in doomed and not self.needs.needed(cid, room=last_resort):
-                    doomed[cid] = last_resort
+                if cid not in doomed and not self.needs.needed(cid, evicting=evicting):
+                    doomed[cid] = evicting
                     wanted -= size
         if wanted > 0:
             raise refusal
-        for cid, last_resort in doomed.items():
-            if last_resort:
+        for cid, evicting in doomed.items():
+            if evicting == ROUNDS[-1]:
                 logger.warning("%s, added by hand, was deleted to make room; raise blobs.quota to keep more", cid)
             self._remove(cid)
 

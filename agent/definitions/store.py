@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from agent.blobs import GivesWay
 from agent.database import Storage
 from agent.definitions.checking import decode_pipeline
 from agent.model.keys import LONGEST
@@ -36,8 +37,10 @@ class Definitions:
         self.current: dict[str, Pipeline] = {}
         self._versions: dict[tuple[str, str], Pipeline] = {}
         self._at: dict[tuple[str, str], float] = {}
+        self.old_modules = OldModules()
         self._needed: frozenset[str] = frozenset()
-        """CIDs of the modules of every version here. Replaced whole, as threads of the blob store read it."""
+        """CIDs of the modules of current versions and of versions with open rows. Replaced whole, as threads of the blob store
+        read it."""
         self._changed = changed
 
     def load(self) -> None:
@@ -69,6 +72,7 @@ class Definitions:
         if pipeline is None:
             self.current.pop(name, None)
             self._database.write(lambda db: _current(db, name, ""))
+            self._count_modules()
         else:
             self.current[name] = pipeline
             self._store(pipeline)
@@ -124,14 +128,14 @@ class Definitions:
 
     # -- which blobs the programs need (agent.blobs.Need) ------------------------------------------------------------
 
-    gives_way = False
+    gives_way: GivesWay = "never"
 
     def modules(self) -> set[str]:
         """The CIDs of all modules of the current pipelines."""
         return {s.module for p in self.current.values() for s in p.steps if s.module}
 
     def needs(self, cid: str) -> bool:
-        """Whether a version that is kept here has this module."""
+        """Whether a current version has this module, or a version that had open rows when a pipeline last changed."""
         return cid in self._needed
 
     def may_read(self, node_id: str, cid: str) -> bool:
@@ -139,7 +143,9 @@ class Definitions:
         return cid in self.modules()
 
     def _count_modules(self) -> None:
-        self._needed = frozenset(s.module for p in self._versions.values() for s in p.steps if s.module)
+        used = self._in_use() | {(p.name, p.version) for p in self.current.values()}
+        self._needed = _modules_of(p for key, p in self._versions.items() if key in used)
+        self.old_modules.cids = _modules_of(self._versions.values())
 
     def running(self) -> list[Pipeline]:
         """The current pipelines that are not paused."""
@@ -161,6 +167,27 @@ class Definitions:
     def _by_age(self, name: str) -> list[tuple[str, str]]:
         """The keys of all versions of a pipeline, oldest first."""
         return sorted((k for k in self._versions if k[0] == name), key=lambda k: self._at[k])
+
+
+class OldModules:
+    """The need of the modules of all versions that are kept for `pipeline rollback`: they make room for new blobs."""
+
+    gives_way: GivesWay = "first"
+
+    def __init__(self) -> None:
+        self.cids: frozenset[str] = frozenset()
+
+    def needs(self, cid: str) -> bool:
+        """Whether a version that is kept here has this module. For any thread."""
+        return cid in self.cids
+
+    def may_read(self, node_id: str, cid: str) -> bool:
+        """Other nodes read the modules of current pipelines only."""
+        return False
+
+
+def _modules_of(pipelines: Iterable[Pipeline]) -> frozenset[str]:
+    return frozenset(s.module for p in pipelines for s in p.steps if s.module)
 
 
 def _current(db: sqlite3.Connection, name: str, version: str) -> None:

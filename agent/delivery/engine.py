@@ -24,6 +24,7 @@ from agent.delivery.reports import Reports
 from agent.delivery.router import Router
 from agent.delivery.rows import Row
 from agent.delivery.sender import Senders
+from agent.delivery.table import KeptPhotos
 from agent.delivery.trace import Traces
 from agent.delivery.validation import check_event
 from agent.errors import BlobError, Refused
@@ -54,7 +55,7 @@ class DeliveryEngine(Generic[S]):
         self.journal = journal
         self.definitions = Definitions(journal.storage, journal.versions_in_use, definition_changed)
         self.lifecycle = Lifecycle(journal, node_id, self._keep_of)
-        for need in (journal, self.definitions):
+        for need in (journal, KeptPhotos(journal), self.definitions, self.definitions.old_modules):
             blobs.needs.add(need)
         self.context = context = Context(
             node_id, node_name, mesh, journal, self.definitions, blobs, fetch, RowMaker(journal), self.lifecycle, self.apply,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from agent.blobs import GivesWay
 from agent.delivery.rows import ENDS, Key, Row
 
 StepName = tuple[str, str]
@@ -60,11 +61,11 @@ class Table:
 
     # -- which blobs the rows need (agent.blobs.Need) ----------------------------------------------------------------
 
-    gives_way = False
+    gives_way: GivesWay = "never"
 
     def needs(self, cid: str) -> bool:
-        """Whether a row that is not closed, on the disk too, names the blob, or it is kept for a match. For any thread."""
-        if cid in self.kept or cid in self.closing:
+        """Whether a row that is not closed, on the disk too, names the blob. For any thread."""
+        if cid in self.closing:
             return True
         rows = (self.by_n.get(n) for n in tuple(self.by_cid.get(cid, ())))
         return any(not r.closed for r in rows if r is not None)
@@ -158,3 +159,20 @@ class Table:
                 if not self.by_cid[blob.cid]:
                     del self.by_cid[blob.cid]
         return gone
+
+
+class KeptPhotos:
+    """The need of photos that are kept for a match: they make room for new blobs, the least recently used first."""
+
+    gives_way: GivesWay = "first"
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def needs(self, cid: str) -> bool:
+        """Whether the blob is kept. For any thread."""
+        return cid in self._table.kept
+
+    def may_read(self, node_id: str, cid: str) -> bool:
+        """No node may read a blob because it is kept."""
+        return False

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.blobs import BlobStore, ByHand, Registry
+from agent.blobs import BlobStore, ByHand, GivesWay, Registry
 from agent.errors import BlobError
 from tests.blobs.conftest import MakeStore
 from tests.support import eventually
@@ -22,7 +22,7 @@ KB = 1000
 class Fixed:
     """A need for these blobs, which lets these nodes read them."""
 
-    def __init__(self, cids: Iterable[str], readers: Iterable[str] = (), *, gives_way: bool = False) -> None:
+    def __init__(self, cids: Iterable[str], readers: Iterable[str] = (), *, gives_way: GivesWay = "never") -> None:
         self.cids, self.readers, self.gives_way = set(cids), set(readers), gives_way
 
     def needs(self, cid: str) -> bool:
@@ -46,7 +46,7 @@ def test_a_pin_lets_no_other_node_read() -> None:
     registry = Registry()
     registry.pins.pin("a", "delivery")
     assert registry.needed("a")
-    assert registry.needed("a", room=True)
+    assert registry.needed("a", evicting=2)
     assert not registry.may_read("porch", "a")
 
 
@@ -71,7 +71,7 @@ async def test_blobs_that_give_way_go_last_and_are_named(
 ) -> None:
     store = make_store(quota=10 * KB)
     oldest, loose, needed = [(await store.put(bytes([i]) * 3 * KB))[0] for i in range(3)]
-    store.needs.add(Fixed([oldest], gives_way=True))
+    store.needs.add(Fixed([oldest], gives_way="last"))
     store.needs.add(Fixed([needed]))
     await store.put(b"x" * 3 * KB)
     assert [store.has(cid) for cid in (oldest, loose, needed)] == [True, False, True]
@@ -82,6 +82,18 @@ async def test_blobs_that_give_way_go_last_and_are_named(
     await store.put(b"z" * 7 * KB)
     assert [store.has(cid) for cid in (oldest, needed)] == [False, True]
     assert caplog.text.count(oldest) == 1
+
+
+async def test_blobs_that_give_way_first_go_before_those_that_go_last(make_store: MakeStore) -> None:
+    store = make_store(quota=10 * KB)
+    by_hand, photo, loose = [(await store.put(bytes([i]) * 3 * KB))[0] for i in range(3)]
+    store.needs.add(Fixed([by_hand], gives_way="last"))
+    store.needs.add(Fixed([photo], gives_way="first"))
+    for content, here in ((b"x", [True, True, False]), (b"y", [True, False, False]), (b"z", [False, False, False])):
+        await store.put(content * 3 * KB, owner="row")
+        assert [store.has(cid) for cid in (by_hand, photo, loose)] == here
+    with pytest.raises(BlobError):
+        await store.put(b"!" * 3 * KB)
 
 
 _ops = st.lists(
@@ -101,7 +113,7 @@ async def test_no_sequence_of_calls_loses_a_needed_blob(ops: list[tuple[str, int
     """Four blobs of 2 kB share a quota of two; needs come and go as rows, pins and lists by hand do."""
     with tempfile.TemporaryDirectory() as folder:
         content = {str(n): bytes([n]) * 2 * KB for n in range(4)}
-        rows, by_hand = Fixed(()), Fixed((), gives_way=True)
+        rows, by_hand = Fixed(()), Fixed((), gives_way="last")
         pins: dict[str, set[str]] = {}
         store = opened(folder, rows, by_hand)
         cids = {name: await cid_of(store, data) for name, data in content.items()}
@@ -236,7 +248,7 @@ async def test_blobs_added_by_hand_are_remembered_and_private(make_store: MakeSt
         with file.open("rb") as f:
             cid, size = await by_hand.add(store, f.fileno(), 100)
     assert size == 4
-    assert (tmp_path / "added").read_text() == f"{cid}\n"
+    assert (tmp_path / "added").read_text().split() == [cid]
     assert (tmp_path / "added").stat().st_mode & 0o777 == 0o600
     await store.delete(cid)
     assert store.has(cid)
@@ -256,3 +268,19 @@ async def test_a_blob_that_was_not_remembered_is_not_kept(make_store: MakeStore,
     with file.open("rb") as f, pytest.raises(OSError):
         await by_hand.add(store, f.fileno(), 100)
     assert store.usage().pinned == 0
+
+
+async def test_a_torn_line_spoils_no_other_blob_added_by_hand(tmp_path: Path) -> None:
+    file = tmp_path / "added"
+    file.write_bytes(b"bafkold\nbafkto")
+    by_hand = ByHand(file)
+    await by_hand.load()
+    await by_hand.note("bafknew")
+    again = ByHand(file)
+    await again.load()
+    assert (again.needs("bafkold"), again.needs("bafknew")) == (True, True)
+    file.write_bytes(b"bafkold\n\xff\xfe\n")
+    damaged = ByHand(file)
+    with pytest.raises(UnicodeError):
+        await damaged.load()
+    assert damaged.needs("bafkold")

@@ -136,13 +136,15 @@ async def test_old_modules_are_kept_and_current_modules_served(journal: Journal)
     old = pipeline(step(task={"module": "old"}))
     apply(d, old)
     apply(d, pipeline(step(task={"module": "new"})))
-    expected = {"old": (True, False), "new": (True, True), "none": (False, False)}
+    expected = {"old": (False, False), "new": (True, True), "none": (False, False)}
     assert {m: (d.needs(m), d.may_read("porch", m)) for m in expected} == expected
     await journal.commit()
     again = loaded(journal)
     assert {m: (again.needs(m), again.may_read("porch", m)) for m in expected} == expected
+    assert (again.old_modules.needs("old"), again.old_modules.may_read("porch", "old")) == (True, False)
     again.apply("p", None)
     assert not again.may_read("porch", "new")
+    assert (again.needs("new"), again.old_modules.needs("new")) == (False, True)
 
 
 async def test_unknown_fields_of_a_task_name_no_module(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.blobs import BlobStore
+from agent.blobs import BlobStore, GivesWay
 from agent.errors import BlobError
 from agent.node.fresh import FreshBlobs
 from tests.support import eventually
@@ -42,7 +42,7 @@ class Names:
     def named_since(self, cid: str, mark: int) -> bool:
         return any(c == cid and n >= mark for n, c in self.rows.items())
 
-    gives_way = False
+    gives_way: GivesWay = "never"
 
     def may_read(self, node_id: str, cid: str) -> bool:
         return False

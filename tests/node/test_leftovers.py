@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.blobs import BlobStore, ByHand
+from agent.blobs import BlobStore, ByHand, GivesWay
 from agent.node.leftovers import sweep
 
 
 class Rows:
     """A journal whose only row needs this blob."""
 
-    gives_way = False
+    gives_way: GivesWay = "never"
 
     def __init__(self, cid: str) -> None:
         self.cid = cid

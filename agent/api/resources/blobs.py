@@ -36,7 +36,7 @@ class Blobs:
 
     async def all(self) -> results.BlobList:
         """The blobs that are stored here."""
-        usage = self._store.usage()
+        usage = await asyncio.to_thread(self._store.usage)
         contents = await asyncio.to_thread(self._store.contents)
         blobs = [results.ListedBlob(cid, size, self._store.pinned(cid)) for cid, size in contents.items()]
         return results.BlobList(usage.count, usage.bytes, usage.quota, blobs)

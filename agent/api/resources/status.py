@@ -55,7 +55,7 @@ class Status:
 
     async def show(self) -> results.Status:
         """Everything that `status` shows. `--watch` calls it every 2 s, and it calls no other node."""
-        identity, usage = self.identity(), self.blobs.usage()
+        identity, usage = self.identity(), await asyncio.to_thread(self.blobs.usage)
         return results.Status(
             version=self.version,
             time=now(),
