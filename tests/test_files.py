@@ -94,7 +94,7 @@ def test_rights_of_others_are_taken_back(tmp_path: Path, caplog: pytest.LogCaptu
     path.chmod(0o644)
     assert read_private(path) == b"secret"
     assert mode(path) == 0o600
-    assert "could be read by others" in caplog.text
+    assert "was readable by others" in caplog.text
 
 
 def test_a_missing_private_file_is_none_and_a_large_one_an_error(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def parse_address(text: str) -> SinkAddress:
         parts = urlsplit(text.strip())
         host, port = parts.hostname, parts.port
     except ValueError as e:
-        raise ConfigError(f"{text!r} is not the address of a sink: {e}", hint=_HINT) from e
+        raise ConfigError(f"{text!r} is not an address of a sink: {e}", hint=_HINT) from e
     if parts.scheme not in _PORTS or not host:
         raise ConfigError(f"{text!r} is not an address of a sink", hint=_HINT)
     if parts.password is not None:
