@@ -1,6 +1,6 @@
 """A warm program's stdin and stdout as questions and answers, one open at a time.
 
-One at a time, because the program's folders hold one event's files: `docs/decisions/one-event-at-a-time.md`.
+One at a time, because the program's folders hold one event's files: `docs/decisions/0101-one-event-at-a-time.md`.
 """
 
 from __future__ import annotations

@@ -41,6 +41,11 @@ class Folders:
         self._shared = shared
         self._owner = owner
 
+    @classmethod
+    def fresh(cls, scratch: Path, *, shared: bool, once: bool, owner: int | None = None) -> Folders:
+        """Folders below `scratch` that no other program has; a `once` program reads `inputs`, a warm one `blobs`."""
+        return cls(scratch / os.urandom(8).hex(), shared=shared, owner=owner, inputs="inputs" if once else "blobs")
+
     def make(self) -> None:
         """Make the folders; raises OSError where they exist."""
         self.root.mkdir(mode=0o700, parents=True)

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from agent.errors import StepFailed
 from agent.model.task import StepLog, Stream
 
 MAX_LINE = 4096
 """Longest log line in bytes; longer lines are cut into several."""
 TAIL = 20
 """Lines of stderr that a failure carries, the last of them."""
+
+
+def log_failure(log: StepLog, error: StepFailed, event: str) -> None:
+    """Write one line: the message, and the wrong line of the program where the failure has it."""
+    line = f": {error.fields['line']}" if "line" in error.fields else ""
+    log.line(error.message + line, "agent", event)
 
 
 class NoLog:

@@ -12,6 +12,7 @@ from agent.errors import StepFailed
 from agent.executors.contract import broken, encode_event, file_names, parse_answer
 from agent.executors.dialogue import Dialogue
 from agent.executors.folders import Folders
+from agent.executors.log_lines import log_failure
 from agent.executors.outputs import OutputFiles
 from agent.executors.program import Launcher, Program, watched
 from agent.model.task import BlobWriter, Limits, StepInput, StepLog, StepOutput
@@ -148,8 +149,7 @@ class WarmRunner:
     async def _failed(self, warm: _Warm, error: StepFailed, event: str) -> None:
         """Write the failure to the log; the program goes on only where it reported the error itself."""
         if warm.dialogue.broken is None:
-            line = f": {error.fields['line']}" if "line" in error.fields else ""
-            self._log.line(error.message + line, "agent", event)
+            log_failure(self._log, error, event)
         error.fields.update(warm.dialogue.fields())
         if error.final and await in_thread(partial(_cleared, warm.folders)):
             self._tries.succeeded()

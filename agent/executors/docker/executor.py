@@ -153,8 +153,7 @@ class DockerExecutor:
     def folders(self, *, once: bool) -> Folders:
         """New folders for a container, not made yet."""
         owner = user_of_containers() if os.geteuid() == 0 else None
-        inputs = "inputs" if once else "blobs"
-        return Folders(self._scratch / os.urandom(8).hex(), shared=True, owner=owner, inputs=inputs)
+        return Folders.fresh(self._scratch, shared=True, once=once, owner=owner)
 
     async def open(self, task: DockerTask, name: str, folders: Folders, listener: Listener, *, once: bool) -> Container:
         """Start a container; raises NotFound, Unreachable or StepFailed."""

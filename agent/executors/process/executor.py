@@ -46,7 +46,7 @@ class ProcessLauncher:
 
     def folders(self, *, once: bool) -> Folders:
         """See Launcher. The program has the rights to change its input files, so they are copies."""
-        return Folders(self._scratch / os.urandom(8).hex(), shared=False, inputs="inputs" if once else "blobs")
+        return Folders.fresh(self._scratch, shared=False, once=once)
 
     def seen_at(self, path: Path) -> str:
         """See Launcher."""

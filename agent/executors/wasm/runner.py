@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from agent.executors.contract import (
     places,
 )
 from agent.executors.folders import Folders
-from agent.executors.log_lines import LogLines
+from agent.executors.log_lines import LogLines, log_failure
 from agent.executors.once import MAX_LOG
 from agent.executors.outputs import OutputFiles
 from agent.executors.program import Ended, Listener, Usage
@@ -80,7 +79,7 @@ class WasmRunner:
             self._begun = True
             self._log.begin()
         names = file_names(item.blobs)
-        folders = Folders(self._work.scratch / os.urandom(8).hex(), shared=True)
+        folders = Folders.fresh(self._work.scratch, shared=True, once=False)
         stderr = LogLines(self._log, "stderr")
 
         def take(stream: Output, data: bytes) -> None:
@@ -99,8 +98,7 @@ class WasmRunner:
                 await in_thread(partial(files.open, events, folders.outputs, limits, "wasm"))
                 return await files.store(folders.outputs, self._blobs, limits)
         except StepFailed as e:
-            line = f": {e.fields['line']}" if "line" in e.fields else ""
-            self._log.line(e.message + line, "agent", item.event.id)
+            log_failure(self._log, e, item.event.id)
             e.fields.update(stderr.fields())
             raise
         finally:
@@ -156,7 +154,7 @@ class WasmLauncher:
 
     def folders(self, *, once: bool) -> Folders:
         """See Launcher."""
-        return Folders(self._work.scratch / os.urandom(8).hex(), shared=True, inputs="inputs")
+        return Folders.fresh(self._work.scratch, shared=True, once=once)
 
     def seen_at(self, path: Path) -> str:
         """See Launcher."""
