@@ -23,7 +23,7 @@ VALID = timedelta(days=3650)
 def ensure_certificate(data: Path, names: list[str]) -> tuple[Path, Path, str]:
     """Return the certificate's file, the key's file and the pin (SHA-256 of the DER form, hex).
 
-    Makes a certificate for `names` when there is none.
+    Makes a certificate for `names` when one of the two files is missing.
     """
     folder = private_folder(data / "tls")
     certificate, key = folder / "certificate.pem", folder / "key.pem"

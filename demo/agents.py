@@ -54,7 +54,7 @@ class Agents:
             return []
 
     def device(self, name: str) -> str:
-        """The MAC of the known device with this name; empty if there is none."""
+        """The MAC of the known device with this name; empty if no device has it."""
         rows = self.ask("gpu", "get", "/v1/devices")
         return next((d["id"] for d in rows if d.get("name", "").lower() == name.lower() and d["known"]), "")
 

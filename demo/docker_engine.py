@@ -20,7 +20,7 @@ SOCKET = Path("/var/run/docker.sock")
 
 
 class DemoEngine:
-    """The Docker engine, which the demo starts if none runs; `why_not` is the reason why there is none."""
+    """The Docker engine, which the demo starts if it does not run; `why_not` says why the demo has no engine."""
 
     def __init__(self, checkout: Checkout) -> None:
         self.checkout = checkout

@@ -62,7 +62,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 def last_number(folder: Path, step: str) -> int:
-    """The number of the step's newest line; 0 where there is none."""
+    """The number of the step's newest line; 0 before its first line."""
     for path in reversed(files_of(folder)):
         numbers = [line.n for line in lines_of(path, step)]
         if numbers:

@@ -214,7 +214,7 @@ class LogStore:
         return sorted({*stored, *(s for p, s in self._steps if p == pipeline)})
 
     def last(self, pipeline: str, step: str) -> int:
-        """The number of the step's newest line; 0 where there is none."""
+        """The number of the step's newest line; 0 before its first line."""
         it = self._find(pipeline, step)
         return it.n if it is not None else 0
 

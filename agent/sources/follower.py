@@ -78,7 +78,7 @@ class Follower:
         return grows
 
     def read(self) -> Batch | None:
-        """The next lines, or None when there are none now; raises OSError and ConfigError."""
+        """The next lines, or None when no new line has come; raises OSError and ConfigError."""
         while True:
             if self._fd < 0 and not self._open_first():
                 return None
@@ -274,7 +274,7 @@ class Follower:
         self._mark = self._fresh()
 
     def _find_copy(self, *, same_inode: bool = False) -> int:
-        """A rotated file in which the marked place is found again; -1 if there is none."""
+        """A rotated file in which the marked place is found again; -1 if no file has it."""
         mark = self._mark
         for file in reversed(rotated_files(self._path)):
             is_marked = (file.device, file.inode) == (mark.device, mark.inode)

@@ -29,7 +29,7 @@ class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 def load_sink(path: Path) -> SinkConfig | None:
-    """The stored sink, None when there is none; raises ConfigError when the file is damaged."""
+    """The stored sink, or None when no sink is stored; raises ConfigError when the file is damaged."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=SinkConfig)
     except FileNotFoundError:

@@ -24,7 +24,7 @@ KEY_SIZE = 32
 
 
 def load_mask_key(path: Path) -> bytes:
-    """The key in the file, made (0600) when there is none; raises IdentityError when the file holds no key."""
+    """The key in the file, which is made (0600) when it does not exist; raises IdentityError when the file holds no key."""
     if not path.exists():
         write_private(path, secrets.token_bytes(KEY_SIZE))
     key = path.read_bytes()

@@ -109,7 +109,7 @@ class Uplink:
         logger.info("connected to the sink at %s", config)
 
     async def disconnect(self) -> None:
-        """Forget the sink; waiting alerts stay in the spool. Raises NotFound when there is none."""
+        """Forget the sink; waiting alerts stay in the spool. Raises NotFound when no sink is stored."""
         if self._config is None:
             raise NotFound("this node has no sink", hint="`edge-agent sink connect` gives it one")
         self._file.unlink(missing_ok=True)

@@ -151,7 +151,7 @@ class Slack:
         raise Later("Slack has not finished processing the photo")
 
     async def _find(self, client: AsyncWebClient, pending: Pending, incident: Incident) -> str:
-        """The ts of a message that was posted without an answer; empty when there is none."""
+        """The ts of a message that was posted without an answer; empty when no such message is found."""
         oldest = min(a["received_ms"] for a in incident.alerts) / 1000 - 60
         try:
             found = await _asked(client.conversations_history(channel=self._channel, oldest=f"{oldest:.6f}", limit=200))

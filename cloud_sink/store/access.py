@@ -175,7 +175,7 @@ class Access(Transactions):
         return cookie
 
     def visitor(self, cookie: str) -> Visitor | None:
-        """The visitor of this cookie's session; None if there is none or it expired."""
+        """The visitor of this cookie's session; None if the session does not exist or has expired."""
         with self.read() as s:
             found = s.execute(
                 select(Session, User).join(User, User.id == Session.user).where(Session.digest == _digest(cookie))
