@@ -19,8 +19,8 @@ from agent.worker import HEADER, MAX_MESSAGE
 
 logger = logging.getLogger(__name__)
 
-GONE = 2.0
-"""Seconds that a killed worker may take to end."""
+GONE = 10.0
+"""Seconds that a killed worker may take to end: a busy machine needs seconds to free its memory."""
 
 
 class TooLarge(Exception):
