@@ -9,7 +9,8 @@ import msgspec
 
 from agent.config import format_duration, format_size
 from agent.definitions.keys import Key, PipelineFile, keys_of, step_keys
-from agent.model.pipeline import KINDS, StepKind
+from agent.model.step_kind import BY_KIND
+from agent.steps import KINDS
 
 FORMATS = {"duration": format_duration, "size": format_size}
 
@@ -18,10 +19,10 @@ def keys() -> str:
     """The tables of keys with type and default."""
     tasks = {kind: keys_of(KINDS[kind].task).values() for kind in KINDS}
     limits = {k.name: k for keys in tasks.values() for k in keys if k.group}
-    tables = {"A pipeline": keys_of(PipelineFile).values(), "A step": step_keys().values()}
+    tables = {"A pipeline": keys_of(PipelineFile).values(), "A step": step_keys(KINDS).values()}
     tables |= {f"`{kind}`": [k for k in keys if not k.group] for kind, keys in tasks.items() if keys}
     tables["Limits of `wasm`, `docker` and `process`"] = limits.values()
-    tables["`dedupe` and `cooldown`"] = keys_of(step_keys()["dedupe"].type).values()
+    tables["`dedupe` and `cooldown`"] = keys_of(step_keys(KINDS)["dedupe"].type).values()
     tables["`keep`"] = keys_of(keys_of(PipelineFile)["keep"].type).values()
     return "\n".join(_table(title, keys) for title, keys in tables.items())
 
@@ -40,8 +41,8 @@ def default(key: Key) -> str:
     if key.group:
         tasks = {kind: keys_of(KINDS[kind].task) for kind in KINDS}
         return _by_kind({kind: _shown(key, keys[key.name].default) for kind, keys in tasks.items() if key.name in keys})
-    if key.field in StepKind.__struct_fields__:
-        return _by_kind({name: _shown(key, getattr(kind, key.field)) for name, kind in KINDS.items()})
+    if key.field in BY_KIND:
+        return _by_kind({kind.name: _shown(key, getattr(kind, key.field)) for kind in KINDS.values()})
     return _shown(key, key.default)
 
 

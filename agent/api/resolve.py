@@ -16,6 +16,7 @@ from agent.model.cid import is_cid
 from agent.model.decoding import DAMAGED
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
+from agent.model.step_kind import Kinds
 from agent.model.task import WasmTask
 
 MAX_MODULE = 32 * 1024 * 1024
@@ -25,41 +26,47 @@ IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}\Z")
 IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
-def module_paths(pipeline: Pipeline) -> list[str]:
+def module_paths(pipeline: Pipeline, kinds: Kinds) -> list[str]:
     """The paths of modules as written; CIDs are left out."""
-    found = {m for s in pipeline.steps if (m := s.module) and not is_cid(m)}
-    return sorted(found)
+    return sorted({m for s in pipeline.steps for m in kinds.of(s).modules(s) if not is_cid(m)})
 
 
 class Resolver:
     """Resolves pipelines on this node, asking others about images."""
 
-    def __init__(self, mesh: Mesh, blobs: BlobStore, wasm: WasmExecutor) -> None:
-        self._mesh, self._blobs, self._wasm = mesh, blobs, wasm
+    def __init__(self, mesh: Mesh, blobs: BlobStore, wasm: WasmExecutor, kinds: Kinds) -> None:
+        self.mesh, self.blobs, self.wasm = mesh, blobs, wasm
+        self.kinds = kinds
 
     async def resolve(
         self, pipeline: Pipeline, files: Mapping[str, bytes], *, keep: bool
     ) -> tuple[Pipeline, list[str]]:
-        """The pipeline with CIDs and image ids, and notes for its author; raises PipelineError, NotFound."""
-        cids = {path: await self._module(path, files, keep=keep) for path in module_paths(pipeline)}
-        notes: list[str] = []
-        steps = []
-        for step in pipeline.steps:
-            task = dict(step.task)
-            if step.kind == "tail":
-                wasm = dict(task["wasm"])
-                wasm["module"] = cids.get(wasm["module"], wasm["module"])
-                task["wasm"] = wasm
-            elif step.kind == "wasm":
-                task["module"] = cids.get(task["module"], task["module"])
-            elif step.kind == "docker" and not str(task["image"]).startswith("sha256:"):
-                name = str(task["image"])
-                task["image"], task["name"] = await self._image(pipeline, step, name, notes), name
-            steps.append(msgspec.structs.replace(step, task=task))
-        return msgspec.structs.replace(pipeline, steps=steps), notes
+        """The pipeline with CIDs and image ids, and notes for its author; raises PipelineError, NotFound.
 
-    async def _module(self, path: str, files: Mapping[str, bytes], *, keep: bool) -> str:
-        data = files.get(path)
+        With `keep` the modules of `files` are checked to run on this node.
+        """
+        names = _Names(self, pipeline, files, keep)
+        tasks = [await self.kinds.of(step).resolve(step, names) for step in pipeline.steps]
+        steps = [msgspec.structs.replace(s, task=task) for s, task in zip(pipeline.steps, tasks, strict=True)]
+        return msgspec.structs.replace(pipeline, steps=steps), names.notes
+
+
+class _Names:
+    """Names for one pipeline that is being resolved (`agent.model.step_kind.Names`)."""
+
+    def __init__(self, resolver: Resolver, pipeline: Pipeline, files: Mapping[str, bytes], keep: bool) -> None:
+        self._by, self._pipeline, self._files, self._keep = resolver, pipeline, files, keep
+        self._cids: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    async def module(self, path: str) -> str:
+        """See Names."""
+        if not is_cid(path) and path not in self._cids:
+            self._cids[path] = await self._module(path)
+        return self._cids.get(path, path)
+
+    async def _module(self, path: str) -> str:
+        data = self._files.get(path)
         if data is None:
             raise PipelineError(
                 f"the module {path} was not given", hint="is it beside the pipeline file?", key="module"
@@ -70,18 +77,19 @@ class Resolver:
                 hint="build it for wasm32-wasi (docs/write-your-own-filter.md)",
                 key="module",
             )
-        cid, _ = await self._blobs.put(data)
-        self._blobs.pin(cid, f"module:{cid}")
-        if keep:
+        cid, _ = await self._by.blobs.put(data)
+        self._by.blobs.pin(cid, f"module:{cid}")
+        if self._keep:
             try:
-                await self._wasm.work(self._blobs.path(cid), WasmTask(module=cid)).ready()
+                await self._by.wasm.work(self._by.blobs.path(cid), WasmTask(module=cid)).ready()
             except EdgeError as e:
                 raise PipelineError(f"{path} cannot run: {e.message}", hint=e.hint, key="module") from None
         return cid
 
-    async def _image(self, pipeline: Pipeline, step: Step, image: str, notes: list[str]) -> str:
+    async def image(self, step: Step, name: str) -> str:
+        """See Names."""
         found: dict[str, list[str]] = {}
-        nodes = [node for node in self._mesh.live() if may_run(pipeline, step, node.labels)]
+        nodes = [node for node in self._by.mesh.live() if may_run(self._pipeline, step, node.labels)]
         if not nodes:
             raise NotFound(
                 f"step {step.name}: no live node matches `where: {step.where}`",
@@ -89,20 +97,20 @@ class Resolver:
             )
         for node in nodes:
             try:
-                answer = await self._mesh.call(node.id, "docker.image", msgspec.msgpack.encode(image), timeout=10.0)
+                answer = await self._by.mesh.call(node.id, "docker.image", msgspec.msgpack.encode(name), timeout=10.0)
                 found.setdefault(_image_id(answer), []).append(node.name)
             except (EdgeError, *DAMAGED) as e:
-                notes.append(f"step {step.name}: {node.name} has no image {image} ({e})")
+                self.notes.append(f"step {step.name}: {node.name} has no image {name} ({e})")
         if not found:
             raise NotFound(
-                f"step {step.name}: no live node that may run it has the image {image}",
+                f"step {step.name}: no live node that may run it has the image {name}",
                 hint="load it there (docker load, docker build) and apply again",
             )
         best = max(found, key=lambda i: len(found[i]))
         for other, holders in found.items():
             if other != best:
-                notes.append(
-                    f"step {step.name}: {', '.join(holders)} has another {image} ({other[:19]}) and will not run it"
+                self.notes.append(
+                    f"step {step.name}: {', '.join(holders)} has another {name} ({other[:19]}) and will not run it"
                 )
         return best
 

@@ -13,14 +13,15 @@ from agent.errors import ConfigError
 from agent.model.decoding import DAMAGED
 from agent.model.event import check_depth
 from agent.model.pipeline import MAX_STEPS, NAME, Pipeline, Step
+from agent.model.step_kind import Kinds
 
 
-def decode_pipeline(body: bytes) -> Pipeline:
+def decode_pipeline(body: bytes, kinds: Kinds) -> Pipeline:
     """The pipeline in `body`; raises msgspec.ValidationError for one that this version cannot run."""
     try:
         made = msgspec.json.decode(body, type=Pipeline)
         for step in made.steps:
-            _check_step(step)
+            _check_step(step, kinds)
         _check_graph(made.steps)
     except (ConfigError, ValueError, jmespath.exceptions.JMESPathError, *DAMAGED) as e:
         raise msgspec.ValidationError(f"not a pipeline: {' '.join(str(e).split())}") from None
@@ -35,11 +36,13 @@ def unreachable(steps: list[Step]) -> list[str]:
     return [s.name for s in steps if s.name not in seen]
 
 
-def _check_step(step: Step) -> None:
+def _check_step(step: Step, kinds: Kinds) -> None:
     if not NAME.fullmatch(step.name):
         raise ValueError(f"{step.name!r} is not a name")
+    if step.kind not in kinds:
+        raise ValueError(f"{step.kind!r} is not a kind of step")
     check_depth(step.task)
-    step.task_of()
+    kinds.task_of(step)
     for part in (step, step.dedupe, step.cooldown):
         for key in keys_of(type(part)).values() if part is not None else ():
             key.check(getattr(part, key.field))

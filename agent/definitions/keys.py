@@ -12,8 +12,9 @@ import msgspec
 from agent.config import parse_duration, parse_size
 from agent.definitions.expressions import compile_expression
 from agent.model.keys import key
-from agent.model.pipeline import KINDS, MAX_STEPS, NAME, Keep, Step, StepKind
+from agent.model.pipeline import MAX_STEPS, NAME, Keep, Step
 from agent.model.placement import selector
+from agent.model.step_kind import BY_KIND, Kinds, StepKind
 
 _WORDS: dict[Any, str] = {
     bool: "true or false",
@@ -59,7 +60,7 @@ class Key(msgspec.Struct, frozen=True):
 
     @property
     def form(self) -> str:
-        """How the value is written: `duration`, `size`, `texts`, `expression`, `expressions`, `selector`, `source` or as its type."""
+        """How the value is written: `duration`, `size`, `texts`, `expression`, `expressions`, `selector` or as its type."""
         form: str = (self.meta.extra or {})["form"]
         return form
 
@@ -126,10 +127,14 @@ def keys_of(struct: type[msgspec.Struct]) -> dict[str, Key]:
 
 
 @cache
-def step_keys() -> dict[str, Key]:
+def step_keys(kinds: Kinds) -> dict[str, Key]:
     """The keys of a step, the kinds among them. A default that depends on the kind is None."""
     common = {
-        k.name: msgspec.structs.replace(k, default=None) if k.field in StepKind.__struct_fields__ else k
-        for k in keys_of(Step).values()
+        k.name: msgspec.structs.replace(k, default=None) if k.field in BY_KIND else k for k in keys_of(Step).values()
     }
-    return common | {name: Key(name, name, kind.task, kind.key, None) for name, kind in KINDS.items()}
+    return common | {kind.name: _kind_key(kind) for kind in kinds.values()}
+
+
+def _kind_key(kind: StepKind) -> Key:
+    held = next((f.type for f in msgspec.structs.fields(kind.task) if f.name == kind.value), kind.task)
+    return Key(kind.name, kind.name, held, kind.about, None)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import jmespath.exceptions
@@ -18,8 +17,8 @@ from agent.definitions.checking import unreachable
 from agent.definitions.keys import Key, PipelineFile, keys_of, step_keys
 from agent.definitions.yaml_file import YamlFile, place_of, plain
 from agent.errors import ConfigError
-from agent.model.pipeline import KINDS, MAX_STEPS, NAME, Keep, Kind, Pipeline, Step
-from agent.sources import open_source
+from agent.model.pipeline import MAX_STEPS, NAME, Keep, Pipeline, Step
+from agent.model.step_kind import BY_KIND, Kinds, StepKind, WrongSetting
 
 NOT_FOR_SOURCES = ("when", "prefer", "dedupe", "cooldown", "deadline")
 """Keys about incoming events, which a source does not have."""
@@ -27,13 +26,15 @@ MAY_BE_EMPTY = ("after", "when", "where", "pick", "prefer")
 """Keys whose empty text means the default."""
 
 
-def load_pipeline(text: str, *, file: str = "pipeline.yaml") -> Pipeline:
+def load_pipeline(text: str, kinds: Kinds, *, file: str = "pipeline.yaml") -> Pipeline:
     """The pipeline in `text`; raises PipelineError with file, line, column and a hint."""
-    return _Loader(file).load(text)
+    return _Loader(file, kinds).load(text)
 
 
 class _Loader:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, kinds: Kinds) -> None:
+        self.kinds = kinds
+        self.step_keys = step_keys(kinds)
         self.file = YamlFile(file)
         self.fail = self.file.fail
 
@@ -58,75 +59,72 @@ class _Loader:
         name = self.name(steps, key, key)
         raw = steps[key]
         if not isinstance(raw, CommentedMap):
-            self.fail(steps, key, f"step {name} is not a mapping", "give it at least one of " + ", ".join(KINDS))
-        self.check_keys(raw, step_keys(), f"step {name}")
+            self.fail(steps, key, f"step {name} is not a mapping", "give it at least one of " + ", ".join(self.kinds))
+        self.check_keys(raw, self.step_keys, f"step {name}")
         kind = self.kind(steps, key, raw)
-        usual = KINDS[kind]
         keys = [k for k in keys_of(Step).values() if k.name not in MAY_BE_EMPTY or raw.get(k.name) != ""]
         written = self.values(raw, keys)
-        pick = "one" if usual.pick == "here" and "where" in written else usual.pick
-        if usual.pick == "all" and written.get("pick") == "one":
-            self.fail(raw, "pick", f"{kind} runs on all nodes that match", "narrow `where` instead, e.g. node=NAME")
-        for unused in (k for k in NOT_FOR_SOURCES if usual.is_source and k in raw):
-            self.fail(raw, unused, f"a source has no {unused}", f"give `{unused}` to the step that follows {name}")
-        defaults = {"where": usual.where, "pick": pick, "deadline": _encoded(usual.deadline)}
-        return Step(name=name, kind=kind, task=self.task(raw, kind), **{**defaults, **written})
-
-    def kind(self, steps: CommentedMap, key: Any, raw: CommentedMap) -> Kind:
-        kinds = [k for k in KINDS if k in raw]
-        if kinds == ["tail", "wasm"]:
-            return "tail"
-        if "tail" in kinds:
+        defaults = {field: getattr(kind, field) for field in BY_KIND} | {"deadline": _encoded(kind.deadline)}
+        if kind.pick == "here" and "where" in written:
+            defaults["pick"] = "one"
+        if kind.pick == "all" and written.get("pick") == "one":
             self.fail(
-                raw, "tail", "tail needs a filter", "add `wasm: {module: …}` to the step and nothing else that runs"
+                raw, "pick", f"{kind.name} runs on all nodes that match", "narrow `where` instead, e.g. node=NAME"
             )
-        if len(kinds) != 1:
-            said = "nothing to run" if not kinds else "more than one thing to run: " + ", ".join(kinds)
-            self.fail(steps, key, f"step {key} has {said}", "give it exactly one of " + ", ".join(KINDS))
-        return kinds[0]
+        for unused in (k for k in NOT_FOR_SOURCES if kind.is_source and k in raw):
+            self.fail(raw, unused, f"a source has no {unused}", f"give `{unused}` to the step that follows {name}")
+        return Step(name=name, kind=kind.name, task=self.task(raw, kind), **{**defaults, **written})
 
-    def task(self, raw: CommentedMap, kind: Kind) -> dict[str, Any]:
-        """The task's written keys. If one limit is written, all limits have values."""
-        if kind == "tail":
-            filter_ = self.task(raw, "wasm")
-            if filter_.get("once"):
-                self.fail(raw["wasm"], "once", "a filter is started for each batch of lines", "remove `once`")
-            return {"source": self.source(raw), "wasm": filter_}
-        struct = KINDS[kind].task
-        groups = {f.name: f.default for f in msgspec.structs.fields(struct)}
-        written = self.nested(raw, step_keys()[kind])
-        task: dict[str, Any] = {}
-        for key in keys_of(struct).values():
-            if key.field in written:
-                inside = task.setdefault(key.group, msgspec.structs.asdict(groups[key.group])) if key.group else task
-                inside[key.field] = written[key.field]
+    def kind(self, steps: CommentedMap, key: Any, raw: CommentedMap) -> StepKind:
+        found = [self.kinds[k] for k in self.kinds if k in raw]
+        for kind in (k for k in found if k.beside):
+            if {k.name for k in found} == {kind.name, kind.beside}:
+                return kind
+            hint = f"add `{self.step_keys[kind.beside].example}` to the step and nothing else that runs"
+            self.fail(raw, kind.name, f"{kind.name} needs `{kind.beside}` beside it", hint)
+        if len(found) != 1:
+            said = "more than one thing to run: " + ", ".join(k.name for k in found) if found else "nothing to run"
+            self.fail(steps, key, f"step {key} has {said}", "give it exactly one of " + ", ".join(self.kinds))
+        return found[0]
+
+    def task(self, raw: CommentedMap, kind: StepKind) -> dict[str, Any]:
+        key = self.step_keys[kind.name]
+        task = {kind.value: self.value(raw, key)} if kind.value else self.settings(raw, key)
+        if kind.beside:
+            task[kind.beside] = self.settings(raw, self.step_keys[kind.beside])
+        try:
+            kind.check(msgspec.convert(task, kind.task))
+        except WrongSetting as e:
+            *above, last = e.at
+            for name in above:
+                raw = raw[name]
+            self.fail(raw, last, e.message, e.hint)
         return task
 
-    def source(self, raw: CommentedMap) -> str | dict[str, Any]:
-        """The source of a tail; `auto` is known only on the node that runs it, everything else is checked now."""
-        source = raw["tail"]
-        if not isinstance(source, str | dict):
-            self.fail(raw, "tail", f"tail takes {step_keys()['tail'].expected}", "tail: auto")
-        source = plain(source)
-        try:
-            if source != "auto":
-                open_source(source, Path("/nonexistent"))
-        except ConfigError as e:
-            self.fail(raw, "tail", e.message, e.hint)
-        return source  # type: ignore[no-any-return]
+    def settings(self, raw: CommentedMap, key: Key) -> dict[str, Any]:
+        """The written settings of a mapping. If one limit is written, all limits have values."""
+        assert key.struct is not None
+        groups = {f.name: f.default for f in msgspec.structs.fields(key.struct)}
+        body = self.body(raw, key)
+        made: dict[str, Any] = {}
+        for k in keys_of(key.struct).values():
+            if k.required or k.name in body:
+                inside = made.setdefault(k.group, msgspec.structs.asdict(groups[k.group])) if k.group else made
+                inside[k.field] = self.settings(body, k) if k.struct and k.name in body else self.value(body, k)
+        return made
 
     def keep(self, doc: CommentedMap, key: Key) -> Keep:
         if doc.get("keep") is None:
             return Keep()
-        written = self.nested(doc, key)
+        written = self.values(self.body(doc, key), keys_of(Keep).values())
         return Keep(**{k.field: _encoded(written.get(k.field, k.default)) for k in keys_of(Keep).values()})
 
     def check_graph(self, raw: CommentedMap, steps: list[Step]) -> None:
         names = [s.name for s in steps]
         for s in steps:
-            if s.is_source and s.after:
+            if self.kinds.of(s).is_source and s.after:
                 self.fail(raw[s.name], "after", f"{s.name} is a source and follows nothing", "remove `after`")
-            if not s.is_source and not s.after:
+            if not self.kinds.of(s).is_source and not s.after:
                 self.fail(raw, s.name, f"step {s.name} follows nothing", f"add `after: {names[0]}`")
             for parent in s.after:
                 if parent not in names:
@@ -136,8 +134,8 @@ class _Loader:
             said = "these steps follow each other in a circle: " + ", ".join(loop)
             self.fail(raw[loop[0]], "after", said, "cut one `after`")
 
-    def nested(self, raw: CommentedMap, key: Key) -> dict[str, Any]:
-        """The written values of a mapping within a mapping, by field. Nothing after the colon is an empty mapping."""
+    def body(self, raw: CommentedMap, key: Key) -> CommentedMap:
+        """A mapping within a mapping, its keys checked. Nothing after the colon is an empty mapping."""
         body = raw[key.name]
         if body is None:
             body = CommentedMap()
@@ -145,9 +143,8 @@ class _Loader:
         if not isinstance(body, CommentedMap) or key.struct is None:
             hint = f"write it like {key.name}: {{…}}, for example `{key.example}`"
             self.fail(raw, key.name, f"{key.name} is not a mapping", hint)
-        keys = keys_of(key.struct)
-        self.check_keys(body, keys, key.name)
-        return self.values(body, keys.values())
+        self.check_keys(body, keys_of(key.struct), key.name)
+        return body
 
     def values(self, raw: CommentedMap, keys: Iterable[Key]) -> dict[str, Any]:
         return {k.field: self.value(raw, k) for k in keys if k.required or k.name in raw}
@@ -171,7 +168,11 @@ class _Loader:
         except jmespath.exceptions.JMESPathError as e:
             said = f"not a JMESPath expression: {' '.join(str(e).split())}"
             self.fail(raw, key.name, said, "see https://jmespath.org")
-        return value if key.struct is None else key.struct(**self.nested(raw, key))
+        return (
+            value
+            if key.struct is None
+            else key.struct(**self.values(self.body(raw, key), keys_of(key.struct).values()))
+        )
 
     def check_keys(self, raw: CommentedMap, known: dict[str, Key], what: str) -> None:
         for key in raw:

@@ -16,6 +16,7 @@ from agent.database import Storage
 from agent.definitions.checking import decode_pipeline
 from agent.model.keys import LONGEST
 from agent.model.pipeline import Pipeline, Step
+from agent.model.step_kind import Kinds
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +29,13 @@ class Definitions:
     def __init__(
         self,
         database: Storage,
+        kinds: Kinds,
         in_use: Callable[[], set[tuple[str, str]]],
         changed: Callable[[str], None] = lambda name: None,
     ) -> None:
         """`in_use` returns the (name, version) of every row that is not closed; `changed` gets the name of each changed pipeline."""
         self._database = database
+        self.kinds = kinds
         self._in_use = in_use
         self.current: dict[str, Pipeline] = {}
         self._versions: dict[tuple[str, str], Pipeline] = {}
@@ -49,7 +52,7 @@ class Definitions:
             "SELECT name, version, body, at FROM definition ORDER BY at"
         ):
             try:
-                self._versions[name, version] = decode_pipeline(body)
+                self._versions[name, version] = decode_pipeline(body, self.kinds)
                 self._at[name, version] = at
             except msgspec.ValidationError as e:
                 log.warning("version %s of %s is not readable by this version of the agent: %s", version, name, e)
@@ -63,7 +66,7 @@ class Definitions:
 
     def apply(self, name: str, body: bytes | None) -> None:
         """Take a document's body as the current definition, or remove that; raises msgspec.ValidationError if it cannot run."""
-        pipeline = decode_pipeline(body) if body is not None else None
+        pipeline = decode_pipeline(body, self.kinds) if body is not None else None
         if pipeline is not None and pipeline.name != name:
             raise msgspec.ValidationError(f"the document {name} holds a pipeline named {pipeline.name}")
         old = self.current.get(name)
@@ -119,8 +122,8 @@ class Definitions:
         name, _, step = rest.partition("/")
         found = (p.step(step) for (n, _), p in self._versions.items() if n == name)
         steps = [s for s in found if s is not None]
-        if kind == "presence":
-            return max((LONGEST for s in steps if s.kind == "presence"), default=None)
+        if kind in self.kinds and self.kinds[kind].remembers:
+            return max((LONGEST for s in steps if s.kind == kind), default=None)
         if kind not in ("dedupe", "cooldown"):
             return None
         windows = [getattr(s, kind) for s in steps]
@@ -132,7 +135,7 @@ class Definitions:
 
     def modules(self) -> set[str]:
         """The CIDs of all modules of the current pipelines."""
-        return {s.module for p in self.current.values() for s in p.steps if s.module}
+        return set(self._modules_of(self.current.values()))
 
     def needs(self, cid: str) -> bool:
         """Whether a current version has this module, or a version that had open rows when a pipeline last changed."""
@@ -144,8 +147,11 @@ class Definitions:
 
     def _count_modules(self) -> None:
         used = self._in_use() | {(p.name, p.version) for p in self.current.values()}
-        self._needed = _modules_of(p for key, p in self._versions.items() if key in used)
-        self.old_modules.cids = _modules_of(self._versions.values())
+        self._needed = self._modules_of(p for key, p in self._versions.items() if key in used)
+        self.old_modules.cids = self._modules_of(self._versions.values())
+
+    def _modules_of(self, pipelines: Iterable[Pipeline]) -> frozenset[str]:
+        return frozenset(m for p in pipelines for s in p.steps for m in self.kinds.of(s).modules(s))
 
     def running(self) -> list[Pipeline]:
         """The current pipelines that are not paused."""
@@ -184,10 +190,6 @@ class OldModules:
     def may_read(self, node_id: str, cid: str) -> bool:
         """Other nodes read the modules of current pipelines only."""
         return False
-
-
-def _modules_of(pipelines: Iterable[Pipeline]) -> frozenset[str]:
-    return frozenset(s.module for p in pipelines for s in p.steps if s.module)
 
 
 def _current(db: sqlite3.Connection, name: str, version: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -19,7 +19,7 @@ from agent.delivery.hosts import Hosts, StepMaker
 from agent.delivery.journal import Journal
 from agent.delivery.lifecycle import Lifecycle
 from agent.delivery.new_rows import RowMaker
-from agent.delivery.receiver import Receiver
+from agent.delivery.receiver import Check, Receiver, allowed
 from agent.delivery.reports import Reports
 from agent.delivery.router import Router
 from agent.delivery.rows import Row
@@ -31,6 +31,7 @@ from agent.errors import BlobError, Refused
 from agent.model.cid import parse_cid
 from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Keep, Pipeline
+from agent.model.step_kind import Kinds
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +48,13 @@ class DeliveryEngine(Generic[S]):
 
     def __init__(
         self, node_id: str, node_name: str, mesh: MeshLike, journal: Journal, blobs: BlobsLike, fetch: Fetch,
-        steps: Callable[[Context, Deciders], S], *, allowed: Mapping[str, bool] | None = None,
+        steps: Callable[[Context, Deciders], S], *, kinds: Kinds, check: Check = allowed,
         show: Callable[[dict[str, Any]], None] = _ignore, definition_changed: Callable[[str], None] = _ignore,
     ) -> None:  # fmt: skip
-        """`steps` makes the work of steps here; `allowed`: the kinds of steps that this node's owner allows (an absent
-        kind is allowed); `show` gets each event that is made here, `definition_changed` each pipeline that changes."""
+        """`steps` makes the work of steps here, `kinds` are those that this node knows, `check` raises Refused for a task that
+        its owner does not allow; `show` gets each event that is made here, `definition_changed` each pipeline that changes."""
         self.journal = journal
-        self.definitions = Definitions(journal.storage, journal.versions_in_use, definition_changed)
+        self.definitions = Definitions(journal.storage, kinds, journal.versions_in_use, definition_changed)
         self.lifecycle = Lifecycle(journal, node_id, self._keep_of)
         for need in (journal, KeptPhotos(journal), self.definitions, self.definitions.old_modules):
             blobs.needs.add(need)
@@ -64,7 +65,7 @@ class DeliveryEngine(Generic[S]):
         self.deciders = Deciders(node_id, mesh, journal, self.definitions.longest)
         self.senders = Senders(context)
         self.router = Router(context, self.deciders, self.expire_kept)
-        self.receiver = Receiver(context, allowed)
+        self.receiver = Receiver(context, check)
         self.reports = Reports(context)
         self.traces = Traces(context)
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)

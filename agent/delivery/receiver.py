@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from agent.errors import EdgeError, Refused
 from agent.model.cid import raw_cid
 from agent.model.event import Event
 from agent.model.placement import may_send, selector
+from agent.model.task import Task
 from agent.rates import Rates
 
 log = logging.getLogger(__name__)
@@ -30,16 +31,22 @@ BYTES_PER_SECOND = 128e6
 """Limits of one sender, with bursts of two seconds; a building's busiest minute is far below."""
 FETCH_TIMEOUT = 15.0
 Outcome = tuple[Row | None, Verdict]
+Check = Callable[[Task], Any]
+"""Raises Refused for the task of a step that this node does not run."""
+
+
+def allowed(_: Task) -> None:
+    """A Check that allows every step."""
 
 
 class Receiver:
     """The handlers of `pipeline.deliver` and `pipeline.report`."""
 
-    def __init__(self, context: Context, allowed: Mapping[str, bool] | None = None) -> None:
-        """`allowed`: kinds of steps that this node's owner allows; a kind that is absent is allowed."""
+    def __init__(self, context: Context, check: Check = allowed) -> None:
+        """`check` holds the policy of this node's owner."""
         self.context = context
         self.refused: dict[str, int] = {}
-        self.policy = dict(allowed or {})
+        self.check = check
         self._pending: set[Key] = set()
         self._events = Rates(EVENTS_PER_SECOND, 2 * EVENTS_PER_SECOND)
         self._bytes = Rates(BYTES_PER_SECOND, 2 * BYTES_PER_SECOND)
@@ -146,8 +153,10 @@ class Receiver:
             return self._no(peer, "bad", "this delivery is for another node")
         if step.where and not selector(step.where).matches(self._labels(self.context.node_id) or {}):
             return self._no(peer, "not-allowed", f"this node does not match {step.where}")
-        if not self.policy.get(step.kind, True):
-            return self._no(peer, "policy", f"this node does not allow {step.kind} steps (policy.{step.kind})")
+        try:
+            self.check(self.context.definitions.kinds.task_of(step))
+        except Refused as e:
+            return self._no(peer, "policy", e.message)
         return event
 
     def _labels(self, node_id: str) -> dict[str, str] | None:

@@ -17,7 +17,7 @@ from agent.delivery.retry import LOST_AFTER
 from agent.delivery.rows import End, Row, State
 from agent.errors import EdgeError
 from agent.model.node import NodeRecord
-from agent.model.pipeline import SINK_DEADLINE, Pipeline, Step, Window
+from agent.model.pipeline import DAY, Pipeline, Step, Window
 from agent.model.placement import matches, rank
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ TIDY = 10.0
 """Seconds between checks of rows that have ended, and at photos that were kept."""
 CLOSE_AFTER = 3600.0
 """Seconds that photos wait for the report of a node that vanished after it had settled."""
-FORGOTTEN = SINK_DEADLINE + 86400.0
+FORGOTTEN = 8 * DAY
 """Seconds after the deadline that photos wait for a live node: it may have lost its journal and never report."""
 
 
@@ -134,11 +134,12 @@ class Router:
         return (fresh or ranked)[0].id if ranked else None
 
     def ranked(self, row: Row, step: Step) -> list[NodeRecord]:
-        """The live matches of the step, best first; presence goes by its key alone, so that one node decides."""
+        """The live matches of the step, best first. A kind with a decider key goes by that alone, so that one node decides."""
         nodes = matches(step, self.context.mesh.live())
-        if step.kind == "presence":
-            return rank(presence_key(row), nodes, weighed=False)
-        return rank(row.event.id, nodes, prefer=step.prefer, gpus=int(step.task.get("gpus", 0)))
+        kind = self.context.definitions.kinds.of(step)
+        if key := kind.decider_key(row.event):
+            return rank(key, nodes, weighed=False)
+        return rank(row.event.id, nodes, prefer=step.prefer, gpus=kind.gpus(step))
 
     def _spread(self, row: Row, step: Step) -> None:
         """`pick: all`: one row for each node that matches now."""
@@ -251,8 +252,3 @@ class Router:
                 over = now - self._gone.setdefault(row.target, now) >= CLOSE_AFTER
             if over:
                 self.context.apply(self.context.lifecycle.forgotten(row))
-
-
-def presence_key(row: Row) -> str:
-    """The device that the event is about: its MAC in lower case, else the event's subject."""
-    return str(row.event.data.get("mac") or row.event.subject).lower()

@@ -50,8 +50,10 @@ class Traces:
         return sorted(found)[:10]
 
     def _alert(self, row: Row) -> str:
-        found = self.context.definitions.step(row.pipeline, row.version, row.step)
-        return alert_id(row.version, row.step, row.event) if found and found[1].kind == "sink" else ""
+        found = self.context.step_of(row)
+        if found is None or not self.context.definitions.kinds.of(found[1]).is_alert:
+            return ""
+        return alert_id(row.version, row.step, row.event)
 
     def here(self, root: str) -> list[TraceRow]:
         """This node's rows of a root event."""

@@ -1,26 +1,33 @@
-"""The owner's policy: the one place that refuses a program on this node."""
+"""The owner's policy: the one place that refuses a step on this node, whatever its kind."""
 
 from __future__ import annotations
 
 import os
-from typing import TypeAlias
+from typing import TypeVar
 
 import msgspec
 import psutil
 
 from agent.config import PolicyConfig
 from agent.errors import Refused
-from agent.model.task import DockerTask, ProcessTask, WasmTask
+from agent.model.task import DockerTask, Task
 
-ProgramTask: TypeAlias = WasmTask | DockerTask | ProcessTask
+T = TypeVar("T", bound=Task)
+
+CODES = ("policy.wasm", "policy.docker", "policy.process", "policy.camera")
+"""Codes of refusals that are made from the key of the policy; docs/errors.md has them all."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """The kinds of programs that this node runs; `cpus` and `memory` (bytes) bound one container, 0 is no bound."""
+    """The steps that this node runs, by the policy key of their task.
+
+    `cpus` and `memory` (bytes) bound one container, 0 is no bound.
+    """
 
     wasm: bool = True
     docker: bool = True
     process: bool = False
+    camera: bool = True
     cpus: float = 0.0
     memory: int = 0
 
@@ -31,30 +38,29 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             wasm=config.wasm,
             docker=config.docker,
             process=config.process,
+            camera=config.camera,
             cpus=max(1.0, config.cpus * (os.cpu_count() or 1)),
             memory=int(config.memory * psutil.virtual_memory().total),
         )
 
-    def check(self, task: ProgramTask) -> ProgramTask:
-        """The task, with no more CPUs than this node gives, which only makes it slower; raises Refused for the rest."""
-        if isinstance(task, WasmTask):
-            if not self.wasm:
-                raise Refused("this node runs no WASM", code="policy.wasm", hint="set policy.wasm on this node")
-            return task
-        if isinstance(task, ProcessTask):
-            if not self.process:
-                raise Refused(
-                    "this node runs no processes of pipelines (policy.process)",
-                    code="policy.process",
-                    hint="set policy.process on this node, or use a container",
-                )
-            return task
-        return self._check_container(task)
+    def check(self, task: T) -> T:
+        """The task, with no more CPUs than this node gives, which only makes it slower; raises Refused for the rest.
 
-    def _check_container(self, task: DockerTask) -> DockerTask:
+        A program in its settings is checked like a step.
+        """
+        if task.policy and not getattr(self, task.policy):
+            raise Refused(
+                f"this node does not allow {task.policy} steps (policy.{task.policy})",
+                code=f"policy.{task.policy}",
+                hint=f"set policy.{task.policy} on this node, or run the step on nodes that allow it",
+            )
+        inner = {f: v for f in task.__struct_fields__ if isinstance(v := getattr(task, f), Task)}
+        if inner:
+            task = msgspec.structs.replace(task, **{f: self.check(v) for f, v in inner.items()})
+        return self._bounded(task) if isinstance(task, DockerTask) else task  # type: ignore[return-value]
+
+    def _bounded(self, task: DockerTask) -> DockerTask:
         limits = task.limits
-        if not self.docker:
-            raise Refused("this node runs no containers", code="policy.docker", hint="set policy.docker on this node")
         if self.memory and limits.memory > self.memory:
             raise Refused(
                 f"the step wants {limits.memory} bytes of memory, this node gives {self.memory} (policy.memory)",

@@ -11,13 +11,13 @@ import msgspec
 
 from agent.executors.docker.executor import DockerExecutor
 from agent.executors.once import OnceRunner
-from agent.executors.policy import Policy, ProgramTask
+from agent.executors.policy import Policy
 from agent.executors.process.executor import ProcessExecutor
 from agent.executors.warm import WarmRunner
 from agent.executors.wasm.executor import WasmExecutor
 from agent.executors.wasm.runner import WasmLauncher, WasmRunner
 from agent.model.node import Reserved
-from agent.model.task import BlobWriter, DockerTask, FilterRunner, ProcessTask, Runner, StepLog, WasmTask
+from agent.model.task import BlobWriter, DockerTask, FilterRunner, ProcessTask, ProgramTask, Runner, StepLog, WasmTask
 
 AnyRunner: TypeAlias = WarmRunner | OnceRunner | WasmRunner
 ONCE_AT_ONCE = os.cpu_count() or 1
@@ -31,7 +31,7 @@ class Executors:
         self, wasm: WasmExecutor, docker: DockerExecutor, process: ProcessExecutor, policy: Policy, blobs: BlobWriter
     ) -> None:
         self._wasm, self._docker, self._process = wasm, docker, process
-        self._policy, self._blobs = policy, blobs
+        self.policy, self._blobs = policy, blobs
         self._made: WeakKeyDictionary[AnyRunner, ProgramTask] = WeakKeyDictionary()
 
     def runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None = None) -> Runner:
@@ -39,7 +39,7 @@ class Executors:
 
         `name` is shown in a container's labels, `log` gets the program's output. `module` is the file of a WASM module.
         """
-        task = self._policy.check(task)
+        task = self.policy.check(task)
         made = self._runner(task, name, log, module)
         self._made[made] = task
         return made
@@ -60,7 +60,7 @@ class Executors:
 
     def filter(self, task: WasmTask, module: Path) -> FilterRunner:
         """A source filter over the module; raises Refused where the policy forbids WASM."""
-        self._policy.check(task)
+        self.policy.check(task)
         return self._wasm.filter(module, task)
 
     def reserved(self) -> Reserved:

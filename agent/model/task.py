@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -26,8 +26,17 @@ class Limits(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
     pids: Annotated[int, key("processes (docker)", 64, ge=1, le=1 << 20)] = 64
 
 
-class WasmTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+class Task(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """The settings of a step: the base of each kind's struct."""
+
+    policy: ClassVar[str] = ""
+    """The key of the owner's policy that allows such a step on a node; empty: every node allows it."""
+
+
+class WasmTask(Task, omit_defaults=True, frozen=True, kw_only=True):
     """A WASI preview 1 command. `module` is a path in a pipeline file and a CID once applied."""
+
+    policy: ClassVar[str] = "wasm"
 
     module: Annotated[
         str, key("the module, relative to the file; a CID once applied", "filters/rescale.wasm", "a path")
@@ -38,8 +47,10 @@ class WasmTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
     limits: Limits = Limits()
 
 
-class DockerTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+class DockerTask(Task, omit_defaults=True, frozen=True, kw_only=True):
     """A container. `image` is a name in a pipeline file and an image id (`sha256:…`) once applied; `name` is that name then."""
+
+    policy: ClassVar[str] = "docker"
 
     image: Annotated[str, key("the image; an image id once applied", "edge/detector:1", "an image")]
     args: Annotated[list[str], key("arguments", ["--threshold", "0.4"])] = []
@@ -58,8 +69,10 @@ class DockerTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
         return f"{self.name} ({self.image[:19]})" if self.name else self.image
 
 
-class ProcessTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+class ProcessTask(Task, omit_defaults=True, frozen=True, kw_only=True):
     """A plain executable; refused unless the node's owner allows processes."""
+
+    policy: ClassVar[str] = "process"
 
     command: Annotated[list[str], key("program and arguments", ["/usr/bin/prog"])]
     env: Annotated[dict[str, str], key("environment", {"LANG": "C.UTF-8"})] = {}
@@ -70,14 +83,9 @@ class ProcessTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True)
     limits: Limits = Limits(memory=1024 * MIB, timeout=30.0, outputs=64 * MIB)
 
 
-class CameraTask(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """Photos from every camera of the node: `shots` of them, `every` seconds apart."""
-
-    shots: Annotated[int, key("photos a camera takes for an event", 2, ge=1, le=100)] = 1
-    every: Annotated[float, duration("time between them", "2s", le=3600.0)] = 2.0
-    cameras: Annotated[
-        list[str], key("only these cameras; empty: every camera of the node", ["porch"], "a list of names")
-    ] = []
+ProgramTask: TypeAlias = WasmTask | DockerTask | ProcessTask
+"""A program: a kind of step by itself, or a setting of another kind."""
+PROGRAMS = (WasmTask, DockerTask, ProcessTask)
 
 
 class StepInput(msgspec.Struct):

@@ -10,7 +10,7 @@ from agent.definitions import Definitions
 from agent.mesh import Document, Mesh
 from agent.model.decoding import DAMAGED
 from agent.model.documents import DEVICE, LABEL, PIPELINE
-from agent.steps import DeviceInfo, Presence
+from agent.steps import DeviceInfo, DeviceRecords
 
 log = logging.getLogger(__name__)
 
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 class AppliedDocuments:
     """Applies documents as they come into force."""
 
-    def __init__(self, mesh: Mesh, definitions: Definitions, presence: Presence) -> None:
+    def __init__(self, mesh: Mesh, definitions: Definitions, devices: DeviceRecords) -> None:
         self._mesh = mesh
         self._definitions = definitions
-        self._presence = presence
+        self._devices = devices
         mesh.documents.on_change(self.apply)
 
     def load(self) -> None:
@@ -38,9 +38,9 @@ class AppliedDocuments:
                 self._definitions.apply(document.name, body)
             elif document.kind == DEVICE:
                 if body is None:
-                    self._presence.devices.pop(document.name, None)
+                    self._devices.devices.pop(document.name, None)
                 else:
-                    self._presence.devices[document.name] = msgspec.json.decode(body, type=DeviceInfo)
+                    self._devices.devices[document.name] = msgspec.json.decode(body, type=DeviceInfo)
             elif document.kind == LABEL:
                 self._mesh.reconsider(document.name)
         except DAMAGED as e:

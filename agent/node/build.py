@@ -19,6 +19,7 @@ from agent.logs import LogStore, Reader
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.model.alert import Hello
 from agent.model.node import ROLE_OPERATOR
+from agent.model.step_kind import Kinds
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
 from agent.node.camera_access import BookCameras
@@ -33,21 +34,22 @@ from agent.node.node_facts import NodeFacts
 from agent.node.resources import make_resources
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
+from agent.node.source_steps import SourceSteps
 from agent.node.status_summary import SummarySender
-from agent.node.tail_steps import TailSteps
 from agent.node.warm_programs import WarmPrograms
 from agent.platforms import detect
-from agent.steps import Presence, StepKinds
+from agent.steps import KINDS, Alerts, DeviceRecords, Logs, NodeSteps, Parts, StepPrograms
 from agent.uplink import Uplink, UplinkSettings
 
 
 def build_node(
-    config: Config, identity: Identity, *, wanted: dict[str, str], endpoints: Sequence[str] = (), had_state: bool = True
-) -> Node:
+    config: Config, identity: Identity, *, wanted: dict[str, str], endpoints: Sequence[str] = (), had_state: bool = True,
+    kinds: Kinds = KINDS,
+) -> Node:  # fmt: skip
     """A node that does not run yet; raises EdgeError where its state cannot be used.
 
     `wanted` are the labels to ask for; `endpoints` are `host:port` of nodes to dial besides those of the configuration;
-    `had_state` says that this is not the first start.
+    `had_state` says that this is not the first start. `kinds` are the kinds of steps that it knows.
     """
     health, changed = HealthRegistry(), ChangeSignal()
     platform = detect(docker_host=config.docker.host)
@@ -59,7 +61,7 @@ def build_node(
     stores = _stores(config, mesh)
     programs = _programs(config, identity.node_id, stores)
     restarted_at = boottime() if had_state else 0.0
-    delivery = _delivery(config, identity, mesh, stores, programs, changed, restarted_at)
+    delivery = _delivery(config, identity, mesh, stores, programs, changed, restarted_at, kinds)
     node = Node(
         config=config,
         health=health,
@@ -71,7 +73,7 @@ def build_node(
         stores=stores,
         programs=programs,
         delivery=delivery,
-        documents=AppliedDocuments(mesh, delivery.engine.definitions, delivery.engine.steps.presence),
+        documents=AppliedDocuments(mesh, delivery.engine.definitions, delivery.engine.steps.parts.devices),
         meter=CapacityMeter(
             policy=config.policy, journal=stores.journal, reserved=programs.all.reserved, gpus=platform.gpus
         ),
@@ -157,30 +159,33 @@ def _delivery(
     programs: Programs,
     changed: ChangeSignal,
     restarted_at: float,
+    kinds: Kinds,
 ) -> Delivery:
     # The engine hands alerts to the uplink, which reports each one's end to the engine: so the functions come first.
 
     def delivered(event_id: str) -> None:
-        engine.steps.sink.delivered(event_id)
+        engine.steps.parts.alerts.delivered(event_id)
 
     def refused(event_id: str, reason: str) -> None:
-        engine.steps.sink.refused(event_id, reason)
+        engine.steps.parts.alerts.refused(event_id, reason)
 
     def hear(pipeline: str, step: str, line: str) -> None:
         gpu.read(pipeline, step, line)
 
-    def steps(context: Context, deciders: Deciders) -> StepKinds:
-        return StepKinds(
-            context,
+    def steps(context: Context, deciders: Deciders) -> NodeSteps:
+        parts = Parts(
+            context=context,
             mesh_id=identity.mesh_id,
-            executors=programs.all,
-            cameras=BookCameras(programs.cameras) if config.policy.camera else None,
-            presence=Presence(deciders),
-            path_of=stores.blobs.path,
+            policy=programs.all.policy,
+            programs=StepPrograms(context, programs.all, stores.blobs.path, logs.of),
+            cameras=BookCameras(programs.cameras),
+            devices=DeviceRecords(deciders),
+            alerts=Alerts(context, uplink.submit),
             writer=stores.fresh,
-            submit=uplink.submit,
             log_of=logs.of,
+            logs=Logs(config.sources.tail, config.state, restarted_at),
         )
+        return NodeSteps(parts)
 
     logs = LogStore(logs_folder(config), config.logs.size, hear=hear)
     uplink = _uplink(config, identity, delivered, refused)
@@ -192,22 +197,13 @@ def _delivery(
         stores.blobs,
         lambda cid, holders, timeout, size: stores.exchange.fetch(cid, holders, timeout=timeout, size=size),
         steps,
-        allowed={kind: getattr(config.policy, kind) for kind in ("wasm", "docker", "process", "camera")},
+        kinds=kinds,
+        check=programs.all.policy.check,
         show=lambda event: publish_event(mesh.publish_log, event),
         definition_changed=lambda _name: changed.send(),
     )
     gpu = GpuUse(engine.definitions)
-    tails = TailSteps(
-        engine,
-        programs.all,
-        mesh,
-        changed.listen(),
-        logs=config.sources.tail,
-        log_of=logs.of,
-        state=config.state,
-        restarted_at=restarted_at,
-    )
-    return Delivery(tails, engine, logs, Reader(logs), gpu, uplink)
+    return Delivery(SourceSteps(engine, mesh, changed.listen()), engine, logs, Reader(logs), gpu, uplink)
 
 
 def _uplink(
@@ -247,7 +243,7 @@ def _checks(
         labels=labels,
         desk=admission.desk,
         delivery=delivery.engine,
-        tails=delivery.tails.runners,
+        sources=delivery.sources.runners,
         blobs=stores.blobs,
         cameras=programs.cameras,
         docker=programs.docker,

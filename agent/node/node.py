@@ -21,9 +21,9 @@ from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
-from agent.node.tail_steps import TailSteps
+from agent.node.source_steps import SourceSteps
 from agent.node.warm_programs import WarmPrograms
-from agent.steps import StepKinds
+from agent.steps import NodeSteps
 from agent.uplink import Uplink
 
 
@@ -57,9 +57,9 @@ class Programs:
 class Delivery:
     """The parts that events pass, from a line of a log to the sink."""
 
-    tails: TailSteps
-    """Reads logs."""
-    engine: DeliveryEngine[StepKinds]
+    sources: SourceSteps
+    """Runs the steps that make events."""
+    engine: DeliveryEngine[NodeSteps]
     """Delivers events to steps; its `steps` does the work of each kind of step."""
     logs: LogStore
     """The logs of steps."""

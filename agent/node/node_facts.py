@@ -18,10 +18,11 @@ from agent.identity import AdmissionDesk, Identity
 from agent.mesh import Mesh
 from agent.model.node import ROLE_OPERATOR
 from agent.model.placement import steps_without_node
+from agent.model.task import DockerTask
 from agent.node.gpu_use import GpuUse
 from agent.node.signed_labels import SignedLabels
-from agent.node.tail_steps import Key
-from agent.steps import StepKinds, TailRunner
+from agent.node.source_steps import Key
+from agent.steps import NodeSteps, SourceRunner
 from agent.uplink import Uplink
 
 
@@ -34,8 +35,8 @@ class NodeFacts:
     mesh: Mesh
     labels: SignedLabels
     desk: AdmissionDesk | None
-    delivery: DeliveryEngine[StepKinds]
-    tails: Mapping[Key, TailRunner]
+    delivery: DeliveryEngine[NodeSteps]
+    sources: Mapping[Key, SourceRunner]
     blobs: BlobStore
     cameras: CameraBook
     docker: DockerExecutor
@@ -49,7 +50,7 @@ class NodeFacts:
         )
         identity, known, live = self.identity(), self.mesh.known(), self.mesh.live()
         current = self.delivery.definitions.current.values()
-        kinds = {s.kind for p in current for s in p.steps}
+        kinds = [self.delivery.definitions.kinds.of(s) for p in current for s in p.steps]
         return Facts(
             node=identity.name,
             state=str(self.state),
@@ -58,7 +59,7 @@ class NodeFacts:
             operators=sum(n.role == ROLE_OPERATOR for n in known),
             certificate_days=(identity.not_after - time.time()) / 86400,
             nodes=len(known),
-            sink_wanted="sink" in kinds,
+            sink_wanted=any(k.is_alert for k in kinds),
             sink_connected=self._sink_connected(),
             sink_error=uplink["last_error"],
             clock_synchronised=synchronised,
@@ -67,7 +68,8 @@ class NodeFacts:
             sources=self._sources(),
             gpu_wanted=bool(self.gpu.missing),
             gpu_used=False if self.gpu.missing else None,
-            docker_wanted="docker" in kinds and self.mesh.me.labels.get("docker") == "true",
+            docker_wanted=any(DockerTask in k.programs.values() for k in kinds)
+            and self.mesh.me.labels.get("docker") == "true",
             docker_available=self.docker.available,
             queue_open=self.delivery.journal.open_count,
             queue_max=self.delivery.journal.max_open,
@@ -93,7 +95,7 @@ class NodeFacts:
 
     def _sources(self) -> list[SourceFact]:
         made = []
-        for (_pipeline, _version, step, _source), runner in self.tails.items():
+        for (_pipeline, _version, step, _source), runner in self.sources.items():
             error = runner.error or runner.source.problem
             made.append(SourceFact(f"{step} {runner.source.name}", not error, error, runner.source.counters.unread))
         return made

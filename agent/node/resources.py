@@ -31,7 +31,9 @@ def make_resources(
         return admission.identity
 
     nodes = resources.Nodes(mesh, labels, engine.definitions, desk=desk, wanted=wanted)
-    pipelines = resources.Pipelines(mesh, engine, blobs, resolver=Resolver(mesh, blobs, programs.wasm))
+    pipelines = resources.Pipelines(
+        mesh, engine, blobs, resolver=Resolver(mesh, blobs, programs.wasm, engine.definitions.kinds)
+    )
     cameras = resources.Cameras(programs.cameras, mesh)
     sink = resources.Sink(delivery.uplink, mesh, labels, wanted)
     status = resources.Status(
@@ -44,7 +46,7 @@ def make_resources(
         pipelines=pipelines,
         cameras=cameras,
         sink=sink,
-        sources=delivery.tails.runners,
+        sources=delivery.sources.runners,
         blobs=blobs,
         wasm=programs.wasm,
         docker=programs.docker,
@@ -61,7 +63,7 @@ def make_resources(
             admission.tokens, mesh, desk=desk, identity=identity, addresses=admission.enrol_addresses
         ),
         pipelines=pipelines,
-        devices=resources.Devices(mesh, engine.steps.presence),
+        devices=resources.Devices(mesh, engine.steps.parts.devices),
         cameras=cameras,
         blobs=resources.Blobs(blobs, stores.exchange, mesh, stores.added),
         sink=sink,

@@ -51,7 +51,7 @@ def _services(node: Node, api: Api | None) -> list[Service]:
         ("renewal", admission.renewal.run),
         ("certificate", admission.certificate.run),
         ("labels", lambda: keep_labels(node.labels, node.wanted, cameras, delivery.uplink)),
-        ("sources", delivery.tails.run),
+        ("sources", delivery.sources.run),
         ("cameras", cameras.run),
         ("uplink", delivery.uplink.run),
         ("fresh blobs", node.stores.fresh.run),

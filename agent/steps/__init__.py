@@ -1,7 +1,30 @@
-"""The kinds of steps: the work of each kind for one event on this node."""
+"""Steps: a file for each kind of step, and what the steps of a node share.
 
-from agent.steps.kinds import StepKinds
-from agent.steps.presence import DeviceInfo, Presence
-from agent.steps.tail import TailRunner
+A module that adds kinds has them in its `KINDS`; nothing else names it.
+"""
 
-__all__ = ["DeviceInfo", "Presence", "StepKinds", "TailRunner"]
+from agent.steps.alerts import Alerts
+from agent.steps.device_records import DeviceInfo, DeviceRecords
+from agent.steps.every_kind import every_kind
+from agent.steps.kind import EventKind, SourceKind, SourceRunner
+from agent.steps.node_steps import NodeSteps
+from agent.steps.parts import Logs, LogSpec, Parts
+from agent.steps.programs import StepPrograms
+
+KINDS = every_kind()
+
+__all__ = [
+    "KINDS",
+    "Alerts",
+    "DeviceInfo",
+    "DeviceRecords",
+    "EventKind",
+    "LogSpec",
+    "Logs",
+    "NodeSteps",
+    "Parts",
+    "SourceKind",
+    "SourceRunner",
+    "StepPrograms",
+    "every_kind",
+]

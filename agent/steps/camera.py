@@ -3,58 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, ClassVar
 
-from agent.delivery import Context, Emit, Made, Row, Work
+import msgspec
+
+from agent.delivery import Emit, Made, Row, Work
 from agent.errors import CameraError, StepFailed
 from agent.model.event import BlobRef
+from agent.model.keys import duration, key
 from agent.model.pipeline import Pipeline, Step
-from agent.model.task import BlobWriter, CameraTask, LogOf, StepOutput
-from agent.steps.program import ProgramSteps
+from agent.model.task import StepOutput, Task
+from agent.steps.kind import EventKind
+from agent.steps.parts import Parts, Photo
 
 WIDTH = 4
 """Events that a node's cameras take at once."""
 
 
-class Photo(Protocol):
-    """One photo of a camera."""
+class CameraTask(Task, omit_defaults=True, frozen=True, kw_only=True):
+    """Photos from every camera of the node: `shots` of them, `every` seconds apart."""
 
-    jpeg: bytes
-    width: int
-    height: int
-
-
-class Cameras(Protocol):
-    """The cameras of this node."""
-
-    def names(self) -> list[str]: ...
-    async def shoot(self, name: str, shots: int, every: float, taken: Callable[[Any], Awaitable[None]]) -> None: ...
+    policy: ClassVar[str] = "camera"
+    shots: Annotated[int, key("photos a camera takes for an event", 2, ge=1, le=100)] = 1
+    every: Annotated[float, duration("time between them", "2s", le=3600.0)] = 2.0
+    cameras: Annotated[
+        list[str], key("only these cameras; empty: every camera of the node", ["porch"], "a list of names")
+    ] = msgspec.field(default_factory=list)
 
 
-@dataclass(eq=False)
-class CameraSteps:
-    """Makes the work of camera steps."""
+class Camera(EventKind):
+    """Takes photos."""
 
-    context: Context
-    cameras: Cameras | None
-    writer: BlobWriter
-    programs: ProgramSteps
-    log_of: LogOf
+    name = "camera"
+    task = CameraTask
+    about = key("take photos with every camera of the node", {"shots": 2, "every": "2s"})
+    pick = "all"
 
-    async def open(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
-        """The step's work."""
-        task: CameraTask = step.task_of()
-        log = self.log_of(pipeline.name, pipeline.version, step.name)
+    async def open(self, parts: Parts, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        """See EventKind."""
+        task = step.task_as(CameraTask)
+        log = parts.log_of(pipeline.name, pipeline.version, step.name)
 
         async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
-            if self.cameras is None:
-                raise StepFailed("this node has no cameras", hint="edge-agent camera add NAME SOURCE")
-            names = [n for n in self.cameras.names() if not task.cameras or n in task.cameras]
-            self.programs.start_next(pipeline, step)
+            names = [n for n in parts.cameras.names() if not task.cameras or n in task.cameras]
+            parts.programs.start_next(pipeline, step)
             results = await asyncio.gather(
-                *(self._shoot(self.cameras, name, task, row, emit) for name in names), return_exceptions=True
+                *(_shoot(parts, name, task, row, emit) for name in names), return_exceptions=True
             )
             errors = [r for r in results if isinstance(r, BaseException)]
             for error in errors:
@@ -67,17 +61,21 @@ class CameraSteps:
 
         return work, WIDTH
 
-    async def _shoot(self, cameras: Cameras, name: str, task: CameraTask, row: Row, emit: Emit) -> None:
-        shot = 0
 
-        async def taken(photo: Photo) -> None:
-            nonlocal shot
-            cid, size = await self.writer.put(photo.jpeg)
-            data = {k: v for k, v in row.event.data.items() if k != "blobs"} | {
-                "camera": name, "node": self.context.node_name, "shot": shot, "width": photo.width, "height": photo.height,
-            }  # fmt: skip
-            blob = BlobRef(f"{name}-{shot}.jpg", cid, "image/jpeg", size)
-            await emit([(StepOutput("camera.photo", data, [blob]), (self.context.node_id, name, shot))])
-            shot += 1
+async def _shoot(parts: Parts, name: str, task: CameraTask, row: Row, emit: Emit) -> None:
+    node, shot = parts.context, 0
 
-        await cameras.shoot(name, task.shots, task.every, taken)
+    async def taken(photo: Photo) -> None:
+        nonlocal shot
+        cid, size = await parts.writer.put(photo.jpeg)
+        data = {k: v for k, v in row.event.data.items() if k != "blobs"} | {
+            "camera": name, "node": node.node_name, "shot": shot, "width": photo.width, "height": photo.height,
+        }  # fmt: skip
+        blob = BlobRef(f"{name}-{shot}.jpg", cid, "image/jpeg", size)
+        await emit([(StepOutput("camera.photo", data, [blob]), (node.node_id, name, shot))])
+        shot += 1
+
+    await parts.cameras.shoot(name, task.shots, task.every, taken)
+
+
+KINDS = (Camera(),)

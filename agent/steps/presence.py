@@ -9,17 +9,19 @@ an arrival when it is repeated.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
-import msgspec
+from typing import Annotated, Any
 
 from agent.clock import boottime
-from agent.delivery import Deciders, Decision, Emit, KeyedLocks, Made, Row, Work
+from agent.delivery import Decision, Emit, Made, Row, Work
 from agent.errors import StepFailed
 from agent.model.event import Event
+from agent.model.keys import duration, key
 from agent.model.mac import is_mac
-from agent.model.pipeline import Pipeline, PresenceTask, Step
-from agent.model.task import StepOutput
+from agent.model.pipeline import Pipeline, Step
+from agent.model.task import StepOutput, Task
+from agent.steps.device_records import SCOPE, DeviceInfo, DeviceRecords
+from agent.steps.kind import EventKind
+from agent.steps.parts import Parts
 
 HELD = 12 * 3600.0
 """Longest time that an association without any log line counts as a sign of life; its `left` line may be lost."""
@@ -29,21 +31,22 @@ WIDTH = 16
 """Events that are handled at the same time."""
 
 
-class DeviceInfo(msgspec.Struct, omit_defaults=True):
-    """An operator's name and settings of a device (signed document of kind `device`, named by the MAC)."""
+class PresenceTask(Task, frozen=True, omit_defaults=True, kw_only=True):
+    """One record per device: a join after `away` seconds without a sign of life is an arrival.
 
-    name: str = ""
-    known: bool = False
+    Joins within `settle` seconds of an access point's or its agent's restart only refresh the record.
+    """
+
+    away: Annotated[float, duration("silence after which a join is an arrival", "30m")] = 1800.0
+    settle: Annotated[float, duration("time after a restart in which joins only refresh", "3m")] = 180.0
 
 
 class Presence:
     """The presence step on the node that decides for a device."""
 
-    def __init__(self, deciders: Deciders) -> None:
-        self.deciders = deciders
-        self.devices: dict[str, DeviceInfo] = {}
-        """By MAC; the service keeps it in step with the documents."""
-        self._locks = KeyedLocks()
+    def __init__(self, devices: DeviceRecords) -> None:
+        self._devices = devices
+        self._deciders = devices.deciders
 
     async def see(self, scope: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
         """The events (type, data) that follow from this one; raises StepFailed (final) for an event without a MAC."""
@@ -52,8 +55,8 @@ class Presence:
             raise StepFailed(
                 "presence needs data.mac", final=True, hint="let the filter emit the device's MAC as data.mac"
             )
-        async with self._locks.hold(mac):
-            return await self._see(f"presence:{scope}", mac, task, event)
+        async with self._devices.locks.hold(mac):
+            return await self._see(SCOPE + scope, mac, task, event)
 
     async def _see(self, scope: str, mac: str, task: PresenceTask, event: Event) -> list[tuple[str, dict[str, Any]]]:
         if event.type == "wifi.client.rejected":
@@ -79,14 +82,14 @@ class Presence:
         }
         first = event.id if arrival else (known.first if known else "")
         record = Decision(scope, mac, first, now, now + max(REMEMBER, task.away), present, value)
-        await asyncio.gather(self.deciders.keep(record), self.deciders.witnessed(record))
+        await asyncio.gather(self._deciders.keep(record), self._deciders.witnessed(record))
         return [("device.arrived", self._data(mac, record, event))] if arrival else []
 
     async def _known(self, scope: str, mac: str) -> Decision | None:
         """The device's record, here or with the next in the ranking: this node may have been away."""
-        here = self.deciders.records.get((scope, mac))
+        here = self._deciders.records.get((scope, mac))
         probe = here or Decision(scope, mac, "", 0.0, 0.0)
-        found = await self.deciders.witnessed(
+        found = await self._deciders.witnessed(
             Decision(scope, mac, probe.first, probe.at, 0.0, probe.present, probe.value)
         )
         if found.until <= boottime():
@@ -94,7 +97,7 @@ class Presence:
         return found if here is None or found.at > here.at else here
 
     def _data(self, mac: str, record: Decision, event: Event) -> dict[str, Any]:
-        info = self.devices.get(mac, DeviceInfo())
+        info = self._devices.devices.get(mac, DeviceInfo())
         device: dict[str, Any] = {
             "mac": mac,
             "known": info.known,
@@ -105,38 +108,29 @@ class Presence:
             device["name"] = info.name
         return {"device": device, "interface": event.data.get("interface", ""), "joined": event.time}
 
-    def forget(self, mac: str) -> bool:
-        """Drop this node's records of a device; True if there were any."""
-        gone = [k for k in self.deciders.records if k[0].startswith("presence:") and k[1] == mac]
-        for k in gone:
-            del self.deciders.records[k]
-        self.deciders.journal.storage.write(
-            lambda db: db.executemany("DELETE FROM decision WHERE scope = ? AND key = ?", gone)
-        )
-        return bool(gone)
 
-    def seen(self) -> dict[str, Decision]:
-        """The newest record of each device that this node holds."""
-        newest: dict[str, Decision] = {}
-        for (scope, mac), record in self.deciders.records.items():
-            if scope.startswith("presence:") and (mac not in newest or newest[mac].until < record.until):
-                newest[mac] = record
-        return newest
+class PresenceKind(EventKind):
+    """Turns joins into arrivals."""
 
+    name = "presence"
+    task = PresenceTask
+    about = key("turn joins into arrivals", {"away": "30m"})
+    remembers = True
 
-class PresenceSteps:
-    """Makes the work of presence steps."""
+    def decider_key(self, event: Event) -> str:
+        """The device that the event is about: its MAC in lower case, else the event's subject."""
+        return str(event.data.get("mac") or event.subject).lower()
 
-    def __init__(self, presence: Presence) -> None:
-        self.presence = presence
-
-    async def open(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
-        """The step's work."""
-        task: PresenceTask = step.task_of()
-        scope = f"{pipeline.name}/{step.name}"
+    async def open(self, parts: Parts, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        """See EventKind."""
+        task, scope = step.task_as(PresenceTask), f"{pipeline.name}/{step.name}"
+        presence = Presence(parts.devices)
 
         async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
-            found = await self.presence.see(scope, task, row.event)
+            found = await presence.see(scope, task, row.event)
             return [(StepOutput(kind, data), ()) for kind, data in found]
 
         return work, WIDTH
+
+
+KINDS = (PresenceKind(),)

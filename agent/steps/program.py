@@ -1,110 +1,38 @@
-"""Steps whose work is a program: a WASM module, a container or a local executable."""
+"""Steps that are a program: it gets events as lines and files, and answers them (docs/step-contract.md)."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from agent.delivery import Context, Emit, Made, Row, StepKey, Work, step_input
-from agent.errors import BlobError, EdgeError, StepFailed, Unreachable
-from agent.model.pipeline import Pipeline, Step
-from agent.model.task import LogOf, Runner, StepLog, WasmTask
-
-if TYPE_CHECKING:
-    from agent.executors import Executors
-
-log = logging.getLogger(__name__)
-
-FETCH_TIMEOUT = 60.0
-"""Seconds in which a module must come from another node."""
+from agent.delivery import Work
+from agent.model.keys import key
+from agent.model.pipeline import Pick, Pipeline, Step
+from agent.model.task import DockerTask, ProcessTask, ProgramTask, WasmTask
+from agent.steps.kind import EventKind
+from agent.steps.parts import Parts
 
 
-@dataclass(eq=False)
-class ProgramSteps:
-    """Opens the programs of steps and closes them.
+class ProgramKind(EventKind):
+    """Runs a program of one sort."""
 
-    `path_of` gives the file of a blob that is here; `log_of` the log of (pipeline, version, step).
-    """
+    def __init__(
+        self, name: str, task: type[ProgramTask], about: str, example: dict[str, object], *, pick: Pick = "one"
+    ):
+        self.name = name
+        self.task = self.program = task
+        self.about = key(about, example)
+        self.pick = pick
 
-    context: Context
-    executors: Executors
-    path_of: Callable[[str], Path]
-    log_of: LogOf
-    _runners: dict[StepKey, Runner] = field(default_factory=dict)
-    _starting: set[asyncio.Task[None]] = field(default_factory=set)
-
-    async def open(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
-        """Start the step's program; raises Refused, Unreachable or StepFailed."""
-        runner = await self.runner(
-            step, f"{pipeline.name}-{step.name}", self.log_of(pipeline.name, pipeline.version, step.name)
-        )
-        try:
-            await runner.start()
-        except BaseException:
-            await runner.close()
-            raise
-        self._runners[pipeline.name, pipeline.version, step.name] = runner
-
-        async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
-            try:
-                item = step_input(row.event, lambda cid: str(self.path_of(cid)))
-            except BlobError as e:
-                raise StepFailed(f"a blob of the event is not here: {e.message}") from None
-            return [(output, ()) for output in await runner.run(item)]
-
-        return work, max(1, runner.in_flight)
-
-    async def runner(self, step: Step, name: str, log: StepLog) -> Runner:
-        """A runner for the step's program, not yet started; raises Refused or Unreachable. `name` labels a container."""
-        task = step.task_of()
-        module = await self.module(task.module) if isinstance(task, WasmTask) else None
-        return self.executors.runner(task, name, log, module)
-
-    async def module(self, cid: str) -> Path:
-        """The module's file, fetched from another node where it is not here; raises Unreachable."""
-        if not self.context.blobs.has(cid):
-            holders = [n.id for n in self.context.mesh.live() if n.id != self.context.node_id]
-            try:
-                await self.context.fetch(cid, holders, FETCH_TIMEOUT, None)
-            except BlobError as e:
-                raise Unreachable(
-                    f"no node that is here has module {cid}: {e.message}", hint="apply the pipeline again"
-                ) from None
-        return self.path_of(cid)
-
-    def start_next(self, pipeline: Pipeline, step: Step) -> None:
-        """Start the WASM programs of the next steps before this step's output comes: an idle program may have ended."""
-        for after in pipeline.children(step.name):
-            runner = self._runners.get((pipeline.name, pipeline.version, after.name))
-            if runner is not None and after.kind == "wasm":
-                task = asyncio.create_task(_start(runner), name=f"start {pipeline.name}/{after.name}")
-                self._starting.add(task)
-                task.add_done_callback(self._starting.discard)
-
-    async def stop(self, key: StepKey) -> None:
-        """Stop the program of (pipeline, version, step), if it has one; an error is only logged."""
-        runner = self._runners.pop(key, None)
-        if runner is None:
-            return
-        try:
-            await runner.close()
-        except Exception:
-            log.exception("%s/%s: the program could not be stopped", key[0], key[2])
-
-    async def close(self) -> None:
-        """Stop every program."""
-        for task in self._starting:
-            task.cancel()
-        await asyncio.gather(*self._starting, return_exceptions=True)
-        await asyncio.gather(*(self.stop(key) for key in list(self._runners)))
+    async def open(self, parts: Parts, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        """See EventKind."""
+        return await parts.programs.open(pipeline, step, step.task_as(self.program))
 
 
-async def _start(runner: Runner) -> None:
-    try:
-        await runner.start()
-    except (EdgeError, OSError) as e:
-        log.debug("the next step is not ready: %s", e)  # its first event meets the same error, and reports it
+KINDS = (
+    ProgramKind("wasm", WasmTask, "run a WASM module", {"module": "filters/rescale.wasm"}, pick="here"),
+    ProgramKind("docker", DockerTask, "run a container", {"image": "edge/detector:1"}),
+    ProgramKind(
+        "process",
+        ProcessTask,
+        "run a local executable, where the node's owner allows it",
+        {"command": ["/usr/bin/prog"]},
+    ),
+)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from agent.api.resolve import MAX_MODULE, Resolver, module_paths
-from agent.definitions import load_pipeline
 from agent.errors import NotFound, PipelineError
 from agent.model.cid import parse_cid
 from agent.node import Node, close_node
+from agent.steps import KINDS
 from tests.node.site import Site
-from tests.support import eventually
+from tests.support import eventually, load_pipeline
 
 TEXT = """\
 version: 1
@@ -38,9 +38,9 @@ async def hall(site: Site) -> AsyncIterator[Node]:
 
 
 def test_modules_are_named_once_and_cids_are_not_paths() -> None:
-    assert module_paths(load_pipeline(TEXT)) == ["f/join.wasm", "f/rescale.wasm"]
+    assert module_paths(load_pipeline(TEXT), KINDS) == ["f/join.wasm", "f/rescale.wasm"]
     cid = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
-    assert module_paths(load_pipeline(TEXT.replace("f/join.wasm", cid))) == ["f/rescale.wasm"]
+    assert module_paths(load_pipeline(TEXT.replace("f/join.wasm", cid)), KINDS) == ["f/rescale.wasm"]
 
 
 async def test_modules_become_cids_whose_bytes_are_here(hall: Node, filters: Path) -> None:
@@ -48,7 +48,7 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Node, filters: Pat
         "f/join.wasm": (filters / "wifi-join.wasm").read_bytes(),
         "f/rescale.wasm": (filters / "rescale.wasm").read_bytes(),
     }
-    made, notes = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+    made, notes = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
         load_pipeline(TEXT), files, keep=True
     )
     assert notes == []
@@ -62,12 +62,14 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Node, filters: Pat
     assert await hall.stores.blobs.read(small) == files["f/rescale.wasm"]
     parse_cid(join)
     assert made.steps[2].task["args"] == ["-q"]
-    assert module_paths(made) == []
-    same, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+    assert module_paths(made, KINDS) == []
+    same, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
         load_pipeline(TEXT), files, keep=False
     )
     assert same.version == made.version
-    again_made, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(made, {}, keep=False)
+    again_made, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
+        made, {}, keep=False
+    )
     assert again_made == made
 
 
@@ -87,7 +89,9 @@ async def test_modules_become_cids_whose_bytes_are_here(hall: Node, filters: Pat
 async def test_a_module_that_cannot_run_is_refused_before_signing(hall: Node, data: bytes | None, message: str) -> None:
     files = {} if data is None else {"f/join.wasm": data}
     with pytest.raises(PipelineError, match=message) as caught:
-        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(load_pipeline(TEXT), files, keep=True)
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
+            load_pipeline(TEXT), files, keep=True
+        )
     assert "f/join.wasm" in caught.value.message
     assert caught.value.hint
     assert caught.value.fields["key"] == "module"
@@ -100,7 +104,7 @@ async def test_an_image_that_no_node_has_is_refused_with_what_to_do(site: Site, 
     module = (filters / "wifi-join.wasm").read_bytes()
     text = TEXT.replace("  alert", DOCKER + "  alert")
     with pytest.raises(NotFound, match="labels: no live node that may run it has the image edge/detector:1") as caught:
-        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
             load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
         )
     assert "docker load" in caught.value.hint
@@ -111,7 +115,7 @@ async def test_a_selector_that_nothing_matches_is_named_not_the_image(hall: Node
     text = TEXT.replace("  alert", DOCKER.replace("docker=true", "gpu=h100") + "  alert")
     assert "gpu=h100" in text
     with pytest.raises(NotFound, match="no live node matches `where: gpu=h100`") as caught:
-        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
             load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
         )
     assert "edge-agent nodes" in caught.value.hint
@@ -121,7 +125,7 @@ async def test_an_image_id_is_taken_as_it_is(hall: Node, filters: Path) -> None:
     module = (filters / "wifi-join.wasm").read_bytes()
     ident = "sha256:" + "0" * 64
     text = TEXT.replace("  alert", DOCKER.replace("edge/detector:1", ident) + "  alert")
-    made, notes = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+    made, notes = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
         load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
     )
     step = made.step("labels")

@@ -9,7 +9,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from agent.definitions.keys import Key, keys_of, step_keys
-from agent.model.pipeline import KINDS, Keep, Step
+from agent.model.pipeline import Keep, Step
+from agent.steps import KINDS
 
 Written = tuple[Any, Any]
 _TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8)
@@ -94,7 +95,7 @@ def files(draw: st.DrawFn) -> tuple[dict[str, Any], list[tuple[dict[str, Any], A
         if KINDS[kind].pick == "all" and "pick" in names:
             names.remove("pick")
         values = {name: draw(written(common[name])) for name in names}
-        body, task = draw(mapping(keys_of(KINDS[kind].task), step_keys()[kind].type))
+        body, task = draw(mapping(keys_of(KINDS[kind].task), step_keys(KINDS)[kind].type))
         after = draw(st.lists(st.sampled_from(list(steps)), min_size=1, max_size=3))
         expected.append(({common[n].field: value for n, (_, value) in values.items()} | {"after": after}, task))
         step = {"after": after, kind: body} | {n: shown for n, (shown, _) in values.items()}

@@ -14,6 +14,7 @@ from agent.definitions import store as definitions
 from agent.definitions.store import KEEP_VERSIONS, Definitions
 from agent.delivery import DeliveryEngine, Journal
 from agent.model.pipeline import MAX_STEPS, Pipeline, Step, Window
+from agent.steps import KINDS
 from tests.delivery.driver import no_steps
 from tests.doubles import MemoryBlobs, MemoryNet
 
@@ -33,7 +34,7 @@ def apply(d: Definitions, made: Pipeline) -> None:
 
 
 def loaded(journal: Journal) -> Definitions:
-    made = Definitions(journal.storage, journal.versions_in_use)
+    made = Definitions(journal.storage, KINDS, journal.versions_in_use)
     made.load()
     return made
 
@@ -150,7 +151,9 @@ async def test_old_modules_are_kept_and_current_modules_served(journal: Journal)
 async def test_unknown_fields_of_a_task_name_no_module(tmp_path: Path) -> None:
     async def fetch(*_: Any) -> None: ...
 
-    p = DeliveryEngine("ap", "ap", MemoryNet().join("ap"), Journal(tmp_path / "j.db"), MemoryBlobs(), fetch, no_steps)
+    p = DeliveryEngine(
+        "ap", "ap", MemoryNet().join("ap"), Journal(tmp_path / "j.db"), MemoryBlobs(), fetch, no_steps, kinds=KINDS
+    )
     p.load()
     newer = step("process", {"command": ["x"], "wasm": {"module": ["of", "another", "version"]}})
     apply(p.definitions, pipeline(newer, msgspec.structs.replace(step(task={"module": "n"}), name="t")))

@@ -9,12 +9,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.definitions import decode_pipeline, load_pipeline
 from agent.errors import PipelineError
 from agent.model.pipeline import Keep
+from agent.steps import KINDS
 from tests.definitions.generated import files
 from tests.definitions.test_schema import valid
 from tests.definitions.test_versions import CORPUS
+from tests.support import decode_pipeline, load_pipeline
 
 TEXTS = [file.read_text() for file in sorted(CORPUS.glob("*.yaml"))]
 PIECES = [
@@ -43,7 +44,7 @@ def test_a_valid_file_loads_as_written_and_round_trips(made: tuple[dict[str, Any
     pipeline = load_pipeline(text)
     for step, (fields, task) in zip(pipeline.steps[1:], expected, strict=True):
         assert {name: getattr(step, name) for name in fields} == fields
-        assert step.task_of() == task
+        assert KINDS.task_of(step) == task
     assert pipeline.keep == keep
     again = decode_pipeline(msgspec.json.encode(pipeline))
     assert again == pipeline

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.definitions import load_pipeline
 from agent.definitions.keys import PipelineFile, keys_of, step_keys
 from agent.errors import PipelineError
-from agent.model.pipeline import KINDS, SINK_DEADLINE, Keep, Pipeline, Step, Window
-from agent.model.task import Limits
+from agent.model.pipeline import DAY, Keep, Pipeline, Step, Window
+from agent.model.task import DockerTask, Limits
+from agent.steps import KINDS
+from agent.steps.presence import PresenceTask
 from tests.delivery.story import STORY
+from tests.support import load_pipeline
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 TASK_KEYS = [k for kind in KINDS.values() for k in keys_of(kind.task)]
@@ -50,12 +52,12 @@ def test_the_story_loads_with_its_structs_and_defaults() -> None:
         ("labels", "docker", "one"),
         ("alert", "sink", "one"),
     ]
-    assert by_name["arrived"].task_of().away == 1800.0
+    assert by_name["arrived"].task_as(PresenceTask).away == 1800.0
     assert by_name["photos"].deadline == 15.0
     assert by_name["photos"].after == ["arrived"]
     assert by_name["labels"].prefer == "gpu=true"
     assert by_name["alert"].where == "uplink=true"
-    assert by_name["alert"].deadline == SINK_DEADLINE
+    assert by_name["alert"].deadline == 7 * DAY
     assert by_name["alert"].cooldown == Window(["root", "data.camera"], 300.0)
     assert by_name["small"].deadline == 3600.0
     assert by_name["small"].attempts == 3
@@ -83,7 +85,8 @@ def test_the_version_depends_on_content_and_not_on_form() -> None:
 
 
 def test_limits_that_are_not_written_have_their_kinds_defaults() -> None:
-    task = load_pipeline(step("after: log, docker: {image: i, memory: 2GiB, timeout: 1m}")).steps[1].task_of()
+    p = load_pipeline(step("after: log, docker: {image: i, memory: 2GiB, timeout: 1m}"))
+    task = p.steps[1].task_as(DockerTask)
     assert (task.limits.memory, task.limits.timeout, task.limits.cpus) == (2 << 30, 60.0, 2.0)
     assert task.limits.outputs == 64 << 20
 
@@ -157,8 +160,8 @@ WRONG = {
     "source with after": (HEAD.replace("tail", "after: log\n    tail"), (5, 5), "is a source", "remove `after`"),
     "source with when": (HEAD + "    when: a\n", (7, 5), "source has no when", "the step that follows log"),
     "source with cooldown": (HEAD + "    cooldown: {key: a, for: 1}\n", (7, 5), "has no cooldown", "follows log"),
-    "tail without a filter": (HEAD.replace("    wasm: {module: m.wasm}\n", ""), (5, 5), "needs a filter", "wasm: {module"),
-    "tail of nothing": (HEAD.replace("auto", ""), (5, 5), "tail takes", "tail: auto"),
+    "tail without a filter": (HEAD.replace("    wasm: {module: m.wasm}\n", ""), (5, 5), "needs `wasm` beside it", "wasm: {module"),
+    "tail of nothing": (HEAD.replace("auto", ""), (5, 5), "tail is a path, auto", "tail: auto"),
     "tail of a relative path": (HEAD.replace("auto", "log.txt"), (5, 5), "neither an absolute path", "journald"),
     "tail of an unknown kind": (HEAD.replace("auto", "{sylog: a}"), (5, 5), "not a source of lines", "syslog"),
     "filter that runs once": (HEAD.replace("m.wasm", "m.wasm, once: true"), (6, 28), "each batch", "remove `once`"),
@@ -232,7 +235,7 @@ def test_an_error_has_the_key_as_a_field() -> None:
 
 _words = st.sampled_from(
     [
-        *keys_of(PipelineFile), *step_keys(), *TASK_KEYS, *keys_of(Window), *keys_of(Keep), "version: 1\n",
+        *keys_of(PipelineFile), *step_keys(KINDS), *TASK_KEYS, *keys_of(Window), *keys_of(Keep), "version: 1\n",
         "name: p\n", "steps:\n", "  a:\n", "    tail: auto\n", "wasm: {module: m}", "after: a", ": ", "{", "}", "[", "]", ",",
         "\n", "  ", "    ", "-", "&a", "*a", "<<", "!", "!!", "|", ">", "'", '"', "#", "?", "%", "---", "...", "\t", "0o9", "1e9",
         ".inf", ".nan", "-1", "5m", "null", "~", "true", "2001-01-99", "!!int", "!!float", "!!binary", "!!timestamp", "!!set",
@@ -243,7 +246,7 @@ _values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from([*step_keys(), *keys_of(Limits), *keys_of(Window)]), inner)
+        | st.dictionaries(st.sampled_from([*step_keys(KINDS), *keys_of(Limits), *keys_of(Window)]), inner)
     ),
     max_leaves=6,
 )
@@ -257,7 +260,7 @@ def survives(text: str) -> None:
     else:
         assert msgspec.json.decode(msgspec.json.encode(p), type=Pipeline) == p
         for s in p.steps:
-            s.task_of()
+            KINDS.task_of(s)
         return
     assert error.hint
     assert error.fields["line"] >= 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.definitions import decode_pipeline, load_pipeline
+from tests.support import decode_pipeline, load_pipeline
 
 CORPUS = Path(__file__).parent / "corpus"
 PREVIOUS: dict[str, dict[str, str]] = msgspec.json.decode((CORPUS / "previous.json").read_bytes())

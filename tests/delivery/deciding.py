@@ -10,7 +10,7 @@ from agent.delivery import Journal, deciders, decisions
 from agent.delivery import validation as limits
 from agent.delivery.deciders import Deciders
 from agent.model.placement import rank
-from agent.steps import presence
+from agent.steps import DeviceRecords, presence
 from agent.steps.presence import Presence
 from tests.doubles import MemoryNet
 
@@ -32,6 +32,7 @@ class Council:
         self.clock = clock
         self.net = MemoryNet()
         self.deciders: dict[str, Deciders] = {}
+        self.devices: dict[str, DeviceRecords] = {}
         self.presence: dict[str, Presence] = {}
 
     def start(self, *names: str) -> None:
@@ -40,13 +41,14 @@ class Council:
             journal = Journal(self.path / f"{name}.db")
             journal.open()
             self.deciders[name] = Deciders(name, mesh, journal)
-            self.presence[name] = Presence(self.deciders[name])
+            self.devices[name] = DeviceRecords(self.deciders[name])
+            self.presence[name] = Presence(self.devices[name])
             self.deciders[name].load()
 
     def stop(self, name: str, *, disk: bool = True) -> None:
         self.net.leave(name)
         self.deciders.pop(name).journal.close()
-        del self.presence[name]
+        del self.presence[name], self.devices[name]
         if not disk:
             for file in self.path.glob(f"{name}.db*"):
                 file.unlink()

@@ -7,16 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from agent.definitions import load_pipeline
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.errors import BlobError, StepFailed
-from agent.executors import NoLog
+from agent.executors import NoLog, Policy
 from agent.model.alert import Alert
 from agent.model.event import BlobRef
 from agent.model.pipeline import Pipeline
 from agent.model.task import DockerTask, StepInput, StepOutput, WasmTask
-from agent.steps import Presence, StepKinds
+from agent.steps import KINDS, Alerts, DeviceRecords, Logs, NodeSteps, Parts, StepPrograms
 from tests.doubles import MemoryBlobs, MemoryNet
+from tests.support import load_pipeline
 
 STORY = """\
 version: 1
@@ -73,7 +73,7 @@ class Cameras:
         self.node, self.shots = node, 0
 
     def names(self) -> list[str]:
-        return [f"{self.node}-cam"]
+        return [f"{self.node}-cam"] if "camera" in LABELS[self.node] else []
 
     async def shoot(self, name: str, shots: int, every: float, taken: Any) -> None:
         self.shots += shots
@@ -140,27 +140,29 @@ class Node:
         self.blobs = MemoryBlobs(self.blobs.data)
         mesh = net.join(self.name, LABELS[self.name])
         journal = Journal(self.building.path / f"{self.name}.db", max_open=self.building.max_open)
-        self.p = DeliveryEngine(self.name, self.name, mesh, journal, self.blobs, self._fetch, self._steps)
+        self.p = DeliveryEngine(self.name, self.name, mesh, journal, self.blobs, self._fetch, self._steps, kinds=KINDS)
         self.steps = self.p.steps
-        self.presence = self.steps.presence
+        self.devices = self.steps.parts.devices
         self.p.load()
         self.p.definitions.apply(self.building.pipeline.name, self.building.body)
         self.task = asyncio.create_task(self.p.run())
 
-    def _steps(self, context: Context, deciders: Deciders) -> StepKinds:
-        made = StepKinds(
-            context,
+    def _steps(self, context: Context, deciders: Deciders) -> NodeSteps:
+        programs = StepPrograms(context, Executors(self.building), lambda cid: Path("/dev/null"), lambda *_: NoLog())  # type: ignore[arg-type]
+        programs.module = self._module  # type: ignore[method-assign]
+        parts = Parts(
+            context=context,
             mesh_id="mesh",
-            executors=Executors(self.building),
-            cameras=Cameras(self.name) if "camera" in LABELS[self.name] else None,
-            presence=Presence(deciders),
-            path_of=lambda cid: Path("/dev/null"),
+            policy=Policy(process=True),
+            programs=programs,
+            cameras=Cameras(self.name),
+            devices=DeviceRecords(deciders),
+            alerts=Alerts(context, self._submit),
             writer=self.blobs,  # type: ignore[arg-type]
-            submit=self._submit,
             log_of=lambda *_: NoLog(),
+            logs=Logs([], Path(), 0.0),
         )
-        made.programs.module = self._module  # type: ignore[method-assign]
-        return made
+        return NodeSteps(parts)
 
     async def _module(self, cid: str) -> Path:
         return Path("/dev/null")
@@ -180,7 +182,7 @@ class Node:
             return
         self.building.alerts[alert.event.id] += 1
         self.building.last_alert = alert
-        self.steps.sink.delivered(alert.event.id)
+        self.steps.parts.alerts.delivered(alert.event.id)
 
     async def stop(self, *, disk: bool = True) -> None:
         """SIGKILL: nothing is said, nothing is flushed but what was committed."""

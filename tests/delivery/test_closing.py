@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from agent.blobs import BlobStore
-from agent.definitions import load_pipeline
 from agent.delivery import DeliveryEngine, Journal, StepMaker
+from agent.steps import KINDS
 from tests.delivery.driver import no_steps
 from tests.doubles import MemoryNet
-from tests.support import eventually
+from tests.support import eventually, load_pipeline
 
 TEXT = """\
 version: 1
@@ -33,7 +33,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[DeliveryEngine[StepMaker]]:
 
     async def fetch(cid: str, holders: list[str], timeout: float, size: int | None) -> None: ...
 
-    made = DeliveryEngine("a", "a", MemoryNet().join("a", {}), journal, blobs, fetch, no_steps)
+    made = DeliveryEngine("a", "a", MemoryNet().join("a", {}), journal, blobs, fetch, no_steps, kinds=KINDS)
     made.load()
     yield made
     journal.close()

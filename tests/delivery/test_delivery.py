@@ -94,7 +94,7 @@ async def test_a_known_device_raises_no_alert(tmp_path: Path) -> None:
     b = Building(tmp_path)
     b.start()
     for node in b.nodes.values():
-        node.presence.devices["02:00:00:00:00:01"] = DeviceInfo("anna", True)
+        node.devices.devices["02:00:00:00:00:01"] = DeviceInfo("anna", True)
     await b.join("02:00:00:00:00:01")
     await eventually(lambda: b.quiet() and "photos" in b.ends())
     assert b.ends()["photos"] == {"skipped": 1}
@@ -206,5 +206,5 @@ async def test_the_next_program_starts_while_photos_are_taken(tmp_path: Path) ->
     started = b.starts["wasm"]
     await b.join("02:00:00:00:00:02")
     await eventually(lambda: b.quiet() and sum(b.alerts.values()) == 2)
-    assert b.starts["wasm"] == started + len([n for n in b.nodes.values() if n.steps.camera.cameras is not None])
+    assert b.starts["wasm"] == started + len([n for n in b.nodes.values() if n.steps.parts.cameras.names()])
     await b.stop()

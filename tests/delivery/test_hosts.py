@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Own(Program):
 def porch(tmp_path: Path, run: Run) -> Building:
     b = Building(tmp_path)
     b.start("porch", "gpu", "up")
-    b.nodes["porch"].steps.programs.executors.wasm = lambda module, task: Own(b, run)  # type: ignore[method-assign]
+    b.nodes["porch"].steps.parts.programs.executors.wasm = lambda module, task: Own(b, run)  # type: ignore[method-assign]
     return b
 
 
@@ -166,8 +167,8 @@ async def test_a_step_that_cannot_start_says_so_everywhere(tmp_path: Path) -> No
     b.start("gpu", "up")
     engine = b.nodes["gpu"].p
     steps = b.nodes["gpu"].steps
-    steps._log_of = lambda *key: Noted(notes, key)
-    steps.programs.executors.docker = lambda task, name: Missing("docker", b)  # type: ignore[method-assign]
+    steps.parts = replace(steps.parts, log_of=lambda *key: Noted(notes, key))
+    steps.parts.programs.executors.docker = lambda task, name: Missing("docker", b)  # type: ignore[method-assign]
     data = {"camera": "porch-cam"}
     await engine.trigger(b.pipeline, "small", "image.rescaled", data, "event-1")
     await eventually(lambda: engine.hosts.now(b.pipeline.name, "labels").failures >= 2)
@@ -176,7 +177,7 @@ async def test_a_step_that_cannot_start_says_so_everywhere(tmp_path: Path) -> No
     _, (row,) = await engine.traces.gather("event-1")
     assert (row.state, row.reason) == ("queued", missing.message)
     assert notes == [(b.pipeline.name, "labels", f"cannot start here, will be tried again: {missing}")]
-    steps.programs.executors.docker = lambda task, name: Program("docker", b)  # type: ignore[method-assign]
+    steps.parts.programs.executors.docker = lambda task, name: Program("docker", b)  # type: ignore[method-assign]
     await eventually(lambda: b.alerts)
     now = engine.hosts.now(b.pipeline.name, "labels")
     assert (now.state, now.error, now.hint, now.queued) == ("ready", "", "", 0)

@@ -28,6 +28,7 @@ from agent.delivery.rows import ENDS, Row, State
 from agent.delivery.table import KeptPhotos
 from agent.errors import EdgeError
 from agent.model.alert import Hop
+from agent.steps import KINDS
 from tests.delivery.driver import Driven
 from tests.delivery.events import event
 from tests.support import eventually
@@ -591,7 +592,7 @@ async def test_a_journal_of_the_first_format_opens(path: Path) -> None:
     assert j.positions == {"p/wifi/auto": {"offset": 42}}
     assert list(j.kept) == ["bafy0"]
     assert sums_hold(j)
-    definitions = Definitions(j.storage, j.versions_in_use)
+    definitions = Definitions(j.storage, KINDS, j.versions_in_use)
     definitions.load()
     assert [s.name for s in definitions.current["p"].steps] == ["wifi"]
     j.close()
@@ -700,11 +701,11 @@ async def test_old_closed_rows_go_with_their_events_and_open_ones_stay(path: Pat
 async def test_applied_pipelines_are_known_before_the_mesh(path: Path) -> None:
     import msgspec
 
-    from agent.definitions import load_pipeline
     from tests.delivery.story import STORY
+    from tests.support import load_pipeline
 
     j = opened(path)
-    d = Definitions(j.storage, j.versions_in_use)
+    d = Definitions(j.storage, KINDS, j.versions_in_use)
     first = load_pipeline(STORY)
     d.apply(first.name, msgspec.json.encode(first))
     second = load_pipeline(STORY.replace("away: 30m", "away: 1h"))
@@ -716,7 +717,7 @@ async def test_applied_pipelines_are_known_before_the_mesh(path: Path) -> None:
     await j.commit()
     j.close()
     j = opened(path)
-    d = Definitions(j.storage, j.versions_in_use)
+    d = Definitions(j.storage, KINDS, j.versions_in_use)
     d.load()
     assert d.current[first.name] == second
     assert d.get(first.name, first.version) == first
@@ -725,7 +726,7 @@ async def test_applied_pipelines_are_known_before_the_mesh(path: Path) -> None:
     await j.commit()
     j.close()
     j = opened(path)
-    d = Definitions(j.storage, j.versions_in_use)
+    d = Definitions(j.storage, KINDS, j.versions_in_use)
     d.load()
     assert not d.current
     assert d.get(first.name, second.version) == second  # events in flight end under it
@@ -735,11 +736,11 @@ async def test_applied_pipelines_are_known_before_the_mesh(path: Path) -> None:
 async def test_only_so_many_versions_are_kept_besides_those_in_use(path: Path) -> None:
     import msgspec
 
-    from agent.definitions import load_pipeline
     from tests.delivery.story import STORY
+    from tests.support import load_pipeline
 
     j = opened(path)
-    d = Definitions(j.storage, j.versions_in_use)
+    d = Definitions(j.storage, KINDS, j.versions_in_use)
     versions = [load_pipeline(STORY.replace("away: 30m", f"away: {i}m")) for i in range(1, 16)]
     used = versions[0]
     await j.commit(add=[j.new(event("a"), used.name, used.version, "arrived")])

@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.definitions import load_pipeline
 from agent.delivery.receiver import BYTES_PER_SECOND, EVENTS_PER_SECOND
 from agent.delivery.rows import State
 from agent.delivery.wire import MAX_ITEMS, DeliverRequest, Delivery, Report, Verdict
 from agent.errors import EdgeError, Refused
+from agent.executors import Policy
 from agent.model.event import MAX_BLOBS, MAX_EVENT, Event
 from agent.rates import Rates
 from tests.delivery.story import STORY, Building
-from tests.support import eventually
+from tests.support import eventually, load_pipeline
 
 
 class Sender:
@@ -117,7 +117,7 @@ async def test_a_delivery_for_another_node_is_refused(sender: Sender) -> None:
 
 
 async def test_an_owner_s_policy_refuses_with_the_rule(sender: Sender) -> None:
-    sender.gpu.p.receiver.policy = {"docker": False}
+    sender.gpu.p.receiver.check = Policy(docker=False).check
     (verdict,) = await sender.send(sender.item())
     assert (verdict.status, "policy.docker" in verdict.detail) == ("policy", True)
 

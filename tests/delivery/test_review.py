@@ -269,7 +269,7 @@ async def test_a_row_no_node_could_run_runs_later_and_uses_no_attempt(
     b.start("porch", "gpu", "old", "up")
     times = [7]
     for name in ("gpu", "old"):
-        executors = b.nodes[name].steps.programs.executors
+        executors = b.nodes[name].steps.parts.programs.executors
         executors.docker = lambda task, name, real=executors.docker: Unable(real(task, name), times)  # type: ignore[method-assign]
     p = b.nodes["porch"].p
     await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
@@ -287,7 +287,7 @@ async def test_a_node_that_cannot_start_gives_its_rows_to_another(tmp_path: Path
     def no_daemon(task: Any, name: str) -> Any:
         raise Unreachable("no docker here")
 
-    b.nodes["gpu"].steps.programs.executors.docker = no_daemon  # type: ignore[method-assign]
+    b.nodes["gpu"].steps.parts.programs.executors.docker = no_daemon  # type: ignore[method-assign]
     p = b.nodes["porch"].p
     await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: b.quiet() and bool(b.alerts))
@@ -303,7 +303,7 @@ async def test_a_fault_in_a_programs_start_does_not_end_the_agent(tmp_path: Path
     def faulty(task: Any, name: str) -> Any:
         raise KeyError("image")
 
-    b.nodes["gpu"].steps.programs.executors.docker = faulty  # type: ignore[method-assign]
+    b.nodes["gpu"].steps.parts.programs.executors.docker = faulty  # type: ignore[method-assign]
     await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: bool(b.alerts))
     task = b.nodes["gpu"].task
@@ -317,7 +317,7 @@ async def test_replaced_programs_stop_once_nothing_is_in_flight(tmp_path: Path) 
     b.start("porch", "gpu", "up")
     await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: b.quiet() and bool(b.alerts))
-    p, programs = b.nodes["gpu"].p, b.nodes["gpu"].steps.programs
+    p, programs = b.nodes["gpu"].p, b.nodes["gpu"].steps.parts.programs
     key = (b.pipeline.name, b.pipeline.version, "labels")
     await p.hosts.retire()
     assert key in p.hosts.hosts
@@ -350,7 +350,7 @@ async def test_an_alert_that_may_never_leave_fails_for_good(tmp_path: Path) -> N
     async def too_large(alert: Any) -> None:
         raise Refused("too large", code="uplink.too-large")
 
-    b.nodes["up"].steps.sink.submit = too_large
+    b.nodes["up"].steps.parts.alerts.submit = too_large
     await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"})
     await eventually(lambda: b.quiet() and b.ends().get("alert") == {"failed": 2})
     b.check_sums()

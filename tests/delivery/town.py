@@ -18,16 +18,16 @@ from typing import Any
 
 import msgspec
 
-from agent.definitions import load_pipeline
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.errors import BlobError, CameraError, Refused, StepFailed, Unreachable
-from agent.executors import NoLog
+from agent.executors import NoLog, Policy
 from agent.model.alert import Alert
 from agent.model.event import BlobRef, event_id
 from agent.model.pipeline import Pipeline
 from agent.model.task import DockerTask, ProcessTask, StepInput, StepOutput, WasmTask
-from agent.steps import Presence, StepKinds
+from agent.steps import KINDS, Alerts, DeviceRecords, Logs, NodeSteps, Parts, StepPrograms
 from tests.doubles import CLOCK, Disk, MemoryBlobs, SimulatedMesh, SimulatedNet, SimulatedStorage, VirtualLoop, Weather
+from tests.support import load_pipeline
 
 TEXT = """\
 version: 1
@@ -213,7 +213,7 @@ class Cameras:
         self.town, self.node = town, node
 
     def names(self) -> list[str]:
-        return CAMERAS[self.node]
+        return CAMERAS.get(self.node, [])
 
     async def shoot(self, name: str, shots: int, every: float, taken: Callable[[Any], Any]) -> None:
         for _ in range(shots):
@@ -266,7 +266,9 @@ class TownNode:
         self.blobs = MemoryBlobs(self.data)
         self.storage = SimulatedStorage(self.disk)
         journal = Journal(self.disk.path, max_open=town.max_open, storage=self.storage)
-        self.p = DeliveryEngine(self.name, self.name, self.mesh, journal, self.blobs, self._fetch, self._steps)
+        self.p = DeliveryEngine(
+            self.name, self.name, self.mesh, journal, self.blobs, self._fetch, self._steps, kinds=KINDS
+        )
         self.p.load()
         town.watch.attach(self)
         self.p.definitions.apply("walk", msgspec.json.encode(town.pipeline))
@@ -276,20 +278,22 @@ class TownNode:
             if state == "waiting":
                 town.loop.call_later(town.random.uniform(0.0, town.trouble.slowest), self._leave, self.start, ident)
 
-    def _steps(self, context: Context, deciders: Deciders) -> StepKinds:
-        made = StepKinds(
-            context,
+    def _steps(self, context: Context, deciders: Deciders) -> NodeSteps:
+        programs = StepPrograms(context, Executors(self.town, self.name), self._path, lambda *_: NoLog())  # type: ignore[arg-type]
+        programs.module = self._module  # type: ignore[method-assign]
+        parts = Parts(
+            context=context,
             mesh_id="mesh",
-            executors=Executors(self.town, self.name),  # type: ignore[arg-type]
-            cameras=Cameras(self.town, self.name) if self.name in CAMERAS else None,
-            presence=Presence(deciders),
-            path_of=self._path,
+            policy=Policy(process=True),
+            programs=programs,
+            cameras=Cameras(self.town, self.name),
+            devices=DeviceRecords(deciders),
+            alerts=Alerts(context, self._submit),
             writer=self.blobs,  # type: ignore[arg-type]
-            submit=self._submit,
             log_of=lambda *_: NoLog(),
+            logs=Logs([], Path(), 0.0),
         )
-        made.programs.module = self._module  # type: ignore[method-assign]
-        return made
+        return NodeSteps(parts)
 
     def kill(self) -> None:
         """The power fails; it comes back after `down_for` seconds."""
@@ -369,9 +373,9 @@ class TownNode:
             if not refused:
                 self.town.alerts[ident] += 1
         if self.spool[ident] == "refused":
-            self.p.steps.sink.refused(ident, "the sink refuses it")
+            self.p.steps.parts.alerts.refused(ident, "the sink refuses it")
         else:
-            self.p.steps.sink.delivered(ident)
+            self.p.steps.parts.alerts.delivered(ident)
 
 
 @dataclass

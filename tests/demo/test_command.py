@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.definitions import load_pipeline
 from agent.errors import ConfigError, NotFound
 from agent.executors import WasmExecutor
 from agent.model.task import WasmTask
@@ -20,6 +19,7 @@ from demo.environment import HOST, Running, announced, demo_folder, find_running
 from demo.story import Arrival, faults
 from demo.waiting import DemoError
 from tests.demo.running import ROOT, Demo
+from tests.support import load_pipeline
 
 MakeDemo = Callable[..., Demo]
 

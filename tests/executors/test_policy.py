@@ -10,8 +10,7 @@ from agent.blobs import BlobStore
 from agent.config import PolicyConfig
 from agent.errors import Refused
 from agent.executors import DockerExecutor, Executors, NoLog, Policy, ProcessExecutor, WasmExecutor
-from agent.executors.policy import ProgramTask
-from agent.model.task import MIB, DockerTask, Limits, ProcessTask, WasmTask
+from agent.model.task import MIB, DockerTask, Limits, ProcessTask, ProgramTask, WasmTask
 
 CONTAINER = DockerTask(image="x", limits=Limits(memory=64 * MIB, cpus=2.0))
 PROCESS = ProcessTask(command=["true"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.definitions import load_pipeline
+from tests.support import load_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "write-your-own-filter.md").read_text()

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.definitions import load_pipeline
 from agent.model.node import Capacity
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import MAX_CPUS, matches, may_run, may_send, rank, score, weight
 from tests.delivery.events import record
 from tests.delivery.story import LABELS, STORY
+from tests.support import load_pipeline
 
 NAMES = st.lists(st.text("abcdef", min_size=1, max_size=6), min_size=2, max_size=8, unique=True)
 KEYS = st.text(max_size=20)

@@ -9,7 +9,9 @@ from typing import Any
 
 from agent.config import Config, load_config
 from agent.identity import IdentityStore
+from agent.model.step_kind import Kinds
 from agent.node import Node, build_node, run_node
+from agent.steps import KINDS
 from tests.mesh.building import free_port
 from tests.support import eventually
 
@@ -19,8 +21,9 @@ NO_DOCKER = "tcp://127.0.0.1:1"
 class Site:
     """`hall` is the operator; other nodes have certificates that it issued."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kinds: Kinds = KINDS) -> None:
         self.folder = folder
+        self.kinds = kinds
         self.operator = IdentityStore(folder / "hall" / "identity").create_mesh("hall")
         self.ports: dict[str, tuple[int, int]] = {}
         self.running: dict[str, tuple[Node, asyncio.Task[None]]] = {}
@@ -45,7 +48,7 @@ class Site:
 
     def node(self, name: str, *, labels: dict[str, str] | None = None, **overrides: Any) -> Node:
         """A node that does not run yet."""
-        return build_node(self.config(name, **overrides), self.identity(name), wanted=labels or {})
+        return build_node(self.config(name, **overrides), self.identity(name), wanted=labels or {}, kinds=self.kinds)
 
     async def start(self, name: str, **options: Any) -> Node:
         return await self.run(name, self.node(name, **options))

@@ -103,7 +103,7 @@ async def test_a_source_that_cannot_be_opened_is_only_a_warning(site: Site, filt
     cid, _ = await hall.stores.blobs.put((filters / "wifi-join.wasm").read_bytes())
     step = Step(name="s", kind="tail", task={"source": {"nonsense": 1}, "wasm": {"module": cid}}, pick="all")
     await hall.mesh.documents.put(PIPELINE, "p", msgspec.json.encode(Pipeline(name="p", steps=[step])))
-    await eventually(lambda: hall.delivery.tails.runners)
+    await eventually(lambda: hall.delivery.sources.runners)
     (source,) = (await hall.api.status.show()).sources
     assert source.ok is False
     assert "not a source of lines" in source.text
@@ -113,7 +113,7 @@ async def test_a_source_that_cannot_be_opened_is_only_a_warning(site: Site, filt
 async def test_a_device_is_known_everywhere_once_an_operator_says_so(site: Site) -> None:
     hall, porch = await site.start("hall"), await site.start("porch")
     await hall.mesh.documents.put(DEVICE, MAC, b'{"name": "anna", "known": true}')
-    devices = porch.delivery.engine.steps.presence.devices
+    devices = porch.delivery.engine.steps.parts.devices.devices
     await eventually(lambda: MAC in devices)
     assert (devices[MAC].name, devices[MAC].known) == ("anna", True)
     await hall.mesh.documents.put(DEVICE, MAC, b"{")

@@ -9,11 +9,12 @@ import pytest
 
 from agent.model.pipeline import Pipeline, Step
 from agent.node.gpu_use import GpuUse
+from agent.steps import KINDS
 
 
 def gpu_use(**task: Any) -> GpuUse:
     step = Step(name="labels", kind="docker", task={"image": "sha256:0", **task})
-    return GpuUse(SimpleNamespace(current={"p": Pipeline(name="p", steps=[step])}))  # type: ignore[arg-type]
+    return GpuUse(SimpleNamespace(kinds=KINDS, current={"p": Pipeline(name="p", steps=[step])}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

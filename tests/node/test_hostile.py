@@ -9,11 +9,12 @@ import pytest
 
 from agent.api.requests import Label, UpdateDevice
 from agent.api.resolve import Resolver, serve_image
-from agent.definitions import load_pipeline
 from agent.errors import NotFound, Refused
 from agent.identity import PeerIdentity
 from agent.node import Node, close_node
+from agent.steps import KINDS
 from tests.node.site import Site
+from tests.support import load_pipeline
 
 MAC = "02:00:00:00:00:01"
 LABELS = {"docker": "true"}
@@ -85,9 +86,11 @@ async def test_only_a_real_image_id_of_a_member_is_signed(site: Site) -> None:
 
     porch.mesh.serve("docker.image", answer)
     with pytest.raises(NotFound):
-        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(load_pipeline(TEXT), {}, keep=False)
+        await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
+            load_pipeline(TEXT), {}, keep=False
+        )
     said = "sha256:" + "0" * 64
-    made, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm).resolve(
+    made, _ = await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
         load_pipeline(TEXT), {}, keep=False
     )
     assert made.steps[1].task["image"] == said

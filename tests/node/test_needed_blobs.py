@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from agent.definitions import load_pipeline
 from agent.node import Node
 from tests.node.site import Site
-from tests.support import eventually
+from tests.support import eventually, load_pipeline
 
 PIPELINE = """\
 version: 1

@@ -15,14 +15,13 @@ from agent import supervise
 from agent.api.requests import EventsQuery, Label, LogsQuery
 from agent.api.results import EventRow
 from agent.backoff import Backoff
-from agent.definitions import load_pipeline
 from agent.errors import EdgeError
 from agent.identity import Identity
 from agent.node import Node, run_node
 from agent.node.event_feed import publish_event
 from agent.node.run import close_all
 from tests.node.site import Site
-from tests.support import eventually
+from tests.support import eventually, load_pipeline
 
 PIPELINE = """\
 version: 1

@@ -7,11 +7,10 @@ from contextlib import aclosing
 
 from agent.api.requests import LogsQuery
 from agent.api.results import LogRow
-from agent.definitions import load_pipeline
 from agent.model.event import now
 from agent.node import Node
 from tests.node.site import Site
-from tests.support import eventually
+from tests.support import eventually, load_pipeline
 
 PIPELINE = """
 version: 1

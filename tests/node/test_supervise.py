@@ -17,12 +17,12 @@ async def test_a_port_in_use_ends_a_node_and_failing_sources_do_not(site: Site) 
         raise ConfigError("not a selector")
 
     hall = site.node("hall")
-    hall.delivery.tails.run = broken  # type: ignore[method-assign]
+    hall.delivery.sources.run = broken  # type: ignore[method-assign]
     with socket.create_server(("127.0.0.1", site.ports["hall"][1])), pytest.raises(ExceptionGroup) as caught:
         await run_node(hall)
     assert caught.group_contains(ConfigError, match="cannot listen")
     again = site.node("hall")
-    again.delivery.tails.run = broken  # type: ignore[method-assign]
+    again.delivery.sources.run = broken  # type: ignore[method-assign]
     await site.run("hall", again)
     await eventually(lambda: any(w.code == "service.restarted" for w in again.health.list()))
     assert not site.running["hall"][1].done()

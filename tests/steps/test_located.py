@@ -8,7 +8,7 @@ from agent.errors import StepFailed
 from agent.executors.wasm.filter import EXACT, parse_events
 from agent.model.task import LineEvent
 from agent.sources import Batch
-from agent.steps.tail import located
+from agent.steps.tail_runner import located
 
 LINE = b"x" * 99 + b"\n"
 

@@ -10,9 +10,8 @@ import pytest
 
 from agent.errors import StepFailed
 from agent.model.event import event_id
-from agent.model.pipeline import PresenceTask
 from agent.steps import DeviceInfo
-from agent.steps.presence import HELD, REMEMBER
+from agent.steps.presence import HELD, REMEMBER, PresenceTask
 from tests.delivery.deciding import Clock, Council
 from tests.delivery.events import event
 
@@ -143,8 +142,8 @@ async def test_devices_are_apart_and_the_case_of_a_mac_is_ignored(building: Buil
 
 
 async def test_an_arrival_says_who_it_is(building: Building) -> None:
-    for p in building.council.presence.values():
-        p.devices["00:11:22:33:44:55"] = DeviceInfo("anna", known=True)
+    for records in building.council.devices.values():
+        records.devices["00:11:22:33:44:55"] = DeviceInfo("anna", known=True)
     (data,) = await building.sees("joined", "00:11:22:33:44:55")
     device = data["device"]
     assert device == {
@@ -168,10 +167,10 @@ async def test_the_first_time_that_a_device_was_seen_stays_with_it(building: Bui
 
 async def test_a_device_that_is_forgotten_arrives_again(building: Building) -> None:
     assert await building.after(0, "joined")
-    assert MAC in building.council.presence[building.council.ranked("", MAC)[0]].seen()
-    forgotten = [p.forget(MAC) for p in building.council.presence.values()]
+    assert MAC in building.council.devices[building.council.ranked("", MAC)[0]].seen()
+    forgotten = [d.forget(MAC) for d in building.council.devices.values()]
     assert sum(forgotten) == 3  # the decider and its two witnesses
-    assert not any(p.forget(MAC) for p in building.council.presence.values())
+    assert not any(d.forget(MAC) for d in building.council.devices.values())
     assert await building.after(1, "joined")
 
 

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from agent.clock import boottime
-from agent.definitions import load_pipeline
 from agent.delivery import DeliveryEngine, Journal
 from agent.delivery.rows import Row
 from agent.errors import StepFailed
 from agent.executors import NoLog, WasmExecutor
 from agent.model.task import FilterRunner, LineEvent, WasmTask
 from agent.sources import MAX_BATCH, FileSource
-from agent.steps.tail import TailRunner
+from agent.steps import KINDS
+from agent.steps.tail_runner import TailRunner
 from tests.delivery.driver import no_steps
 from tests.doubles import MemoryBlobs, MemoryNet
-from tests.support import eventually
+from tests.support import eventually, load_pipeline
 
 TEXT = """\
 version: 1
@@ -53,7 +53,7 @@ class Ap:
     def open(self) -> None:
         self.journal = Journal(self.folder / "journal.db", max_open=self.max_open)
         self.pipelines = DeliveryEngine(
-            "ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch, no_steps
+            "ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch, no_steps, kinds=KINDS
         )
         self.pipelines.load()
         self.lines = NoLog()

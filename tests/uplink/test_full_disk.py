@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import Refused
-from agent.steps.sink import NEVER
+from agent.steps.alerts import NEVER
 from agent.uplink import EgressLedger
 from agent.uplink.spool import Spool
 from tests.sink.running import Building, running_sink

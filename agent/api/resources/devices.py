@@ -16,7 +16,7 @@ from agent.identity import PeerIdentity
 from agent.mesh import Mesh
 from agent.model.decoding import DAMAGED
 from agent.model.documents import DEVICE
-from agent.steps import DeviceInfo, Presence
+from agent.steps import DeviceInfo, DeviceRecords
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ class Seen(msgspec.Struct):
 class Devices:
     """The devices. Its `serve_…` methods answer other nodes."""
 
-    def __init__(self, mesh: Mesh, presence: Presence) -> None:
-        self._mesh, self._presence = mesh, presence
+    def __init__(self, mesh: Mesh, records: DeviceRecords) -> None:
+        self._mesh, self._records = mesh, records
 
     async def all(self) -> list[results.Device]:
         """The devices that any live node has a record of, or that an operator named; present devices first."""
@@ -45,7 +45,7 @@ class Devices:
             for mac, row in rows.items():
                 if mac not in seen or seen[mac].last_seen < row.last_seen:
                     seen[mac] = row
-        for mac in self._presence.devices:
+        for mac in self._records.devices:
             seen.setdefault(mac, Seen(False, "", "", ""))
         return sorted((self._device(*item) for item in seen.items()), key=lambda d: (not d.present, d.name, d.id))
 
@@ -59,7 +59,7 @@ class Devices:
         return {mac: row for mac, row in found.items() if _MAC.match(mac)}
 
     def _device(self, mac: str, row: Seen) -> results.Device:
-        info = self._presence.devices.get(mac, DeviceInfo())
+        info = self._records.devices.get(mac, DeviceInfo())
         record = record_of(self._mesh, row.node)
         return results.Device(
             id=mac,
@@ -75,7 +75,7 @@ class Devices:
     async def update(self, ident: str, asked: UpdateDevice) -> results.Device:
         """Sign a device's name and whether it is known; None leaves it. `ident` is a MAC or a name; raises NotFound."""
         mac = self._mac(ident)
-        old = self._presence.devices.get(mac, DeviceInfo())
+        old = self._records.devices.get(mac, DeviceInfo())
         name = old.name if asked.name is None else asked.name[:64]
         info = DeviceInfo(name, old.known if asked.known is None else asked.known)
         await self._mesh.documents.put(DEVICE, mac, msgspec.json.encode(info))
@@ -98,7 +98,7 @@ class Devices:
         plain = ident.strip().lower()
         if _MAC.match(plain):
             return plain.replace("-", ":")
-        devices = self._presence.devices
+        devices = self._records.devices
         for mac, info in devices.items():
             if info.name.lower() == plain:
                 return mac
@@ -109,7 +109,7 @@ class Devices:
         """Answer `device.list`: this node's presence records."""
         found = {
             mac: Seen(r.present, r.value.get("first_seen", ""), r.value.get("last_seen", ""), r.value.get("node", ""))
-            for mac, r in self._presence.seen().items()
+            for mac, r in self._records.seen().items()
         }
         return msgspec.msgpack.encode(found)
 
@@ -117,5 +117,5 @@ class Devices:
         """Answer `device.forget`; raises Refused for a node that is not an operator."""
         if not peer.is_operator:
             raise Refused(f"{peer.name} is not an operator and cannot delete a device", code="not-operator")
-        self._presence.forget(msgspec.msgpack.decode(body, type=str))
+        self._records.forget(msgspec.msgpack.decode(body, type=str))
         return b""

@@ -15,14 +15,14 @@ from agent.api.requests import EventsQuery
 from agent.delivery import DeliveryEngine, TraceRow
 from agent.mesh import Mesh
 from agent.model.event import Event
-from agent.steps import StepKinds
+from agent.steps import NodeSteps
 from agent.uplink import EgressLedger
 
 
 class Events:
     """Events of this node and of others, as they pass."""
 
-    def __init__(self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], ledger: EgressLedger) -> None:
+    def __init__(self, mesh: Mesh, delivery: DeliveryEngine[NodeSteps], ledger: EgressLedger) -> None:
         self._mesh, self._delivery, self._ledger = mesh, delivery, ledger
 
     async def passing(self, asked: EventsQuery) -> AsyncIterator[results.EventRow]:

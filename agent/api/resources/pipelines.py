@@ -22,18 +22,17 @@ from agent.model.documents import PIPELINE
 from agent.model.event import MAX_EVENT, Event, event_id, now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run, steps_without_node
-from agent.model.task import Runner, Stream
-from agent.steps import StepKinds
+from agent.model.task import ProgramTask, Runner, Stream
+from agent.steps import NodeSteps
 
 FOR_EVER = 100 * 365 * 86400.0
-PROGRAMS = ("wasm", "docker", "process")
 
 
 class Pipelines:
     """The pipelines."""
 
     def __init__(
-        self, mesh: Mesh, delivery: DeliveryEngine[StepKinds], blobs: BlobStore, *, resolver: Resolver
+        self, mesh: Mesh, delivery: DeliveryEngine[NodeSteps], blobs: BlobStore, *, resolver: Resolver
     ) -> None:
         self._mesh, self._delivery, self._blobs, self._resolver = mesh, delivery, blobs, resolver
         self._definitions = delivery.definitions
@@ -77,7 +76,7 @@ class Pipelines:
 
     async def all(self) -> list[results.ListedPipeline]:
         """The applied pipelines in short."""
-        totals = self._delivery.totals()
+        totals, kinds = self._delivery.totals(), self._definitions.kinds
         made = []
         for p in self._definitions.current.values():
             counts = totals.get(p.name, {})
@@ -90,7 +89,7 @@ class Pipelines:
                 version=p.version,
                 steps=len(p.steps),
                 open=sum(c["open"] for c in counts.values()),
-                alerts=sum(counts.get(s.name, {}).get("delivered", 0) for s in p.steps if s.kind == "sink"),
+                alerts=sum(counts.get(s.name, {}).get("delivered", 0) for s in p.steps if kinds.of(s).is_alert),
                 paused_s=paused_for(p),
             )
             made.append(row)
@@ -123,7 +122,10 @@ class Pipelines:
 
     async def files(self, asked: Source) -> list[str]:
         """The paths (as written) of the modules that the file names; raises PipelineError with line and hint."""
-        return module_paths(load_pipeline(asked.text, file=asked.file))
+        return module_paths(self._load(asked), self._definitions.kinds)
+
+    def _load(self, asked: Source) -> Pipeline:
+        return load_pipeline(asked.text, self._definitions.kinds, file=asked.file)
 
     async def apply(self, asked: Source) -> results.AppliedPipeline:
         """Check completely, resolve to CIDs and image ids, sign and publish; with `dry_run` sign nothing."""
@@ -131,7 +133,7 @@ class Pipelines:
         return await self._publish(pipeline, notes, dry_run=asked.dry_run)
 
     async def _resolved(self, asked: Source, *, keep: bool) -> tuple[Pipeline, list[str]]:
-        return await self._resolver.resolve(load_pipeline(asked.text, file=asked.file), asked.files, keep=keep)
+        return await self._resolver.resolve(self._load(asked), asked.files, keep=keep)
 
     async def _publish(self, pipeline: Pipeline, notes: list[str], *, dry_run: bool = False) -> results.AppliedPipeline:
         document = old = self._mesh.documents.get(PIPELINE, pipeline.name)
@@ -171,7 +173,7 @@ class Pipelines:
 
     async def schema(self) -> dict[str, Any]:
         """The JSON Schema of a pipeline file."""
-        return json_schema()
+        return json_schema(self._definitions.kinds)
 
     # -- versions -----------------------------------------------------------------------------------------------------
 
@@ -250,13 +252,14 @@ class Pipelines:
     async def test(self, asked: TryStep) -> list[results.Tried]:
         """Run one step's `when` and program here on events, sending nothing on."""
         pipeline, _ = await self._resolved(asked, keep=True)
-        step, found = asked.step, pipeline.step(asked.step)
-        if found is None or found.kind not in PROGRAMS:
-            names = known(s.name for s in pipeline.steps if s.kind in PROGRAMS)
+        step, found, kinds = asked.step, pipeline.step(asked.step), self._definitions.kinds
+        if found is None or not kinds.of(found).is_program:
+            names = known(s.name for s in pipeline.steps if kinds.of(s).is_program)
             raise NotFound(f"{pipeline.name} has no step {step} with a program", hint=names)
         parent = found.after[0] if found.after else step
         log = _Shown()
-        runner = await self._delivery.steps.programs.runner(found, f"test-{step}", log)
+        task: ProgramTask = found.task_as(kinds.of(found).programs[""])
+        runner = await self._delivery.steps.parts.programs.runner(task, f"test-{step}", log)
         try:
             await runner.start()
             return [await self._try(found.when, test_event(pipeline, parent, e), runner, log) for e in asked.events]

@@ -25,9 +25,9 @@ from agent.identity import Identity
 from agent.logs import LogStore
 from agent.mesh import Mesh
 from agent.model.event import now
-from agent.steps import StepKinds, TailRunner
+from agent.steps import NodeSteps, SourceRunner
 
-Sources = Mapping[tuple[str, str, str, str], TailRunner]
+Sources = Mapping[tuple[str, str, str, str], SourceRunner]
 """The logs that this node follows, by pipeline, version, step and source."""
 
 
@@ -37,7 +37,7 @@ class Status:
 
     config: Config
     mesh: Mesh
-    delivery: DeliveryEngine[StepKinds]
+    delivery: DeliveryEngine[NodeSteps]
     _: KW_ONLY
     version: str
     identity: Callable[[], Identity]

@@ -1,0 +1,68 @@
+"""The sources that this node should run: started and stopped as pipelines and labels change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from agent.delivery import DeliveryEngine
+from agent.mesh import Mesh
+from agent.model.pipeline import Pipeline, Step
+from agent.model.placement import may_run
+from agent.node.change_signal import Listener
+from agent.steps import NodeSteps, SourceKind, SourceRunner
+
+log = logging.getLogger(__name__)
+
+LOOK = 5.0
+"""Seconds between looks when nothing changes: the signal is not sent at the end of a pause or of a task."""
+Key = tuple[str, str, str, str]
+"""Pipeline, version, step and source."""
+
+
+@dataclass(eq=False)
+class SourceSteps:
+    """Runs the sources of each step that makes events and whose selector names this node."""
+
+    delivery: DeliveryEngine[NodeSteps]
+    mesh: Mesh
+    changed: Listener
+    runners: dict[Key, SourceRunner] = field(default_factory=dict)
+    _tasks: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Start and stop runners as needed, until cancelled."""
+        try:
+            while True:
+                await self._adjust()
+                await self.changed.wait(LOOK)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            self._tasks.clear()
+
+    async def _adjust(self) -> None:
+        wanted = self._wanted()
+        for key in [k for k in self._tasks if k not in wanted or self._tasks[k].done()]:
+            task = self._tasks.pop(key)
+            task.cancel()
+            for result in await asyncio.gather(task, return_exceptions=True):
+                if isinstance(result, Exception):
+                    log.error("%s/%s stopped: %s", key[0], key[2], result, exc_info=result)
+            self.runners.pop(key, None)
+        for key, (kind, pipeline, step) in wanted.items():
+            if key not in self._tasks:
+                self.runners[key] = runner = kind.runner(self.delivery.steps.parts, pipeline, step, key[3])
+                self._tasks[key] = asyncio.create_task(runner.run(), name=f"{step.kind} {key[0]}/{key[2]}")
+
+    def _wanted(self) -> dict[Key, tuple[SourceKind, Pipeline, Step]]:
+        steps, labels = self.delivery.steps, self.mesh.me.labels
+        wanted: dict[Key, tuple[SourceKind, Pipeline, Step]] = {}
+        for pipeline in self.delivery.definitions.running():
+            for step in pipeline.steps:
+                if (kind := steps.source_kind(step)) and may_run(pipeline, step, labels):
+                    for source in kind.sources(steps.parts, step):
+                        wanted[pipeline.name, pipeline.version, step.name, source] = (kind, pipeline, step)
+        return wanted

@@ -1,0 +1,47 @@
+"""How a kind of step runs on a node: kinds that take events, and sources, which make them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from agent.delivery import Work
+from agent.model.pipeline import Pick, Pipeline, Step
+from agent.model.step_kind import StepKind
+from agent.sources import LineSource
+from agent.steps.parts import Parts
+
+
+class EventKind(StepKind, ABC):
+    """A kind whose steps take events."""
+
+    @abstractmethod
+    async def open(self, parts: Parts, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        """The step's work and how many events it takes at once; raises Refused, Unreachable or StepFailed."""
+
+
+class SourceRunner(Protocol):
+    """One source of one step on this node."""
+
+    source: LineSource
+    error: str
+    """The last error; empty while it works."""
+
+    async def run(self) -> None:
+        """Make events until cancelled."""
+        ...
+
+
+class SourceKind(StepKind, ABC):
+    """A kind whose steps make events, on every node that matches."""
+
+    is_source = True
+    pick: Pick = "all"
+
+    @abstractmethod
+    def sources(self, parts: Parts, step: Step) -> list[str]:
+        """The names of the step's sources on this node; a source that stays runs on while others come and go."""
+
+    @abstractmethod
+    def runner(self, parts: Parts, pipeline: Pipeline, step: Step, source: str) -> SourceRunner:
+        """The runner of one of them, not yet running."""

@@ -1,0 +1,203 @@
+"""Source steps: a log, through its filter, into the journal; position and events in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple
+
+from agent.backoff import Backoff
+from agent.clock import boottime
+from agent.delivery import MAX_FIELD, Context, Row
+from agent.errors import EdgeError, StepFailed
+from agent.model.alert import Hop
+from agent.model.event import Event, event_id, now, traceparent
+from agent.model.pipeline import Pipeline, Step
+from agent.model.task import FilterRunner, LineEvent, StepLog
+from agent.sources import MAX_BATCH, Batch, LineSource
+from agent.steps.linetime import line_age
+
+log = logging.getLogger(__name__)
+
+RESERVE = 0.1
+"""Part of the journal's room that sources leave for deliveries of other nodes."""
+RESTART_FLAG = 600.0
+"""Seconds after a restart in which events say how long ago it was (`data.restarted_s`, for presence)."""
+POSITIONS = 0.1
+"""Seconds between two positions without events: a backlog has hundreds of batches a second."""
+DENSE = 500
+"""Events of one batch above which the next batches should not grow: rows are made on the event loop and committed at once."""
+BACKOFF = Backoff((1.0, 5.0, 30.0))
+"""Pauses before a log is read again after an error."""
+
+
+class Located(NamedTuple):
+    """An event of the filter, where its line came from, and the line."""
+
+    event: LineEvent
+    origin: tuple[str, int]
+    text: bytes
+
+
+def located(events: list[LineEvent], batch: Batch) -> list[Located]:
+    """Where the events' lines are, in the lines' order, found in one pass; raises StepFailed for a line that is not there."""
+    try:
+        return [
+            Located(e, batch.origin(e.line, e.at), batch.line(e.line, e.at))
+            for e in sorted(events, key=lambda e: e.line)
+        ]
+    except IndexError as e:
+        raise StepFailed(f"the filter names {e} in its batch", code="step.answer") from None
+
+
+@dataclass(eq=False)
+class TailRunner:
+    """One log of one source step on this node."""
+
+    context: Context
+    pipeline: Pipeline
+    step: Step
+    source: LineSource
+    stream: str
+    make_filter: Callable[[], Awaitable[FilterRunner]]
+    _: KW_ONLY
+    log: StepLog
+    restarted_at: float
+    local_clock: bool = True
+    error: str = ""
+    events: int = 0
+    _position: Any = None
+    """Of the last batch, while it is not handed to the journal."""
+    _timer: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Read until cancelled; after a failure reading starts again from the committed position."""
+        attempt = 0
+        while True:
+            try:
+                program = await self.make_filter()
+                try:
+                    await program.feed(b"", self.log)  # compiles it, so that the first line need not wait
+                    position = self.context.journal.positions.get(self.stream)
+                    async with aclosing(self.source.batches(position)) as batches:  # type: ignore[type-var]
+                        async for batch in batches:
+                            await self._room()
+                            await self._batch(program, batch)
+                            attempt, self.error = 0, ""
+                            del batch  # or it stays until there are new lines
+                finally:
+                    self._stop_timer()
+                    await program.close()
+                return
+            except EdgeError as e:
+                self.error = e.message
+                log.warning("%s/%s: %s; reading goes on from the same line", self.pipeline.name, self.step.name, e)
+                attempt += 1
+                await asyncio.sleep(BACKOFF.after(attempt))
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._later()
+
+    async def _room(self) -> None:
+        """Back-pressure: read no further while the journal is nearly full."""
+        while self.context.journal.room() <= self.context.journal.max_open * RESERVE:
+            await asyncio.sleep(0.05)
+
+    async def _batch(self, program: FilterRunner, batch: Batch) -> None:
+        read_at = boottime()
+        found = await self._filtered(program, batch) if batch.data else []
+        rows: list[Row] = []
+        seen: dict[tuple[str, int], int] = {}
+        for item in found:
+            index = seen.get(item.origin, 0)
+            seen[item.origin] = index + 1
+            if not self.step.emit or item.event.type in self.step.emit:
+                rows += self._rows(item, index, read_at)
+        self.events += len(found)
+        batch.dense = batch.dense or len(found) > DENSE
+        self._position = batch.position if batch.position is not None else self._position
+        if rows:
+            await self._commit(
+                rows
+            )  # the next actions start before the wait: a cancelled wait leaves no row without a sender
+        elif self._timer is None and self._position is not None:
+            self._commit([])
+            self._timer = asyncio.get_running_loop().call_later(POSITIONS, self._later)
+
+    def _commit(self, rows: list[Row]) -> asyncio.Future[Any]:
+        position = (self.stream, self._position) if self._position is not None else None
+        self._position = None
+        return self.context.apply(self.context.lifecycle.accepted(rows, position=position))
+
+    def _later(self) -> None:
+        """The position after lines without events, from time to time: losing it only repeats the same events."""
+        self._timer = None
+        if self._position is not None:
+            self._commit([])
+
+    async def _filtered(self, program: FilterRunner, batch: Batch) -> list[Located]:
+        """The filter's events. Limits are those of one run: a batch beyond MAX_BATCH that fails is fed again in pieces."""
+        pieces: Iterable[Batch] = [batch]
+        if len(batch.data) > MAX_BATCH:
+            found = await self._fed(program, batch, 1)
+            if found is not None:
+                return found
+            log.info("%s/%s: the filter fails on a batch of %d bytes, which it gets in pieces: %s", self.pipeline.name,
+                     self.step.name, len(batch.data), self.error)  # fmt: skip
+            pieces = batch.pieces(MAX_BATCH)
+        whole: list[Located] = []
+        for piece in pieces:
+            found = await self._fed(program, piece, self.step.attempts)
+            if found is not None:
+                whole += found
+                continue
+            # A batch on which every run fails must not stop the log forever: it is counted, logged and skipped.
+            self.context.journal.count(self.pipeline.name, self.step.name, "failed_batches")
+            log.error("%s/%s: the filter fails on a batch of %d bytes, which is passed over: %s", self.pipeline.name,
+                      self.step.name, len(piece.data), self.error)  # fmt: skip
+        return whole
+
+    async def _fed(self, program: FilterRunner, batch: Batch, attempts: int) -> list[Located] | None:
+        """The filter's events of the first run that works, of `attempts`; None if all fail. After any failure the batch is `dense`."""
+        for _ in range(attempts):
+            try:
+                return located(await program.feed(batch.data, self.log), batch)
+            except StepFailed as e:
+                batch.dense, self.error = True, e.message
+                if e.final:
+                    break
+        return None
+
+    def _rows(self, found: Located, index: int, read_at: float) -> list[Row]:
+        item, (generation, offset) = found.event, found.origin
+        age = line_age(found.text) if self.local_clock else 0.0
+        root_at = read_at - age
+        ident = event_id(generation, offset, self.pipeline.name, self.step.name, index)
+        data = {k: v for k, v in item.data.items() if k != "blobs"}  # a filter has no files to give
+        if (since := read_at - self.restarted_at) < RESTART_FLAG:
+            data["restarted_s"] = round(since, 1)
+        event = Event(
+            id=ident, source=f"/{self.context.node_id}/{self.pipeline.name}/{self.step.name}", type=item.type, time=now(),
+            subject=str(data.get("mac", ""))[:MAX_FIELD], data=data, root=ident, traceparent=traceparent(ident),
+            pipeline=self.pipeline.name, step=self.step.name,
+        )  # fmt: skip
+        line_at = round((read_at - root_at) * 1e3, 1)
+        done = boottime()
+        trace = [
+            Hop("line", self.context.node_name, line_at),
+            Hop(
+                self.step.name,
+                self.context.node_name,
+                round((done - root_at) * 1e3, 1),
+                round((done - read_at) * 1e3, 1),
+                ident,
+            ),
+        ]
+        return self.context.rows.rows_for(
+            self.pipeline, event, None, self.context.mesh.live, root_at=root_at, trace=trace
+        )
