@@ -75,13 +75,12 @@ class Reader:
             last = store.last(pipeline, step)
             after = 0 if after > last else after  # the log was begun again
             made.next[step] = last if after == last else after
-            lines = store.recent(pipeline, step)
+            lines = store.recent(pipeline, step, after)
             if after < last and (not lines or lines[0].n > after + 1):
                 await store.write()
                 stored = await asyncio.to_thread(self._stored, pipeline, step, after)
-                newest = stored[-1].n if stored else after
-                lines = stored + [line for line in store.recent(pipeline, step) if line.n > newest]
-            streams.append([line for line in lines if line.n > after])
+                lines = stored + store.recent(pipeline, step, stored[-1].n if stored else after)
+            streams.append(lines)
         lines = _newer(heapq.merge(*streams, key=lambda line: line.time), request.since)
         lines = lines[-request.tail :] if request.tail else lines
         made.lines = _fitting(lines, newest=bool(request.tail))
