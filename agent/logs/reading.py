@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from agent.logs.files import files_of, lines_of
 from agent.logs.store import LogStore
 from agent.logs.wire import MAX_ANSWER, MAX_LINES, MAX_WAIT, LogLine, LogLines, ReadRequest
 from agent.model.decoding import DAMAGED
+from agent.model.event import rfc3339
 from agent.model.pipeline import MAX_STEPS, NAME
 
 log = logging.getLogger(__name__)
@@ -119,9 +120,8 @@ def _check(request: ReadRequest) -> None:
 def _newer(lines: Iterable[LogLine], since: float) -> list[LogLine]:
     if not since:
         return list(lines)
-    oldest = datetime.now(UTC) - timedelta(seconds=min(since, 1e9))
-    text = oldest.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return [line for line in lines if line.time >= text]
+    oldest = rfc3339(time.time() - min(since, 1e9))
+    return [line for line in lines if line.time >= oldest]
 
 
 def _fitting(lines: list[LogLine], *, newest: bool) -> list[LogLine]:

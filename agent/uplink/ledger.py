@@ -11,12 +11,12 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from agent.database import Schema, Unusable, move_aside, open_database, transaction
+from agent.model.event import rfc3339
 from agent.uplink.meter import Meter
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class EgressLedger:
         self._flush()
         with self._lock:
             found = self._db.execute(query, values).fetchall()
-        return [EgressRow(seq, _iso(at), *rest) for seq, at, *rest in found]
+        return [EgressRow(seq, rfc3339(at), *rest) for seq, at, *rest in found]
 
     def _flush(self) -> None:
         """Write the pending rows, in order; they stay pending when they cannot be written."""
@@ -192,7 +192,3 @@ def _summed(db: sqlite3.Connection, since: float) -> dict[str, tuple[int, int, i
         "SELECT kind, COUNT(*), SUM(up), SUM(down) FROM egress WHERE at >= ? GROUP BY kind", (since,)
     ).fetchall()
     return {kind: (n, up, down) for kind, n, up, down in found}
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
