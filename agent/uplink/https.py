@@ -74,7 +74,7 @@ class HttpsClient:
                 answer = await connection.request("POST", _PATHS[kind], self._headers, body)
             outcome = Outcome(Verdict.STORED, f"HTTP {answer.status}")
         except PinMismatch as e:
-            outcome = Outcome(Verdict.DENIED, e.message)
+            outcome = Outcome(Verdict.DENIED, e.message, code=e.code)
         except SinkError as e:
             outcome = Outcome(Verdict.RETRY, e.message)
         except TimeoutError:

@@ -153,14 +153,20 @@ class PinnedConnection:
                 await writer.wait_closed()
 
     async def _handshake(self) -> None:
-        while True:
+        done = False
+        while not done:
             try:
-                return self._tls.do_handshake()
+                self._tls.do_handshake()
+                done = True
             except ssl.SSLWantReadError:
                 pass
-            finally:
-                await self._flush()
-            await self._feed()
+            except OSError:
+                with contextlib.suppress(OSError):  # a reset must not hide the cause, such as a wrong pin
+                    await self._flush()
+                raise
+            await self._flush()
+            if not done:
+                await self._feed()
 
     async def _write(self, data: bytes) -> None:
         view = memoryview(data)
