@@ -40,7 +40,7 @@ class ConfigError(EdgeError):
 
 
 class CannotListen(ConfigError):
-    """A port or a socket cannot be had, so that a service cannot start; a person has to free it or name another."""
+    """A port or a socket is not available, so that a service cannot start; a person has to free it or name another."""
 
 
 class IdentityError(EdgeError):

@@ -1,4 +1,4 @@
-"""Common ticks for everything that merely looks from time to time.
+"""Common ticks for all periodic checks.
 
 An idle processor that is woken runs cold: a look of 50 µs of work costs 1–2 ms (measured, docs/performance.md). So
 looks wait for a tick that all of them share, and the process wakes once for many.

@@ -74,7 +74,7 @@ class Reader:
         for step in [request.step] if request.step else store.steps(pipeline)[:MAX_STEPS]:
             after = request.after.get(step, 0)
             last = store.last(pipeline, step)
-            after = 0 if after > last else after  # the log was begun again
+            after = 0 if after > last else after  # the log started again
             made.next[step] = last if after == last else after
             lines = store.recent(pipeline, step, after)
             if after < last and (not lines or lines[0].n > after + 1):

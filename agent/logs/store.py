@@ -1,6 +1,6 @@
 """The store of the logs of steps: bounded files, written a second after the lines, and the newest lines in memory.
 
-A program is never slowed down: lines that the disk does not take in time are lost, counted and told.
+A program is never slowed down: lines that the disk does not take in time are lost, counted and reported.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class LogStore:
         self.folder = folder
         self.size = size
         self.lost = 0
-        """Lines that were lost since the start, for want of room or of a disk."""
+        """Lines that were lost since the start, because memory had no room or the disk could not be written."""
         self.bytes = 0
         """Bytes on the disk, as of the last write."""
         self._hear = hear

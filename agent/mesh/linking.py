@@ -25,8 +25,8 @@ REMOVAL_SLOT = 2.0
 """Seconds between the reopenings of two nodes after a removal, so that only one is away at a time."""
 _ADDRESS_SECONDS = 4.0
 _LOOK_SECONDS, _CALM_SECONDS = 1.0, 10.0
-"""Between looks at the routes: while some node has none, and while all is well; links and nodes that change are looked
-at at once."""
+"""Seconds between two checks of the routes: while a node has no route, and while all nodes have one. A changed link or node
+is checked at once."""
 _UNROUTED_SECONDS = 3.0
 _UNROUTED_MAX = 120.0
 _BACKOFF = Backoff(doubling(_UNROUTED_SECONDS, _UNROUTED_MAX))

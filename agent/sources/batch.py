@@ -21,7 +21,7 @@ The batch, its copy for the filter and the batch before it are in memory at once
 MAX_LINE = 64 * 1024
 """Longest line in bytes without its newline; longer lines are cut and counted."""
 _NEAR = 4
-"""So many lines are found one by one; lines farther on by counting newlines in spans of the expected length."""
+"""Up to this many lines ahead are found one by one; lines farther on by counting newlines in spans of the expected length."""
 _SAMPLE = 64 * 1024
 
 

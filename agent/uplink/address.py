@@ -56,7 +56,7 @@ def parse_address(text: str) -> SinkAddress:
             "the address must not contain a password", hint="the command asks for it, or reads it from a file"
         )
     if parts.path.strip("/") or parts.query:
-        raise ConfigError(f"{text!r}: nothing may follow the port but the pin", hint=_HINT)
+        raise ConfigError(f"{text!r}: only the pin may follow the port", hint=_HINT)
     if parts.username and parts.scheme == "https":
         raise ConfigError("https takes a key, not a user", hint=_HINT)
     return SinkAddress(

@@ -1,4 +1,4 @@
-"""Which sink this node speaks to: `sink.json`, 0600, and making it with `sink connect`."""
+"""The sink of this node: `sink.json`, 0600, and `sink connect`, which writes it."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def _raise(outcome: Outcome, address: SinkAddress) -> None:
             raise PinMismatch(outcome.reason, hint="copy the line again from where the sink runs")
         case Verdict.DENIED:
             raise IdentityError(
-                f"{address.url} does not take this key: {outcome.reason}",
+                f"{address.url} does not accept this key: {outcome.reason}",
                 code="sink.key",
-                hint="`edge-sink key create` makes a new one",
+                hint="`edge-sink key create` makes a new key",
             )
         case Verdict.DOWN:
             raise Unreachable(outcome.reason, code="sink.unreachable", hint="is `edge-sink serve` running there?")

@@ -49,7 +49,7 @@ class HttpsClient:
             await self._end(self._idle.pop())
 
     async def _kept(self) -> PinnedConnection | None:
-        """A connection of before that the sink has not closed; the others are given up."""
+        """An earlier connection that the sink has not closed; the others are closed here too."""
         while self._idle:
             connection, good = self._idle.pop(), False
             try:

@@ -25,7 +25,7 @@ MAX_ROWS = 1_000_000
 """Oldest rows are folded into one `folded` row above this many, so that the sums stay true and the file bounded."""
 _FOLD = 10_000
 MAX_WAITING = 10_000
-"""Most rows that wait in memory while the disk takes none; of more, the older half is folded into one."""
+"""Most rows that wait in memory while the disk cannot be written; above it, the older half is folded into one row."""
 _Row = tuple[float, str, str, str, int, int, str]
 _VERSION_1 = """
 CREATE TABLE IF NOT EXISTS egress (
@@ -68,7 +68,7 @@ class EgressLedger:
         self._max_rows = max_rows
 
     def book(self, meter: Meter, *, kind: str, event_id: str, sink: str, result: str) -> None:
-        """Append a row with the bytes that `meter` has counted since it was last booked; none where it has not."""
+        """Append a row with the bytes that `meter` has counted since it was last booked; no row where it has counted none."""
         up, down = meter.spent()
         if up or down:
             self.add(kind=kind, event_id=event_id, sink=sink, up=up, down=down, result=result)

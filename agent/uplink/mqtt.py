@@ -165,7 +165,7 @@ class MqttClient:
 
 
 class _Rejected(Exception):
-    """The broker does not let this client in."""
+    """The broker refuses this client."""
 
 
 def wire_bytes(sock: Any) -> tuple[int, int]:

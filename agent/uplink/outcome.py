@@ -59,7 +59,7 @@ class SinkClient(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         ...
 
 
