@@ -301,6 +301,6 @@ def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: Exce
 def _broken(error: Exception) -> EdgeError:
     return EdgeError(
         f"the journal cannot be written: {error}",
-        hint="check the disk (full? read-only?) and restart the agent",
+        hint="check whether the disk is full or read-only, then restart the agent",
         code="journal.write",
     )
