@@ -169,7 +169,7 @@ def _newer(schema: Schema, path: Path, version: int) -> EdgeError:
 
 class Storage:
     """The journal's file. Writes are functions: all that wait run in one transaction, and each future resolves after its
-    commit, so thousands of events a second cost few fsyncs and nothing is answered before it is on the disk.
+    commit. So thousands of events a second cost few fsyncs, and no answer is sent before its event is on the disk.
 
     `write` is for the loop's thread; a reader's connection is for the thread that reads.
     """

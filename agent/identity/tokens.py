@@ -1,8 +1,8 @@
 """Tokens: one word to copy that lets a device join, and the issuer's book of them.
 
-A token is `edge1.` and the base64url of a msgpack array, followed by four bytes of its SHA-256, which
-tell a token that was cut off in copying from a wrong token. Only the issuer can redeem it. The issuer's book
-decides; the fields in the token tell the joiner which addresses to try and what it will get.
+A token is `edge1.` and base64url of a msgpack array and of the first four bytes of its SHA-256. These four
+bytes show whether a part of the token was lost in copying. Only the issuer can redeem the token. The issuer's book
+decides; the fields in the token give the joiner the addresses to try, and its role and labels.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Links made at run time.
 
-A running zenoh session cannot be told a new endpoint. But two sessions link by themselves once they hear
+A running zenoh session cannot be given a new endpoint. But two sessions link by themselves once they hear
 of each other by gossip. So a short-lived second session of this node connects to this node's own listener
 and to the other node's, introduces them, and closes. Where they cannot link directly (a forwarded port, for
 example) the introducer stays between them and relays.

@@ -2,9 +2,9 @@
 
 Alive means: the token is there and a validly signed record is fresh by this node's monotonic clock. A
 token alone proves nothing, since any member may declare any key; a record alone may be an old one played
-again. So a record of a boot that is new to us counts only once the node has answered a signed request of
-ours (`mesh.hello`), and a node that once counted as dead is alive again only when it has answered one, or a newer
-record of it arrived: while links are re-routed, the tokens of nodes that are gone come and go.
+again. So a record of a boot that is new to this node counts only after the other node has answered a signed
+request (`mesh.hello`). A node that once counted as dead is alive again only when it has answered one, or a newer
+record of it has arrived: while links are re-routed, the tokens of absent nodes come and go.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Batch:
 
     @property
     def lines(self) -> int:
-        """The number of lines; counted at the first use, 40 ns a line."""
+        """The number of lines; counted at the first use, 40 ns per line."""
         if self._lines < 0:
             self._lines = self.data.count(b"\n")
         return self._lines
@@ -113,7 +113,7 @@ class Batch:
             start = end
 
     def _place(self, line: int) -> int:
-        """The start of the line in `data`, counted (40 ns a line) from the last place in use or from the beginning."""
+        """The start of the line in `data`, counted (40 ns per line) from the last place in use or from the beginning."""
         number, place = self._known
         if line < number:
             number, place = 1, 0

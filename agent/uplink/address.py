@@ -1,9 +1,9 @@
 """Addresses of sinks: `https://HOST[:PORT]#sha256=HEX`, or `mqtts://[USER@]BROKER[:PORT]#sha256=HEX` by way of a broker.
 
 The pin is the SHA-256 of the DER certificate that the sink (or the broker) shows, as lower-case hex: a bare IP address
-works and no authority has to be trusted. Plain `mqtt://` has no pin; alerts and answers are authenticated end to end
-with the sink's key there, but everybody on the way can read them, so it is for brokers on the same machine or a
-private line.
+works and no authority has to be trusted. Plain `mqtt://` has no pin: alerts and answers are authenticated end to
+end with the sink's key, but everybody on the way can read them. Use it for brokers on the same machine or a private
+line.
 """
 
 from __future__ import annotations
