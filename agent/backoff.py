@@ -30,7 +30,7 @@ class Backoff:
         self._pauses, self._jitter = tuple(pauses), jitter
 
     def after(self, failures: int) -> float:
-        """The pause after so many failures in a row: 0.0 after none, the last pause after more than there are."""
+        """The pause after this many failures in a row: 0.0 after none, the last pause after more than there are."""
         if failures < 1:
             return 0.0
         return self._pauses[min(failures, len(self._pauses)) - 1] * random.uniform(*self._jitter)  # noqa: S311

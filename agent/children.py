@@ -39,7 +39,7 @@ def worker_command(module: str, subcommand: str, *arguments: str) -> list[str]:
 
 
 class Child:
-    """One worker process and the socket to it. After any exception from `ask` it is to be closed."""
+    """One worker process and the socket to it. After any exception from `ask` it must be closed."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -76,7 +76,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether the idle worker still listens: it says nothing unasked, so anything to read is its end."""
+        """Whether the idle worker still listens: it sends nothing unasked, so anything to read means its end."""
         if self._process.returncode is not None or self._writer.is_closing():
             return False
         poll = select.poll()

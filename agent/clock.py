@@ -1,4 +1,4 @@
-"""The journal's clock: CLOCK_BOOTTIME, carried over reboots by the wall clock as well as can be.
+"""The journal's clock: CLOCK_BOOTTIME, continued over reboots by the wall clock, as well as possible.
 
 Nothing here is ever compared with another node's clock.
 """
@@ -33,7 +33,7 @@ def replaced_by(read: Callable[[], float]) -> Iterator[None]:
 
 @cache
 def boot_id() -> str:
-    """The kernel's id of this boot; read once, since the journal's writer must not fail for want of a descriptor."""
+    """The kernel's id of this boot; read once, since the journal's writer must not fail when no descriptor is free."""
     return _BOOT_ID.read_text().strip()
 
 

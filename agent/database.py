@@ -169,7 +169,7 @@ def _newer(schema: Schema, path: Path, version: int) -> EdgeError:
 
 class Storage:
     """The journal's file. Writes are functions: all that wait run in one transaction, and each future resolves after its
-    commit, so thousands of events a second cost few fsyncs and nothing is answered before it is on the disk.
+    commit. So thousands of events a second cost few fsyncs, and no answer is sent before its event is on the disk.
 
     `write` is for the loop's thread; a reader's connection is for the thread that reads.
     """
@@ -301,6 +301,6 @@ def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: Exce
 def _broken(error: Exception) -> EdgeError:
     return EdgeError(
         f"the journal cannot be written: {error}",
-        hint="check the disk (full? read-only?) and restart the agent",
+        hint="check whether the disk is full or read-only, then restart the agent",
         code="journal.write",
     )

@@ -9,7 +9,7 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "LD_LIB
 
 
 def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment for the system's programs: with the library path of before PyInstaller.
+    """This process's environment for the system's programs: with the library path from before PyInstaller's changes.
 
     PyInstaller's run-time puts its folder into LD_LIBRARY_PATH and keeps the original in LD_LIBRARY_PATH_ORIG, if there
     was one (its manual, "LD_LIBRARY_PATH / LIBPATH considerations"). Bundled libraries crash other programs.

@@ -40,7 +40,7 @@ class ConfigError(EdgeError):
 
 
 class CannotListen(ConfigError):
-    """A port or a socket cannot be had, so that a service cannot start; a person has to free it or name another."""
+    """A port or a socket is not available, so that a service cannot start; a person has to free it or name another."""
 
 
 class IdentityError(EdgeError):
@@ -64,7 +64,7 @@ class Unreachable(EdgeError):
 
 
 class Refused(EdgeError):
-    """The other side understood and said no, naming the rule (full queue, policy, not allowed, limits)."""
+    """The other side understood the request and refused it, naming the rule (full queue, policy, not allowed, limits)."""
 
     code = "refused"
     exit_code = 5
@@ -102,7 +102,7 @@ class BlobError(EdgeError):
 
 
 class SinkError(EdgeError):
-    """The sink refused or is not the one that was pinned."""
+    """The sink refused, or its certificate is not the pinned certificate."""
 
     code = "sink"
     exit_code = 4

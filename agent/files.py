@@ -52,7 +52,7 @@ def write_private(path: Path, data: bytes) -> None:
 def read_private(path: Path, limit: int = 1024 * 1024) -> bytes | None:
     """Read a file that only this user may read; None where it is missing.
 
-    Takes rights back that others were given, with a warning in the log. Raises IdentityError when it is
+    Removes the access of other users, with a warning in the log. Raises IdentityError when it is
     unreadable or larger than `limit` bytes.
     """
     try:

@@ -1,4 +1,4 @@
-"""Token buckets: how much one sender may take in a time."""
+"""Token buckets: limits on the rate of one sender."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Running the services of a process, by how they end.
 
-A service that returns is done. One that fails is started again after a pause, and the failure is logged and told.
+A service that returns is done. One that fails is started again after a pause, and the failure is logged and reported.
 One that cannot listen just after its start ends the process: only a person can free the port or name another one.
 """
 
@@ -38,7 +38,7 @@ async def supervised(
 ) -> None:
     """Run a service until it returns or is cancelled; start it again when it fails, `backoff` (BACKOFF) later.
 
-    Raises CannotListen of its first seconds.
+    Raises CannotListen where that happens in its first seconds.
     """
     tries, failures, first = Tries(backoff or BACKOFF, clock=clock), 0, clock()
     while True:

@@ -1,7 +1,7 @@
-"""Common ticks for everything that merely looks from time to time.
+"""Common ticks for all periodic checks.
 
-An idle processor that is woken runs cold: a look of 50 µs of work costs 1–2 ms (measured, docs/performance.md). So
-looks wait for a tick that all of them share, and the process wakes once for many.
+An idle processor that is woken runs cold: a check of 50 µs of work costs 1–2 ms (measured, docs/performance.md). So
+checks wait for a tick that all of them share, and the process wakes once for many.
 """
 
 from __future__ import annotations
@@ -36,5 +36,5 @@ async def wait(event: asyncio.Event, seconds: float | None) -> bool:
 
 
 async def sleep(seconds: float) -> None:
-    """Sleep about so long, until a tick."""
+    """Sleep for about `seconds`, until a tick."""
     await asyncio.sleep(until(seconds))

@@ -35,9 +35,17 @@ def pinned_context(pin: str) -> ssl.SSLContext:
 
     class PinnedSocket(ssl.SSLSocket):
         def do_handshake(self, block: bool = False) -> None:
-            super().do_handshake(block)
             try:
-                _check(self, pin)
+                try:
+                    super().do_handshake(block)
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    raise
+                except OSError:
+                    # The other side may reset the connection after its certificate, before it gets our last bytes.
+                    if shown := _shown(self):
+                        _check(shown, pin)
+                    raise
+                _check(self.getpeercert(binary_form=True) or b"", pin)
             except WrongPin:
                 self.close()
                 raise
@@ -45,7 +53,7 @@ def pinned_context(pin: str) -> ssl.SSLContext:
     class PinnedObject(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
-            _check(self, pin)
+            _check(self.getpeercert(binary_form=True) or b"", pin)
 
     context = unchecked_context()
     context.sslsocket_class = PinnedSocket
@@ -53,7 +61,14 @@ def pinned_context(pin: str) -> ssl.SSLContext:
     return context
 
 
-def _check(tls: ssl.SSLSocket | ssl.SSLObject, pin: str) -> None:
-    seen = hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
+def _shown(tls: ssl.SSLSocket) -> bytes:
+    """The certificate (DER) that came in a handshake that broke off; empty before it came."""
+    # `getpeercert` works only after the handshake, and Python 3.11 has no public method for this.
+    chain = getattr(getattr(tls, "_sslobj", None), "get_unverified_chain", lambda: None)() or ()
+    return ssl.PEM_cert_to_DER_cert(chain[0].public_bytes()) if chain else b""
+
+
+def _check(certificate: bytes, pin: str) -> None:
+    seen = hashlib.sha256(certificate).hexdigest()
     if not hmac.compare_digest(seen, pin):
         raise WrongPin(seen)

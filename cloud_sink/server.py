@@ -55,7 +55,7 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The facts that the starter of a sink needs. `key_file` leads to a secret and `login_url` is a secret."""
+    """The facts for the program that starts a sink. `key_file` leads to a secret and `login_url` is a secret."""
 
     url: str
     pin: str

@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_used_is_named_with_a_way_out(path: Path, what: st
     if what == "folder":
         path.mkdir()
     elif what == "bytes":
-        path.write_bytes(b"not a database, but long enough to be looked at" * 100)
+        path.write_bytes(b"not a database, but long enough to be read" * 100)
     elif what == "table":
         with closing(sqlite3.connect(path)) as db:
             db.execute("CREATE TABLE a (of TEXT)")

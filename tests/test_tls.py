@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -93,6 +94,32 @@ async def test_another_certificate_hears_nothing(server: Server, way: str) -> No
     assert caught.value.seen == server.pin
     await asyncio.sleep(0.05)
     assert server.said == b""
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_reset_in_the_handshake_does_not_hide_a_wrong_pin(tmp_path: Path, right: bool) -> None:
+    certificate, key, pin = ensure_certificate(tmp_path, ["127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    served = context.wrap_bio(incoming, outgoing, server_side=True)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        plain = socket.create_connection(listening.getsockname())
+        there, _ = listening.accept()
+    plain.setblocking(False)
+    client = pinned_context(pin if right else OTHER)
+    with client.wrap_socket(plain, do_handshake_on_connect=False) as tls:
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        incoming.write(there.recv(1 << 16))
+        with pytest.raises(ssl.SSLWantReadError):
+            served.do_handshake()
+        there.send(outgoing.read())
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        there.close()
+        with pytest.raises(ConnectionError) as failed:
+            tls.do_handshake()
+    assert isinstance(failed.value, WrongPin) != right
 
 
 async def test_an_unchecked_context_leaves_the_check_to_its_caller(server: Server) -> None:

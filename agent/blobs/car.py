@@ -1,4 +1,4 @@
-"""CAR export: a blob as one file that Kubo and friends import (`ipfs dag import`).
+"""CAR export: a blob as one file that Kubo and other IPFS programs import (`ipfs dag import`).
 
 Source: CARv1 (ipld.io/specs/transport/car/carv1): a length-prefixed dag-cbor header, then each block as
 varint length, CID and bytes; parents before their children.

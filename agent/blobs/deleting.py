@@ -1,4 +1,4 @@
-"""Deleting blobs that are needed no longer."""
+"""Deletes blobs that are no longer needed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ SERVED_AT_ONCE = 8
 """Replies under way at once: with MAX_RANGE this bounds the memory that other nodes can make this one use."""
 PARKED = 4
 PARKED_FOR = 600.0
-"""At most so many broken-off transfers are kept, so many seconds, to go on where they stopped."""
+"""Most interrupted transfers that are kept, and for how many seconds, so that they can continue where they stopped."""
 
 
 class Peer(Protocol):
@@ -74,7 +74,7 @@ class BlobExchange:
         self.verbs: dict[str, Handler] = {HAVE: self._have, TREE: self._tree, GET: self._get}
 
     def close(self) -> None:
-        """Drop broken-off transfers."""
+        """Drop interrupted transfers."""
         for _, incoming in self._parked.values():
             incoming.close()
         self._parked.clear()
@@ -207,7 +207,7 @@ class BlobExchange:
         else:
             logger.info("blob %s did not come from %s: %s", cid, holder, error)
 
-    # -- broken-off transfers -----------------------------------------------------------------------
+    # -- interrupted transfers -----------------------------------------------------------------------
 
     def _unpark(self, cid: str) -> Incoming | None:
         now = time.monotonic()

@@ -52,12 +52,12 @@ def no_room(size: int) -> BlobError:
 def disk_error(error: OSError) -> BlobError:
     """The error for a file or folder that the system refused."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "free some space on the disk of the state folder" if full else "look at its rights and at the disk"
+    hint = "free some space on the disk of the state folder" if full else "check its permissions and the disk"
     return BlobError(f"blob store: {error}", code="blob.disk", hint=hint)
 
 
 def index_error(error: Exception) -> BlobError:
     """The error for an index that can neither be used nor made again."""
     return BlobError(
-        f"blob store: {error}", code="blob.disk", hint="check the disk of the state folder: full? read-only?"
+        f"blob store: {error}", code="blob.disk", hint="is the disk of the state folder full, or read-only?"
     )

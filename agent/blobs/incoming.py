@@ -52,8 +52,8 @@ def temporary(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def lacking(folder: Path, reserved: int, size: int) -> int:
-    """Bytes that the disk of `folder` lacks for `size` more, when its files are to hold `reserved` bytes and hold a part
-    of them already; not above 0 where all fit, and where the disk tells no size (ramfs).
+    """Bytes that the disk of `folder` lacks to store `size` more. Its files will hold `reserved` bytes, and hold a part of
+    them already. At most 0 where all fit, or where the file system reports no size (ramfs).
     """
     held = 0
     with os.scandir(folder) as files:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 GivesWay = Literal["never", "first", "last"]
-"""When the blobs of a need are evicted: never; when no blob without a need can make room; when those cannot either."""
+"""When the blobs of a need are evicted: never; `first`, when blobs without a need cannot make enough room; `last`, when
+those of `first` cannot either.
+"""
 _RANK: dict[GivesWay, int] = {"first": 1, "last": 2, "never": 3}
 ROUNDS = range(3)
 """Rounds of an eviction: blobs without a need, then those that give way first, then those that give way last."""
@@ -72,7 +74,7 @@ class Registry:
         self._needs.append(need)
 
     def needed(self, cid: str, *, evicting: int = 0) -> bool:
-        """Whether the blob must stay; `evicting` is the round of an eviction, in which some needs count no more."""
+        """Whether the blob must stay; `evicting` is the round of an eviction, in which some needs no longer count."""
         return any(need.needs(cid) for need in self._needs if _RANK[need.gives_way] > evicting)
 
     def may_read(self, node_id: str, cid: str) -> bool:

@@ -35,7 +35,7 @@ An event names smaller blobs only (`model.event.MAX_EVENT_BLOB`)."""
 THREADS = 4
 FRESH = 4
 FRESH_SIZE = 192 * 1024
-"""The blobs stored last, at most FRESH of at most FRESH_SIZE bytes, are read from memory: a new photo goes on at once."""
+"""The newest blobs, at most FRESH of at most FRESH_SIZE bytes, are read from memory: a new photo is sent on at once."""
 T = TypeVar("T")
 
 
@@ -51,7 +51,7 @@ class Usage(msgspec.Struct, frozen=True):
 class BlobStore:
     """Blobs on disk; every method may be called from the event loop, the long methods work in threads.
 
-    When the quota is full, the least recently used blobs go, but none that `needs` calls needed.
+    When the quota is full, the least recently used blobs are deleted, except those that `needs` keeps.
     """
 
     def __init__(self, root: Path, quota: int) -> None:
@@ -63,7 +63,7 @@ class BlobStore:
         self.needs = Registry()
         self._deleter = Deleter(self)
         self._lock = threading.RLock()
-        """Held from the question whether a blob is needed until it is gone, and while one is pinned."""
+        """Held while a blob is checked for needs and deleted, and while a blob is pinned."""
         self._touched: dict[str, int] = {}
         self._fresh: dict[str, bytes] = {}
         self._reserved = 0
@@ -305,7 +305,7 @@ class BlobStore:
             return True
 
     def _adopt(self, path: Path, fd: int, hashed: Hashed, owner: str | None) -> None:
-        # Programs in containers run as nobody and are shown this very file; the folder above is 0700.
+        # Programs in containers run as nobody and see this file itself; the folder above is 0700.
         os.fchmod(fd, 0o444)
         with self._lock:
             if owner is not None:

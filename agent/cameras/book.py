@@ -31,7 +31,7 @@ DEADLINE = 10.0
 MAX_SHOTS = 32
 MAX_CAMERAS = 64
 KEEP_EVERY = 2.0
-"""Seconds between looks at the warm cameras."""
+"""Seconds between two checks of the warm cameras."""
 BACKOFF = Backoff(doubling(KEEP_EVERY, 60.0))
 """The pauses before a warm camera that cannot be opened is tried again."""
 

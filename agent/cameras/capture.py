@@ -97,7 +97,7 @@ async def as_frame(picture: bytes, taken: float, view: View, converter: Converte
         width, height = jpeg_size(picture)
     except ValueError as e:
         if picture[:2] == b"\xff\xd8" or not _is_picture(picture):
-            raise failed(f"what it sends is no picture: {e}") from e
+            raise failed(f"its data is not a picture: {e}") from e
         return await converter.apply(picture, taken)
     if view.plain:
         return Frame(picture, width, height, taken)

@@ -51,7 +51,7 @@ class StillSession:
         path = self._order.next(self._path)
         try:
             if not path.is_file():
-                raise failed(f"{path} is not there")
+                raise failed(f"{path} does not exist")
             with path.open("rb") as f:
                 return f.read(MAX_JPEG + 1)
         except OSError as e:

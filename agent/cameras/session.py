@@ -39,6 +39,6 @@ class Session(Protocol):
         ...
 
 
-def failed(what: str, hint: str = "look at its address, user and password, its power and its cable") -> CameraError:
+def failed(what: str, hint: str = "check its address, user and password, its power and its cable") -> CameraError:
     """A CameraError; the book adds the camera's name."""
     return CameraError(what, hint=hint)

@@ -72,7 +72,7 @@ class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
 
 def normal_source(source: str) -> str:
-    """The source in its one spelling: devices as /dev/…, files as file:/absolute. Raises ConfigError."""
+    """The source in its normal form: devices as /dev/…, files as file:/absolute. Raises ConfigError."""
     source = source.strip()
     if source.startswith("v4l2:"):
         source = source.removeprefix("v4l2:")

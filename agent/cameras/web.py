@@ -46,7 +46,7 @@ class Stream:
         except httpx.HTTPError as e:
             error = failed(f"its stream ended too early ({type(e).__name__})")
         except ValueError as e:
-            error = failed(f"its stream makes no sense: {e}")
+            error = failed(f"its stream is malformed: {e}")
         finally:
             self._error = error
             if self._wanted is not None and not self._wanted.done():

@@ -24,7 +24,7 @@ def list_(json: JsonFlag = False) -> None:
     """List the blobs on this node."""
     here = ask(lambda c: c.get("/v1/blobs"), results.BlobList, json)
     cells = [[escape(b.cid), size(b.size), "pinned" if b.pinned else ""] for b in here.blobs]
-    say(listing(["cid", "size", ""], cells, empty="no blob is here", right=("size",)))
+    say(listing(["cid", "size", ""], cells, empty="no blob is on this node", right=("size",)))
     say(f"[dim]{here.count}, {size(here.bytes)} of {size(here.quota)}[/]")
 
 

@@ -54,7 +54,7 @@ def check(
     if json:
         print_json({"file": str(file), "ok": True, "keys": keys})
     else:
-        say(f"[green]✓[/] {escape(str(file))} is right; it sets {', '.join(keys) or 'nothing'}")
+        say(f"[green]✓[/] {escape(str(file))} is valid; it sets {', '.join(keys) or 'nothing'}")
 
 
 def _value(row: results.ConfigValue) -> str:

@@ -80,7 +80,7 @@ def single(function: Any, *, examples: tuple[str, ...] = ()) -> typer.Typer:
 
 
 def epilog(*examples: str) -> str | None:
-    """Examples below a help text, one a line; None where there are none."""
+    """Examples below a help text, one per line; None where there are none."""
     return "\n".join(("[bold]Examples[/bold]", *(f"  {e}" for e in examples))) if examples else None
 
 

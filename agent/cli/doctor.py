@@ -11,7 +11,7 @@ import typer
 from agent.cli import context
 from agent.cli.context import JsonFlag, single
 from agent.cli.doctor_checks import Finding, look
-from agent.cli.output import escape, print_json, say, table
+from agent.cli.output import count, escape, print_json, say, table
 
 _MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
 
@@ -32,9 +32,9 @@ def doctor(json: JsonFlag = False) -> None:
         say(table(["", "", ""], [_row(f) for f in findings]))
         warned = sum(f.state == "warn" for f in findings)
         say(
-            f"[bold red]{len(failed)} failed[/], {warned} to look at"
+            f"[bold red]{len(failed)} failed[/], {count(warned, 'warning')}"
             if failed
-            else f"[green]nothing failed[/], {warned} to look at"
+            else f"[green]nothing failed[/], {count(warned, 'warning')}"
         )
     raise typer.Exit(1 if failed else 0)
 

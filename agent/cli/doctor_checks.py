@@ -51,7 +51,7 @@ def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
         try:
             yield from check(device)
         except (OSError, EdgeError) as e:
-            yield Finding(check.__name__.strip("_"), "warn", f"could not be looked at: {e}", "run it as root")
+            yield Finding(check.__name__.strip("_"), "warn", f"cannot be checked: {e}", "run it as root")
 
 
 def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
@@ -85,7 +85,7 @@ def state(device: Device) -> Iterator[Finding]:
     if not folder.exists():
         parent = next(p for p in folder.parents if p.exists())
         able = os.access(parent, os.W_OK)
-        text = f"{folder} is not there yet" + ("" if able else f", and {parent} is not writable")
+        text = f"{folder} does not exist yet" + ("" if able else f", and {parent} is not writable")
         yield Finding("state", "ok" if able else "fail", text, "" if able else "use sudo, or set --state")
         return
     mode = folder.stat().st_mode
@@ -117,7 +117,7 @@ def memory(device: Device) -> Iterator[Finding]:
     import psutil
 
     available = psutil.virtual_memory().available
-    yield _warned("memory", available < 64 << 20, f"{format_size(available)} are available", "stop something else")
+    yield _warned("memory", available < 64 << 20, f"{format_size(available)} are available", "stop other programs")
     if not SHM.is_dir():
         yield Finding("shared memory", "fail", f"{SHM} is missing", f"mount -t tmpfs tmpfs {SHM}")
 
@@ -130,7 +130,7 @@ def ports(device: Device) -> Iterator[Finding]:
         if free == (not device.running) or port == 0:
             yield Finding(what, "ok", f"{port} is {'free' if free else 'open'}")
         elif free:
-            yield Finding(what, "warn", f"nothing listens on {port}", "look into the agent's log")
+            yield Finding(what, "warn", f"nothing listens on {port}", "see the agent's log")
         else:
             yield Finding(what, "fail", f"{port} is taken by another program", f"see: ss -ltnp 'sport = :{port}'")
 
@@ -218,7 +218,7 @@ def clock(device: Device) -> Iterator[Finding]:
         return
     kept = clock_synchronised()
     text = {True: "synchronised", False: "not synchronised", None: "the kernel does not say"}[kept]
-    yield _warned("clock", kept is False, text, "start a time service; only shown times suffer")
+    yield _warned("clock", kept is False, text, "start a time service; only displayed times are affected")
 
 
 CHECKS: tuple[Callable[[Device], Iterator[Finding]], ...] = (

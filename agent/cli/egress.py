@@ -16,7 +16,7 @@ def egress(
     limit: Annotated[int, typer.Option("--limit", "-n", help="Most rows to show; the total counts all.")] = 50,
     json: JsonFlag = False,
 ) -> None:
-    """Show every byte that left the building: one row a request, in bytes on the wire."""
+    """Show every byte that left the building: one row per request, in bytes on the wire."""
     from agent.config import parse_duration
 
     ledger = ask(lambda c: c.get("/v1/egress", since=parse_duration(since), limit=limit), results.Egress, json)

@@ -23,7 +23,10 @@ COMMANDS = "edge_agent.commands"
 
 
 class Noun(NamedTuple):
-    """One entry: its name, one line of help, the panel it is listed in, and where its typer is."""
+    """One entry: its name, one line of help, the panel it is listed in, and where its typer is.
+
+    `distribution` is the installed package that registers it, where known; empty for the agent's commands.
+    """
 
     name: str
     text: str
@@ -31,6 +34,7 @@ class Noun(NamedTuple):
     module: str = ""
     attribute: str = "app"
     package: str = "agent.cli."
+    distribution: str = ""
 
     @property
     def path(self) -> str:
@@ -38,16 +42,29 @@ class Noun(NamedTuple):
         return self.package + (self.module or self.name)
 
     def load(self) -> Command:
-        """Import the noun's module and make its command."""
+        """Import the noun's module and make its command; raises NotFound where that fails."""
         try:
             module = importlib.import_module(self.path)
+            command: Command = typer.main.get_command(getattr(module, self.attribute))
         except ModuleNotFoundError as e:
             if e.name and e.name.startswith("agent"):
                 raise NotFound(f"this installation has no {self.name}", hint="install the whole package") from e
-            raise NotFound(f"{self.name} needs {e.name}", hint=f"pip install {e.name}", code="not-installed") from e
-        command: Command = typer.main.get_command(getattr(module, self.attribute))
+            raise NotFound(f"{self.name} needs {e.name}", hint=self._remedy(e.name or ""), code="not-installed") from e
+        except Exception as e:
+            if not self.distribution:
+                raise
+            text = f"{self.name} cannot be used: {type(e).__name__}: {e}"
+            hint = f"the package {self.distribution} registers it: update or remove that package"
+            raise NotFound(text, hint=hint, code="not-usable") from e
         command.name = self.name
         return command
+
+    def _remedy(self, missing: str) -> str:
+        if not self.distribution:
+            return f"pip install {missing}"
+        if missing and f"{self.path}.".startswith(f"{missing}."):
+            return f"pip install --force-reinstall {self.distribution}"
+        return f"pip install {self.distribution}, which installs the packages that it requires"
 
     def stub(self) -> Command:
         """A command for help and completion; its module is not imported."""
@@ -78,7 +95,9 @@ def _registered(point: EntryPoint) -> Noun:
         text = f"Not usable: {point.module} is not installed."
     except Exception as e:  # noqa: BLE001  another package's fault must not take the help of all commands away
         text = f"Not usable: {type(e).__name__}: {e}"
-    return Noun(point.name, text, "Develop", point.module, point.attr or "app", package="")
+    return Noun(
+        point.name, text, "Develop", point.module, point.attr or "app", "", point.dist.name if point.dist else ""
+    )
 
 
 class LazyGroup(TyperGroup):

@@ -15,18 +15,18 @@ from agent.errors import ConfigError
 
 
 def logs(
-    step: Annotated[str, typer.Argument(metavar="PIPELINE[/STEP]", help="Which step, or all of a pipeline.")],
+    step: Annotated[str, typer.Argument(metavar="PIPELINE[/STEP]", help="A step, or a pipeline for all its steps.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until interrupted.")] = False,
     tail: Annotated[
-        int, typer.Option("--tail", "--lines", "-n", min=0, help="How many recent lines first.", metavar="N")
+        int, typer.Option("--tail", "--lines", "-n", min=0, help="How many recent lines to show first.", metavar="N")
     ] = 100,
     since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="Only lines from then on: 10m, 2h, or an RFC 3339 time.")
+        str, typer.Option("--since", metavar="TIME", help="Only lines since then: 10m, 2h, or an RFC 3339 time.")
     ] = "",
     node: Annotated[str, typer.Option("--node", help="Only from this node.")] = "",
     json: JsonFlag = False,
 ) -> None:
-    """Show the log of a step: the output of its programs and the agent's words about them, from all nodes that run it.
+    """Show the log of a step: the output of its programs and the agent's messages about them, from all nodes that run it.
 
     Lines are sorted by the clocks of their nodes. Nodes that join later are followed too. A node that is not an operator
     shows its own log only.

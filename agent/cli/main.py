@@ -24,7 +24,7 @@ NOUNS = (
     Noun("doctor", "Find problems of this device.", "See"),
     Noun("node", "Admit, label, rename and remove nodes.", "Manage"),
     Noun("token", "Tokens that let new nodes join.", "Manage"),
-    Noun("pipeline", "Apply and watch over pipelines.", "Manage"),
+    Noun("pipeline", "Apply and manage pipelines.", "Manage"),
     Noun("device", "Phones and laptops on the Wi-Fi.", "Manage"),
     Noun("camera", "Cameras of this node.", "Manage"),
     Noun("sink", "The sink that alerts go to.", "Manage"),

@@ -1,4 +1,4 @@
-"""`edge-agent pipeline …`: apply pipelines and watch over them."""
+"""`edge-agent pipeline …`: apply and manage pipelines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.cli.status_view import view_pipeline
 from agent.errors import ConfigError
 
 app = new_app(
-    "Apply pipelines and watch over them.",
+    "Apply and manage pipelines.",
     examples=(
         "edge-agent pipeline apply door.yaml",
         "edge-agent pipeline diff door.yaml",
@@ -43,7 +43,7 @@ def apply(
     Modules and images are replaced by their hashes before signing: a tag or path never decides what runs.
     """
     p = _ask_about(file, "/v1/pipelines", results.AppliedPipeline, json, dry_run=dry_run)
-    _applied(p, "would be applied" if dry_run else "is applied" if p.changed else "is as it was")
+    _applied(p, "would be applied" if dry_run else "is applied" if p.changed else "is unchanged")
 
 
 @app.command()

@@ -23,7 +23,7 @@ def status(
 
     Identity, mesh, nodes, cameras, every step with its queue and ends (accepted = all ends + open), the
     last event, the uplink, and the warnings with their hints. With --watch --json: one JSON
-    document a line.
+    document per line.
     """
     if not watch:
         from agent.cli.status_view import view

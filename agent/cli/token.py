@@ -49,7 +49,7 @@ def list_(json: JsonFlag = False) -> None:
         ]
         for t in ask(lambda c: c.get("/v1/tokens"), list[results.ListedToken], json)
     ]
-    empty = "no token is good now; edge-agent token create makes one"
+    empty = "no token is valid now; edge-agent token create makes one"
     say(listing(["token", "role", "left", "expires", "labels"], cells, empty=empty))
 
 
@@ -57,6 +57,6 @@ def list_(json: JsonFlag = False) -> None:
 def revoke(
     token: Annotated[str, typer.Argument(help="The token's id, see token list.")], json: JsonFlag = False
 ) -> None:
-    """Take a token back. Nodes that joined with it stay."""
+    """Revoke a token. Nodes that joined with it stay."""
     gone = ask(lambda c: c.delete(path_of("tokens", token)), results.Id, json)
     say(f"[green]✓[/] token {escape(gone.id)} is revoked")

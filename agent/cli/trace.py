@@ -15,7 +15,7 @@ from agent.cli.output import console, count, escape, say, since, size, table
 
 LEAST_BAR, MOST_BAR = 16, 56
 NOTABLE = 1000.0
-"""Least ms between a line's time and its reading that are shown: log lines have whole seconds."""
+"""Shortest delay in ms, between a line's time and its reading, that is shown: log lines have whole seconds."""
 
 
 def trace(
@@ -46,7 +46,7 @@ def _parts(t: results.Trace, width: int) -> Iterator[RenderableType]:
     root = f"[dim]root {escape(t.root)}[/]"
     yield f"{root} · [bold]{total:.1f} ms[/] in all · {count(len(hops), 'hop')}{left}{state}"
     if late >= NOTABLE:
-        yield f"[dim]the line was read {since(late / 1000)} after the time it bears[/]"
+        yield f"[dim]the line was read {since(late / 1000)} after its own time[/]"
     longest = longest_hop(hops)
     bar = max(LEAST_BAR, min(MOST_BAR, width - 52))
     rows, before = [], 0.0

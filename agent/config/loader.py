@@ -32,7 +32,7 @@ def load_config(
     """The configuration from defaults, a file, the environment and options (by dotted key).
 
     Without `path` the file is `EDGE_AGENT_CONFIG` or, where it exists, /etc/edge-agent/config.yaml.
-    Later layers win; an option that is None is none. Raises ConfigError with file, line, key, nearest name.
+    Later layers win; an option that is None does not count. Raises ConfigError with file, line, key, nearest name.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}

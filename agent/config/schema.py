@@ -127,7 +127,7 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The whole configuration of one agent. `origins` tells for each dotted key where its value came from."""
+    """The whole configuration of one agent. `origins` has the origin of each value by its dotted key."""
 
     name: Annotated[
         str,

@@ -18,7 +18,7 @@ from agent.discovery.interfaces import own_addresses
 logger = logging.getLogger(__name__)
 
 _POLL = 3.0
-"""Seconds between looks at this node's addresses (about 0.3 ms each)."""
+"""Seconds between two checks of this node's addresses (about 0.3 ms each)."""
 
 _ASK_AGAIN = 300.0
 """Seconds after which all nodes are asked again, for answers that were lost on the Wi-Fi."""

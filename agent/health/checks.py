@@ -13,21 +13,21 @@ RULES = {
     "disk.full": ("warning", "free some space, or lower blobs.quota in the configuration"),
     "operator.one": ("info", "let another device join as an operator: edge-agent token create --role operator"),
     "operator.no-backup": ("info", "copy the identity folder to a safe place"),
-    "node.pending": ("warning", "look at edge-agent node pending, then edge-agent node approve CODE"),
+    "node.pending": ("warning", "see edge-agent node pending, then edge-agent node approve CODE"),
     "certificate.expiring": ("warning", "connect this node to an operator: the node then renews it"),
     "sink.missing": ("error", "run edge-agent sink connect URL on the node that may reach it"),
-    "sink.disconnected": ("warning", "alerts wait in the spool; look at edge-agent sink status"),
+    "sink.disconnected": ("warning", "alerts wait in the spool; see edge-agent sink status"),
     "clock.unsynchronised": ("info", "start a time service (systemd-timesyncd, chrony, ntpd)"),
-    "camera.silent": ("warning", "look at edge-agent camera test {subject}"),
-    "step.failing": ("error", "look at edge-agent logs {subject}"),
-    "step.not-started": ("error", "look at edge-agent logs {subject}"),
+    "camera.silent": ("warning", "run edge-agent camera test {subject}"),
+    "step.failing": ("error", "see edge-agent logs {subject}"),
+    "step.not-started": ("error", "see edge-agent logs {subject}"),
     "step.no-node": ("warning", "check the step's `where`, and see edge-agent nodes"),
     "gpu.unused": ("warning", "install the GPU's container toolkit, or remove gpus from the step"),
     "docker.missing": ("error", "start Docker, or set docker.host in the configuration"),
-    "queue.full": ("warning", "see in edge-agent status which step or node is behind"),
+    "queue.full": ("warning", "edge-agent status shows which step or node is behind"),
     "blobs.full": ("info", "raise blobs.quota, or keep photos for a shorter time"),
     "source.unreadable": ("error", "check sources.tail and the file's owner and mode"),
-    "source.unread": ("warning", "see in edge-agent status which step is behind, or rotate the log later"),
+    "source.unread": ("warning", "edge-agent status shows which step is behind; or rotate the log later"),
     "mesh.unlinked": ("info", "let one of the two reach the other's mesh port, or set mesh.join"),
 }
 """Severity and remedy by code; `{subject}` stands for the fault's subject."""
@@ -87,7 +87,7 @@ def sink(facts: Facts) -> Iterator[Fault]:
 
 
 def clock(facts: Facts) -> Iterator[Fault]:
-    """Without a time service only shown times suffer: no rule of the mesh compares two clocks."""
+    """Without a time service only displayed times are wrong: no rule of the mesh compares two clocks."""
     if facts.clock_synchronised is False:
         yield Fault("clock.unsynchronised", facts.node, "the clock is not synchronised; event times may be wrong")
 
@@ -116,7 +116,7 @@ def steps(facts: Facts) -> Iterator[Fault]:
 
 
 def engines(facts: Facts) -> Iterator[Fault]:
-    """A GPU asked for and not used; a container step and no container engine."""
+    """A step asks for a GPU and runs without one, or needs a container engine and none answers."""
     if facts.gpu_wanted and facts.gpu_used is False:
         yield Fault("gpu.unused", facts.node, "a step asks for a GPU and runs without one")
     if facts.docker_wanted and facts.docker_available is False:

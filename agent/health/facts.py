@@ -29,7 +29,7 @@ class SourceFact(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, kw_only=True):
-    """One look at this node and its mesh. Sizes in bytes, `free` shares in 0..1."""
+    """A snapshot of this node and its mesh. Sizes in bytes, `free` shares in 0..1."""
 
     node: str
     state: str = ""

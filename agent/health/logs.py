@@ -11,11 +11,11 @@ import logging
 import os
 import re
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from agent.config import LogConfig
+from agent.model.event import rfc3339
 
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -63,14 +63,19 @@ class Formatter(logging.Formatter):
         return prefix + redact(line)[:MAX_LINE]
 
     def _as_json(self, record: logging.LogRecord, message: str, fields: Mapping[str, Any]) -> str:
-        row = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": message}
+        row = {
+            "time": rfc3339(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": message,
+        }
         return json.dumps(row | dict(fields), ensure_ascii=False)
 
     def _as_text(self, record: logging.LogRecord, message: str, fields: Mapping[str, Any]) -> str:
         trace = fields.get("exception", "")
         words = [f"{k}={_quoted(v)}" for k, v in fields.items() if k != "exception"]
         module = record.name.removeprefix("agent.")
-        head = [] if self._journal else [_time(record)]
+        head = [] if self._journal else [rfc3339(record.created)]
         line = " ".join([*head, f"{record.levelname:<7}", f"{module}:", _one_line(message), *words])
         return line + ("".join(f" | {part}" for part in str(trace).splitlines()) if trace else "")
 
@@ -100,10 +105,6 @@ def _to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     except (OSError, ValueError):
         return False
     return (device, inode) == (str(stat.st_dev), str(stat.st_ino))
-
-
-def _time(record: logging.LogRecord) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
 
 
 def _one_line(text: str) -> str:

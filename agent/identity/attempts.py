@@ -1,4 +1,4 @@
-"""Counts the failures of each address, so that one that fails too often can be ignored."""
+"""Counts the failures of each address, so that an address that fails too often can be ignored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Attempts:
     """Counts failures for each address in a sliding window of `window` seconds."""
 
     def __init__(self, limit: int, window: float) -> None:
-        """`limit` failures in `window` seconds are let pass."""
+        """`limit` failures in `window` seconds are allowed."""
         self.limit, self.window = limit, window
         self._failed: dict[str, deque[float]] = {}
 

@@ -34,7 +34,7 @@ _NO_END = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """RFC 5280, 4.1.2.5: the date for a certificate without a well-defined end."""
 
 _CLOCK_FLOOR = 1_793_491_200.0
-"""1 November 2026: an operator with a clock before this date counts from here."""
+"""1 November 2026: the validity counts from here where the operator's clock shows an earlier date."""
 
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 
@@ -133,7 +133,7 @@ def load_der(der: bytes) -> x509.Certificate:
 
 
 def public_key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
-    """The certificate's P-256 key; raises IdentityError when it has another one."""
+    """The certificate's P-256 key; raises IdentityError for another kind of key."""
     try:
         key = certificate.public_key()
     except Exception as error:

@@ -120,7 +120,9 @@ class AdmissionDesk:
         expected = wire.join_mac(record.secret, spki(self.identity.key.public_key()), request.body)
         if not hmac.compare_digest(expected, request.mac):
             raise JoinRefused(
-                "the token's secret is wrong", code="join.wrong", hint="copy the whole word that token create printed"
+                "the token's secret is wrong",
+                code="join.wrong",
+                hint="copy the whole word that edge-agent token create printed",
             )
         key, node_id = self._joiner(body.csr, body.labels)
         async with self._one_at_a_time:
@@ -129,7 +131,7 @@ class AdmissionDesk:
                 record = await asyncio.to_thread(self.tokens.redeem, body.token, node_id, name)
             except OSError as error:
                 raise EdgeError(
-                    f"the operator cannot write its token book: {error.strerror}", hint="look at the operator's disk"
+                    f"the operator cannot write its token book: {error.strerror}", hint="check the operator's disk"
                 ) from error
             labels = _merged(body.labels, record.labels)
             return wire.Admitted(await self._admit(key, record.role, record.redeemed[node_id], labels))

@@ -57,7 +57,7 @@ def open_envelope(
     """The payload of an envelope, and the node that signed it.
 
     With `operator`, only operators' signatures count; with `payload_type`, only that type. The signer's
-    certificate may have expired since (documents outlive it), the signer may not have been removed. Raises
+    certificate may have expired since (documents outlive it), but a removed signer does not count. Raises
     IdentityError.
     """
     _check_size(raw)
@@ -80,7 +80,7 @@ def open_envelope(
         raise IdentityError(
             f"{peer.name} is not an operator and cannot sign this",
             code="identity.not-operator",
-            hint="sign it on an operator, or make this node one with node promote",
+            hint="sign it on an operator, or make this node an operator: edge-agent node promote",
         )
     return payload, peer
 

@@ -1,7 +1,7 @@
 """The enrolment server: new devices ask it to join the mesh. Every member runs one.
 
-An operator's server has a desk; another member's server relays to operators. It is reached in TLS only, and each refusal is
-told to the joiner and is one line in the log here.
+An operator's server has a desk; another member's server relays to operators. It speaks TLS only. The joiner is told each
+refusal, and the log here has one line for it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _NO_TLS = frozenset({"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE
 class EnrolmentServer:
     """Serves joiners on `host:port` with this node's certificate until cancelled.
 
-    `ready` is set when it listens, `port` is then the real one. `attempts` failures in 60 s are let pass per
-    address.
+    `ready` is set when it listens; then `port` is the actual port. `attempts` failures in 60 s are allowed for
+    each address.
     """
 
     def __init__(

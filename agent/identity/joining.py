@@ -79,7 +79,7 @@ class Session:
         except JoinRefused as error:
             raise Unreachable(f"{self.address}: {error.message}") from error
         if raw is None:
-            raise Unreachable(f"{self.address} closed the connection", hint="it may be busy; look into its log")
+            raise Unreachable(f"{self.address} closed the connection", hint="it may be busy; see its log")
         answer = wire.decode_answer(raw)
         if isinstance(answer, wire.Refusal):
             if answer.code == Unreachable.code:
@@ -144,7 +144,7 @@ async def _greet(session: Session, hello: wire.Hello, accept: Callable[[Trust], 
 
 
 async def first_session(addresses: Sequence[str], hello: wire.Hello, accept: Callable[[Trust], None]) -> Session:
-    """The first of these enrolment servers that answers well, asked all at once.
+    """Ask all of these enrolment servers at once; returns the first one that answers well.
 
     When none does, raises the JoinRefused of one that refused for good, else one with code `join.operator-
     away`, else Unreachable with each address and reason in `fields`.
@@ -284,7 +284,7 @@ async def wait_as_pending(
     labels: Mapping[str, str] | None = None,
     interval: float = 2.0,
 ) -> Joined:
-    """Ask a mesh that was heard to be let in, show a code, and wait until an operator approves it.
+    """Ask a discovered mesh for admission, show a code, and wait until an operator approves it.
 
     `on_code` gets the code to show, again when it changes. Goes on through restarts of either side until approved or
     cancelled; `addresses` are read again for each poll, so they may be a list that grows. Raises JoinRefused when an

@@ -114,14 +114,16 @@ class PendingBook:
         node = self._nodes.get(commitment)
         if node is None:
             raise JoinRefused(
-                "this operator has forgotten the node", code="join.forgotten", hint="it asks again by itself"
+                "this operator has forgotten the node", code="join.forgotten", hint="the node asks again by itself"
             )
         if len(nonce) != _NONCE or commitment_of(ca_der, key, nonce) != commitment:
-            raise JoinRefused("the key is not the one committed to", code="join.commitment")
+            raise JoinRefused("the key does not match the commitment", code="join.commitment")
         if not node.code:
             if sum(bool(n.code) for n in self._nodes.values()) >= MAX_PENDING:
                 raise JoinRefused(
-                    f"{MAX_PENDING} nodes wait already", code="join.busy", hint="approve or deny some: node pending"
+                    f"{MAX_PENDING} nodes wait already",
+                    code="join.busy",
+                    hint="approve or deny some of them: edge-agent node pending",
                 )
             node.key, node.node_id, node.name, node.labels = key, node_id_of(key), name, labels
             node.code = code_of(ca_der, key, nonce, node.operator_nonce)
@@ -141,7 +143,7 @@ class PendingBook:
                 return node
         raise NotFound(
             f"no node waits with the code {code}",
-            hint="type the code that the new node shows; if node pending lists another code, the connection is intercepted",
+            hint="type the code that the new node shows; if edge-agent node pending lists another code, the connection is intercepted",
         )
 
     def _forget(self) -> None:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 VERB = "enrol.renew"
 _CHECK = 3600.0
-"""Seconds between looks at the clock, and between attempts while no operator answers."""
+"""Seconds between two checks of the clock, and between attempts while no operator answers."""
 
 Call = Callable[[str, str, bytes], Awaitable[bytes]]
 """(node id, verb, body) -> answer, as Mesh.call."""

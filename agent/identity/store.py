@@ -67,7 +67,7 @@ class Identity:
 
 
 class IdentityStore:
-    """Keeps the identity under `folder`; files 0600, written atomically. One agent a folder."""
+    """Keeps the identity under `folder`; files 0600, written atomically. One agent for each folder."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is `<state>/identity`; made when first written to."""

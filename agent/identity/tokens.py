@@ -1,8 +1,8 @@
 """Tokens: one word to copy that lets a device join, and the issuer's book of them.
 
-A token is `edge1.` and the base64url of a msgpack array, closed by four bytes of its SHA-256 so that a token
-cut off in copying is told from a wrong one. Only the issuer can redeem it. The issuer's book
-decides; the fields in the token tell the joiner which addresses to try and what it will get.
+A token is `edge1.` and base64url of a msgpack array and of the first four bytes of its SHA-256. These four
+bytes show whether a part of the token was lost in copying. Only the issuer can redeem the token. The issuer's book
+decides; the fields in the token give the joiner the addresses to try, and its role and labels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from agent.model.node import ROLE_MEMBER
 
 PREFIX = "edge1."
 LIFETIME = 3600.0
-"""Seconds that a token is good for unless said otherwise."""
+"""Default life of a token in seconds."""
 
 MAX_TEXT = 8192
 MAX_ADDRESSES = 16
@@ -36,7 +36,7 @@ MAX_LABELS = 64
 _SECRET, _HASH, _CHECK = 16, 32, 4
 _MAX_TOKENS = 1000
 _KEEP_ENDED = 7 * 86400.0
-_HINT = "copy the whole word that token create printed"
+_HINT = "copy the whole word that edge-agent token create printed"
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
@@ -191,7 +191,10 @@ class TokenBook:
         with self._lock:
             self._drop_ended()
             if len(self._records) >= _MAX_TOKENS:
-                raise ConfigError(f"there are {_MAX_TOKENS} open tokens", hint="revoke some: token list, token revoke")
+                raise ConfigError(
+                    f"there are {_MAX_TOKENS} open tokens",
+                    hint="revoke some: edge-agent token list, edge-agent token revoke",
+                )
             self._save(self._records | {record.id: record})
         return token
 
@@ -205,7 +208,7 @@ class TokenBook:
         with self._lock:
             record = self._records.get(token_id)
             if record is None:
-                raise NotFound(f"there is no token {token_id}", hint="token list shows them")
+                raise NotFound(f"there is no token {token_id}", hint="edge-agent token list shows them")
             record = msgspec.structs.replace(record, revoked=True)
             self._save(self._records | {token_id: record})
             return record
@@ -215,7 +218,9 @@ class TokenBook:
         record = self._records.get(token_id)
         if record is None:
             raise JoinRefused(
-                "this operator does not know the token", code="join.unknown", hint="create a new one with token create"
+                "this operator does not know the token",
+                code="join.unknown",
+                hint="create a new token: edge-agent token create",
             )
         return record
 
@@ -223,20 +228,24 @@ class TokenBook:
         """Use the token up once for this node, whose proof was checked; `record.redeemed[node_id]` is then
         its name.
 
-        Asking again for the same node is no second use and gives the first name. Raises JoinRefused.
+        A repeated call for the same node is not a second use and returns the first name. Raises JoinRefused.
         """
         with self._lock:
             record = self.get(token_id)
             if record.revoked:
-                raise JoinRefused("the token was revoked", code="join.revoked", hint="ask for a new one")
+                raise JoinRefused("the token was revoked", code="join.revoked", hint="ask for a new token")
             if node_id in record.redeemed:
                 return record
             if record.state == "used":
                 raise JoinRefused(
-                    "the token was used already", code="join.used", hint="each device needs its own: token create"
+                    "the token was used already",
+                    code="join.used",
+                    hint="each device needs its own token: edge-agent token create",
                 )
             if record.state == "expired":
-                raise JoinRefused("the token has expired", code="join.expired", hint="ask for a new one: token create")
+                raise JoinRefused(
+                    "the token has expired", code="join.expired", hint="ask for a new token: edge-agent token create"
+                )
             record = msgspec.structs.replace(record, redeemed=record.redeemed | {node_id: name})
             self._save(self._records | {token_id: record})
             return record

@@ -1,4 +1,4 @@
-"""Checks certificates and signatures: valid are those under the mesh's CA, except of removed nodes."""
+"""Checks certificates and signatures: those under the mesh's CA are valid, except those of removed nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.identity.keys import ECDSA_SHA256, node_id_of
 from agent.model.node import ROLE_OPERATOR
 
 _CACHED = 1024
-"""Certificates kept parsed: more than any mesh has nodes, and only such as the CA signed get in."""
+"""Certificates kept parsed: more than any mesh has nodes; only certificates that the CA signed are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class PeerIdentity:
 
 class Trust:
     """Checks certificates and signatures against one CA. `removed` holds the ids of removed nodes and may be
-    changed any time.
+    changed at any time.
 
     Certificates that passed are kept parsed, so that `verify` costs little more than the ECDSA check itself.
     """

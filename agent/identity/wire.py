@@ -28,7 +28,7 @@ MAX_FRAME = 64 * 1024
 ADMISSION_TYPE = "application/vnd.edge-agent.admission"
 AWAY = "join.operator-away"
 NOT_NOW = frozenset({AWAY, "unreachable"})
-"""Codes of refusals that end by waiting: the operator cannot be reached from here now. They count as no attempt."""
+"""Codes of refusals that pass with time: the operator cannot be reached from here now. They are not counted as failures."""
 
 
 class Hello(msgspec.Struct, tag_field="verb", tag="hello", omit_defaults=True):

@@ -1,4 +1,4 @@
-"""The logs of the steps of this node: what their programs wrote, and the agent's words about them."""
+"""The logs of the steps of this node: what their programs wrote, and the agent's messages about them."""
 
 from agent.logs.reading import Reader
 from agent.logs.store import LogStore

@@ -21,7 +21,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def encoded(line: LogLine) -> bytes:
-    """The line as it stands in a file."""
+    """The line as it is stored in a file."""
     return _ENCODER.encode((line.n, line.time, line.stream, line.text, line.event)) + b"\n"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from agent.logs.files import files_of, lines_of
 from agent.logs.store import LogStore
 from agent.logs.wire import MAX_ANSWER, MAX_LINES, MAX_WAIT, LogLine, LogLines, ReadRequest
 from agent.model.decoding import DAMAGED
+from agent.model.event import rfc3339
 from agent.model.pipeline import MAX_STEPS, NAME
 
 log = logging.getLogger(__name__)
@@ -73,15 +74,14 @@ class Reader:
         for step in [request.step] if request.step else store.steps(pipeline)[:MAX_STEPS]:
             after = request.after.get(step, 0)
             last = store.last(pipeline, step)
-            after = 0 if after > last else after  # the log was begun again
+            after = 0 if after > last else after  # the log started again
             made.next[step] = last if after == last else after
-            lines = store.recent(pipeline, step)
+            lines = store.recent(pipeline, step, after)
             if after < last and (not lines or lines[0].n > after + 1):
                 await store.write()
                 stored = await asyncio.to_thread(self._stored, pipeline, step, after)
-                newest = stored[-1].n if stored else after
-                lines = stored + [line for line in store.recent(pipeline, step) if line.n > newest]
-            streams.append([line for line in lines if line.n > after])
+                lines = stored + store.recent(pipeline, step, stored[-1].n if stored else after)
+            streams.append(lines)
         lines = _newer(heapq.merge(*streams, key=lambda line: line.time), request.since)
         lines = lines[-request.tail :] if request.tail else lines
         made.lines = _fitting(lines, newest=bool(request.tail))
@@ -120,9 +120,8 @@ def _check(request: ReadRequest) -> None:
 def _newer(lines: Iterable[LogLine], since: float) -> list[LogLine]:
     if not since:
         return list(lines)
-    oldest = datetime.now(UTC) - timedelta(seconds=min(since, 1e9))
-    text = oldest.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return [line for line in lines if line.time >= text]
+    oldest = rfc3339(time.time() - min(since, 1e9))
+    return [line for line in lines if line.time >= oldest]
 
 
 def _fitting(lines: list[LogLine], *, newest: bool) -> list[LogLine]:

@@ -1,6 +1,6 @@
 """The store of the logs of steps: bounded files, written a second after the lines, and the newest lines in memory.
 
-A program is never slowed down: lines that the disk does not take in time are lost, counted and told.
+A program is never slowed down: lines that the disk does not take in time are lost, counted and reported.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from agent.logs.files import OLDER, SUFFIX, append, encoded, execution_of, files_of, last_number
 from agent.logs.wire import LogLine
 from agent.model.event import now
 from agent.model.task import StepLog, Stream
+from agent.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +67,17 @@ class LogStore:
         self.folder = folder
         self.size = size
         self.lost = 0
-        """Lines that were lost since the start, for want of room or of a disk."""
+        """Lines that were lost since the start, because memory had no room or the disk could not be written."""
         self.bytes = 0
         """Bytes on the disk, as of the last write."""
         self._hear = hear
         self._steps: dict[Key, _Step] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._some = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._failing = False
+        self._recount = True
+        """Whether `bytes` or the list of files may have changed in another way than by lines at the end of known files."""
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -135,12 +141,13 @@ class LogStore:
                 await asyncio.sleep(WRITE_EVERY)
                 await self.write()
         finally:
-            self._write(self._taken())
+            await self.write()
 
     async def write(self) -> None:
-        """Write what waits."""
-        if taken := self._taken():
-            await asyncio.to_thread(self._write, taken)
+        """Write the pending lines; a write that is under way is waited for."""
+        async with self._writing:
+            if taken := self._taken():
+                await in_thread(partial(self._write, taken))
 
     def _taken(self) -> list[tuple[_Step, list[tuple[str, bytes]]]]:
         taken = []
@@ -158,17 +165,23 @@ class LogStore:
                 self._failing = False
             except OSError as e:
                 self.lost += len(pending)
+                self._recount = True
                 if not self._failing:
                     log.warning("log lines of steps are lost: %s", e)
                 self._failing = True
-        if taken:
+        if self._recount or self.bytes > self.size:
             self._prune()
+            self._recount = False
 
     def _append(self, it: _Step, execution: str, data: bytes) -> None:
         path = it.folder / f"{execution}{SUFFIX}"
-        if path.exists() and path.stat().st_size + len(data) > MAX_EXECUTION // 2:
+        size = path.stat().st_size if path.exists() else 0
+        if size and size + len(data) > MAX_EXECUTION // 2:
             path.replace(path.with_name(path.name + OLDER))
+            size = 0
+        self._recount = self._recount or not size
         append(path, data)
+        self.bytes += len(data)
 
     # -- bounds -------------------------------------------------------------------------------------------------------
 
@@ -204,6 +217,7 @@ class LogStore:
                 shutil.rmtree(folder, ignore_errors=True)
         for key in [k for k in self._steps if k[0] not in pipelines]:
             del self._steps[key]
+        self._recount = True
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -218,10 +232,11 @@ class LogStore:
         it = self._find(pipeline, step)
         return it.n if it is not None else 0
 
-    def recent(self, pipeline: str, step: str) -> list[LogLine]:
-        """The newest lines, which are in memory, oldest first."""
+    def recent(self, pipeline: str, step: str, after: int) -> list[LogLine]:
+        """The lines after the number `after` that are in memory, oldest first."""
         it = self._find(pipeline, step)
-        return list(it.recent) if it is not None else []
+        newest_first = takewhile(lambda line: line.n > after, reversed(it.recent)) if it is not None else ()
+        return list(newest_first)[::-1]
 
     @contextmanager
     def waiting(self, pipeline: str) -> Iterator[asyncio.Event]:

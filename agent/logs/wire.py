@@ -15,7 +15,7 @@ MAX_WAIT = 20.0
 class ReadRequest(msgspec.Struct, array_like=True):
     """Lines of a step after the number `after`; empty `step`: of all steps of the pipeline, each with its own numbers in `after`.
 
-    `tail` asks for the newest lines only, `since` for lines of the last so many seconds (0: all). Without a line the answer
+    `tail` asks for the newest lines only, `since` for lines of the last `since` seconds (0: all). Without a line the answer
     waits at most `wait` seconds.
     """
 

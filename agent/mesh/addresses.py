@@ -45,7 +45,7 @@ def usable_addresses(addresses: Iterable[str], default_port: int) -> list[str]:
         try:
             found.append(parse_address(text, default_port))
         except ConfigError as error:
-            logger.debug("not dialled: %s", error)
+            logger.debug("an address is not dialled: %s", error)
     return found
 
 
@@ -58,7 +58,7 @@ def split_address(address: str) -> tuple[str, int]:
 def local_addresses(listen: str, port: int) -> list[str]:
     """The `host:port` by which other hosts may reach a listener on `listen`.
 
-    Its own address, or those of this host's interfaces where it listens on all.
+    The listener's address, or the addresses of all interfaces of this host where it listens on all of them.
     """
     ip = _listen_ip(listen)
     if not ip.is_unspecified:

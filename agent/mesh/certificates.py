@@ -50,5 +50,5 @@ class Certificates:
             self._ours.popitem(last=False)
 
     def forget_ours(self) -> None:
-        """Forget who has our certificate: it changed, and is sent with requests again."""
+        """Forget which nodes have our certificate: it changed, so requests carry it again."""
         self._ours.clear()

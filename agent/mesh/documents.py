@@ -1,7 +1,7 @@
-"""Signed documents: the decisions of operators. All nodes come to hold the same documents.
+"""Signed documents: the decisions of operators. After a while all nodes hold the same documents.
 
-A document is a DSSE envelope around a small JSON payload. Of two with the same kind and name the higher
-(counter, hash) wins, and a removal is a document too. So nodes agree without a master, in any order of arrival.
+A document is a DSSE envelope around a small JSON payload. Of two documents with the same kind and name, the one
+with the higher (counter, hash) wins, and a removal is a document too. So nodes agree without a master, in any order of arrival.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Document(msgspec.Struct, frozen=True):
 
     @property
     def rank(self) -> tuple[int, str]:
-        """Of two documents with the same kind and name the one with the higher rank wins."""
+        """Of two documents with the same kind and name, the one with the higher rank wins."""
         return (self.counter, self.hash)
 
 
@@ -98,12 +98,12 @@ class Documents:
     async def put(self, kind: str, name: str, body: bytes, *, removed: bool = False) -> Document:
         """Sign a document that overrides the present one, keep it, and send it to the live nodes.
 
-        Raises Refused where this node is no operator, or the document is too large or badly named.
+        Raises Refused where this node is not an operator, or the document is too large or badly named.
         """
         if not self.identity.is_operator:
             raise Refused(
                 f"{self.identity.name} is not an operator and cannot sign this",
-                hint="do it on an operator, or make this node one with node promote",
+                hint="run it on an operator, or make this node an operator: edge-agent node promote",
                 code="not-operator",
             )
         if kind == REMOVAL and not removed:
@@ -208,10 +208,11 @@ class Documents:
         if payload.mesh != self.identity.mesh_id:
             raise Refused("a signed document is for another mesh", code="document")
         if not wire.WORD.match(payload.kind) or not wire.WORD.match(payload.name):
-            raise Refused(f"{payload.kind}/{payload.name} is not a name for a document", code="document")
+            raise Refused(f"{payload.kind}/{payload.name} is not a valid name of a document", code="document")
         if len(payload.body) > MAX_DOCUMENT:
             raise Refused(
-                f"{payload.kind}/{payload.name} has {len(payload.body)} bytes, over {MAX_DOCUMENT}", code="too-large"
+                f"{payload.kind}/{payload.name} has {len(payload.body)} bytes; the limit is {MAX_DOCUMENT}",
+                code="too-large",
             )
         if not 0 < payload.counter < 1 << 53:
             raise Refused(f"{payload.kind}/{payload.name} has an invalid counter", code="document")
@@ -240,7 +241,7 @@ class Documents:
                 )  # a removal counts even when the disk is full; the document is asked for again, and kept then
             raise _NotKept(
                 f"the document {'/'.join(key)} cannot be kept: {error}",
-                hint="check the disk of the state (full? read-only?)",
+                hint="is the disk of the state folder full, or read-only?",
             ) from None
         self._documents[key] = document
         self._in_force(document)
@@ -262,12 +263,12 @@ class Documents:
             self.trust.removed.add(document.name)
 
     async def _take_over(self, node: str) -> None:
-        """Sign the documents of a node that is about to be removed again: its signatures will not count any more."""
+        """Sign the documents of a node again, which is about to be removed: its signatures will no longer count."""
         for document in [d for d in self._documents.values() if d.signer == node and node != self.identity.node_id]:
             try:
                 await self.put(document.kind, document.name, document.body, removed=document.removed)
             except EdgeError as error:
-                # No document of a bad operator may keep other operators from removing it.
+                # A document of a bad operator must not keep other operators from removing that operator.
                 logger.error("mesh: %s/%s cannot be signed again: %s", document.kind, document.name, error)
 
     def _load(self) -> None:

@@ -55,9 +55,9 @@ async def why_not(address: str, identity: Identity) -> str:
     except ssl.SSLCertVerificationError:
         return "it is a node of another mesh"
     except ssl.SSLError:
-        return "it is no node of a mesh: it does not speak TLS"
+        return "it is not a node of a mesh: it does not speak TLS"
     except (OSError, TimeoutError) as error:
-        return f"nothing answers there ({getattr(error, 'strerror', None) or 'in time'})"
+        return f"it cannot be reached ({getattr(error, 'strerror', None) or 'no answer in time'})"
     return ""
 
 

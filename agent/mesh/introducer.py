@@ -1,6 +1,6 @@
 """Links made at run time.
 
-A running zenoh session cannot be told a new endpoint. But two sessions link by themselves once they hear
+A running zenoh session cannot be given a new endpoint. But two sessions link by themselves once they hear
 of each other by gossip. So a short-lived second session of this node connects to this node's own listener
 and to the other node's, introduces them, and closes. Where they cannot link directly (a forwarded port, for
 example) the introducer stays between them and relays.
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 PROBE_SECONDS = 3.0
 INTRODUCE_SECONDS = 6.0
 LINGER_SECONDS = 1.5
-"""Seconds that the two have to link after the introducer reached both; then it stays as a relay."""
+"""Seconds that the two nodes have to link after the introducer reached both; then it stays as a relay."""
 _TICK = 0.5
-"""Seconds between looks whether a relay is still needed, and while the session is closed."""
+"""Seconds between two checks whether a relay is still needed; also the pause while the session is closed."""
 _SOON, _CALM = 0.1, 30.0
-"""Least and most seconds between looks at the addresses to dial."""
+"""Shortest and longest pause in seconds between two checks of the addresses to dial."""
 _EXPLAIN_AT = 2
 """Failures after which the log gives the reason; the first may be due to a node that is starting."""
 _YIELD_SECONDS = 2.0
@@ -75,7 +75,7 @@ class Introducer:
         self._wake = asyncio.Event()
 
     def add(self, address: str, node: str = "", *, asked_for: bool = False, discovered: bool = False) -> None:
-        """Know an address; An address that is `asked_for` (explicit or discovered) is tried at once and never dropped
+        """Add an address. An address that is `asked_for` (explicit or discovered) is tried at once and never dropped
         for others, except a `discovered` address without an answer so far.
         """
         known = self._endpoints.get(address)
@@ -105,7 +105,7 @@ class Introducer:
         self._wake.set()
 
     def look(self) -> None:
-        """Look now at the addresses to dial: links changed."""
+        """Check the addresses to dial now: links changed."""
         self._wake.set()
 
     def retry_all(self) -> None:

@@ -25,8 +25,8 @@ REMOVAL_SLOT = 2.0
 """Seconds between the reopenings of two nodes after a removal, so that only one is away at a time."""
 _ADDRESS_SECONDS = 4.0
 _LOOK_SECONDS, _CALM_SECONDS = 1.0, 10.0
-"""Between looks at the routes: while some node has none, and while all is well; links and nodes that change are looked
-at at once."""
+"""Seconds between two checks of the routes: while a node has no route, and while all nodes have one. A changed link or node
+is checked at once."""
 _UNROUTED_SECONDS = 3.0
 _UNROUTED_MAX = 120.0
 _BACKOFF = Backoff(doubling(_UNROUTED_SECONDS, _UNROUTED_MAX))
@@ -83,7 +83,7 @@ class Linking:
             await self._watch_addresses()
 
     async def advertise(self) -> list[str]:
-        """The addresses that others are told to dial; the previous addresses if they cannot be read now."""
+        """The addresses that other nodes should dial; the previous addresses if they cannot be read now."""
         if self._advertise:
             return self._advertise
         try:
@@ -121,7 +121,7 @@ class Linking:
     async def _watch_routes(self) -> None:
         """Open the session again when it broke, or when a node is linked but no route leads to it.
 
-        zenoh sometimes fails to tell a router of what others declared while the mesh changes (see
+        zenoh sometimes fails to pass declarations of other nodes to a router while the mesh changes (see
         SETTLE_SECONDS); a session that opens later gets every declaration. A node may also be silent for other reasons,
         so the pauses between two attempts grow.
         """

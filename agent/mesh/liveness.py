@@ -2,9 +2,9 @@
 
 Alive means: the token is there and a validly signed record is fresh by this node's monotonic clock. A
 token alone proves nothing, since any member may declare any key; a record alone may be an old one played
-again. So a record of a boot that is new to us counts only once the node has answered a signed request of
-ours (`mesh.hello`), and a node that once counted as dead is alive again only when it has answered one, or a newer
-record of it arrived: while links are re-routed, the tokens of nodes that are gone come and go.
+again. So a record of a boot that is new to this node counts only after the other node has answered a signed
+request (`mesh.hello`). A node that once counted as dead is alive again only when it has answered one, or a newer
+record of it has arrived: while links are re-routed, the tokens of absent nodes come and go.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ REOPEN_GRACE = 8.0
 _HELLO_TIMEOUT = 3.0
 _BACKOFF = Backoff(doubling(0.2, 3.0))
 _MISSES = 3
-"""Requests in a row without a route to a node after which it counts as dead, in spite of its token."""
+"""Requests in a row without a route to a node after which it counts as dead, although its token exists."""
 
 
 @dataclass(slots=True, eq=False)
@@ -165,7 +165,7 @@ class PresenceBook:
         return [self.view(self.me), *(self.view(n.record) for n in self._nodes.values() if n.record is not None)]
 
     def is_unrouted(self, node: str) -> bool:
-        """Whether nothing is heard of a node, or requests to it find no way; a slow node is neither."""
+        """Whether a node is silent, or requests find no route to it; False for a node that is only slow."""
         known = self._nodes.get(node)
         if known is None:
             return True
@@ -186,7 +186,7 @@ class PresenceBook:
         self.announce({"name": identity.name, "role": identity.role, "certificate": identity.cert_der})
 
     def reconsider(self, node: str | None = None) -> None:
-        """Look again at one node, or at all: labels changed or a node was removed."""
+        """Evaluate one node again, or all nodes: labels changed or a node was removed."""
         for node_id in [node] if node is not None else [self.me.id, *self._nodes]:
             if node_id == self.me.id:
                 self._tell(self.view(self.me), True)
@@ -200,7 +200,7 @@ class PresenceBook:
             self._confirm(node_id, node, again=True)
 
     def expect_silence(self, seconds: float) -> None:
-        """Count the other nodes as alive for so many seconds: this node's session reopens."""
+        """Count the other nodes as alive for this many seconds: this node's session reopens."""
         until = time.monotonic() + seconds
         for node_id, node in self._nodes.items():
             if node.token:
@@ -208,7 +208,7 @@ class PresenceBook:
                 asyncio.get_running_loop().call_later(seconds + 0.01, self._consider, node_id)
 
     async def hello(self, peer: PeerIdentity, body: bytes) -> bytes:
-        """Answer `mesh.hello` by this node's record."""
+        """Answer `mesh.hello` with this node's record."""
         del peer, body
         return self.sealed()
 
@@ -270,7 +270,7 @@ class PresenceBook:
         if node_id == self.me.id:
             return
         if not NODE.match(node_id):
-            self._rpc.refusals.note("token that names no node")
+            self._rpc.refusals.note("token that does not name a node")
             return
         if node_id not in self._nodes and not (there and self._room()):
             return
@@ -286,7 +286,7 @@ class PresenceBook:
         self._consider(node_id)
 
     def _room(self) -> bool:
-        """Make room for one more node: of too many, the first one that never proved its identity is dropped."""
+        """Make room for one more node: drop the first node that never proved its identity, if there are too many."""
         if len(self._nodes) >= MAX_NODES:
             unproven = next((i for i, n in self._nodes.items() if n.record is None), None)
             if unproven is None:

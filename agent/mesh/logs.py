@@ -29,7 +29,7 @@ QUEUE = 2000
 QUEUE_BYTES = 16 << 20
 """Batches and bytes of them that wait for one consumer; more are dropped."""
 MAX_SOURCES = 1000
-"""Senders and their boots that a consumer of all nodes counts lines for."""
+"""Most (sender, boot) pairs for which a consumer of all nodes counts lines."""
 _FLUSH_SECONDS = 0.05
 
 

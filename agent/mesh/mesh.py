@@ -106,7 +106,7 @@ class Mesh:
         return self._presence.view(self._presence.me)
 
     def show_labels(self, labels_of: LabelsOf) -> None:
-        """Show these labels of nodes, which operators signed; without them the records' labels are shown."""
+        """Set the source of signed labels of nodes; without it the labels in the nodes' records are used."""
         self._presence.labels_of = labels_of
 
     def announce(self, **changes: Any) -> None:
@@ -154,7 +154,7 @@ class Mesh:
     # Requests ------------------------------------------------------------------------------------------------
 
     def serve(self, verb: str, handler: Handler, *, limit: int = wire.MAX_BODY) -> None:
-        """Answer `verb` by `handler(peer, body)`; `limit` bounds bodies of requests and replies, in bytes."""
+        """Answer `verb` with `handler(peer, body)`; `limit` bounds bodies of requests and replies, in bytes."""
         self._server.serve(verb, handler, limit=limit)
 
     async def call(self, node_id: str, verb: str, body: bytes, *, timeout: float = 5.0) -> bytes:
@@ -178,7 +178,7 @@ class Mesh:
 
     @property
     def closed(self) -> str:
-        """The reason why the mesh has been closed for a minute or more in spite of retries; else empty."""
+        """The reason why the mesh has been closed for a minute or more although it is retried; else empty."""
         return self._session.closed
 
     @property

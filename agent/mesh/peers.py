@@ -46,8 +46,8 @@ class PeerBook:
         return list(reversed(self._peers.values()))
 
     def remember(self, node: str, name: str, endpoints: list[str]) -> None:
-        """Remember where a node is; endpoints that it no longer names move to the end and drop out in the
-        end.
+        """Remember where a node is; endpoints that it no longer names move to the end of the list, where
+        they are the first to be dropped.
         """
         old = self._peers.get(node)
         kept = old.endpoints if old is not None else []

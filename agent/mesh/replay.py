@@ -46,7 +46,7 @@ class ReplayGuard:
         self._windows: dict[str, tuple[str, ReplayWindow]] = {}
 
     def accept(self, sender: str, boot: str, counter: int) -> bool:
-        """Whether (sender, boot, counter) was never seen. Call it only for what a valid signature covers."""
+        """Whether (sender, boot, counter) was never seen. Call it only with values that a valid signature covers."""
         known = self._windows.get(sender)
         if known is None or boot > known[0]:
             known = self._windows[sender] = (boot, ReplayWindow())

@@ -30,9 +30,9 @@ from agent.mesh.wire import Failure, Reply, Request, Sealed
 logger = logging.getLogger(__name__)
 
 MAX_REPLIES = 16
-"""Most replies to one request that are looked at; the addressee sends one."""
+"""Most replies to one request that are checked; the addressee sends one."""
 BULK_VERBS = ("blob.",)
-"""Verbs whose requests and replies give way to all others."""
+"""Verbs of the lowest priority: their requests and replies wait for all others."""
 _ATTEMPTS = 4
 
 

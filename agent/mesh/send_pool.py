@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 SURELY_FITS = 64 << 10
-"""Bytes of requests without an answer up to which one more is sent from the loop itself."""
+"""While unanswered requests have at most this many bytes, the next one is sent from the loop itself."""
 SMALL = 2 << 10
 """Largest reply in bytes that is sent from the loop itself."""
 

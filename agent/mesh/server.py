@@ -65,7 +65,7 @@ class Server:
         self._waiting = self._waiting_bytes = 0
 
     def serve(self, verb: str, handler: Handler, *, limit: int) -> None:
-        """Answer `verb` by `handler(peer, body)`; `limit` bounds the bodies of requests and replies in
+        """Answer `verb` with `handler(peer, body)`; `limit` bounds the bodies of requests and replies in
         bytes.
         """
         if not wire.WORD.match(verb):

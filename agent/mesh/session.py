@@ -198,7 +198,7 @@ class MeshSession:
             await self._close()
 
     async def up(self, timeout: float) -> Any:
-        """The open session, waited for while it reopens; raises Unreachable."""
+        """The open session; waits while it reopens. Raises Unreachable."""
         if self._session is None:
             try:
                 async with asyncio.timeout(timeout):

@@ -12,7 +12,7 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a node's part in the mesh; durations are seconds.
 
     `listen` is a host address and `port` a fixed TCP port. `advertise` lists the `host:port` (or hosts)
-    that others are told to dial; empty means the addresses of this host's interfaces. `join` lists
+    that other nodes should dial; empty means the addresses of this host's interfaces. `join` lists
     `host:port` of nodes to dial besides the remembered nodes. `lease` is the time after which a silent link
     counts as lost.
     """

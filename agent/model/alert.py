@@ -12,7 +12,7 @@ MAX_ALERT = 4 * 1024 * 1024
 
 
 class Hello(msgspec.Struct, omit_defaults=True):
-    """The first word to a sink: the mesh and the node that speak, and the mesh's CA (PEM), which the sink keeps."""
+    """The first message to a sink: the mesh and the node that speak, and the mesh's CA (PEM), which the sink keeps."""
 
     mesh: str
     node: str

@@ -5,6 +5,6 @@ from __future__ import annotations
 PIPELINE = "pipeline"
 """A pipeline, named by its name."""
 DEVICE = "device"
-"""An operator's words about a device, named by its MAC."""
+"""An operator's decision about a device, named by its MAC."""
 LABEL = "label"
 """The labels of a node, named by the node's id."""

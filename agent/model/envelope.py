@@ -1,9 +1,9 @@
-"""How uplink and sink speak over an MQTT broker that neither has to trust (docs/sink.md has it in prose).
+"""The messages of uplink and sink over an MQTT broker that neither has to trust (docs/sink.md has it in prose).
 
 Requests go to `edge/<mesh>/<kind>` (kind: alert, status, hello), answers to `edge/<mesh>/ack/<request id>`; the request
 id of an alert is its event id. Both are envelopes: the id of the sink's key, an HMAC-SHA256 and the body. The HMAC's
-key is the SHA-256 of the sink key's text, which is what the sink stores, and the topic is covered, so that the broker
-and its other clients can neither invent an alert nor an answer, nor move one to another building.
+key is the SHA-256 of the sink key's text, which the sink stores. The HMAC covers the topic too. So the broker and its
+other clients cannot forge an alert or an answer, or move one to another building.
 """
 
 from __future__ import annotations

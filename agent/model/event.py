@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from base64 import b32encode
 from datetime import UTC, datetime
 from typing import Any
@@ -94,6 +95,11 @@ def traceparent(root: str) -> str:
     return f"00-{hashlib.sha256(root.encode()).hexdigest()[:32]}-{span:016x}-01"
 
 
+def rfc3339(unix: float) -> str:
+    """A Unix time as RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def now() -> str:
-    """RFC 3339 UTC time with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """The time of the wall clock, as RFC 3339 in UTC with milliseconds."""
+    return rfc3339(time.time())

@@ -21,7 +21,7 @@ The batch, its copy for the filter and the batch before it are in memory at once
 MAX_LINE = 64 * 1024
 """Longest line in bytes without its newline; longer lines are cut and counted."""
 _NEAR = 4
-"""So many lines are found one by one; lines farther on by counting newlines in spans of the expected length."""
+"""Up to this many lines ahead are found one by one; lines farther on by counting newlines in spans of the expected length."""
 _SAMPLE = 64 * 1024
 
 
@@ -62,7 +62,7 @@ class Batch:
 
     @property
     def lines(self) -> int:
-        """The number of lines; counted at the first use, 40 ns a line."""
+        """The number of lines; counted at the first use, 40 ns per line."""
         if self._lines < 0:
             self._lines = self.data.count(b"\n")
         return self._lines
@@ -113,7 +113,7 @@ class Batch:
             start = end
 
     def _place(self, line: int) -> int:
-        """The start of the line in `data`, counted (40 ns a line) from the last place in use or from the beginning."""
+        """The start of the line in `data`, counted (40 ns per line) from the last place in use or from the beginning."""
         number, place = self._known
         if line < number:
             number, place = 1, 0

@@ -26,11 +26,11 @@ T = TypeVar("T")
 UNREADABLE = Backoff(doubling(0.5, 30.0))
 """The pauses before a file that cannot be read is tried again."""
 PACE = 0.005
-"""Least seconds between two looks at a file that changes all the time."""
+"""Shortest time in seconds between two checks of a file that changes all the time."""
 POLL_FIRST, POLL_LAST = 0.02, 0.2
-"""Seconds between two looks where the kernel does not report changes: just after a change, and at rest."""
+"""Seconds between two checks where the kernel does not report changes: just after a change, and at rest."""
 POLL_WATCHED = 4.0
-"""Seconds between two looks where the kernel reports changes, for those that it misses."""
+"""Seconds between two checks where the kernel reports changes, for those that it misses."""
 
 
 def give_back() -> None:

@@ -1,6 +1,6 @@
 """Follows one log file through rotation and truncation; blocking, for a thread.
 
-An open file is read to its end before another is looked at, so no order of writing, renaming and creating loses a line.
+An open file is read to its end before another file is checked, so no order of writing, renaming and creating loses a line.
 A file is left only when its name belongs to another file that has bytes: the writer has then moved on. Copy-truncate is
 followed into the copy.
 """
@@ -108,7 +108,7 @@ class Follower:
             if not shaped.consumed:
                 return None
             after = moved(mark, previous, memoryview(block)[: shaped.consumed])
-            # It may have been emptied and written again between the look and the read.
+            # It may have been emptied and written again between the check and the read.
             if not continues(self._fd, after):
                 self._emptied()
                 continue
@@ -196,7 +196,7 @@ class Follower:
         since = mark.mtime
         bind(mark, fd)
         if not mark.offset:
-            # Nothing is known of this file yet: its changes since the last file are still to be looked at.
+            # Nothing is known of this file yet: its changes since the last file are not checked yet.
             mark.mtime = since
         self._mark = mark
 

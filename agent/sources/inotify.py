@@ -1,7 +1,7 @@
 """Wake-up when files change: Linux's inotify, through libc.
 
 Source: inotify(7). It is only a hint to look at the files again. It misses changes on network file systems and with an
-exhausted `max_user_watches`; the reader finds those by looking from time to time.
+exhausted `max_user_watches`; the reader finds those changes by a check from time to time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Inotify:
     """Watches a few files and folders; `changed` is set when anything happens to them."""
 
     def __init__(self) -> None:
-        """To be made on the event loop; raises OSError where the kernel gives no inotify."""
+        """Make it on the event loop; raises OSError where the kernel does not offer inotify."""
         self.changed = asyncio.Event()
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
 """systemd's journal as a source of lines, through `journalctl`.
 
-Source of the format: systemd's "Journal Export Formats", JSON: one object a line, every field a string, or numbers of
-bytes where it is no UTF-8, or a list of these where a field occurs more than once.
+Source of the format: systemd's "Journal Export Formats", JSON: one object per line, every field a string, or numbers of
+bytes where it is not UTF-8, or a list of these where a field occurs more than once.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class JournaldSource:
 
     def _drop(self, reason: str) -> None:
         if self.counters.drop(reason):
-            logger.warning("journald: an entry is %s and is passed over; more of these are only counted", reason)
+            logger.warning("journald: an entry is %s and is skipped; more of these are only counted", reason)
 
 
 async def _now() -> str:

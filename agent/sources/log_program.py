@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 BACKOFF_MOST = 30.0
 """Most seconds of backoff between two starts."""
 HEALTHY = 10.0
-"""After a run of so many seconds the backoff starts again at its first pause."""
+"""After a run of this many seconds the backoff starts again at its first pause."""
 _STDERR = 500
 
 
@@ -27,7 +27,7 @@ def find_program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         raise ConfigError(
-            f"{name} is not on this node", hint="set sources.tail to a log file, or to what this node has"
+            f"{name} is not on this node", hint="set sources.tail to a log file or to a log program of this node"
         )
     return path
 
@@ -96,7 +96,7 @@ async def _keep_last(stream: asyncio.StreamReader, kept: bytearray) -> None:
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
-    """Kill it where it runs, and wait until it has ended and its pipes are closed."""
+    """Kill it if it runs, and wait until it has ended and its pipes are closed."""
     if process.returncode is None:
         process.kill()
     await process.wait()

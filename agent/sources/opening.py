@@ -1,4 +1,4 @@
-"""From the words of a pipeline or a configuration to a source."""
+"""Makes a source from its description in a pipeline or the configuration."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Addresses of sinks: `https://HOST[:PORT]#sha256=HEX`, or `mqtts://[USER@]BROKER[:PORT]#sha256=HEX` by way of a broker.
 
 The pin is the SHA-256 of the DER certificate that the sink (or the broker) shows, as lower-case hex: a bare IP address
-works and no authority has to be trusted. Plain `mqtt://` has no pin; alerts and answers are authenticated end to end
-with the sink's key there, but everybody on the way can read them, so it is for brokers on the same machine or a
-private line.
+works and no authority has to be trusted. Plain `mqtt://` has no pin: alerts and answers are authenticated end to
+end with the sink's key, but everybody on the way can read them. Use it for brokers on the same machine or a private
+line.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def parse_address(text: str) -> SinkAddress:
             "the address must not contain a password", hint="the command asks for it, or reads it from a file"
         )
     if parts.path.strip("/") or parts.query:
-        raise ConfigError(f"{text!r}: nothing may follow the port but the pin", hint=_HINT)
+        raise ConfigError(f"{text!r}: only the pin may follow the port", hint=_HINT)
     if parts.username and parts.scheme == "https":
         raise ConfigError("https takes a key, not a user", hint=_HINT)
     return SinkAddress(

@@ -1,4 +1,4 @@
-"""Which sink this node speaks to: `sink.json`, 0600, and making it with `sink connect`."""
+"""The sink of this node: `sink.json`, 0600, and `sink connect`, which writes it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from agent.uplink.address import SinkAddress, parse_address
 from agent.uplink.https import ANSWER_TIMEOUT, HttpsClient
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.outcome import Outcome, SinkClient, Verdict
+from agent.uplink.wire import PinMismatch
 
 
 class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -73,13 +74,13 @@ def _raise(outcome: Outcome, address: SinkAddress) -> None:
     match outcome.verdict:
         case Verdict.STORED:
             return
-        case Verdict.DENIED if "pinned" in outcome.reason:
-            raise SinkError(outcome.reason, code="sink.pin", hint="copy the line again from where the sink runs")
+        case Verdict.DENIED if outcome.code == PinMismatch.code:
+            raise PinMismatch(outcome.reason, hint="copy the line again from where the sink runs")
         case Verdict.DENIED:
             raise IdentityError(
-                f"{address.url} does not take this key: {outcome.reason}",
+                f"{address.url} does not accept this key: {outcome.reason}",
                 code="sink.key",
-                hint="`edge-sink key create` makes a new one",
+                hint="`edge-sink key create` makes a new key",
             )
         case Verdict.DOWN:
             raise Unreachable(outcome.reason, code="sink.unreachable", hint="is `edge-sink serve` running there?")

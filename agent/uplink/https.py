@@ -49,7 +49,7 @@ class HttpsClient:
             await self._end(self._idle.pop())
 
     async def _kept(self) -> PinnedConnection | None:
-        """A connection of before that the sink has not closed; the others are given up."""
+        """An earlier connection that the sink has not closed; the others are closed here too."""
         while self._idle:
             connection, good = self._idle.pop(), False
             try:
@@ -74,7 +74,7 @@ class HttpsClient:
                 answer = await connection.request("POST", _PATHS[kind], self._headers, body)
             outcome = Outcome(Verdict.STORED, f"HTTP {answer.status}")
         except PinMismatch as e:
-            outcome = Outcome(Verdict.DENIED, e.message)
+            outcome = Outcome(Verdict.DENIED, e.message, code=e.code)
         except SinkError as e:
             outcome = Outcome(Verdict.RETRY, e.message)
         except TimeoutError:

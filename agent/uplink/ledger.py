@@ -11,12 +11,12 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from agent.database import Schema, Unusable, move_aside, open_database, transaction
+from agent.model.event import rfc3339
 from agent.uplink.meter import Meter
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ MAX_ROWS = 1_000_000
 """Oldest rows are folded into one `folded` row above this many, so that the sums stay true and the file bounded."""
 _FOLD = 10_000
 MAX_WAITING = 10_000
-"""Most rows that wait in memory while the disk takes none; of more, the older half is folded into one."""
+"""Most rows that wait in memory while the disk cannot be written; above it, the older half is folded into one row."""
 _Row = tuple[float, str, str, str, int, int, str]
 _VERSION_1 = """
 CREATE TABLE IF NOT EXISTS egress (
@@ -68,7 +68,7 @@ class EgressLedger:
         self._max_rows = max_rows
 
     def book(self, meter: Meter, *, kind: str, event_id: str, sink: str, result: str) -> None:
-        """Append a row with the bytes that `meter` has counted since it was last booked; none where it has not."""
+        """Append a row with the bytes that `meter` has counted since it was last booked; no row where it has counted none."""
         up, down = meter.spent()
         if up or down:
             self.add(kind=kind, event_id=event_id, sink=sink, up=up, down=down, result=result)
@@ -116,7 +116,7 @@ class EgressLedger:
         self._flush()
         with self._lock:
             found = self._db.execute(query, values).fetchall()
-        return [EgressRow(seq, _iso(at), *rest) for seq, at, *rest in found]
+        return [EgressRow(seq, rfc3339(at), *rest) for seq, at, *rest in found]
 
     def _flush(self) -> None:
         """Write the pending rows, in order; they stay pending when they cannot be written."""
@@ -192,7 +192,3 @@ def _summed(db: sqlite3.Connection, since: float) -> dict[str, tuple[int, int, i
         "SELECT kind, COUNT(*), SUM(up), SUM(down) FROM egress WHERE at >= ? GROUP BY kind", (since,)
     ).fetchall()
     return {kind: (n, up, down) for kind, n, up, down in found}
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

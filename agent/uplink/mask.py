@@ -1,7 +1,7 @@
 """MAC addresses leave the building only as a keyed hash, unless the owner says otherwise.
 
-The key is made at first use and stays in the mesh, so the sink can tell two devices apart and recognise one again, but
-cannot compute which hardware it was, nor can two buildings' sinks compare notes.
+The key is made at first use and stays in the mesh. So the sink can tell two devices apart and recognise one again, but
+cannot compute its MAC address, and the ids of two buildings cannot be compared.
 """
 
 from __future__ import annotations

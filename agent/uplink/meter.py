@@ -11,6 +11,6 @@ class Meter:
         self._told = (0, 0)
 
     def spent(self) -> tuple[int, int]:
-        """Bytes up and down since this was asked last."""
+        """Bytes up and down since the last call."""
         told, self._told = self._told, (self.up, self.down)
         return self.up - told[0], self.down - told[1]

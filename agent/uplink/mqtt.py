@@ -24,6 +24,7 @@ from agent.uplink.address import SinkAddress
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.meter import Meter
 from agent.uplink.outcome import Answer, Kind, Outcome, Verdict, judge
+from agent.uplink.wire import PinMismatch
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class MqttClient:
             outcome = judge(answer, event_id)
         except WrongPin as e:
             text = f"the broker's certificate is not the pinned certificate (sha256 {e.seen[:16]}…)"
-            outcome = Outcome(Verdict.DENIED, text)
+            outcome = Outcome(Verdict.DENIED, text, code=PinMismatch.code)
         except _Rejected as e:
             outcome = Outcome(Verdict.DENIED, str(e))
         except TimeoutError:
@@ -164,7 +165,7 @@ class MqttClient:
 
 
 class _Rejected(Exception):
-    """The broker does not let this client in."""
+    """The broker refuses this client."""
 
 
 def wire_bytes(sock: Any) -> tuple[int, int]:

@@ -39,11 +39,12 @@ class Verdict(Enum):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A verdict with its reason; `wait` is the pause in seconds that the sink asked for."""
+    """A verdict with its reason and the error code of its cause; `wait` is the pause in seconds that the sink asked for."""
 
     verdict: Verdict
     reason: str = ""
     wait: float = 0.0
+    code: str = ""
 
 
 class SinkClient(Protocol):
@@ -58,7 +59,7 @@ class SinkClient(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         ...
 
 

@@ -93,7 +93,7 @@ class Uplink:
         self._silent_since: float | None = None
         self._delivered = self._refused = 0
         self._last = ""
-        """When the last alert of this life was delivered."""
+        """The time of the last delivery since the start."""
 
     @property
     def configured(self) -> bool:
@@ -131,7 +131,7 @@ class Uplink:
             raise Refused(f"the event cannot be sent: {e}", code="uplink.malformed") from None
         if len(body) > MAX_ALERT:
             raise Refused(
-                f"the alert has {len(body)} bytes, at most {MAX_ALERT} leave",
+                f"the alert has {len(body)} bytes; the limit is {MAX_ALERT}",
                 code="uplink.too-large",
                 hint="rescale the photo before the sink step",
             )
@@ -296,7 +296,7 @@ class Uplink:
             self._silent_since, self._last_error = None, ""
             return
         if self._failures == 0 or outcome.reason != self._last_error:
-            logger.warning("the sink did not take it: %s", outcome.reason)
+            logger.warning("sending to the sink failed: %s", outcome.reason)
         if self._failures == before:
             self._failures += 1
         self._last_error = outcome.reason
@@ -314,7 +314,7 @@ class Uplink:
         await ticks.wait(self._wake if wake else self._changed, seconds)  # a new sink sets both
 
     def _sealed(self, alert: Alert) -> Alert:
-        """The alert masked and signed, if it is this node's and unsigned; a foreign one is only looked at."""
+        """The alert masked and signed, if it is this node's and unsigned; an alert of another node is only checked."""
         if not alert.signature and self._sign is not None:
             event = alert.event if self._settings.macs else mask_event(alert.event, self._mask_key)
             alert = msgspec.structs.replace(alert, event=event, certificate=self._certificate)

@@ -1,7 +1,7 @@
 """One TLS connection to a pinned sink, with every byte on the wire counted, and HTTP/1.1 over it.
 
-TLS runs over memory (`ssl.MemoryBIO`) on a plain asyncio stream, because only so are the bytes that really cross the
-socket seen: handshake, record headers and all. The count is TCP payload; TCP/IP headers and retransmissions are not
+TLS runs over memory (`ssl.MemoryBIO`) on a plain asyncio stream, because only this shows the bytes that really cross
+the socket, with handshake and record headers. The count is TCP payload; TCP/IP headers and retransmissions are not
 in it. The certificate is compared with the pin as soon as the handshake is done and before the first byte of a
 request is made. HTTP framing is h11's, so that half answers and garbage are errors and never taken for an answer.
 """
@@ -29,7 +29,7 @@ _CHUNK = 64 * 1024
 
 
 class BadAnswer(SinkError):
-    """The sink was reached and sent, but its answer is cut, too long, or no HTTP. The request may have had its
+    """The sink was reached and sent, but its answer is cut, too long, or not HTTP. The request may have had its
     effect.
     """
 
@@ -153,14 +153,20 @@ class PinnedConnection:
                 await writer.wait_closed()
 
     async def _handshake(self) -> None:
-        while True:
+        done = False
+        while not done:
             try:
-                return self._tls.do_handshake()
+                self._tls.do_handshake()
+                done = True
             except ssl.SSLWantReadError:
                 pass
-            finally:
-                await self._flush()
-            await self._feed()
+            except OSError:
+                with contextlib.suppress(OSError):  # a reset must not hide the cause, such as a wrong pin
+                    await self._flush()
+                raise
+            await self._flush()
+            if not done:
+                await self._feed()
 
     async def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -58,7 +58,7 @@ def open_database(url: str) -> Engine:
             f"{'the database file is damaged or invalid' if damaged else 'cannot use the database'}: {str(e.orig).strip()}",
             hint="restore a copy of it, or move it away to start with an empty database"
             if damaged
-            else "check the rights of the database user",
+            else "check the permissions of the database user",
             code="sink.database",
         ) from e
     except CommandError as e:

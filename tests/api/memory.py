@@ -96,7 +96,7 @@ STATUS = r.Status(
         last_error="", delivered=1, refused=0, bytes_up=61_440, bytes_down=212, node="gpu", last="2026-11-22T09:59:58.000Z",
     ),
     warnings=[
-        Warning("camera.silent", "gate", "camera gate (v4l2) gives no pictures", "look at edge-agent camera test gate"),
+        Warning("camera.silent", "gate", "camera gate (v4l2) gives no pictures", "run edge-agent camera test gate"),
         Warning("operator.one", "mesh", "only one operator can admit nodes and sign pipelines",
                 "let another device join as an operator: edge-agent token create --role operator", "info"),
     ],

@@ -51,7 +51,7 @@ async def test_a_snapshot_may_be_a_png(server: Snapshots, book: CameraBook) -> N
         ("basic", "refuses the user or password"),
         ("digest", "refuses the user or password"),
         ("redirect", "HTTP 302"),
-        ("page", "no picture: not a JPEG"),
+        ("page", "not a picture: not a JPEG"),
         ("cut", "cut off"),
         ("short", "cannot be reached"),
         ("huge", "larger than 16 MiB"),

@@ -27,15 +27,15 @@ Register = Callable[..., None]
 
 @pytest.fixture
 def register(alone: Shell, tmp_path: Path) -> Register:
-    """Installs a distribution with one entry point where the shell's Python finds it."""
+    """Installs a distribution with one command, of its name unless another is given, where the shell's Python finds it."""
     folder = tmp_path / "site"
     alone.environ["PYTHONPATH"] = f"{ROOT}:{folder}"
 
-    def install(name: str, value: str, **modules: str) -> None:
+    def install(name: str, value: str, command: str = "", **modules: str) -> None:
         info = folder / f"{name}-1.0.dist-info"
         info.mkdir(parents=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{COMMANDS}]\n{name} = {value}\n")
+        (info / "entry_points.txt").write_text(f"[{COMMANDS}]\n{command or name} = {value}\n")
         for module, text in modules.items():
             (folder / f"{module}.py").write_text(text)
 
@@ -76,6 +76,7 @@ async def test_a_command_without_its_package_is_a_clear_error(alone: Shell, regi
     assert "garden" in (await complete(alone, "gar", 1)).out.split()
     ran = await alone("garden", "water")
     assert (ran.code, "[not-installed]" in ran.err, "garden needs not_there" in ran.err) == (6, True, True)
+    assert "hint: pip install --force-reinstall garden\n" in ran.err
 
 
 async def test_a_broken_package_leaves_the_other_commands_alone(alone: Shell, register: Register) -> None:
@@ -85,16 +86,20 @@ async def test_a_broken_package_leaves_the_other_commands_alone(alone: Shell, re
     assert "Not usable: RuntimeError: no soil" in shown.out
     assert (await alone("demo", "--help")).code == 0
     assert "did you mean" in (await alone("dmeo")).err
+    ran = await alone("garden")
+    assert (ran.code, "garden cannot be used: RuntimeError: no soil [not-usable]" in ran.err) == (6, True)
+    assert "the package garden registers it" in ran.err
 
 
 async def test_a_command_that_needs_a_missing_library_names_it(alone: Shell, register: Register) -> None:
-    register("shed", "shed.tools:app")
+    register("garden-shed", "shed.tools:app", command="shed")
     (alone.folder / "site/shed").mkdir()
     (alone.folder / "site/shed/__init__.py").write_text('"""Tools."""\n')
     (alone.folder / "site/shed/tools.py").write_text("import no_such_library\n")
     assert "Tools." in (await alone("--help")).out
     ran = await alone("shed")
     assert (ran.code, "shed needs no_such_library" in ran.err) == (6, True)
+    assert "hint: pip install garden-shed, which installs" in ran.err
 
 
 async def test_a_registered_command_cannot_replace_our_own(alone: Shell, register: Register) -> None:

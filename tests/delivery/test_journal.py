@@ -509,7 +509,7 @@ async def test_a_newer_format_is_refused_and_left_alone(path: Path) -> None:
 
 
 async def test_a_file_that_is_no_journal_is_refused_with_a_way_out(path: Path) -> None:
-    path.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    path.write_bytes(b"not a database, but long enough to be read" * 100)
     with pytest.raises(EdgeError) as caught:
         opened(path)
     assert caught.value.code == "journal.open"

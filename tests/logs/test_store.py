@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent.logs import LogLine, LogStore, Reader, ReadRequest
 from agent.logs import store as module
-from agent.logs.files import files_of
+from agent.logs.files import append, files_of
 
 SIZE = 64 << 20
 
@@ -86,6 +87,87 @@ async def test_one_execution_loses_its_older_half(tmp_path: Path, monkeypatch: p
     assert sum(p.stat().st_size for p in files_of(tmp_path / "p" / "s")) <= 4000
 
 
+def on_disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+async def test_lines_for_a_known_file_look_at_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[Path] = []
+    monkeypatch.setattr(module, "files_of", lambda folder: listed.append(folder) or files_of(folder))
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s")
+    for begins in (True, False, False, True, False):
+        if begins:
+            log.begin()
+        log.line("x")
+        await store.write()
+        assert store.bytes == on_disk(tmp_path)
+    assert len(listed) == 2
+
+
+async def test_one_execution_that_goes_on_keeps_to_the_size(tmp_path: Path) -> None:
+    store = opened(tmp_path, 5000)
+    for n in range(30):
+        store.of("p", "v", "s").line(f"{n}: " + "x" * 500)
+        await store.write()
+        assert store.bytes == on_disk(tmp_path) <= 5000
+
+
+async def test_files_of_the_previous_run_count_from_the_first_line(tmp_path: Path) -> None:
+    before = opened(tmp_path)
+    for pipeline in ("p", "q"):
+        before.of(pipeline, "v", "s").line("x" * 4000)
+    await before.write()
+    store = opened(tmp_path, 7000)
+    store.of("r", "v", "s").line("y")
+    await store.write()
+    assert store.bytes == on_disk(tmp_path) <= 7000
+
+
+async def test_logs_of_removed_pipelines_do_not_count(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    for pipeline in ("p", "q"):
+        store.of(pipeline, "v", "s").line("x")
+    await store.write()
+    store.forget({"q"})
+    store.of("q", "v", "s").line("y")
+    await store.write()
+    assert store.bytes == on_disk(tmp_path)
+
+
+async def test_a_write_cut_off_by_a_full_disk_still_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        append(path, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    store = opened(tmp_path)
+    store.of("p", "v", "s").line("whole")
+    await store.write()
+    monkeypatch.setattr(module, "append", full)
+    store.of("p", "v", "s").line("half")
+    await store.write()
+    assert store.bytes == on_disk(tmp_path)
+
+
+async def test_a_write_under_way_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def slow(path: Path, data: bytes) -> None:
+        assert go.wait(10)
+        append(path, data)
+
+    monkeypatch.setattr(module, "append", slow)
+    store = opened(tmp_path)
+    store.of("p", "v", "s").line("x")
+    first, second = asyncio.create_task(store.write()), asyncio.create_task(store.write())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not second.done()
+    go.set()
+    await asyncio.gather(first, second)
+    assert store.bytes == on_disk(tmp_path) > 0
+
+
 async def test_all_logs_together_keep_to_the_size(tmp_path: Path) -> None:
     store = opened(tmp_path, 20_000)
     for n in range(40):
@@ -115,7 +197,8 @@ async def test_a_flood_is_bounded_in_memory_and_counted(tmp_path: Path, monkeypa
     for n in range(3000):
         log.line(f"line {n}")
     assert store.lost > 0
-    assert len(store.recent("p", "s")) == module.RECENT
+    assert len(store.recent("p", "s", 0)) == module.RECENT
+    assert [line.n for line in store.recent("p", "s", 2998)] == [2999, 3000]
     await store.write()
     stored = [x.n for x in await read(opened(tmp_path))]
     assert len(stored) == 3000 - store.lost

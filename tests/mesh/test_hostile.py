@@ -76,7 +76,7 @@ async def test_tokens_of_nodes_that_do_not_exist_keep_no_real_one_out(
     async with building.raw_session(thief, "hall", "porch") as session:
         names = [f"{'abcdefgh'[i % 8] * 19}{'234567'[i // 8]}" for i in range(40)]
         tokens = [session.liveliness().declare_token(keys.alive(n)) for n in [*names, "no-node"]]
-        await eventually(lambda: "token that names no node" in hall.refused)
+        await eventually(lambda: "token that does not name a node" in hall.refused)
         late = await building.start("late", join=("hall",))
         await eventually(lambda: hall.is_live(late.me.id), 20)
         assert hall.is_live(porch.me.id)

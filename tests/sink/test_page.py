@@ -108,7 +108,7 @@ async def test_page_is_readable_on_a_phone_and_without_javascript(tmp_path: Path
             assert box["width"] <= 390
         await page.goto(sink.url)
         await page.locator("article h3 a").click()
-        await expect(page.get_by_text("What arrived at the sink")).to_be_visible()
+        await expect(page.get_by_text("Alerts received by the sink")).to_be_visible()
         assert complaints == []
 
 

@@ -1,4 +1,4 @@
-"""Slack with the real sink: one message for each incident, in spite of failures."""
+"""Slack with the real sink: one message for each incident, also after failures."""
 
 from __future__ import annotations
 

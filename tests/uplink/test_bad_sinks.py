@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import ssl
+import struct
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from agent.errors import Refused, SinkError, Unreachable
+from agent.errors import IdentityError, Refused, SinkError, Unreachable
 from agent.model.alert import MAX_ALERT, Alert
 from agent.uplink.address import parse_address
 from agent.uplink.connect import SinkConfig, store_sink
@@ -17,6 +20,7 @@ from agent.uplink.https import HttpsClient
 from agent.uplink.ledger import EgressLedger
 from agent.uplink.outcome import Answer, Verdict, judge
 from agent.uplink.uplink import TOGETHER
+from cloud_sink.certificate import ensure_certificate
 from tests.sink.running import Building, unsigned
 from tests.support import eventually
 from tests.uplink.helpers import KEY, answer, listener, running_uplink
@@ -73,6 +77,47 @@ async def test_a_sink_with_another_certificate_gets_no_byte(tmp_path: Path) -> N
             assert other.state()["waiting"] == 1
         assert thief.got == b""
         assert not seen.delivered
+
+
+async def handshake_then_reset(listening: socket.socket, certificate: Path, key: Path) -> None:
+    """Send the server's whole part of the handshake and reset the connection, before the client reads it."""
+    loop = asyncio.get_running_loop()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_side=True)
+    client, _ = await loop.sock_accept(listening)
+    incoming.write(await loop.sock_recv(client, 1 << 16))
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    client.send(outgoing.read())
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+async def test_a_wrong_pin_is_reported_when_the_server_resets(tmp_path: Path) -> None:
+    certificate, key, _pin = ensure_certificate(tmp_path / "tls", ["127.0.0.1"])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        server = asyncio.create_task(handshake_then_reset(listening, certificate, key))
+        async with running_uplink(tmp_path / "up", Building()) as (uplink, _):
+            with pytest.raises(SinkError) as refused:
+                await uplink.connect(f"https://127.0.0.1:{listening.getsockname()[1]}#sha256={'ab' * 32}", KEY)
+        await server
+    assert refused.value.code == "sink.pin"
+
+
+async def test_a_refused_key_is_not_taken_for_a_wrong_pin(tmp_path: Path) -> None:
+    async def respond(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, _q: bytes) -> None:
+        writer.write(answer(403, b'{"message": "the key is pinned to another mesh"}'))
+
+    async with (
+        listener(tmp_path / "tls", respond) as sink,
+        running_uplink(tmp_path / "up", Building()) as (uplink, _),
+    ):
+        with pytest.raises(IdentityError) as refused:
+            await uplink.connect(sink.address, KEY)
+    assert refused.value.code == "sink.key"
 
 
 async def cut_at_once(_r: asyncio.StreamReader, writer: asyncio.StreamWriter, _q: bytes) -> None:

@@ -152,7 +152,7 @@ async def test_connect_tells_wrong_key_wrong_pin_and_no_sink_apart(tmp_path: Pat
     building = Building()
     async with running_uplink(tmp_path / "up", building) as (uplink, _):
         async with running_sink(tmp_path / "sink") as sink:
-            with pytest.raises(IdentityError, match="does not take this key"):
+            with pytest.raises(IdentityError, match="does not accept this key"):
                 await uplink.connect(sink.connect, KEY)
             with pytest.raises(SinkError) as pin:
                 await uplink.connect(f"{sink.url}#sha256={'0' * 64}", sink.key)

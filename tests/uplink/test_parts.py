@@ -47,7 +47,7 @@ def test_an_address_is_read_and_written_again(text: str, url: str) -> None:
         (f"http://10.0.0.7#sha256={PIN}", "not an address"),
         ("https://10.0.0.7#sha256=123", "64 hex"),
         (f"https://u:p@10.0.0.7#sha256={PIN}", "password"),
-        (f"https://10.0.0.7/path#sha256={PIN}", "nothing may follow"),
+        (f"https://10.0.0.7/path#sha256={PIN}", "only the pin may follow"),
         (f"https://10.0.0.7:99999#sha256={PIN}", "not an address"),
         (f"mqtt://10.0.0.7#sha256={PIN}", "no certificate"),
         ("", "not an address"),

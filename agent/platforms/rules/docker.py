@@ -24,7 +24,7 @@ def labels(host: Host) -> dict[str, str]:
 
 
 def _ping(address: str) -> bool:
-    """Whether an engine answers at `unix://PATH` or `tcp://HOST:PORT`; any failure is a no."""
+    """Whether an engine answers at `unix://PATH` or `tcp://HOST:PORT`; False after any failure."""
     try:
         parts = urlsplit(address)
         if parts.scheme == "unix":

@@ -22,7 +22,7 @@ LOCAL = (
 
 
 class AllowList:
-    """The networks from which messages are taken."""
+    """The networks from which messages are accepted."""
 
     def __init__(self, networks: Sequence[str]) -> None:
         """Raises ConfigError for a text that is not a network."""

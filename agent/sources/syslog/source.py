@@ -33,7 +33,7 @@ IDLE = 3600.0
 RATE = 1000.0
 """Messages a second from one sender, by default."""
 BURST = 10.0
-"""Seconds: one sender may send the messages of so long a time at once."""
+"""Largest burst of one sender: the messages that its rate allows in this many seconds."""
 SENDERS = 1024
 """Number of senders with a remembered rate."""
 _HINT = 'write it like {syslog: "udp://:5514", allow: [192.168.1.0/24], rate: 1000}'
@@ -109,7 +109,7 @@ class SyslogSource:
                 self.port = await listen(stack)
             except OSError as error:
                 raise ConfigError(
-                    f"{self.name}: {error}", hint="another program may have this port: choose one"
+                    f"{self.name}: {error}", hint="another program may use this port: choose another port"
                 ) from error
             yield
 
