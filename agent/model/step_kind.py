@@ -119,12 +119,14 @@ class Kinds:
     """The table of kinds, sources first, then programs; it never changes."""
 
     def __init__(self, kinds: Iterable[StepKind]) -> None:
-        """Raises ValueError for two kinds of one name, or a name that is a key of every step."""
+        """Raises ValueError for two kinds with one name, or a name that is a key of every step."""
         ordered = sorted(kinds, key=lambda k: (not k.is_source, not k.is_program))
         self._kinds = {k.name: k for k in ordered}
         common = {f.encode_name for f in msgspec.structs.fields(Step)}
         if len(self._kinds) < len(ordered) or common & self._kinds.keys():
-            raise ValueError(f"kinds of steps need names of their own: {', '.join(k.name for k in ordered)}")
+            raise ValueError(
+                f"two kinds share a name, or one has the name of a key of every step: {', '.join(k.name for k in ordered)}"
+            )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._kinds)

@@ -108,7 +108,7 @@ def test_policy_checks_the_step_and_its_program() -> None:
 def test_two_kinds_do_not_share_a_key(name: str) -> None:
     other = siren.Siren()
     other.name = {"seconds": "attempts"}.get(name, name)
-    with pytest.raises(ValueError, match="names of their own"):
+    with pytest.raises(ValueError, match="share a name"):
         Kinds([*steps.KINDS.values(), other])
 
 
