@@ -95,17 +95,19 @@ class _Names:
                 f"step {step.name}: no live node matches `where: {step.where}`",
                 hint="edge-agent nodes shows the labels; edge-agent node label sets one. The image's id is asked from a match",
             )
+        lacking: list[str] = []
         for node in nodes:
             try:
                 answer = await self._by.mesh.call(node.id, "docker.image", msgspec.msgpack.encode(name), timeout=10.0)
                 found.setdefault(_image_id(answer), []).append(node.name)
             except (EdgeError, *DAMAGED) as e:
-                self.notes.append(f"step {step.name}: {node.name} has no image {name} ({e})")
+                lacking.append(f"{node.name} answers: {e}")
         if not found:
             raise NotFound(
-                f"step {step.name}: no live node that may run it has the image {name}",
-                hint="load it there (docker load, docker build) and apply again",
+                f"step {step.name}: no live node that may run it has the image {name}: {'; '.join(lacking)}",
+                hint="load the image there (docker load, docker build), or start the engine, and apply again",
             )
+        self.notes += [f"step {step.name}: {said}" for said in lacking]
         best = max(found, key=lambda i: len(found[i]))
         for other, holders in found.items():
             if other != best:

@@ -107,6 +107,7 @@ async def test_an_image_that_no_node_has_is_refused_with_what_to_do(site: Site, 
         await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
             load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
         )
+    assert "hall answers: no Docker engine answers" in caught.value.message
     assert "docker load" in caught.value.hint
 
 
