@@ -59,9 +59,7 @@ class Kept:
         self._closed = True
         left, self._handles = self._handles, {}
         for name, handle in left.items():
-            logger.warning(
-                "ending a program of the previous run of the agent: its event is not here any more (%s)", name
-            )
+            logger.warning("%s: ending a program of the previous run of the agent that nothing has taken up", name)
             await end(handle)
             await in_thread(Folders(self._scratch / name, shared=False).remove)
 

@@ -20,19 +20,20 @@ SHELL = """
 run=$(cat /proc/sys/kernel/random/uuid)
 echo "started $run"; echo "$run" > "$EDGE_OUTPUTS"run.txt
 while [ ! -e "$EDGE_INPUTS"go ]; do sleep 0.05; done
+[ "$1" != flood ] || while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done
 echo finished; echo its last words >&2; exit "$1"
 """
 """A program that runs until the file `go` is in its inputs; the token in its first line tells one run from another."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """The program of a test; `kind` is wasm, wasm3, docker or process, and `code` the program's exit code."""
+    """The program of a test; `kind` is wasm, wasm3, docker or process, and `code` the program's exit code or `flood`."""
 
     kind: str
     folder: str
     module: str = ""
     image: str = ""
-    code: int = 0
+    code: str = "0"
     timeout: float = 60.0
 
     @property
@@ -49,11 +50,11 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         """The program."""
         limits = Limits(memory=64 * MIB, timeout=self.timeout, outputs=MIB)
         if self.kind == "docker":
-            args = ["sh", "-c", SHELL, "sh", str(self.code)]
+            args = ["sh", "-c", SHELL, "sh", self.code]
             return DockerTask(image=self.image, args=args, limits=limits, once=True)
         if self.kind == "process":
-            return ProcessTask(command=["/bin/sh", "-c", SHELL, "sh", str(self.code)], limits=limits, once=True)
-        return WasmTask(module="once", args=["wait", str(self.code)], limits=limits, once=True)
+            return ProcessTask(command=["/bin/sh", "-c", SHELL, "sh", self.code], limits=limits, once=True)
+        return WasmTask(module="once", args=["wait", self.code], limits=limits, once=True)
 
 
 class Run:

@@ -13,11 +13,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.blobs import BlobStore
 from agent.errors import StepFailed
-from agent.executors import OWNER_LABEL
-from agent.executors.once import ADOPTED
+from agent.executors import OWNER_LABEL, WasmExecutor
+from agent.executors.once import ADOPTED, MAX_LOG
 from agent.executors.record import HANDLE, RESULT, Handle, ProcessId, read_handle, write_record
-from tests.executors.conftest import Lines
+from agent.model.task import WasmTask
+from tests.executors.conftest import Lines, MakeInput, runner_of
 from tests.executors.crashing import Run, Setup, run_of
 from tests.executors.wasm_programs import ROOT
 from tests.support import eventually
@@ -104,7 +106,7 @@ async def test_next_run_adopts_a_running_program(setup: Setup) -> None:
 
 
 async def test_next_run_adopts_a_program_that_has_ended(setup: Setup) -> None:
-    setup = msgspec.structs.replace(setup, code=3)
+    setup = msgspec.structs.replace(setup, code="3")
     crashed, log = await crash(setup), Lines()
     await ended(setup, crashed)
     async with run_of(setup) as run:
@@ -112,6 +114,17 @@ async def test_next_run_adopts_a_program_that_has_ended(setup: Setup) -> None:
             await run.run(log)
     assert failure.value.fields["stderr"] == ["its last words"]
     assert log.stdout == [f"started {crashed.token}", "finished"]
+
+
+async def test_flood_without_an_agent_is_bounded_and_fails(setup: Setup) -> None:
+    crashed = await crash(msgspec.structs.replace(setup, code="flood"))
+    crashed.go()
+    if setup.kind != "docker":
+        await eventually(lambda: (crashed.root / "stdout").stat().st_size > MAX_LOG)
+    async with run_of(msgspec.structs.replace(setup, code="flood")) as run:
+        with pytest.raises(StepFailed, match="16777216 bytes to stdout") as failure:
+            await run.run(Lines())
+    assert failure.value.code == "step.stdout"
 
 
 async def test_time_limit_counts_from_the_start_of_the_program(setup: Setup) -> None:
@@ -125,15 +138,42 @@ async def test_time_limit_counts_from_the_start_of_the_program(setup: Setup) -> 
     assert not old.alive
 
 
-async def test_program_that_nothing_adopts_is_ended(setup: Setup) -> None:
+@pytest.mark.parametrize("stop", [False, True], ids=["in time", "before the agent stops"])
+async def test_program_that_nothing_adopts_is_ended(setup: Setup, stop: bool) -> None:
     crashed = await crash(setup)
     handle = crashed.handle
     async with run_of(setup) as run:
         assert crashed.root.exists()
         assert handle.alive or containers(setup, "{{.State}}") == ["running"]
-        await run.all.give_up_left()
-        assert not handle.alive
-        assert not crashed.root.exists()
+        if not stop:
+            await run.all.give_up_left()
+            assert not crashed.root.exists()
+            assert not containers(setup)
+    assert not handle.alive
+
+
+async def test_container_of_another_agent_is_not_adopted(tmp_path: Path, busybox: str) -> None:
+    setup, other = (Setup(kind="docker", folder=str(tmp_path / name), image=busybox) for name in ("mine", "other"))
+    crashed, foreign = await crash(setup), await crash(other)
+    write_record(crashed.root, HANDLE, msgspec.structs.replace(crashed.handle, container=foreign.handle.container))
+    async with run_of(setup) as run:
+        await _runs_again(setup, crashed, run)
+    assert containers(other, "{{.State}}") == ["running"]
+    async with run_of(other):
+        """Its own agent ends it."""
+    assert not containers(other) + containers(setup)
+
+
+@pytest.mark.parametrize("engine", ["wasmtime", "wasm3"])
+async def test_module_neither_changes_its_inputs_nor_sees_its_record(
+    engine: str, tmp_path: Path, program: Callable[[str], Path], store: BlobStore, make_input: MakeInput, log: Lines
+) -> None:
+    executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=1, engine=engine)
+    for mode in ("spoil", "record"):
+        task = WasmTask(module="once", args=[mode], once=True)
+        await runner_of(store, log, task, module=program("once"), wasm=executor).run(await make_input(("a.txt", b"x")))
+    assert log.stdout == ["1", "0"]
+    await executor.close()
 
 
 async def _runs_again(setup: Setup, crashed: Crashed, run: Run) -> None:

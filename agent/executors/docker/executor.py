@@ -217,7 +217,8 @@ class DockerExecutor:
         await self._kept.give_up(end)
 
     async def close(self) -> None:
-        """End the threads; runners must be closed before."""
+        """Remove what nothing has adopted, and end the threads; runners must be closed before."""
+        await self.give_up_left()
         await asyncio.to_thread(self._api.close)
 
 

@@ -48,7 +48,8 @@ class ProcessExecutor:
         await self._kept.give_up(end_processes)
 
     async def close(self) -> None:
-        """Kill the idle workers; runners must be closed before."""
+        """Kill the idle workers, and what nothing has adopted; runners must be closed before."""
+        await self.give_up_left()
         await self._workers.close()
 
 

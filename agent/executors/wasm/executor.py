@@ -80,7 +80,8 @@ class WasmExecutor:
         await self._kept.give_up(end_processes)
 
     async def close(self) -> None:
-        """Kill the workers and end the threads; running filters end at their limits."""
+        """Kill the workers, and what nothing has adopted, and end the threads; running filters end at their limits."""
+        await self.give_up_left()
         await self._pool.close()
         await asyncio.to_thread(self._threads.shutdown)
         self._programs.clear()

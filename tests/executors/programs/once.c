@@ -33,6 +33,7 @@ static int wait_for_go(const char *code) {
   fprintf(out, "%lld.%09ld\n", (long long)now.tv_sec, now.tv_nsec);
   fclose(out);
   while (!exists("/inputs/go")) {}
+  if (!strcmp(code, "flood")) for (;;) { memset(buffer, 'x', sizeof buffer); buffer[99] = '\n'; fwrite(buffer, 1, sizeof buffer, stdout); }
   puts("finished");
   fputs("its last words\n", stderr);
   return atoi(code);
