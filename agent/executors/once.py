@@ -112,7 +112,7 @@ class OnceRunner:
     async def _run(self, run: _Run, item: StepInput, folders: Folders) -> list[StepOutput]:
         self._log.begin()
         program = await self._launcher.adopt(folders, run)  # Unreachable: it may run, so its folders stay
-        ended_before = program is not None and not program.age
+        adopted = program is not None
         try:
             if program is None:
                 await in_thread(partial(self._prepare, folders, item))
@@ -126,10 +126,10 @@ class OnceRunner:
                 usage = await program.usage()
             finally:
                 await asyncio.shield(program.close())
-            if ended_before and end.took is not None:
+            if adopted and end.took is not None:  # perhaps it ended before
                 took = end.took
             run.note(f"{end.text} after {took:.1f} s")
-            if ended_before and took > self._limits.timeout:
+            if adopted and took > self._limits.timeout:
                 raise self._late()
             if end.exit_code != 0:
                 raise broken(end.text, code=end.code, hint="see the program's log lines")

@@ -78,7 +78,7 @@ class Launcher(Protocol):
         ...
 
     def folders(self, once: str = "") -> Folders:
-        """Folders for one program, not made yet: those with the name `once` of a `once` program, or new ones."""
+        """Folders for one program, not made yet: those with the name `once` of a `once` program, or new folders."""
         ...
 
     def seen_at(self, path: Path) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from agent.clock import boot_id, boottime
+from agent.clock import boot_id
 from agent.model.decoding import DAMAGED
 
 T = TypeVar("T")
@@ -88,7 +89,9 @@ class ProcessId(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Handle(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A running program: its start by CLOCK_BOOTTIME in the boot with the id `boot`, and the way to find it.
+    """A running program: its start by CLOCK_MONOTONIC in the boot with the id `boot`, and the way to find it.
+
+    The time limits of asyncio count by the same clock: the sleep of a laptop is no time of a program.
 
     Only a `once` program is adopted. `worker` is the process that carries it out and `program` the program's own.
     """
@@ -110,12 +113,12 @@ class Handle(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         program: ProcessId | None = None,
     ) -> Handle:
         """The handle of a program that starts now."""
-        return cls(boot=boot_id(), at=boottime(), once=once, container=container, worker=worker, program=program)
+        return cls(boot=boot_id(), at=time.monotonic(), once=once, container=container, worker=worker, program=program)
 
     @property
     def age(self) -> float:
-        """Seconds since its start."""
-        return boottime() - self.at
+        """Seconds since its start, at least 0: a process can forge its handle."""
+        return max(0.0, time.monotonic() - self.at)
 
     @property
     def void(self) -> bool:

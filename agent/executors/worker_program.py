@@ -54,7 +54,7 @@ class WorkerProgram:
         """Do nothing: its stdin is empty."""
 
     async def usage(self) -> Usage | None:
-        """See Program; while it runs, of its own process."""
+        """See Program; while it runs, without its children."""
         if self._process is not None and not self._result.done():
             self._usage = usage_of(self._process.number, self._usage)
         return self._usage
@@ -121,7 +121,7 @@ class _Followed:
 
 
 def usage_of(number: int, before: Usage | None) -> Usage | None:
-    """What the process with this number has used, without its children; `before` where it has ended."""
+    """The use of the process with this number until now, without its children; `before` where it has ended."""
     try:
         process = psutil.Process(number)
         times, memory = process.cpu_times(), process.memory_info().rss
@@ -135,10 +135,11 @@ async def adopt(kept: Kept, folders: Folders, listener: Listener) -> WorkerProgr
     handle = kept.take(folders.root.name)
     if handle is None:
         return None
-    if not handle.alive and read_result(folders.root) is None:
+    alive, result = handle.alive, read_result(folders.root)  # in this order: it may end just now
+    if result is None and not alive:
         await end_processes(handle)
         return None
-    running = read_result(folders.root) is None
+    running = result is None
     return WorkerProgram(
         folders, listener, _result(folders.root, handle), process=handle.program if running else None,
         age=handle.age if running else 0.0, end=partial(end_processes, handle),

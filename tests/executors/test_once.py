@@ -96,6 +96,16 @@ async def test_each_event_gets_a_fresh_program(make: Make, make_input: MakeInput
     assert log.begun == 2
 
 
+async def test_same_event_twice_at_once_runs_two_programs(
+    make: Make, make_input: MakeInput, store: BlobStore, log: Lines
+) -> None:
+    item = await make_input(("a.txt", b"hello"))
+    runner = make("copy")
+    outputs = await asyncio.gather(runner.run(item), runner.run(item))
+    assert [await store.read(output.blobs[0].cid) for (output,) in outputs] == [b"hello", b"hello"]
+    assert log.begun == 2
+
+
 async def test_an_exit_code_fails_the_event_with_the_last_lines(make: Make, make_input: MakeInput, log: Lines) -> None:
     with pytest.raises(StepFailed, match="exited with 3") as failure:
         await make("exit").run(await make_input())

@@ -160,7 +160,7 @@ class DockerExecutor:
         return DockerLauncher(self, task, name)
 
     def folders(self, once: str = "") -> Folders:
-        """Folders for a container, not made yet: those with the name `once` of a `once` program, or new ones."""
+        """Folders for a container, not made yet: those with the name `once` of a `once` program, or new folders."""
         owner = user_of_containers() if os.geteuid() == 0 else None
         return Folders.of(self._scratch, once, shared=True, owner=owner)
 

@@ -1,6 +1,6 @@
 """The WASM worker: it runs modules that get folders, under resource limits, one call after another.
 
-`pool.py` starts it as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
+`worker.py` starts it as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
 serve ENGINE FD`). Messages (`agent.worker`) are msgpack: a Request in, a Reply out.
 `compile ENGINE SRC DST` compiles one module and prints a Reply as JSON.
 """

@@ -227,7 +227,7 @@ class _Stream(Protocol):
 
 
 class _File:
-    """An output stream in a file, which its reader follows; RLIMIT_FSIZE of the worker keeps it from growing for ever."""
+    """An output stream in a file, which its reader follows; RLIMIT_FSIZE of the worker bounds its size."""
 
     def __init__(self, wasi: Any, attribute: str, path: Path, limit: int) -> None:
         self._path = path
