@@ -71,6 +71,8 @@ class WorkerProgram:
         await self.kill()
         self._follower.cancel()
         await asyncio.wait({self._follower})
+        if not self._result.cancelled():
+            self._result.exception()  # the follower may not have come to it
 
     async def _follow(self) -> None:
         takers = {"stdout": self._listener.stdout, "stderr": self._listener.stderr}

@@ -14,7 +14,18 @@ import msgspec
 from agent.blobs import BlobStore
 from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
 from agent.model.event import Event
-from agent.model.task import MIB, DockerTask, Limits, ProcessTask, StepInput, StepLog, StepOutput, Stream, WasmTask
+from agent.model.task import (
+    MIB,
+    DockerTask,
+    Limits,
+    ProcessTask,
+    Runner,
+    StepInput,
+    StepLog,
+    StepOutput,
+    Stream,
+    WasmTask,
+)
 
 SHELL = """
 run=$(cat /proc/sys/kernel/random/uuid)
@@ -24,6 +35,11 @@ while [ ! -e "$EDGE_INPUTS"go ]; do sleep 0.05; done
 echo finished; echo its last words >&2; exit "$1"
 """
 """A program that runs until the file `go` is in its inputs; the token in its first line tells one run from another."""
+
+
+EVENT = StepInput(
+    Event(id="e1", source="/n/p/s", type="t", time="2026-01-01T00:00:00Z", data={"camera": "door"}),
+)
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,13 +88,16 @@ class Run:
         self.process = ProcessExecutor(setup.scratch if setup.kind == "process" else none / "p")
         self.all = Executors(self.wasm, self.docker, self.process, Policy(process=True), self.store)
 
+    def runner(self, log: StepLog) -> Runner:
+        """A runner of the program."""
+        return self.all.runner(self.setup.task(), "adopted", log, Path(self.setup.module))
+
     async def run(self, log: StepLog) -> list[StepOutput]:
         """Run the one event."""
-        runner = self.all.runner(self.setup.task(), "adopted", log, Path(self.setup.module))
-        event = Event(id="e1", source="/n/p/s", type="t", time="2026-01-01T00:00:00Z", data={"camera": "door"})
+        runner = self.runner(log)
         try:
             await runner.start()
-            return await runner.run(StepInput(event))
+            return await runner.run(EVENT)
         finally:
             await runner.close()
 

@@ -14,13 +14,13 @@ import msgspec
 import pytest
 
 from agent.blobs import BlobStore
-from agent.errors import StepFailed
+from agent.errors import StepFailed, Unreachable
 from agent.executors import OWNER_LABEL, WasmExecutor
 from agent.executors.once import ADOPTED, MAX_LOG
 from agent.executors.record import HANDLE, RESULT, Handle, ProcessId, read_handle, write_record
 from agent.model.task import WasmTask
 from tests.executors.conftest import Lines, MakeInput, runner_of
-from tests.executors.crashing import Run, Setup, run_of
+from tests.executors.crashing import EVENT, Run, Setup, run_of
 from tests.executors.wasm_programs import ROOT
 from tests.support import eventually
 
@@ -162,6 +162,30 @@ async def test_container_of_another_agent_is_not_adopted(tmp_path: Path, busybox
     async with run_of(other):
         """Its own agent ends it."""
     assert not containers(other) + containers(setup)
+
+
+@pytest.mark.parametrize("setup", ["docker"], indirect=True)
+async def test_container_waits_for_an_engine_that_is_away(setup: Setup) -> None:
+    crashed, log = await crash(setup), Lines()
+    async with run_of(setup) as run:
+        api = run.docker._api
+        host, api.host = api.host, "unix:///no/such/engine"
+        with pytest.raises(Unreachable):
+            await run.runner(log).run(EVENT)
+        api.host = host
+        crashed.go()
+        await run.runner(log).run(EVENT)
+    assert log.stdout == [f"started {crashed.token}", "finished"]
+
+
+@pytest.mark.parametrize("setup", ["docker"], indirect=True)
+async def test_container_that_was_never_started_is_removed(setup: Setup) -> None:
+    crashed = await crash(setup)
+    command = ["docker", "create", "--label", f"{OWNER_LABEL}={setup.owner}", setup.image, "true"]
+    created = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    write_record(crashed.root, HANDLE, msgspec.structs.replace(crashed.handle, container=created))
+    async with run_of(setup) as run:
+        await _runs_again(setup, crashed, run)
 
 
 @pytest.mark.parametrize("engine", ["wasmtime", "wasm3"])
