@@ -10,17 +10,33 @@ import ctypes
 import signal
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 HEADER = struct.Struct(">I")
 MAX_MESSAGE = 64 << 20
 """Longest message in bytes, either way."""
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
     """Have the kernel kill this process when its parent ends; Ctrl-C on a terminal is left to the parent."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def outliving_parent(seconds: float) -> Iterator[None]:
+    """Within the block this process goes on where its parent ends, but gets SIGALRM after `seconds`."""
+    prctl = ctypes.CDLL(None).prctl
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)
+    try:
+        yield
+    finally:
+        # Where the parent has ended meanwhile, the socket to it says so.
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def receive(link: socket.socket) -> bytearray | None:

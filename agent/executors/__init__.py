@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from agent.executors.filter_check import FilterReport, check_filter
     from agent.executors.log_lines import NoLog
     from agent.executors.policy import Policy
+    from agent.executors.pool import WORKER_REST
     from agent.executors.process.executor import ProcessExecutor
     from agent.executors.programs import Executors
-    from agent.executors.wasm.executor import WORKER_REST, WasmExecutor
+    from agent.executors.wasm.executor import WasmExecutor
 
 __all__ = [
     "OWNER_LABEL", "WORKER_REST", "DockerExecutor", "Executors", "FilterReport", "NoLog", "Policy", "ProcessExecutor",
@@ -25,7 +26,7 @@ __all__ = [
 
 _MODULES = {
     "OWNER_LABEL": "docker.container",
-    "WORKER_REST": "wasm.executor",
+    "WORKER_REST": "pool",
     "DockerExecutor": "docker.executor",
     "Executors": "programs",
     "FilterReport": "filter_check",

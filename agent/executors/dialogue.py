@@ -15,7 +15,7 @@ import msgspec
 from agent.errors import StepFailed
 from agent.executors.contract import broken, excerpt
 from agent.executors.log_lines import LogLines
-from agent.executors.program import Ended
+from agent.executors.record import Ended
 from agent.model.task import Limits, StepLog
 
 Write = Callable[[bytes], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""The folders of one program: one with the event's files, and `outputs` for its output files.
+"""The folders of one program: one with the event's files, and `outputs` for its output files; beside them its record.
 
 A program's folders are hostile: nothing here follows a link, recurses, or keeps a descriptor per level.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from agent.errors import StepFailed
 from agent.executors.contract import broken
+from agent.executors.record import HANDLE
 from agent.model.event import BlobRef
 from agent.model.task import Limits
 
@@ -27,33 +27,47 @@ MAX_DEPTH = 8
 
 
 class Folders:
-    """`<root>/blobs` (or `inputs`) and `<root>/outputs`, and `<root>/event.json`; every method blocks for a few system calls.
+    """`<root>/program` with `blobs` (or `inputs`), `outputs` and `event.json`; every method blocks for a few system calls.
 
-    With `shared`, files are hard links to the blobs' files where the file system allows it. Otherwise the program gets
+    The agent's own files about the program (`record.py`) are in `root`, which the program does not see in a sandbox. With
+    `shared`, files are hard links to the blobs' files where the file system allows it. Otherwise the program gets
     copies, since it has the rights to change them. `owner` is the user of the program where it is not this one.
     """
 
     def __init__(self, root: Path, *, shared: bool, owner: int | None = None, inputs: str = "blobs") -> None:
         self.root = root
-        self.blobs = root / inputs
-        self.event = root / "event.json"
-        self.outputs = root / "outputs"
+        self.program = root / "program"
+        self.blobs = self.program / inputs
+        self.event = self.program / "event.json"
+        self.outputs = self.program / "outputs"
         self._shared = shared
         self._owner = owner
 
     @classmethod
-    def fresh(cls, scratch: Path, *, shared: bool, once: bool, owner: int | None = None) -> Folders:
-        """Folders below `scratch` that no other program has; a `once` program reads `inputs`, a warm one `blobs`."""
-        return cls(scratch / os.urandom(8).hex(), shared=shared, owner=owner, inputs="inputs" if once else "blobs")
+    def of(cls, scratch: Path, once: str, *, shared: bool, owner: int | None = None) -> Folders:
+        """Folders below `scratch`: those named `once` of a `once` program, which reads `inputs`; without a name new folders
+        of a warm program, which reads `blobs`.
+        """
+        root = scratch / (once or os.urandom(8).hex())
+        return cls(root, shared=shared, owner=owner, inputs="inputs" if once else "blobs")
 
     def make(self) -> None:
         """Make the folders; raises OSError where they exist."""
         self.root.mkdir(mode=0o700, parents=True)
+        self.program.mkdir()
+        self.program.chmod(0o755)  # independently of the agent's umask
         self.blobs.mkdir()
-        self.blobs.chmod(0o755)  # independently of the agent's umask
+        self.blobs.chmod(0o755)
         self.outputs.mkdir(mode=0o700)
         if self._owner is not None:
             os.chown(self.outputs, self._owner, self._owner)
+
+    def make_again(self) -> None:
+        """Make the folders, after deleting those of a program of the previous run that could not be adopted."""
+        if self.root.exists():
+            # Its name is free at once, even where some of its files cannot be deleted.
+            Folders(self.root.rename(self.root.with_name(os.urandom(8).hex())), shared=False).remove()
+        self.make()
 
     def fill(self, blobs: list[BlobRef], names: list[str]) -> None:
         """Put the blobs' files in place under `names`; raises StepFailed where one is gone or is not a regular file."""
@@ -102,21 +116,24 @@ class Folders:
     def remove(self) -> None:
         """Delete everything; missing files are no error, and files that cannot be deleted stay until the next start."""
         try:
-            for folder in (self.blobs, self.outputs):
-                if folder.exists():
-                    empty(folder)
-            self.event.unlink(missing_ok=True)
+            # First: a program of which some files are gone must not be adopted after a crash here.
+            (self.root / HANDLE).unlink(missing_ok=True)
+            empty(self.root)
+            self.root.rmdir()
+        except FileNotFoundError:
+            pass
         except OSError as e:
             logger.warning("%s is left behind until the next start: %s", self.root, e)
-        else:
-            shutil.rmtree(self.root, ignore_errors=True)
 
 
-def clear_leftovers(scratch: Path) -> Path:
-    """Make `scratch` (0700) and delete the files of the previous run of the agent where possible; returns `scratch`."""
+def clear_leftovers(scratch: Path, keep: Collection[str] = ()) -> Path:
+    """Make `scratch` (0700) and delete the files of the previous run of the agent where possible; returns `scratch`.
+
+    The folders named in `keep` stay.
+    """
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        empty(scratch)
+        empty(scratch, keep)
     except OSError as e:
         logger.warning("the files of the previous run in %s stay until the next start: %s", scratch, e)
     return scratch
@@ -186,11 +203,13 @@ def _no_output(name: str, e: OSError) -> StepFailed:
     return broken(f"the output {name[:200]!r} cannot be taken: {why}", code="step.outputs")
 
 
-def empty(folder: Path) -> None:
-    """Delete the content of `folder` at any depth: subfolders are moved up and emptied one at a time."""
+def empty(folder: Path, keep: Collection[str] = ()) -> None:
+    """Delete the content of `folder` at any depth but the folders in `keep`: subfolders are moved up and emptied one at a
+    time.
+    """
     top = os.open(folder, _DIR)
     try:
-        while folders := _unlink_files(top, top, move=False):
+        while folders := [name for name in _unlink_files(top, top, move=False) if name not in keep]:
             for name in folders:
                 try:
                     os.rmdir(name, dir_fd=top)

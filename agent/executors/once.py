@@ -1,10 +1,16 @@
-"""A Runner that starts a fresh program for each event: arguments and files in, files and an exit code out."""
+"""A Runner that starts a fresh program for each event: arguments and files in, files and an exit code out.
+
+A program that outlived a crash of the agent is adopted instead, when its event runs again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import mimetypes
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,7 +19,8 @@ from agent.executors.contract import OUTPUTS, CheckedEvent, ReplyBlob, broken, e
 from agent.executors.folders import Folders
 from agent.executors.log_lines import LogLines
 from agent.executors.outputs import OutputFiles
-from agent.executors.program import Ended, Launcher, Program, Usage, watched
+from agent.executors.program import Launcher, Program, watched
+from agent.executors.record import Ended, Usage
 from agent.model.event import MAX_BLOBS
 from agent.model.task import BlobWriter, Limits, StepInput, StepLog, StepOutput
 from agent.threads import in_thread
@@ -22,19 +29,44 @@ DONE = "program.done"
 """Type of the event that a `once` program makes by ending well."""
 MAX_LOG = 16 << 20
 """Most bytes that one program may write to stdout, and to stderr."""
+MORE = 1 << 16
+"""Bytes beyond MAX_LOG for which a file of output has room: the agent ends a program that goes beyond."""
+ADOPTED = "taken up again after a restart of the agent; its output follows from its start"
 USAGE_LOOKS = (0.2, 1.0)
 """Seconds until the first look at the resources that it uses, and between the others."""
 
 
-class OnceRunner:
-    """Runs up to `in_flight` programs at a time."""
+class Names:
+    """The names of folders in use: equal for equal work, so that the next run of the agent finds them."""
 
-    def __init__(self, launcher: Launcher, limits: Limits, blobs: BlobWriter, log: StepLog, *, in_flight: int) -> None:
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    @contextmanager
+    def of(self, work: bytes, event: str) -> Iterator[str]:
+        """A name for this work on this event, which no other caller gets within the block."""
+        name = hashlib.sha256(work + b"\0" + event.encode()).hexdigest()[:32]
+        free = next(n for n in (name, *(f"{name}-{i}" for i in range(1, len(self._used) + 1))) if n not in self._used)
+        self._used.add(free)
+        try:
+            yield free
+        finally:
+            self._used.discard(free)
+
+
+class OnceRunner:
+    """Runs up to `in_flight` programs at a time. `work` tells its programs from those of other steps."""
+
+    def __init__(
+        self, launcher: Launcher, limits: Limits, blobs: BlobWriter, log: StepLog, work: bytes, names: Names, *, in_flight: int
+    ) -> None:  # fmt: skip
         self.in_flight = in_flight
         self._launcher = launcher
         self._limits = limits
         self._blobs = blobs
         self._log = log
+        self._work = work
+        self._names = names
         self._runs: set[_Run] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -57,7 +89,8 @@ class OnceRunner:
         self._runs.add(run)
         self._idle.clear()
         try:
-            return await self._run(run, item)
+            with self._names.of(self._work, item.event.id) as name:
+                return await self._run(run, item, self._launcher.folders(name))
         except StepFailed as e:
             e.fields.update(run.fields())
             raise
@@ -76,20 +109,28 @@ class OnceRunner:
             run.fail(broken("the step is being stopped", code="step.stopped"))
         await self._idle.wait()
 
-    async def _run(self, run: _Run, item: StepInput) -> list[StepOutput]:
-        folders = self._launcher.folders(once=True)
+    async def _run(self, run: _Run, item: StepInput, folders: Folders) -> list[StepOutput]:
         self._log.begin()
+        program = await self._launcher.adopt(folders, run)  # Unreachable: it may run, so its folders stay
+        adopted = program is not None
         try:
-            await in_thread(partial(self._prepare, folders, item))
-            program = await self._launcher.open(folders, run, once=True)
-            began = time.monotonic()
+            if program is None:
+                await in_thread(partial(self._prepare, folders, item))
+                program = await self._launcher.open(folders, run, once=True)
+            else:
+                run.note(ADOPTED)
+            began = time.monotonic() - program.age
             try:
                 end = await self._wait(run, program, folders)
                 took = time.monotonic() - began
                 usage = await program.usage()
             finally:
                 await asyncio.shield(program.close())
+            if adopted and end.took is not None:  # perhaps it ended before
+                took = end.took
             run.note(f"{end.text} after {took:.1f} s")
+            if adopted and took > self._limits.timeout:
+                raise self._late()
             if end.exit_code != 0:
                 raise broken(end.text, code=end.code, hint="see the program's log lines")
             return await self._outputs(item, folders, _measured(end, took, usage))
@@ -98,7 +139,7 @@ class OnceRunner:
 
     def _prepare(self, folders: Folders, item: StepInput) -> None:
         names = file_names(item.blobs)
-        folders.make()
+        folders.make_again()
         folders.fill(item.blobs, names)
         folders.tell(encode_event(item.event, item.blobs, names, self._launcher.seen_at(folders.blobs)))
 
@@ -108,16 +149,19 @@ class OnceRunner:
         busy.set()
         async with watched(program, folders, limits, run, self._launcher.kind, busy):
             try:
-                async with asyncio.timeout(limits.timeout):
+                async with asyncio.timeout(limits.timeout - program.age):
                     pause, later = USAGE_LOOKS
                     while not (await asyncio.wait({run.end}, timeout=pause))[0]:
                         await program.usage()
                         pause = later
             except TimeoutError:
-                hint = f"raise {self._launcher.kind}.timeout of the step, or see its log for where it hangs"
-                text = f"the program ran longer than its limit of {limits.timeout:g} s"
-                run.fail(broken(text, code="step.timeout", hint=hint))
+                run.fail(self._late())
             return await run.end
+
+    def _late(self) -> StepFailed:
+        hint = f"raise {self._launcher.kind}.timeout of the step, or see its log for where it hangs"
+        text = f"the program ran longer than its limit of {self._limits.timeout:g} s"
+        return broken(text, code="step.timeout", hint=hint)
 
     async def _outputs(self, item: StepInput, folders: Folders, measured: dict[str, Any]) -> list[StepOutput]:
         limits = self._limits
@@ -186,7 +230,9 @@ class _Run:
 def _measured(end: Ended, took: float, usage: Usage | None) -> dict[str, Any]:
     made: dict[str, Any] = {"exit_code": end.exit_code, "run_ms": round(took * 1e3, 1)}
     if usage is not None:
-        made |= {"cpu_ms": round(usage.cpu * 1e3, 1), "memory": usage.memory}
+        made["cpu_ms"] = round(usage.cpu * 1e3, 1)
+        if usage.memory:
+            made["memory"] = usage.memory
     return made
 
 

@@ -11,31 +11,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from agent import ticks
 from agent.errors import StepFailed
 from agent.executors.folders import Folders, outputs_failure
+from agent.executors.record import Ended, Usage
 from agent.model.task import Limits
 
 LOOK = 0.1
 IDLE_LOOK = 2.0
 """Seconds between looks at the size of the outputs folder, while an event is open and otherwise."""
-
-
-class Usage(msgspec.Struct, array_like=True, frozen=True):
-    """The resources that a program used: CPU seconds, and the most memory in bytes."""
-
-    cpu: float
-    memory: int
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """The end of a program in words, its error code, and its exit code; None where it did not exit by itself."""
-
-    text: str
-    code: str = "step.exit"
-    exit_code: int | None = None
 
 
 class Listener(Protocol):
@@ -54,11 +38,16 @@ class Listener(Protocol):
 
 
 class Program(Protocol):
-    """A running program. A process and a WASM instance end with the agent; a container is recognised by its labels."""
+    """A running program. A `once` program goes on when the agent crashes, and the next run of the agent adopts it."""
 
     @property
     def id(self) -> str:
         """Its name in logs: a container's id, a process's number."""
+        ...
+
+    @property
+    def age(self) -> float:
+        """Seconds that it had run when this run of the agent opened or adopted it; 0 where it had ended by then."""
         ...
 
     async def write(self, data: bytes) -> None:
@@ -88,8 +77,8 @@ class Launcher(Protocol):
         """Raise Unreachable, NotFound or StepFailed where the program cannot be started now."""
         ...
 
-    def folders(self, *, once: bool) -> Folders:
-        """New folders for one program, not made yet."""
+    def folders(self, once: str = "") -> Folders:
+        """Folders for one program, not made yet: those with the name `once` of a `once` program, or new folders."""
         ...
 
     def seen_at(self, path: Path) -> str:
@@ -100,6 +89,14 @@ class Launcher(Protocol):
         """Start it; raises Unreachable, NotFound or StepFailed and leaves nothing behind but the folders.
 
         With `once` its stdin is empty.
+        """
+        ...
+
+    async def adopt(self, folders: Folders, listener: Listener) -> Program | None:
+        """The `once` program that the previous run of the agent started in these folders: it runs, or it has ended.
+
+        Its output comes again from its start. None where there is none: then nothing runs in the folders. Raises
+        Unreachable where that cannot be known now.
         """
         ...
 

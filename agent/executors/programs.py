@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TypeAlias
@@ -10,7 +11,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from agent.executors.docker.executor import DockerExecutor
-from agent.executors.once import OnceRunner
+from agent.executors.once import Names, OnceRunner
 from agent.executors.policy import Policy
 from agent.executors.process.executor import ProcessExecutor
 from agent.executors.warm import WarmRunner
@@ -22,6 +23,8 @@ from agent.model.task import BlobWriter, DockerTask, FilterRunner, ProcessTask, 
 AnyRunner: TypeAlias = WarmRunner | OnceRunner | WasmRunner
 ONCE_AT_ONCE = os.cpu_count() or 1
 """How many `once` programs of one step run at a time."""
+ADOPT_WITHIN = 120.0
+"""Seconds after its start in which the agent adopts programs of its previous run: their events run again soon."""
 
 
 class Executors:
@@ -32,6 +35,7 @@ class Executors:
     ) -> None:
         self._wasm, self._docker, self._process = wasm, docker, process
         self.policy, self._blobs = policy, blobs
+        self._names = Names()
         self._made: WeakKeyDictionary[AnyRunner, ProgramTask] = WeakKeyDictionary()
 
     def runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None = None) -> Runner:
@@ -45,6 +49,7 @@ class Executors:
         return made
 
     def _runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None) -> AnyRunner:
+        identity = f"{name} ".encode() + msgspec.json.encode(task)
         if isinstance(task, WasmTask):
             if module is None:
                 raise ValueError(f"{name}: a WASM program needs the file of its module")
@@ -52,11 +57,23 @@ class Executors:
             if not task.once:
                 return WasmRunner(work, self._blobs, log)
             limits = msgspec.structs.replace(task.limits, timeout=work.seconds)
-            return OnceRunner(WasmLauncher(work), limits, self._blobs, log, in_flight=work.width)
+            launch = WasmLauncher(work)
+            return OnceRunner(launch, limits, self._blobs, log, identity, self._names, in_flight=work.width)
         launcher = self._docker.launcher(task, name) if isinstance(task, DockerTask) else self._process.launcher(task)
         if task.once:
-            return OnceRunner(launcher, task.limits, self._blobs, log, in_flight=ONCE_AT_ONCE)
+            limits = task.limits
+            return OnceRunner(launcher, limits, self._blobs, log, identity, self._names, in_flight=ONCE_AT_ONCE)
         return WarmRunner(name, launcher, task.limits, task.start_timeout, self._blobs, log)
+
+    async def run(self) -> None:
+        """Give up the `once` programs of the agent's previous run, when those that are still needed have been adopted."""
+        await asyncio.sleep(ADOPT_WITHIN)
+        await self.give_up_left()
+
+    async def give_up_left(self) -> None:
+        """End the `once` programs of the agent's previous run that no runner has adopted."""
+        for executor in (self._wasm, self._docker, self._process):
+            await executor.give_up_left()
 
     def filter(self, task: WasmTask, module: Path) -> FilterRunner:
         """A source filter over the module; raises Refused where the policy forbids WASM."""

@@ -121,7 +121,7 @@ class WarmRunner:
 
     async def _open(self) -> _Warm:
         """Start the program; raises Unreachable, NotFound or StepFailed and leaves nothing behind."""
-        folders = self._launcher.folders(once=False)
+        folders = self._launcher.folders()
         self._log.begin()
         dialogue = Dialogue(self._launcher.kind, self._limits, self._log, self._start_timeout)
         try:

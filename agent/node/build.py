@@ -147,8 +147,9 @@ def _programs(config: Config, node_id: str, stores: Stores) -> Programs:
     scratch = config.state / "scratch"
     wasm = WasmExecutor(config.state / "cache" / "wasm", scratch / "wasm")
     docker = DockerExecutor(node_id, scratch / "docker", host=config.docker.host)
-    every = Executors(wasm, docker, ProcessExecutor(scratch / "process"), Policy.of(config.policy), stores.fresh)
-    return Programs(wasm, docker, every, CameraBook(cameras_file(config)))
+    process = ProcessExecutor(scratch / "process")
+    every = Executors(wasm, docker, process, Policy.of(config.policy), stores.fresh)
+    return Programs(wasm, docker, process, every, CameraBook(cameras_file(config)))
 
 
 def _delivery(

@@ -10,7 +10,7 @@ from agent.cameras import CameraBook
 from agent.config import Config
 from agent.delivery import DeliveryEngine, Journal
 from agent.discovery import Discovery
-from agent.executors import DockerExecutor, Executors, WasmExecutor
+from agent.executors import DockerExecutor, Executors, ProcessExecutor, WasmExecutor
 from agent.health import HealthRegistry
 from agent.logs import LogStore, Reader
 from agent.mesh import Mesh
@@ -49,6 +49,7 @@ class Programs:
 
     wasm: WasmExecutor
     docker: DockerExecutor
+    process: ProcessExecutor
     all: Executors
     cameras: CameraBook
 

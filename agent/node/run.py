@@ -58,6 +58,7 @@ def _services(node: Node, api: Api | None) -> list[Service]:
         ("step logs", delivery.logs.run),
         ("capacity", lambda: announce_capacity(node.mesh, node.meter, cameras)),
         ("warmth", node.warm_programs.run),
+        ("programs of the previous run", node.programs.all.run),
         ("health", node.self_checks.run),
     ]
     if node.discovery is not None:
@@ -70,7 +71,8 @@ def _services(node: Node, api: Api | None) -> list[Service]:
 async def close_node(node: Node) -> None:
     """Close the parts that hold processes, containers, files and connections."""
     programs, stores = node.programs, node.stores
-    parts = (programs.cameras, programs.wasm, programs.docker, stores.exchange, stores.blobs, stores.journal)
+    executors = (programs.wasm, programs.docker, programs.process)
+    parts = (programs.cameras, *executors, stores.exchange, stores.blobs, stores.journal)
     await close_all(*(part.close for part in parts))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from agent.errors import StepFailed
 from agent.executors.folders import Folders, empty, measure, open_output
+from agent.executors.record import HANDLE, Handle, read_handle, write_record
 from agent.model.event import BlobRef
 
 
@@ -113,3 +114,18 @@ def test_blob_is_linked_or_copied(tmp_path: Path, shared: bool) -> None:
     folders.clear()
     assert blob.read_bytes() == b"content"
     assert list(folders.blobs.iterdir()) == []
+
+
+def test_undeletable_folders_lose_their_handle_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def filling(*_: object) -> None:
+        raise OSError(39, "Directory not empty")
+
+    folders = made(tmp_path)
+    write_record(folders.root, HANDLE, Handle.now())
+    monkeypatch.setattr("agent.executors.folders.empty", filling)
+    folders.remove()
+    assert folders.root.exists()
+    assert read_handle(folders.root) is None
+    (folders.outputs / "old").touch()
+    folders.make_again()
+    assert not list(folders.outputs.iterdir())

@@ -118,7 +118,7 @@ async def test_agent_starts_when_the_engine_cannot_list_containers(
 
 async def _open(executor: DockerExecutor) -> None:
     dialogue = Dialogue("docker", Limits(), NoLog(), 1.0)
-    await executor.open(DockerTask(image="x"), "step", executor.folders(once=False), dialogue, once=False)
+    await executor.open(DockerTask(image="x"), "step", executor.folders(), dialogue, once=False)
 
 
 async def test_a_sweep_spares_a_container_that_is_being_made(
@@ -170,7 +170,7 @@ async def test_folders_are_cleared_after_their_containers_are_removed(
 async def test_folders_that_cannot_be_cleared_stay_until_next_start(
     stubborn: Stubborn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def filling(folder: Path) -> None:
+    def filling(*_: object) -> None:
         raise OSError(39, "Directory not empty")
 
     monkeypatch.setattr(folders, "empty", filling)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -171,3 +172,85 @@ async def test_close_does_not_wait_for_the_backoff_after_failures(
         await runner.close()
         with pytest.raises(StepFailed, match="being stopped"):
             await waiting
+
+
+@pytest.fixture
+async def once(tmp_path: Path, store: BlobStore, log: Lines) -> AsyncIterator[Callable[..., Runner]]:
+    """Runners of `once` programs by their commands; closed at the end, with nothing left behind."""
+    executor = ProcessExecutor(tmp_path / "scratch")
+    made: list[Runner] = []
+    before = psutil.Process().children()
+
+    def make(*command: str) -> Runner:
+        made.append(
+            runner_of(store, log, ProcessTask(command=list(command), limits=LIMITS, once=True), process=executor)
+        )
+        return made[-1]
+
+    yield make
+    for runner in made:
+        await runner.close()
+    await executor.close()
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert psutil.Process().children() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [(None, 0, "No such file"), ("#!/bin/sh", 0o600, "Permission denied"), ("no program", 0o700, "Exec format error")],
+)
+async def test_once_program_that_cannot_start_says_why(
+    once: Callable[..., Runner], make_input: MakeInput, tmp_path: Path, text: str | None, mode: int, why: str
+) -> None:
+    program = tmp_path / "program"
+    if text is not None:
+        program.write_text(text)
+        program.chmod(mode)
+    with pytest.raises(StepFailed, match=f"program does not start: .*{why}") as failure:
+        await once(str(program)).run(await make_input())
+    assert failure.value.code == "step.start"
+    assert not failure.value.final
+
+
+async def test_once_program_gets_nothing_from_its_worker(
+    once: Callable[..., Runner], make_input: MakeInput, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_SECRET", "s3cret")
+    text = """
+import os, signal, sys
+print(os.environ.get("EDGE_SECRET"), len(os.listdir("/proc/self/fd")), os.getpid() == os.getsid(0))
+print([s.name for s in (signal.SIGINT, signal.SIGALRM, signal.SIGTERM) if signal.getsignal(s) == signal.SIG_IGN])
+print(repr(sys.stdin.read()))
+"""
+    await once(sys.executable, "-S", "-E", "-c", text).run(await make_input())
+    assert log.stdout == ["None 4 True", "[]", "''"]
+
+
+async def test_program_ends_with_its_killed_worker(
+    once: Callable[..., Runner], make_input: MakeInput, log: Lines
+) -> None:
+    task = asyncio.create_task(once("/bin/sh", "-c", "echo $$ $PPID; exec sleep 1000").run(await make_input()))
+    await eventually(lambda: log.stdout)
+    program, worker = map(int, log.stdout[0].split())
+    os.kill(worker, signal.SIGKILL)
+    with pytest.raises(StepFailed) as failure:
+        await task
+    assert failure.value.code == "process.worker"
+    assert gone(program)
+    (output,) = await once("/bin/true").run(await make_input())
+    assert output.data["program"]["exit_code"] == 0
+
+
+async def test_child_of_an_ended_once_program_is_killed(
+    once: Callable[..., Runner], make_input: MakeInput, log: Lines
+) -> None:
+    await once("/bin/sh", "-c", "sleep 1000 & echo $!").run(await make_input())
+    await eventually(lambda: gone(int(log.stdout[0])))
+
+
+def gone(number: int) -> bool:
+    """Whether the process has ended."""
+    try:
+        return psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from agent.errors import EdgeError, NotFound, Unreachable
 from agent.executors.contract import broken
@@ -25,7 +26,7 @@ class DockerApi:
     """The engine's API; the connection is made at the first call and again after a failure."""
 
     def __init__(self, host: str = "") -> None:
-        self._host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+        self.host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
         self._client: Any = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
 
@@ -39,7 +40,7 @@ class DockerApi:
 
     def _work(self, work: Callable[[Any], T]) -> T:
         try:
-            _probe(self._host)
+            _probe(self.host)
         except OSError as e:
             self._drop()
             raise _away(e) from e
@@ -61,9 +62,9 @@ class DockerApi:
         import docker
 
         if self._client is None:
-            if self._host.startswith("https://"):
+            if self.host.startswith("https://"):
                 raise Unreachable("a Docker engine behind TLS is not supported", hint="use its unix socket")
-            self._client = docker.DockerClient(base_url=self._host, timeout=TIMEOUT, max_pool_size=THREADS)
+            self._client = docker.DockerClient(base_url=self.host, timeout=TIMEOUT, max_pool_size=THREADS)
         return self._client
 
     def _drop(self) -> None:
@@ -98,6 +99,37 @@ def attach(container: Any, *, stdin: bool) -> socket.socket:
         if response is not None:
             response.close()
         raw.close()
+
+
+async def follow_output(host: str, container: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """All output of a container from its start to its end, as frames; raises Unreachable.
+
+    To attach again with its log, as `docker attach` can, would give lines twice that come meanwhile. The SDK mixes stdout
+    and stderr. HTTP/1.0 has no chunks, so that what follows the head are the frames.
+    """
+    try:
+        if host.startswith("unix://"):
+            reader, writer = await asyncio.open_unix_connection(host.removeprefix("unix://"))
+        else:
+            address = urlsplit(host)
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    except OSError as e:
+        raise _away(e) from e
+    try:
+        writer.write(f"GET /containers/{container}/logs?follow=1&stdout=1&stderr=1 HTTP/1.0\r\n\r\n".encode())
+        async with asyncio.timeout(TIMEOUT):
+            head = await reader.readuntil(b"\r\n\r\n")
+        if b" 200 " not in head.partition(b"\r\n")[0]:
+            raise Unreachable(
+                f"docker: no output of container {container[:12]}: {head[:100]!r}", hint=_HINT, code="docker.away"
+            )
+    except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError) as e:
+        writer.transport.abort()
+        raise _away(e) from e
+    except BaseException:
+        writer.transport.abort()
+        raise
+    return reader, writer
 
 
 def _away(e: Exception) -> Unreachable:

@@ -8,15 +8,19 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from agent.errors import EdgeError, NotFound, Unreachable
 from agent.executors.contract import BLOBS, EVENT, INPUTS, OUTPUTS, places
-from agent.executors.docker.api import DockerApi, attach
+from agent.executors.docker.api import DockerApi, attach, follow_output
 from agent.executors.docker.frames import STDOUT, frames
 from agent.executors.folders import Folders
-from agent.executors.program import Ended, Listener, Usage
+from agent.executors.once import MAX_LOG
+from agent.executors.program import Listener
+from agent.executors.record import HANDLE, Ended, Handle, Usage, write_record
 from agent.model.task import DockerTask
+from agent.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -29,18 +33,23 @@ DESCRIPTORS = 256
 TMP = 64 << 20
 """Size in bytes of the container's /tmp, and of each volume of its image; they count against its memory."""
 SOCKET_BUFFER = 1 << 20
+LOG = {"max-size": str(4 * MAX_LOG), "max-file": "2", "compress": "false"}
+"""The engine's log of a `once` container: it holds stdout and stderr up to their limits, and what the engine adds to short
+lines, for a program that wrote no more; the disk never holds more than twice `max-size`."""
 STATE_LOOKS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between looks at a container that has closed its output and may still run."""
 
 
 class Container:
-    """A Program. Made by `open_container`; its labels tell it from the containers of other agents after a restart."""
+    """A Program. Made by `open_container` or `adopt_container`; its labels tell it from the containers of other agents."""
 
     def __init__(
-        self, api: DockerApi, raw: Any, link: Link, listener: Listener, closed: Callable[[str], None], *, once: bool
-    ) -> None:
+        self, api: DockerApi, raw: Any, link: Link, listener: Listener, closed: Callable[[str], None], *, once: bool,
+        age: float = 0.0,
+    ) -> None:  # fmt: skip
         """`closed` gets its id when it is closed."""
         self.id: str = raw.id
+        self.age = age
         self._api = api
         self._raw = raw
         self._closed = closed
@@ -48,6 +57,7 @@ class Container:
         self._listener = listener
         self._once = once
         self._usage: Usage | None = None
+        self._over = False
         self._follower = asyncio.create_task(self._follow(link.reader), name=f"container {self.id[:12]} output")
 
     async def write(self, data: bytes) -> None:
@@ -57,7 +67,9 @@ class Container:
             await self._writer.drain()
 
     async def usage(self) -> Usage | None:
-        """See Program."""
+        """See Program; after its end the last that was known, as the engine has no statistics any more."""
+        if self._over:
+            return self._usage
         try:
             facts = await self._api.call(lambda _: self._raw.client.api.stats(self.id, stream=False, one_shot=True))
         except EdgeError as e:
@@ -65,9 +77,8 @@ class Container:
             return self._usage
         cpu = facts.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0) / 1e9
         memory = facts.get("memory_stats", {}).get("usage", 0)
-        if cpu:  # a container that has ended has no statistics any more
-            most = max(memory, self._usage.memory if self._usage is not None else 0)
-            self._usage = Usage(cpu, most)
+        if cpu:  # it may have ended just now
+            self._usage = Usage(cpu, memory).since(self._usage)
         return self._usage
 
     async def kill(self) -> None:
@@ -90,7 +101,9 @@ class Container:
     async def _follow(self, reader: asyncio.StreamReader) -> None:
         async for stream, data in frames(reader):
             (self._listener.stdout if stream == STDOUT else self._listener.stderr)(data)
-        self._listener.ended(await self._end())
+        end = await self._end()
+        self._over = True
+        self._listener.ended(end)
 
     async def _end(self) -> Ended:
         """The reason why the container's output ended; a `once` container is waited for until it has exited."""
@@ -108,19 +121,27 @@ class Container:
                 return Ended("the container closed its stdout")
 
 
-class Link:
+class Link(NamedTuple):
     """The streams of an attached container."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
 
 def _ended(state: dict[str, Any]) -> Ended:
+    took = _seconds(state.get("StartedAt", ""), state.get("FinishedAt", ""))
     if state.get("OOMKilled"):
-        return Ended("the container was killed: it wanted more memory than its limit")
+        return Ended("the container was killed: it wanted more memory than its limit", took=took)
     code = state.get("ExitCode")
-    return Ended(f"the container exited with {code}", exit_code=code)
+    return Ended(f"the container exited with {code}", exit_code=code, took=took)
+
+
+def _seconds(start: str, end: str) -> float | None:
+    """The time between two times of the engine; None where it has none."""
+    try:
+        return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
+    except (TypeError, ValueError):
+        return None
 
 
 async def open_container(
@@ -137,6 +158,9 @@ async def open_container(
         link.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=link, limit=SOCKET_BUFFER)
         link = None
+        if once:
+            handle = Handle.now(container=raw.id)
+            await in_thread(lambda: write_record(folders.root, HANDLE, handle))
         await api.call(lambda _: raw.start())
     except BaseException:
         if link is not None:
@@ -147,6 +171,29 @@ async def open_container(
             await asyncio.shield(_let_go(api, raw))
         raise
     return Container(api, raw, Link(reader, writer), listener, closed, once=once)
+
+
+async def adopt_container(
+    api: DockerApi, handle: Handle, owner: str, listener: Listener, closed: Callable[[str], None]
+) -> Container | None:
+    """The container of a `once` program of the previous run of the agent, running or ended; None where it is gone.
+
+    Raises Unreachable.
+    """
+    try:
+        raw = await api.call(lambda client: client.containers.get(handle.container))
+    except NotFound:
+        return None
+    except EdgeError as e:  # it may run
+        raise Unreachable(e.message, hint=e.hint, code=e.code) from e
+    if raw.labels.get(OWNER_LABEL) != owner:
+        return None
+    if raw.status == "created":  # the agent died before it started the container
+        await remove_container(api, raw)
+        return None
+    link = Link(*await follow_output(api.host, raw.id))
+    age = handle.age if raw.status == "running" else 0.0
+    return Container(api, raw, link, listener, closed, once=True, age=age)
 
 
 def user_of_containers() -> int:
@@ -221,8 +268,9 @@ def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: s
             docker.types.Mount(target, source, type="bind", read_only=ro)
             for source, target, ro in _mounts(folders, once)
         ],
-        # json-file would let a looping program fill the disk; stderr is kept by the agent.
-        log_config=docker.types.LogConfig(type="none"),
+        # json-file would let a looping program fill the disk; the agent keeps the output. Only the engine has that of a
+        # program that goes on when the agent crashes.
+        log_config=docker.types.LogConfig(type="local", config=LOG) if once else docker.types.LogConfig(type="none"),
         device_requests=([docker.types.DeviceRequest(count=task.gpus, capabilities=[["gpu"]])] if task.gpus else None),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from agent.executors.docker.api import DockerApi
 from agent.executors.docker.container import (
     OWNER_LABEL,
     Container,
+    adopt_container,
     open_container,
     remove_container,
     user_of_containers,
 )
-from agent.executors.folders import Folders, clear_leftovers
+from agent.executors.folders import Folders
+from agent.executors.kept import Kept
 from agent.executors.program import Listener
+from agent.executors.record import Handle
 from agent.model.task import DockerTask
 
 logger = logging.getLogger(__name__)
@@ -42,6 +46,7 @@ class DockerExecutor:
         """The engine's version; empty without an engine."""
         self.reason = "not looked for yet"
         self._scratch = scratch
+        self._kept = Kept(scratch)
         self._api = DockerApi(host)
         self._live: set[str] = set()
         self._looking = asyncio.Lock()
@@ -52,10 +57,13 @@ class DockerExecutor:
         """Whether containers may be left behind: the agent has just started, or the engine was away."""
 
     async def start(self) -> None:
-        """Look for the engine and remove containers of the previous run of this agent; an absent engine is no error."""
+        """Look for the engine and remove containers of the previous run of this agent; an absent engine is no error.
+
+        Those of `once` programs stay until `give_up_left`, so that they can be adopted.
+        """
         await self.check()
         # A container that still runs would go on writing there.
-        await asyncio.to_thread(clear_leftovers, self._scratch)
+        await asyncio.to_thread(self._kept.clear)
 
     async def check(self) -> bool:
         """Whether the engine answers now; sets `available`, `version` and `reason`, and sweeps an engine that was not there.
@@ -81,7 +89,7 @@ class DockerExecutor:
         self.available, self.version, self.reason, self._unswept = False, "", error.message, True
 
     async def sweep(self) -> int:
-        """Kill and remove this owner's containers that no runner holds; returns how many.
+        """Kill and remove this owner's containers that no runner holds or may adopt; returns how many.
 
         A refusal of the engine is logged; raises Unreachable.
         """
@@ -89,8 +97,9 @@ class DockerExecutor:
         def work(client: Any) -> list[Any]:
             mine = {"label": f"{OWNER_LABEL}={self.owner}"}
             # Sparse: the engine may be unable to describe a container that it is removing.
-            return [c for c in client.containers.list(all=True, sparse=True, filters=mine) if c.id not in self._live]
+            return [c for c in client.containers.list(all=True, sparse=True, filters=mine) if c.id not in held]
 
+        held = self._live | self._kept.containers
         try:
             stale = await self._api.call(work)
         except Unreachable:
@@ -150,10 +159,10 @@ class DockerExecutor:
         """Starts the task's program; `name` is shown in the labels of its containers."""
         return DockerLauncher(self, task, name)
 
-    def folders(self, *, once: bool) -> Folders:
-        """New folders for a container, not made yet."""
+    def folders(self, once: str = "") -> Folders:
+        """Folders for a container, not made yet: those with the name `once` of a `once` program, or new folders."""
         owner = user_of_containers() if os.geteuid() == 0 else None
-        return Folders.fresh(self._scratch, shared=True, once=once, owner=owner)
+        return Folders.of(self._scratch, once, shared=True, owner=owner)
 
     async def open(self, task: DockerTask, name: str, folders: Folders, listener: Listener, *, once: bool) -> Container:
         """Start a container; raises NotFound, Unreachable or StepFailed."""
@@ -173,8 +182,43 @@ class DockerExecutor:
         self.available, self.reason = True, ""
         return made
 
+    async def adopt(self, folders: Folders, listener: Listener) -> Container | None:
+        """The container of the previous run of the agent with these folders; None where there is none.
+
+        Raises Unreachable.
+        """
+        name = folders.root.name
+        handle = self._kept.take(name)
+        if handle is None:
+            return None
+        self._live.add(handle.container)
+        adopted = None
+        try:
+            adopted = await adopt_container(self._api, handle, self.owner, listener, self._live.discard)
+        except BaseException as e:
+            self._kept.put_back(name, handle)
+            if isinstance(e, Unreachable):
+                self._away(e)
+            raise
+        finally:
+            if adopted is None:
+                self._live.discard(handle.container)
+        return adopted
+
+    async def give_up_left(self) -> None:
+        """Remove the containers of `once` programs of the previous run that nothing has adopted."""
+
+        async def end(handle: Handle) -> None:
+            with suppress(EdgeError):  # without an engine the next sweep removes it
+                container = await self._api.call(lambda client: client.containers.get(handle.container))
+                if container.labels.get(OWNER_LABEL) == self.owner:
+                    await remove_container(self._api, container)
+
+        await self._kept.give_up(end)
+
     async def close(self) -> None:
-        """End the threads; runners must be closed before."""
+        """Remove what nothing has adopted, and end the threads; runners must be closed before."""
+        await self.give_up_left()
         await asyncio.to_thread(self._api.close)
 
 
@@ -198,9 +242,9 @@ class DockerLauncher:
     def _missing(self, error: NotFound) -> NotFound:
         return NotFound(f"the image {self._task.shown} is not on this node", hint=error.hint)
 
-    def folders(self, *, once: bool) -> Folders:
+    def folders(self, once: str = "") -> Folders:
         """See Launcher."""
-        return self._executor.folders(once=once)
+        return self._executor.folders(once)
 
     def seen_at(self, path: Path) -> str:
         """See Launcher."""
@@ -212,3 +256,7 @@ class DockerLauncher:
             return await self._executor.open(self._task, self._name, folders, listener, once=once)
         except NotFound as e:
             raise self._missing(e) from None
+
+    async def adopt(self, folders: Folders, listener: Listener) -> Container | None:
+        """See Launcher."""
+        return await self._executor.adopt(folders, listener)

@@ -1,25 +1,24 @@
-"""One running process of this host, the leader of a session."""
+"""One running warm process of this host, the leader of a session."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 from asyncio.subprocess import SubprocessStreamProtocol
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import psutil
-
-from agent.environment import clean_environment
 from agent.executors.contract import broken
 from agent.executors.folders import Folders
-from agent.executors.program import Ended, Listener, Usage
-from agent.model.task import Limits, ProcessTask
+from agent.executors.process.child import ended
+from agent.executors.process.limits import limit
+from agent.executors.program import Listener
+from agent.executors.record import Ended, Usage
+from agent.executors.worker_program import usage_of
+from agent.model.task import ProcessTask
 
-DESCRIPTORS = 256
 LAST_WORDS = 0.25
 """Seconds to wait for the rest of an ended process's output: a grandchild may hold the pipes open."""
 _PIECE = 1 << 16
@@ -38,15 +37,14 @@ class _Protocol(SubprocessStreamProtocol):
 
 
 class Process:
-    """A Program. A warm process has ended when it has closed its stdout and stderr, a `once` process when it has exited."""
+    """A Program. It has ended when it has closed its stdout and stderr."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, exited: asyncio.Event, listener: Listener, *, once: bool
-    ) -> None:
+    age = 0.0
+
+    def __init__(self, process: asyncio.subprocess.Process, exited: asyncio.Event, listener: Listener) -> None:
         self._process = process
         self._exited = exited
         self._listener = listener
-        self._once = once
         self._usage: Usage | None = None
         self._follower = asyncio.create_task(self._follow(), name=f"process {process.pid} output")
 
@@ -64,11 +62,7 @@ class Process:
 
     async def usage(self) -> Usage | None:
         """See Program; of the process itself, without its children."""
-        with suppress(psutil.Error):
-            process = psutil.Process(self._process.pid)
-            times, memory = process.cpu_times(), process.memory_info().rss
-            most = max(memory, self._usage.memory if self._usage is not None else 0)
-            self._usage = Usage(times.user + times.system, most)
+        self._usage = usage_of(self._process.pid, self._usage)
         return self._usage
 
     async def kill(self) -> None:
@@ -97,9 +91,7 @@ class Process:
         try:
             first: set[asyncio.Task[Any]] = {exited, closed}
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            await self.usage()
-            if exited.done() or self._once:
-                await exited
+            if exited.done():
                 await asyncio.wait(streams, timeout=LAST_WORDS)
             else:
                 await asyncio.wait({exited}, timeout=LAST_WORDS)
@@ -113,46 +105,31 @@ class Process:
         code = self._process.returncode
         if code is None:
             return Ended("the process closed its stdout and stderr")
-        if code < 0:
-            return Ended(f"the process was killed by signal {-code}")
-        return Ended(f"the process exited with {code}", exit_code=code)
+        return ended(code)
 
 
-async def spawn(
-    task: ProcessTask, folders: Folders, listener: Listener, environment: dict[str, str], *, once: bool
-) -> Process:
-    """Start it; raises StepFailed when it does not start."""
+async def spawn(task: ProcessTask, folders: Folders, listener: Listener, environment: dict[str, str]) -> Process:
+    """Start a warm process; raises StepFailed when it does not start."""
     loop = asyncio.get_running_loop()
     try:
         transport, protocol = await loop.subprocess_exec(
             _Protocol,
             *task.command,
-            stdin=asyncio.subprocess.DEVNULL if once else asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=clean_environment(**environment, **task.env),
+            env=environment,
             cwd=folders.outputs,
             start_new_session=True,
         )
     except (OSError, ValueError) as e:
         raise broken(f"{task.command[0]} does not start: {e}", code="step.start", hint="check process.command") from e
     process = asyncio.subprocess.Process(transport, protocol, loop)
-    _limit(process.pid, task.limits)
-    return Process(process, protocol.exited, listener, once=once)
+    with suppress(ProcessLookupError):
+        limit(process.pid, task.limits.memory, task.limits.outputs)
+    return Process(process, protocol.exited, listener)
 
 
 async def _pump(stream: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
     while data := await stream.read(_PIECE):
         take(data)
-
-
-def _limit(pid: int, limits: Limits) -> None:
-    """Resource limits from outside: they hold from its first moments on and reach its children.
-
-    RLIMIT_DATA bounds private memory; RLIMIT_AS would count addresses that run-times reserve and never use.
-    """
-    with suppress(ProcessLookupError):
-        resource.prlimit(pid, resource.RLIMIT_DATA, (limits.memory, limits.memory))
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits.outputs, limits.outputs))
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))

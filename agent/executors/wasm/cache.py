@@ -10,8 +10,8 @@ from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.executors.wasm.available import fingerprint
-from agent.executors.wasm.pool import compile_in_child
 from agent.executors.wasm.sandbox import invalid
+from agent.executors.wasm.worker import compile_in_child
 
 MAX_MODULE = 32 << 20
 """Largest module in bytes."""

@@ -1,6 +1,6 @@
 """The WASM worker: it runs modules that get folders, under resource limits, one call after another.
 
-`pool.py` starts it as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
+`worker.py` starts it as `python -m agent.executors.wasm.child serve ENGINE FD` (a frozen agent: `edge-agent wasm-child
 serve ENGINE FD`). Messages (`agent.worker`) are msgpack: a Request in, a Reply out.
 `compile ENGINE SRC DST` compiles one module and prints a Reply as JSON.
 """
@@ -13,20 +13,24 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from agent.errors import EdgeError
+from agent.executors.record import HANDLE, RESULT, Handle, ProcessId, write_record
 from agent.executors.wasm.available import make_sandbox
-from agent.executors.wasm.sandbox import Call, Outcome, Output, Program, Sandbox
-from agent.worker import end_with_parent, receive, send
+from agent.executors.wasm.sandbox import Call, Outcome, Output, Program, Sandbox, Take, result
+from agent.worker import end_with_parent, outliving_parent, receive, send
 
 MIB = 1 << 20
 DESCRIPTORS = 96
 """RLIMIT_NOFILE of a worker: the files of a module, plus about a dozen of the worker."""
 COMPILE_MEMORY = 1024 * MIB
 COMPILE_SECONDS = 120
+GRACE = 3.0
+"""Seconds beyond a program's limit after which its worker is killed: usually the engine stops the program earlier."""
 STACK = 256 * 1024
 """Stack in bytes of the worker's threads: one reads the output of the program while it runs."""
 _RESERVE = 96 * MIB
@@ -81,14 +85,31 @@ def serve(link: socket.socket, sandbox: Sandbox) -> int:
             if request.program not in programs:
                 programs[request.program] = sandbox.load(Path(request.program))
             _limit_run(request)
-            before = time.thread_time()
-            outcome = programs[request.program].run(request.call, take)
-            outcome.cpu = time.thread_time() - before
-            reply = Reply(outcome)
+            run = _run_once if request.call.root else _run
+            reply = Reply(run(programs[request.program], request.call, take))
         except EdgeError as e:
             reply = Reply(code=e.code, text=e.message)
         send(link, msgspec.msgpack.encode(reply))
     return 0
+
+
+def _run(program: Program, call: Call, take: Take) -> Outcome:
+    before = time.thread_time()
+    outcome = program.run(call, take)
+    outcome.cpu = time.thread_time() - before
+    return outcome
+
+
+def _run_once(program: Program, call: Call, take: Take) -> Outcome:
+    """Run it with a record of it, even where the parent ends; SIGALRM ends the worker where the engine stops nothing."""
+    root = Path(call.root)
+    with outliving_parent(call.seconds + GRACE):
+        write_record(root, HANDLE, Handle.now(worker=ProcessId.of(os.getpid())))
+        began = time.monotonic()
+        outcome = _run(program, call, take)
+        with suppress(OSError):  # the parent gets the outcome
+            write_record(root, RESULT, result(outcome, call, time.monotonic() - began))
+    return outcome
 
 
 def compile_module(engine: str, source: Path, target: Path) -> int:

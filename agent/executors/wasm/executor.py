@@ -10,18 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agent.errors import StepFailed
-from agent.executors.folders import clear_leftovers
+from agent.executors.kept import Kept, end_processes
+from agent.executors.pool import WORKER_REST, Pool
 from agent.executors.wasm.available import engine_name, make_sandbox
 from agent.executors.wasm.cache import CompileCache
 from agent.executors.wasm.child import Request
 from agent.executors.wasm.filter import WasmFilter
-from agent.executors.wasm.pool import Pool
 from agent.executors.wasm.runner import WasmWork
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox, Take, nothing
+from agent.executors.wasm.worker import Worker
 from agent.model.task import FilterRunner, WasmTask
 
-WORKER_REST = 60.0
-"""Seconds without work after which a worker is ended; the next starts in about 0.1 s, while the camera takes its photo."""
 SLOWNESS = {"wasmtime": 1.0, "wasm3": 12.0}
 """The factor of an engine on time limits; wasm3 against wasmtime on the rescale program."""
 
@@ -29,9 +28,9 @@ SLOWNESS = {"wasmtime": 1.0, "wasm3": 12.0}
 class WasmExecutor:
     """Compiles once into `cache` (0700), runs filters in this process and modules with folders in `workers` workers.
 
-    An idle worker ends after `rest` seconds. `scratch` holds one folder for each running program and is emptied first;
-    it may be a disk in RAM. `engine` is the platform's by default. Raises ConfigError where `cache` belongs to another
-    user.
+    An idle worker ends after `rest` seconds. `scratch` holds one folder for each running program and is emptied first, but
+    for the `once` programs of the previous run; it may be a disk in RAM. `engine` is the platform's by default. Raises
+    ConfigError where `cache` belongs to another user.
     """
 
     def __init__(
@@ -40,10 +39,12 @@ class WasmExecutor:
         self.name = engine or engine_name()
         self._slowness = SLOWNESS[self.name]
         self._cache = CompileCache(cache, self.name)
-        self._scratch = clear_leftovers(scratch)
+        self._scratch = scratch
+        self._kept = Kept(scratch)
+        self._kept.clear()
         count = workers or max(1, min(4, os.cpu_count() or 1))
         # Without wasmtime the filters run in workers too, and a line of the log must not wait until one starts.
-        self._pool = Pool(self.name, count, rest=math.inf if self.name == "wasm3" else rest)
+        self._pool = Pool(lambda: Worker.start(self.name), count, rest=math.inf if self.name == "wasm3" else rest)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="wasm")
         self._sandbox: Sandbox | None = None
         self._programs: dict[Path, Program] = {}
@@ -71,11 +72,16 @@ class WasmExecutor:
             return await self._run_in_child(module, call, file_size, overrun, take)
 
         return WasmWork(
-            module.name, task, self._scratch, ready, execute, width=self._pool.size, slowness=self._slowness
+            module.name, task, self._scratch, self._kept, ready, execute, width=self._pool.size, slowness=self._slowness
         )  # fmt: skip
 
+    async def give_up_left(self) -> None:
+        """End the `once` programs of the previous run that nothing has adopted."""
+        await self._kept.give_up(end_processes)
+
     async def close(self) -> None:
-        """Kill the workers and end the threads; running filters end at their limits."""
+        """Kill the workers, and what nothing has adopted, and end the threads; running filters end at their limits."""
+        await self.give_up_left()
         await self._pool.close()
         await asyncio.to_thread(self._threads.shutdown)
         self._programs.clear()

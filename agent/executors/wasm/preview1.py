@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from agent.executors.record import STREAMS
 from agent.executors.wasm.sandbox import Call, Take
 
 ACCES, BADF, INVAL, IO, MFILE = 2, 8, 28, 29, 33
@@ -48,14 +50,21 @@ class Exit(BaseException):
 
 
 class _Stream:
-    """stdin from bytes, or an output that is cut at its limit; `take` gets whole lines as they are written."""
+    """stdin from bytes, or an output that is cut at its limit; `take` gets whole lines as they are written.
 
-    def __init__(self, data: bytes = b"", limit: int = -1, take: Callable[[bytes], None] | None = None) -> None:
+    With `path` an output goes to this file and is not kept.
+    """
+
+    def __init__(
+        self, data: bytes = b"", limit: int = -1, take: Callable[[bytes], None] | None = None, path: Path | None = None
+    ) -> None:
         self.data = bytearray(data)
         self.limit = limit
         self.at = 0
         self.overrun = False
         self._take = take
+        self._file = path.open("wb", buffering=0) if path is not None else None
+        self._written = 0
 
     def read(self, size: int) -> bytes:
         part = bytes(self.data[self.at : self.at + size])
@@ -63,9 +72,14 @@ class _Stream:
         return part
 
     def write(self, data: bytes) -> int:
-        if len(self.data) + len(data) > self.limit:
+        if self._written + len(data) > self.limit:
             self.overrun = True
             raise WasiError(FBIG)
+        if self._file is not None:
+            written = self._file.write(data) or 0
+            self._written += written
+            return written
+        self._written += len(data)
         self.data += data
         if self._take is not None and b"\n" in data:
             end = self.data.rfind(b"\n") + 1
@@ -76,6 +90,10 @@ class _Stream:
     def rest(self) -> bytes:
         """An output's bytes that were not taken."""
         return bytes(self.data[self.at :])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class _File:
@@ -95,8 +113,9 @@ class Preview1:
         self._argv = [a.encode() + b"\0" for a in call.argv]
         self._env = [f"{k}={v}".encode() + b"\0" for k, v in call.env]
         follow = {stream: partial(take, stream) for stream in call.follow}
-        self.stdout = _Stream(limit=call.stdout, take=follow.get("stdout"))
-        self.stderr = _Stream(limit=call.stderr, take=follow.get("stderr"))
+        files = {stream: Path(call.root) / stream for stream in STREAMS if call.root}
+        self.stdout = _Stream(limit=call.stdout, take=follow.get("stdout"), path=files.get("stdout"))
+        self.stderr = _Stream(limit=call.stderr, take=follow.get("stderr"), path=files.get("stderr"))
         self._fds: dict[int, _Stream | _File] = {0: _Stream(call.stdin), 1: self.stdout, 2: self.stderr}
         for d in call.dirs:
             fd = os.open(d.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -109,6 +128,8 @@ class Preview1:
             if isinstance(file, _File):
                 os.close(file.fd)
         self._fds.clear()
+        self.stdout.close()
+        self.stderr.close()
 
     def function(self, name: str) -> Callable[..., int]:
         """The import `name` as the engine calls it: numbers in, an errno out."""

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from agent.errors import EdgeError, StepFailed
+from agent.errors import StepFailed
 from agent.executors.contract import (
     BLOBS,
     INPUTS,
@@ -23,11 +23,14 @@ from agent.executors.contract import (
     places,
 )
 from agent.executors.folders import Folders
+from agent.executors.kept import Kept
 from agent.executors.log_lines import LogLines, log_failure
-from agent.executors.once import MAX_LOG
+from agent.executors.once import MAX_LOG, MORE
 from agent.executors.outputs import OutputFiles
-from agent.executors.program import Ended, Listener, Usage
-from agent.executors.wasm.sandbox import Call, Dir, Outcome, Output, Take, check_outcome, describe
+from agent.executors.program import Listener
+from agent.executors.record import Result
+from agent.executors.wasm.sandbox import Call, Dir, Outcome, Output, Take, check_outcome, nothing, result
+from agent.executors.worker_program import WorkerProgram, adopt
 from agent.model.task import BlobWriter, StepInput, StepLog, StepOutput, WasmTask
 from agent.threads import in_thread
 
@@ -35,15 +38,11 @@ Execute = Callable[[Call, int, Callable[[], str] | None, Take], Awaitable[Outcom
 """Runs a call in a worker: (call, largest file in bytes, function that returns the overrun limit, output) → outcome."""
 
 
-MORE = 1 << 16
-"""Bytes beyond MAX_LOG for which there is room: the listener ends a program that goes beyond, and a full stream would not."""
-
-
 class WasmWork:
     """The module of one task, the way to run it, and how many instances run at a time. `ready` compiles and warms it."""
 
     def __init__(
-        self, name: str, task: WasmTask, scratch: Path, ready: Callable[[], Awaitable[None]], execute: Execute,
+        self, name: str, task: WasmTask, scratch: Path, kept: Kept, ready: Callable[[], Awaitable[None]], execute: Execute,
         *, width: int, slowness: float,
     ) -> None:  # fmt: skip
         self.argv = [name, *task.args]
@@ -51,9 +50,38 @@ class WasmWork:
         self.limits = task.limits
         self.seconds = task.limits.timeout * slowness
         self.scratch = scratch
+        self.kept = kept
         self.ready = ready
         self.execute = execute
         self.width = width
+
+    def warm_call(self, folders: Folders, line: bytes) -> Call:
+        """The run of a warm program: one event."""
+        limits, seen = self.limits, Dir(str(folders.blobs), BLOBS.rstrip("/"), writable=False)
+        return self._call(folders, [seen], line, limits.stdout, limits.stderr, follow=["stderr"])
+
+    def once_call(self, folders: Folders) -> Call:
+        """The run of a `once` program; its output goes to files beside its folders."""
+        inputs = Dir(str(folders.blobs), INPUTS.rstrip("/"), writable=False)
+        seen = [Dir(str(folders.program), "/", writable=False), inputs]
+        return self._call(folders, seen, b"", MAX_LOG + MORE, MAX_LOG + MORE, root=str(folders.root))
+
+    def _call(
+        self, folders: Folders, seen: list[Dir], stdin: bytes, stdout: int, stderr: int, *, root: str = "",
+        follow: Sequence[Output] = (),
+    ) -> Call:  # fmt: skip
+        return Call(
+            argv=self.argv,
+            stdin=stdin,
+            seconds=self.seconds,
+            memory=self.limits.memory,
+            stdout=stdout,
+            stderr=stderr,
+            env=[*places(once=bool(root)).items(), *self.env],
+            dirs=[*seen, Dir(str(folders.outputs), OUTPUTS.rstrip("/"), writable=True)],
+            follow=list(follow),
+            root=root,
+        )
 
 
 class WasmRunner:
@@ -79,7 +107,7 @@ class WasmRunner:
             self._begun = True
             self._log.begin()
         names = file_names(item.blobs)
-        folders = Folders.fresh(self._work.scratch, shared=True, once=False)
+        folders = Folders.of(self._work.scratch, "", shared=True)
         stderr = LogLines(self._log, "stderr")
 
         def take(stream: Output, data: bytes) -> None:
@@ -87,7 +115,7 @@ class WasmRunner:
 
         try:
             await in_thread(partial(_prepare, folders, item, names))
-            call = self._call(encode_event(item.event, item.blobs, names), folders)
+            call = self._work.warm_call(folders, encode_event(item.event, item.blobs, names))
             limits = self._work.limits
             outcome = await self._work.execute(call, limits.outputs, partial(folders.overrun, limits), take)
             take("stderr", outcome.stderr)
@@ -106,23 +134,6 @@ class WasmRunner:
 
     async def close(self) -> None:
         """Do nothing: the workers belong to the executor."""
-
-    def _call(self, line: bytes, folders: Folders) -> Call:
-        limits = self._work.limits
-        return Call(
-            argv=self._work.argv,
-            stdin=line,
-            seconds=self._work.seconds,
-            memory=limits.memory,
-            stdout=limits.stdout,
-            stderr=limits.stderr,
-            env=[*places(once=False).items(), *self._work.env],
-            dirs=[
-                Dir(str(folders.blobs), BLOBS.rstrip("/"), writable=False),
-                Dir(str(folders.outputs), OUTPUTS.rstrip("/"), writable=True),
-            ],
-            follow=["stderr"],
-        )
 
     def _only_line(self, stdout: bytes, event: str) -> bytes:
         lines = stdout.split(b"\n")
@@ -152,79 +163,28 @@ class WasmLauncher:
         """See Launcher."""
         await self._work.ready()
 
-    def folders(self, *, once: bool) -> Folders:
+    def folders(self, once: str = "") -> Folders:
         """See Launcher."""
-        return Folders.fresh(self._work.scratch, shared=True, once=once)
+        return Folders.of(self._work.scratch, once, shared=True)
 
     def seen_at(self, path: Path) -> str:
         """See Launcher."""
         return INPUTS
 
-    async def open(self, folders: Folders, listener: Listener, *, once: bool) -> WasmProgram:
+    async def open(self, folders: Folders, listener: Listener, *, once: bool) -> WorkerProgram:
         """See Launcher."""
-        work = self._work
-        call = Call(
-            argv=work.argv,
-            stdin=b"",
-            seconds=work.seconds,
-            memory=work.limits.memory,
-            stdout=MAX_LOG + MORE,
-            stderr=MAX_LOG + MORE,
-            env=[*places(once=True).items(), *work.env],
-            dirs=[
-                Dir(str(folders.root), "/", writable=False),
-                Dir(str(folders.blobs), INPUTS.rstrip("/"), writable=False),
-                Dir(str(folders.outputs), OUTPUTS.rstrip("/"), writable=True),
-            ],
-            follow=["stdout", "stderr"],
-        )
-        return WasmProgram(folders.root.name, call, work, listener)
+        call = self._work.once_call(folders)
 
+        async def run() -> Result:
+            began = time.monotonic()
+            outcome = await self._work.execute(call, self._work.limits.outputs, None, nothing)
+            return result(outcome, call, time.monotonic() - began)
 
-class WasmProgram:
-    """A Program: one instance in a worker, which is killed with it."""
+        return WorkerProgram(folders, listener, run())
 
-    def __init__(self, name: str, call: Call, work: WasmWork, listener: Listener) -> None:
-        self.id = name
-        self._call = call
-        self._work = work
-        self._listener = listener
-        self._usage: Usage | None = None
-        self._task = asyncio.create_task(self._run(), name=f"WASM {name}")
-
-    async def write(self, data: bytes) -> None:
-        """Do nothing: its stdin is empty."""
-
-    async def usage(self) -> Usage | None:
-        """See Program; known when it has ended."""
-        return self._usage
-
-    async def kill(self) -> None:
-        """See Program."""
-        self._task.cancel()
-        await asyncio.wait({self._task})
-
-    async def close(self) -> None:
-        """See Program."""
-        await self.kill()
-
-    async def _run(self) -> None:
-        try:
-            outcome = await self._work.execute(self._call, self._work.limits.outputs, None, self._take)
-        except StepFailed as e:
-            self._listener.fail(e)
-            return
-        except EdgeError as e:
-            self._listener.ended(Ended(e.message, code=e.code))
-            return
-        self._take("stdout", outcome.stdout)
-        self._take("stderr", outcome.stderr)
-        self._usage = Usage(outcome.cpu, outcome.peak)
-        text, code = describe(outcome, self._call)
-        self._listener.ended(Ended(text, code, outcome.code if outcome.kind in ("ok", "exit") else None))
-
-    def _take(self, stream: Output, data: bytes) -> None:
-        (self._listener.stdout if stream == "stdout" else self._listener.stderr)(data)
+    async def adopt(self, folders: Folders, listener: Listener) -> WorkerProgram | None:
+        """See Launcher."""
+        return await adopt(self._work.kept, folders, listener)
 
 
 def _prepare(folders: Folders, item: StepInput, names: list[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from agent.errors import StepFailed
+from agent.executors.record import Ended, Result, Usage
 
 WASI = "wasi_snapshot_preview1"
 """The only module that programs may import from: WASI preview 1 (WebAssembly/WASI, `preview1/docs.md`)."""
@@ -33,7 +34,10 @@ class Dir(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Call(msgspec.Struct, array_like=True, frozen=True):
-    """One run of a program. `seconds` and the sizes in bytes are limits. `follow`: its streams that are read while it runs."""
+    """One run of a program. `seconds` and the sizes in bytes are limits. `follow`: its streams that are read while it runs.
+
+    With `root` its output goes to the files `stdout` and `stderr` in this folder, and none of it comes with the outcome.
+    """
 
     argv: list[str]
     stdin: bytes
@@ -44,6 +48,7 @@ class Call(msgspec.Struct, array_like=True, frozen=True):
     env: list[tuple[str, str]] = []
     dirs: list[Dir] = []
     follow: list[Output] = []
+    root: str = ""
 
 
 class Outcome(msgspec.Struct, array_like=True):
@@ -106,6 +111,13 @@ def check_outcome(outcome: Outcome, call: Call) -> None:
         keys = {"step.timeout": "wasm.timeout", "step.exit": "wasm.memory", "step.trap": "wasm.memory"}
         limit = f", or raise {keys[code]} of the step" if code in keys else ""
         raise StepFailed(text, code=code, hint=f"see its log lines{limit}")
+
+
+def result(outcome: Outcome, call: Call, took: float) -> Result:
+    """The end of a `once` program that ran for `took` seconds."""
+    text, code = describe(outcome, call)
+    exit_code = outcome.code if outcome.kind in ("ok", "exit") else None
+    return Result(Ended(text, code, exit_code, took), Usage(outcome.cpu, outcome.peak))
 
 
 def describe(outcome: Outcome, call: Call) -> tuple[str, str]:

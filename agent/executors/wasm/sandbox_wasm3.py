@@ -1,7 +1,7 @@
 """WASM by wasm3, for platforms without wasmtime: an interpreter.
 
 It holds the GIL, cannot be interrupted and has no memory limit, so it runs in a worker only: the kernel bounds the
-memory (`child.py`), the parent kills the worker at the deadline (`pool.py`).
+memory (`child.py`), the parent kills the worker at the deadline (`worker.py`).
 """
 
 from __future__ import annotations

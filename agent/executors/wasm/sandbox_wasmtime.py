@@ -13,12 +13,13 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import wasmtime
 from wasmtime import _ffi as ffi
 
 from agent.errors import StepFailed
+from agent.executors.record import STREAMS
 from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, Output, Take, invalid, nothing
 from agent.files import write_private
 
@@ -101,14 +102,14 @@ class WasmtimeProgram:
         _set_stdin(wasi, call.stdin)
         for d in call.dirs:
             wasi.preopen_dir(d.host, d.guest, d.writable)
-        with _Capture(wasi, "stdout_file", call.stdout) as out, _Capture(wasi, "stderr_file", call.stderr) as err:
+        with _captured(wasi, call) as (out, err):
             store = wasmtime.Store(self._engine)
             try:
                 store.set_limits(
                     memory_size=call.memory, instances=1, memories=1, tables=4, table_elements=TABLE_ELEMENTS
                 )
                 store.set_wasi(wasi)
-                captures: dict[Output, _Capture] = {"stdout": out, "stderr": err}
+                captures: dict[Output, _Stream] = {"stdout": out, "stderr": err}
                 followed = {stream: captures[stream] for stream in call.follow}
                 with self._ticker.running(), _following(followed, take):
                     store.set_epoch_deadline(int(call.seconds / TICK) + 2)
@@ -180,7 +181,7 @@ class Ticker:
 
 
 @contextlib.contextmanager
-def _following(captures: dict[Output, _Capture], take: Take) -> Iterator[None]:
+def _following(captures: dict[Output, _Stream], take: Take) -> Iterator[None]:
     """Give `take` the lines of these outputs while the program runs within the block."""
     if not captures:
         yield
@@ -200,6 +201,45 @@ def _following(captures: dict[Output, _Capture], take: Take) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def _captured(wasi: Any, call: Call) -> Iterator[tuple[_Stream, _Stream]]:
+    """The guest's stdout and stderr."""
+    if call.root:
+        out, err = (Path(call.root) / name for name in STREAMS)
+        yield _File(wasi, "stdout_file", out, call.stdout), _File(wasi, "stderr_file", err, call.stderr)
+        return
+    with _Capture(wasi, "stdout_file", call.stdout) as stdout, _Capture(wasi, "stderr_file", call.stderr) as stderr:
+        yield stdout, stderr
+
+
+class _Stream(Protocol):
+    """One output stream of the guest."""
+
+    def read(self) -> tuple[bytes, bool]:
+        """The bytes within the limit that were not taken; whether there were more."""
+        ...
+
+    def lines(self) -> bytes:
+        """Take the whole lines that were written since the last call."""
+        ...
+
+
+class _File:
+    """An output stream in a file, which its reader follows; RLIMIT_FSIZE of the worker bounds its size."""
+
+    def __init__(self, wasi: Any, attribute: str, path: Path, limit: int) -> None:
+        self._path = path
+        self._limit = limit
+        path.touch(mode=0o600)
+        setattr(wasi, attribute, str(path))
+
+    def read(self) -> tuple[bytes, bool]:
+        return b"", self._path.stat().st_size > self._limit
+
+    def lines(self) -> bytes:
+        return b""
 
 
 class _Capture:

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static char buffer[1 << 16];
@@ -19,6 +20,24 @@ static void copy(const char *from, const char *to) {
 }
 
 static void spin(void) { for (volatile long i = 0; i < 300000000; i++) {} }
+
+static int exists(const char *path) { int fd = open(path, O_RDONLY); if (fd >= 0) close(fd); return fd >= 0; }
+
+/* Runs until the file "go" is there. The token tells one run from another. */
+static int wait_for_go(const char *code) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  printf("started %lld.%09ld\n", (long long)now.tv_sec, now.tv_nsec);
+  fflush(stdout);
+  FILE *out = fopen("/outputs/run.txt", "w");
+  fprintf(out, "%lld.%09ld\n", (long long)now.tv_sec, now.tv_nsec);
+  fclose(out);
+  while (!exists("/inputs/go")) {}
+  if (!strcmp(code, "flood")) for (;;) { memset(buffer, 'x', sizeof buffer); buffer[99] = '\n'; fwrite(buffer, 1, sizeof buffer, stdout); }
+  puts("finished");
+  fputs("its last words\n", stderr);
+  return atoi(code);
+}
 
 int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "";
@@ -37,6 +56,8 @@ int main(int argc, char **argv) {
     while (write(fd, buffer, sizeof buffer) > 0) {}
   }
   if (!strcmp(mode, "spoil")) { printf("%d\n", open("/inputs/a.txt", O_WRONLY) < 0 && open("/new", O_WRONLY | O_CREAT, 0644) < 0); }
+  if (!strcmp(mode, "wait")) return wait_for_go(argv[2]);
+  if (!strcmp(mode, "record")) printf("%d\n", exists("/handle") || exists("/../handle") || exists("/inputs/../../handle") || exists("/outputs/../../handle") || exists("/stdout"));
   if (!strcmp(mode, "crash")) __builtin_trap();
   return 0;
 }

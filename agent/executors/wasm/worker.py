@@ -1,30 +1,22 @@
-"""A small pool of WASM workers: started at the first need, killed on any overrun of a limit."""
+"""One WASM worker, killed on any overrun of a limit; and the compiler in a child process."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from agent import ticks
 from agent.children import Child, TooLarge, worker_command
 from agent.environment import clean_environment
 from agent.errors import StepFailed
 from agent.executors.contract import broken
 from agent.executors.folders import outputs_failure
-from agent.executors.wasm.child import COMPILE_SECONDS, Reply, Request
+from agent.executors.wasm.child import COMPILE_SECONDS, GRACE, Reply, Request
 from agent.executors.wasm.sandbox import Outcome, Take, invalid, nothing
 
-logger = logging.getLogger(__name__)
-
-GRACE = 3.0
-"""Seconds beyond a program's limit after which its worker is killed: usually the engine stops the program earlier."""
 LOOK = 0.05
 """Seconds between looks at the outputs folder of a running program."""
 _MODULE, _SUBCOMMAND = "agent.executors.wasm.child", "wasm-child"
@@ -124,74 +116,3 @@ class Worker:
     async def close(self) -> None:
         """Kill it, even in the middle of a call."""
         await self._child.close()
-
-
-class Pool:
-    """At most `size` workers; each is lent to one call at a time and is not used again after it failed.
-
-    A worker that is idle for `rest` seconds is ended: most days have few photos, and a worker takes 15 MB.
-    """
-
-    def __init__(self, engine: str, size: int, *, rest: float = math.inf) -> None:
-        self._engine = engine
-        self.size = size
-        self._rest = rest
-        self._free = asyncio.Semaphore(size)
-        self._idle: list[Worker] = []
-        self._reaper: asyncio.Task[None] | None = None
-        self._closed = asyncio.Event()
-
-    async def warm(self) -> None:
-        """Have one worker ready."""
-        async with self.lend():
-            pass
-
-    @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Worker]:
-        """Lend a worker to the block; an exception in the block kills the worker."""
-        async with self._free:
-            if self._closed.is_set():
-                raise broken("the agent is stopping", code="wasm.worker")
-            worker = await self._take()
-            try:
-                yield worker
-            except BaseException:
-                await asyncio.shield(worker.close())
-                raise
-            if self._closed.is_set() or worker.spent:
-                await worker.close()
-            else:
-                self._put_back(worker)
-
-    def _put_back(self, worker: Worker) -> None:
-        worker.since = time.monotonic()
-        self._idle.append(worker)
-        if self._reaper is None and self._rest < math.inf:
-            self._reaper = asyncio.create_task(self._reap(), name="WASM workers at rest")
-
-    async def _reap(self) -> None:
-        """End the idle workers, the longest idle first: the pool lends the worker that came back last."""
-        while self._idle:
-            left = self._idle[0].since + self._rest - time.monotonic()
-            if left <= 0:
-                await self._idle.pop(0).close()
-            elif await ticks.wait(self._closed, left):
-                return
-        self._reaper = None
-
-    async def _take(self) -> Worker:
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.alive:
-                return worker
-            logger.warning("a WASM worker died while idle; another is started")
-            await worker.close()
-        return await Worker.start(self._engine)
-
-    async def close(self) -> None:
-        """Kill the idle workers; lent workers end when they come back."""
-        self._closed.set()
-        if self._reaper is not None:
-            await self._reaper
-        while self._idle:
-            await self._idle.pop().close()
