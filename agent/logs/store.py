@@ -125,7 +125,7 @@ class LogStore:
         if it is None:
             folder = self.folder / pipeline / step
             try:
-                last = last_number(folder, step)
+                last = last_number(folder)
             except OSError as e:
                 log.warning("the log of %s/%s cannot be read: %s", pipeline, step, e)
                 last = 0
@@ -135,6 +135,7 @@ class LogStore:
     async def run(self) -> None:
         """Write the lines a second after they came, until cancelled; then write the rest."""
         try:
+            await self.write()
             while True:
                 await self._some.wait()
                 self._some.clear()
@@ -144,9 +145,9 @@ class LogStore:
             await self.write()
 
     async def write(self) -> None:
-        """Write the pending lines; a write that is under way is waited for."""
+        """Write the pending lines and keep to the bounds; a write that is under way is waited for."""
         async with self._writing:
-            if taken := self._taken():
+            if (taken := self._taken()) or self._recount:
                 await in_thread(partial(self._write, taken))
 
     def _taken(self) -> list[tuple[_Step, list[tuple[str, bytes]]]]:
@@ -170,8 +171,11 @@ class LogStore:
                     log.warning("log lines of steps are lost: %s", e)
                 self._failing = True
         if self._recount or self.bytes > self.size:
-            self._prune()
             self._recount = False
+            try:
+                self._prune()
+            except OSError as e:
+                log.warning("old logs of steps cannot be deleted: %s", e)
 
     def _append(self, it: _Step, execution: str, data: bytes) -> None:
         path = it.folder / f"{execution}{SUFFIX}"
@@ -180,8 +184,7 @@ class LogStore:
             path.replace(path.with_name(path.name + OLDER))
             size = 0
         self._recount = self._recount or not size
-        append(path, data)
-        self.bytes += len(data)
+        self.bytes += append(path, data)
 
     # -- bounds -------------------------------------------------------------------------------------------------------
 
@@ -196,8 +199,7 @@ class LogStore:
             for path in files:
                 if execution_of(path) in gone:
                     path.unlink(missing_ok=True)
-                else:
-                    info = path.stat()
+                elif (info := _stat(path)) is not None:
                     kept.append((path, info.st_size, info.st_mtime))
         self.bytes = sum(size for _, size, _ in kept)
         kept.sort(key=lambda file: (execution_of(file[0]) in current, not file[0].name.endswith(OLDER), file[2]))
@@ -215,16 +217,16 @@ class LogStore:
         for folder in self.folder.iterdir() if self.folder.is_dir() else ():
             if folder.name not in pipelines:
                 shutil.rmtree(folder, ignore_errors=True)
+                self._recount = True
         for key in [k for k in self._steps if k[0] not in pipelines]:
             del self._steps[key]
-        self._recount = True
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def steps(self, pipeline: str) -> list[str]:
         """The steps of the pipeline that have a log here."""
         folder = self.folder / pipeline
-        stored = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        stored = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
         return sorted({*stored, *(s for p, s in self._steps if p == pipeline)})
 
     def last(self, pipeline: str, step: str) -> int:
@@ -249,6 +251,14 @@ class LogStore:
             self._waiting[pipeline].discard(changed)
             if not self._waiting[pipeline]:
                 del self._waiting[pipeline]
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None where it is gone: `forget` may delete it at the same time."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 class _OneStep:
