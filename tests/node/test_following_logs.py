@@ -61,7 +61,7 @@ async def test_a_follower_is_told_of_lines_that_are_gone(
     assert [(r.line, r.missed) for r in follower.rows] == [("first", 0), ("line 8", 8), ("line 9", 0)]
 
 
-async def test_a_follower_of_a_node_that_fails_first_gets_new_lines_only(
+async def test_a_node_that_fails_first_sends_new_lines_only(
     site: Site, follow: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hall, porch = await both(site)
@@ -164,9 +164,7 @@ async def test_a_slow_reader_stops_the_requests(site: Site, monkeypatch: pytest.
     assert got == [f"line {n}" for n in range(1, 40)]
 
 
-async def test_a_node_that_answers_nothing_at_once_is_asked_after_a_pause(
-    site: Site, follow: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_empty_answer_is_followed_by_a_pause(site: Site, follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     hall, _ = await both(site)
     asked = 0
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from agent.api.requests import LogsQuery
+from agent.delivery import Journal
 from agent.logs import store as store_module
 from agent.logs.files import files_of
+from agent.model.documents import PIPELINE
 from agent.model.event import now
+from agent.node import run
 from tests.node.site import Site
 from tests.node.step_logs import both, rows, write
 from tests.support import eventually
@@ -89,6 +94,30 @@ async def test_a_node_that_is_known_but_dead_is_told(site: Site) -> None:
     found = await rows(hall, LogsQuery(lines=1))
     assert [(r.node, r.stream) for r in found] == [("hall", "stderr"), ("porch", "agent")]
     assert "porch is not alive" in found[1].line
+
+
+async def test_the_log_of_a_removed_pipeline_goes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "FORGET_EVERY", 0.01)
+    hall, _ = await both(site)
+    in_use, passes = {("p", "v")}, list[None]()
+    monkeypatch.setattr(Journal, "versions_in_use", lambda self: passes.append(None) or in_use)
+    await hall.mesh.documents.put(PIPELINE, "newer", b"a pipeline of a newer version")
+    for pipeline in ("p", "newer", "gone"):
+        hall.delivery.logs.of(pipeline, "v", "wifi").line("x")
+    folder = hall.delivery.logs.folder
+    await hall.delivery.logs.write()
+    await eventually(lambda: kept(folder) == ["newer", "p"])
+    hall.delivery.engine.definitions.apply("p", None)
+    passes.clear()
+    await eventually(lambda: len(passes) > 2)
+    assert kept(folder) == ["newer", "p"]
+    in_use.clear()
+    await eventually(lambda: kept(folder) == ["newer"])
+    assert hall.delivery.logs.last("p", "wifi") == 0
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_lost_lines_are_in_the_status(site: Site) -> None:
