@@ -116,9 +116,7 @@ def test_blob_is_linked_or_copied(tmp_path: Path, shared: bool) -> None:
     assert list(folders.blobs.iterdir()) == []
 
 
-def test_folders_that_cannot_be_deleted_lose_their_handle_and_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_undeletable_folders_lose_their_handle_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def filling(*_: object) -> None:
         raise OSError(39, "Directory not empty")
 
