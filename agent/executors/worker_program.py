@@ -23,7 +23,8 @@ from agent.executors.record import STREAMS, Ended, Handle, ProcessId, Result, Us
 
 FOLLOW = 0.1
 """Seconds between looks at the output of a program that runs, and at an adopted program."""
-PIECE = 1 << 16
+PIECE = 1 << 12
+"""Bytes between two chances for the agent's other work: each of them may be a log line."""
 
 
 async def nothing_more() -> None:

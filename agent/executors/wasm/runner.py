@@ -105,7 +105,7 @@ class WasmRunner:
         """See Runner."""
         if not self._begun:
             self._begun = True
-            self._log.begin()
+            self._log = self._log.begin()
         names = file_names(item.blobs)
         folders = Folders.of(self._work.scratch, "", shared=True)
         stderr = LogLines(self._log, "stderr")
@@ -136,19 +136,14 @@ class WasmRunner:
         """Do nothing: the workers belong to the executor."""
 
     def _only_line(self, stdout: bytes, event: str) -> bytes:
-        lines = stdout.split(b"\n")
-        if lines[-1] == b"":
-            lines.pop()
+        if not stdout:
+            raise broken("the program ended without an answer")
+        lines = stdout.removesuffix(b"\n").split(b"\n")
         if len(lines) == 1:
             return lines[0]
-        for line in lines[1:]:
-            self._log.line(f"not an answer: {excerpt(line)}", "agent", event)
-        text = (
-            f"the program answered one event with {len(lines)} lines"
-            if lines
-            else "the program ended without an answer"
-        )
-        raise broken(text)
+        others = (f"not an answer: {excerpt(line)}" for line in lines if not _answers(line, event))
+        self._log.line(next(others, f"a second answer: {excerpt(lines[1])}"), "agent", event)
+        raise broken(f"the program answered one event with {len(lines)} lines")
 
 
 class WasmLauncher:
@@ -185,6 +180,15 @@ class WasmLauncher:
     async def adopt(self, folders: Folders, listener: Listener) -> WorkerProgram | None:
         """See Launcher."""
         return await adopt(self._work.kept, folders, listener)
+
+
+def _answers(line: bytes, event: str) -> bool:
+    """Whether the line alone would be an answer to the event."""
+    try:
+        parse_answer(line, event)
+    except StepFailed as e:
+        return e.final
+    return True
 
 
 def _prepare(folders: Folders, item: StepInput, names: list[str]) -> None:
