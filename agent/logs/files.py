@@ -74,7 +74,7 @@ def _last_number(path: Path) -> int:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
         for raw in reversed(file.read().split(b"\n")):
             try:
-                number, *_ = _DECODER.decode(raw)
+                number: int = _DECODER.decode(raw)[0]
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
             return number

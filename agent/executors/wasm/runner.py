@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -34,15 +35,17 @@ from agent.executors.worker_program import WorkerProgram, adopt
 from agent.model.task import BlobWriter, StepInput, StepLog, StepOutput, WasmTask
 from agent.threads import in_thread
 
-Execute = Callable[[Call, int, Callable[[], str] | None, Take], Awaitable[Outcome]]
+Run = Callable[[Call, int, Callable[[], str] | None, Take], Awaitable[Outcome]]
 """Runs a call in a worker: (call, largest file in bytes, function that returns the overrun limit, output) → outcome."""
+Lend = Callable[[], AbstractAsyncContextManager[Run]]
+"""Lends a worker that has loaded the module; an exception in the block kills the worker."""
 
 
 class WasmWork:
     """The module of one task, the way to run it, and how many instances run at a time. `ready` compiles and warms it."""
 
     def __init__(
-        self, name: str, task: WasmTask, scratch: Path, kept: Kept, ready: Callable[[], Awaitable[None]], execute: Execute,
+        self, name: str, task: WasmTask, scratch: Path, kept: Kept, ready: Callable[[], Awaitable[None]], lend: Lend,
         *, width: int, slowness: float,
     ) -> None:  # fmt: skip
         self.argv = [name, *task.args]
@@ -52,7 +55,7 @@ class WasmWork:
         self.scratch = scratch
         self.kept = kept
         self.ready = ready
-        self.execute = execute
+        self.lend = lend
         self.width = width
 
     def warm_call(self, folders: Folders, line: bytes) -> Call:
@@ -117,7 +120,8 @@ class WasmRunner:
             await in_thread(partial(_prepare, folders, item, names))
             call = self._work.warm_call(folders, encode_event(item.event, item.blobs, names))
             limits = self._work.limits
-            outcome = await self._work.execute(call, limits.outputs, partial(folders.overrun, limits), take)
+            async with self._work.lend() as run:
+                outcome = await run(call, limits.outputs, partial(folders.overrun, limits), take)
             take("stderr", outcome.stderr)
             stderr.flush(item.event.id)
             check_outcome(outcome, call)
@@ -167,12 +171,16 @@ class WasmLauncher:
         return INPUTS
 
     async def open(self, folders: Folders, listener: Listener, *, once: bool) -> WorkerProgram:
-        """See Launcher."""
+        """See Launcher. The program's time begins when a worker is free and has loaded the module."""
         call = self._work.once_call(folders)
+        async with AsyncExitStack() as stack:
+            execute = await stack.enter_async_context(self._work.lend())
+            lent = stack.pop_all()
 
         async def run() -> Result:
             began = time.monotonic()
-            outcome = await self._work.execute(call, self._work.limits.outputs, None, nothing)
+            async with lent:
+                outcome = await execute(call, self._work.limits.outputs, None, nothing)
             return result(outcome, call, time.monotonic() - began)
 
         return WorkerProgram(folders, listener, run())
