@@ -64,7 +64,8 @@ class WorkerProgram:
         """See Program."""
         await self._end()
         await asyncio.sleep(0)  # a task that is cancelled before its first step would free nothing
-        self._result.cancel()
+        if not self._result.cancelling():  # a second time would interrupt the end of its worker
+            self._result.cancel()
         await asyncio.wait({self._result})
 
     async def close(self) -> None:
