@@ -30,6 +30,7 @@ copy) cp "$EDGE_INPUTS"a.txt "$EDGE_OUTPUTS"b.txt; cp "$EDGE_EVENT" "$EDGE_OUTPU
 exit) echo it broke >&2; exit 3;;
 slow) echo first; sleep 1; echo second;;
 loop) while :; do :; done;;
+long-line) head -c 2000000 /dev/zero; echo; echo second; sleep 1;;
 newlines) yes '';;
 files) for i in $(seq 33); do touch "$EDGE_OUTPUTS$i"; done;;
 spoil) touch "$EDGE_INPUTS"new 2>/dev/null && exit 5; echo x 2>/dev/null >"$EDGE_INPUTS"a.txt && exit 6;
@@ -171,6 +172,13 @@ async def test_empty_lines_do_not_keep_the_agent_busy(make: Make, make_input: Ma
     assert failure.value.code == "step.stdout"
     assert log.lines <= MAX_LOG // LINE + 10
     assert log.most <= 5000
+
+
+async def test_output_comes_after_a_line_without_an_end(make: Make, make_input: MakeInput, log: Lines) -> None:
+    task = asyncio.create_task(make("long-line").run(await make_input()))
+    await eventually(lambda: "second" in log.stdout)
+    assert not task.done()
+    await task
 
 
 HOSTILE = {

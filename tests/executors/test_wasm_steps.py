@@ -125,6 +125,18 @@ async def test_hostile_module_is_stopped_and_nothing_else_notices(
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+async def test_log_comes_after_a_line_without_an_end(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    runner = make_runner("hostile", Limits(timeout=60.0, stderr=8 * MIB))
+    task = asyncio.create_task(runner.run(await make_input(evil="long-line")))
+    await eventually(lambda: "next" in log)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 WRONG_LINES = {
     "newlines": "not an answer: ",
     "banner": "not an answer: a library's banner",

@@ -10,6 +10,7 @@ int main(int argc, char **argv) {
   (void)argc;
   (void)argv;
   event();
+  if (has("\"evil\":\"long-line\"")) { memset(big, 'x', sizeof big); write(2, big, sizeof big); write(2, big, sizeof big); write(2, "\nnext\n", 6); while (forever) ; }
   if (has("\"evil\":\"loop\"")) while (forever) ;
   if (has("\"evil\":\"sleep\"")) { for (int i = 0; i < 5; i++) if (usleep(2000000) != 0) { fprintf(stderr, "cannot sleep\n"); exit(7); } }
   if (has("\"evil\":\"memory\"")) for (;;) { char *p = escaped = malloc(1 << 20); if (!p) exit(8); memset(p, 1, 1 << 20); }
