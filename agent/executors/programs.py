@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -35,17 +35,17 @@ class Executors:
     ) -> None:
         self._wasm, self._docker, self._process = wasm, docker, process
         self.policy, self._blobs = policy, blobs
-        self._made: WeakKeyDictionary[AnyRunner, ProgramTask] = WeakKeyDictionary()
         self._names = Names()
+        self._made: WeakKeyDictionary[AnyRunner, _Asked] = WeakKeyDictionary()
 
     def runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None = None) -> Runner:
         """A runner of the task's program, not yet started; raises Refused where the policy forbids it.
 
         `name` is shown in a container's labels, `log` gets the program's output. `module` is the file of a WASM module.
         """
-        task = self.policy.check(task)
-        made = self._runner(task, name, log, module)
-        self._made[made] = task
+        capped = self.policy.check(task)
+        made = self._runner(capped, name, log, module)
+        self._made[made] = _Asked(task, capped)
         return made
 
     def _runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None) -> AnyRunner:
@@ -81,17 +81,26 @@ class Executors:
         return self._wasm.filter(module, task)
 
     def reserved(self) -> Reserved:
-        """The reservations of the running programs: CPUs and memory where the step asks for them, and GPUs.
+        """The reservations of the running programs: their GPUs, and the CPUs and memory that their steps ask for.
 
-        The default limits of a task are limits only: a small machine runs many programs that use less.
+        A step asks for `cpus` or `memory` by a value other than the default of its kind. The default is a limit only: a small
+        machine runs many programs that use less. It counts as the default where it is written, too: a task with one written
+        limit has values for all. No step reserves more CPUs than the owner's policy gives it.
         """
         cpus, memory, gpus = 0.0, 0, 0
-        for runner, task in list(self._made.items()):
+        for runner, (asked, task) in list(self._made.items()):
             usual = DEFAULTS[type(task)]
-            cpus += runner.running * (task.limits.cpus if task.limits.cpus != usual.cpus else 0.0)
-            memory += runner.running * (task.limits.memory if task.limits.memory != usual.memory else 0)
+            cpus += runner.running * (task.limits.cpus if asked.limits.cpus != usual.cpus else 0.0)
+            memory += runner.running * (task.limits.memory if asked.limits.memory != usual.memory else 0)
             gpus += runner.running * (task.gpus if isinstance(task, DockerTask) else 0)
         return Reserved(cpus, memory, gpus)
+
+
+class _Asked(NamedTuple):
+    """A task as the step asks for it, and as the owner's policy allows it."""
+
+    asked: ProgramTask
+    task: ProgramTask
 
 
 DEFAULTS = {

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from weakref import WeakSet
 
 from agent.logs.files import OLDER, SUFFIX, append, encoded, execution_of, files_of, last_number
 from agent.logs.wire import LogLine
@@ -34,8 +35,8 @@ MAX_LINE = 4096
 PENDING = 1 << 20
 """Most bytes of a step that wait for the disk; further lines are lost."""
 RECENT = 1000
-RECENT_BYTES = 256 << 10
-"""Lines of a step, and bytes of them, that stay in memory for readers who follow."""
+RECENT_CHARACTERS = 256 << 10
+"""Lines of a step, and characters of them, that stay in memory for readers who follow."""
 WRITE_EVERY = 1.0
 """Seconds between two writes: a flash disk must not be written for every line."""
 
@@ -52,9 +53,10 @@ class _Step:
     step: str
     folder: Path
     n: int
-    execution: str = ""
+    newest: str = ""
+    open: WeakSet[_Execution] = field(default_factory=WeakSet)
     recent: deque[LogLine] = field(default_factory=deque)
-    recent_bytes: int = 0
+    recent_characters: int = 0
     pending: list[tuple[str, bytes]] = field(default_factory=list)
     pending_bytes: int = 0
 
@@ -85,24 +87,29 @@ class LogStore:
         """The log of a step."""
         return _OneStep(self, pipeline, step)
 
-    def begin(self, pipeline: str, step: str) -> None:
-        """The next lines of the step belong to a new execution."""
+    def begin(self, pipeline: str, step: str) -> StepLog:
+        """The log of a new execution of the step."""
         it = self._step(pipeline, step)
-        it.execution = f"{it.n + 1:012d}-{os.urandom(4).hex()}"
+        it.newest = f"{it.n + 1:012d}-{os.urandom(4).hex()}"
+        made = _Execution(self, pipeline, step, it.newest)
+        it.open.add(made)
+        return made
 
-    def line(self, pipeline: str, step: str, text: str, stream: Stream, event: str) -> None:
-        """Keep one line."""
+    def line(self, pipeline: str, step: str, text: str, stream: Stream, event: str, execution: str = "") -> None:
+        """Keep one line of the execution, by default of the one that began last."""
         it = self._step(pipeline, step)
-        if not it.execution:
+        if not (execution or it.newest):
             self.begin(pipeline, step)
         it.n += 1
-        line = LogLine(step, it.n, now(), stream, text[:MAX_LINE], event, it.execution)
+        line = LogLine(
+            step, it.n, now(), stream, text[:MAX_LINE].encode(errors="replace").decode(), event, execution or it.newest
+        )
         self._remember(it, line)
         data = encoded(line)
         if it.pending_bytes + len(data) > PENDING:
             self.lost += 1
         else:
-            it.pending.append((it.execution, data))
+            it.pending.append((line.execution, data))
             it.pending_bytes += len(data)
         self._some.set()
         for changed in self._waiting.get(pipeline, ()):
@@ -111,9 +118,9 @@ class LogStore:
 
     def _remember(self, it: _Step, line: LogLine) -> None:
         it.recent.append(line)
-        it.recent_bytes += len(line.text)
-        while len(it.recent) > RECENT or it.recent_bytes > RECENT_BYTES:
-            it.recent_bytes -= len(it.recent.popleft().text)
+        it.recent_characters += len(line.text)
+        while len(it.recent) > RECENT or it.recent_characters > RECENT_CHARACTERS:
+            it.recent_characters -= len(it.recent.popleft().text)
 
     def _find(self, pipeline: str, step: str) -> _Step | None:
         """The step's log, if it has one."""
@@ -148,7 +155,7 @@ class LogStore:
         """Write the pending lines and keep to the bounds; a write that is under way is waited for."""
         async with self._writing:
             if (taken := self._taken()) or self._recount:
-                await in_thread(partial(self._write, taken))
+                await in_thread(partial(self._write, taken, self._open()))
 
     def _taken(self) -> list[tuple[_Step, list[tuple[str, bytes]]]]:
         taken = []
@@ -158,7 +165,11 @@ class LogStore:
                 it.pending, it.pending_bytes = [], 0
         return taken
 
-    def _write(self, taken: list[tuple[_Step, list[tuple[str, bytes]]]]) -> None:
+    def _open(self) -> set[str]:
+        """The executions that may go on."""
+        return {e for it in self._steps.values() for e in (it.newest, *(log.execution for log in it.open))}
+
+    def _write(self, taken: list[tuple[_Step, list[tuple[str, bytes]]]], current: set[str]) -> None:
         for it, pending in taken:
             try:
                 for execution in dict.fromkeys(e for e, _ in pending):
@@ -173,7 +184,7 @@ class LogStore:
         if self._recount or self.bytes > self.size:
             self._recount = False
             try:
-                self._prune()
+                self._prune(current)
             except OSError as e:
                 log.warning("old logs of steps cannot be deleted: %s", e)
 
@@ -188,10 +199,9 @@ class LogStore:
 
     # -- bounds -------------------------------------------------------------------------------------------------------
 
-    def _prune(self) -> None:
-        """Delete the oldest files until the bounds hold; an execution that goes on loses its older half last."""
+    def _prune(self, current: set[str]) -> None:
+        """Delete the oldest files until the bounds hold; `current` executions go on and lose their older halves last."""
         kept: list[tuple[Path, int, float]] = []
-        current = {it.execution for it in self._steps.values()}
         for folder in self._folders():
             files = files_of(folder)
             executions = list(dict.fromkeys(execution_of(p) for p in files))
@@ -218,8 +228,13 @@ class LogStore:
             if folder.name not in pipelines:
                 shutil.rmtree(folder, ignore_errors=True)
                 self._recount = True
-        for key in [k for k in self._steps if k[0] not in pipelines]:
-            del self._steps[key]
+        for (pipeline, step), it in list(self._steps.items()):
+            if pipeline in pipelines:
+                continue
+            if it.open:  # its numbers go on: the name of a file has the first of its lines
+                self._steps[pipeline, step] = _Step(pipeline, step, it.folder, it.n, it.newest, it.open)
+            else:
+                del self._steps[pipeline, step]
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -262,17 +277,29 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 class _OneStep:
-    """A StepLog."""
+    """The StepLog of a step."""
 
     def __init__(self, store: LogStore, pipeline: str, step: str) -> None:
         self._store = store
         self._pipeline = pipeline
         self._step = step
 
-    def begin(self) -> None:
+    def begin(self) -> StepLog:
         """See StepLog."""
-        self._store.begin(self._pipeline, self._step)
+        return self._store.begin(self._pipeline, self._step)
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
         """See StepLog."""
         self._store.line(self._pipeline, self._step, text, stream, event)
+
+
+class _Execution(_OneStep):
+    """The StepLog of one execution, which goes on for as long as this object is used."""
+
+    def __init__(self, store: LogStore, pipeline: str, step: str, execution: str) -> None:
+        super().__init__(store, pipeline, step)
+        self.execution = execution
+
+    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
+        """See StepLog."""
+        self._store.line(self._pipeline, self._step, text, stream, event, self.execution)

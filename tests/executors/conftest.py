@@ -30,8 +30,9 @@ class Lines(list[str]):
         self.agent: list[str] = []
         self.begun = 0
 
-    def begin(self) -> None:
+    def begin(self) -> StepLog:
         self.begun += 1
+        return self
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
         {"stderr": self, "stdout": self.stdout, "agent": self.agent}[stream].append(text)

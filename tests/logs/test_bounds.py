@@ -145,7 +145,7 @@ async def test_a_running_execution_is_kept_beside_fifty_newer(tmp_path: Path, mo
 
 
 async def test_memory_for_readers_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RECENT_BYTES", 1000)
+    monkeypatch.setattr(module, "RECENT_CHARACTERS", 1000)
     store = opened(tmp_path)
     for _ in range(10):
         store.of("p", "v", "s").line("x" * 300)
