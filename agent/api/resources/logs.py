@@ -51,7 +51,8 @@ class Logs:
         """
         self._check(pipeline, asked)
         following = _Following(self, pipeline, asked)
-        nodes = [self._mesh.node(asked.node)] if asked.node else self._mesh.known()
+        nodes = self._mesh.known() if asked.lines else self._mesh.live()
+        nodes = [self._mesh.node(asked.node)] if asked.node else nodes
         request = ReadRequest(pipeline, asked.step, tail=max(1, asked.lines), since=asked.since)
         answers = await asyncio.gather(*(self._first(n, request) for n in nodes), return_exceptions=True)
         rows, unread = list[results.LogRow](), list[results.LogRow]()
