@@ -12,7 +12,7 @@ import pytest
 from agent.api.requests import LogsQuery
 from agent.api.resources import logs as module
 from agent.errors import Refused, Unreachable
-from agent.logs import LogLines, ReadRequest
+from agent.logs import LogLine, LogLines, ReadRequest
 from agent.logs import store as store_module
 from tests.node.site import Site
 from tests.node.step_logs import Follower, Reads, both, rows, write
@@ -89,6 +89,23 @@ async def test_an_error_is_told_once_until_it_changes(site: Site, follow: Any, m
     assert [r.line[-11:] for r in follower.rows] == ["no answer 1", "no answer 2", "a line"]
 
 
+async def test_an_error_is_told_again_after_an_answer(site: Site, follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    hall, _ = await both(site)
+    asked = 0
+
+    async def read(logs: Any, node: Any, request: ReadRequest, timeout: float) -> LogLines:
+        nonlocal asked
+        asked += 1
+        if asked % 2:
+            return LogLines([], {"wifi": 0})
+        raise Unreachable("no answer")
+
+    monkeypatch.setattr(module.Logs, "_read", read)
+    monkeypatch.setattr(module, "AGAIN", 0.0)
+    follower = follow(hall, node="porch")
+    await eventually(lambda: len(follower.rows) > 1)
+
+
 @pytest.mark.parametrize("code", ["not-operator", "mesh.verb"])
 async def test_a_node_that_refuses_is_not_asked_again(
     site: Site, follow: Any, monkeypatch: pytest.MonkeyPatch, code: str
@@ -147,21 +164,26 @@ async def test_lines_of_a_burst_come_in_few_answers(site: Site, follow: Any, mon
 
 
 async def test_a_slow_reader_stops_the_requests(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    hall, porch = await both(site)
-    monkeypatch.setattr(module, "BUFFER", 10)
-    reads = Reads(monkeypatch, hall)
-    async with aclosing(hall.api.logs.lines("p", LogsQuery(follow=True))) as lines:  # type: ignore[type-var]
-        first = asyncio.ensure_future(anext(lines))
-        await eventually(lambda: len(reads.requests) > 1)
-        write(porch, "line 0")
-        assert (await first).line == "line 0"
-        for n in range(1, 40):
-            before = len(reads.requests)
-            write(porch, f"line {n}")
-            if n < 5:
-                await eventually(lambda before=before: len(reads.requests) > before)
-        got = [(await anext(lines)).line for _ in range(39)]
-    assert got == [f"line {n}" for n in range(1, 40)]
+    hall, _ = await both(site)
+    asked = 0
+
+    async def read(logs: Any, node: Any, request: ReadRequest, timeout: float) -> LogLines:
+        nonlocal asked
+        asked += 1
+        first = request.after.get("wifi", 0) + 1
+        lines = [LogLine("wifi", n, "", "stderr", f"line {n}") for n in range(first, first + 5)]
+        return LogLines([] if request.tail else lines, {"wifi": 0 if request.tail else first + 4})
+
+    monkeypatch.setattr(module.Logs, "_read", read)
+    monkeypatch.setattr(module, "BUFFER", 5)
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    async with aclosing(hall.api.logs.lines("p", LogsQuery(node="porch", follow=True))) as lines:  # type: ignore[type-var]
+        got = [(await anext(lines)).line]
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert asked < 5
+        got += [(await anext(lines)).line for _ in range(39)]
+    assert got == [f"line {n}" for n in range(1, 41)]
 
 
 async def test_an_empty_answer_is_followed_by_a_pause(site: Site, follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
