@@ -96,6 +96,11 @@ class StepPrograms:
                 self._starting.add(task)
                 task.add_done_callback(self._starting.discard)
 
+    def start_failure(self, key: StepKey) -> StepFailed | None:
+        """See StepMaker."""
+        runner = self._runners.get(key)
+        return runner.start_failure if runner is not None else None
+
     async def stop(self, key: StepKey) -> None:
         """Stop the program of (pipeline, version, step), if it has one; an error is only logged."""
         runner = self._runners.pop(key, None)
