@@ -112,7 +112,7 @@ async def test_is_shut_in(make_runner: MakeRunner, make_input: MakeInput, log: L
         "id >&2; ip -o link >&2; touch /etc-x; touch /blobs/x; grep CapEff /proc/self/status >&2; "
         "grep NoNewPrivs /proc/self/status >&2; env >&2; "
     )
-    runner = make_runner(script + EMPTY, env={"HELLO": "there"})
+    runner = make_runner(script + EMPTY, env={"HELLO": "there", "EDGE_OUTPUTS": "/nowhere/"})
     await runner.run(await make_input(("one", b"1")))
     await eventually(lambda: any("HELLO" in line for line in log))
     text = "\n".join(log)
@@ -249,6 +249,17 @@ async def test_two_lines_for_one_event_end_the_program(
     await eventually(lambda: containers_of(executor.owner) != before)
     await runner.run(await make_input())
     assert any("more than one line" in line or "without being asked" in line for line in log.agent)
+
+
+@pytest.mark.parametrize("then", ["exec yes", "exec yes >&2", "exit 3"])
+async def test_a_program_out_of_step_ends_at_once(
+    then: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor, tmp_path: Path
+) -> None:
+    runner = make_runner(LOOP + EMPTY.removesuffix("done") + then + "; done")
+    assert await runner.run(await make_input()) == []
+    await eventually(lambda: containers_of(executor.owner) == [] and list((tmp_path / "scratch").iterdir()) == [])
+    assert runner.running == 0  # type: ignore[attr-defined]
+    assert len(log.agent) == 1
 
 
 async def test_killed_in_mid_event_fails_it_with_its_last_words(
