@@ -156,7 +156,7 @@ class Runner(Protocol):
 
     @property
     def start_failure(self) -> StepFailed | None:
-        """The reason why its program ended without an event and before it was ready; None once a fresh program starts."""
+        """The reason why its program ended before it was ready; None where it did not, and once a fresh program starts."""
         ...
 
     async def start(self) -> None:
