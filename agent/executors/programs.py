@@ -35,8 +35,8 @@ class Executors:
     ) -> None:
         self._wasm, self._docker, self._process = wasm, docker, process
         self.policy, self._blobs = policy, blobs
-        self._names = Names()
         self._made: WeakKeyDictionary[AnyRunner, ProgramTask] = WeakKeyDictionary()
+        self._names = Names()
 
     def runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None = None) -> Runner:
         """A runner of the task's program, not yet started; raises Refused where the policy forbids it.

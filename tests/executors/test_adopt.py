@@ -139,14 +139,15 @@ async def test_time_limit_counts_from_the_start_of_the_program(setup: Setup) -> 
 
 
 @pytest.mark.parametrize("stop", [False, True], ids=["in time", "before the agent stops"])
-async def test_program_that_nothing_adopts_is_ended(setup: Setup, stop: bool) -> None:
+async def test_program_that_nothing_adopts_is_ended(setup: Setup, stop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.executors.programs.ADOPT_WITHIN", 0.0)
     crashed = await crash(setup)
     handle = crashed.handle
     async with run_of(setup) as run:
         assert crashed.root.exists()
         assert handle.alive or containers(setup, "{{.State}}") == ["running"]
         if not stop:
-            await run.all.give_up_left()
+            await run.all.run()
             assert not crashed.root.exists()
             assert not containers(setup)
     assert not handle.alive

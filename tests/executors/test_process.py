@@ -16,6 +16,7 @@ import pytest
 from agent.blobs import BlobStore
 from agent.errors import StepFailed
 from agent.executors import ProcessExecutor
+from agent.executors.record import HANDLE
 from agent.model.task import MIB, Limits, ProcessTask, Runner
 from tests.executors.conftest import Lines, MakeInput, runner_of
 from tests.support import eventually
@@ -182,6 +183,21 @@ async def test_close_does_not_wait_for_the_backoff_after_failures(
         await runner.close()
         with pytest.raises(StepFailed, match="being stopped"):
             await waiting
+
+
+async def test_next_run_kills_a_warm_program_of_a_killed_agent(
+    make_runner: MakeRunner, make_input: MakeInput, tmp_path: Path, log: Lines
+) -> None:
+    await make_runner("print(os.getpid(), file=sys.stderr); answer(event)").run(await make_input())
+    await eventually(lambda: log)
+    (folder,) = (tmp_path / "scratch").iterdir()
+    left = tmp_path / "left" / "it"
+    left.mkdir(parents=True)
+    (left / HANDLE).write_bytes((folder / HANDLE).read_bytes())
+    executor = ProcessExecutor(left.parent)
+    await eventually(lambda: gone(int(log[0])))
+    assert list(left.parent.iterdir()) == []
+    await executor.close()
 
 
 @pytest.fixture
