@@ -350,6 +350,9 @@ async def test_missing_program_is_named(
     executor: DockerExecutor, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
 ) -> None:
     runner = runner_of(store, log, DockerTask(image=busybox, args=["/no/such"]), docker=executor)
+    await runner.start()
+    await eventually(lambda: runner.start_failure)
+    assert "exited with 127" in str(runner.start_failure)
     with pytest.raises(StepFailed, match="exited with 127") as failure:
         await runner.run(await make_input())
     assert "/no/such" in str(failure.value.fields["stderr"])
