@@ -14,7 +14,7 @@ from agent.definitions.expressions import compile_expression
 from agent.model.keys import key
 from agent.model.pipeline import MAX_STEPS, NAME, Keep, Step
 from agent.model.placement import selector
-from agent.model.step_kind import BY_KIND, Kinds, StepKind
+from agent.model.step_kind import BY_KIND, Kinds, StepKind, without_meta
 
 _WORDS: dict[Any, str] = {
     bool: "true or false",
@@ -95,9 +95,11 @@ class Key(msgspec.Struct, frozen=True):
     def beyond(self, value: Any) -> str:
         """Which bound of the key a number is beyond: `too small`, `too large` or nothing."""
         low, high = self.meta.ge, self.meta.le
-        if not isinstance(value, int | float) or low is None or high is None or low <= value <= high:
+        if not isinstance(value, int | float):
             return ""
-        return "too small" if value < low else "too large"
+        if low is not None and not value >= low:
+            return "too small"
+        return "too large" if high is not None and not value <= high else ""
 
     def check(self, value: Any) -> None:
         """Raise ConfigError or JMESPathError for an invalid selector or expression."""
@@ -136,5 +138,5 @@ def step_keys(kinds: Kinds) -> dict[str, Key]:
 
 
 def _kind_key(kind: StepKind) -> Key:
-    held = next((f.type for f in msgspec.structs.fields(kind.task) if f.name == kind.value), kind.task)
-    return Key(kind.name, kind.name, held, kind.about, None)
+    types = {f.name: without_meta(f.type) for f in msgspec.structs.fields(kind.task)}
+    return Key(kind.name, kind.name, types.get(kind.value, kind.task), kind.about, None)

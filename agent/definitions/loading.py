@@ -94,6 +94,8 @@ class _Loader:
             task[kind.beside] = self.settings(raw, self.step_keys[kind.beside])
         try:
             kind.check(msgspec.convert(task, kind.task))
+        except msgspec.ValidationError as e:
+            self.fail(raw, kind.name, f"{kind.name}: {e}", f"for example `{key.example}`")
         except WrongSetting as e:
             *above, last = e.at
             for name in above:

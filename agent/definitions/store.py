@@ -116,14 +116,17 @@ class Definitions:
         found = pipeline.step(step) if pipeline else None
         return (pipeline, found) if pipeline and found else None
 
-    def longest(self, scope: str) -> float | None:
-        """The longest time in seconds that a record of this scope (`cooldown:PIPELINE/STEP`) may hold; None for an unknown scope."""
+    def longest(self, scope: str, key: str) -> float | None:
+        """The longest time in seconds that a record of this key may hold in a scope like `cooldown:PIPELINE/STEP`.
+
+        None where no pipeline has such records.
+        """
         kind, _, rest = scope.partition(":")
         name, _, step = rest.partition("/")
         found = (p.step(step) for (n, _), p in self._versions.items() if n == name)
         steps = [s for s in found if s is not None]
-        if kind in self.kinds and self.kinds[kind].remembers:
-            return max((LONGEST for s in steps if s.kind == kind), default=None)
+        if kind in self.kinds:
+            return LONGEST if self.kinds[kind].remembers(key) and any(s.kind == kind for s in steps) else None
         if kind not in ("dedupe", "cooldown"):
             return None
         windows = [getattr(s, kind) for s in steps]

@@ -19,7 +19,7 @@ import msgspec
 
 from agent.clock import boottime
 from agent.delivery.context import MeshLike
-from agent.delivery.decisions import Decision, inward, merge, outward
+from agent.delivery.decisions import Decision, inward, is_window, merge, outward
 from agent.delivery.journal import Journal
 from agent.delivery.validation import MAX_WINDOW, check_question, check_record, decoded
 from agent.delivery.wire import Question, Record
@@ -44,9 +44,9 @@ class Deciders:
         node_id: str,
         mesh: MeshLike,
         journal: Journal,
-        longest: Callable[[str], float | None] = lambda scope: MAX_WINDOW,
+        longest: Callable[[str, str], float | None] = lambda scope, key: MAX_WINDOW,
     ) -> None:
-        """`longest`: how long a record of a scope may hold; None where no pipeline has such a window."""
+        """`longest`: the longest time of a record of (scope, key); None where no pipeline has such records."""
         self.node_id = node_id
         self.mesh = mesh
         self.journal = journal
@@ -113,7 +113,7 @@ class Deciders:
         try:
             record: Record = decoded(await self.mesh.call(node, "pipeline.remember", body, timeout=TIMEOUT), Record)
             check_record(record)
-            self._check_scope(record.scope, record.left)
+            self._check_scope(record.scope, record.key, record.left)
             return record
         except EdgeError as e:
             log.debug("%s does not witness: %s", node, e)
@@ -146,14 +146,14 @@ class Deciders:
     async def _decide(self, peer: Any, body: bytes) -> bytes:
         question = decoded(body, Question)
         check_question(question)
-        self._check_scope(question.scope, question.seconds)
+        self._check_scope(question.scope, question.key, question.seconds)
         return msgspec.msgpack.encode(await self.decide(question))
 
     async def _remember(self, peer: Any, body: bytes) -> bytes:
         """Keep the record and answer with the one that counts now; an expired record is only a question."""
         record = decoded(body, Record)
         check_record(record)
-        self._check_scope(record.scope, record.left)
+        self._check_scope(record.scope, record.key, record.left)
         self._check_sender(peer.id, record)
         told = inward(record)
         known = self.records.get((told.scope, told.key))
@@ -164,9 +164,9 @@ class Deciders:
             await self.keep(best)
         return msgspec.msgpack.encode(outward(best))
 
-    def _check_scope(self, scope: str, seconds: float) -> None:
+    def _check_scope(self, scope: str, key: str, seconds: float) -> None:
         """No member may use a longer window than the pipeline has, or a window that the pipeline does not have."""
-        longest = self.longest(scope)
+        longest = self.longest(scope, key)
         if longest is None or seconds > longest + 1.0:
             raise Refused(
                 "no pipeline on this node has this window", code="not-allowed", hint="the pipeline may arrive soon"
@@ -174,7 +174,7 @@ class Deciders:
 
     def _check_sender(self, node_id: str, record: Record) -> None:
         """Only a possible decider of the key may send its records; the views of two nodes differ by a node or two for a moment."""
-        if record.scope.startswith("presence:"):
+        if not is_window(record.scope):
             return  # decided by the nodes that run the step
         ranked = rank(f"{record.scope}\0{record.key}", self.mesh.live(), weighed=False)[: ASKED + WITNESSES]
         if node_id not in (n.id for n in ranked):

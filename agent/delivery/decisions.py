@@ -22,13 +22,18 @@ class Decision(NamedTuple):
     value: Mapping[str, Any] = MappingProxyType({})
 
 
+def is_window(scope: str) -> bool:
+    """Whether the scope is that of a window; every other scope has the records of a kind of step."""
+    return scope.partition(":")[0] in ("dedupe", "cooldown")
+
+
 def merge(a: Decision, b: Decision) -> Decision:
     """The decision of a key that counts: the valid one; of two valid decisions, for a window the older one, so that its
-    first event stays first, for presence the one with the later sign of life."""
+    first event stays first, for the record of a step the later one."""
     now = boottime()
     if (a.until > now) != (b.until > now):
         return a if a.until > now else b
-    if a.scope.startswith("presence:"):
+    if not is_window(a.scope):
         return b if b.at > a.at else a
     return b if b.at < a.at and b.first != a.first else a
 

@@ -137,7 +137,12 @@ class Router:
         """The live matches of the step, best first. A kind with a decider key goes by that alone, so that one node decides."""
         nodes = matches(step, self.context.mesh.live())
         kind = self.context.definitions.kinds.of(step)
-        if key := kind.decider_key(row.event):
+        try:
+            key = kind.decider_key(row.event)
+        except Exception:
+            log.exception("%s/%s: internal error in the agent; the event goes to any node", row.pipeline, row.step)
+            key = ""
+        if key:
             return rank(key, nodes, weighed=False)
         return rank(row.event.id, nodes, prefer=step.prefer, gpus=kind.gpus(step))
 

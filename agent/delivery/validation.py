@@ -17,7 +17,6 @@ from agent.model.alert import Hop
 from agent.model.decoding import DAMAGED
 from agent.model.event import MAX_BLOBS, MAX_EVENT, MAX_EVENT_BLOB, Event, check_depth, decode_event
 from agent.model.keys import LONGEST
-from agent.model.mac import is_mac
 
 MAX_ID = 128
 MAX_FIELD = 1024
@@ -93,8 +92,6 @@ def check_record(record: Record) -> None:
         raise Refused(f"no record holds longer than {MAX_WINDOW:.0f} s", code="bad")
     if len(record.value) > 8 or any(not isinstance(v, str) or len(k) + len(v) > 256 for k, v in record.value.items()):
         raise Refused("the record holds too many values", code="bad")
-    if record.scope.startswith("presence:") and not is_mac(record.key):
-        raise Refused("the key of a presence record must be a MAC", code="bad")
 
 
 def _check_key(scope: str, key: str) -> None:

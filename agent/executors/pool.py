@@ -52,6 +52,7 @@ class Pool(Generic[W]):
         self._rest = rest
         self._free = asyncio.Semaphore(size)
         self._idle: list[W] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
 
@@ -70,10 +71,10 @@ class Pool(Generic[W]):
             try:
                 yield worker
             except BaseException:
-                await asyncio.shield(worker.close())
+                await self._end(worker)
                 raise
             if self._closed.is_set() or worker.spent:
-                await worker.close()
+                await self._end(worker)
             else:
                 self._put_back(worker)
 
@@ -88,7 +89,7 @@ class Pool(Generic[W]):
         while self._idle:
             left = self._idle[0].since + self._rest - time.monotonic()
             if left <= 0:
-                await self._idle.pop(0).close()
+                await self._end(self._idle.pop(0))
             elif await ticks.wait(self._closed, left):
                 return
         self._reaper = None
@@ -99,13 +100,21 @@ class Pool(Generic[W]):
             if worker.alive:
                 return worker
             logger.warning("a worker process died while idle; starting another")
-            await worker.close()
+            await self._end(worker)
         return await self._start()
 
+    async def _end(self, worker: W) -> None:
+        """Kill the worker, to its end even where the caller is cancelled again meanwhile."""
+        ending = asyncio.create_task(worker.close(), name="end of a worker")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.shield(ending)
+
     async def close(self) -> None:
-        """Kill the idle workers; lent workers end when they come back."""
+        """Kill the idle workers, and wait for those that are being killed; lent workers end when they come back."""
         self._closed.set()
         if self._reaper is not None:
             await self._reaper
         while self._idle:
-            await self._idle.pop().close()
+            await self._end(self._idle.pop())
+        await asyncio.gather(*self._ending)

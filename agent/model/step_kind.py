@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Annotated, Any, Protocol, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin
 
 import msgspec
 
@@ -45,7 +46,7 @@ class StepKind:
     task: type[Task]
     """The struct of its settings; it names the key of the owner's policy too."""
     about: msgspec.Meta
-    """The description of the kind's key (`agent.model.keys.key`)."""
+    """The description of the kind's key (`agent.model.keys.key`), with the bounds of `value`."""
     value = ""
     """The setting that the kind's key holds; empty where it holds a mapping of all settings."""
     beside = ""
@@ -57,20 +58,25 @@ class StepKind:
     """Whether its steps make events by themselves."""
     is_alert = False
     """Whether the events that its steps deliver have left the building as alerts."""
-    remembers = False
-    """Whether it keeps records under `KIND:PIPELINE/STEP` with the deciders of its events."""
 
     def check(self, task: Any) -> None:
         """Raise WrongSetting for settings that cannot work together. A file is checked, an applied pipeline is not."""
 
     def decider_key(self, event: Event) -> str:
-        """The key that alone chooses the node of an event; empty where nodes are weighed by their capacity."""
+        """The key that alone chooses the node of an event; empty where nodes are weighed by their capacity.
+
+        The event's data may be anything that a program can answer.
+        """
         return ""
+
+    def remembers(self, key: str) -> bool:
+        """Whether it keeps records of this key, under `KIND:PIPELINE/STEP`, with the deciders of its events."""
+        return False
 
     @cached_property
     def programs(self) -> dict[str, type[ProgramTask]]:
         """The settings that are programs, with their structs; the name is empty where the step itself is the program."""
-        fields = {f.name: _without_meta(f.type) for f in msgspec.structs.fields(self.task)}
+        fields = {f.name: _bare(f.type) for f in msgspec.structs.fields(self.task)}
         return {name: t for name, t in {"": self.task, **fields}.items() if t in PROGRAMS}
 
     @property
@@ -102,8 +108,20 @@ class StepKind:
         return task
 
 
-def _without_meta(annotation: Any) -> Any:
+def without_meta(annotation: Any) -> Any:
+    """The type of a field, without its `Meta`."""
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _bare(annotation: Any) -> Any:
+    """The type of a setting, without its `Meta` and without None; raises TypeError where a program is deeper in it."""
+    kind = without_meta(annotation)
+    if get_origin(kind) in (Union, UnionType):
+        some = [without_meta(t) for t in get_args(kind) if t is not NoneType]
+        kind = some[0] if len(some) == 1 else kind
+    if kind not in PROGRAMS and any(p.__name__ in repr(kind) for p in PROGRAMS):
+        raise TypeError(f"a program is a setting by itself, or None: not within {kind}")
+    return kind
 
 
 async def _resolved(struct: type[ProgramTask], task: dict[str, Any], step: Step, names: Names) -> dict[str, Any]:
@@ -119,10 +137,17 @@ class Kinds:
     """The table of kinds, sources first, then programs; it never changes."""
 
     def __init__(self, kinds: Iterable[StepKind]) -> None:
-        """Raises ValueError for two kinds with one name, or a name that is a key of every step."""
+        """Raises ValueError for a name that is no word, that two kinds share, or that is a key of every step.
+
+        Raises TypeError for a program in its settings that is neither a setting by itself nor None.
+        """
         ordered = sorted(kinds, key=lambda k: (not k.is_source, not k.is_program))
         self._kinds = {k.name: k for k in ordered}
         common = {f.encode_name for f in msgspec.structs.fields(Step)}
+        for kind in ordered:
+            _ = kind.programs
+            if not kind.name.isidentifier():
+                raise ValueError(f"{kind.name!r} cannot be the name of a kind of step")
         if len(self._kinds) < len(ordered) or common & self._kinds.keys():
             raise ValueError(
                 f"two kinds share a name, or one has the name of a key of every step: {', '.join(k.name for k in ordered)}"

@@ -96,6 +96,5 @@ class NodeFacts:
     def _sources(self) -> list[SourceFact]:
         made = []
         for (_pipeline, _version, step, _source), runner in self.sources.items():
-            error = runner.error or runner.source.problem
-            made.append(SourceFact(f"{step} {runner.source.name}", not error, error, runner.source.counters.unread))
+            made.append(SourceFact(f"{step} {runner.name}", not runner.problem, runner.problem, runner.unread))
         return made

@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, field
 
 from agent.delivery import DeliveryEngine
+from agent.errors import EdgeError
 from agent.mesh import Mesh
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
@@ -19,6 +20,20 @@ LOOK = 5.0
 """Seconds between looks when nothing changes: the signal is not sent at the end of a pause or of a task."""
 Key = tuple[str, str, str, str]
 """Pipeline, version, step and source."""
+
+
+class UnusableSource:
+    """A SourceRunner for a source that cannot run here; `status` and the health checks show why."""
+
+    unread = 0
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+
+    async def run(self) -> None:
+        """Make no events, until cancelled."""
+        await asyncio.Event().wait()
 
 
 @dataclass(eq=False)
@@ -42,6 +57,7 @@ class SourceSteps:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             self._tasks.clear()
+            self.runners.clear()
 
     async def _adjust(self) -> None:
         wanted = self._wanted()
@@ -54,7 +70,7 @@ class SourceSteps:
             self.runners.pop(key, None)
         for key, (kind, pipeline, step) in wanted.items():
             if key not in self._tasks:
-                self.runners[key] = runner = kind.runner(self.delivery.steps.parts, pipeline, step, key[3])
+                self.runners[key] = runner = self._runner(kind, pipeline, step, key[3])
                 self._tasks[key] = asyncio.create_task(runner.run(), name=f"{step.kind} {key[0]}/{key[2]}")
 
     def _wanted(self) -> dict[Key, tuple[SourceKind, Pipeline, Step]]:
@@ -63,6 +79,25 @@ class SourceSteps:
         for pipeline in self.delivery.definitions.running():
             for step in pipeline.steps:
                 if (kind := steps.source_kind(step)) and may_run(pipeline, step, labels):
-                    for source in kind.sources(steps.parts, step):
+                    for source in self._sources(kind, pipeline, step):
                         wanted[pipeline.name, pipeline.version, step.name, source] = (kind, pipeline, step)
         return wanted
+
+    def _sources(self, kind: SourceKind, pipeline: Pipeline, step: Step) -> list[str]:
+        try:
+            return kind.sources(self.delivery.steps.parts, step)
+        except Exception:
+            log.exception("%s/%s: its sources cannot be named", pipeline.name, step.name)
+            return [""]  # its runner meets the same error and shows it
+
+    def _runner(self, kind: SourceKind, pipeline: Pipeline, step: Step, source: str) -> SourceRunner:
+        """The source's runner; a source that cannot run must not stop the others."""
+        try:
+            self.delivery.steps.check(step)
+            return kind.runner(self.delivery.steps.parts, pipeline, step, source)
+        except EdgeError as e:
+            log.warning("%s/%s has no source here: %s", pipeline.name, step.name, e)
+            return UnusableSource(source.strip('"'), e.message)
+        except Exception as e:
+            log.exception("%s/%s: internal error in the agent", pipeline.name, step.name)
+            return UnusableSource(source.strip('"'), f"internal: {type(e).__name__}: {e}")

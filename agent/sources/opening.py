@@ -45,7 +45,10 @@ def _named(name: str) -> LineSource:
         return LogreadSource()
     if name.startswith(("udp://", "tcp://")):
         return SyslogSource.of({"syslog": name})
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as e:
+        raise ConfigError(f"{name!r} cannot be found: {e}", hint="write an absolute path") from None
     if not path.is_absolute():
         raise ConfigError(f"{name!r} is neither an absolute path nor a source of lines", hint=_HINT)
     return FileSource(path)

@@ -8,7 +8,6 @@ from typing import Protocol
 from agent.delivery import Work
 from agent.model.pipeline import Pick, Pipeline, Step
 from agent.model.step_kind import StepKind
-from agent.sources import LineSource
 from agent.steps.parts import Parts
 
 
@@ -23,9 +22,20 @@ class EventKind(StepKind, ABC):
 class SourceRunner(Protocol):
     """One source of one step on this node."""
 
-    source: LineSource
-    error: str
-    """The last error; empty while it works."""
+    @property
+    def name(self) -> str:
+        """Its name in `status`."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """The reason why it gives no events now; empty while it works."""
+        ...
+
+    @property
+    def unread(self) -> int:
+        """How much of it could not be read: lines that are gone or too long."""
+        ...
 
     async def run(self) -> None:
         """Make events until cancelled."""
@@ -40,8 +50,11 @@ class SourceKind(StepKind, ABC):
 
     @abstractmethod
     def sources(self, parts: Parts, step: Step) -> list[str]:
-        """The names of the step's sources on this node; a source that stays runs on while others come and go."""
+        """The names of the step's sources on this node; a source that stays runs on while others come and go.
+
+        Raises ConfigError.
+        """
 
     @abstractmethod
     def runner(self, parts: Parts, pipeline: Pipeline, step: Step, source: str) -> SourceRunner:
-        """The runner of one of them, not yet running."""
+        """The runner of one of them, not yet running; raises ConfigError where this node cannot have it."""

@@ -13,7 +13,11 @@ class NodeSteps:
     """Opens the work of steps; the programs that they started are closed with it."""
 
     def __init__(self, parts: Parts) -> None:
+        """Raises ValueError for a kind whose policy key the policy does not have."""
         self.parts = parts
+        for kind in parts.kinds.values():
+            if kind.task.policy not in ("", *parts.policy.__struct_fields__):
+                raise ValueError(f"{kind.name}: there is no policy.{kind.task.policy}")
 
     async def make(self, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
         """The step's work and how many events it takes at once; raises Refused, Unreachable or StepFailed."""
@@ -21,7 +25,11 @@ class NodeSteps:
         if not isinstance(kind, EventKind):
             raise Refused(f"{step.kind} takes no events", hint="only sources have this kind")
         self.check(step)
-        return await kind.open(self.parts, pipeline, step)
+        try:
+            return await kind.open(self.parts, pipeline, step)
+        except BaseException:
+            await self.stop((pipeline.name, pipeline.version, step.name))  # it may have started a program
+            raise
 
     def check(self, step: Step) -> None:
         """Raise Refused where the owner of this node does not allow the step."""

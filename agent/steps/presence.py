@@ -115,7 +115,10 @@ class PresenceKind(EventKind):
     name = "presence"
     task = PresenceTask
     about = key("turn joins into arrivals", {"away": "30m"})
-    remembers = True
+
+    def remembers(self, key: str) -> bool:
+        """See StepKind: a record for each device."""
+        return is_mac(key)
 
     def decider_key(self, event: Event) -> str:
         """The device that the event is about: its MAC in lower case, else the event's subject."""

@@ -35,7 +35,7 @@ class StepPrograms:
     executors: Executors
     path_of: Callable[[str], Path]
     log_of: LogOf
-    _runners: dict[StepKey, Runner] = field(default_factory=dict)
+    _runners: dict[StepKey, list[Runner]] = field(default_factory=dict)
     _starting: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self, pipeline: Pipeline, step: Step, task: ProgramTask) -> tuple[Work, int]:
@@ -56,7 +56,7 @@ class StepPrograms:
         except BaseException:
             await runner.close()
             raise
-        self._runners[key] = runner
+        self._runners.setdefault(key, []).append(runner)
         return runner
 
     async def runner(self, task: ProgramTask, name: str, log: StepLog) -> Runner:
@@ -90,11 +90,11 @@ class StepPrograms:
     def start_next(self, pipeline: Pipeline, step: Step) -> None:
         """Start the WASM programs of the next steps before this step's output comes: an idle program may have ended."""
         for after in pipeline.children(step.name):
-            runner = self._runners.get((pipeline.name, pipeline.version, after.name))
-            if runner is not None and self.context.definitions.kinds.of(after).task is WasmTask:
-                task = asyncio.create_task(_start(runner), name=f"start {pipeline.name}/{after.name}")
-                self._starting.add(task)
-                task.add_done_callback(self._starting.discard)
+            if self.context.definitions.kinds.of(after).task is WasmTask:
+                for runner in self._runners.get((pipeline.name, pipeline.version, after.name), ()):
+                    task = asyncio.create_task(_start(runner), name=f"start {pipeline.name}/{after.name}")
+                    self._starting.add(task)
+                    task.add_done_callback(self._starting.discard)
 
     def start_failure(self, key: StepKey) -> StepFailed | None:
         """See StepMaker."""
@@ -102,14 +102,12 @@ class StepPrograms:
         return runner.start_failure if runner is not None else None
 
     async def stop(self, key: StepKey) -> None:
-        """Stop the program of (pipeline, version, step), if it has one; an error is only logged."""
-        runner = self._runners.pop(key, None)
-        if runner is None:
-            return
-        try:
-            await runner.close()
-        except Exception:
-            log.exception("%s/%s: the program could not be stopped", key[0], key[2])
+        """Stop the programs of (pipeline, version, step); an error is only logged."""
+        for runner in self._runners.pop(key, ()):
+            try:
+                await runner.close()
+            except Exception:
+                log.exception("%s/%s: the program could not be stopped", key[0], key[2])
 
     async def close(self) -> None:
         """Stop every program."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +12,10 @@ from agent.model.keys import key
 from agent.model.pipeline import Pipeline, Step
 from agent.model.step_kind import WrongSetting
 from agent.model.task import Task, WasmTask
-from agent.sources import Batch, Counters, LineSource, Position, open_source
+from agent.sources import open_source
 from agent.steps.kind import SourceKind
 from agent.steps.parts import LogSpec, Parts
 from agent.steps.tail_runner import TailRunner
-
-log = logging.getLogger(__name__)
 
 
 class TailTask(Task, frozen=True, omit_defaults=True, kw_only=True):
@@ -28,20 +23,6 @@ class TailTask(Task, frozen=True, omit_defaults=True, kw_only=True):
 
     source: LogSpec
     wasm: WasmTask
-
-
-class Unreadable:
-    """Stands for a source that this node cannot open; `status` and the health checks show why."""
-
-    def __init__(self, spec: LogSpec, error: ConfigError) -> None:
-        self.name = spec if isinstance(spec, str) else _json(spec)
-        self.counters = Counters()
-        self.problem = error.message
-
-    async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
-        """Yield nothing, without end."""
-        await asyncio.Event().wait()
-        yield Batch("", 0, b"", None)
 
 
 class Tail(SourceKind):
@@ -75,21 +56,13 @@ class Tail(SourceKind):
             parts.context,
             pipeline,
             step,
-            _opened(parts.logs.state, pipeline, step, spec),
+            open_source(spec, parts.logs.state),
             f"{pipeline.name}/{step.name}/{source}",
             partial(parts.programs.filter, step.task_as(TailTask).wasm),
             log=parts.log_of(pipeline.name, pipeline.version, step.name),
             restarted_at=parts.logs.restarted_at,
             local_clock=not (isinstance(spec, dict) and "syslog" in spec),
         )
-
-
-def _opened(state: Path, pipeline: Pipeline, step: Step, spec: LogSpec) -> LineSource:
-    try:
-        return open_source(spec, state)
-    except ConfigError as e:
-        log.warning("%s/%s has no source here: %s", pipeline.name, step.name, e.message)
-        return Unreadable(spec, e)
 
 
 def _json(spec: LogSpec) -> str:

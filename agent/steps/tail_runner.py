@@ -73,6 +73,21 @@ class TailRunner:
     """Of the last batch, while it is not handed to the journal."""
     _timer: asyncio.TimerHandle | None = None
 
+    @property
+    def name(self) -> str:
+        """See SourceRunner."""
+        return self.source.name
+
+    @property
+    def problem(self) -> str:
+        """See SourceRunner."""
+        return self.error or self.source.problem
+
+    @property
+    def unread(self) -> int:
+        """See SourceRunner."""
+        return self.source.counters.unread
+
     async def run(self) -> None:
         """Read until cancelled; after a failure reading starts again from the committed position."""
         attempt = 0

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Annotated, ClassVar
 
 import jsonschema_rs
 import msgspec
@@ -15,13 +16,17 @@ from ruamel.yaml import YAML
 from agent import steps
 from agent.api.requests import Source, Trigger
 from agent.definitions import decode_pipeline, json_schema, load_pipeline
-from agent.errors import PipelineError, Refused
+from agent.delivery import Work
+from agent.errors import PipelineError, Refused, StepFailed
 from agent.executors import Policy
 from agent.model.cid import is_cid
-from agent.model.pipeline import Pipeline
+from agent.model.event import Event
+from agent.model.keys import key
+from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import rank
 from agent.model.step_kind import Kinds
-from agent.steps import every_kind
+from agent.model.task import Task
+from agent.steps import EventKind, Parts, every_kind
 from tests.executors.wasm_programs import build
 from tests.node.site import Site
 from tests.steps import siren
@@ -146,3 +151,62 @@ async def test_it_runs_where_policy_allows_it_and_is_traced(site: Site) -> None:
     }  # it does not even try to start the step
     states = {s.step: s for s in porch.api.pipelines.states()[0].steps}
     assert (states["loud"].kind, states["loud"].state) == ("siren", "ready")
+
+
+async def test_a_mistake_in_its_decider_key_ends_no_agent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistake(event: Event) -> str:
+        raise KeyError("floor")
+
+    monkeypatch.setattr(KINDS["siren"], "decider_key", mistake)
+    hall = await site.start("hall")
+    porch = await site.start("porch", **{"policy.process": True})
+    await hall.api.pipelines.apply(Source(text=TEXT, files={"check.wasm": build("once").read_bytes()}))
+    await hall.api.pipelines.trigger("p", Trigger("loud", "wifi.client.joined", {}))
+    await eventually(lambda: porch.delivery.engine.totals().get("p", {}).get("after", {}).get("delivered"), 20)
+
+
+async def test_a_step_that_cannot_start_leaves_no_program(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = KINDS["siren"]
+    assert isinstance(kind, EventKind)
+    whole = kind.open
+
+    async def halfway(parts: Parts, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
+        for _ in range(2):
+            await whole(parts, pipeline, step)
+        raise StepFailed("the siren is broken")
+
+    monkeypatch.setattr(kind, "open", halfway)
+    hall = await site.start("hall", **{"policy.process": True})
+    pipeline, steps_of = loaded(), hall.delivery.engine.steps
+    monkeypatch.setattr(steps_of.parts.programs, "module", lambda _cid: in_time(build("once")))
+    with pytest.raises(StepFailed, match="the siren is broken"):
+        await steps_of.make(pipeline, pipeline.steps[1])
+    assert steps_of.parts.programs._runners == {}
+
+
+async def in_time(path: Path) -> Path:
+    return path
+
+
+def test_an_optional_program_counts_and_a_hidden_program_is_refused() -> None:
+    class Maybe(Task, frozen=True, kw_only=True):
+        check: Annotated[siren.WasmTask | None, key("a program", None)] = None
+
+    class Hidden(Task, frozen=True, kw_only=True):
+        checks: Annotated[list[siren.WasmTask], key("programs", [])]
+
+    one, other = siren.Siren(), siren.Siren()
+    one.task, other.task = Maybe, Hidden  # type: ignore[assignment]
+    assert Kinds([one])["siren"].programs == {"check": siren.WasmTask}
+    with pytest.raises(TypeError, match="a program is a setting by itself"):
+        Kinds([other])
+
+
+async def test_an_unknown_policy_key_is_found_at_the_start(tmp_path: Path) -> None:
+    class Odd(siren.SirenTask, frozen=True, kw_only=True):
+        policy: ClassVar[str] = "sirens"
+
+    kind = siren.Siren()
+    kind.task = Odd
+    with pytest.raises(ValueError, match=r"siren: there is no policy\.sirens"):
+        Site(tmp_path, Kinds([kind])).node("hall")

@@ -255,7 +255,7 @@ class Pipelines:
         step, found, kinds = asked.step, pipeline.step(asked.step), self._definitions.kinds
         if found is None or not kinds.of(found).is_program:
             names = known(s.name for s in pipeline.steps if kinds.of(s).is_program)
-            raise NotFound(f"{pipeline.name} has no step {step} with a program", hint=names)
+            raise NotFound(f"{pipeline.name} has no step {step} that is a program", hint=names)
         parent = found.after[0] if found.after else step
         log = _Shown()
         task: ProgramTask = found.task_as(kinds.of(found).programs[""])

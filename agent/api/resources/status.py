@@ -67,10 +67,10 @@ class Status:
             cameras=self.cameras.states(),
             sources=[
                 results.SourceState(
-                    f"{k[0]}/{k[2]} {r.source.name}",
-                    ok=not (r.error or r.source.problem),
-                    unread=r.source.counters.unread,
-                    text=r.error or r.source.problem,
+                    f"{k[0]}/{k[2]} {r.name}",
+                    ok=not r.problem,
+                    unread=r.unread,
+                    text=r.problem,
                 )
                 for k, r in self.sources.items()
             ],
@@ -115,7 +115,7 @@ class Status:
             open=self.delivery.journal.open_count,
             max_open=self.delivery.journal.max_open,
             ends=results.Ends(**{e: sum(c[e] for c in totals) for e in ENDS}),
-            unread=sum(r.source.counters.unread for r in self.sources.values()),
+            unread=sum(r.unread for r in self.sources.values()),
         )
 
     def _engines(self) -> results.Engines:
