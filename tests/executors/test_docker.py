@@ -255,7 +255,9 @@ async def test_two_lines_for_one_event_end_the_program(
 async def test_a_program_out_of_step_ends_at_once(
     then: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor, tmp_path: Path
 ) -> None:
-    runner = make_runner(LOOP + EMPTY.removesuffix("done") + then + "; done")
+    # The outputs folder is emptied once the agent has the answer.
+    wait = "while [ -e /outputs/x ]; do sleep 0.01; done; "
+    runner = make_runner(LOOP + "touch /outputs/x; " + EMPTY.removesuffix("done") + wait + then + "; done")
     assert await runner.run(await make_input()) == []
     await eventually(lambda: containers_of(executor.owner) == [] and list((tmp_path / "scratch").iterdir()) == [])
     assert runner.running == 0  # type: ignore[attr-defined]
