@@ -98,8 +98,7 @@ class StepPrograms:
 
     def start_failure(self, key: StepKey) -> StepFailed | None:
         """See StepMaker."""
-        runner = self._runners.get(key)
-        return runner.start_failure if runner is not None else None
+        return next((e for r in self._runners.get(key, ()) if (e := r.start_failure) is not None), None)
 
     async def stop(self, key: StepKey) -> None:
         """Stop the programs of (pipeline, version, step); an error is only logged."""
