@@ -18,8 +18,8 @@ from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
 from agent.executors.once import LINE, MAX_LOG
 from agent.logs import LogStore
 from agent.model.event import MAX_BLOBS
-from agent.model.task import MIB, DockerTask, Limits, ProcessTask, Runner, StepLog, Stream, WasmTask
-from tests.executors.conftest import Lines, MakeInput, runner_of
+from agent.model.task import MIB, DockerTask, Limits, ProcessTask, Runner, StepLog, WasmTask
+from tests.executors.conftest import Counting, Lines, MakeInput, runner_of
 from tests.support import eventually
 
 LIMITS = Limits(memory=256 * MIB, timeout=30.0, outputs=MIB, files=8)
@@ -143,24 +143,6 @@ async def test_two_programs_at_a_time_have_two_logs(make: Make, make_input: Make
         event = texts[0].split()[0]
         assert texts[:2] == [f"{event} first", f"{event} second"]
         assert f"{event} " in texts[2]
-
-
-class Counting(Lines):
-    """A log that counts its lines, and the most lines between two turns of the event loop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines = self.now = self.most = 0
-
-    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
-        self.lines += 1
-        self.now += 1
-        self.most = max(self.most, self.now)
-
-    async def pulse(self) -> None:
-        while True:
-            self.now = 0
-            await asyncio.sleep(0)
 
 
 async def test_empty_lines_do_not_keep_the_agent_busy(make: Make, make_input: MakeInput) -> None:

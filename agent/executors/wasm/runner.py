@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -31,7 +32,7 @@ from agent.executors.outputs import OutputFiles
 from agent.executors.program import Listener
 from agent.executors.record import Result
 from agent.executors.wasm.sandbox import Call, Dir, Outcome, Output, Take, check_outcome, nothing, result
-from agent.executors.worker_program import WorkerProgram, adopt
+from agent.executors.worker_program import PIECE, WorkerProgram, adopt
 from agent.model.task import BlobWriter, StepInput, StepLog, StepOutput, WasmTask
 from agent.threads import in_thread
 
@@ -122,7 +123,9 @@ class WasmRunner:
             limits = self._work.limits
             async with self._work.lend() as run:
                 outcome = await run(call, limits.outputs, partial(folders.overrun, limits), take)
-            take("stderr", outcome.stderr)
+            for at in range(0, len(outcome.stderr), PIECE):
+                take("stderr", outcome.stderr[at : at + PIECE])
+                await asyncio.sleep(0)
             stderr.flush(item.event.id)
             check_outcome(outcome, call)
             events = parse_answer(self._only_line(outcome.stdout, item.event.id), item.event.id)
