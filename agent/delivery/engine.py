@@ -19,7 +19,8 @@ from agent.delivery.hosts import Hosts, StepMaker
 from agent.delivery.journal import Journal
 from agent.delivery.lifecycle import Lifecycle
 from agent.delivery.new_rows import RowMaker
-from agent.delivery.receiver import Check, Receiver, allowed
+from agent.delivery.policy import Check, allowed
+from agent.delivery.receiver import Receiver
 from agent.delivery.reports import Reports
 from agent.delivery.router import Router
 from agent.delivery.rows import Row
@@ -64,7 +65,7 @@ class DeliveryEngine(Generic[S]):
         )  # fmt: skip
         self.deciders = Deciders(node_id, mesh, journal, self.definitions.longest)
         self.senders = Senders(context)
-        self.router = Router(context, self.deciders, self.expire_kept)
+        self.router = Router(context, self.deciders, self.expire_kept, check)
         self.receiver = Receiver(context, check)
         self.reports = Reports(context)
         self.traces = Traces(context)

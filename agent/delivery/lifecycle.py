@@ -139,8 +139,10 @@ class Lifecycle:
             self._settle_parent(row, changes)
         return changes
 
-    def put_back(self, row: Row, after: float, *, avoid: bool, changes: Changes, answered: bool = True) -> Changes:
-        """The target refused it, or no answer came; with `avoid` others are tried first."""
+    def put_back(
+        self, row: Row, after: float, *, avoid: bool, changes: Changes, answered: bool = True, reason: str = ""
+    ) -> Changes:
+        """The target refused it (`reason`), or no answer came; with `avoid` others are tried first."""
         if row.state is State.SENDING:
             it = writable(row)
             if stays_placed(row, answered=answered, avoid=avoid, now=boottime()):
@@ -148,6 +150,7 @@ class Lifecycle:
                 it.looked = 0.0
                 return changes
             move(it, State.WAITING)
+            it.reason = reason[:MAX_REASON] or row.reason
             if avoid:
                 self._avoid(it, row.target)
             changes.then(Do.ROUTE, row, after)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from agent.clock import boottime
 from agent.delivery.changes import Changes
 from agent.delivery.context import Context
+from agent.delivery.policy import Check, allowed
 from agent.delivery.retry import After, runs_again
 from agent.delivery.rows import MAX_TRACE, Key, Row, State
 from agent.delivery.validation import decoded, event_of
@@ -20,7 +20,6 @@ from agent.errors import EdgeError, Refused
 from agent.model.cid import raw_cid
 from agent.model.event import Event
 from agent.model.placement import may_send, selector
-from agent.model.task import Task
 from agent.rates import Rates
 
 log = logging.getLogger(__name__)
@@ -31,12 +30,6 @@ BYTES_PER_SECOND = 128e6
 """Limits of one sender, with bursts of two seconds; a building's busiest minute is far below."""
 FETCH_TIMEOUT = 15.0
 Outcome = tuple[Row | None, Verdict]
-Check = Callable[[Task], Any]
-"""Raises Refused for the task of a step that this node does not run."""
-
-
-def allowed(_: Task) -> None:
-    """A Check that allows every step."""
 
 
 class Receiver:

@@ -13,11 +13,12 @@ from agent.clock import boottime
 from agent.definitions import key_of
 from agent.delivery.context import Context
 from agent.delivery.deciders import Deciders
+from agent.delivery.policy import Check
 from agent.delivery.retry import LOST_AFTER
 from agent.delivery.rows import End, Row, State
-from agent.errors import EdgeError
+from agent.errors import EdgeError, Refused
 from agent.model.node import NodeRecord
-from agent.model.pipeline import DAY, Pipeline, Step, Window
+from agent.model.pipeline import DAY, Pipeline, Step, Window, program_name
 from agent.model.placement import matches, rank
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ FORGOTTEN = 8 * DAY
 class Router:
     """Takes rows that wait, and rows whose node is gone."""
 
-    def __init__(self, context: Context, deciders: Deciders, tidy: Callable[[], None]) -> None:
-        """`tidy` is called every TIDY seconds."""
+    def __init__(self, context: Context, deciders: Deciders, tidy: Callable[[], None], check: Check) -> None:
+        """`tidy` is called every TIDY seconds; `check` holds the policy of this node's owner."""
+        self.check = check
         self.context = context
         self.deciders = deciders
         self._tidy = tidy
@@ -135,7 +137,7 @@ class Router:
 
     def ranked(self, row: Row, step: Step) -> list[NodeRecord]:
         """The live matches of the step, best first. A kind with a decider key goes by that alone, so that one node decides."""
-        nodes = matches(step, self.context.mesh.live())
+        nodes = self._allowed(row, step, matches(step, self.context.mesh.live()))
         kind = self.context.definitions.kinds.of(step)
         try:
             key = kind.decider_key(row.event)
@@ -144,7 +146,19 @@ class Router:
             key = ""
         if key:
             return rank(key, nodes, weighed=False)
-        return rank(row.event.id, nodes, prefer=step.prefer, gpus=kind.gpus(step))
+        need, program = kind.reserves(step), program_name(row.pipeline, row.step)
+        return rank(row.event.id, nodes, prefer=step.prefer, need=need, program=program)
+
+    def _allowed(self, row: Row, step: Step, nodes: list[NodeRecord]) -> list[NodeRecord]:
+        """The nodes without this one, where its owner forbids the step and others match."""
+        others = [n for n in nodes if n.id != self.context.node_id]
+        if not others or len(others) == len(nodes):
+            return nodes
+        try:
+            self.check(self.context.definitions.kinds.task_of(step))
+        except Refused:
+            return others
+        return nodes
 
     def _spread(self, row: Row, step: Step) -> None:
         """`pick: all`: one row for each node that matches now."""

@@ -150,12 +150,17 @@ class Senders:
         self.context.apply(changes)
 
     def _refuse(self, node: str, row: Row, verdict: Verdict, changes: Changes) -> None:
-        avoid = verdict.status not in AGAIN
+        avoid, reason = verdict.status not in AGAIN, ""
         if avoid:
+            reason = f"{self._name(node)} refuses it: {verdict.detail}"
             self._once(node, f"{row.pipeline}/{row.step}: {verdict.status}", verdict.detail)
-        self.context.lifecycle.put_back(row, AGAIN.get(verdict.status, REFUSED), avoid=avoid, changes=changes)
+        after = AGAIN.get(verdict.status, REFUSED)
+        self.context.lifecycle.put_back(row, after, avoid=avoid, changes=changes, reason=reason)
 
     def _once(self, node: str, what: str, detail: str) -> None:
         if (node, what) not in self._refused:
             self._refused.add((node, what))
-            log.warning("%s refuses deliveries (%s): %s", node, what, detail)
+            log.warning("%s refuses deliveries (%s): %s", self._name(node), what, detail)
+
+    def _name(self, node: str) -> str:
+        return next((n.name for n in self.context.mesh.live() if n.id == node), node)

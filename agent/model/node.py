@@ -6,6 +6,7 @@ import msgspec
 
 ROLE_OPERATOR = "operator"
 ROLE_MEMBER = "member"
+MAX_PROGRAMS = 64
 
 
 class CameraInfo(msgspec.Struct, omit_defaults=True):
@@ -17,16 +18,22 @@ class CameraInfo(msgspec.Struct, omit_defaults=True):
 
 
 class Capacity(msgspec.Struct, omit_defaults=True, frozen=True):
-    """Free capacity of a node: CPU cores, bytes of memory (0: not known), hundreds of free places in its queue, GPUs."""
+    """Free capacity of a node: CPU cores, bytes of memory (0: not known), hundreds of free places in its queue, GPUs.
+
+    `all_gpus` counts the GPUs in use too. `programs` are the running programs that have reserved something, at most
+    MAX_PROGRAMS, as `PIPELINE-STEP`.
+    """
 
     cpus: float = 1.0
     memory: int = 0
     free: int = 0
     gpus: int = 0
+    all_gpus: int = 0
+    programs: list[str] = []
 
 
 class Reserved(msgspec.Struct, frozen=True):
-    """The reservations of the programs that run on a node: CPU cores, bytes of memory, GPUs."""
+    """A reservation, or the sum of the reservations of all programs that run on a node: CPU cores, bytes of memory, GPUs."""
 
     cpus: float = 0.0
     memory: int = 0

@@ -78,6 +78,11 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return msgspec.convert(self.task, struct)
 
 
+def program_name(pipeline: str, step: str) -> str:
+    """The name of a step's program in labels of containers and in the capacity of nodes."""
+    return f"{pipeline}-{step}"
+
+
 class Keep(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long photos stay on the nodes once their branch has ended, in seconds."""
 

@@ -12,13 +12,16 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from agent.model.labels import Selector
-from agent.model.node import Capacity, NodeRecord
+from agent.model.node import Capacity, NodeRecord, Reserved
 from agent.model.pipeline import Pipeline, Step
 
 MAX_CPUS = 64.0
 """Most free cores that count: no node may draw all work to itself by claiming more."""
 LEAST = 0.05
 """Least weight of a part of the capacity: a node without free cores still gets some work."""
+BUSY = 0.5
+"""Weight of a node whose GPUs are in use, against the same node with a free GPU."""
+NOTHING = Reserved()
 ENOUGH_MEMORY = 512 << 20
 """Bytes of free memory from which on more of it makes no difference."""
 ENOUGH_ROOM = 10
@@ -38,25 +41,38 @@ def score(key: str, node_id: str, weight: float = 1.0) -> float:
     return -weight / math.log(fraction)
 
 
-def weight(capacity: Capacity, gpus: int = 0) -> float:
+def weight(capacity: Capacity, gpus: int = 0, own: Reserved = NOTHING) -> float:
     """The node's share of the work: its free cores, less where memory or room in the queue is short, or `gpus` are not free.
 
-    With twice the weight a node gets twice as many events. Every value may come from a member that lies.
+    `own` is reserved there by the very program that is to get the work, so that it counts as free. With twice the weight a
+    node gets twice as many events. Every value may come from a member that lies.
     """
-    cpus = min(MAX_CPUS, max(LEAST, capacity.cpus))
-    memory = min(1.0, max(LEAST, capacity.memory / ENOUGH_MEMORY)) if capacity.memory else 1.0
+    cpus = min(MAX_CPUS, max(LEAST, capacity.cpus + own.cpus))
+    memory = min(1.0, max(LEAST, (capacity.memory + own.memory) / ENOUGH_MEMORY)) if capacity.memory else 1.0
     room = min(1.0, max(1, capacity.free) / ENOUGH_ROOM)
-    return cpus * memory * room * (1.0 if capacity.gpus >= gpus else LEAST)
+    if capacity.gpus + own.gpus >= gpus:
+        return cpus * memory * room
+    return cpus * memory * room * (BUSY if capacity.all_gpus >= gpus else LEAST)
 
 
 def rank(
-    key: str, nodes: Iterable[NodeRecord], *, prefer: str = "", weighed: bool = True, gpus: int = 0
+    key: str,
+    nodes: Iterable[NodeRecord],
+    *,
+    prefer: str = "",
+    weighed: bool = True,
+    need: Reserved = NOTHING,
+    program: str = "",
 ) -> list[NodeRecord]:
-    """The nodes, best first: those that `prefer` matches before the others, then by score, weighed by free capacity."""
+    """The nodes, best first: those that `prefer` matches before the others, then by score, weighed by free capacity.
+
+    `need` is the reservation of the step's program, `program` its name in the nodes' capacity.
+    """
     wanted = selector(prefer) if prefer else None
 
     def order(node: NodeRecord) -> tuple[bool, float]:
-        share = weight(node.capacity, gpus) if weighed else 1.0
+        runs = need is not NOTHING and program in node.capacity.programs
+        share = weight(node.capacity, need.gpus, need if runs else NOTHING) if weighed else 1.0
         return (wanted is not None and wanted.matches(node.labels), score(key, node.id, share))
 
     return sorted(nodes, key=order, reverse=True)

@@ -11,8 +11,9 @@ import msgspec
 
 from agent.errors import ConfigError
 from agent.model.event import Event
+from agent.model.node import Reserved
 from agent.model.pipeline import DEFAULT_DEADLINE, Pick, Step
-from agent.model.task import PROGRAMS, DockerTask, ProgramTask, Task, WasmTask
+from agent.model.task import PROGRAMS, DockerTask, ProgramTask, Task, WasmTask, reserves
 
 BY_KIND = ("where", "pick", "deadline")
 """Keys of a step whose default its kind states."""
@@ -93,9 +94,10 @@ class StepKind:
         """The WASM modules of a step: CIDs, or paths as they are written."""
         return [str(task.get("module", "")) for t, task in self.programs_of(step) if t is WasmTask]
 
-    def gpus(self, step: Step) -> int:
-        """The GPUs that the programs of a step ask for."""
-        return sum(int(task.get("gpus", 0)) for t, task in self.programs_of(step) if t is DockerTask)
+    def reserves(self, step: Step) -> Reserved:
+        """The reservation of the running programs of a step; raises msgspec.ValidationError."""
+        each = [reserves(msgspec.convert(task, t)) for t, task in self.programs_of(step)]
+        return Reserved(sum(r.cpus for r in each), sum(r.memory for r in each), sum(r.gpus for r in each))
 
     async def resolve(self, step: Step, names: Names) -> dict[str, Any]:
         """The step's settings with every name that may mean something else tomorrow replaced; raises as `names`."""

@@ -9,6 +9,7 @@ import msgspec
 
 from agent.model.event import BlobRef, Event
 from agent.model.keys import duration, key, size
+from agent.model.node import Reserved
 
 MIB = 1 << 20
 
@@ -86,6 +87,24 @@ class ProcessTask(Task, omit_defaults=True, frozen=True, kw_only=True):
 ProgramTask: TypeAlias = WasmTask | DockerTask | ProcessTask
 """A program: a kind of step by itself, or a setting of another kind."""
 PROGRAMS = (WasmTask, DockerTask, ProcessTask)
+_USUAL = {
+    WasmTask: WasmTask(module="").limits,
+    DockerTask: DockerTask(image="").limits,
+    ProcessTask: ProcessTask(command=[]).limits,
+}
+
+
+def reserves(task: ProgramTask) -> Reserved:
+    """The reservation of one running program: CPUs and memory where they are not its kind's defaults, and its GPUs.
+
+    The defaults are limits only: a small machine runs many programs that use less.
+    """
+    limits, usual = task.limits, _USUAL[type(task)]
+    return Reserved(
+        cpus=limits.cpus if limits.cpus != usual.cpus else 0.0,
+        memory=limits.memory if limits.memory != usual.memory else 0,
+        gpus=task.gpus if isinstance(task, DockerTask) else 0,
+    )
 
 
 class StepInput(msgspec.Struct):

@@ -23,6 +23,6 @@ class GpuUse:
             self.missing.discard((pipeline, step))
         found = self._definitions.current.get(pipeline)
         wanted = found.step(step) if found else None
-        asked = wanted is not None and self._definitions.kinds.of(wanted).gpus(wanted) > 0
+        asked = wanted is not None and self._definitions.kinds.of(wanted).reserves(wanted).gpus > 0
         if line.startswith(NO_GPU) or (asked and line.startswith(READY) and "provider=cuda" not in line):
             self.missing.add((pipeline, step))

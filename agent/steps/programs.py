@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from agent.delivery import Context, Emit, Made, Row, StepKey, Work, step_input
 from agent.errors import BlobError, EdgeError, StepFailed, Unreachable
 from agent.model.event import Event
-from agent.model.pipeline import Pipeline, Step
+from agent.model.pipeline import Pipeline, Step, program_name
 from agent.model.task import FilterRunner, LogOf, ProgramTask, Runner, StepInput, StepLog, WasmTask
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class StepPrograms:
     async def start(self, pipeline: Pipeline, step: Step, task: ProgramTask) -> Runner:
         """Start the program of a step, which stops with the step; raises Refused, Unreachable or StepFailed."""
         key = (pipeline.name, pipeline.version, step.name)
-        runner = await self.runner(task, f"{pipeline.name}-{step.name}", self.log_of(*key))
+        runner = await self.runner(task, program_name(pipeline.name, step.name), self.log_of(*key))
         try:
             await runner.start()
         except BaseException:

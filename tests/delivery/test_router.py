@@ -11,6 +11,8 @@ import pytest
 from agent.delivery.rows import Row, State
 from agent.delivery.writable_row import new_row
 from agent.errors import Unreachable
+from agent.executors import Policy
+from agent.model.event import Event
 from tests.delivery.story import STORY, Building
 from tests.support import eventually
 
@@ -83,4 +85,34 @@ async def test_a_row_on_its_way_is_not_sent_again(tmp_path: Path) -> None:
     p.router.submit(row)
     await eventually(lambda: not p.router._ready)
     assert (row.state, row.choice, asked) == (State.SENDING, 1, 1)
+    await b.stop()
+
+
+async def test_a_refusal_of_the_owner_is_the_reason_of_the_row(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("porch", "gpu", "up")
+    b.nodes["gpu"].p.receiver.check = Policy(docker=False).check
+    await b.nodes["porch"].p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"}, "event-1")
+    rows = b.nodes["porch"].p.journal.rows
+    await eventually(lambda: any(r.reason for r in rows.values()))
+    (row,) = [r for r in rows.values() if r.step == "labels"]
+    assert row.reason == "gpu refuses it: this node does not allow docker steps (policy.docker)"
+    b.nodes["gpu"].p.receiver.check = Policy().check
+    await eventually(lambda: row.end == "delivered")
+    assert row.reason == ""
+    await b.stop()
+
+
+async def test_a_node_sends_away_what_its_owner_forbids(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("gpu", "old")
+    router = b.nodes["gpu"].p.router
+    step = b.pipeline.step("labels")
+    assert step is not None
+    row = new_row(1, Event(id="e", source="/gpu/p/small", type="t", time=""), "p", "v", "labels")
+    assert [n.id for n in router.ranked(row, step)] == ["gpu", "old"]
+    router.check = Policy(docker=False).check
+    assert [n.id for n in router.ranked(row, step)] == ["old"]
+    await b.nodes["old"].stop()
+    assert [n.id for n in router.ranked(row, step)] == ["gpu"]  # its status shows the refusal
     await b.stop()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model.node import Capacity
+from agent.model.node import Capacity, NodeRecord, Reserved
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import MAX_CPUS, matches, may_run, may_send, rank, score, weight
 from tests.delivery.events import record
@@ -58,8 +58,25 @@ def test_keys_spread_by_free_cores() -> None:
 )
 def test_a_node_that_is_short_of_something_gets_little(short: dict[str, Any], gpus: int) -> None:
     nodes = [record("short", **{"gpus": 1, **short}), record("free", memory=1 << 30, gpus=1)]
-    wins = Counter(rank(f"key{i}", nodes, gpus=gpus)[0].id for i in range(2000))
+    wins = Counter(rank(f"key{i}", nodes, need=Reserved(gpus=gpus))[0].id for i in range(2000))
     assert 0 < wins["short"] < 250
+
+
+@pytest.mark.parametrize(
+    ("capacity", "least"),
+    [
+        (Capacity(cpus=8.0, all_gpus=1, programs=["p-s"]), 0.75),
+        (Capacity(cpus=0.0, memory=1, all_gpus=1, programs=["p-s"]), 0.7),
+        (Capacity(cpus=8.0, all_gpus=1, programs=["p-other"]), 0.75),
+    ],
+    ids=["its program runs there", "its program has reserved all", "another program has the GPU"],
+)
+def test_a_running_program_keeps_its_work(capacity: Capacity, least: float) -> None:
+    pi = NodeRecord(id="pi", name="pi", capacity=Capacity(cpus=2.0))
+    nodes = [NodeRecord(id="server", name="server", capacity=capacity), pi]
+    need = Reserved(cpus=8.0, memory=1 << 30, gpus=1)
+    wins = Counter(rank(f"key{i}", nodes, need=need, program="p-s")[0].id for i in range(2000))
+    assert wins["server"] > 2000 * least
 
 
 def test_free_gpus_do_not_count_where_none_are_wanted() -> None:
