@@ -97,7 +97,8 @@ _USUAL = {
 def reserves(task: ProgramTask) -> Reserved:
     """The reservation of one running program: CPUs and memory where they are not its kind's defaults, and its GPUs.
 
-    The defaults are limits only: a small machine runs many programs that use less.
+    The defaults are limits only: a small machine runs many programs that use less. A default counts as one where it is
+    written, too: a task with one written limit has values for all.
     """
     limits, usual = task.limits, _USUAL[type(task)]
     return Reserved(
