@@ -143,6 +143,20 @@ def check_data(data: dict[str, Any], what: str) -> None:
         raise broken(f"the data of {what} is {e}") from None
 
 
+def check_blob(blob: ReplyBlob, what: str, code: str = "step.answer") -> None:
+    """Raise StepFailed unless an event can hold the blob's name and media type."""
+    if blob.type and not _MEDIA.match(blob.type):
+        raise broken(f"{what}: {_short(blob.type)!r} is not a media type", code=code)
+    if len(blob.name) > 255 or not blob.name.isprintable():
+        raise broken(f"{what}: {_short(blob.name)!r} is not a blob's name", code=code)
+
+
+def check_size(data: dict[str, Any], what: str) -> None:
+    """Raise StepFailed where `data` is larger than any node would take."""
+    if len(_ENCODER.encode(data)) > MAX_EVENT:
+        raise broken(f"{what} is larger than {MAX_EVENT} bytes")
+
+
 def _checked(reply: ReplyEvent, n: int) -> CheckedEvent:
     what = f"event {n} of the answer"
     check_type(reply.type, what)
@@ -155,12 +169,8 @@ def _checked(reply: ReplyEvent, n: int) -> CheckedEvent:
     if len(blobs) > MAX_BLOBS:
         raise broken(f"{what} names {len(blobs)} blobs, more than {MAX_BLOBS}")
     for blob in blobs:
-        if blob.type and not _MEDIA.match(blob.type):
-            raise broken(f"{what}: {_short(blob.type)!r} is not a media type")
-        if len(blob.name) > 255 or not blob.name.isprintable():
-            raise broken(f"{what}: {_short(blob.name)!r} is not a blob's name")
-    if len(_ENCODER.encode(data)) > MAX_EVENT:
-        raise broken(f"{what} is larger than {MAX_EVENT} bytes")
+        check_blob(blob, what)
+    check_size(data, what)
     try:
         msgspec.msgpack.encode(data)
     except OverflowError:

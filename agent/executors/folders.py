@@ -93,13 +93,17 @@ class Folders:
             raise broken(f"the event cannot be written for the program: {e.strerror}", code="step.input") from e
 
     def taken(self, limits: Limits) -> list[str]:
-        """The names of all regular files below the outputs folder, sorted; raises StepFailed beyond `limits.files`."""
+        """The names of all regular files below the outputs folder, sorted.
+
+        Raises StepFailed beyond `limits.files` or MAX_DEPTH, and where a folder cannot be read.
+        """
         names: list[str] = []
-        for at, folders, files in os.walk(self.outputs, followlinks=False):
-            depth = len(Path(at).relative_to(self.outputs).parts)
-            if depth + 1 >= MAX_DEPTH:
-                folders.clear()
-            names += [str((Path(at) / f).relative_to(self.outputs)) for f in files if not (Path(at) / f).is_symlink()]
+        for at, folders, files in os.walk(self.outputs, onerror=_unreadable):
+            below = Path(at).relative_to(self.outputs)
+            if folders and len(below.parts) + 1 >= MAX_DEPTH:
+                text = f"the program made folders in {str(below)[:80]!r}: a path in the outputs folder has at most {MAX_DEPTH} parts"
+                raise broken(text, code="step.outputs")
+            names += [str(below / name) for name in files if stat.S_ISREG((Path(at) / name).lstat().st_mode)]
             if len(names) > limits.files:
                 raise broken(f"the program wrote more than {limits.files} files", code="step.outputs")
         return sorted(names)
@@ -137,6 +141,10 @@ def clear_leftovers(scratch: Path, keep: Collection[str] = ()) -> Path:
     except OSError as e:
         logger.warning("the files of the previous run in %s stay until the next start: %s", scratch, e)
     return scratch
+
+
+def _unreadable(e: OSError) -> None:
+    raise broken(f"a folder in the outputs folder cannot be read: {e.strerror}", code="step.outputs") from e
 
 
 def measure(folder: Path, *, max_bytes: int, max_files: int, ended: bool = False) -> str:

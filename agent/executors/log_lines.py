@@ -23,8 +23,9 @@ def log_failure(log: StepLog, error: StepFailed, event: str) -> None:
 class NoLog:
     """A StepLog that drops its lines."""
 
-    def begin(self) -> None:
-        """Nothing to note."""
+    def begin(self) -> StepLog:
+        """See StepLog."""
+        return self
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
         """Drop it."""

@@ -9,15 +9,25 @@ import asyncio
 import hashlib
 import mimetypes
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from agent.errors import EdgeError, StepFailed
-from agent.executors.contract import OUTPUTS, CheckedEvent, ReplyBlob, broken, encode_event, file_names
+from agent.executors.contract import (
+    OUTPUTS,
+    CheckedEvent,
+    ReplyBlob,
+    broken,
+    check_blob,
+    check_size,
+    encode_event,
+    file_names,
+)
 from agent.executors.folders import Folders
-from agent.executors.log_lines import LogLines
+from agent.executors.log_lines import LogLines, log_failure
 from agent.executors.outputs import OutputFiles
 from agent.executors.program import Launcher, Program, watched
 from agent.executors.record import Ended, Usage
@@ -29,6 +39,8 @@ DONE = "program.done"
 """Type of the event that a `once` program makes by ending well."""
 MAX_LOG = 16 << 20
 """Most bytes that one program may write to stdout, and to stderr."""
+LINE = 64
+"""Bytes for which each of its lines counts at least: a log line costs the agent more than a byte of it."""
 MORE = 1 << 16
 """Bytes beyond MAX_LOG for which a file of output has room: the agent ends a program that goes beyond."""
 ADOPTED = "taken up again after a restart of the agent; its output follows from its start"
@@ -94,6 +106,7 @@ class OnceRunner:
             with self._names.of(self._work, item.event.id) as name:
                 return await self._run(run, item, self._launcher.folders(name))
         except StepFailed as e:
+            run.tell(e)
             e.fields.update(run.fields())
             raise
         except EdgeError as e:
@@ -112,14 +125,15 @@ class OnceRunner:
         await self._idle.wait()
 
     async def _run(self, run: _Run, item: StepInput, folders: Folders) -> list[StepOutput]:
-        self._log.begin()
         program = await self._launcher.adopt(folders, run)  # Unreachable: it may run, so its folders stay
         adopted = program is not None
         try:
             if program is None:
                 await in_thread(partial(self._prepare, folders, item))
-                program = await self._launcher.open(folders, run, once=True)
-            else:
+                async with run.stopped_by_failure():
+                    program = await self._launcher.open(folders, run, once=True)
+            run.begin()
+            if adopted:
                 run.note(ADOPTED)
             began = time.monotonic() - program.age
             try:
@@ -130,11 +144,12 @@ class OnceRunner:
                 await asyncio.shield(program.close())
             if adopted and end.took is not None:  # perhaps it ended before
                 took = end.took
-            run.note(f"{end.text} after {took:.1f} s")
+            failure = None if end.exit_code == 0 else self._failed(end)
+            run.note(f"{end.text} after {took:.1f} s", failure)
             if adopted and took > self._limits.timeout:
                 raise self._late()
-            if end.exit_code != 0:
-                raise broken(end.text, code=end.code, hint="see the program's log lines")
+            if failure is not None:
+                raise failure
             return await self._outputs(item, folders, _measured(end, took, usage))
         finally:
             await in_thread(folders.remove)
@@ -160,6 +175,12 @@ class OnceRunner:
                 run.fail(self._late())
             return await run.end
 
+    def _failed(self, end: Ended) -> StepFailed:
+        hint = "see the program's log lines"
+        if end.code in ("step.exit", "step.trap"):
+            hint += f", or raise {self._launcher.kind}.memory of the step"
+        return broken(end.text, code=end.code, hint=hint)
+
     def _late(self) -> StepFailed:
         hint = f"raise {self._launcher.kind}.timeout of the step, or see its log for where it hangs"
         text = f"the program ran longer than its limit of {self._limits.timeout:g} s"
@@ -174,21 +195,48 @@ class OnceRunner:
     def _open(self, files: OutputFiles, item: StepInput, folders: Folders, measured: dict[str, Any]) -> None:
         names = folders.taken(self._limits)
         if len(names) > MAX_BLOBS:
-            raise broken(f"the program wrote {len(names)} files, an event holds {MAX_BLOBS}", code="step.outputs")
+            text = f"the program wrote {len(names)} files, an event holds {MAX_BLOBS}"
+            raise broken(text, code="step.outputs", hint="put the files into one archive, or write fewer")
         data = {k: v for k, v in item.event.data.items() if k != "blobs"} | {"program": measured}
-        blobs = [ReplyBlob(name=name, type=_media_type(name), path=OUTPUTS + name) for name in names]
+        check_size(data, f"the event {DONE}")
+        blobs = [_blob(name) for name in names]
         files.open([CheckedEvent(DONE, data, blobs)], folders.outputs, self._limits, self._launcher.kind)
 
 
 class _Run:
-    """The Listener of one program; `end` is done when it has ended."""
+    """The Listener of one program; `end` is done when it has ended.
+
+    `log` is that of the step until the program is there. Then it gets its own: a start that fails is no execution.
+    """
 
     def __init__(self, log: StepLog, event: str) -> None:
         self._log = log
         self._event = event
         self._out, self._err = LogLines(log, "stdout"), LogLines(log, "stderr")
         self._written = {"stdout": 0, "stderr": 0}
+        self._told: StepFailed | None = None
+        self._start: asyncio.Timeout | None = None
         self.end: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    def begin(self) -> None:
+        """The program is there: what follows is in the log of a new execution."""
+        self._log = self._log.begin()
+        self._out, self._err = LogLines(self._log, "stdout"), LogLines(self._log, "stderr")
+
+    @asynccontextmanager
+    async def stopped_by_failure(self) -> AsyncIterator[None]:
+        """`fail` cancels the block; the failure is raised then."""
+        if self.end.done():
+            await self.end
+        try:
+            async with asyncio.timeout(None) as self._start:
+                yield
+        except TimeoutError:
+            if self._start is None or not self._start.expired():
+                raise
+            await self.end
+        finally:
+            self._start = None
 
     def stdout(self, data: bytes) -> None:
         self._take("stdout", self._out, data)
@@ -199,11 +247,12 @@ class _Run:
     def _take(self, stream: str, lines: LogLines, data: bytes) -> None:
         if self.end.done():
             return
-        self._written[stream] += len(data)
+        self._written[stream] += max(len(data), LINE * data.count(b"\n"))
         if self._written[stream] <= MAX_LOG:
             lines.feed(data, self._event)
         else:
-            self.fail(broken(f"the program wrote more than {MAX_LOG} bytes to {stream}", code=f"step.{stream}"))
+            text = f"the program wrote more than {MAX_LOG} bytes to {stream}; a line counts for at least {LINE}"
+            self.fail(broken(text, code=f"step.{stream}"))
 
     def ended(self, end: Ended) -> None:
         if not self.end.done():
@@ -213,12 +262,22 @@ class _Run:
     def fail(self, error: StepFailed) -> None:
         if not self.end.done():
             self._flush()
-            self.note(error.message)
+            self.tell(error)
             self.end.set_exception(error)
             self.end.exception()  # perhaps the program is being started, and nobody waits for its end
+            if self._start is not None:
+                self._start.reschedule(0.0)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, failure: StepFailed | None = None) -> None:
+        """Write a line, which tells this failure."""
         self._log.line(text, "agent", self._event)
+        self._told = failure
+
+    def tell(self, error: StepFailed) -> None:
+        """Write the failure to the log, unless a line has told it."""
+        if error is not self._told:
+            log_failure(self._log, error, self._event)
+            self._told = error
 
     def fields(self) -> dict[str, Any]:
         """The fields of a failure: the program's last log lines."""
@@ -238,5 +297,10 @@ def _measured(end: Ended, took: float, usage: Usage | None) -> dict[str, Any]:
     return made
 
 
-def _media_type(name: str) -> str:
-    return mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+def _blob(path: str) -> ReplyBlob:
+    """The blob of a file below the outputs folder; raises StepFailed where its name cannot be a blob's."""
+    name = Path(path).name
+    media_type = mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+    blob = ReplyBlob(name=name, type=media_type, path=OUTPUTS + path)
+    check_blob(blob, "an output file", code="step.outputs")
+    return blob

@@ -18,7 +18,16 @@ from agent.executors.warm import WarmRunner
 from agent.executors.wasm.executor import WasmExecutor
 from agent.executors.wasm.runner import WasmLauncher, WasmRunner
 from agent.model.node import Reserved
-from agent.model.task import BlobWriter, DockerTask, FilterRunner, ProcessTask, ProgramTask, Runner, StepLog, WasmTask
+from agent.model.task import (
+    BlobWriter,
+    DockerTask,
+    FilterRunner,
+    ProgramTask,
+    Runner,
+    StepLog,
+    WasmTask,
+    reserves,
+)
 
 AnyRunner: TypeAlias = WarmRunner | OnceRunner | WasmRunner
 ONCE_AT_ONCE = os.cpu_count() or 1
@@ -35,17 +44,18 @@ class Executors:
     ) -> None:
         self._wasm, self._docker, self._process = wasm, docker, process
         self.policy, self._blobs = policy, blobs
-        self._made: WeakKeyDictionary[AnyRunner, ProgramTask] = WeakKeyDictionary()
         self._names = Names()
+        self._made: WeakKeyDictionary[AnyRunner, Reserved] = WeakKeyDictionary()
 
     def runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None = None) -> Runner:
         """A runner of the task's program, not yet started; raises Refused where the policy forbids it.
 
         `name` is shown in a container's labels, `log` gets the program's output. `module` is the file of a WASM module.
         """
-        task = self.policy.check(task)
-        made = self._runner(task, name, log, module)
-        self._made[made] = task
+        capped = self.policy.check(task)
+        made = self._runner(capped, name, log, module)
+        asked = reserves(task)  # of the task before the cap: a capped default reserves nothing
+        self._made[made] = msgspec.structs.replace(asked, cpus=min(asked.cpus, capped.limits.cpus))
         return made
 
     def _runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None) -> AnyRunner:
@@ -81,21 +91,8 @@ class Executors:
         return self._wasm.filter(module, task)
 
     def reserved(self) -> Reserved:
-        """The reservations of the running programs: CPUs and memory where the step asks for them, and GPUs.
-
-        The default limits of a task are limits only: a small machine runs many programs that use less.
-        """
-        cpus, memory, gpus = 0.0, 0, 0
-        for runner, task in list(self._made.items()):
-            usual = DEFAULTS[type(task)]
-            cpus += runner.running * (task.limits.cpus if task.limits.cpus != usual.cpus else 0.0)
-            memory += runner.running * (task.limits.memory if task.limits.memory != usual.memory else 0)
-            gpus += runner.running * (task.gpus if isinstance(task, DockerTask) else 0)
-        return Reserved(cpus, memory, gpus)
-
-
-DEFAULTS = {
-    WasmTask: WasmTask(module="").limits,
-    DockerTask: DockerTask(image="").limits,
-    ProcessTask: ProcessTask(command=[]).limits,
-}
+        """The reservations of the running programs; see `reserves`. None has more CPUs than the owner's policy gives it."""
+        each = [(runner.running, r) for runner, r in list(self._made.items())]
+        return Reserved(
+            sum(n * r.cpus for n, r in each), sum(n * r.memory for n, r in each), sum(n * r.gpus for n, r in each)
+        )

@@ -30,7 +30,7 @@ MAX_RECORD = 64 << 10
 """Longest handle or result in bytes: a process can write its own."""
 
 
-class Usage(msgspec.Struct, array_like=True, frozen=True):
+class Usage(msgspec.Struct, frozen=True):
     """The resources that a program used: CPU seconds, and the most memory in bytes; 0 where it is not known."""
 
     cpu: float

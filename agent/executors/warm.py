@@ -135,9 +135,8 @@ class WarmRunner:
     async def _open(self) -> _Warm:
         """Start the program; raises Unreachable, NotFound or StepFailed and leaves nothing behind."""
         folders = self._launcher.folders()
-        self._log.begin()
         self.start_failure = None
-        dialogue = Dialogue(self._launcher.kind, self._limits, self._log, self._start_timeout)
+        dialogue = Dialogue(self._launcher.kind, self._limits, self._log.begin(), self._start_timeout)
         try:
             await in_thread(folders.make)
             warm = _Warm(await self._launcher.open(folders, dialogue, once=False), folders, dialogue)

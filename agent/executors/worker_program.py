@@ -23,7 +23,8 @@ from agent.executors.record import STREAMS, Ended, Handle, ProcessId, Result, Us
 
 FOLLOW = 0.1
 """Seconds between looks at the output of a program that runs, and at an adopted program."""
-PIECE = 1 << 16
+PIECE = 1 << 12
+"""Bytes between two chances for the agent's other work: each of them may be a log line."""
 
 
 async def nothing_more() -> None:
@@ -63,7 +64,8 @@ class WorkerProgram:
         """See Program."""
         await self._end()
         await asyncio.sleep(0)  # a task that is cancelled before its first step would free nothing
-        self._result.cancel()
+        if not self._result.cancelling():  # a second time would interrupt the end of its worker
+            self._result.cancel()
         await asyncio.wait({self._result})
 
     async def close(self) -> None:

@@ -15,6 +15,8 @@ import msgspec
 from agent.logs.wire import LogLine
 
 SUFFIX, OLDER = ".log", ".1"
+_END = 64 << 10
+"""Bytes at the end of a file in which its last line is: more than twice the longest line."""
 _Stored = tuple[int, str, str, str, str]
 _DECODER = msgspec.json.Decoder(_Stored)
 _ENCODER = msgspec.json.Encoder()
@@ -61,10 +63,19 @@ def append(path: Path, data: bytes) -> None:
         os.close(fd)
 
 
-def last_number(folder: Path, step: str) -> int:
-    """The number of the step's newest line; 0 before its first line."""
-    for path in reversed(files_of(folder)):
-        numbers = [line.n for line in lines_of(path, step)]
-        if numbers:
-            return numbers[-1]
+def last_number(folder: Path) -> int:
+    """The number of the step's newest line, which may be in any of its files; 0 before its first line. Raises OSError."""
+    return max((_last_number(path) for path in files_of(folder)), default=0)
+
+
+def _last_number(path: Path) -> int:
+    """The number of the file's last line; 0 where it has none."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
+        for raw in reversed(file.read().split(b"\n")):
+            try:
+                number: int = _DECODER.decode(raw)[0]
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            return number
     return 0

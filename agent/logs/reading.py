@@ -7,6 +7,7 @@ import heapq
 import logging
 import time
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -79,7 +80,7 @@ class Reader:
             lines = store.recent(pipeline, step, after)
             if after < last and (not lines or lines[0].n > after + 1):
                 await store.write()
-                stored = await asyncio.to_thread(self._stored, pipeline, step, after)
+                stored = await asyncio.to_thread(self._stored, pipeline, step, after, last)
                 lines = stored + store.recent(pipeline, step, stored[-1].n if stored else after)
             streams.append(lines)
         lines = _newer(heapq.merge(*streams, key=lambda line: line.time), request.since)
@@ -88,13 +89,19 @@ class Reader:
         self._count(request, made)
         return made
 
-    def _stored(self, pipeline: str, step: str, after: int) -> list[LogLine]:
+    def _stored(self, pipeline: str, step: str, after: int, last: int) -> list[LogLine]:
+        """The stored lines after the number `after`: those until `last`, and newer lines as far as none is missing."""
         found: list[LogLine] = []
         for path in files_of(self._store.folder / pipeline / step):
             try:
                 found += [line for line in lines_of(path, step) if line.n > after]
             except OSError as e:
                 log.debug("%s cannot be read: %s", path, e)
+        found.sort(key=lambda line: line.n)
+        # A file that was read early may lack a line that was written before the newest line of a file that was read late.
+        for before, line in pairwise(found):
+            if line.n > max(last, before.n + 1):
+                return found[: found.index(line)]
         return found
 
     def _count(self, request: ReadRequest, made: LogLines) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from weakref import WeakSet
 
 from agent.logs.files import OLDER, SUFFIX, append, encoded, execution_of, files_of, last_number
 from agent.logs.wire import LogLine
@@ -52,7 +53,8 @@ class _Step:
     step: str
     folder: Path
     n: int
-    execution: str = ""
+    newest: str = ""
+    open: WeakSet[_Execution] = field(default_factory=WeakSet)
     recent: deque[LogLine] = field(default_factory=deque)
     recent_bytes: int = 0
     pending: list[tuple[str, bytes]] = field(default_factory=list)
@@ -85,24 +87,27 @@ class LogStore:
         """The log of a step."""
         return _OneStep(self, pipeline, step)
 
-    def begin(self, pipeline: str, step: str) -> None:
-        """The next lines of the step belong to a new execution."""
+    def begin(self, pipeline: str, step: str) -> StepLog:
+        """The log of a new execution of the step."""
         it = self._step(pipeline, step)
-        it.execution = f"{it.n + 1:012d}-{os.urandom(4).hex()}"
+        it.newest = f"{it.n + 1:012d}-{os.urandom(4).hex()}"
+        made = _Execution(self, pipeline, step, it.newest)
+        it.open.add(made)
+        return made
 
-    def line(self, pipeline: str, step: str, text: str, stream: Stream, event: str) -> None:
-        """Keep one line."""
+    def line(self, pipeline: str, step: str, text: str, stream: Stream, event: str, execution: str = "") -> None:
+        """Keep one line of the execution, by default of the one that began last."""
         it = self._step(pipeline, step)
-        if not it.execution:
+        if not (execution or it.newest):
             self.begin(pipeline, step)
         it.n += 1
-        line = LogLine(step, it.n, now(), stream, text[:MAX_LINE], event, it.execution)
+        line = LogLine(step, it.n, now(), stream, text[:MAX_LINE], event, execution or it.newest)
         self._remember(it, line)
         data = encoded(line)
         if it.pending_bytes + len(data) > PENDING:
             self.lost += 1
         else:
-            it.pending.append((it.execution, data))
+            it.pending.append((line.execution, data))
             it.pending_bytes += len(data)
         self._some.set()
         for changed in self._waiting.get(pipeline, ()):
@@ -125,7 +130,7 @@ class LogStore:
         if it is None:
             folder = self.folder / pipeline / step
             try:
-                last = last_number(folder, step)
+                last = last_number(folder)
             except OSError as e:
                 log.warning("the log of %s/%s cannot be read: %s", pipeline, step, e)
                 last = 0
@@ -147,7 +152,7 @@ class LogStore:
         """Write the pending lines; a write that is under way is waited for."""
         async with self._writing:
             if taken := self._taken():
-                await in_thread(partial(self._write, taken))
+                await in_thread(partial(self._write, taken, self._open()))
 
     def _taken(self) -> list[tuple[_Step, list[tuple[str, bytes]]]]:
         taken = []
@@ -157,7 +162,11 @@ class LogStore:
                 it.pending, it.pending_bytes = [], 0
         return taken
 
-    def _write(self, taken: list[tuple[_Step, list[tuple[str, bytes]]]]) -> None:
+    def _open(self) -> set[str]:
+        """The executions that may go on."""
+        return {e for it in self._steps.values() for e in (it.newest, *(log.execution for log in it.open))}
+
+    def _write(self, taken: list[tuple[_Step, list[tuple[str, bytes]]]], current: set[str]) -> None:
         for it, pending in taken:
             try:
                 for execution in dict.fromkeys(e for e, _ in pending):
@@ -170,7 +179,7 @@ class LogStore:
                     log.warning("log lines of steps are lost: %s", e)
                 self._failing = True
         if self._recount or self.bytes > self.size:
-            self._prune()
+            self._prune(current)
             self._recount = False
 
     def _append(self, it: _Step, execution: str, data: bytes) -> None:
@@ -185,10 +194,9 @@ class LogStore:
 
     # -- bounds -------------------------------------------------------------------------------------------------------
 
-    def _prune(self) -> None:
-        """Delete the oldest files until the bounds hold; an execution that goes on loses its older half last."""
+    def _prune(self, current: set[str]) -> None:
+        """Delete the oldest files until the bounds hold; `current` executions go on and lose their older halves last."""
         kept: list[tuple[Path, int, float]] = []
-        current = {it.execution for it in self._steps.values()}
         for folder in self._folders():
             files = files_of(folder)
             executions = list(dict.fromkeys(execution_of(p) for p in files))
@@ -252,17 +260,29 @@ class LogStore:
 
 
 class _OneStep:
-    """A StepLog."""
+    """The StepLog of a step."""
 
     def __init__(self, store: LogStore, pipeline: str, step: str) -> None:
         self._store = store
         self._pipeline = pipeline
         self._step = step
 
-    def begin(self) -> None:
+    def begin(self) -> StepLog:
         """See StepLog."""
-        self._store.begin(self._pipeline, self._step)
+        return self._store.begin(self._pipeline, self._step)
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
         """See StepLog."""
         self._store.line(self._pipeline, self._step, text, stream, event)
+
+
+class _Execution(_OneStep):
+    """The StepLog of one execution, which goes on for as long as this object is used."""
+
+    def __init__(self, store: LogStore, pipeline: str, step: str, execution: str) -> None:
+        super().__init__(store, pipeline, step)
+        self.execution = execution
+
+    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
+        """See StepLog."""
+        self._store.line(self._pipeline, self._step, text, stream, event, self.execution)

@@ -98,7 +98,8 @@ _USUAL = {
 def reserves(task: ProgramTask) -> Reserved:
     """The reservation of one running program: CPUs and memory where they are not its kind's defaults, and its GPUs.
 
-    The defaults are limits only: a small machine runs many programs that use less.
+    The defaults are limits only: a small machine runs many programs that use less. A default counts as one where it is
+    written, too: a task with one written limit has values for all.
     """
     limits, usual = task.limits, _USUAL[type(task)]
     return Reserved(
@@ -154,12 +155,15 @@ Stream = Literal["stdout", "stderr", "agent"]
 class StepLog(Protocol):
     """The log of one step on this node. An execution is one life of the step's program: from its start to its end."""
 
-    def begin(self) -> None:
-        """A fresh program is being started: the next lines belong to a new execution."""
+    def begin(self) -> StepLog:
+        """The log of a new execution, for a program that is being started; several may be under way at a time."""
         ...
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
-        """One line, without its newline; `event` is the id of the event that was with the program. Never raises."""
+        """One line, without its newline; `event` is the id of the event that was with the program. Never raises.
+
+        In the log of a step it belongs to the execution that began last.
+        """
         ...
 
 

@@ -15,7 +15,7 @@ import pytest
 from agent.delivery.changes import Action
 from agent.errors import EdgeError, NotFound, StepFailed
 from agent.model.pipeline import Keep
-from agent.model.task import StepInput, StepOutput, Stream
+from agent.model.task import StepInput, StepLog, StepOutput, Stream
 from tests.delivery.story import Building, Program
 from tests.support import eventually
 
@@ -149,7 +149,8 @@ class Noted:
     def __init__(self, notes: list[tuple[str, str, str]], key: tuple[str, str, str]) -> None:
         self.notes, self.key = notes, key
 
-    def begin(self) -> None: ...
+    def begin(self) -> StepLog:
+        return self
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
         self.notes.append((self.key[0], self.key[2], text))

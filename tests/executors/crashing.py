@@ -120,8 +120,9 @@ async def run_of(setup: Setup) -> AsyncIterator[Run]:
 class Printed:
     """A StepLog that prints its lines."""
 
-    def begin(self) -> None:
-        """Nothing to print."""
+    def begin(self) -> StepLog:
+        """See StepLog."""
+        return self
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
         """Print it."""

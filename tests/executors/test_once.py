@@ -15,8 +15,11 @@ import pytest
 from agent.blobs import BlobStore
 from agent.errors import NotFound, StepFailed
 from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
-from agent.model.task import MIB, DockerTask, Limits, ProcessTask, Runner, WasmTask
-from tests.executors.conftest import Lines, MakeInput, runner_of
+from agent.executors.once import LINE, MAX_LOG
+from agent.logs import LogStore
+from agent.model.event import MAX_BLOBS
+from agent.model.task import MIB, DockerTask, Limits, ProcessTask, Runner, StepLog, WasmTask
+from tests.executors.conftest import Counting, Lines, MakeInput, runner_of
 from tests.support import eventually
 
 LIMITS = Limits(memory=256 * MIB, timeout=30.0, outputs=MIB, files=8)
@@ -27,6 +30,11 @@ copy) cp "$EDGE_INPUTS"a.txt "$EDGE_OUTPUTS"b.txt; cp "$EDGE_EVENT" "$EDGE_OUTPU
 exit) echo it broke >&2; exit 3;;
 slow) echo first; sleep 1; echo second;;
 loop) while :; do :; done;;
+long-line) head -c 2000000 /dev/zero; echo; echo second; sleep 1;;
+newlines) yes '';;
+files) for i in $(seq 33); do touch "$EDGE_OUTPUTS$i"; done;;
+spoil) touch "$EDGE_INPUTS"new 2>/dev/null && exit 5; echo x 2>/dev/null >"$EDGE_INPUTS"a.txt && exit 6;
+       echo x 2>/dev/null >"$EDGE_EVENT" && exit 7; echo 1;;
 flood) while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done;;
 limit) trap '' XFSZ; dd if=/dev/zero of="$EDGE_OUTPUTS"full bs=64k count=999 2>/dev/null; exit 0;;
 crash) kill -SEGV $$;;
@@ -50,7 +58,7 @@ async def make(
     if kind == "docker":
         await containers.start()
 
-    def make(mode: str, *, env: dict[str, str] = {}, **limits: Any) -> Runner:
+    def make(mode: str, log: StepLog = log, *, env: dict[str, str] = {}, **limits: Any) -> Runner:
         given = msgspec.structs.replace(LIMITS, **limits)
         task: Any = WasmTask(module="once", args=[mode], env=env, limits=given, once=True)
         if kind == "docker":
@@ -129,6 +137,38 @@ async def test_output_comes_while_the_program_runs(make: Make, make_input: MakeI
     assert log.stdout == ["first", "second"]
 
 
+async def test_two_programs_at_a_time_have_two_logs(make: Make, make_input: MakeInput, tmp_path: Path) -> None:
+    logs = LogStore(tmp_path / "logs", 1 << 24)
+    runner = make("slow", logs.of("p", "v", "s"))
+    await asyncio.gather(runner.run(await make_input()), runner.run(await make_input()))
+    lines: dict[str, list[str]] = {}
+    for line in logs.recent("p", "s", 0):
+        lines.setdefault(line.execution, []).append(f"{line.event} {line.text}")
+    assert len(lines) == 2
+    for texts in lines.values():
+        event = texts[0].split()[0]
+        assert texts[:2] == [f"{event} first", f"{event} second"]
+        assert f"{event} " in texts[2]
+
+
+async def test_empty_lines_do_not_keep_the_agent_busy(make: Make, make_input: MakeInput) -> None:
+    log = Counting()
+    pulse = asyncio.create_task(log.pulse())
+    with pytest.raises(StepFailed, match="16777216 bytes to stdout") as failure:
+        await make("newlines", log).run(await make_input())
+    pulse.cancel()
+    assert failure.value.code == "step.stdout"
+    assert log.lines <= MAX_LOG // LINE + 10
+    assert log.most <= 5000
+
+
+async def test_output_comes_after_a_line_without_an_end(make: Make, make_input: MakeInput, log: Lines) -> None:
+    task = asyncio.create_task(make("long-line").run(await make_input()))
+    await eventually(lambda: "second" in log.stdout)
+    assert not task.done()
+    await task
+
+
 HOSTILE = {
     "loop": ("step.timeout", "longer than its limit of 1 s"),
     "flood": ("step.stdout", "more than 16777216 bytes to stdout"),
@@ -145,7 +185,7 @@ async def test_a_hostile_program_fails_its_event_only(make: Make, make_input: Ma
     assert failure.value.code in codes.split("|"), failure.value
     assert text in failure.value.message
     assert not failure.value.final
-    assert log.agent
+    assert failure.value.message in log.agent[-1]
     (output,) = await make("copy").run(await make_input(("a.txt", b"fine")))
     assert output.blobs
 
@@ -160,6 +200,31 @@ async def test_hints_name_the_key_of_the_kind(
     with pytest.raises(StepFailed) as failure:
         await make("limit").run(await make_input())
     assert f"{kind}.outputs" in failure.value.hint
+
+
+async def test_more_files_than_an_event_holds_are_named(make: Make, make_input: MakeInput, log: Lines) -> None:
+    with pytest.raises(StepFailed, match=f"wrote {MAX_BLOBS + 1} files") as failure:
+        await make("files", files=100).run(await make_input())
+    assert "archive" in failure.value.hint
+    assert failure.value.message in log.agent[-1]
+
+
+async def test_inputs_and_the_event_cannot_be_changed(
+    make: Make, make_input: MakeInput, log: Lines, request: pytest.FixtureRequest
+) -> None:
+    if request.node.callspec.params["make"] == "process":
+        pytest.skip("a process has the rights of its user; it gets copies")
+    await make("spoil").run(await make_input(("a.txt", b"hello")))
+    assert log.stdout == ["1"]
+
+
+async def test_crash_hints_at_the_memory_of_the_kind(
+    make: Make, make_input: MakeInput, request: pytest.FixtureRequest
+) -> None:
+    kind = request.node.callspec.params["make"]
+    with pytest.raises(StepFailed) as failure:
+        await make("crash").run(await make_input())
+    assert f"{kind}.memory" in failure.value.hint
 
 
 async def test_close_ends_a_running_program(make: Make, make_input: MakeInput, log: Lines) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.blobs import BlobStore
 from agent.config import PolicyConfig
 from agent.errors import Refused
 from agent.executors import DockerExecutor, Executors, NoLog, Policy, ProcessExecutor, WasmExecutor
+from agent.model.node import Reserved
 from agent.model.task import MIB, DockerTask, Limits, ProcessTask, ProgramTask, WasmTask
 
 CONTAINER = DockerTask(image="x", limits=Limits(memory=64 * MIB, cpus=2.0))
 PROCESS = ProcessTask(command=["true"])
+USUAL = DockerTask(image="x").limits
 WASM = WasmTask(module="x")
 
 
@@ -53,6 +56,24 @@ def test_policy_caps_only_the_cpus_of_a_container() -> None:
     checked = Policy(cpus=0.25, memory=64 * MIB).check(CONTAINER)
     assert checked.limits == Limits(memory=64 * MIB, cpus=0.25)
     assert Policy(cpus=4.0).check(CONTAINER) == CONTAINER
+
+
+@pytest.mark.parametrize(
+    ("limits", "gpus", "reserved"),
+    [
+        (USUAL, 0, Reserved()),
+        (msgspec.structs.replace(USUAL, cpus=1.5), 0, Reserved(cpus=1.0)),
+        (msgspec.structs.replace(USUAL, cpus=0.5, memory=64 * MIB), 2, Reserved(0.5, 64 * MIB, 2)),
+    ],
+)
+def test_capped_default_reserves_nothing(
+    tmp_path: Path, store: BlobStore, limits: Limits, gpus: int, reserved: Reserved
+) -> None:
+    executors = executors_of(tmp_path, store, Policy(cpus=1.0))
+    runner = executors.runner(DockerTask(image="x", limits=limits, gpus=gpus, once=True), "s", NoLog())
+    assert executors.reserved() == Reserved()
+    runner._runs.add(object())  # type: ignore[attr-defined]
+    assert executors.reserved() == reserved
 
 
 def test_shares_are_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

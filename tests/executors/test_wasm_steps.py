@@ -17,7 +17,7 @@ from agent.blobs import BlobStore
 from agent.errors import StepFailed
 from agent.executors import WasmExecutor
 from agent.model.task import MIB, Limits, Runner, WasmTask
-from tests.executors.conftest import Lines, MakeInput, runner_of
+from tests.executors.conftest import Counting, Lines, MakeInput, runner_of
 from tests.support import eventually
 
 LIMITS = Limits(memory=16 * MIB, timeout=30.0, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
@@ -123,6 +123,79 @@ async def test_hostile_module_is_stopped_and_nothing_else_notices(
     assert not isinstance(neighbours, BaseException)
     assert await make_runner("hostile").run(await make_input()) == []
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_damaged_compiled_module_is_compiled_again(
+    tmp_path: Path, store: BlobStore, program: Callable[[str], Path], make_input: MakeInput, log: Lines
+) -> None:
+    for damaged in (False, True):
+        for compiled in (tmp_path / "cache").glob("*.bin"):
+            assert damaged
+            compiled.write_bytes(b"damaged")
+        executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=1)
+        runner = runner_of(store, log, WasmTask(module="h"), wasm=executor, module=program("hostile"))
+        assert await runner.run(await make_input()) == []
+        await executor.close()
+
+
+async def test_empty_log_lines_do_not_keep_the_agent_busy(
+    executor: WasmExecutor, store: BlobStore, program: Callable[[str], Path], make_input: MakeInput
+) -> None:
+    log = Counting()
+    pulse = asyncio.create_task(log.pulse())
+    task = WasmTask(module="h", limits=Limits(timeout=30.0))
+    await runner_of(store, log, task, wasm=executor, module=program("hostile")).run(
+        await make_input(evil="empty-log-lines")
+    )
+    pulse.cancel()
+    assert (log.lines, log.most <= 5000) == (60000, True)
+
+
+async def test_log_comes_after_a_line_without_an_end(
+    make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    runner = make_runner("hostile", Limits(timeout=60.0, stderr=8 * MIB))
+    task = asyncio.create_task(runner.run(await make_input(evil="long-line")))
+    await eventually(lambda: "next" in log)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+WRONG_LINES = {
+    "newlines": "not an answer: ",
+    "banner": "not an answer: a library's banner",
+    "two": 'a second answer: {"id":"e1",',
+}
+
+
+@pytest.mark.parametrize("evil", WRONG_LINES)
+async def test_one_wrong_line_of_many_is_in_the_log(
+    evil: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines
+) -> None:
+    with pytest.raises(StepFailed, match="answered one event with"):
+        await make_runner("hostile").run(await make_input(evil=evil))
+    wrong, failure = log.agent
+    assert wrong.startswith(WRONG_LINES[evil])
+    assert "answered one event with" in failure
+
+
+@pytest.mark.parametrize("engine", ["wasmtime", "wasm3"])
+async def test_environment_of_the_step_reaches_every_module(
+    engine: str, tmp_path: Path, program: Callable[[str], Path], store: BlobStore, make_input: MakeInput, log: Lines
+) -> None:
+    executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=1, engine=engine)
+    env = {"HELLO": "there"}
+    try:
+        warm = runner_of(store, log, WasmTask(module="h", env=env), module=program("hostile"), wasm=executor)
+        await warm.run(await make_input(evil="env"))
+        once = WasmTask(module="o", args=["env"], env=env, once=True)
+        await runner_of(store, log, once, module=program("once"), wasm=executor).run(await make_input())
+        await executor.filter(program("count"), WasmTask(module="c", args=["env"], env=env)).feed(b"a\n", log)
+    finally:
+        await executor.close()
+    assert (log, log.stdout) == (["there", "there"], ["there"])
 
 
 async def test_descriptors_are_few(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.logs import LogLine, LogStore, Reader, ReadRequest
+from agent.logs import LogLine, LogStore, Reader, ReadRequest, reading
 from agent.logs import store as module
-from agent.logs.files import append, files_of
+from agent.logs.files import append, execution_of, files_of, lines_of
 
 SIZE = 64 << 20
 
@@ -40,6 +40,78 @@ async def test_lines_come_back_with_stream_event_and_execution(tmp_path: Path) -
         (1, "stderr", "first", "e1"), (2, "agent", "second", ""), (3, "stdout", "third", "e2"),
     ]  # fmt: skip
     assert found[0].execution == found[1].execution != found[2].execution
+
+
+async def test_executions_at_a_time_keep_their_lines(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s")
+    first, second = log.begin(), log.begin()
+    first.line("one", event="e1")
+    second.line("two", event="e2")
+    log.line("of the step")
+    await store.write()
+    first.line("three", event="e1")
+    for found in (await read(store), await read(opened(tmp_path))):
+        assert [(x.n, x.text) for x in found] == [(1, "one"), (2, "two"), (3, "of the step"), (4, "three")][
+            : len(found)
+        ]
+        executions = [x.execution for x in found]
+        assert executions[0] != executions[1] == executions[2]
+        assert executions[3:] == executions[:1][: len(found) - 3]
+
+
+async def test_numbers_go_on_after_an_older_execution_wrote_last(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s")
+    first, second = log.begin(), log.begin()
+    for number in range(500):
+        (second if number == 250 else first).line(f"line {number} " + "x" * 1000)
+    await store.write()
+    again = opened(tmp_path)
+    again.of("p", "v", "s").line("after")
+    assert [x.n for x in await read(again)] == list(range(1, 502))
+
+
+async def test_line_written_while_a_reader_reads_is_not_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(tmp_path)
+    logs = sorted((store.of("p", "v", "s").begin() for _ in range(2)), key=lambda log: log.execution)  # type: ignore[attr-defined]
+    for log in logs:
+        log.line("before")
+    await store.write()
+    monkeypatch.setattr(module, "RECENT", 0)
+
+    def meanwhile(path: Path, step: str) -> list[LogLine]:
+        found = list(lines_of(path, step))
+        if execution_of(path) == logs[0].execution:  # type: ignore[attr-defined]
+            for log in logs:
+                log.line("meanwhile")
+            store._write(store._taken(), set())
+        return found
+
+    monkeypatch.setattr(reading, "lines_of", meanwhile)
+    found = await Reader(opened(tmp_path)).read(ReadRequest("p", "s"))
+    assert ([x.n for x in found.lines], found.lost) == ([1, 2], {})
+    monkeypatch.undo()
+    after = await Reader(opened(tmp_path)).read(ReadRequest("p", "s", found.next))
+    assert ([x.n for x in after.lines], after.lost) == ([3, 4], {})
+
+
+async def test_an_execution_that_goes_on_is_not_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_EXECUTIONS", 2)
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s")
+    long = log.begin()
+    long.line("long")
+    for n in range(4):
+        log.begin().line(f"short {n}")
+        await store.write()
+    assert [x.text for x in await read(opened(tmp_path))] == ["long", "short 2", "short 3"]
+    del long
+    log.begin().line("short 4")
+    await store.write()
+    assert [x.text for x in await read(opened(tmp_path))] == ["short 3", "short 4"]
 
 
 async def test_lines_survive_a_restart_and_go_on_with_their_numbers(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from agent.model.documents import PIPELINE
 from agent.model.event import MAX_EVENT, Event, event_id, now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run, steps_without_node
-from agent.model.task import ProgramTask, Runner, Stream
+from agent.model.task import ProgramTask, Runner, StepLog, Stream
 from agent.steps import NodeSteps
 
 FOR_EVER = 100 * 365 * 86400.0
@@ -286,8 +286,9 @@ class _Shown:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def begin(self) -> None:
-        """Show nothing."""
+    def begin(self) -> StepLog:
+        """See StepLog."""
+        return self
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
         """See StepLog."""

@@ -22,6 +22,10 @@ THREADS = 4
 _HINT = "start the Docker engine (systemctl start docker), or check docker.host and the rights on its socket"
 
 
+class NoImage(NotFound):
+    """The engine does not have the image."""
+
+
 class DockerApi:
     """The engine's API; the connection is made at the first call and again after a failure."""
 
@@ -33,8 +37,8 @@ class DockerApi:
     async def call(self, work: Callable[[Any], T]) -> T:
         """Run `work(client)` in a thread.
 
-        Raises Unreachable without an engine, NotFound for an object that the engine does not have, StepFailed
-        (`docker.refused`) for any other refusal.
+        Raises Unreachable without an engine, NotFound for an object that the engine does not have (NoImage for an image),
+        StepFailed (`docker.refused`) for any other refusal.
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work)
 
@@ -50,8 +54,10 @@ class DockerApi:
 
         try:
             return work(self._connected())
+        except docker.errors.ImageNotFound as e:
+            raise NoImage(f"docker: {_text(e)}", hint="load, pull or build it on this node") from e
         except docker.errors.NotFound as e:
-            raise NotFound(f"docker: {_text(e)}", hint="load, pull or build it on this node") from e
+            raise NotFound(f"docker: {_text(e)}", hint="see the engine's own log") from e
         except docker.errors.APIError as e:
             raise _refused(_text(e)) from e
         except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as e:

@@ -130,9 +130,9 @@ class Link(NamedTuple):
 
 def _ended(state: dict[str, Any]) -> Ended:
     took = _seconds(state.get("StartedAt", ""), state.get("FinishedAt", ""))
-    if state.get("OOMKilled"):
-        return Ended("the container was killed: it wanted more memory than its limit", took=took)
     code = state.get("ExitCode")
+    if state.get("OOMKilled") and code != 0:  # else a child of the program was killed, and the program copes with that
+        return Ended("the container was killed: it wanted more memory than its limit", took=took)
     return Ended(f"the container exited with {code}", exit_code=code, took=took)
 
 
@@ -225,10 +225,12 @@ async def _let_go(api: DockerApi, raw: Any) -> None:
         logger.warning("container %s is left behind: %s", raw.id[:12], e.message)
 
 
-def _volumes(client: Any, image: str) -> list[str]:
-    """Folders that the image declares as volumes: by default each is writable and as large as the host's disk."""
+def _volumes(client: Any, image: str, taken: set[str]) -> list[str]:
+    """Folders that the image declares as volumes but those of `taken`.
+
+    By default each is writable and as large as the host's disk.
+    """
     config = client.images.get(image).attrs.get("Config") or {}
-    taken = {*(p.rstrip("/") for p in (BLOBS, INPUTS, OUTPUTS, EVENT)), "/tmp"}  # noqa: S108
     return [path for path in config.get("Volumes") or {} if path.rstrip("/") not in taken]
 
 
@@ -236,6 +238,8 @@ def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: s
     import docker.types
 
     limits = task.limits
+    mounts = _mounts(folders, once)
+    memory = {"/tmp", *_volumes(client, task.image, {"/tmp", *(target for _, target, _ in mounts)})}  # noqa: S108
     user = user_of_containers()
     group = NOBODY if os.geteuid() == 0 else os.getegid()
     return client.containers.create(
@@ -258,16 +262,13 @@ def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: s
         memswap_limit=limits.memory,
         nano_cpus=int(limits.cpus * 1e9),
         shm_size=TMP,
-        tmpfs=dict.fromkeys(["/tmp", *_volumes(client, task.image)], f"size={TMP},mode=1777"),  # noqa: S108
+        tmpfs=dict.fromkeys(sorted(memory), f"size={TMP},mode=1777"),
         ulimits=[
             docker.types.Ulimit(name="core", soft=0, hard=0),
             docker.types.Ulimit(name="fsize", soft=limits.outputs, hard=limits.outputs),
             docker.types.Ulimit(name="nofile", soft=DESCRIPTORS, hard=DESCRIPTORS),
         ],
-        mounts=[
-            docker.types.Mount(target, source, type="bind", read_only=ro)
-            for source, target, ro in _mounts(folders, once)
-        ],
+        mounts=[docker.types.Mount(target, source, type="bind", read_only=ro) for source, target, ro in mounts],
         # json-file would let a looping program fill the disk; the agent keeps the output. Only the engine has that of a
         # program that goes on when the agent crashes.
         log_config=docker.types.LogConfig(type="local", config=LOG) if once else docker.types.LogConfig(type="none"),

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import EdgeError, NotFound, Unreachable
-from agent.executors.contract import BLOBS, INPUTS
-from agent.executors.docker.api import DockerApi
+from agent.executors.contract import BLOBS, INPUTS, broken
+from agent.executors.docker.api import DockerApi, NoImage
 from agent.executors.docker.container import (
     OWNER_LABEL,
     Container,
@@ -117,41 +117,50 @@ class DockerExecutor:
 
     async def image_id(self, name: str) -> str:
         """The id (`sha256:…`) of an image that is on this node; raises NotFound, Unreachable."""
-        return str(await self._api.call(lambda client: client.images.get(name).id))
+        try:
+            return str(await self._api.call(lambda client: client.images.get(name).id))
+        except Unreachable as e:
+            self._away(e)
+            raise
 
     async def gpu(self) -> bool:
         """Whether a container can have this node's GPU: starts one to find out."""
         if not NVIDIA_DEVICE.exists() or not await self.check():
             return False
+        try:
+            images = await self._api.call(lambda client: client.images.list())
+            if images:
+                await self.check_gpus(images[0].id, 1)
+        except EdgeError as e:
+            logger.info("no GPU for containers: %s", e.message)
+            return False
+        return bool(images)
 
-        def work(client: Any) -> bool:
+    async def check_gpus(self, image: str, count: int) -> None:
+        """Start a container of the image to find out whether it gets so many GPUs; raises StepFailed, Unreachable."""
+
+        def work(client: Any) -> None:
             import docker.types
 
-            images = client.images.list()
-            if not images:
-                return False
             container = client.containers.create(
-                images[0].id,
+                image,
                 entrypoint=["/nvidia-probe"],
                 network_mode="none",
                 labels={OWNER_LABEL: self.owner},
-                device_requests=[docker.types.DeviceRequest(count=1, capabilities=[["gpu"]])],
+                device_requests=[docker.types.DeviceRequest(count=count, capabilities=[["gpu"]])],
             )
             try:
                 container.start()
             except docker.errors.APIError as e:
                 # No image has such a program: an error about the program comes after the devices were granted.
-                return "nvidia-probe" in str(e)
+                if "nvidia-probe" not in str(e):
+                    raise
             finally:
                 container.remove(force=True)
-            return True
 
         self._opening += 1
         try:
-            return await self._api.call(work)
-        except EdgeError as e:
-            logger.info("no GPU for containers: %s", e.message)
-            return False
+            await self._api.call(work)
         finally:
             self._opening -= 1
 
@@ -169,11 +178,17 @@ class DockerExecutor:
         if self._unswept:
             await self.check()
         self._opening += 1
+        opening = asyncio.create_task(
+            open_container(self._api, task, folders, self.owner, name, listener, self._live.discard, once=once)
+        )
         try:
-            made = await open_container(
-                self._api, task, folders, self.owner, name, listener, self._live.discard, once=once
-            )
+            made = await asyncio.shield(opening)
             self._live.add(made.id)
+        except asyncio.CancelledError:  # the engine carries out the call that is under way
+            await asyncio.wait({opening})
+            if opening.exception() is None:
+                await opening.result().close()
+            raise
         except Unreachable as e:
             self._away(e)
             raise
@@ -236,10 +251,12 @@ class DockerLauncher:
         """See Launcher."""
         try:
             await self._executor.image_id(self._task.image)
-        except NotFound as e:
+            if self._task.gpus:
+                await self._executor.check_gpus(self._task.image, self._task.gpus)
+        except NoImage as e:
             raise self._missing(e) from None
 
-    def _missing(self, error: NotFound) -> NotFound:
+    def _missing(self, error: NoImage) -> NotFound:
         return NotFound(f"the image {self._task.shown} is not on this node", hint=error.hint)
 
     def folders(self, once: str = "") -> Folders:
@@ -254,8 +271,11 @@ class DockerLauncher:
         """See Launcher."""
         try:
             return await self._executor.open(self._task, self._name, folders, listener, once=once)
-        except NotFound as e:
+        except NoImage as e:
             raise self._missing(e) from None
+        except NotFound as e:
+            text, hint = f"the container was removed before its start: {e.message}", e.hint
+            raise broken(text, code="docker.refused", hint=hint) from e
 
     async def adopt(self, folders: Folders, listener: Listener) -> Container | None:
         """See Launcher."""

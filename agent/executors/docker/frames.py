@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 STDOUT = 1
 STDERR = 2
 _HEADER = struct.Struct(">BxxxL")
-_PIECE = 1 << 16
+_PIECE = 1 << 12
+"""Bytes between two chances for the agent's other work: each of them may be a log line."""
 
 
 async def frames(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes]]:
@@ -27,5 +28,6 @@ async def frames(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes
                     return
                 size -= len(data)
                 yield stream, data
+                await asyncio.sleep(0)  # a full buffer gives no other chance
     except (asyncio.IncompleteReadError, OSError):
         return

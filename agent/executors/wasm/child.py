@@ -40,11 +40,11 @@ _ADDRESS_SPACE = 16 << 30
 
 
 class Request(msgspec.Struct, array_like=True):
-    """Run the compiled module at `program`; `file_size` bounds each file that it writes, in bytes."""
+    """Run the compiled module at `program`, or without a call only load it. `file_size` bounds each file that it writes."""
 
     program: str
-    call: Call
-    file_size: int
+    call: Call | None = None
+    file_size: int = 0
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -84,9 +84,11 @@ def serve(link: socket.socket, sandbox: Sandbox) -> int:
         try:
             if request.program not in programs:
                 programs[request.program] = sandbox.load(Path(request.program))
-            _limit_run(request)
-            run = _run_once if request.call.root else _run
-            reply = Reply(run(programs[request.program], request.call, take))
+            reply = Reply()
+            if request.call is not None:
+                _limit_run(request.call, request.file_size)
+                run = _run_once if request.call.root else _run
+                reply = Reply(run(programs[request.program], request.call, take))
         except EdgeError as e:
             reply = Reply(code=e.code, text=e.message)
         send(link, msgspec.msgpack.encode(reply))
@@ -134,11 +136,11 @@ def _limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
 
 
-def _limit_run(request: Request) -> None:
+def _limit_run(call: Call, file_size: int) -> None:
     # The guest's stdout and stderr are files, too, a little larger than their limits.
-    file_size = max(request.file_size, max(request.call.stdout, request.call.stderr) + MIB)
+    file_size = max(file_size, max(call.stdout, call.stderr) + MIB)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
-    resource.setrlimit(resource.RLIMIT_DATA, (request.call.memory + _RESERVE, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_DATA, (call.memory + _RESERVE, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from agent.errors import StepFailed
@@ -16,7 +18,7 @@ from agent.executors.wasm.available import engine_name, make_sandbox
 from agent.executors.wasm.cache import CompileCache
 from agent.executors.wasm.child import Request
 from agent.executors.wasm.filter import WasmFilter
-from agent.executors.wasm.runner import WasmWork
+from agent.executors.wasm.runner import Run, WasmWork
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox, Take, nothing
 from agent.executors.wasm.worker import Worker
 from agent.model.task import FilterRunner, WasmTask
@@ -57,7 +59,8 @@ class WasmExecutor:
         async def execute(call: Call) -> Outcome:
             if in_process:
                 return await self._run_here(module, call)
-            return await self._run_in_child(module, call, 0, None, nothing)
+            async with self._lend(module) as run:
+                return await run(call, 0, None, nothing)
 
         return WasmFilter(module.name, task, execute, self._slowness)
 
@@ -68,11 +71,9 @@ class WasmExecutor:
             await self._cache.compiled(module)
             await self._pool.warm()
 
-        async def execute(call: Call, file_size: int, overrun: Callable[[], str] | None, take: Take) -> Outcome:
-            return await self._run_in_child(module, call, file_size, overrun, take)
-
         return WasmWork(
-            module.name, task, self._scratch, self._kept, ready, execute, width=self._pool.size, slowness=self._slowness
+            module.name, task, self._scratch, self._kept, ready, partial(self._lend, module), width=self._pool.size,
+            slowness=self._slowness,
         )  # fmt: skip
 
     async def give_up_left(self) -> None:
@@ -112,18 +113,20 @@ class WasmExecutor:
             self._sandbox = make_sandbox(self.name)
         return self._sandbox.load(compiled)
 
-    async def _run_in_child(
-        self, module: Path, call: Call, file_size: int, overrun: Callable[[], str] | None, take: Take
-    ) -> Outcome:
-        try:
-            return await self._lend(await self._cache.compiled(module), call, file_size, overrun, take)
-        except StepFailed as e:
-            if e.code != "wasm.stale":
-                raise
-        return await self._lend(await self._cache.compiled(module, fresh=True), call, file_size, overrun, take)
-
-    async def _lend(
-        self, compiled: Path, call: Call, file_size: int, overrun: Callable[[], str] | None, take: Take
-    ) -> Outcome:
+    @asynccontextmanager
+    async def _lend(self, module: Path) -> AsyncIterator[Run]:
+        """Lend a worker that has loaded the module; an exception in the block kills it."""
+        compiled = await self._cache.compiled(module)
         async with self._pool.lend() as worker:
-            return await worker.call(Request(str(compiled), call, file_size), call.seconds, overrun, take)
+            try:
+                await worker.load(compiled)
+            except StepFailed as e:
+                if e.code != "wasm.stale":
+                    raise
+                compiled = await self._cache.compiled(module, fresh=True)
+                await worker.load(compiled)
+
+            async def run(call: Call, file_size: int, overrun: Callable[[], str] | None, take: Take) -> Outcome:
+                return await worker.call(Request(str(compiled), call, file_size), call.seconds, overrun, take)
+
+            yield run

@@ -33,6 +33,7 @@ class WasmFilter:
 
     def __init__(self, name: str, task: WasmTask, execute: Execute, slowness: float) -> None:
         self._argv = [name, *task.args]
+        self._env = list(task.env.items())
         self._limits = task.limits
         self._execute = execute
         self._slowness = slowness
@@ -49,6 +50,7 @@ class WasmFilter:
             memory=limits.memory,
             stdout=limits.stdout + OUT_PER_BYTE * len(lines),
             stderr=limits.stderr,
+            env=self._env,
         )
         tail = LogLines(log, "stderr")
         outcome = await self._execute(call)

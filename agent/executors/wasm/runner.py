@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -30,19 +32,21 @@ from agent.executors.outputs import OutputFiles
 from agent.executors.program import Listener
 from agent.executors.record import Result
 from agent.executors.wasm.sandbox import Call, Dir, Outcome, Output, Take, check_outcome, nothing, result
-from agent.executors.worker_program import WorkerProgram, adopt
+from agent.executors.worker_program import PIECE, WorkerProgram, adopt
 from agent.model.task import BlobWriter, StepInput, StepLog, StepOutput, WasmTask
 from agent.threads import in_thread
 
-Execute = Callable[[Call, int, Callable[[], str] | None, Take], Awaitable[Outcome]]
+Run = Callable[[Call, int, Callable[[], str] | None, Take], Awaitable[Outcome]]
 """Runs a call in a worker: (call, largest file in bytes, function that returns the overrun limit, output) → outcome."""
+Lend = Callable[[], AbstractAsyncContextManager[Run]]
+"""Lends a worker that has loaded the module; an exception in the block kills the worker."""
 
 
 class WasmWork:
     """The module of one task, the way to run it, and how many instances run at a time. `ready` compiles and warms it."""
 
     def __init__(
-        self, name: str, task: WasmTask, scratch: Path, kept: Kept, ready: Callable[[], Awaitable[None]], execute: Execute,
+        self, name: str, task: WasmTask, scratch: Path, kept: Kept, ready: Callable[[], Awaitable[None]], lend: Lend,
         *, width: int, slowness: float,
     ) -> None:  # fmt: skip
         self.argv = [name, *task.args]
@@ -52,7 +56,7 @@ class WasmWork:
         self.scratch = scratch
         self.kept = kept
         self.ready = ready
-        self.execute = execute
+        self.lend = lend
         self.width = width
 
     def warm_call(self, folders: Folders, line: bytes) -> Call:
@@ -106,7 +110,7 @@ class WasmRunner:
         """See Runner."""
         if not self._begun:
             self._begun = True
-            self._log.begin()
+            self._log = self._log.begin()
         names = file_names(item.blobs)
         folders = Folders.of(self._work.scratch, "", shared=True)
         stderr = LogLines(self._log, "stderr")
@@ -118,8 +122,11 @@ class WasmRunner:
             await in_thread(partial(_prepare, folders, item, names))
             call = self._work.warm_call(folders, encode_event(item.event, item.blobs, names))
             limits = self._work.limits
-            outcome = await self._work.execute(call, limits.outputs, partial(folders.overrun, limits), take)
-            take("stderr", outcome.stderr)
+            async with self._work.lend() as run:
+                outcome = await run(call, limits.outputs, partial(folders.overrun, limits), take)
+            for at in range(0, len(outcome.stderr), PIECE):
+                take("stderr", outcome.stderr[at : at + PIECE])
+                await asyncio.sleep(0)
             stderr.flush(item.event.id)
             check_outcome(outcome, call)
             events = parse_answer(self._only_line(outcome.stdout, item.event.id), item.event.id)
@@ -137,19 +144,14 @@ class WasmRunner:
         """Do nothing: the workers belong to the executor."""
 
     def _only_line(self, stdout: bytes, event: str) -> bytes:
-        lines = stdout.split(b"\n")
-        if lines[-1] == b"":
-            lines.pop()
+        if not stdout:
+            raise broken("the program ended without an answer")
+        lines = stdout.removesuffix(b"\n").split(b"\n")
         if len(lines) == 1:
             return lines[0]
-        for line in lines[1:]:
-            self._log.line(f"not an answer: {excerpt(line)}", "agent", event)
-        text = (
-            f"the program answered one event with {len(lines)} lines"
-            if lines
-            else "the program ended without an answer"
-        )
-        raise broken(text)
+        others = (f"not an answer: {excerpt(line)}" for line in lines if not _answers(line, event))
+        self._log.line(next(others, f"a second answer: {excerpt(lines[1])}"), "agent", event)
+        raise broken(f"the program answered one event with {len(lines)} lines")
 
 
 class WasmLauncher:
@@ -173,12 +175,16 @@ class WasmLauncher:
         return INPUTS
 
     async def open(self, folders: Folders, listener: Listener, *, once: bool) -> WorkerProgram:
-        """See Launcher."""
+        """See Launcher. The program's time begins when a worker is free and has loaded the module."""
         call = self._work.once_call(folders)
+        async with AsyncExitStack() as stack:
+            execute = await stack.enter_async_context(self._work.lend())
+            lent = stack.pop_all()
 
         async def run() -> Result:
             began = time.monotonic()
-            outcome = await self._work.execute(call, self._work.limits.outputs, None, nothing)
+            async with lent:
+                outcome = await execute(call, self._work.limits.outputs, None, nothing)
             return result(outcome, call, time.monotonic() - began)
 
         return WorkerProgram(folders, listener, run())
@@ -186,6 +192,15 @@ class WasmLauncher:
     async def adopt(self, folders: Folders, listener: Listener) -> WorkerProgram | None:
         """See Launcher."""
         return await adopt(self._work.kept, folders, listener)
+
+
+def _answers(line: bytes, event: str) -> bool:
+    """Whether the line alone would be an answer to the event."""
+    try:
+        parse_answer(line, event)
+    except StepFailed as e:
+        return e.final
+    return True
 
 
 def _prepare(folders: Folders, item: StepInput, names: list[str]) -> None:

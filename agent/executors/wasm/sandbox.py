@@ -73,7 +73,8 @@ class Program(Protocol):
     def run(self, call: Call, take: Take = nothing) -> Outcome:
         """Run it in a fresh instance; blocks until it ends or overruns a limit.
 
-        `take` gets whole lines of the streams in `call.follow` while it runs, perhaps in another thread.
+        `take` gets whole lines (of very long lines: pieces) of the streams in `call.follow` while it runs, perhaps in another
+        thread.
         """
         ...
 

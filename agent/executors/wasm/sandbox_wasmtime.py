@@ -270,10 +270,10 @@ class _Capture:
         return data[: self._limit - self._taken], over
 
     def lines(self) -> bytes:
-        """Take the whole lines that were written since the last call."""
+        """Take the whole lines that were written since the last call, or a piece of a line of PIECE bytes and more."""
         end = min(os.lseek(self._fd, 0, os.SEEK_HOLE), self._limit, self._taken + PIECE)
         data = os.pread(self._fd, max(0, end - self._taken), self._taken)
-        data = data[: data.rfind(b"\n") + 1]
+        data = data if len(data) == PIECE else data[: data.rfind(b"\n") + 1]
         self._taken += len(data)
         return data
 

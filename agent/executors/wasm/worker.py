@@ -16,9 +16,12 @@ from agent.executors.contract import broken
 from agent.executors.folders import outputs_failure
 from agent.executors.wasm.child import COMPILE_SECONDS, GRACE, Reply, Request
 from agent.executors.wasm.sandbox import Outcome, Take, invalid, nothing
+from agent.executors.worker_program import PIECE
 
 LOOK = 0.05
 """Seconds between looks at the outputs folder of a running program."""
+LOAD = 60.0
+"""Seconds that a compiled module may take to load: a slow disk, or a parsing interpreter."""
 _MODULE, _SUBCOMMAND = "agent.executors.wasm.child", "wasm-child"
 _REPLIES = msgspec.msgpack.Decoder(Reply)
 
@@ -55,6 +58,7 @@ class Worker:
     def __init__(self, engine: str, child: Child) -> None:
         self._engine = engine
         self._child = child
+        self._loaded: set[Path] = set()
         self.spent = False
         """Whether it must not be used again."""
         self.since = 0.0
@@ -73,13 +77,29 @@ class Worker:
         """Whether it still listens."""
         return self._child.alive
 
+    async def load(self, compiled: Path) -> None:
+        """Load a compiled module; raises StepFailed (`wasm.stale`) where it must be compiled again.
+
+        After any other exception the worker must be closed.
+        """
+        if compiled in self._loaded:
+            return
+        try:
+            async with asyncio.timeout(LOAD):
+                reply = await self._answer(Request(str(compiled)))
+        except TimeoutError:
+            raise broken(f"the module does not load in {LOAD:g} s", code="wasm.worker") from None
+        if reply.code:
+            raise broken(reply.text, code=reply.code)
+        self._loaded.add(compiled)
+
     async def call(
         self, request: Request, seconds: float, overrun: Callable[[], str] | None, take: Take = nothing
     ) -> Outcome:
-        """Run one request; after any exception the worker must be closed.
+        """Run a loaded module; after any exception the worker must be closed.
 
         `overrun` is called every LOOK seconds, in a thread: it returns the limit that the program's files overrun. `take`
-        gets the output of the streams that the call follows.
+        gets the output of the streams that the call follows, in pieces.
         """
         task = asyncio.ensure_future(self._ask(request, take))
         try:
@@ -100,18 +120,24 @@ class Worker:
         return outcome
 
     async def _ask(self, request: Request, take: Take) -> Outcome:
+        reply = await self._answer(request, take)
+        if reply.outcome is None:
+            raise broken(reply.text, code=reply.code)
+        return reply.outcome
+
+    async def _answer(self, request: Request, take: Take = nothing) -> Reply:
         try:
             reply = _REPLIES.decode(await self._child.ask(msgspec.msgpack.encode(request)))
             while reply.stream is not None:
-                take(reply.stream, reply.data)
+                for at in range(0, len(reply.data), PIECE):
+                    take(reply.stream, reply.data[at : at + PIECE])
+                    await asyncio.sleep(0)
                 reply = _REPLIES.decode(await self._child.receive())
         except TooLarge as e:
             raise broken(f"the WASM worker sent {e.size} bytes", code="wasm.worker") from e
         except (OSError, EOFError, msgspec.DecodeError) as e:
             raise broken("the WASM worker died: most likely out of memory", code="wasm.worker") from e
-        if reply.outcome is None:
-            raise broken(reply.text, code=reply.code)
-        return reply.outcome
+        return reply
 
     async def close(self) -> None:
         """Kill it, even in the middle of a call."""

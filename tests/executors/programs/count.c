@@ -20,6 +20,7 @@ int main(int argc, char **argv) {
   if (!strcmp(mode, "type")) { puts("{\"line\":1,\"type\":\"bad type\"}"); return 0; }
   if (!strcmp(mode, "flood")) for (;;) puts("{\"line\":1,\"type\":\"t\"}");
   if (!strcmp(mode, "log")) fprintf(stderr, "first\nsecond");
+  if (!strcmp(mode, "env")) fprintf(stderr, "%s\n", getenv("HELLO"));
   int number = 1, state = 0;
   for (char *p = text, *end; p < text + n; p = end + 1, number++) {
     end = memchr(p, '\n', (size_t)(text + n - p));

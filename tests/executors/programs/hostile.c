@@ -10,6 +10,7 @@ int main(int argc, char **argv) {
   (void)argc;
   (void)argv;
   event();
+  if (has("\"evil\":\"long-line\"")) { memset(big, 'x', sizeof big); write(2, big, sizeof big); write(2, big, sizeof big); write(2, "\nnext\n", 6); while (forever) ; }
   if (has("\"evil\":\"loop\"")) while (forever) ;
   if (has("\"evil\":\"sleep\"")) { for (int i = 0; i < 5; i++) if (usleep(2000000) != 0) { fprintf(stderr, "cannot sleep\n"); exit(7); } }
   if (has("\"evil\":\"memory\"")) for (;;) { char *p = escaped = malloc(1 << 20); if (!p) exit(8); memset(p, 1, 1 << 20); }
@@ -49,6 +50,10 @@ int main(int argc, char **argv) {
   if (has("\"evil\":\"silence\"")) return 0;
   if (has("\"evil\":\"garbage\"")) { puts("hello"); return 0; }
   if (has("\"evil\":\"nul\"")) { write(1, "{\0}\n", 4); return 0; }
+  if (has("\"evil\":\"newlines\"")) { memset(big, '\n', sizeof big); write(1, big, 60000); return 0; }
+  if (has("\"evil\":\"empty-log-lines\"")) { memset(big, '\n', sizeof big); write(2, big, 60000); answer(0, 0); return 0; }
+  if (has("\"evil\":\"banner\"")) { puts("a library's banner"); answer(0, 0); puts("more of it"); return 0; }
+  if (has("\"evil\":\"env\"")) { fprintf(stderr, "%s\n", getenv("HELLO")); answer(0, 0); return 0; }
   if (has("\"evil\":\"two\"")) { answer(0, 0); answer(0, 0); return 0; }
   if (has("\"evil\":\"other\"")) { strcpy(id, "other"); answer(0, 0); return 0; }
   if (has("\"evil\":\"error\"")) { printf("{\"id\":\"%s\",\"error\":\"no\"}\n", id); return 0; }

@@ -49,8 +49,12 @@ int main(int argc, char **argv) {
   }
   if (!strcmp(mode, "exit")) { fputs("it broke\n", stderr); return 3; }
   if (!strcmp(mode, "slow")) { puts("first"); fflush(stdout); spin(); spin(); puts("second"); }
+  if (!strcmp(mode, "long-line")) { for (int i = 0; i < 31; i++) fwrite(buffer, 1, sizeof buffer, stdout); puts("\nsecond"); fflush(stdout); spin(); spin(); }
   if (!strcmp(mode, "loop")) for (;;) {}
   if (!strcmp(mode, "flood")) for (;;) { memset(buffer, 'x', sizeof buffer); buffer[99] = '\n'; fwrite(buffer, 1, sizeof buffer, stdout); }
+  if (!strcmp(mode, "newlines")) for (;;) { memset(buffer, '\n', sizeof buffer); fwrite(buffer, 1, sizeof buffer, stdout); }
+  if (!strcmp(mode, "files")) for (int i = 0; i < 33; i++) { snprintf(buffer, sizeof buffer, "/outputs/%d", i); close(open(buffer, O_WRONLY | O_CREAT, 0644)); }
+  if (!strcmp(mode, "env")) printf("%s\n", getenv("HELLO"));
   if (!strcmp(mode, "limit")) {
     int fd = open("/outputs/full", O_WRONLY | O_CREAT, 0644);
     while (write(fd, buffer, sizeof buffer) > 0) {}
