@@ -57,6 +57,10 @@ class Answer(msgspec.Struct):
     error: str | None = None
 
 
+class _Ready(msgspec.Struct, forbid_unknown_fields=True):
+    ready: bool
+
+
 class CheckedEvent(msgspec.Struct):
     """A reply event whose `data.blobs` was taken out and checked for shape."""
 
@@ -66,6 +70,7 @@ class CheckedEvent(msgspec.Struct):
 
 
 _ANSWERS = msgspec.json.Decoder(Answer)
+_READY = msgspec.json.Decoder(_Ready)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -103,6 +108,14 @@ def encode_event(event: Event, blobs: list[BlobRef], names: list[str], folder: s
             for b, n in zip(blobs, names, strict=True)
         ]
     return _ENCODER.encode({**msgspec.to_builtins(event), "specversion": event.specversion, "data": data}) + b"\n"
+
+
+def is_ready(line: bytes) -> bool:
+    """Whether it is the line with which a program says, before its first answer, that it is ready for events."""
+    try:
+        return _READY.decode(line).ready
+    except DAMAGED:
+        return False
 
 
 def parse_answer(line: bytes, event_id: str) -> list[CheckedEvent]:

@@ -10,25 +10,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from agent.errors import StepFailed
-from agent.executors.contract import broken, excerpt
+from agent.executors.contract import broken, excerpt, is_ready
 from agent.executors.log_lines import LogLines, log_failure
 from agent.executors.record import Ended
-from agent.model.decoding import DAMAGED
 from agent.model.task import Limits, StepLog
 
 Write = Callable[[bytes], Awaitable[None]]
-
-
-class _Ready(msgspec.Struct, forbid_unknown_fields=True):
-    """The line with which a program says that it is ready for events, before its first answer."""
-
-    ready: bool
-
-
-_READY = msgspec.json.Decoder(_Ready)
 
 
 class Dialogue:
@@ -42,7 +30,8 @@ class Dialogue:
         """`kind` is the key of the program in a pipeline file, for hints."""
         self._kind = kind
         self._limits = limits
-        self._log = log
+        self.log = log
+        """The log of its execution."""
         self._stderr = LogLines(log, "stderr")
         self._event = ""
         self._buffer = bytearray()
@@ -81,7 +70,7 @@ class Dialogue:
             self._unasked(bytes(self._buffer))
 
     def _line(self, line: bytes) -> None:
-        if not self.ready and _is_ready(line):
+        if not self.ready and is_ready(line):
             self._ready.set()
         elif self._answer is not None and not self._answer.done():
             self._ready.set()
@@ -120,7 +109,7 @@ class Dialogue:
         if self.broken is None:
             self.broken = error
             self.over.set()
-            log_failure(self._log, error, self._event)
+            log_failure(self.log, error, self._event)
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(self.broken)
 
@@ -173,10 +162,3 @@ class Dialogue:
     def fields(self) -> dict[str, list[str]]:
         """The fields of a failure: the program's last log lines."""
         return self._stderr.fields()
-
-
-def _is_ready(line: bytes) -> bool:
-    try:
-        return _READY.decode(line).ready
-    except DAMAGED:
-        return False

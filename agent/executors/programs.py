@@ -45,7 +45,7 @@ class Executors:
         self._wasm, self._docker, self._process = wasm, docker, process
         self.policy, self._blobs = policy, blobs
         self._names = Names()
-        self._made: WeakKeyDictionary[AnyRunner, Reserved] = WeakKeyDictionary()
+        self._made: WeakKeyDictionary[AnyRunner, tuple[str, Reserved]] = WeakKeyDictionary()
 
     def runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None = None) -> Runner:
         """A runner of the task's program, not yet started; raises Refused where the policy forbids it.
@@ -55,7 +55,7 @@ class Executors:
         capped = self.policy.check(task)
         made = self._runner(capped, name, log, module)
         asked = reserves(task)  # of the task before the cap: a capped default reserves nothing
-        self._made[made] = msgspec.structs.replace(asked, cpus=min(asked.cpus, capped.limits.cpus))
+        self._made[made] = name, msgspec.structs.replace(asked, cpus=min(asked.cpus, capped.limits.cpus))
         return made
 
     def _runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None) -> AnyRunner:
@@ -92,7 +92,12 @@ class Executors:
 
     def reserved(self) -> Reserved:
         """The reservations of the running programs; see `reserves`. None has more CPUs than the owner's policy gives it."""
-        each = [(runner.running, r) for runner, r in list(self._made.items())]
+        each = [(runner.running, r) for runner, (_, r) in list(self._made.items())]
         return Reserved(
             sum(n * r.cpus for n, r in each), sum(n * r.memory for n, r in each), sum(n * r.gpus for n, r in each)
         )
+
+    def running(self) -> list[str]:
+        """The names of the running programs that have reserved something."""
+        made = list(self._made.items())
+        return sorted({name for runner, (name, r) in made if runner.running and r != Reserved()})

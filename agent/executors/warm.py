@@ -181,7 +181,7 @@ class WarmRunner:
     async def _failed(self, warm: _Warm, error: StepFailed, event: str) -> None:
         """Write the failure to the log; the program goes on only where it reported the error itself."""
         if warm.dialogue.broken is None:
-            log_failure(self._log, error, event)
+            log_failure(warm.dialogue.log, error, event)
         error.fields.update(warm.dialogue.fields())
         if error.final and await in_thread(partial(_cleared, warm.folders)):
             self._tries.succeeded()

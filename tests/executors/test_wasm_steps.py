@@ -94,6 +94,7 @@ HOSTILE = {
     "exit": ("step.exit", "exited with 3"),
     "exit-high": ("step.failed|step.exit", ""),
     "silence": ("step.answer", "without an answer"),
+    "only-ready": ("step.answer", "without an answer"),
     "garbage": ("step.answer", "may answer"),
     "nul": ("step.answer", "may answer"),
     "two": ("step.answer", "with 2 lines"),
@@ -123,6 +124,10 @@ async def test_hostile_module_is_stopped_and_nothing_else_notices(
     assert not isinstance(neighbours, BaseException)
     assert await make_runner("hostile").run(await make_input()) == []
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_the_ready_line_is_no_answer(make_runner: MakeRunner, make_input: MakeInput) -> None:
+    assert await make_runner("hostile").run(await make_input(evil="ready")) == []
 
 
 async def test_damaged_compiled_module_is_compiled_again(

@@ -21,6 +21,7 @@ from agent.executors.contract import (
     encode_event,
     excerpt,
     file_names,
+    is_ready,
     parse_answer,
     places,
 )
@@ -144,9 +145,11 @@ class WasmRunner:
         """Do nothing: the workers belong to the executor."""
 
     def _only_line(self, stdout: bytes, event: str) -> bytes:
-        if not stdout:
+        lines = stdout.removesuffix(b"\n").split(b"\n") if stdout else []
+        if lines and is_ready(lines[0]):
+            del lines[0]
+        if not lines:
             raise broken("the program ended without an answer")
-        lines = stdout.removesuffix(b"\n").split(b"\n")
         if len(lines) == 1:
             return lines[0]
         others = (f"not an answer: {excerpt(line)}" for line in lines if not _answers(line, event))

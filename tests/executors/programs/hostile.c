@@ -54,6 +54,8 @@ int main(int argc, char **argv) {
   if (has("\"evil\":\"empty-log-lines\"")) { memset(big, '\n', sizeof big); write(2, big, 60000); answer(0, 0); return 0; }
   if (has("\"evil\":\"banner\"")) { puts("a library's banner"); answer(0, 0); puts("more of it"); return 0; }
   if (has("\"evil\":\"env\"")) { fprintf(stderr, "%s\n", getenv("HELLO")); answer(0, 0); return 0; }
+  if (has("\"evil\":\"ready\"")) { puts("{\"ready\": true}"); fflush(stdout); answer(0, 0); return 0; }
+  if (has("\"evil\":\"only-ready\"")) { puts("{\"ready\": true}"); return 0; }
   if (has("\"evil\":\"two\"")) { answer(0, 0); answer(0, 0); return 0; }
   if (has("\"evil\":\"other\"")) { strcpy(id, "other"); answer(0, 0); return 0; }
   if (has("\"evil\":\"error\"")) { printf("{\"id\":\"%s\",\"error\":\"no\"}\n", id); return 0; }
