@@ -35,7 +35,7 @@ class EventsQuery(msgspec.Struct):
 
 
 class LogsQuery(msgspec.Struct):
-    """The newest `lines` of the last `since` seconds (0: of all time), with `follow` also new lines.
+    """The newest `lines` (up to 2000) of the last `since` seconds (0: of all time), with `follow` also new lines.
 
     `step` and `node` select where they are not empty.
     """
@@ -43,7 +43,7 @@ class LogsQuery(msgspec.Struct):
     step: Text = ""
     node: Text = ""
     follow: bool = False
-    lines: Lines = 100
+    lines: Annotated[int, Meta(ge=0, le=2000)] = 100
     since: Annotated[float, Meta(ge=0, le=10 * YEAR)] = 0.0
 
 

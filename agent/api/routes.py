@@ -37,7 +37,7 @@ ROUTES = (
     get("/v1/status", Status.answer, "everything at a glance"),
     get("/v1/events", Events.passing, "events"),
     get("/v1/trace/{id}", Events.trace, "the path of an alert or event, hop by hop"),
-    get("/v1/logs/{pipeline}", Logs.lines, "log lines"),
+    get("/v1/logs/{pipeline}", Logs.lines, "log lines: up to 2000 of the newest, with `follow` also new lines"),
     get("/v1/checks", Status.checks, "what `doctor` asks the agent"),
     get("/v1/config", Configuration.all, "every key with value and origin"),
     Route("GET", "/v1/openapi.json", _openapi, "the OpenAPI document of this API", dict[str, Any]),

@@ -13,15 +13,34 @@ from agent.cli.output import escape, print_json, say
 from agent.config import parse_duration
 from agent.errors import ConfigError
 
+MOST = 2000
+"""Most recent lines: one answer of a node holds no more."""
+LONGEST = 3650 * 86400.0
+"""Longest `--since` in seconds; the local API takes no longer one."""
+
 
 def logs(
     step: Annotated[str, typer.Argument(metavar="PIPELINE[/STEP]", help="A step, or a pipeline for all its steps.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until interrupted.")] = False,
     tail: Annotated[
-        int, typer.Option("--tail", "--lines", "-n", min=0, help="How many recent lines to show first.", metavar="N")
+        int,
+        typer.Option(
+            "--tail",
+            "--lines",
+            "-n",
+            min=0,
+            max=MOST,
+            metavar="N",
+            help=f"How many recent lines to show first, up to {MOST}.",
+        ),
     ] = 100,
     since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="Only lines since then: 10m, 2h, or an RFC 3339 time.")
+        str,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Only lines since then, of those of --tail: 10m, 2h, or an RFC 3339 time.",
+        ),
     ] = "",
     node: Annotated[str, typer.Option("--node", help="Only from this node.")] = "",
     json: JsonFlag = False,
@@ -49,19 +68,24 @@ def _show(row: results.LogRow) -> None:
 
 
 def seconds_since(text: str) -> float | None:
-    """How many seconds ago: a duration or an RFC 3339 time; None for an empty text. Raises ConfigError."""
+    """How many seconds ago, up to LONGEST: a duration or an RFC 3339 time; None for an empty text. Raises ConfigError."""
     if not text:
         return None
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         try:
-            return max(1e-3, parse_duration(text))
+            return min(LONGEST, max(1e-3, parse_duration(text)))
         except ConfigError as e:
             raise ConfigError(f"--since: {e.message}", hint="write 10m, 2h, 3d or 2026-03-04T09:12:18Z") from None
     if at.tzinfo is None:
         at = at.astimezone()
-    return max(1e-3, (datetime.now(UTC) - at).total_seconds())
+    seconds = (datetime.now(UTC) - at).total_seconds()
+    if seconds <= 0:
+        raise ConfigError(
+            f"--since: {text} is in the future", hint="a time without a zone is in the zone of this machine"
+        )
+    return min(LONGEST, seconds)
 
 
 app = single(

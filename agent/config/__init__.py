@@ -2,7 +2,7 @@
 
 from agent.config.document import show_config
 from agent.config.loader import load_config
-from agent.config.quota import blob_quota
+from agent.config.quota import blob_quota, logs_size
 from agent.config.schema import (
     DEFAULT_FILE,
     DEFAULT_SOCKET,
@@ -24,5 +24,5 @@ from agent.config.units import format_duration, format_size, parse_duration, par
 __all__ = [
     "DEFAULT_FILE", "DEFAULT_SOCKET", "DEFAULT_STATE", "ApiConfig", "BlobsConfig", "Config", "DockerConfig",
     "JournalConfig", "LogConfig", "LogsConfig", "MeshConfig", "PolicyConfig", "SourcesConfig", "UplinkConfig", "blob_quota",
-    "format_duration", "format_size", "load_config", "parse_duration", "parse_size", "show_config",
+    "format_duration", "format_size", "load_config", "logs_size", "parse_duration", "parse_size", "show_config",
 ]  # fmt: skip

@@ -81,7 +81,13 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The logs of steps on this node, beside the journal."""
 
-    size: Annotated[int, size("Most bytes of all logs; the oldest executions go first.")] = 64 << 20
+    size: Annotated[
+        int,
+        size(
+            "Most bytes of all logs, beside the journal (OpenWrt: in RAM); the oldest executions go first. 0: the lesser of 64 MiB "
+            "and 10 % of the space that is free or has logs."
+        ),
+    ] = 0
 
 
 class SourcesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

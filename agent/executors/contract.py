@@ -15,6 +15,8 @@ MAX_REPLY_EVENTS = 256
 """Most events that one answer may hold."""
 MAX_ERROR = 2000
 """Characters kept of a program's own error text."""
+EXCERPT = 200
+"""Characters kept of a line that is no answer; a character has at most four bytes."""
 BLOBS = "/blobs/"
 """The folder of the event's blobs, as the program sees it."""
 OUTPUTS = "/outputs/"
@@ -114,6 +116,7 @@ def parse_answer(line: bytes, event_id: str) -> list[CheckedEvent]:
             f"the program answered event {_short(answer.id)} while the oldest open event is {event_id}",
             code="step.order",
             hint="answer events in the order in which they come, each once",
+            line=excerpt(line),
         )
     if answer.error is not None:
         raise StepFailed(
@@ -181,5 +184,5 @@ def _short(text: str) -> str:
 
 
 def excerpt(line: bytes) -> str:
-    """The line for a message, cut at 200 bytes."""
-    return line[:200].decode(errors="replace")
+    """The line for a message, cut at 200 characters."""
+    return line[: 4 * EXCERPT].decode(errors="replace")[:EXCERPT]

@@ -69,6 +69,8 @@ class Names:
 class OnceRunner:
     """Runs up to `in_flight` programs at a time. `work` tells its programs from those of other steps."""
 
+    start_failure = None
+
     def __init__(
         self, launcher: Launcher, limits: Limits, blobs: BlobWriter, log: StepLog, work: bytes, names: Names, *, in_flight: int
     ) -> None:  # fmt: skip

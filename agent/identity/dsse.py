@@ -80,7 +80,7 @@ def open_envelope(
         raise IdentityError(
             f"{peer.name} is not an operator and cannot sign this",
             code="identity.not-operator",
-            hint="sign it on an operator, or make this node an operator: edge-agent node promote",
+            hint="sign it on an operator",
         )
     return payload, peer
 

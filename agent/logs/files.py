@@ -1,18 +1,24 @@
 """The files of a log: one or two for each execution, a JSON line for each line, oldest first.
 
 `<folder>/<pipeline>/<step>/<number of its first line>-<id>.log`, and with `.1` at the end its older half, when there is one. A line is
-[n, time, stream, text, event]. The last line may be torn: it is left out when it is read.
+[n, time, stream, text, event]. A torn line is left out when it is read. Executions may overlap: the numbers rise within a file only.
 """
 
 from __future__ import annotations
 
+import heapq
+import logging
 import os
+from collections import deque
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
 
 from agent.logs.wire import LogLine
+
+log = logging.getLogger(__name__)
 
 SUFFIX, OLDER = ".log", ".1"
 _END = 64 << 10
@@ -40,6 +46,37 @@ def execution_of(path: Path) -> str:
     return path.name.removesuffix(OLDER).removesuffix(SUFFIX)
 
 
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def append(path: Path, data: bytes) -> int:
+    """Append whole lines to a private file, made with its folders where it is missing; returns the bytes written. Raises OSError.
+
+    If a full disk or a power cut tore the last line, a newline comes first.
+    """
+    _make(path.parent)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(fd).st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        rest = data
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        return len(data)
+    finally:
+        os.close(fd)
+
+
+def _make(folder: Path) -> None:
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
 def lines_of(path: Path, step: str) -> Iterator[LogLine]:
     """The lines of a file; damaged lines are left out. Raises OSError."""
     execution = execution_of(path)
@@ -50,17 +87,6 @@ def lines_of(path: Path, step: str) -> Iterator[LogLine]:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
             yield LogLine(step, n, time, stream, text, event, execution)
-
-
-def append(path: Path, data: bytes) -> None:
-    """Append to a private file, made with its folders where it is missing; raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        while data:
-            data = data[os.write(fd, data) :]
-    finally:
-        os.close(fd)
 
 
 def last_number(folder: Path) -> int:
@@ -79,3 +105,50 @@ def _last_number(path: Path) -> int:
                 continue
             return number
     return 0
+
+
+def oldest_first(folder: Path, step: str, after: int, before: int) -> Iterator[LogLine]:
+    """The step's lines with numbers between `after` and `before`. Each file is opened when the first number in its name is reached."""
+    streams = [_numbered(path, step) for last, path in _by_last(folder) if last > after]
+    for n, line in heapq.merge(*streams, key=itemgetter(0)):
+        if n >= before:
+            return
+        if line is not None and n > after:
+            yield line
+
+
+def newest(folder: Path, step: str, before: int, count: int, oldest: str) -> list[LogLine]:
+    """The `count` newest lines with numbers below `before` that are no older than the time `oldest`, by number.
+
+    Files that are older than what was found, or than a file without any such line, are not read.
+    """
+    found: list[LogLine] = []
+    for last, path in sorted(_by_last(folder), reverse=True):
+        if len(found) == count and found[0].n > last:
+            break
+        lines = (line for _, line in _numbered(path, step) if line is not None)
+        kept = deque((line for line in lines if line.n < before and line.time >= oldest), maxlen=count)
+        if not kept and last < before:
+            break
+        found = sorted([*kept, *found], key=lambda line: line.n)[-count:]
+    return found
+
+
+def _by_last(folder: Path) -> Iterator[tuple[int, Path]]:
+    """The step's files with the numbers of their last lines."""
+    for path in files_of(folder):
+        try:
+            yield _last_number(path), path
+        except OSError as e:
+            log.debug("%s cannot be read: %s", path, e)  # deleted a moment ago, to make room
+
+
+def _numbered(path: Path, step: str) -> Iterator[tuple[int, LogLine | None]]:
+    """First the number in the file's name, before the file is opened, then its lines with their numbers."""
+    first = path.name.partition("-")[0]
+    yield int(first) if first.isdecimal() else 0, None
+    try:
+        for line in lines_of(path, step):
+            yield line.n, line
+    except OSError as e:
+        log.debug("%s cannot be read: %s", path, e)

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import time
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from agent.errors import Refused
-from agent.logs.files import files_of, lines_of
+from agent.logs.files import newest, oldest_first
 from agent.logs.store import LogStore
 from agent.logs.wire import MAX_ANSWER, MAX_LINES, MAX_WAIT, LogLine, LogLines, ReadRequest
 from agent.model.decoding import DAMAGED
 from agent.model.event import rfc3339
 from agent.model.pipeline import MAX_STEPS, NAME
 
-log = logging.getLogger(__name__)
-
 AT_ONCE = 16
-"""Requests of other nodes that are served, or wait, at a time."""
+"""Requests of one node that wait for a line at a time; one more ends the wait of the oldest, which its node may have given up."""
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A step at one moment: `recent` are its newest lines in memory, without a gap, up to `last`."""
+
+    step: str
+    after: int
+    last: int
+    recent: list[LogLine]
+
+    @property
+    def first(self) -> int:
+        """The number from which on memory has every line."""
+        return self.recent[0].n if self.recent else self.last + 1
 
 
 class Reader:
@@ -31,7 +44,9 @@ class Reader:
 
     def __init__(self, store: LogStore) -> None:
         self._store = store
-        self._serving = 0
+        self._waiting: dict[str, list[asyncio.Timeout]] = {}
+        self._disk = asyncio.Lock()
+        """One request reads files at a time: they are bounded together as one is."""
 
     async def serve(self, peer: Any, body: bytes) -> bytes:
         """Answer an operator on another node; raises Refused."""
@@ -43,77 +58,96 @@ class Reader:
             request = msgspec.msgpack.decode(body, type=ReadRequest)
         except DAMAGED as e:
             raise Refused(f"not a request for a log: {e}", code="bad") from None
-        if self._serving >= AT_ONCE:
-            raise Refused("too many readers of logs", code="busy", hint="try again in a moment")
-        self._serving += 1
-        try:
-            return msgspec.msgpack.encode(await self.read(request))
-        finally:
-            self._serving -= 1
+        return msgspec.msgpack.encode(await self.read(request, peer.id))
 
-    async def read(self, request: ReadRequest) -> LogLines:
-        """The lines after the given numbers; without one, wait for the next. Raises Refused for invalid names."""
+    async def read(self, request: ReadRequest, node: str = "") -> LogLines:
+        """The lines after the given numbers; without one, wait for the next. Raises Refused for invalid names.
+
+        `node` is the node that asks, if it is another.
+        """
         _check(request)
-        until = asyncio.get_running_loop().time() + min(request.wait, MAX_WAIT)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(request.wait, MAX_WAIT)
         with self._store.waiting(request.pipeline) as changed:
             while True:
                 changed.clear()
                 found = await self._now(request)
-                left = until - asyncio.get_running_loop().time()
+                left = until - loop.time()
                 if found.lines or left <= 0:
                     return found
                 try:
-                    async with asyncio.timeout(left):
-                        await changed.wait()
+                    async with asyncio.timeout(left) as limit:
+                        with self._waits(node, limit):
+                            await changed.wait()
                 except TimeoutError:
                     return found
 
+    @contextmanager
+    def _waits(self, node: str, limit: asyncio.Timeout) -> Iterator[None]:
+        mine = self._waiting.setdefault(node, [])
+        if node and len(mine) >= AT_ONCE and not mine[0].expired():
+            mine.pop(0).reschedule(0)
+        mine.append(limit)
+        try:
+            yield
+        finally:
+            if limit in mine:
+                mine.remove(limit)
+            if not mine:
+                self._waiting.pop(node, None)
+
     async def _now(self, request: ReadRequest) -> LogLines:
         store, pipeline = self._store, request.pipeline
-        made = LogLines([])
-        streams: list[list[LogLine]] = []
-        for step in [request.step] if request.step else store.steps(pipeline)[:MAX_STEPS]:
-            after = request.after.get(step, 0)
-            last = store.last(pipeline, step)
-            after = 0 if after > last else after  # the log started again
-            made.next[step] = last if after == last else after
-            lines = store.recent(pipeline, step, after)
-            if after < last and (not lines or lines[0].n > after + 1):
-                await store.write()
-                stored = await asyncio.to_thread(self._stored, pipeline, step, after, last)
-                lines = stored + store.recent(pipeline, step, stored[-1].n if stored else after)
-            streams.append(lines)
-        lines = _newer(heapq.merge(*streams, key=lambda line: line.time), request.since)
-        lines = lines[-request.tail :] if request.tail else lines
-        made.lines = _fitting(lines, newest=bool(request.tail))
-        self._count(request, made)
+        steps = [request.step] if request.step else store.steps(pipeline)[:MAX_STEPS]
+        # All before the first wait: lines that come meanwhile belong to the next answer.
+        snapshots = [self._snapshot(pipeline, step, request.after.get(step, 0)) for step in steps]
+        oldest = rfc3339(time.time() - min(request.since, 1e9)) if request.since else ""
+        count = request.tail or MAX_LINES
+        kept: list[LogLine] = []
+        first: dict[str, int] = {}
+        for snapshot in snapshots:
+            found = await self._lines(pipeline, snapshot, request.tail, oldest)
+            if found:
+                first[snapshot.step] = found[0].n
+            kept = _merged(kept, found, count, backwards=bool(request.tail))
+        if len(kept) > count or _size(kept) > MAX_ANSWER:
+            kept = kept[1:] if request.tail else kept[:-1]
+        made = LogLines(kept, {s.step: s.last for s in snapshots})
+        if not request.tail:
+            _go_on(made, first, snapshots)
         return made
 
-    def _stored(self, pipeline: str, step: str, after: int, last: int) -> list[LogLine]:
-        """The stored lines after the number `after`: those until `last`, and newer lines as far as none is missing."""
-        found: list[LogLine] = []
-        for path in files_of(self._store.folder / pipeline / step):
-            try:
-                found += [line for line in lines_of(path, step) if line.n > after]
-            except OSError as e:
-                log.debug("%s cannot be read: %s", path, e)
-        found.sort(key=lambda line: line.n)
-        # A file that was read early may lack a line that was written before the newest line of a file that was read late.
-        for before, line in pairwise(found):
-            if line.n > max(last, before.n + 1):
-                return found[: found.index(line)]
-        return found
+    def _snapshot(self, pipeline: str, step: str, after: int) -> _Snapshot:
+        last = self._store.last(pipeline, step)
+        after = 0 if after > last else after  # the log started again
+        return _Snapshot(step, after, last, self._store.recent(pipeline, step, after))
 
-    def _count(self, request: ReadRequest, made: LogLines) -> None:
-        for step in made.next:
-            mine = [line.n for line in made.lines if line.step == step]
-            after = request.after.get(step, 0)
-            if mine:
-                made.next[step] = mine[-1]
-                if after and not request.tail and mine[0] > after + 1:
-                    made.lost[step] = mine[0] - after - 1
-            elif request.tail or request.since:
-                made.next[step] = self._store.last(request.pipeline, step)
+    async def _lines(self, pipeline: str, it: _Snapshot, tail: int, oldest: str) -> list[LogLine]:
+        """The lines of a step: with `tail` its newest, else its oldest; enough to see that an answer has no room for more."""
+        known = [line for line in it.recent if line.time >= oldest]
+        if it.after + 1 >= it.first or (tail and (len(known) >= tail or len(known) < len(it.recent))):
+            return known
+        folder = self._store.folder / pipeline / it.step
+
+        def stored() -> list[LogLine]:
+            if tail:
+                return newest(folder, it.step, it.first, tail, oldest)
+            lines = oldest_first(folder, it.step, it.after, it.first)
+            return _until_full((line for line in lines if line.time >= oldest), MAX_LINES)
+
+        async with self._disk:
+            await self._store.write()
+            return await asyncio.to_thread(stored) + known
+
+
+def _go_on(made: LogLines, first: dict[str, int], snapshots: list[_Snapshot]) -> None:
+    """Set `next` to the last line that is in the answer, and past lines that are too old, but not past those without room."""
+    for line in made.lines:
+        made.next[line.step] = line.n
+    answered = {line.step for line in made.lines}
+    for it in snapshots:
+        if it.step in first and it.step not in answered:
+            made.next[it.step] = first[it.step] - 1
 
 
 def _check(request: ReadRequest) -> None:
@@ -124,20 +158,27 @@ def _check(request: ReadRequest) -> None:
         raise Refused("a number in the request is out of range", code="bad")
 
 
-def _newer(lines: Iterable[LogLine], since: float) -> list[LogLine]:
-    if not since:
-        return list(lines)
-    oldest = rfc3339(time.time() - min(since, 1e9))
-    return [line for line in lines if line.time >= oldest]
+def _merged(kept: list[LogLine], found: list[LogLine], count: int, *, backwards: bool) -> list[LogLine]:
+    """Both by time, as far as an answer can need them, `backwards` from the newest."""
+    lines = list(heapq.merge(kept, found, key=lambda line: line.time))
+    return _until_full(reversed(lines), count)[::-1] if backwards else _until_full(lines, count)
 
 
-def _fitting(lines: list[LogLine], *, newest: bool) -> list[LogLine]:
-    """As many lines as one answer may hold, the newest or the oldest of them."""
+def _until_full(lines: Iterable[LogLine], count: int) -> list[LogLine]:
+    """The first lines, up to the one for which an answer has no room."""
     kept: list[LogLine] = []
     size = 0
-    for line in reversed(lines) if newest else lines:
-        size += len(line.text.encode()) + len(line.event) + 100
-        if size > MAX_ANSWER or len(kept) >= MAX_LINES:
-            break
+    for line in lines:
         kept.append(line)
-    return kept[::-1] if newest else kept
+        size += _cost(line)
+        if size > MAX_ANSWER or len(kept) > count:
+            break
+    return kept
+
+
+def _size(lines: list[LogLine]) -> int:
+    return sum(map(_cost, lines))
+
+
+def _cost(line: LogLine) -> int:
+    return len(line.text.encode()) + len(line.event) + 100

@@ -35,8 +35,8 @@ MAX_LINE = 4096
 PENDING = 1 << 20
 """Most bytes of a step that wait for the disk; further lines are lost."""
 RECENT = 1000
-RECENT_BYTES = 256 << 10
-"""Lines of a step, and bytes of them, that stay in memory for readers who follow."""
+RECENT_CHARACTERS = 256 << 10
+"""Lines of a step, and characters of them, that stay in memory for readers who follow."""
 WRITE_EVERY = 1.0
 """Seconds between two writes: a flash disk must not be written for every line."""
 
@@ -56,7 +56,7 @@ class _Step:
     newest: str = ""
     open: WeakSet[_Execution] = field(default_factory=WeakSet)
     recent: deque[LogLine] = field(default_factory=deque)
-    recent_bytes: int = 0
+    recent_characters: int = 0
     pending: list[tuple[str, bytes]] = field(default_factory=list)
     pending_bytes: int = 0
 
@@ -101,7 +101,9 @@ class LogStore:
         if not (execution or it.newest):
             self.begin(pipeline, step)
         it.n += 1
-        line = LogLine(step, it.n, now(), stream, text[:MAX_LINE], event, execution or it.newest)
+        line = LogLine(
+            step, it.n, now(), stream, text[:MAX_LINE].encode(errors="replace").decode(), event, execution or it.newest
+        )
         self._remember(it, line)
         data = encoded(line)
         if it.pending_bytes + len(data) > PENDING:
@@ -116,9 +118,9 @@ class LogStore:
 
     def _remember(self, it: _Step, line: LogLine) -> None:
         it.recent.append(line)
-        it.recent_bytes += len(line.text)
-        while len(it.recent) > RECENT or it.recent_bytes > RECENT_BYTES:
-            it.recent_bytes -= len(it.recent.popleft().text)
+        it.recent_characters += len(line.text)
+        while len(it.recent) > RECENT or it.recent_characters > RECENT_CHARACTERS:
+            it.recent_characters -= len(it.recent.popleft().text)
 
     def _find(self, pipeline: str, step: str) -> _Step | None:
         """The step's log, if it has one."""
@@ -140,6 +142,7 @@ class LogStore:
     async def run(self) -> None:
         """Write the lines a second after they came, until cancelled; then write the rest."""
         try:
+            await self.write()
             while True:
                 await self._some.wait()
                 self._some.clear()
@@ -149,9 +152,9 @@ class LogStore:
             await self.write()
 
     async def write(self) -> None:
-        """Write the pending lines; a write that is under way is waited for."""
+        """Write the pending lines and keep to the bounds; a write that is under way is waited for."""
         async with self._writing:
-            if taken := self._taken():
+            if (taken := self._taken()) or self._recount:
                 await in_thread(partial(self._write, taken, self._open()))
 
     def _taken(self) -> list[tuple[_Step, list[tuple[str, bytes]]]]:
@@ -179,8 +182,11 @@ class LogStore:
                     log.warning("log lines of steps are lost: %s", e)
                 self._failing = True
         if self._recount or self.bytes > self.size:
-            self._prune(current)
             self._recount = False
+            try:
+                self._prune(current)
+            except OSError as e:
+                log.warning("old logs of steps cannot be deleted: %s", e)
 
     def _append(self, it: _Step, execution: str, data: bytes) -> None:
         path = it.folder / f"{execution}{SUFFIX}"
@@ -189,8 +195,7 @@ class LogStore:
             path.replace(path.with_name(path.name + OLDER))
             size = 0
         self._recount = self._recount or not size
-        append(path, data)
-        self.bytes += len(data)
+        self.bytes += append(path, data)
 
     # -- bounds -------------------------------------------------------------------------------------------------------
 
@@ -204,8 +209,7 @@ class LogStore:
             for path in files:
                 if execution_of(path) in gone:
                     path.unlink(missing_ok=True)
-                else:
-                    info = path.stat()
+                elif (info := _stat(path)) is not None:
                     kept.append((path, info.st_size, info.st_mtime))
         self.bytes = sum(size for _, size, _ in kept)
         kept.sort(key=lambda file: (execution_of(file[0]) in current, not file[0].name.endswith(OLDER), file[2]))
@@ -223,16 +227,21 @@ class LogStore:
         for folder in self.folder.iterdir() if self.folder.is_dir() else ():
             if folder.name not in pipelines:
                 shutil.rmtree(folder, ignore_errors=True)
-        for key in [k for k in self._steps if k[0] not in pipelines]:
-            del self._steps[key]
-        self._recount = True
+                self._recount = True
+        for (pipeline, step), it in list(self._steps.items()):
+            if pipeline in pipelines:
+                continue
+            if it.open:  # its numbers go on: the name of a file has the first of its lines
+                self._steps[pipeline, step] = _Step(pipeline, step, it.folder, it.n, it.newest, it.open)
+            else:
+                del self._steps[pipeline, step]
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def steps(self, pipeline: str) -> list[str]:
         """The steps of the pipeline that have a log here."""
         folder = self.folder / pipeline
-        stored = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        stored = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
         return sorted({*stored, *(s for p, s in self._steps if p == pipeline)})
 
     def last(self, pipeline: str, step: str) -> int:
@@ -257,6 +266,14 @@ class LogStore:
             self._waiting[pipeline].discard(changed)
             if not self._waiting[pipeline]:
                 del self._waiting[pipeline]
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None where it is gone: `forget` may delete it at the same time."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 class _OneStep:

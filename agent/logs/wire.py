@@ -40,8 +40,7 @@ class LogLine(msgspec.Struct, array_like=True):
 
 
 class LogLines(msgspec.Struct, array_like=True):
-    """The lines, oldest first, and by step the number to ask from next, and how many lines before the first are lost."""
+    """The lines, oldest first, and by step the number to ask from next. A number that is left out is a line that was lost."""
 
     lines: list[LogLine]
     next: dict[str, int] = {}
-    lost: dict[str, int] = {}

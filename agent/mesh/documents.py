@@ -103,7 +103,7 @@ class Documents:
         if not self.identity.is_operator:
             raise Refused(
                 f"{self.identity.name} is not an operator and cannot sign this",
-                hint="run it on an operator, or make this node an operator: edge-agent node promote",
+                hint="run it on an operator",
                 code="not-operator",
             )
         if kind == REMOVAL and not removed:

@@ -9,7 +9,7 @@ from agent.api import serve_image
 from agent.blobs import BlobExchange, BlobStore, ByHand
 from agent.cameras import CameraBook
 from agent.clock import boottime
-from agent.config import Config, blob_quota
+from agent.config import Config, blob_quota, logs_size
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
 from agent.executors import DockerExecutor, Executors, Policy, ProcessExecutor, WasmExecutor
@@ -188,7 +188,7 @@ def _delivery(
         )
         return NodeSteps(parts)
 
-    logs = LogStore(logs_folder(config), config.logs.size, hear=hear)
+    logs = LogStore(logs_folder(config), logs_size(config.logs.size, logs_folder(config)), hear=hear)
     uplink = _uplink(config, identity, delivered, refused)
     engine = DeliveryEngine(
         identity.node_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from agent.delivery import Journal
 from agent.mesh import Mesh
 from agent.model.node import Capacity, Reserved
 
+FIRST = 1.0
+"""Seconds over which the first CPU use is measured."""
 EVERY = 5.0
 """Seconds between two announcements at least."""
 CHANGE = 0.1
@@ -27,8 +30,8 @@ _LEAST = Capacity(cpus=0.5, memory=64 << 20, free=1, gpus=1)
 class CapacityMeter:
     """Measures what this node can still take, within the owner's policy.
 
-    A program that uses fewer cores than it reserved counts with its reservation; a program that uses more counts with
-    its use. `reserved` sums up what the running programs have reserved; `gpus` is how many this machine has.
+    All CPU use of this machine counts against the owner's share; reservations count instead where they are
+    more. `reserved` sums up what the running programs have reserved; `gpus` is how many this machine has.
     """
 
     policy: PolicyConfig
@@ -42,7 +45,7 @@ class CapacityMeter:
         memory = psutil.virtual_memory()
         used = psutil.cpu_percent(interval=None) / 100 * cores
         return Capacity(
-            cpus=round(max(0.0, min(cores - used, cores * self.policy.cpus - taken.cpus)), 2),
+            cpus=round(max(0.0, cores * self.policy.cpus - max(used, taken.cpus)), 2),
             memory=max(1, min(memory.available, int(memory.total * self.policy.memory) - taken.memory)),
             free=max(1, self.journal.room() // 100),
             gpus=max(0, self.gpus - taken.gpus),
@@ -61,6 +64,7 @@ async def announce_capacity(mesh: Mesh, meter: CapacityMeter, cameras: CameraBoo
     told: Capacity | None = None
     shown = cameras.infos()
     meter.now()  # the first reading of the CPU use has no earlier reading to compare with
+    await asyncio.sleep(FIRST)
     while True:
         capacity, seen = meter.now(), cameras.infos()
         if told is None or seen != shown or differs(told, capacity):

@@ -8,7 +8,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import agent
+from agent import ticks
 from agent.api import Resources
+from agent.model.documents import PIPELINE
 from agent.node.capacity import announce_capacity
 from agent.node.leftovers import sweep
 from agent.node.node import Node
@@ -16,6 +18,9 @@ from agent.node.wanted_labels import keep_labels
 from agent.supervise import supervised
 
 log = logging.getLogger(__name__)
+
+FORGET_EVERY = 60.0
+"""Seconds until logs of removed pipelines are deleted, at most."""
 
 Service = tuple[str, Callable[[], Awaitable[None]]]
 Api = Callable[[Resources], Awaitable[None]]
@@ -27,7 +32,6 @@ async def run_node(node: Node, api: Api | None = None) -> None:
         node.delivery.engine.load()
         node.documents.load()
         await sweep(node.stores.blobs, node.stores.added)
-        node.delivery.logs.forget(set(node.delivery.engine.definitions.current))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(node.mesh.run())
             await node.mesh.ready.wait()
@@ -56,6 +60,7 @@ def _services(node: Node, api: Api | None) -> list[Service]:
         ("uplink", delivery.uplink.run),
         ("fresh blobs", node.stores.fresh.run),
         ("step logs", delivery.logs.run),
+        ("logs of removed pipelines", lambda: forget_logs(node)),
         ("capacity", lambda: announce_capacity(node.mesh, node.meter, cameras)),
         ("warmth", node.warm_programs.run),
         ("programs of the previous run", node.programs.all.run),
@@ -66,6 +71,19 @@ def _services(node: Node, api: Api | None) -> list[Service]:
     if api is not None:
         services.append(("api", lambda: api(node.api)))
     return services
+
+
+async def forget_logs(node: Node) -> None:
+    """Delete the logs of pipelines that were removed and have no event here any more, until cancelled.
+
+    A pipeline that this version cannot read keeps its logs: another version may read it again.
+    """
+    engine = node.delivery.engine
+    while True:
+        signed = {document.name for document in node.mesh.documents.list(PIPELINE)}
+        in_flight = {name for name, _ in engine.journal.versions_in_use()}
+        node.delivery.logs.forget({*signed, *in_flight, *engine.definitions.current})
+        await ticks.sleep(FORGET_EVERY)
 
 
 async def close_node(node: Node) -> None:

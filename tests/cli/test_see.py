@@ -1,4 +1,4 @@
-"""The commands that show: status, nodes, events, trace, logs, egress."""
+"""The commands that show: status, nodes, events, trace, egress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from agent.api.results import TraceHop
-from agent.cli.logs import seconds_since
 from agent.cli.status_view import adds_up
 from agent.cli.trace import draw, from_reading, longest_hop
 from tests.api.memory import EVENT, MAC, TRACE, MemoryAgent, serving, step
@@ -168,13 +167,6 @@ async def test_following_commands_say_when_the_agent_stops(tmp_path: Path, comma
     assert (process.returncode, b"the agent stopped" in err) == (4, True)
 
 
-async def test_logs_end_with_an_error_when_their_node_leaves(edge: Shell) -> None:
-    shown = await edge("logs", "person-at-the-door/labels", "-n", "2")
-    assert shown.out.splitlines()[0].endswith("gpu labels line 0")
-    left = await edge("logs", "person-at-the-door/labels", "-f")
-    assert (left.code, "the node gpu left" in left.err) == (5, True)
-
-
 async def test_egress_adds_up_what_left(edge: Shell) -> None:
     shown = await edge("egress", "--since", "7d")
     assert "60.0 KiB up" in shown.out
@@ -198,27 +190,3 @@ def test_a_bar_is_shaded_while_waiting_and_solid_while_running() -> None:
     assert draw(0, 50, 25, 100, 20) == "[dim]░░░░░[/][green]█████[/]"
     assert draw(0, 0, 0, 0, 20) == ""
     assert longest_hop([]) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "least", "most"),
-    [("", None, None), ("10m", 600, 600), ("2h", 7200, 7200), ("0", 0.0005, 0.01)],
-)
-def test_since_is_a_duration(text: str, least: float | None, most: float | None) -> None:
-    found = seconds_since(text)
-    if least is None or most is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert least <= found <= most
-
-
-def test_since_is_a_time() -> None:
-    found = seconds_since("2026-03-04T09:12:18Z")
-    assert found is not None
-    assert seconds_since("2026-03-04T09:12:19+00:00") == pytest.approx(found - 1, abs=1)
-
-
-async def test_a_strange_since_is_refused(edge: Shell) -> None:
-    shown = await edge("logs", "person-at-the-door", "--since", "yesterday")
-    assert (shown.code, "--since" in shown.err, "10m" in shown.err) == (2, True, True)

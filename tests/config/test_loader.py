@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import Config, blob_quota, load_config
+from agent.config import Config, blob_quota, load_config, logs_size
 from agent.config.keys import keys
 from agent.errors import ConfigError
 
@@ -176,6 +177,19 @@ def test_the_syslog_receiver_may_be_a_source(tmp_path: Path) -> None:
 def test_the_quota_without_a_number_is_a_tenth_of_what_is_free(tmp_path: Path) -> None:
     assert 0 < blob_quota(0, tmp_path / "not" / "there") <= 5_000_000_000
     assert blob_quota(123, tmp_path) == 123
+
+
+def test_size_of_logs_follows_the_space_unless_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 100 << 20
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    logs = tmp_path / "not" / "there" / "logs"
+    assert logs_size(0, logs) == 10 << 20
+    (logs / "p" / "s").mkdir(parents=True)
+    with (logs / "p" / "s" / "1-a.log").open("wb") as file:
+        file.truncate(50 << 20)
+    assert logs_size(0, logs) == 15 << 20
+    free = 1 << 40
+    assert (logs_size(0, logs), logs_size(123, logs)) == (64 << 20, 123)
 
 
 def test_every_key_can_be_set_by_its_environment_variable() -> None:

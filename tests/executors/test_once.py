@@ -58,13 +58,13 @@ async def make(
     if kind == "docker":
         await containers.start()
 
-    def make(mode: str, log: StepLog = log, **limits: Any) -> Runner:
+    def make(mode: str, log: StepLog = log, *, env: dict[str, str] = {}, **limits: Any) -> Runner:
         given = msgspec.structs.replace(LIMITS, **limits)
-        task: Any = WasmTask(module="once", args=[mode], limits=given, once=True)
+        task: Any = WasmTask(module="once", args=[mode], env=env, limits=given, once=True)
         if kind == "docker":
-            task = DockerTask(image=image, args=["sh", "-c", SHELL, "sh", mode], limits=given, once=True)
+            task = DockerTask(image=image, args=["sh", "-c", SHELL, "sh", mode], env=env, limits=given, once=True)
         elif kind == "process":
-            task = ProcessTask(command=["/bin/sh", "-c", SHELL, "sh", mode], limits=given, once=True)
+            task = ProcessTask(command=["/bin/sh", "-c", SHELL, "sh", mode], env=env, limits=given, once=True)
         made.append(runner_of(store, log, task, module=program("once"), wasm=wasm, docker=containers, process=process))
         return made[-1]
 
@@ -94,6 +94,12 @@ async def test_files_and_the_event_go_in_and_come_out(
     assert event["data"]["blobs"][0]["path"] == f"{log[0].split()[0]}a.txt"
     assert log.stdout == ["copied"]
     assert log.begun == 1
+
+
+async def test_env_of_the_step_moves_no_place(make: Make, make_input: MakeInput, log: Lines) -> None:
+    (output,) = await make("copy", env={"EDGE_INPUTS": "/nowhere/"}).run(await make_input(("a.txt", b"hello")))
+    assert [b.name for b in output.blobs] == ["b.txt", "event.json"]
+    assert "nowhere" not in log[0]
 
 
 async def test_each_event_gets_a_fresh_program(make: Make, make_input: MakeInput, store: BlobStore, log: Lines) -> None:

@@ -92,6 +92,16 @@ answer(event)
     assert log == ["None /before yes", "4 True"]
 
 
+async def test_env_of_the_step_moves_no_place(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
+    runner = make_runner(
+        'print(os.environ["EDGE_OUTPUTS"] == os.getcwd() + "/", file=sys.stderr)\nanswer(event)',
+        EDGE_OUTPUTS="/nowhere/",
+    )
+    await runner.run(await make_input())
+    await eventually(lambda: log)
+    assert log == ["True"]
+
+
 HOSTILE = {
     "endless loop": ("while True: pass", "step.timeout", "limit of 1 s"),
     "sleep": ("time.sleep(100)", "step.timeout", "limit of 1 s"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,20 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.logs import LogLine, LogStore, Reader, ReadRequest, reading
+from agent.logs import LogLine, LogStore, Reader, ReadRequest, files
 from agent.logs import store as module
 from agent.logs.files import append, execution_of, files_of, lines_of
-
-SIZE = 64 << 20
-
-
-def opened(folder: Path, size: int = SIZE) -> LogStore:
-    return LogStore(folder, size)
-
-
-async def read(store: LogStore, **asked: object) -> list[LogLine]:
-    request = ReadRequest("p", "s", **asked)  # type: ignore[arg-type]
-    return (await Reader(store).read(request)).lines
+from tests.logs.support import SIZE, on_disk, opened, read
+from tests.support import eventually
 
 
 async def test_lines_come_back_with_stream_event_and_execution(tmp_path: Path) -> None:
@@ -90,16 +82,20 @@ async def test_line_written_while_a_reader_reads_is_not_skipped(
             store._write(store._taken(), set())
         return found
 
-    monkeypatch.setattr(reading, "lines_of", meanwhile)
+    monkeypatch.setattr(files, "lines_of", meanwhile)
     found = await Reader(opened(tmp_path)).read(ReadRequest("p", "s"))
-    assert ([x.n for x in found.lines], found.lost) == ([1, 2], {})
+    assert [x.n for x in found.lines] == [1, 2]
     monkeypatch.undo()
     after = await Reader(opened(tmp_path)).read(ReadRequest("p", "s", found.next))
-    assert ([x.n for x in after.lines], after.lost) == ([3, 4], {})
+    assert [x.n for x in after.lines] == [3, 4]
 
 
 async def test_an_execution_that_goes_on_is_not_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_EXECUTIONS", 2)
+
+    def stored() -> list[str]:
+        return [x.text for path in files_of(tmp_path / "p" / "s") for x in lines_of(path, "s")]
+
     store = opened(tmp_path)
     log = store.of("p", "v", "s")
     long = log.begin()
@@ -107,11 +103,11 @@ async def test_an_execution_that_goes_on_is_not_deleted(tmp_path: Path, monkeypa
     for n in range(4):
         log.begin().line(f"short {n}")
         await store.write()
-    assert [x.text for x in await read(opened(tmp_path))] == ["long", "short 2", "short 3"]
+    assert stored() == ["long", "short 2", "short 3"]
     del long
     log.begin().line("short 4")
     await store.write()
-    assert [x.text for x in await read(opened(tmp_path))] == ["short 3", "short 4"]
+    assert stored() == ["short 3", "short 4"]
 
 
 async def test_lines_survive_a_restart_and_go_on_with_their_numbers(tmp_path: Path) -> None:
@@ -142,73 +138,11 @@ async def test_files_and_folders_are_private(tmp_path: Path) -> None:
     await store.write()
     (path,) = files_of(tmp_path / "logs" / "p" / "s")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o077 == 0
-
-
-async def test_one_execution_loses_its_older_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_EXECUTION", 4000)
-    store = opened(tmp_path)
-    log = store.of("p", "v", "s")
-    for n in range(200):
-        log.line(f"line {n}")
-        if n % 10 == 9:
-            await store.write()
-    stored = [x.n for x in await read(opened(tmp_path))]
-    assert stored == list(range(stored[0], 201))
-    assert 1 < stored[0] < 190
-    assert sum(p.stat().st_size for p in files_of(tmp_path / "p" / "s")) <= 4000
-
-
-def on_disk(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-async def test_lines_for_a_known_file_look_at_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed: list[Path] = []
-    monkeypatch.setattr(module, "files_of", lambda folder: listed.append(folder) or files_of(folder))
-    store = opened(tmp_path)
-    log = store.of("p", "v", "s")
-    for begins in (True, False, False, True, False):
-        if begins:
-            log.begin()
-        log.line("x")
-        await store.write()
-        assert store.bytes == on_disk(tmp_path)
-    assert len(listed) == 2
-
-
-async def test_one_execution_that_goes_on_keeps_to_the_size(tmp_path: Path) -> None:
-    store = opened(tmp_path, 5000)
-    for n in range(30):
-        store.of("p", "v", "s").line(f"{n}: " + "x" * 500)
-        await store.write()
-        assert store.bytes == on_disk(tmp_path) <= 5000
-
-
-async def test_files_of_the_previous_run_count_from_the_first_line(tmp_path: Path) -> None:
-    before = opened(tmp_path)
-    for pipeline in ("p", "q"):
-        before.of(pipeline, "v", "s").line("x" * 4000)
-    await before.write()
-    store = opened(tmp_path, 7000)
-    store.of("r", "v", "s").line("y")
-    await store.write()
-    assert store.bytes == on_disk(tmp_path) <= 7000
-
-
-async def test_logs_of_removed_pipelines_do_not_count(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    for pipeline in ("p", "q"):
-        store.of(pipeline, "v", "s").line("x")
-    await store.write()
-    store.forget({"q"})
-    store.of("q", "v", "s").line("y")
-    await store.write()
-    assert store.bytes == on_disk(tmp_path)
+    assert [p.stat().st_mode & 0o777 for p in path.parents[:3]] == [0o700] * 3
 
 
 async def test_a_write_cut_off_by_a_full_disk_still_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes) -> int:
         append(path, data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
@@ -221,12 +155,82 @@ async def test_a_write_cut_off_by_a_full_disk_still_counts(tmp_path: Path, monke
     assert store.bytes == on_disk(tmp_path)
 
 
+async def test_a_line_after_a_torn_line_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> int:
+        if torn:
+            raise OSError(28, "No space left on device")
+        torn.append(real(fd, data[:20]))
+        return torn[0]
+
+    real, torn = os.write, list[int]()
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s")
+    log.line("whole")
+    await store.write()
+    monkeypatch.setattr(files.os, "write", full)
+    log.line("torn")
+    await store.write()
+    monkeypatch.setattr(files.os, "write", real)
+    for text in ("next", "last"):
+        log.line(text)
+        await store.write()
+    assert [(x.n, x.text) for x in await read(opened(tmp_path))] == [(1, "whole"), (3, "next"), (4, "last")]
+    assert store.bytes == on_disk(tmp_path)
+
+
+async def test_a_running_store_writes_without_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Callable[[LogStore], None]
+) -> None:
+    monkeypatch.setattr(module, "WRITE_EVERY", 0.0)
+    store = opened(tmp_path)
+    running(store)
+    for n in range(3):
+        store.of("p", "v", "s").line(f"line {n}")
+        await eventually(lambda n=n: f"line {n}" in "".join(p.read_text() for p in files_of(tmp_path / "p" / "s")))
+
+
+async def test_each_line_is_heard(tmp_path: Path) -> None:
+    heard: list[tuple[str, str, str]] = []
+    store = LogStore(tmp_path, SIZE, hear=lambda *line: heard.append(line))
+    store.of("p", "v", "s").line("a line")
+    assert heard == [("p", "s", "a line")]
+
+
+async def test_an_execution_of_a_removed_pipeline_goes_on_counting(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    log = store.of("p", "v", "s").begin()
+    log.line("old")
+    await store.write()
+    store.forget(set())
+    log.line("new")
+    store.of("p", "v", "s").begin().line("newest")
+    await store.write()
+    assert [(x.n, x.text) for x in await read(opened(tmp_path))] == [(2, "new"), (3, "newest")]
+
+
+async def test_a_line_that_is_no_text_is_kept_as_far_as_it_goes(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.of("p", "v", "s").line("half \ud83d of a pair")
+    await store.write()
+    for again in (store, opened(tmp_path)):
+        assert [x.text for x in await read(again)] == ["half ? of a pair"]
+
+
+async def test_a_step_of_a_removed_pipeline_begins_again(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.of("p", "v", "s").line("old")
+    await store.write()
+    store.forget(set())
+    store.of("p", "v", "s").line("new")
+    assert [(x.n, x.text) for x in await read(store)] == [(1, "new")]
+
+
 async def test_a_write_under_way_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
 
-    def slow(path: Path, data: bytes) -> None:
+    def slow(path: Path, data: bytes) -> int:
         assert go.wait(10)
-        append(path, data)
+        return append(path, data)
 
     monkeypatch.setattr(module, "append", slow)
     store = opened(tmp_path)
@@ -238,42 +242,6 @@ async def test_a_write_under_way_is_waited_for(tmp_path: Path, monkeypatch: pyte
     go.set()
     await asyncio.gather(first, second)
     assert store.bytes == on_disk(tmp_path) > 0
-
-
-async def test_all_logs_together_keep_to_the_size(tmp_path: Path) -> None:
-    store = opened(tmp_path, 20_000)
-    for n in range(40):
-        log = store.of("p", "v", f"s{n % 4}")
-        log.begin()
-        log.line("x" * 1000)
-        await store.write()
-    assert store.bytes <= 20_000
-    assert sum(p.stat().st_size for p in tmp_path.rglob("*.log")) == store.bytes
-
-
-async def test_old_executions_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_EXECUTIONS", 3)
-    store = opened(tmp_path)
-    log = store.of("p", "v", "s")
-    for n in range(6):
-        log.begin()
-        log.line(f"execution {n}")
-        await store.write()
-    assert [x.text for x in await read(opened(tmp_path))] == ["execution 3", "execution 4", "execution 5"]
-
-
-async def test_a_flood_is_bounded_in_memory_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PENDING", 10_000)
-    store = opened(tmp_path)
-    log = store.of("p", "v", "s")
-    for n in range(3000):
-        log.line(f"line {n}")
-    assert store.lost > 0
-    assert len(store.recent("p", "s", 0)) == module.RECENT
-    assert [line.n for line in store.recent("p", "s", 2998)] == [2999, 3000]
-    await store.write()
-    stored = [x.n for x in await read(opened(tmp_path))]
-    assert len(stored) == 3000 - store.lost
 
 
 async def test_a_disk_that_fails_loses_lines_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -334,8 +302,8 @@ def test_a_reader_sees_every_line_once(tmp_path_factory: pytest.TempPathFactory,
             else:
                 found = await Reader(store).read(ReadRequest("p", "s", after))
                 seen += [line.text for line in found.lines]
+                assert [line.n for line in found.lines] == [after.get("s", 0) + n + 1 for n in range(len(found.lines))]
                 after = found.next
-                assert not found.lost
         assert seen == said
 
     asyncio.run(walk())

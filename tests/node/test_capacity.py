@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -12,18 +14,19 @@ import pytest
 
 from agent.config import PolicyConfig
 from agent.delivery import Journal
-from agent.model.node import Capacity, Reserved
+from agent.model.node import CameraInfo, Capacity, Reserved
 from agent.node import capacity as module
 from agent.node.capacity import CapacityMeter, announce_capacity, differs
 from tests.support import eventually
 
 CORES = os.cpu_count() or 1
+real_sleep = asyncio.sleep
 GIB = 1 << 30
 BASE = Capacity(cpus=2.0, memory=2 * GIB, free=100, gpus=1)
 
 
-def meter(tmp_path: Path, taken: Reserved, *, gpus: int = 2) -> CapacityMeter:
-    policy = PolicyConfig(cpus=1.0, memory=0.5)
+def meter(tmp_path: Path, taken: Reserved, *, gpus: int = 2, cpus: float = 1.0) -> CapacityMeter:
+    policy = PolicyConfig(cpus=cpus, memory=0.5)
     return CapacityMeter(policy=policy, journal=Journal(tmp_path / "j.db"), reserved=lambda: taken, gpus=gpus)
 
 
@@ -40,6 +43,27 @@ def test_use_beyond_the_reservations_is_taken_off(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 75.0)
     assert meter(tmp_path, Reserved()).now().cpus == CORES / 4
     assert meter(tmp_path, Reserved(CORES / 2)).now().cpus == CORES / 4
+
+
+@pytest.mark.parametrize(("used", "free"), [(0.0, 0.5), (25.0, 0.25), (50.0, 0.0), (100.0, 0.0)])
+def test_use_counts_against_the_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: float, free: float
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: used)
+    assert meter(tmp_path, Reserved(), cpus=0.5).now().cpus == CORES * free
+
+
+def test_memory_in_use_by_others_is_taken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=8 * GIB, available=GIB))
+    assert meter(tmp_path, Reserved()).now().memory == GIB
+    assert meter(tmp_path, Reserved(memory=4 * GIB - 5)).now().memory == 5
+
+
+def test_free_room_is_that_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = meter(tmp_path, Reserved())
+    for room, free in ((7_000, 70), (0, 1)):
+        monkeypatch.setattr(Journal, "room", lambda self, room=room: room)
+        assert made.now().free == free
 
 
 def test_an_overcommitted_node_announces_no_negative_capacity(tmp_path: Path) -> None:
@@ -70,33 +94,64 @@ def test_noise_of_an_idle_core_is_no_change() -> None:
     assert not differs(Capacity(cpus=0.0), Capacity(cpus=0.04))
 
 
-async def test_capacity_is_announced_once_while_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks, said, now = 0, [], Capacity(cpus=1.0, memory=GIB, free=10)
+class Announcing:
+    """A node whose capacity and cameras a test sets; `looks` counts the measurements, `said` has the announcements."""
 
-    class Mesh:
-        def announce(self, *, capacity: Capacity, cameras: list[Any]) -> None:
-            said.append(capacity.cpus)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capacity = Capacity(cpus=1.0, memory=GIB, free=10)
+        self.cameras: list[CameraInfo] = []
+        self.said: list[tuple[float, list[str]]] = []
+        self.looks = 0
+        monkeypatch.setattr(module.ticks, "sleep", self._sleep)
+        monkeypatch.setattr(module.asyncio, "sleep", self._first)
+        self.waited: list[int] = []
 
-    class Cameras:
-        def infos(self) -> list[Any]:
-            return []
-
-    class Meter:
-        def now(self) -> Capacity:
-            nonlocal looks
-            looks += 1
-            return now
-
-    async def sleep(seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         assert seconds == module.EVERY
-        await asyncio.sleep(0)
+        await real_sleep(0)
 
-    monkeypatch.setattr(module.ticks, "sleep", sleep)
-    made: Any = (Mesh(), Meter(), Cameras())
-    task = asyncio.create_task(announce_capacity(*made))
-    await eventually(lambda: looks > 5)
-    now = Capacity(cpus=0.5, memory=GIB, free=10)
-    await eventually(lambda: len(said) > 1)
+    async def _first(self, seconds: float) -> None:
+        if seconds == module.FIRST:
+            self.waited.append(self.looks)
+        await real_sleep(min(seconds, 0.01))
+
+    def announce(self, *, capacity: Capacity, cameras: list[CameraInfo]) -> None:
+        self.said.append((capacity.cpus, [c.name for c in cameras]))
+
+    def infos(self) -> list[CameraInfo]:
+        return list(self.cameras)
+
+    def now(self) -> Capacity:
+        self.looks += 1
+        return self.capacity
+
+
+@pytest.fixture
+async def announcing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Announcing]:
+    made = Announcing(monkeypatch)
+    mesh: Any = made
+    task = asyncio.create_task(announce_capacity(mesh, mesh, mesh))
+    yield made
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert said == [1.0, 0.5]
+
+
+async def test_capacity_is_announced_once_while_it_stays(announcing: Announcing) -> None:
+    await eventually(lambda: announcing.looks > 5)
+    announcing.capacity = Capacity(cpus=0.5, memory=GIB, free=10)
+    await eventually(lambda: len(announcing.said) > 1)
+    assert [cpus for cpus, _ in announcing.said] == [1.0, 0.5]
+
+
+async def test_a_changed_camera_is_announced(announcing: Announcing) -> None:
+    await eventually(lambda: announcing.looks > 5)
+    announcing.cameras = [CameraInfo("door", "file")]
+    await eventually(lambda: len(announcing.said) > 1)
+    looks = announcing.looks
+    await eventually(lambda: announcing.looks > looks + 3)
+    assert announcing.said == [(1.0, []), (1.0, ["door"])]
+
+
+async def test_the_first_announcement_waits_for_a_measurement(announcing: Announcing) -> None:
+    await eventually(lambda: announcing.said)
+    assert announcing.waited == [1]

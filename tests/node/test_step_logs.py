@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
+from pathlib import Path
+
+import pytest
 
 from agent.api.requests import LogsQuery
-from agent.api.results import LogRow
+from agent.delivery import Journal
+from agent.logs import store as store_module
+from agent.logs.files import files_of
+from agent.model.documents import PIPELINE
 from agent.model.event import now
-from agent.node import Node
+from agent.node import run
 from tests.node.site import Site
-from tests.support import eventually, load_pipeline
-
-PIPELINE = """
-version: 1
-name: p
-steps:
-  wifi: {tail: /nowhere, wasm: {module: m.wasm}}
-  other: {after: wifi, sink: }
-"""
-
-
-async def both(site: Site) -> tuple[Node, Node]:
-    hall, porch = await site.start("hall"), await site.start("porch")
-    for node in (hall, porch):
-        node.delivery.engine.definitions.current["p"] = load_pipeline(PIPELINE)
-    return hall, porch
-
-
-def write(node: Node, text: str, step: str = "wifi") -> None:
-    node.delivery.logs.of("p", "v", step).line(text, "stderr", "e1")
-
-
-async def rows(node: Node, asked: LogsQuery) -> list[LogRow]:
-    return [row async for row in node.api.logs.lines("p", asked)]
+from tests.node.step_logs import both, rows, write
+from tests.support import eventually
 
 
 async def test_an_operator_reads_the_logs_of_all_nodes_by_time(site: Site) -> None:
@@ -51,28 +33,14 @@ async def test_an_operator_reads_the_logs_of_all_nodes_by_time(site: Site) -> No
     assert [r.line for r in await rows(hall, LogsQuery(node="porch"))] == ["line 1", "line 3"]
 
 
-async def test_a_follower_gets_lines_of_another_node_at_once(site: Site) -> None:
-    hall, porch = await both(site)
-    write(porch, "before")
-    async with aclosing(hall.api.logs.lines("p", LogsQuery(follow=True))) as lines:  # type: ignore[type-var]
-        assert (await anext(lines)).line == "before"
-        for n in range(20):
-            following = asyncio.ensure_future(anext(lines))
-            await asyncio.sleep(0)
-            write(porch, f"line {n}")
-            async with asyncio.timeout(10):
-                assert (await following).line == f"line {n}"
-
-
 async def test_a_restarted_node_goes_on_with_its_log(site: Site) -> None:
     hall, porch = await both(site)
     write(porch, "before")
     await site.stop("porch")
     porch = await site.start("porch")
-    porch.delivery.engine.definitions.current["p"] = load_pipeline(PIPELINE)
     write(porch, "after")
     await eventually(lambda: len(hall.mesh.live()) == 2, 20)
-    assert [r.line for r in await rows(hall, LogsQuery(node="porch"))][-1] == "after"
+    assert [r.line for r in await rows(hall, LogsQuery(node="porch"))] == ["before", "after"]
 
 
 async def test_a_member_reads_its_own_log_and_is_told_about_the_others(site: Site) -> None:
@@ -83,6 +51,73 @@ async def test_a_member_reads_its_own_log_and_is_told_about_the_others(site: Sit
     assert [r.line for r in found if r.stream != "agent"] == ["own line"]
     (told,) = [r for r in found if r.stream == "agent"]
     assert (told.node, "porch is not an operator" in told.line) == ("hall", True)
+
+
+async def test_since_reaches_every_node(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    hall, porch = await both(site)
+    monkeypatch.setattr(store_module, "now", lambda: "2020-01-01T00:00:00.000Z")
+    for node in (hall, porch):
+        write(node, "old")
+    monkeypatch.undo()
+    for node in (hall, porch):
+        write(node, "new")
+    assert [r.line for r in await rows(hall, LogsQuery(since=3600.0))] == ["new", "new"]
+    assert len(await rows(hall, LogsQuery())) == 4
+
+
+async def test_the_logs_are_on_the_disk_while_the_node_runs(site: Site) -> None:
+    hall, _ = await both(site)
+    write(hall, "kept")
+    folder = hall.delivery.logs.folder / "p" / "wifi"
+    await eventually(lambda: files_of(folder) and b"kept" in files_of(folder)[0].read_bytes())
+    status = await hall.api.status.show()
+    assert status.logs is not None
+    assert status.logs.bytes > 0
+
+
+async def test_lines_that_are_gone_in_the_middle_are_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    hall, porch = await both(site)
+    monkeypatch.setattr(store_module, "RECENT", 2)
+    write(porch, "first")
+    await porch.delivery.logs.write()
+    monkeypatch.setattr(store_module, "PENDING", 0)
+    for n in range(5):
+        write(porch, f"line {n}")
+    assert [(r.line, r.missed) for r in await rows(hall, LogsQuery())] == [("first", 0), ("line 3", 3), ("line 4", 0)]
+
+
+async def test_a_node_that_is_known_but_dead_is_told(site: Site) -> None:
+    hall, _ = await both(site)
+    write(hall, "a line")
+    await site.stop("porch")
+    await eventually(lambda: len(hall.mesh.live()) == 1, 20)
+    found = await rows(hall, LogsQuery(lines=1))
+    assert [(r.node, r.stream) for r in found] == [("hall", "stderr"), ("porch", "agent")]
+    assert "porch is not alive" in found[1].line
+
+
+async def test_the_log_of_a_removed_pipeline_goes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "FORGET_EVERY", 0.01)
+    hall, _ = await both(site)
+    in_use, passes = {("p", "v")}, list[None]()
+    monkeypatch.setattr(Journal, "versions_in_use", lambda self: passes.append(None) or in_use)
+    await hall.mesh.documents.put(PIPELINE, "newer", b"a pipeline of a newer version")
+    for pipeline in ("p", "newer", "gone"):
+        hall.delivery.logs.of(pipeline, "v", "wifi").line("x")
+    folder = hall.delivery.logs.folder
+    await hall.delivery.logs.write()
+    await eventually(lambda: kept(folder) == ["newer", "p"])
+    hall.delivery.engine.definitions.apply("p", None)
+    passes.clear()
+    await eventually(lambda: len(passes) > 2)
+    assert kept(folder) == ["newer", "p"]
+    in_use.clear()
+    await eventually(lambda: kept(folder) == ["newer"])
+    assert hall.delivery.logs.last("p", "wifi") == 0
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_lost_lines_are_in_the_status(site: Site) -> None:

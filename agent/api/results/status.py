@@ -191,7 +191,9 @@ class LogUsage(Answer):
     """The logs of steps on this node."""
 
     bytes: Size
-    lost: Annotated[int, Meta(description="lines that were lost since the start, because the disk was full or failed")]
+    lost: Annotated[
+        int, Meta(description="lines that were lost since the start: the disk was full or failed, or a flood came")
+    ]
 
 
 class Status(Answer):

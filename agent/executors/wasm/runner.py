@@ -50,7 +50,7 @@ class WasmWork:
         *, width: int, slowness: float,
     ) -> None:  # fmt: skip
         self.argv = [name, *task.args]
-        self.env = list(task.env.items())
+        self.env = task.env
         self.limits = task.limits
         self.seconds = task.limits.timeout * slowness
         self.scratch = scratch
@@ -81,7 +81,7 @@ class WasmWork:
             memory=self.limits.memory,
             stdout=stdout,
             stderr=stderr,
-            env=[*places(once=bool(root)).items(), *self.env],
+            env=list((self.env | places(once=bool(root))).items()),
             dirs=[*seen, Dir(str(folders.outputs), OUTPUTS.rstrip("/"), writable=True)],
             follow=list(follow),
             root=root,
@@ -100,6 +100,7 @@ class WasmRunner:
 
     running = 0
     """A worker is shared, so nothing is kept running for one step."""
+    start_failure = None
 
     async def start(self) -> None:
         """Compile the module and start a worker."""
