@@ -151,6 +151,24 @@ async def test_two_programs_at_a_time_have_two_logs(make: Make, make_input: Make
         assert f"{event} " in texts[2]
 
 
+async def test_output_that_comes_before_the_start_ends_is_kept(
+    make: Make, make_input: MakeInput, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner: Any = make("exit")
+    start = runner._launcher.open
+
+    async def late(*args: Any, **more: Any) -> Any:
+        program = await start(*args, **more)
+        await eventually(lambda: log == ["it broke"])
+        return program
+
+    monkeypatch.setattr(runner._launcher, "open", late)
+    with pytest.raises(StepFailed) as failure:
+        await runner.run(await make_input())
+    assert failure.value.fields["stderr"] == ["it broke"]
+    assert log.begun == 1
+
+
 async def test_empty_lines_do_not_keep_the_agent_busy(make: Make, make_input: MakeInput) -> None:
     log = Counting()
     pulse = asyncio.create_task(log.pulse())
