@@ -20,7 +20,7 @@ def decode_pipeline(body: bytes) -> Pipeline:
     return definitions.decode_pipeline(body, KINDS)
 
 
-async def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> None:
+async def eventually(predicate: Callable[[], object], timeout: float = 30.0) -> None:
     """Wait until `predicate()` is true; fails after `timeout` seconds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout

@@ -53,8 +53,11 @@ def connect(*, timeout: float = 60.0) -> Client:
     return Client(socket_path(), timeout=timeout)
 
 
-def ask(question: Callable[[Client], Any], kind: type[T], json: bool, *, timeout: float = 60.0) -> T:
-    """The agent's answer as its struct. With `json` the answer is printed unchanged, and the command ends."""
+def ask(
+    question: Callable[[Client], Any], kind: type[T], json: bool, *, timeout: float = 60.0,
+    code: Callable[[T], int] = lambda _: 0,
+) -> T:  # fmt: skip
+    """The agent's answer as its struct. With `json` the answer is printed unchanged, and the command ends with `code`."""
     from agent.api import read
 
     with connect(timeout=timeout) as client:
@@ -63,7 +66,7 @@ def ask(question: Callable[[Client], Any], kind: type[T], json: bool, *, timeout
         from agent.cli.output import print_json
 
         print_json(found)
-        raise typer.Exit
+        raise typer.Exit(code(read(found, kind)))
     return read(found, kind)
 
 

@@ -167,14 +167,26 @@ def try_(
     ] = "-",
     json: JsonFlag = False,
 ) -> None:
-    """Run one step of a file on events, here and now; nothing is sent on."""
+    """Run one step of a file on events, here and now; nothing is sent on. Ends with 1 when an event fails."""
     value = _json(event)
-    events = value if isinstance(value, list) else [value]
-    for a in _ask_about(file, "/v1/pipeline-test", list[results.Tried], json, step=step, events=events):
+    asked = {"step": step, "events": value if isinstance(value, list) else [value]}
+    tried = ask(
+        lambda c: c.post_packed("/v1/pipeline-test", _source(c, file) | asked), list[results.Tried], json,
+        timeout=APPLY_TIMEOUT, code=_code,
+    )  # fmt: skip
+    for a in tried:
         reason = f" ({escape(a.reason)})" if a.reason else ""
         say(f"{escape(a.id)} [bold]{escape(a.end)}[/]{reason} [dim]{a.ms:.1f} ms[/]")
         for e in a.events:
             say("  " + escape(jsonlib.dumps(e, ensure_ascii=False)))
+        for line in a.log:
+            say(f"  [dim]{escape(line)}[/]")
+    if code := _code(tried):
+        raise typer.Exit(code)
+
+
+def _code(tried: list[results.Tried]) -> int:
+    return int(any(a.end == "failed" for a in tried))
 
 
 @app.command()

@@ -107,4 +107,4 @@ def draw(before: float, at: float, run: float, total: float, width: int) -> str:
     return " " * a + f"[dim]{'░' * (b - a)}[/][green]{'█' * (c - b)}[/]"
 
 
-app = single(trace, examples=("edge-agent trace k3f9", "edge-agent trace k3f9… --json | jq .hops"))
+app = single(trace, examples=("edge-agent trace k3f9qz", "edge-agent trace k3f9qz --json | jq .hops"))

@@ -101,6 +101,12 @@ class Key(msgspec.Struct, frozen=True):
             return "too small"
         return "too large" if high is not None and not value <= high else ""
 
+    @property
+    def bounds(self) -> str:
+        """The bounds of a number, for a hint; nothing where it has none on both sides, or is written with a unit."""
+        low, high = self.meta.ge, self.meta.le
+        return f"{low:g} to {high:g}, " if low is not None and high is not None and not self.form else ""
+
     def check(self, value: Any) -> None:
         """Raise ConfigError or JMESPathError for an invalid selector or expression."""
         if self.form == "selector":

@@ -127,7 +127,9 @@ class _Loader:
             if self.kinds.of(s).is_source and s.after:
                 self.fail(raw[s.name], "after", f"{s.name} is a source and follows nothing", "remove `after`")
             if not self.kinds.of(s).is_source and not s.after:
-                self.fail(raw, s.name, f"step {s.name} follows nothing", f"add `after: {names[0]}`")
+                sources = [n.name for n in steps if self.kinds.of(n).is_source]
+                hint = f"add `after: {sources[0]}`" if sources else "add a source, such as `tail`, for it to follow"
+                self.fail(raw, s.name, f"step {s.name} follows nothing", hint)
             for parent in s.after:
                 if parent not in names:
                     hint = _nearest(parent, names, "steps")
@@ -162,7 +164,7 @@ class _Loader:
             said = e.message if isinstance(e, ConfigError) else expected
             self.fail(raw, key.name, said, f"for example `{key.example}`")
         if said := key.beyond(value):
-            self.fail(raw, key.name, f"{key.name} is {said}", f"for example `{key.example}`")
+            self.fail(raw, key.name, f"{key.name} is {said}", f"{key.bounds}for example `{key.example}`")
         try:
             key.check(value)
         except ConfigError as e:

@@ -12,7 +12,7 @@ from agent.errors import EdgeError
 
 StepState = Literal["idle", "starting", "ready", "not-started", "failing"]
 """`idle`: not needed here yet. `starting`: its first start is under way. `ready`: it takes events. `not-started`: it could not
-be started and is tried again. `failing`: its last event failed or could not be run."""
+be started and is tried again. `failing`: its last event failed or could not be run, or its program ended before it was ready."""
 RUNS_KEPT = 32
 
 

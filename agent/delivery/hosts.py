@@ -44,6 +44,10 @@ class StepMaker(Protocol):
         """Write a line of the agent's own into the step's log."""
         ...
 
+    def start_failure(self, key: StepKey) -> StepFailed | None:
+        """The reason why the step's program, which did start, ended before it was ready; None where it did not."""
+        ...
+
     async def stop(self, key: StepKey) -> None:
         """Stop the program of (pipeline, version, step), if it has one."""
         ...
@@ -312,6 +316,8 @@ class Hosts:
             return StepNow("idle")
         recent = [t for c in mine.values() for t in c.recent]
         it = mine[told]
+        if it.state == "ready" and (error := self._steps.start_failure(told)) is not None:
+            it = Condition("failing", error.message, error.hint, 1)
         return StepNow(
             it.state, it.error, it.hint, it.failures, sum(h.running for h in hosts), queued,
             round(sum(recent) / len(recent) * 1e3, 1) if recent else None,

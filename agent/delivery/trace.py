@@ -86,6 +86,8 @@ class Traces:
 
     async def gather(self, ident: str) -> tuple[str, list[TraceRow]]:
         """(root id, every live node's rows of it); raises NotFound."""
+        if len(ident) < MIN_PREFIX:
+            raise NotFound(f"{ident!r} is too short for an id", hint=f"give at least its first {MIN_PREFIX} characters")
         roots = sorted(set(await self._ask(ident, "", str)))
         if len(roots) != 1:
             hint = "give more of the id" if roots else "`edge-agent events` shows recent events; old events are deleted"

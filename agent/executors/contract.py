@@ -15,6 +15,8 @@ MAX_REPLY_EVENTS = 256
 """Most events that one answer may hold."""
 MAX_ERROR = 2000
 """Characters kept of a program's own error text."""
+EXCERPT = 200
+"""Characters kept of a line that is no answer; a character has at most four bytes."""
 BLOBS = "/blobs/"
 """The folder of the event's blobs, as the program sees it."""
 OUTPUTS = "/outputs/"
@@ -55,6 +57,10 @@ class Answer(msgspec.Struct):
     error: str | None = None
 
 
+class _Ready(msgspec.Struct, forbid_unknown_fields=True):
+    ready: bool
+
+
 class CheckedEvent(msgspec.Struct):
     """A reply event whose `data.blobs` was taken out and checked for shape."""
 
@@ -64,6 +70,7 @@ class CheckedEvent(msgspec.Struct):
 
 
 _ANSWERS = msgspec.json.Decoder(Answer)
+_READY = msgspec.json.Decoder(_Ready)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -103,6 +110,14 @@ def encode_event(event: Event, blobs: list[BlobRef], names: list[str], folder: s
     return _ENCODER.encode({**msgspec.to_builtins(event), "specversion": event.specversion, "data": data}) + b"\n"
 
 
+def is_ready(line: bytes) -> bool:
+    """Whether it is the line with which a program says, before its first answer, that it is ready for events."""
+    try:
+        return _READY.decode(line).ready
+    except DAMAGED:
+        return False
+
+
 def parse_answer(line: bytes, event_id: str) -> list[CheckedEvent]:
     """The events of the answer to `event_id`; raises StepFailed, `final` where the program reports an error itself."""
     try:
@@ -114,6 +129,7 @@ def parse_answer(line: bytes, event_id: str) -> list[CheckedEvent]:
             f"the program answered event {_short(answer.id)} while the oldest open event is {event_id}",
             code="step.order",
             hint="answer events in the order in which they come, each once",
+            line=excerpt(line),
         )
     if answer.error is not None:
         raise StepFailed(
@@ -181,5 +197,5 @@ def _short(text: str) -> str:
 
 
 def excerpt(line: bytes) -> str:
-    """The line for a message, cut at 200 bytes."""
-    return line[:200].decode(errors="replace")
+    """The line for a message, cut at 200 characters."""
+    return line[: 4 * EXCERPT].decode(errors="replace")[:EXCERPT]

@@ -10,38 +10,28 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from agent.errors import StepFailed
-from agent.executors.contract import broken, excerpt
-from agent.executors.log_lines import LogLines
+from agent.executors.contract import broken, excerpt, is_ready
+from agent.executors.log_lines import LogLines, log_failure
 from agent.executors.record import Ended
 from agent.model.task import Limits, StepLog
 
 Write = Callable[[bytes], Awaitable[None]]
 
 
-class _Ready(msgspec.Struct):
-    """The line with which a program says that it is ready for events, before its first answer."""
-
-    ready: bool
-
-
-_READY = msgspec.json.Decoder(_Ready)
-
-
 class Dialogue:
     """The Listener of a warm program; `ask` sends a line and returns the answer to it.
 
-    After any exception from `ask`, or once `broken` is set, the program is out of step and must be ended. A program that
-    has just been started has `start_timeout` seconds until it is ready: it writes `{"ready": true}`, or answers.
+    After any exception from `ask`, or once `broken` is set, the program is out of step and must be ended: `over` is set
+    then. A program has `start_timeout` seconds from `started` until it is ready: it writes `{"ready": true}`, or answers.
     """
 
     def __init__(self, kind: str, limits: Limits, log: StepLog, start_timeout: float) -> None:
         """`kind` is the key of the program in a pipeline file, for hints."""
         self._kind = kind
         self._limits = limits
-        self._log = log
+        self.log = log
+        """The log of its execution."""
         self._stderr = LogLines(log, "stderr")
         self._event = ""
         self._buffer = bytearray()
@@ -50,26 +40,37 @@ class Dialogue:
         self._start_timeout = start_timeout
         self._ready_by = time.monotonic() + start_timeout
         self._ready = asyncio.Event()
+        self.over = asyncio.Event()
         self.broken: StepFailed | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the program has been ready for events."""
+        return self._ready.is_set()
+
+    def started(self) -> None:
+        """The program has just been started: its `start_timeout` counts from now."""
+        self._ready_by = time.monotonic() + self._start_timeout
 
     def stdout(self, data: bytes) -> None:
         """Bytes of the program's stdout."""
         if self.broken is not None:
             return
+        start = len(self._buffer)
         self._buffer += data
         if len(self._buffer) > self._limits.stdout:
             text = f"the program wrote more than its limit of {self._limits.stdout} bytes to stdout"
             self.fail(broken(text, code="step.stdout"))
             return
-        while (end := self._buffer.find(b"\n")) >= 0 and self.broken is None:
-            line = bytes(self._buffer[:end])
+        while self.broken is None and (end := self._buffer.find(b"\n", start)) >= 0:
+            line, start = bytes(self._buffer[:end]), 0
             del self._buffer[: end + 1]
             self._line(line)
-        if self._buffer and self._ready.is_set() and not self._asked():
+        if self._buffer and self.broken is None and self.ready and not self._asked():
             self._unasked(bytes(self._buffer))
 
     def _line(self, line: bytes) -> None:
-        if not self._ready.is_set() and _is_ready(line):
+        if not self.ready and is_ready(line):
             self._ready.set()
         elif self._answer is not None and not self._answer.done():
             self._ready.set()
@@ -85,8 +86,7 @@ class Dialogue:
             text = "the program answered one event with more than one line"
         else:
             text = "the program wrote to stdout without being asked"
-        self._note(f"{text}: {excerpt(line)}")
-        self.fail(broken(text, code="step.order"))
+        self.fail(broken(text, code="step.order", line=excerpt(line)))
 
     def stderr(self, data: bytes) -> None:
         """Bytes of the program's stderr."""
@@ -108,7 +108,8 @@ class Dialogue:
         """Keep the first error, write it to the log, and fail the open question with it."""
         if self.broken is None:
             self.broken = error
-            self._note(error.message)
+            self.over.set()
+            log_failure(self.log, error, self._event)
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(self.broken)
 
@@ -133,7 +134,7 @@ class Dialogue:
         assert self._answer is not None
         sending = asyncio.ensure_future(write(line))
         try:
-            if not self._ready.is_set():
+            if not self.ready:
                 ready = asyncio.ensure_future(self._ready.wait())
                 first: set[asyncio.Future[Any]] = {ready, self._answer}
                 try:
@@ -151,7 +152,7 @@ class Dialogue:
     def _late(self) -> StepFailed:
         seconds, key = self._limits.timeout, f"{self._kind}.timeout"
         text = f"the program did not answer within its limit of {seconds:g} s"
-        if not self._ready.is_set():
+        if not self.ready:
             text += f", after its start limit of {self._start_timeout:g} s had passed"
             key = f"{self._kind}.start_timeout or {key}"
         error = broken(text, code="step.timeout", hint=f"raise {key} of the step, or see its log for where it hangs")
@@ -161,13 +162,3 @@ class Dialogue:
     def fields(self) -> dict[str, list[str]]:
         """The fields of a failure: the program's last log lines."""
         return self._stderr.fields()
-
-    def _note(self, text: str) -> None:
-        self._log.line(text, "agent", self._event)
-
-
-def _is_ready(line: bytes) -> bool:
-    try:
-        return _READY.decode(line).ready
-    except msgspec.DecodeError:
-        return False

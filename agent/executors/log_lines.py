@@ -45,9 +45,10 @@ class LogLines:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._emit(line, event)
-        while len(self._rest) > MAX_LINE:
-            self._emit(self._rest[:MAX_LINE], event)
-            self._rest = self._rest[MAX_LINE:]
+        if len(self._rest) > MAX_LINE:
+            whole = (len(self._rest) - 1) // MAX_LINE * MAX_LINE
+            self._emit(self._rest[:whole], event)
+            self._rest = self._rest[whole:]
 
     def flush(self, event: str = "") -> None:
         """Pass on an unfinished last line."""

@@ -32,7 +32,7 @@ from agent.executors.outputs import OutputFiles
 from agent.executors.program import Launcher, Program, watched
 from agent.executors.record import Ended, Usage
 from agent.model.event import MAX_BLOBS
-from agent.model.task import BlobWriter, Limits, StepInput, StepLog, StepOutput
+from agent.model.task import BlobWriter, Limits, StepInput, StepLog, StepOutput, Stream
 from agent.threads import in_thread
 
 DONE = "program.done"
@@ -68,6 +68,8 @@ class Names:
 
 class OnceRunner:
     """Runs up to `in_flight` programs at a time. `work` tells its programs from those of other steps."""
+
+    start_failure = None
 
     def __init__(
         self, launcher: Launcher, limits: Limits, blobs: BlobWriter, log: StepLog, work: bytes, names: Names, *, in_flight: int
@@ -211,13 +213,17 @@ class _Run:
         self._log = log
         self._event = event
         self._out, self._err = LogLines(log, "stdout"), LogLines(log, "stderr")
-        self._written = {"stdout": 0, "stderr": 0}
+        self._written: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        self._begun = False
         self._told: StepFailed | None = None
         self._start: asyncio.Timeout | None = None
         self.end: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
 
     def begin(self) -> None:
-        """The program is there: what follows is in the log of a new execution."""
+        """The program is there: what follows is in the log of a new execution. Its output may be here first."""
+        if self._begun:
+            return
+        self._begun = True
         self._log = self._log.begin()
         self._out, self._err = LogLines(self._log, "stdout"), LogLines(self._log, "stderr")
 
@@ -237,23 +243,25 @@ class _Run:
             self._start = None
 
     def stdout(self, data: bytes) -> None:
-        self._take("stdout", self._out, data)
+        self._take("stdout", data)
 
     def stderr(self, data: bytes) -> None:
-        self._take("stderr", self._err, data)
+        self._take("stderr", data)
 
-    def _take(self, stream: str, lines: LogLines, data: bytes) -> None:
+    def _take(self, stream: Stream, data: bytes) -> None:
         if self.end.done():
             return
+        self.begin()
         self._written[stream] += max(len(data), LINE * data.count(b"\n"))
         if self._written[stream] <= MAX_LOG:
-            lines.feed(data, self._event)
+            (self._out if stream == "stdout" else self._err).feed(data, self._event)
         else:
             text = f"the program wrote more than {MAX_LOG} bytes to {stream}; a line counts for at least {LINE}"
             self.fail(broken(text, code=f"step.{stream}"))
 
     def ended(self, end: Ended) -> None:
         if not self.end.done():
+            self.begin()
             self._flush()
             self.end.set_result(end)
 

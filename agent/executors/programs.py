@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -18,7 +18,16 @@ from agent.executors.warm import WarmRunner
 from agent.executors.wasm.executor import WasmExecutor
 from agent.executors.wasm.runner import WasmLauncher, WasmRunner
 from agent.model.node import Reserved
-from agent.model.task import BlobWriter, DockerTask, FilterRunner, ProcessTask, ProgramTask, Runner, StepLog, WasmTask
+from agent.model.task import (
+    BlobWriter,
+    DockerTask,
+    FilterRunner,
+    ProgramTask,
+    Runner,
+    StepLog,
+    WasmTask,
+    reserves,
+)
 
 AnyRunner: TypeAlias = WarmRunner | OnceRunner | WasmRunner
 ONCE_AT_ONCE = os.cpu_count() or 1
@@ -36,7 +45,7 @@ class Executors:
         self._wasm, self._docker, self._process = wasm, docker, process
         self.policy, self._blobs = policy, blobs
         self._names = Names()
-        self._made: WeakKeyDictionary[AnyRunner, _Asked] = WeakKeyDictionary()
+        self._made: WeakKeyDictionary[AnyRunner, tuple[str, Reserved]] = WeakKeyDictionary()
 
     def runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None = None) -> Runner:
         """A runner of the task's program, not yet started; raises Refused where the policy forbids it.
@@ -45,7 +54,8 @@ class Executors:
         """
         capped = self.policy.check(task)
         made = self._runner(capped, name, log, module)
-        self._made[made] = _Asked(task, capped)
+        asked = reserves(task)  # of the task before the cap: a capped default reserves nothing
+        self._made[made] = name, msgspec.structs.replace(asked, cpus=min(asked.cpus, capped.limits.cpus))
         return made
 
     def _runner(self, task: ProgramTask, name: str, log: StepLog, module: Path | None) -> AnyRunner:
@@ -81,30 +91,13 @@ class Executors:
         return self._wasm.filter(module, task)
 
     def reserved(self) -> Reserved:
-        """The reservations of the running programs: their GPUs, and the CPUs and memory that their steps ask for.
+        """The reservations of the running programs; see `reserves`. None has more CPUs than the owner's policy gives it."""
+        each = [(runner.running, r) for runner, (_, r) in list(self._made.items())]
+        return Reserved(
+            sum(n * r.cpus for n, r in each), sum(n * r.memory for n, r in each), sum(n * r.gpus for n, r in each)
+        )
 
-        A step asks for `cpus` or `memory` by a value other than the default of its kind. The default is a limit only: a small
-        machine runs many programs that use less. It counts as the default where it is written, too: a task with one written
-        limit has values for all. No step reserves more CPUs than the owner's policy gives it.
-        """
-        cpus, memory, gpus = 0.0, 0, 0
-        for runner, (asked, task) in list(self._made.items()):
-            usual = DEFAULTS[type(task)]
-            cpus += runner.running * (task.limits.cpus if asked.limits.cpus != usual.cpus else 0.0)
-            memory += runner.running * (task.limits.memory if asked.limits.memory != usual.memory else 0)
-            gpus += runner.running * (task.gpus if isinstance(task, DockerTask) else 0)
-        return Reserved(cpus, memory, gpus)
-
-
-class _Asked(NamedTuple):
-    """A task as the step asks for it, and as the owner's policy allows it."""
-
-    asked: ProgramTask
-    task: ProgramTask
-
-
-DEFAULTS = {
-    WasmTask: WasmTask(module="").limits,
-    DockerTask: DockerTask(image="").limits,
-    ProcessTask: ProcessTask(command=[]).limits,
-}
+    def running(self) -> list[str]:
+        """The names of the running programs that have reserved something."""
+        made = list(self._made.items())
+        return sorted({name for runner, (name, r) in made if runner.running and r != Reserved()})

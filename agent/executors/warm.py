@@ -16,7 +16,7 @@ from agent.executors.log_lines import log_failure
 from agent.executors.outputs import OutputFiles
 from agent.executors.program import Launcher, Program, watched
 from agent.model.task import BlobWriter, Limits, StepInput, StepLog, StepOutput
-from agent.threads import in_thread
+from agent.threads import finished, in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class _Warm:
         self.dialogue = dialogue
         self.busy = asyncio.Event()
         self.life = AsyncExitStack()
+        self._ending: asyncio.Future[None] | None = None
 
     async def ask(self, line: bytes, event: str) -> bytes:
         self.busy.set()
@@ -41,10 +42,21 @@ class _Warm:
         finally:
             self.busy.clear()
 
+    async def end(self) -> None:
+        """End the program. Its folders stay: the files of its last answer may be being read."""
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end())
+        await finished(self._ending)
+
     async def close(self) -> None:
+        """End the program and delete its folders."""
+        self.dialogue.over.set()  # its guard ends, too
+        await self.end()
+        await in_thread(self.folders.remove)
+
+    async def _end(self) -> None:
         await self.life.aclose()
         await self.program.close()
-        await in_thread(self.folders.remove)
 
 
 class WarmRunner:
@@ -65,11 +77,13 @@ class WarmRunner:
         self._tries = Tries(BACKOFF)
         self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
+        self._guards: set[asyncio.Task[None]] = set()
+        self.start_failure: StepFailed | None = None
 
     @property
     def running(self) -> int:
-        """How many programs run now."""
-        return int(self._warm is not None)
+        """How many programs run now; one that has ended or is being ended does not count."""
+        return int(self._warm is not None and self._warm.dialogue.broken is None)
 
     async def start(self) -> None:
         """Make it warm; raises Unreachable (no engine), NotFound (no image), StepFailed."""
@@ -86,10 +100,10 @@ class WarmRunner:
                     line = await self._exchange(warm, item, names)
                     await in_thread(partial(self._take, warm, files, line, item.event.id))
                 except StepFailed as e:
-                    await self._failed(warm, e, item.event.id)
+                    await finished(self._failed(warm, e, item.event.id))
                     raise
                 except BaseException:
-                    await asyncio.shield(self._end(warm))
+                    await finished(self._end(warm))
                     raise
                 self._tries.succeeded()
             return await files.store(warm.folders.outputs, self._blobs, self._limits)
@@ -102,11 +116,10 @@ class WarmRunner:
         async with self._turn:
             if self._warm is not None:
                 await self._end(self._warm)
+        await asyncio.gather(*self._guards)
 
     async def _ready(self) -> _Warm:
-        if self._warm is not None and self._warm.dialogue.broken is not None:
-            logger.warning("step %s: %s; starting a fresh program", self._name, self._warm.dialogue.broken.message)
-            await self._end(self._warm)
+        await self._drop_broken()
         if self._warm is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), self._tries.left())
@@ -122,6 +135,7 @@ class WarmRunner:
     async def _open(self) -> _Warm:
         """Start the program; raises Unreachable, NotFound or StepFailed and leaves nothing behind."""
         folders = self._launcher.folders()
+        self.start_failure = None
         dialogue = Dialogue(self._launcher.kind, self._limits, self._log.begin(), self._start_timeout)
         try:
             await in_thread(folders.make)
@@ -129,9 +143,28 @@ class WarmRunner:
         except BaseException:
             await in_thread(folders.remove)
             raise
+        dialogue.started()
         watch = watched(warm.program, folders, self._limits, dialogue, self._launcher.kind, warm.busy)
         await warm.life.enter_async_context(watch)
+        guard = asyncio.create_task(self._guard(warm), name=f"end of {warm.program.id}")
+        self._guards.add(guard)
+        guard.add_done_callback(self._guards.discard)
         return warm
+
+    async def _guard(self, warm: _Warm) -> None:
+        """End the program as soon as it is out of step, whether an event is with it or not."""
+        await warm.dialogue.over.wait()
+        if self._warm is warm and not warm.dialogue.ready:
+            self.start_failure = warm.dialogue.broken
+        await warm.end()
+        async with self._turn:
+            await self._drop_broken()
+
+    async def _drop_broken(self) -> None:
+        if self._warm is not None and self._warm.dialogue.broken is not None:
+            error = self._warm.dialogue.broken.message
+            logger.warning("step %s: %s; the next event gets a fresh program", self._name, error)
+            await self._end(self._warm)
 
     async def _exchange(self, warm: _Warm, item: StepInput, names: list[str]) -> bytes:
         if item.blobs:
@@ -148,7 +181,7 @@ class WarmRunner:
     async def _failed(self, warm: _Warm, error: StepFailed, event: str) -> None:
         """Write the failure to the log; the program goes on only where it reported the error itself."""
         if warm.dialogue.broken is None:
-            log_failure(self._log, error, event)
+            log_failure(warm.dialogue.log, error, event)
         error.fields.update(warm.dialogue.fields())
         if error.final and await in_thread(partial(_cleared, warm.folders)):
             self._tries.succeeded()

@@ -106,7 +106,8 @@ def steps(facts: Facts) -> Iterator[Fault]:
             continue
         name = f"{failing.pipeline}/{failing.step}"
         if not failing.started:
-            waiting = f", {failing.waiting} events wait for it" if failing.waiting else ""
+            events = "1 event waits" if failing.waiting == 1 else f"{failing.waiting} events wait"
+            waiting = f", {events} for it" if failing.waiting else ""
             text = f"{name} cannot start on {facts.node}: {failing.error}{waiting}"
             yield Fault("step.not-started", name, text, remedy=failing.hint)
         else:

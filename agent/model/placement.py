@@ -104,7 +104,7 @@ def steps_without_node(pipeline: Pipeline, nodes: Iterable[NodeRecord]) -> list[
     """A line for each step that none of these nodes may run."""
     labels = [n.labels for n in nodes]
     return [
-        f"step {s.name}: no live node matches {s.where or 'it'}"
+        f"{pipeline.name}/{s.name}: no live node matches {s.where or 'a step before it'}"
         for s in pipeline.steps
         if not any(may_run(pipeline, s, mine) for mine in labels)
     ]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from agent.errors import StepFailed
 from agent.model.event import BlobRef, Event
 from agent.model.keys import duration, key, size
 from agent.model.node import Reserved
@@ -97,7 +98,8 @@ _USUAL = {
 def reserves(task: ProgramTask) -> Reserved:
     """The reservation of one running program: CPUs and memory where they are not its kind's defaults, and its GPUs.
 
-    The defaults are limits only: a small machine runs many programs that use less.
+    The defaults are limits only: a small machine runs many programs that use less. A default counts as one where it is
+    written, too: a task with one written limit has values for all.
     """
     limits, usual = task.limits, _USUAL[type(task)]
     return Reserved(
@@ -174,6 +176,11 @@ class Runner(Protocol):
 
     in_flight: int
     """How many events may be under way at once."""
+
+    @property
+    def start_failure(self) -> StepFailed | None:
+        """The reason why its program ended before it was ready; None where it did not, and once a fresh program starts."""
+        ...
 
     async def start(self) -> None:
         """Start it, or with `once` check that it can be started; raises Refused (policy, no engine) or StepFailed."""

@@ -75,7 +75,11 @@ def build_node(
         delivery=delivery,
         documents=AppliedDocuments(mesh, delivery.engine.definitions, delivery.engine.steps.parts.devices),
         meter=CapacityMeter(
-            policy=config.policy, journal=stores.journal, reserved=programs.all.reserved, gpus=platform.gpus
+            policy=config.policy,
+            journal=stores.journal,
+            reserved=programs.all.reserved,
+            programs=programs.all.running,
+            gpus=platform.gpus,
         ),
         warm_programs=WarmPrograms(delivery.engine, mesh, changed.listen()),
         self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),

@@ -14,7 +14,7 @@ from agent.cameras import CameraBook
 from agent.config import PolicyConfig
 from agent.delivery import Journal
 from agent.mesh import Mesh
-from agent.model.node import Capacity, Reserved
+from agent.model.node import MAX_PROGRAMS, Capacity, Reserved
 
 FIRST = 1.0
 """Seconds over which the first CPU use is measured."""
@@ -31,12 +31,13 @@ class CapacityMeter:
     """Measures what this node can still take, within the owner's policy.
 
     All CPU use of this machine counts against the owner's share; reservations count instead where they are
-    more. `reserved` sums up what the running programs have reserved; `gpus` is how many this machine has.
+    more. `reserved` sums up what the running programs have reserved, `programs` names those; `gpus` is how many this machine has.
     """
 
     policy: PolicyConfig
     journal: Journal
     reserved: Callable[[], Reserved]
+    programs: Callable[[], list[str]]
     gpus: int = 0
 
     def now(self) -> Capacity:
@@ -49,12 +50,16 @@ class CapacityMeter:
             memory=max(1, min(memory.available, int(memory.total * self.policy.memory) - taken.memory)),
             free=max(1, self.journal.room() // 100),
             gpus=max(0, self.gpus - taken.gpus),
+            all_gpus=self.gpus,
+            programs=self.programs()[:MAX_PROGRAMS],
         )
 
 
 def differs(old: Capacity, new: Capacity) -> bool:
-    """Whether a part changed by more than CHANGE."""
+    """Whether a part changed by more than CHANGE, or other programs run."""
     pairs = ((old.cpus, new.cpus), (old.memory, new.memory), (old.free, new.free), (old.gpus, new.gpus))
+    if old.programs != new.programs:
+        return True
     least = (_LEAST.cpus, _LEAST.memory, _LEAST.free, _LEAST.gpus)
     return any(abs(b - a) > CHANGE * max(a, low) for (a, b), low in zip(pairs, least, strict=True))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.delivery import StepKey, Work
-from agent.errors import Refused
+from agent.errors import Refused, StepFailed
 from agent.model.pipeline import Pipeline, Step
 from agent.steps.kind import EventKind, SourceKind
 from agent.steps.parts import Parts
@@ -43,6 +43,10 @@ class NodeSteps:
     def note(self, key: StepKey, text: str) -> None:
         """Write a line of the agent's own into the step's log."""
         self.parts.log_of(*key).line(text, "agent")
+
+    def start_failure(self, key: StepKey) -> StepFailed | None:
+        """See StepMaker."""
+        return self.parts.programs.start_failure(key)
 
     async def stop(self, key: StepKey) -> None:
         """Stop the program of (pipeline, version, step), if it has one."""

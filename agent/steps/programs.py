@@ -96,6 +96,10 @@ class StepPrograms:
                     self._starting.add(task)
                     task.add_done_callback(self._starting.discard)
 
+    def start_failure(self, key: StepKey) -> StepFailed | None:
+        """See StepMaker."""
+        return next((e for r in self._runners.get(key, ()) if (e := r.start_failure) is not None), None)
+
     async def stop(self, key: StepKey) -> None:
         """Stop the programs of (pipeline, version, step); an error is only logged."""
         for runner in self._runners.pop(key, ()):

@@ -307,7 +307,9 @@ class Pipelines(Resource):
         return r.Triggered("new1", name, asked.step)
 
     async def test(self, asked: TryStep) -> list[r.Tried]:
-        return [r.Tried(str(e.get("id", "")), "delivered", [e], 1.5, []) for e in asked.events]
+        """An event with the id `bad` fails."""
+        ends = [(e, "failed" if e.get("id") == "bad" else "delivered") for e in asked.events]
+        return [r.Tried(str(e.get("id", "")), end, [e], 1.5, ["a line of its log"]) for e, end in ends]
 
     async def remove(self, name: str) -> r.RemovedPipeline:
         self.agent.pipeline(name)

@@ -104,7 +104,10 @@ async def test_diff_and_test_of_a_file(edge: Shell, tmp_path: Path) -> None:
     assert "+score: 0.5" in (await edge("pipeline", "diff", "door.yaml")).out
     assert {"from", "to"} <= set((await edge("pipeline", "diff", "door.yaml", "--json")).json)
     tried = await edge("pipeline", "test", "door.yaml", "labels", input='{"id": "e1"}')
-    assert "e1 delivered" in tried.out
+    assert (tried.code, "e1 delivered" in tried.out, "a line of its log" in tried.out) == (0, True, True)
+    for json in ((), ("--json",)):
+        failed = await edge("pipeline", "test", "door.yaml", "labels", "-e", '[{"id": "e1"}, {"id": "bad"}]', *json)
+        assert (failed.code, "failed" in failed.out) == (1, True)
 
 
 async def test_devices_are_named_known_and_forgotten(edge: Shell, agent: MemoryAgent) -> None:

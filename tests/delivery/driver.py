@@ -11,7 +11,7 @@ from agent.delivery.changes import Changes
 from agent.delivery.lifecycle import Lifecycle
 from agent.delivery.rows import End, Row, State
 from agent.delivery.writable_row import WritableRow, new_row, writable
-from agent.errors import Refused
+from agent.errors import Refused, StepFailed
 from agent.model.event import Event
 from agent.model.pipeline import Keep, Pipeline, Step
 
@@ -85,6 +85,8 @@ class _NoSteps:
         raise Refused("no steps run here")
 
     def note(self, key: StepKey, text: str) -> None: ...
+
+    def start_failure(self, key: StepKey) -> StepFailed | None: ...
 
     async def stop(self, key: StepKey) -> None: ...
 

@@ -85,6 +85,7 @@ class Program:
     """Rescale and detector at once: answers with the blob it got."""
 
     in_flight = 4
+    start_failure: StepFailed | None = None
 
     def __init__(self, kind: str, building: Building) -> None:
         self.kind, self.building = kind, building

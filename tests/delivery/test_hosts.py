@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from agent.delivery.changes import Action
-from agent.errors import EdgeError, NotFound
+from agent.errors import EdgeError, NotFound, StepFailed
 from agent.model.pipeline import Keep
 from agent.model.task import StepInput, StepLog, StepOutput, Stream
 from tests.delivery.story import Building, Program
@@ -182,6 +182,27 @@ async def test_a_step_that_cannot_start_says_so_everywhere(tmp_path: Path) -> No
     await eventually(lambda: b.alerts)
     now = engine.hosts.now(b.pipeline.name, "labels")
     assert (now.state, now.error, now.hint, now.queued) == ("ready", "", "", 0)
+    await b.stop()
+
+
+async def test_a_program_that_ends_before_it_is_ready_is_told(tmp_path: Path) -> None:
+    b = Building(tmp_path)
+    b.start("gpu", "up")
+    program = Program("docker", b)
+    b.nodes["gpu"].steps.parts.programs.executors.docker = lambda task, name: program  # type: ignore[method-assign]
+    hosts = b.nodes["gpu"].p.hosts
+    hosts.warm((b.pipeline.name, b.pipeline.version, "labels"))
+    await eventually(lambda: hosts.now(b.pipeline.name, "labels").state == "ready")
+    program.start_failure = StepFailed("the container exited with 127", hint="see its log")
+    now = hosts.now(b.pipeline.name, "labels")
+    assert (now.state, now.error, now.hint, now.failures) == (
+        "failing",
+        "the container exited with 127",
+        "see its log",
+        1,
+    )
+    program.start_failure = None
+    assert hosts.now(b.pipeline.name, "labels").state == "ready"
     await b.stop()
 
 

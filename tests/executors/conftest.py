@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,24 @@ class Lines(list[str]):
 
     def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
         {"stderr": self, "stdout": self.stdout, "agent": self.agent}[stream].append(text)
+
+
+class Counting(Lines):
+    """A log that counts its lines, and the most lines between two turns of the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = self.now = self.most = 0
+
+    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
+        self.lines += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+    async def pulse(self) -> None:
+        while True:
+            self.now = 0
+            await asyncio.sleep(0)
 
 
 def runner_of(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import StepFailed
-from agent.executors.contract import MAX_REPLY_EVENTS, encode_event, file_names, parse_answer
+from agent.executors.contract import EXCERPT, MAX_REPLY_EVENTS, encode_event, excerpt, file_names, parse_answer
 from agent.executors.wasm.filter import parse_events
 from agent.model.event import MAX_BLOBS, MAX_DEPTH, MAX_EVENT, BlobRef, Event
 
@@ -127,3 +127,14 @@ def test_event_is_one_line_with_its_blobs_paths(data: dict[str, Any], names: lis
         assert b"/host/path" not in raw
         data = {k: v for k, v in data.items() if k != "blobs"}
         assert read["data"] == data
+
+
+@given(st.text(min_size=EXCERPT) | st.text("é😀", min_size=EXCERPT))
+def test_an_excerpt_is_cut_by_characters(text: str) -> None:
+    assert excerpt(text.encode()) == text[:EXCERPT]
+
+
+def test_an_answer_to_another_event_is_shown() -> None:
+    with pytest.raises(StepFailed) as failure:
+        parse_answer(line(id="e2", events=[]), "e1")
+    assert failure.value.fields["line"] == '{"id": "e2", "events": []}'

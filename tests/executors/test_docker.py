@@ -112,7 +112,7 @@ async def test_is_shut_in(make_runner: MakeRunner, make_input: MakeInput, log: L
         "id >&2; ip -o link >&2; touch /etc-x; touch /blobs/x; grep CapEff /proc/self/status >&2; "
         "grep NoNewPrivs /proc/self/status >&2; env >&2; "
     )
-    runner = make_runner(script + EMPTY, env={"HELLO": "there"})
+    runner = make_runner(script + EMPTY, env={"HELLO": "there", "EDGE_OUTPUTS": "/nowhere/"})
     await runner.run(await make_input(("one", b"1")))
     await eventually(lambda: any("HELLO" in line for line in log))
     text = "\n".join(log)
@@ -246,9 +246,22 @@ async def test_two_lines_for_one_event_end_the_program(
     runner = make_runner(LOOP + 'echo "{\\"id\\":\\"$id\\",\\"events\\":[]}"; ' + EMPTY)
     await runner.run(await make_input())
     before = containers_of(executor.owner)
-    await eventually(lambda: runner._warm.dialogue.broken is not None)  # type: ignore[attr-defined]
+    await eventually(lambda: containers_of(executor.owner) != before)
     await runner.run(await make_input())
-    assert containers_of(executor.owner) != before
+    assert any("more than one line" in line or "without being asked" in line for line in log.agent)
+
+
+@pytest.mark.parametrize("then", ["exec yes", "exec yes >&2", "exit 3"])
+async def test_a_program_out_of_step_ends_at_once(
+    then: str, make_runner: MakeRunner, make_input: MakeInput, log: Lines, executor: DockerExecutor, tmp_path: Path
+) -> None:
+    # The outputs folder is emptied once the agent has the answer.
+    wait = "while [ -e /outputs/x ]; do sleep 0.01; done; "
+    runner = make_runner(LOOP + "touch /outputs/x; " + EMPTY.removesuffix("done") + wait + then + "; done")
+    assert await runner.run(await make_input()) == []
+    await eventually(lambda: containers_of(executor.owner) == [] and list((tmp_path / "scratch").iterdir()) == [])
+    assert runner.running == 0  # type: ignore[attr-defined]
+    assert len(log.agent) == 1
 
 
 async def test_killed_in_mid_event_fails_it_with_its_last_words(
@@ -339,6 +352,9 @@ async def test_missing_program_is_named(
     executor: DockerExecutor, store: BlobStore, busybox: str, make_input: MakeInput, log: Lines
 ) -> None:
     runner = runner_of(store, log, DockerTask(image=busybox, args=["/no/such"]), docker=executor)
+    await runner.start()
+    await eventually(lambda: runner.start_failure)
+    assert "exited with 127" in str(runner.start_failure)
     with pytest.raises(StepFailed, match="exited with 127") as failure:
         await runner.run(await make_input())
     assert "/no/such" in str(failure.value.fields["stderr"])

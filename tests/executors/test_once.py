@@ -18,8 +18,8 @@ from agent.executors import DockerExecutor, ProcessExecutor, WasmExecutor
 from agent.executors.once import LINE, MAX_LOG
 from agent.logs import LogStore
 from agent.model.event import MAX_BLOBS
-from agent.model.task import MIB, DockerTask, Limits, ProcessTask, Runner, StepLog, Stream, WasmTask
-from tests.executors.conftest import Lines, MakeInput, runner_of
+from agent.model.task import MIB, DockerTask, Limits, ProcessTask, Runner, StepLog, WasmTask
+from tests.executors.conftest import Counting, Lines, MakeInput, runner_of
 from tests.support import eventually
 
 LIMITS = Limits(memory=256 * MIB, timeout=30.0, outputs=MIB, files=8)
@@ -58,13 +58,13 @@ async def make(
     if kind == "docker":
         await containers.start()
 
-    def make(mode: str, log: StepLog = log, **limits: Any) -> Runner:
+    def make(mode: str, log: StepLog = log, *, env: dict[str, str] = {}, **limits: Any) -> Runner:
         given = msgspec.structs.replace(LIMITS, **limits)
-        task: Any = WasmTask(module="once", args=[mode], limits=given, once=True)
+        task: Any = WasmTask(module="once", args=[mode], env=env, limits=given, once=True)
         if kind == "docker":
-            task = DockerTask(image=image, args=["sh", "-c", SHELL, "sh", mode], limits=given, once=True)
+            task = DockerTask(image=image, args=["sh", "-c", SHELL, "sh", mode], env=env, limits=given, once=True)
         elif kind == "process":
-            task = ProcessTask(command=["/bin/sh", "-c", SHELL, "sh", mode], limits=given, once=True)
+            task = ProcessTask(command=["/bin/sh", "-c", SHELL, "sh", mode], env=env, limits=given, once=True)
         made.append(runner_of(store, log, task, module=program("once"), wasm=wasm, docker=containers, process=process))
         return made[-1]
 
@@ -94,6 +94,12 @@ async def test_files_and_the_event_go_in_and_come_out(
     assert event["data"]["blobs"][0]["path"] == f"{log[0].split()[0]}a.txt"
     assert log.stdout == ["copied"]
     assert log.begun == 1
+
+
+async def test_env_of_the_step_moves_no_place(make: Make, make_input: MakeInput, log: Lines) -> None:
+    (output,) = await make("copy", env={"EDGE_INPUTS": "/nowhere/"}).run(await make_input(("a.txt", b"hello")))
+    assert [b.name for b in output.blobs] == ["b.txt", "event.json"]
+    assert "nowhere" not in log[0]
 
 
 async def test_each_event_gets_a_fresh_program(make: Make, make_input: MakeInput, store: BlobStore, log: Lines) -> None:
@@ -145,22 +151,22 @@ async def test_two_programs_at_a_time_have_two_logs(make: Make, make_input: Make
         assert f"{event} " in texts[2]
 
 
-class Counting(Lines):
-    """A log that counts its lines, and the most lines between two turns of the event loop."""
+async def test_output_that_comes_before_the_start_ends_is_kept(
+    make: Make, make_input: MakeInput, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner: Any = make("exit")
+    start = runner._launcher.open
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines = self.now = self.most = 0
+    async def late(*args: Any, **more: Any) -> Any:
+        program = await start(*args, **more)
+        await eventually(lambda: log == ["it broke"])
+        return program
 
-    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
-        self.lines += 1
-        self.now += 1
-        self.most = max(self.most, self.now)
-
-    async def pulse(self) -> None:
-        while True:
-            self.now = 0
-            await asyncio.sleep(0)
+    monkeypatch.setattr(runner._launcher, "open", late)
+    with pytest.raises(StepFailed) as failure:
+        await runner.run(await make_input())
+    assert failure.value.fields["stderr"] == ["it broke"]
+    assert log.begun == 1
 
 
 async def test_empty_lines_do_not_keep_the_agent_busy(make: Make, make_input: MakeInput) -> None:

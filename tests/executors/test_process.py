@@ -18,7 +18,7 @@ from agent.errors import StepFailed
 from agent.executors import ProcessExecutor
 from agent.executors.record import HANDLE
 from agent.model.task import MIB, Limits, ProcessTask, Runner
-from tests.executors.conftest import Lines, MakeInput, runner_of
+from tests.executors.conftest import Counting, Lines, MakeInput, runner_of
 from tests.support import eventually
 
 LIMITS = Limits(memory=256 * MIB, timeout=30.0, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
@@ -92,6 +92,16 @@ answer(event)
     assert log == ["None /before yes", "4 True"]
 
 
+async def test_env_of_the_step_moves_no_place(make_runner: MakeRunner, make_input: MakeInput, log: Lines) -> None:
+    runner = make_runner(
+        'print(os.environ["EDGE_OUTPUTS"] == os.getcwd() + "/", file=sys.stderr)\nanswer(event)',
+        EDGE_OUTPUTS="/nowhere/",
+    )
+    await runner.run(await make_input())
+    await eventually(lambda: log)
+    assert log == ["True"]
+
+
 HOSTILE = {
     "endless loop": ("while True: pass", "step.timeout", "limit of 1 s"),
     "sleep": ("time.sleep(100)", "step.timeout", "limit of 1 s"),
@@ -134,6 +144,21 @@ async def test_hostile_process_is_stopped_and_the_next_event_works(
     assert text in failure.value.message
     assert not failure.value.final
     assert await runner.run(await make_input()) == []
+
+
+async def test_empty_log_lines_do_not_keep_the_agent_busy(
+    tmp_path: Path, store: BlobStore, make_input: MakeInput
+) -> None:
+    executor, log = ProcessExecutor(tmp_path / "scratch"), Counting()
+    pulse = asyncio.create_task(log.pulse())
+    script = 'read -r line; yes \'\' | head -c 60000 >&2; echo \'{"id":"e1","events":[]}\'; read -r line'
+    runner = runner_of(store, log, ProcessTask(command=["/bin/sh", "-c", script]), process=executor)
+    await runner.run(await make_input())
+    await eventually(lambda: log.lines == 60000)
+    pulse.cancel()
+    await runner.close()
+    await executor.close()
+    assert log.most <= 5000
 
 
 async def test_blob_is_a_copy_that_the_process_cannot_spoil(

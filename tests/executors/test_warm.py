@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
 
 from agent.blobs import BlobStore
@@ -32,8 +37,10 @@ Make = Callable[..., Runner]
 
 @pytest.fixture
 async def make(tmp_path: Path, store: BlobStore, log: Lines) -> AsyncIterator[Make]:
+    """Runners of a Python program; closed at the end, with nothing left behind."""
     executor = ProcessExecutor(tmp_path / "scratch")
     made: list[Runner] = []
+    before = psutil.Process().children()
 
     def make(body: str, *, timeout: float = 30.0, start_timeout: float = 30.0) -> Runner:
         task = ProcessTask(
@@ -47,6 +54,8 @@ async def make(tmp_path: Path, store: BlobStore, log: Lines) -> AsyncIterator[Ma
     yield make
     for runner in made:
         await runner.close()
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert psutil.Process().children() == before
 
 
 @pytest.mark.parametrize("ready", ["", "say('{\"ready\": true}')"], ids=["first answer", "ready line"])
@@ -99,3 +108,98 @@ async def test_the_end_of_a_program_is_in_its_log(make: Make, make_input: MakeIn
     with pytest.raises(StepFailed, match="exited with 7"):
         await make("sys.stdin.readline()\nsys.exit(7)").run(await make_input())
     assert log.agent == ["the process exited with 7"]
+
+
+async def test_the_making_of_a_program_is_no_part_of_its_start(
+    make: Make, make_input: MakeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("agent.executors.dialogue.time", clock)
+    runner: Any = make(f"time.sleep(1.0)\n{LOOP}", timeout=0.05)
+    open_now = runner._launcher.open
+
+    async def slowly(*args: Any, **more: Any) -> Any:
+        nonlocal now
+        now += 1000.0
+        return await open_now(*args, **more)
+
+    monkeypatch.setattr(runner._launcher, "open", slowly)
+    assert await runner.run(await make_input()) == []
+
+
+ANSWERED = """
+import os
+open("x", "w").close()
+event = json.loads(sys.stdin.readline())
+answer(event)
+while os.path.exists("x"):
+    time.sleep(0.01)
+"""
+"""Answers an event and goes on once the agent has the answer: it empties the outputs folder then."""
+OUT_OF_STEP = {
+    "flood": ("while True: say('y')", "without being asked"),
+    "noise": ("while True: sys.stderr.write('x' * 65536)", "limit of 65536 bytes to stderr"),
+    "end": ("sys.exit(3)", "exited with 3"),
+    "second answer": ("answer(event)\ntime.sleep(1000)", "without being asked"),
+    "closed stdout": ("os.close(1)\nos.close(2)\ntime.sleep(1000)", "closed its stdout"),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_STEP)
+async def test_a_program_out_of_step_ends_at_once(
+    name: str, make: Make, make_input: MakeInput, log: Lines, tmp_path: Path
+) -> None:
+    body, why = OUT_OF_STEP[name]
+    before = psutil.Process().children()
+    runner: Any = make(f"{ANSWERED}\n{body}")
+    assert await runner.run(await make_input()) == []
+    await eventually(lambda: psutil.Process().children() == before and not list((tmp_path / "scratch").iterdir()))
+    assert runner.running == 0
+    assert len(log.agent) == 1
+    assert why in log.agent[0]
+    assert await runner.run(await make_input()) == []
+
+
+async def test_an_end_before_readiness_is_a_failed_start(make: Make, make_input: MakeInput, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    runner = make(f"import os\nif not os.path.exists({str(first)!r}): open({str(first)!r}, 'w'); sys.exit(1)\n{LOOP}")
+    assert runner.start_failure is None
+    await runner.start()
+    await eventually(lambda: runner.start_failure)
+    assert runner.start_failure.message == "the process exited with 1"
+    assert await runner.run(await make_input()) == []
+    assert runner.start_failure is None
+
+
+async def test_the_end_of_an_idle_ready_program_is_no_failed_start(make: Make, log: Lines) -> None:
+    runner = make("say('{\"ready\": true}')\nsys.exit(1)")
+    await runner.start()
+    await eventually(lambda: log.agent)
+    await runner.close()
+    assert runner.start_failure is None
+
+
+async def test_a_cancelled_run_still_ends_its_failed_program(make: Make, make_input: MakeInput) -> None:
+    """The fixture finds a process or a folder that stays behind."""
+    runner: Any = make("sys.stdin.readline()\nsay('no answer')\ntime.sleep(1000)")
+    await runner.start()
+    closing, go = asyncio.Event(), asyncio.Event()
+    program = runner._warm.program
+    close_now = program.close
+
+    async def close() -> None:
+        closing.set()
+        await go.wait()
+        await close_now()
+
+    program.close = close
+    run = asyncio.create_task(runner.run(await make_input()))
+    await closing.wait()
+    run.cancel()
+    closed = asyncio.create_task(runner.close())
+    await asyncio.sleep(0)
+    go.set()
+    await closed
+    with pytest.raises(asyncio.CancelledError):
+        await run

@@ -17,7 +17,7 @@ from agent.blobs import BlobStore
 from agent.errors import StepFailed
 from agent.executors import WasmExecutor
 from agent.model.task import MIB, Limits, Runner, WasmTask
-from tests.executors.conftest import Lines, MakeInput, runner_of
+from tests.executors.conftest import Counting, Lines, MakeInput, runner_of
 from tests.support import eventually
 
 LIMITS = Limits(memory=16 * MIB, timeout=30.0, outputs=MIB, stdout=64 * 1024, stderr=4096, files=8)
@@ -94,6 +94,7 @@ HOSTILE = {
     "exit": ("step.exit", "exited with 3"),
     "exit-high": ("step.failed|step.exit", ""),
     "silence": ("step.answer", "without an answer"),
+    "only-ready": ("step.answer", "without an answer"),
     "garbage": ("step.answer", "may answer"),
     "nul": ("step.answer", "may answer"),
     "two": ("step.answer", "with 2 lines"),
@@ -123,6 +124,37 @@ async def test_hostile_module_is_stopped_and_nothing_else_notices(
     assert not isinstance(neighbours, BaseException)
     assert await make_runner("hostile").run(await make_input()) == []
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_the_ready_line_is_no_answer(make_runner: MakeRunner, make_input: MakeInput) -> None:
+    (output,) = await make_runner("hostile").run(await make_input(evil="ready"))
+    assert output.type == "t.out"
+
+
+async def test_damaged_compiled_module_is_compiled_again(
+    tmp_path: Path, store: BlobStore, program: Callable[[str], Path], make_input: MakeInput, log: Lines
+) -> None:
+    for damaged in (False, True):
+        for compiled in (tmp_path / "cache").glob("*.bin"):
+            assert damaged
+            compiled.write_bytes(b"damaged")
+        executor = WasmExecutor(tmp_path / "cache", tmp_path / "scratch", workers=1)
+        runner = runner_of(store, log, WasmTask(module="h"), wasm=executor, module=program("hostile"))
+        assert await runner.run(await make_input()) == []
+        await executor.close()
+
+
+async def test_empty_log_lines_do_not_keep_the_agent_busy(
+    executor: WasmExecutor, store: BlobStore, program: Callable[[str], Path], make_input: MakeInput
+) -> None:
+    log = Counting()
+    pulse = asyncio.create_task(log.pulse())
+    task = WasmTask(module="h", limits=Limits(timeout=30.0))
+    await runner_of(store, log, task, wasm=executor, module=program("hostile")).run(
+        await make_input(evil="empty-log-lines")
+    )
+    pulse.cancel()
+    assert (log.lines, log.most <= 5000) == (60000, True)
 
 
 async def test_log_comes_after_a_line_without_an_end(

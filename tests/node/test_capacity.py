@@ -27,7 +27,9 @@ BASE = Capacity(cpus=2.0, memory=2 * GIB, free=100, gpus=1)
 
 def meter(tmp_path: Path, taken: Reserved, *, gpus: int = 2, cpus: float = 1.0) -> CapacityMeter:
     policy = PolicyConfig(cpus=cpus, memory=0.5)
-    return CapacityMeter(policy=policy, journal=Journal(tmp_path / "j.db"), reserved=lambda: taken, gpus=gpus)
+    return CapacityMeter(
+        policy=policy, journal=Journal(tmp_path / "j.db"), reserved=lambda: taken, programs=list, gpus=gpus
+    )
 
 
 def test_reservations_are_taken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

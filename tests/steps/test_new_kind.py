@@ -188,7 +188,7 @@ async def in_time(path: Path) -> Path:
     return path
 
 
-def test_an_optional_program_counts_and_a_hidden_program_is_refused() -> None:
+def test_a_program_may_be_optional_but_not_hidden() -> None:
     class Maybe(Task, frozen=True, kw_only=True):
         check: Annotated[siren.WasmTask | None, key("a program", None)] = None
 

@@ -250,7 +250,7 @@ def _create(client: Any, task: DockerTask, folders: Folders, owner: str, name: s
         detach=False,
         tty=False,
         init=True,
-        environment={**places(once=once), **task.env},
+        environment=task.env | places(once=once),
         labels={OWNER_LABEL: owner, STEP_LABEL: name},
         network_mode="none",
         read_only=True,

@@ -25,6 +25,7 @@ from agent.executors.kept import Kept
 from agent.executors.program import Listener
 from agent.executors.record import Handle
 from agent.model.task import DockerTask
+from agent.threads import finished
 
 logger = logging.getLogger(__name__)
 
@@ -185,9 +186,7 @@ class DockerExecutor:
             made = await asyncio.shield(opening)
             self._live.add(made.id)
         except asyncio.CancelledError:  # the engine carries out the call that is under way
-            await asyncio.wait({opening})
-            if opening.exception() is None:
-                await opening.result().close()
+            await finished(_undo(opening))
             raise
         except Unreachable as e:
             self._away(e)
@@ -235,6 +234,13 @@ class DockerExecutor:
         """Remove what nothing has adopted, and end the threads; runners must be closed before."""
         await self.give_up_left()
         await asyncio.to_thread(self._api.close)
+
+
+async def _undo(opening: asyncio.Task[Container]) -> None:
+    """Close the container that is being opened, when it is there."""
+    await asyncio.wait({opening})
+    if not opening.cancelled() and opening.exception() is None:
+        await opening.result().close()
 
 
 class DockerLauncher:

@@ -90,7 +90,7 @@ class ProcessLauncher:
         return await adopt(self._kept, folders, listener)
 
     async def _open_warm(self, folders: Folders, listener: Listener, places: dict[str, str]) -> Process:
-        process = await spawn(self._task, folders, listener, clean_environment(**places, **self._task.env))
+        process = await spawn(self._task, folders, listener, clean_environment(**self._task.env | places))
         with suppress(OSError):  # it may have ended already
             handle = Handle.now(once=False, program=ProcessId.of(int(process.id)))
             write_record(folders.root, HANDLE, handle)
@@ -101,7 +101,7 @@ class ProcessLauncher:
         request = Request(
             root=str(folders.root),
             command=self._task.command,
-            environment=clean_environment(**places, **self._task.env),
+            environment=clean_environment(**self._task.env | places),
             cwd=str(folders.outputs),
             memory=limits.memory,
             # Its stdout and stderr are files, too.

@@ -16,7 +16,7 @@ from agent.executors.process.child import ended
 from agent.executors.process.limits import limit
 from agent.executors.program import Listener
 from agent.executors.record import Ended, Usage
-from agent.executors.worker_program import usage_of
+from agent.executors.worker_program import PIECE, usage_of
 from agent.model.task import ProcessTask
 
 LAST_WORDS = 0.25
@@ -131,5 +131,6 @@ async def spawn(task: ProcessTask, folders: Folders, listener: Listener, environ
 
 
 async def _pump(stream: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
-    while data := await stream.read(_PIECE):
+    while data := await stream.read(PIECE):
         take(data)
+        await asyncio.sleep(0)  # a full buffer gives no other chance

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -20,6 +21,7 @@ from agent.executors.contract import (
     encode_event,
     excerpt,
     file_names,
+    is_ready,
     parse_answer,
     places,
 )
@@ -31,7 +33,7 @@ from agent.executors.outputs import OutputFiles
 from agent.executors.program import Listener
 from agent.executors.record import Result
 from agent.executors.wasm.sandbox import Call, Dir, Outcome, Output, Take, check_outcome, nothing, result
-from agent.executors.worker_program import WorkerProgram, adopt
+from agent.executors.worker_program import PIECE, WorkerProgram, adopt
 from agent.model.task import BlobWriter, StepInput, StepLog, StepOutput, WasmTask
 from agent.threads import in_thread
 
@@ -49,7 +51,7 @@ class WasmWork:
         *, width: int, slowness: float,
     ) -> None:  # fmt: skip
         self.argv = [name, *task.args]
-        self.env = list(task.env.items())
+        self.env = task.env
         self.limits = task.limits
         self.seconds = task.limits.timeout * slowness
         self.scratch = scratch
@@ -80,7 +82,7 @@ class WasmWork:
             memory=self.limits.memory,
             stdout=stdout,
             stderr=stderr,
-            env=[*places(once=bool(root)).items(), *self.env],
+            env=list((self.env | places(once=bool(root))).items()),
             dirs=[*seen, Dir(str(folders.outputs), OUTPUTS.rstrip("/"), writable=True)],
             follow=list(follow),
             root=root,
@@ -99,6 +101,7 @@ class WasmRunner:
 
     running = 0
     """A worker is shared, so nothing is kept running for one step."""
+    start_failure = None
 
     async def start(self) -> None:
         """Compile the module and start a worker."""
@@ -122,7 +125,9 @@ class WasmRunner:
             limits = self._work.limits
             async with self._work.lend() as run:
                 outcome = await run(call, limits.outputs, partial(folders.overrun, limits), take)
-            take("stderr", outcome.stderr)
+            for at in range(0, len(outcome.stderr), PIECE):
+                take("stderr", outcome.stderr[at : at + PIECE])
+                await asyncio.sleep(0)
             stderr.flush(item.event.id)
             check_outcome(outcome, call)
             events = parse_answer(self._only_line(outcome.stdout, item.event.id), item.event.id)
@@ -140,9 +145,11 @@ class WasmRunner:
         """Do nothing: the workers belong to the executor."""
 
     def _only_line(self, stdout: bytes, event: str) -> bytes:
-        if not stdout:
+        lines = stdout.removesuffix(b"\n").split(b"\n") if stdout else []
+        if lines and is_ready(lines[0]):
+            del lines[0]
+        if not lines:
             raise broken("the program ended without an answer")
-        lines = stdout.removesuffix(b"\n").split(b"\n")
         if len(lines) == 1:
             return lines[0]
         others = (f"not an answer: {excerpt(line)}" for line in lines if not _answers(line, event))

@@ -16,6 +16,7 @@ from agent.executors.contract import broken
 from agent.executors.folders import outputs_failure
 from agent.executors.wasm.child import COMPILE_SECONDS, GRACE, Reply, Request
 from agent.executors.wasm.sandbox import Outcome, Take, invalid, nothing
+from agent.executors.worker_program import PIECE
 
 LOOK = 0.05
 """Seconds between looks at the outputs folder of a running program."""
@@ -98,7 +99,7 @@ class Worker:
         """Run a loaded module; after any exception the worker must be closed.
 
         `overrun` is called every LOOK seconds, in a thread: it returns the limit that the program's files overrun. `take`
-        gets the output of the streams that the call follows.
+        gets the output of the streams that the call follows, in pieces.
         """
         task = asyncio.ensure_future(self._ask(request, take))
         try:
@@ -128,7 +129,9 @@ class Worker:
         try:
             reply = _REPLIES.decode(await self._child.ask(msgspec.msgpack.encode(request)))
             while reply.stream is not None:
-                take(reply.stream, reply.data)
+                for at in range(0, len(reply.data), PIECE):
+                    take(reply.stream, reply.data[at : at + PIECE])
+                    await asyncio.sleep(0)
                 reply = _REPLIES.decode(await self._child.receive())
         except TooLarge as e:
             raise broken(f"the WASM worker sent {e.size} bytes", code="wasm.worker") from e

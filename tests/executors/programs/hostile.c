@@ -51,8 +51,11 @@ int main(int argc, char **argv) {
   if (has("\"evil\":\"garbage\"")) { puts("hello"); return 0; }
   if (has("\"evil\":\"nul\"")) { write(1, "{\0}\n", 4); return 0; }
   if (has("\"evil\":\"newlines\"")) { memset(big, '\n', sizeof big); write(1, big, 60000); return 0; }
+  if (has("\"evil\":\"empty-log-lines\"")) { memset(big, '\n', sizeof big); write(2, big, 60000); answer(0, 0); return 0; }
   if (has("\"evil\":\"banner\"")) { puts("a library's banner"); answer(0, 0); puts("more of it"); return 0; }
   if (has("\"evil\":\"env\"")) { fprintf(stderr, "%s\n", getenv("HELLO")); answer(0, 0); return 0; }
+  if (has("\"evil\":\"ready\"")) { puts("{\"ready\": true}"); fflush(stdout); answer(0, 0); return 0; }
+  if (has("\"evil\":\"only-ready\"")) { puts("{\"ready\": true}"); return 0; }
   if (has("\"evil\":\"two\"")) { answer(0, 0); answer(0, 0); return 0; }
   if (has("\"evil\":\"other\"")) { strcpy(id, "other"); answer(0, 0); return 0; }
   if (has("\"evil\":\"error\"")) { printf("{\"id\":\"%s\",\"error\":\"no\"}\n", id); return 0; }
