@@ -7,6 +7,7 @@ no asyncio, which would cost each worker 4 MB.
 from __future__ import annotations
 
 import ctypes
+import select
 import signal
 import socket
 import struct
@@ -40,14 +41,20 @@ def outliving_parent(seconds: float) -> Iterator[None]:
 
 
 def receive(link: socket.socket) -> bytearray | None:
-    """The parent's next message; None when it has closed its end. Raises ValueError beyond MAX_MESSAGE, OSError."""
+    """The parent's next message; None when it has closed its end, even after a message: nobody wants the answer.
+
+    Raises ValueError beyond MAX_MESSAGE, OSError.
+    """
     header = _exactly(link, HEADER.size)
     if header is None:
         return None
     (size,) = HEADER.unpack(header)
     if size > MAX_MESSAGE:
         raise ValueError(f"a message of {size} bytes")
-    return _exactly(link, size)
+    message = _exactly(link, size)
+    ended = select.poll()
+    ended.register(link, 0)  # only the end of the other side
+    return None if ended.poll(0) else message
 
 
 def send(link: socket.socket, message: bytes) -> None:

@@ -126,7 +126,7 @@ def find_running() -> Running:
 def start_time(pid: int) -> int:
     """The start time of a process in clock ticks since the boot (proc(5), field 22); 0 if the process does not exist."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
     except (OSError, IndexError, ValueError):
         return 0
 

@@ -51,7 +51,7 @@ def test_a_worker_refuses_a_message_beyond_the_limit(pair: tuple[socket.socket, 
             worker.receive(its)
 
 
-@pytest.mark.parametrize("sent", [b"", b"\0\0", b"\0\0\0\x09short"])
+@pytest.mark.parametrize("sent", [b"", b"\0\0", b"\0\0\0\x09short", b"\0\0\0\x05whole"])
 def test_a_worker_ends_with_its_parents_socket(pair: tuple[socket.socket, socket.socket], sent: bytes) -> None:
     mine, its = pair
     with its:

@@ -60,6 +60,8 @@ class Lifecycle:
         it, again = writable(row), runs_again(row, attempts)
         it.claims[node] = 0
         it.turn += 1
+        if row.open:
+            it.attempts = max(row.attempts, attempts)  # else the producer takes the report of its end for an old one
         if again:
             self._reopen(it, changes)
             it.attempts, it.free, it.final = attempts, False, False
@@ -148,6 +150,7 @@ class Lifecycle:
             if stays_placed(row, answered=answered, avoid=avoid, now=boottime()):
                 move(it, State.PLACED)
                 it.looked = 0.0
+                self._settle_parent(it, changes)  # its siblings may have been placed meanwhile
                 return changes
             move(it, State.WAITING)
             it.reason = reason[:MAX_REASON] or row.reason

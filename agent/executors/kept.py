@@ -7,9 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
+
 from agent.executors.folders import Folders, clear_leftovers
-from agent.executors.record import Handle, read_handle
-from agent.threads import in_thread
+from agent.executors.record import Handle, read_handle, read_result
+from agent.threads import finished, in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +30,12 @@ class Kept:
         self._scratch = scratch
         self._handles: dict[str, Handle] = {}
         self._closed = False
+        self._ending = asyncio.Lock()
         self.others: list[Handle] = []
         for folder in scratch.iterdir() if scratch.is_dir() else ():
             handle = read_handle(folder)
+            if handle is not None and handle.worker is not None and read_result(folder) is not None:
+                handle = msgspec.structs.replace(handle, worker=None)  # by now it may carry out another program
             if handle is not None and handle.once and not handle.void:
                 self._handles[folder.name] = handle
             elif handle is not None:
@@ -45,9 +50,10 @@ class Kept:
         """Delete the files of all other programs of the previous run. Blocks."""
         clear_leftovers(self._scratch, keep=self._handles)
 
-    def take(self, name: str) -> Handle | None:
+    async def take(self, name: str) -> Handle | None:
         """The handle of the program in the folder `name`, which is kept no longer; None where there is none."""
-        return self._handles.pop(name, None)
+        async with self._ending:  # its end is waited for
+            return self._handles.pop(name, None)
 
     def put_back(self, name: str, handle: Handle) -> None:
         """Keep it again, as it could be neither adopted nor found dead."""
@@ -57,11 +63,15 @@ class Kept:
     async def give_up(self, end: Callable[[Handle], Awaitable[None]]) -> None:
         """End the programs that nothing adopted by `end`, and delete their files."""
         self._closed = True
-        left, self._handles = self._handles, {}
-        for name, handle in left.items():
-            logger.warning("%s: ending a program of the previous run of the agent that nothing has taken up", name)
-            await end(handle)
-            await in_thread(Folders(self._scratch / name, shared=False).remove)
+        while self._handles:
+            async with self._ending:
+                if self._handles:
+                    await finished(self._end(*self._handles.popitem(), end))
+
+    async def _end(self, name: str, handle: Handle, end: Callable[[Handle], Awaitable[None]]) -> None:
+        logger.warning("%s: ending a program of the previous run of the agent that nothing has taken up", name)
+        await end(handle)
+        await in_thread(Folders(self._scratch / name, shared=False).remove)
 
 
 async def end_processes(handle: Handle) -> None:

@@ -179,5 +179,8 @@ def _read(path: Path, kind: type[T]) -> T | None:
 
 
 def _stat(number: int) -> list[str]:
-    """The fields of proc_pid_stat(5) from the third on: the state, …; the 22nd of all is the start."""
-    return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    """The fields of proc_pid_stat(5) from the third on: the state, …; the 22nd of all is the start.
+
+    The name before them may be any bytes.
+    """
+    return Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2].split()

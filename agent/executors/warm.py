@@ -130,6 +130,9 @@ class WarmRunner:
             except StepFailed:
                 self._tries.failed()
                 raise
+            if self._stop.is_set():
+                await finished(self._end(self._warm))
+                raise broken("the step is being stopped", code="step.stopped")
         return self._warm
 
     async def _open(self) -> _Warm:

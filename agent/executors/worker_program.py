@@ -1,11 +1,12 @@
 """A `once` program that a worker process carries out (WASM, processes): its output is in files, which are followed.
 
-So a program that goes on while no agent runs loses no line and waits for no reader, and the next run adopts it.
+So a program that goes on while no agent runs waits for no reader, and the next run adopts it with its whole output.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
@@ -16,10 +17,13 @@ from typing import Any
 import psutil
 
 from agent.errors import EdgeError, StepFailed
+from agent.executors.contract import broken
 from agent.executors.folders import Folders
 from agent.executors.kept import Kept, end_processes
 from agent.executors.program import Listener
 from agent.executors.record import STREAMS, Ended, Handle, ProcessId, Result, Usage, open_regular, read_result
+
+logger = logging.getLogger(__name__)
 
 FOLLOW = 0.1
 """Seconds between looks at the output of a program that runs, and at an adopted program."""
@@ -77,6 +81,13 @@ class WorkerProgram:
             self._result.exception()  # the follower may not have come to it
 
     async def _follow(self) -> None:
+        try:
+            await self._read()
+        except Exception as e:
+            logger.exception("program %s: internal error in the agent", self.id)
+            self._listener.fail(broken(f"its output cannot be followed: {type(e).__name__}: {e}", code="step.failed"))
+
+    async def _read(self) -> None:
         takers = {"stdout": self._listener.stdout, "stderr": self._listener.stderr}
         with ExitStack() as files:
             streams = [_Followed(self._root / name, takers[name], files) for name in STREAMS]
@@ -118,6 +129,9 @@ class _Followed:
                 return False
             self._files.callback(os.close, self._fd)
         data = os.pread(self._fd, PIECE, self._at)
+        if not data and os.fstat(self._fd).st_size < self._at:
+            self._at = 0  # the program has opened it again and cut it off
+            return True
         self._at += len(data)
         if data:
             self._take(data)
@@ -136,7 +150,7 @@ def usage_of(number: int, before: Usage | None) -> Usage | None:
 
 async def adopt(kept: Kept, folders: Folders, listener: Listener) -> WorkerProgram | None:
     """The program of the previous run of the agent in these folders, running or ended; None where there is none."""
-    handle = kept.take(folders.root.name)
+    handle = await kept.take(folders.root.name)
     if handle is None:
         return None
     alive, result = handle.alive, read_result(folders.root)  # in this order: it may end just now

@@ -68,6 +68,7 @@ async def announce_capacity(mesh: Mesh, meter: CapacityMeter, cameras: CameraBoo
     """Announce the free capacity and the cameras when they change, until cancelled."""
     told: Capacity | None = None
     shown = cameras.infos()
+    mesh.announce(cameras=shown)
     meter.now()  # the first reading of the CPU use has no earlier reading to compare with
     await asyncio.sleep(FIRST)
     while True:

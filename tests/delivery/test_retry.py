@@ -85,3 +85,32 @@ async def test_a_node_that_does_not_say_the_attempts_is_believed(journal: Driven
         life.reported(row, "failed", "", closed=False, matched=False, after=After(False, False), step=STEP)
         assert row.attempts == n
         life.routed(row, "there")
+
+
+async def test_a_row_that_stays_placed_lets_its_parent_end(journal: Driven, life: Lifecycle) -> None:
+    parent = journal.new(event("p"), "p", "v", "wifi", state=State.QUEUED, target="here", deadline=boottime() + 60.0)
+    life.accepted([parent])
+    outputs = [
+        journal.new(
+            event(n), "p", "v", "detect", parent=parent.n, target="there", deadline=boottime() + 60.0, decided=True
+        )
+        for n in ("a", "b")
+    ]
+    life.ran(parent, outputs, "wifi", "here", 0.0)
+    for row in outputs:
+        life.routed(row, "there")
+    life.placed([outputs[0]])
+    life.probed(outputs[0])
+    life.placed([outputs[1]])
+    assert parent.state is State.RAN
+    life.put_back(outputs[0], 0.3, avoid=False, changes=Changes(), answered=False)
+    assert (outputs[0].state, parent.end) == (State.PLACED, "delivered")
+
+
+async def test_a_row_that_is_delivered_again_knows_the_attempts(journal: Driven, life: Lifecycle) -> None:
+    row = journal.new(event("e"), "p", "v", "detect", state=State.QUEUED, target="here", deadline=boottime() + 60.0)
+    life.accepted([row])
+    life.delivered_again(row, "there", 1, Changes())
+    assert (row.state, row.attempts) == (State.QUEUED, 1)
+    life.delivered_again(row, "there", 0, Changes())
+    assert row.attempts == 1

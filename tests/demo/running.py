@@ -128,13 +128,13 @@ class Demo:
         found = []
         for proc in Path("/proc").iterdir():
             if proc.name.isdigit() and int(proc.name) != os.getpid() and self._mentions(proc):
-                found.append((proc / "cmdline").read_text().replace("\0", " "))
+                found.append((proc / "cmdline").read_text(errors="replace").replace("\0", " "))
         return found
 
     def _mentions(self, proc: Path) -> bool:
         wanted = str(self.folder).encode()
         try:
-            if (proc / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            if (proc / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "Z":
                 return False
             texts = ((proc / name).read_bytes() for name in ("cmdline", "environ"))
             return any(wanted in text for text in texts) or str(self.folder) in str((proc / "cwd").readlink())

@@ -104,6 +104,7 @@ class Announcing:
         self.cameras: list[CameraInfo] = []
         self.said: list[tuple[float, list[str]]] = []
         self.looks = 0
+        self.first: list[str] | None = None
         monkeypatch.setattr(module.ticks, "sleep", self._sleep)
         monkeypatch.setattr(module.asyncio, "sleep", self._first)
         self.waited: list[int] = []
@@ -117,8 +118,12 @@ class Announcing:
             self.waited.append(self.looks)
         await real_sleep(min(seconds, 0.01))
 
-    def announce(self, *, capacity: Capacity, cameras: list[CameraInfo]) -> None:
-        self.said.append((capacity.cpus, [c.name for c in cameras]))
+    def announce(self, *, cameras: list[CameraInfo], capacity: Capacity | None = None) -> None:
+        if capacity is None:
+            assert not self.looks, "only the first announcement has no capacity"
+            self.first = [c.name for c in cameras]
+        else:
+            self.said.append((capacity.cpus, [c.name for c in cameras]))
 
     def infos(self) -> list[CameraInfo]:
         return list(self.cameras)
@@ -157,3 +162,4 @@ async def test_a_changed_camera_is_announced(announcing: Announcing) -> None:
 async def test_the_first_announcement_waits_for_a_measurement(announcing: Announcing) -> None:
     await eventually(lambda: announcing.said)
     assert announcing.waited == [1]
+    assert announcing.first == []  # the cameras are known at once

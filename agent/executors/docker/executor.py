@@ -202,7 +202,7 @@ class DockerExecutor:
         Raises Unreachable.
         """
         name = folders.root.name
-        handle = self._kept.take(name)
+        handle = await self._kept.take(name)
         if handle is None:
             return None
         self._live.add(handle.container)

@@ -88,11 +88,11 @@ def _run(link: socket.socket, request: Request, me: ProcessId) -> Result | None:
         try:
             write_record(root, HANDLE, Handle.now(worker=me, program=program))
         except OSError:  # a fresh agent has deleted the folder of a program that it did not know
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill_group(process.pid)
         _tell(link, Started(program))
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     # Its number is not used again before wait4: the rest of its group is killed and no other.
-    os.killpg(process.pid, signal.SIGKILL)
+    _kill_group(process.pid)
     took = time.monotonic() - began
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -127,6 +127,11 @@ def _prepare(request: Request) -> None:
     limit(0, request.memory, request.file_size)
 
 
+def _kill_group(number: int) -> None:
+    with suppress(PermissionError):  # a program that became another user
+        os.killpg(number, signal.SIGKILL)
+
+
 @contextmanager
 def _killed_when_late(number: int) -> Iterator[list[bool]]:
     """Kill the process group at SIGALRM within the block; the list is not empty then."""
@@ -134,7 +139,7 @@ def _killed_when_late(number: int) -> Iterator[list[bool]]:
 
     def kill(_signal: int, _frame: FrameType | None) -> None:
         late.append(True)
-        os.killpg(number, signal.SIGKILL)
+        _kill_group(number)
 
     signal.signal(signal.SIGALRM, kill)
     try:

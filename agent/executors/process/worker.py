@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from agent.children import Child, TooLarge
@@ -9,7 +11,7 @@ from agent.errors import StepFailed
 from agent.executors.contract import broken
 from agent.executors.kept import end_processes
 from agent.executors.process.child import Request, Started
-from agent.executors.record import Handle, ProcessId, Result
+from agent.executors.record import Handle, ProcessId, Result, read_handle
 
 _STARTED = msgspec.msgpack.Decoder(Started)
 _RESULT = msgspec.msgpack.Decoder(Result)
@@ -22,6 +24,8 @@ class ProcessWorker:
     def __init__(self, child: Child) -> None:
         self._child = child
         self._program: ProcessId | None = None
+        self._root: Path | None = None
+        """The record of the program that is being started, or runs."""
         self.spent = False
         self.since = 0.0
 
@@ -40,6 +44,7 @@ class ProcessWorker:
 
     async def begin(self, request: Request) -> ProcessId:
         """Start a program; raises StepFailed, after which the worker must be closed."""
+        self._root = Path(request.root)
         try:
             started = _STARTED.decode(await self._child.ask(msgspec.msgpack.encode(request)))
         except _GONE as e:
@@ -56,11 +61,13 @@ class ProcessWorker:
             result = _RESULT.decode(await self._child.receive())
         except _GONE as e:
             raise _died() from e
-        self._program = None
+        self._program = self._root = None
         return result
 
     async def close(self) -> None:
         """Kill it and its program."""
+        if self._program is None and self._root is not None and (handle := read_handle(self._root)):
+            self._program = handle.program  # it may have started although the answer never came
         if self._program is not None:
             await end_processes(Handle.now(program=self._program))
         await self._child.close()

@@ -55,6 +55,7 @@ class Wasmtime:
             kind = wasmtime.FuncType([i32] * arity, [i32])
             self._linker.define_func(WASI, name, kind, lambda *_: _ENOTSUP)
         self._ticker = Ticker(self._engine)
+        self._follower = Follower()
 
     def compile(self, module: Path, target: Path) -> None:
         """See Sandbox."""
@@ -79,19 +80,21 @@ class Wasmtime:
             module = wasmtime.Module.deserialize_file(self._engine, str(compiled))
         except wasmtime.WasmtimeError as e:
             raise StepFailed(f"{compiled.name}: {_first_lines(e)}", code="wasm.stale") from e
-        return WasmtimeProgram(self._engine, self._ticker, self._linker.instantiate_pre(module))
+        return WasmtimeProgram(self._engine, self._ticker, self._follower, self._linker.instantiate_pre(module))
 
     def close(self) -> None:
-        """Stop the epoch thread."""
+        """Stop the threads."""
         self._ticker.close()
+        self._follower.close()
 
 
 class WasmtimeProgram:
     """A compiled module, ready to be instantiated; any thread may run it, several at once."""
 
-    def __init__(self, engine: Any, ticker: Ticker, pre: Any) -> None:
+    def __init__(self, engine: Any, ticker: Ticker, follower: Follower, pre: Any) -> None:
         self._engine = engine
         self._ticker = ticker
+        self._follower = follower
         self._pre = pre
 
     def run(self, call: Call, take: Take = nothing) -> Outcome:
@@ -111,7 +114,7 @@ class WasmtimeProgram:
                 store.set_wasi(wasi)
                 captures: dict[Output, _Stream] = {"stdout": out, "stderr": err}
                 followed = {stream: captures[stream] for stream in call.follow}
-                with self._ticker.running(), _following(followed, take):
+                with self._ticker.running(), self._follower.following(followed, take):
                     store.set_epoch_deadline(int(call.seconds / TICK) + 2)
                     kind, code, note, peak = self._start(store)
             finally:
@@ -180,27 +183,51 @@ class Ticker:
             self._engine.increment_epoch()
 
 
-@contextlib.contextmanager
-def _following(captures: dict[Output, _Stream], take: Take) -> Iterator[None]:
-    """Give `take` the lines of these outputs while the program runs within the block."""
-    if not captures:
-        yield
-        return
-    ended = threading.Event()
+class Follower:
+    """Takes the output of programs while they run: one thread for all of them, started at the first need."""
 
-    def follow() -> None:
-        while not ended.wait(FOLLOW):
-            for stream, capture in captures.items():
-                while data := capture.lines():
-                    take(stream, data)
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._followed: list[tuple[Output, _Stream, Take]] = []
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    thread = threading.Thread(target=follow, daemon=True, name="wasm-output")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    @contextlib.contextmanager
+    def following(self, captures: dict[Output, _Stream], take: Take) -> Iterator[None]:
+        """Give `take` the lines of these outputs while the program runs within the block."""
+        mine = [(stream, capture, take) for stream, capture in captures.items()]
+        if mine:
+            self._add(mine)
+        try:
+            yield
+        finally:
+            with self._changed:  # no look is under way then
+                for one in mine:
+                    self._followed.remove(one)
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._stop.set()
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _add(self, mine: list[tuple[Output, _Stream, Take]]) -> None:
+        with self._changed:
+            self._followed += mine
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._follow, daemon=True, name="wasm-output")
+                self._thread.start()
+            self._changed.notify()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(FOLLOW):
+            with self._changed:
+                self._changed.wait_for(lambda: self._followed or self._stop.is_set())
+                for stream, capture, take in self._followed:
+                    while data := capture.lines():
+                        take(stream, data)
 
 
 @contextlib.contextmanager
