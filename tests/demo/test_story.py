@@ -31,7 +31,7 @@ async def test_a_strangers_phone_becomes_an_alert_with_docker(make_demo: MakeDem
     client = docker.from_env()
     try:
         for node in made["nodes"].values():
-            assert client.containers.list(all=True, filters={"label": f"{OWNER_LABEL}={node}"}) == []
+            assert client.containers.list(all=True, sparse=True, filters={"label": f"{OWNER_LABEL}={node}"}) == []
     finally:
         client.close()
 

@@ -31,7 +31,7 @@ async def test_the_worker_of_an_ended_program_is_not_its_own(tmp_path: Path) -> 
     assert [h.worker for h in handles if h is not None] == [None, worker]
 
 
-async def test_an_event_waits_for_the_end_of_a_program_that_is_given_up(tmp_path: Path) -> None:
+async def test_an_event_waits_for_a_program_that_is_given_up(tmp_path: Path) -> None:
     folders = [left(tmp_path, name, Handle.now(program=ProcessId(1, "0"))) for name in ("a", "b")]
     kept, ending, may_end = Kept(tmp_path), asyncio.Event(), asyncio.Event()
 

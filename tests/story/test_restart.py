@@ -41,7 +41,7 @@ def containers(node: Node) -> list[str]:
     """Running containers of a node."""
     client = docker.from_env()
     try:
-        return [c.id for c in client.containers.list(filters={"label": f"{OWNER_LABEL}={node.id}"})]
+        return [c.id for c in client.containers.list(sparse=True, filters={"label": f"{OWNER_LABEL}={node.id}"})]
     finally:
         client.close()
 
