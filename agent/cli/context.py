@@ -83,7 +83,7 @@ def single(function: Any, *, examples: tuple[str, ...] = ()) -> typer.Typer:
 
 
 def epilog(*examples: str) -> str | None:
-    """Examples below a help text, one per line; None where there are none."""
+    """Examples below a help text, one per line; None without examples."""
     return "\n".join(("[bold]Examples[/bold]", *(f"  {e}" for e in examples))) if examples else None
 
 

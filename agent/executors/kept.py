@@ -51,7 +51,7 @@ class Kept:
         clear_leftovers(self._scratch, keep=self._handles)
 
     async def take(self, name: str) -> Handle | None:
-        """The handle of the program in the folder `name`, which is kept no longer; None where there is none."""
+        """The handle of the program in the folder `name`, which is kept no longer; None for an unknown folder."""
         async with self._ending:  # its end is waited for
             return self._handles.pop(name, None)
 

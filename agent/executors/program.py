@@ -95,8 +95,8 @@ class Launcher(Protocol):
     async def adopt(self, folders: Folders, listener: Listener) -> Program | None:
         """The `once` program that the previous run of the agent started in these folders: it runs, or it has ended.
 
-        Its output comes again from its start. None where there is none: then nothing runs in the folders. Raises
-        Unreachable where that cannot be known now.
+        Its output comes again from its start. Returns None where nothing runs in the folders. Raises Unreachable where
+        that cannot be known now.
         """
         ...
 

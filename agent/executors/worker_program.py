@@ -149,7 +149,7 @@ def usage_of(number: int, before: Usage | None) -> Usage | None:
 
 
 async def adopt(kept: Kept, folders: Folders, listener: Listener) -> WorkerProgram | None:
-    """The program of the previous run of the agent in these folders, running or ended; None where there is none."""
+    """The running or ended program in these folders that the previous run of the agent left; None without such a program."""
     handle = await kept.take(folders.root.name)
     if handle is None:
         return None

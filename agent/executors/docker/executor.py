@@ -197,7 +197,7 @@ class DockerExecutor:
         return made
 
     async def adopt(self, folders: Folders, listener: Listener) -> Container | None:
-        """The container of the previous run of the agent with these folders; None where there is none.
+        """The container with these folders that the previous run of the agent left; None if it left no such container.
 
         Raises Unreachable.
         """
