@@ -82,6 +82,7 @@ ROUTES = (
     Route("POST", "/v1/blobs", upload, "store the body's bytes", results.StoredBlob, bytes, raw=True),
     get("/v1/sink", Sink.status, "the uplink"),
     post("/v1/sink", Sink.connect, "connect this node to a sink"),
+    delete("/v1/sink", Sink.disconnect, "forget the sink of this node"),
     get("/v1/egress", Sink.egress, "the ledger of what left the building"),
 )
 """Every route, in the order of docs/api.md."""

