@@ -97,7 +97,7 @@ class Probes:
         return RoundTrip(took * 1e3, pong.time - (asked_at + took / 2), pong.version[:40], firewall)
 
     async def reach(self, node_id: str, *, timeout: float = 10.0) -> list[Tried]:
-        """What the node finds when it connects to this node's announced addresses; raises Unreachable, Refused."""
+        """The result of each connection that the node makes to this node's announced addresses; raises Unreachable, Refused."""
         raw = await self._mesh.call(node_id, REACH, b"", timeout=timeout)
         return [Tried(t.address[:80], t.error[:120]) for t in _decoded(raw, list[Tried], node_id)[:MAX_ADDRESSES]]
 

@@ -18,7 +18,7 @@ from tests.cli.conftest import ROOT
 PROSE = {
     "a", "agent", "and", "as", "can", "cannot", "compiles", "does", "for", "has", "in", "is", "of", "on", "printed", "runs",
     "starts", "tries", "was",
-    "camera-worker", "process-child", "wasm-child", "mesh", "log", "presence",
+    "camera-worker", "process-child", "wasm-child", "mesh", "presence", "reply", "request", "log",
 }  # fmt: skip
 """Words that may follow the program's name: those of sentences, names of child processes, and names in certificates and
 signatures."""
