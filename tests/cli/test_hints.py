@@ -47,7 +47,7 @@ def command_of(program: str) -> Any:
 
 
 def missing(program: str, rest: str) -> str:
-    """What does not exist of a command as written after its program; empty where all of it does."""
+    """The part of a command that does not exist, as written after its program; empty where all of it does."""
     words = (STOP.split(rest, maxsplit=1)[0] or "").split()
     command = command_of(program)
     options: dict[str, Any] = {}
