@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError
-from agent.sources import SyslogSource
+from agent.sources import Batch, SenderCount, SyslogSource
 from agent.sources.syslog.allow_list import LOCAL, AllowList
 from agent.sources.syslog.frames import BadFrame, Framer
 from agent.sources.syslog.messages import to_line
+from agent.sources.syslog.senders import OTHERS, SenderBook
 from agent.sources.syslog.source import CONNECTIONS_EACH, MAX_MESSAGE
 from tests.sources.support import Collector
 from tests.support import eventually
@@ -123,8 +124,9 @@ def test_private_networks_may_send_unless_others_are_named() -> None:
     assert not AllowList(["192.168.1.0/24"]).allows("192.168.2.1")
 
 
-def udp(port: int, *messages: bytes) -> None:
+def udp(port: int, *messages: bytes, source: str = "127.0.0.1") -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((source, 0))
         for message in messages:
             sender.sendto(message, ("127.0.0.1", port))
 
@@ -139,6 +141,41 @@ async def test_udp_messages_become_lines(url: str) -> None:
     assert reader.lines == [b"Mar  4 09:10:11 ap hostapd: one", b"Mar  4 09:10:11 127.0.0.1 hostapd: two"]
     assert len(set(reader.origins)) == 2
     assert reader.position is None
+
+
+async def test_each_line_has_the_address_it_came_from() -> None:
+    source = SyslogSource("udp://127.0.0.1:0", allow=["127.0.0.0/8"])
+    async with Collector(source) as reader:
+        await eventually(lambda: source.port)
+        for address in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+            udp(source.port, b"<29>Mar  4 09:10:11 ap hostapd: " + address.encode(), source=address)
+            await eventually(lambda: len(reader.lines) == sum(c.lines for c in source.senders()))
+        await eventually(lambda: len(reader.lines) == 3)
+    assert reader.senders == [line.rpartition(b" ")[2].decode() for line in reader.lines]
+    counts = {c.address: (c.lines, c.bytes, c.sample[:4]) for c in source.senders()}
+    size = len(reader.lines[0]) + 1
+    assert counts == {"127.0.0.1": (2, 2 * size, "<29>"), "127.0.0.2": (1, size, "<29>")}
+
+
+def test_pieces_of_a_batch_keep_their_senders() -> None:
+    lines = [b"one\n", b"two\n", b"three\n", b"four\n"]
+    batch = Batch("s", 0, b"".join(lines), None, senders=["a", "b", "c", "d"])
+    pieces = list(batch.pieces(8))
+    assert [[p.sender(n) for n in range(1, p.lines + 1)] for p in pieces] == [["a", "b"], ["c"], ["d"]]
+    assert Batch("s", 0, b"one\n", None).sender(1) == ""
+    with pytest.raises(IndexError):
+        batch.sender(5)
+
+
+def test_invented_addresses_push_out_no_allowed_sender() -> None:
+    book = SenderBook()
+    book.heard("192.0.2.1", allowed=True, now=1.0).lines = 7
+    for n in range(OTHERS + 50):
+        book.heard(f"198.51.100.{n}", allowed=False, now=2.0 + n)
+    known = book.all()
+    assert len(known) == OTHERS + 1
+    assert known[-1] == SenderCount("192.0.2.1", lines=7, last=1.0)
+    assert known[0].address == f"198.51.100.{OTHERS + 49}"
 
 
 async def test_strangers_are_dropped_counted_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:

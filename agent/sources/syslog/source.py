@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
 from agent.rates import Rates
-from agent.sources.batch import MAX_BATCH, Batch, Counters, Position
+from agent.sources.batch import MAX_BATCH, Batch, Counters, Position, SenderCount
 from agent.sources.mark import new_generation
 from agent.sources.syslog.allow_list import LOCAL, AllowList
 from agent.sources.syslog.frames import BadFrame, Framer
 from agent.sources.syslog.messages import to_line
+from agent.sources.syslog.senders import SenderBook, sample
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ class SyslogSource:
         self._scheme, self._host, self._wanted = _address(url)
         self._allow = AllowList(allow)
         self._rates = Rates(rate, rate * BURST, names=SENDERS)
-        self._lines: deque[bytes] = deque()
+        self._senders = SenderBook()
+        self._lines: deque[tuple[bytes, str]] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
@@ -76,30 +78,36 @@ class SyslogSource:
             raise ConfigError(f"rate: {rate!r} is not a number of messages a second", hint=_HINT)
         return cls(spec["syslog"], allow=allow, rate=float(rate))
 
+    def senders(self) -> list[SenderCount]:
+        """See LineSource."""
+        return self._senders.all()
+
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
         """Lines as they come; `position` is ignored. Raises ConfigError where the port is not available."""
         generation, offset = new_generation(), 0
         async with self._listening():
             while True:
                 await self._arrived.wait()
-                data = self._take()
-                batch = Batch(generation, offset, data, None)
+                data, senders = self._take()
+                batch = Batch(generation, offset, data, None, senders=senders)
                 offset += len(data)
                 self.counters.lines += batch.lines
                 self.counters.bytes += len(data)
                 yield batch
 
-    def _take(self) -> bytes:
-        lines, size = [], 0
-        while self._lines and size + len(self._lines[0]) <= MAX_BATCH:
-            lines.append(self._lines.popleft())
-            size += len(lines[-1])
+    def _take(self) -> tuple[bytes, list[str]]:
+        lines, senders, size = [], [], 0
+        while self._lines and size + len(self._lines[0][0]) <= MAX_BATCH:
+            line, sender = self._lines.popleft()
+            lines.append(line)
+            senders.append(sender)
+            size += len(line)
         self._bytes -= size
         if not self._lines:
             self._arrived.clear()
         if self._bytes < MAX_WAITING // 2:
             self._room.set()
-        return b"".join(lines)
+        return b"".join(lines), senders
 
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncIterator[None]:
@@ -124,7 +132,7 @@ class SyslogSource:
     def datagram(self, data: bytes, sender: str) -> None:
         """Take one UDP packet, which is one message."""
         if not self._allow.allows(sender):
-            self._drop("not allowed", sender)
+            self._drop("not allowed", sender, data)
         elif self._rates.take(sender):
             self._drop("rate", sender)
         elif self._bytes >= MAX_WAITING:
@@ -197,16 +205,23 @@ class SyslogSource:
     # -- both ---------------------------------------------------------------------------------------
 
     def _add(self, message: bytes, sender: str) -> None:
-        line = to_line(message, sender, time.time())
+        now = time.time()
+        line = to_line(message, sender, now)
         if not line:
             return
-        self._lines.append(line + b"\n")
+        count = self._senders.heard(sender, allowed=True, now=now)
+        count.lines, count.bytes, count.sample = count.lines + 1, count.bytes + len(line) + 1, sample(message)
+        self._lines.append((line + b"\n", sender))
         self._bytes += len(line) + 1
         if self._bytes >= MAX_WAITING:
             self._room.clear()
         self._arrived.set()
 
-    def _drop(self, reason: str, sender: str) -> None:
+    def _drop(self, reason: str, sender: str, message: bytes = b"") -> None:
+        count = self._senders.heard(sender, allowed=self._allow.allows(sender), now=time.time())
+        count.dropped[reason] = count.dropped.get(reason, 0) + 1
+        if message:
+            count.sample = sample(message)
         if self.counters.drop(reason):
             logger.warning(
                 "%s: dropped a message from %s (%s); more of these are only counted", self.name, sender, reason
