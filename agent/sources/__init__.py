@@ -3,9 +3,9 @@
 from agent.sources.batch import MAX_BATCH, MAX_LINE, Batch, Counters, LineSource, Position, SenderCount
 from agent.sources.file_source import FileSource
 from agent.sources.opening import open_source
-from agent.sources.syslog import SyslogSource
+from agent.sources.syslog import Decisions, Reception, SyslogSource, network
 
 __all__ = [
-    "MAX_BATCH", "MAX_LINE", "Batch", "Counters", "FileSource", "LineSource", "Position", "SenderCount",
-    "SyslogSource", "open_source",
+    "MAX_BATCH", "MAX_LINE", "Batch", "Counters", "Decisions", "FileSource", "LineSource", "Position", "Reception",
+    "SenderCount", "SyslogSource", "network", "open_source",
 ]  # fmt: skip

@@ -178,8 +178,8 @@ class Counters(msgspec.Struct):
 class SenderCount(msgspec.Struct):
     """Counts of one sender since the start of the source. `last` is the Unix time of its last message, 0 before the first.
 
-    `lines` and `bytes` were passed on; `dropped` counts messages by reason. `allowed` says whether its messages are passed on now.
-    `sample` is the beginning of its last message, so that a person recognises the device.
+    `lines` and `bytes` were passed on; `dropped` counts messages by reason. `allowed` says whether its messages are passed on now,
+    `decided` whether an operator's decision says so. `sample` is the beginning of its last message, for a person to recognise it.
     """
 
     address: str
@@ -189,6 +189,7 @@ class SenderCount(msgspec.Struct):
     last: float = 0.0
     dropped: dict[str, int] = {}
     sample: str = ""
+    decided: bool = False
 
 
 class LineSource(Protocol):
