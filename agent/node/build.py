@@ -38,6 +38,7 @@ from agent.node.source_steps import SourceSteps
 from agent.node.status_summary import SummarySender
 from agent.node.warm_programs import WarmPrograms
 from agent.platforms import detect
+from agent.sources import Reception
 from agent.steps import KINDS, Alerts, DeviceRecords, Logs, NodeSteps, Parts, StepPrograms
 from agent.uplink import Uplink, UplinkSettings
 
@@ -61,7 +62,9 @@ def build_node(
     stores = _stores(config, mesh)
     programs = _programs(config, identity.node_id, stores)
     restarted_at = boottime() if had_state else 0.0
-    delivery = _delivery(config, identity, mesh, stores, programs, changed, restarted_at, kinds)
+    reception = Reception(identity=lambda: admission.identity)
+    sources = Logs(config.sources.tail, config.state, restarted_at, reception)
+    delivery = _delivery(config, identity, mesh, stores, programs, changed, sources, kinds)
     node = Node(
         config=config,
         health=health,
@@ -73,7 +76,9 @@ def build_node(
         stores=stores,
         programs=programs,
         delivery=delivery,
-        documents=AppliedDocuments(mesh, delivery.engine.definitions, delivery.engine.steps.parts.devices),
+        documents=AppliedDocuments(
+            mesh, delivery.engine.definitions, delivery.engine.steps.parts.devices, reception.decisions
+        ),
         meter=CapacityMeter(
             policy=config.policy,
             journal=stores.journal,
@@ -125,6 +130,7 @@ def _serve(node: Node) -> None:
         "log.read": node.delivery.log_reader.serve,
         "device.list": node.api.devices.serve_list,
         "device.forget": node.api.devices.serve_forget,
+        "source.list": node.api.sources.serve_list,
     }
     if node.admission.desk is not None:
         verbs["enrol.renew"] = renewal_handler(node.admission.desk)
@@ -163,7 +169,7 @@ def _delivery(
     stores: Stores,
     programs: Programs,
     changed: ChangeSignal,
-    restarted_at: float,
+    logs: Logs,
     kinds: Kinds,
 ) -> Delivery:
     # The engine hands alerts to the uplink, which reports each one's end to the engine: so the functions come first.
@@ -182,17 +188,17 @@ def _delivery(
             context=context,
             mesh_id=identity.mesh_id,
             policy=programs.all.policy,
-            programs=StepPrograms(context, programs.all, stores.blobs.path, logs.of),
+            programs=StepPrograms(context, programs.all, stores.blobs.path, log_store.of),
             cameras=BookCameras(programs.cameras),
             devices=DeviceRecords(deciders),
             alerts=Alerts(context, uplink.submit),
             writer=stores.fresh,
-            log_of=logs.of,
-            logs=Logs(config.sources.tail, config.state, restarted_at),
+            log_of=log_store.of,
+            logs=logs,
         )
         return NodeSteps(parts)
 
-    logs = LogStore(logs_folder(config), logs_size(config.logs.size, logs_folder(config)), hear=hear)
+    log_store = LogStore(logs_folder(config), logs_size(config.logs.size, logs_folder(config)), hear=hear)
     uplink = _uplink(config, identity, delivered, refused)
     engine = DeliveryEngine(
         identity.node_id,
@@ -208,7 +214,7 @@ def _delivery(
         definition_changed=lambda _name: changed.send(),
     )
     gpu = GpuUse(engine.definitions)
-    return Delivery(SourceSteps(engine, mesh, changed.listen()), engine, logs, Reader(logs), gpu, uplink)
+    return Delivery(SourceSteps(engine, mesh, changed.listen()), engine, log_store, Reader(log_store), gpu, uplink)
 
 
 def _uplink(

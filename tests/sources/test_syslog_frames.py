@@ -13,7 +13,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def frames(stream: bytes, cuts: list[int], limit: int = LIMIT) -> tuple[list[bytes], int, int]:
-    """The messages of a stream that comes in blocks of these sizes, the cut ones and the bad frames."""
+    """The messages of a stream that comes in blocks of these sizes, the number of cut messages and of bad frames."""
     framer, got = Framer(limit), []
     for size in cuts:
         got += framer.feed(stream[:size])

@@ -24,7 +24,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
 
 
 def trusting(identity: Identity, *, own: Path | None = None) -> ssl.SSLContext:
-    """A device that trusts the mesh's CA alone and may have a certificate of its own."""
+    """A device that trusts the mesh's CA alone and may have an own certificate."""
     context = ssl.create_default_context(cadata=identity.ca_pem.decode())
     if own is not None:
         context.load_cert_chain(own)
@@ -55,7 +55,7 @@ async def test_a_device_that_trusts_the_mesh_sends_over_tls(identity: Identity) 
         await eventually(lambda: len(reader.lines) == 2)
 
 
-async def test_a_certificate_is_demanded_of_senders_where_a_ca_is_named(identity: Identity, tmp_path: Path) -> None:
+async def test_senders_need_a_certificate_where_a_ca_is_named(identity: Identity, tmp_path: Path) -> None:
     pem, ca = tmp_path / "own.pem", tmp_path / "ca.pem"
     pem.write_bytes(identity.key_pem + identity.cert_pem)
     ca.write_bytes(identity.ca_pem)
@@ -84,7 +84,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(identity: Identit
 
 
 @pytest.mark.parametrize("content", [None, "not a certificate"])
-async def test_a_certificate_that_cannot_be_read_is_an_error_with_a_hint(content: str | None, tmp_path: Path) -> None:
+async def test_an_unreadable_certificate_is_an_error_with_a_hint(content: str | None, tmp_path: Path) -> None:
     pem = tmp_path / "own.pem"
     if content is not None:
         pem.write_text(content)

@@ -60,6 +60,10 @@ from agent.api.results.things import (
     EgressRow,
     EgressTotal,
     ListedBlob,
+    Sender,
+    SenderDecision,
+    Source,
+    SourceCertificate,
     StoredBlob,
 )
 
@@ -114,6 +118,10 @@ __all__ = [
     "RemovedNode",
     "RemovedPipeline",
     "RenamedNode",
+    "Sender",
+    "SenderDecision",
+    "Source",
+    "SourceCertificate",
     "SourceState",
     "Status",
     "StepState",

@@ -5,44 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-from agent.errors import ConfigError
+from agent.sources.syslog.decisions import Decisions, network
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 """The networks that may send by default. A guest on the Wi-Fi has a private address too, so private addresses are not here."""
 EVERY = ("0.0.0.0/0", "::/0")
 _REMEMBERED = 4096
-
-
-def network(text: str) -> Network:
-    """The network of a text; raises ConfigError."""
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ConfigError(f"allow: {error}", hint="write networks like 192.168.1.0/24 or 192.168.1.7") from error
-
-
-class Decisions:
-    """The networks that operators allowed or denied. The receivers of a node share one."""
-
-    def __init__(self) -> None:
-        self.version = 0
-        """Changes with each decision."""
-        self._networks: dict[Network, bool] = {}
-
-    def decide(self, about: Network, allowed: bool | None) -> None:
-        """Allow or deny a network; None takes the decision back."""
-        self.version += 1
-        if allowed is None:
-            self._networks.pop(about, None)
-        else:
-            self._networks[about] = allowed
-
-    def about(self, address: Address) -> tuple[int, bool] | None:
-        """The decision about the smallest network with this address, after the length of its prefix."""
-        found = [(n.prefixlen, allowed) for n, allowed in self._networks.items() if address in n]
-        return max(found, key=lambda f: f[0]) if found else None
 
 
 class AllowList:

@@ -23,7 +23,7 @@ class Files(NamedTuple):
 
 
 class Credentials:
-    """Makes the TLS of a receiver, anew when a file or the node's certificate has changed."""
+    """Makes the TLS of a receiver, again when a file or the node's certificate has changed."""
 
     def __init__(self, files: Files, identity: Callable[[], Identity] | None) -> None:
         self._files, self._identity = files, identity

@@ -12,9 +12,10 @@ from agent.errors import ConfigError
 from agent.identity import Identity
 from agent.sources.batch import Batch, Counters, Position, SenderCount
 from agent.sources.mark import new_generation
-from agent.sources.syslog.allow_list import EVERY, LOOPBACK, AllowList, Decisions
+from agent.sources.syslog.allow_list import EVERY, LOOPBACK, AllowList
 from agent.sources.syslog.credentials import Credentials, Files
 from agent.sources.syslog.datagrams import Datagrams
+from agent.sources.syslog.decisions import Decisions
 from agent.sources.syslog.inbox import MAX_WAITING, Inbox
 from agent.sources.syslog.sockets import listening, parse_url
 from agent.sources.syslog.streams import CONNECTIONS, Streams
