@@ -28,7 +28,7 @@ Network = Annotated[str, typer.Argument(metavar="ADDRESS|NETWORK", help="Like 19
 
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
-    """List the logs of all nodes, and who sends them.
+    """List the logs of all nodes, and the devices that send them.
 
     For each sender: its address, whether it is allowed, the messages read and dropped since the source started, when it sent
     its last message, and the beginning of that message, by which you recognise the device.
@@ -95,8 +95,8 @@ def deny(network: Network, json: JsonFlag = False) -> None:
 def certificate(json: JsonFlag = False) -> None:
     """Print the CA certificate that devices trust to send to a tls:// receiver of this node.
 
-    A receiver with no `certificate` of its own shows the node's. The host name in it is printed first: tell it to a device
-    that compares names.
+    A receiver without `certificate` shows the node's. The host name in it is printed first: tell it to a device that
+    compares names.
     """
     c = ask(lambda c: c.get("/v1/source-certificate"), results.SourceCertificate, json)
     typer.echo(f"# host name: {c.name}\n{c.ca}", nl=False)
