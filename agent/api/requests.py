@@ -134,6 +134,13 @@ class UpdateDevice(msgspec.Struct, forbid_unknown_fields=True):
     known: bool | None = None
 
 
+class DecideSender(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether logs from this address or network are read."""
+
+    network: Annotated[str, Meta(max_length=64)]
+    allow: bool
+
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 Box = tuple[Share, Share, Share, Share]
 

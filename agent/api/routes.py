@@ -18,6 +18,7 @@ from agent.api.resources import (
     Nodes,
     Pipelines,
     Sink,
+    Sources,
     Status,
     Tokens,
 )
@@ -69,10 +70,13 @@ ROUTES = (
     post("/v1/pipelines/{name}/resume", Pipelines.resume, "go on"),
     post("/v1/pipelines/{name}/trigger", Pipelines.trigger, "put an event into a step"),
     delete("/v1/pipelines/{name}", Pipelines.remove, "remove it"),
-    # -- devices, cameras, blobs, the sink
+    # -- devices, sources, cameras, blobs, the sink
     get("/v1/devices", Devices.all, "devices"),
     post("/v1/devices/{id}", Devices.update, "name it, say whether it is known"),
     delete("/v1/devices/{id}", Devices.forget, "forget it"),
+    get("/v1/sources", Sources.all, "logs, and the devices that send them"),
+    post("/v1/senders", Sources.decide, "read or ignore the logs of a network"),
+    get("/v1/source-certificate", Sources.certificate, "the certificate that receivers with TLS show"),
     get("/v1/cameras", Cameras.all, "cameras of this node, and devices that could be added"),
     post("/v1/cameras", Cameras.add, "add a camera to this node"),
     delete("/v1/cameras/{name}", Cameras.remove, "remove it"),

@@ -29,6 +29,7 @@ NOUNS = (
     Noun("token", "Tokens that let new nodes join.", "Manage"),
     Noun("pipeline", "Apply and manage pipelines.", "Manage"),
     Noun("device", "Phones and laptops on the Wi-Fi.", "Manage"),
+    Noun("source", "Logs, and the devices that send them.", "Manage"),
     Noun("camera", "Cameras of this node.", "Manage"),
     Noun("sink", "The sink that alerts go to.", "Manage"),
     Noun("blob", "Bytes named by their CID.", "Manage"),

@@ -28,6 +28,7 @@ RULES = {
     "blobs.full": ("info", "raise blobs.quota, or keep photos for a shorter time"),
     "source.unreadable": ("error", "check sources.tail and the file's owner and mode"),
     "source.unread": ("warning", "edge-agent status shows which step is behind; or rotate the log later"),
+    "source.not-allowed": ("warning", "edge-agent source list shows the senders; edge-agent source allow ADDRESS"),
     "mesh.unlinked": ("info", "let one of the two reach the other's mesh port, or set mesh.join"),
 }
 """Severity and remedy by code; `{subject}` stands for the fault's subject."""
@@ -135,13 +136,19 @@ def queue(facts: Facts) -> Iterator[Fault]:
 
 
 def sources(facts: Facts) -> Iterator[Fault]:
-    """A log that cannot be read, or was rotated away before it was read."""
+    """A log that cannot be read, or was rotated away before it was read, or comes from an address that is not allowed."""
     for source in facts.sources:
         if not source.ok:
             yield Fault("source.unreadable", source.name, f"{source.name} cannot be read" + _because(source.text))
         if source.unread:
             text = f"{format_size(source.unread)} of {source.name} were rotated away unread"
             yield Fault("source.unread", source.name, text)
+        if source.strangers:
+            first, more = source.strangers[0], len(source.strangers) - 1
+            others = f" and {more} more" if more else ""
+            text = f"{first}{others} sends to {source.name} and is not allowed: its lines are ignored"
+            remedy = f"edge-agent source list shows its last line; edge-agent source allow {first} reads it, deny {first} ignores it"
+            yield Fault("source.not-allowed", source.name, text, remedy=remedy)
 
 
 def links(facts: Facts) -> Iterator[Fault]:

@@ -20,12 +20,16 @@ class FailingStep(msgspec.Struct, frozen=True):
 
 
 class SourceFact(msgspec.Struct, frozen=True):
-    """One source of this node; `unread` counts bytes that were rotated away before they were read."""
+    """One source of this node; `unread` counts bytes that were rotated away before they were read.
+
+    `strangers` are addresses that send to it, are not allowed, and that no operator decided about; the last heard first.
+    """
 
     name: str
     ok: bool
     text: str = ""
     unread: int = 0
+    strangers: list[str] = []
 
 
 class Facts(msgspec.Struct, kw_only=True):

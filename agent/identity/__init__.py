@@ -11,9 +11,10 @@ from agent.identity.renewal import Renewal, renewal_handler
 from agent.identity.store import Identity, IdentityStore
 from agent.identity.tokens import Token, TokenBook, TokenRecord
 from agent.identity.trust import PeerIdentity, Trust
+from agent.identity.wire import node_context
 
 __all__ = [
     "MAX_ENVELOPE", "AdmissionDesk", "EnrolmentServer", "Identity", "IdentityStore", "Joined", "PeerIdentity",
     "PendingBook", "PendingNode", "Renewal", "Token", "TokenBook", "TokenRecord", "Trust",
-    "clean_name", "join", "node_id_of", "open_envelope", "renewal_handler", "sign_envelope", "wait_as_pending",
+    "clean_name", "join", "node_context", "node_id_of", "open_envelope", "renewal_handler", "sign_envelope", "wait_as_pending",
 ]  # fmt: skip

@@ -192,9 +192,16 @@ def renewal_bytes(ca_der: bytes, cert_der: bytes) -> bytes:
 
 def server_context(identity: Identity) -> ssl.SSLContext:
     """TLS for an enrolment server: this node's certificate, TLS 1.3 only."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = node_context(identity)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([ALPN])
+    return context
+
+
+def node_context(identity: Identity) -> ssl.SSLContext:
+    """TLS for a server with this node's certificate, which accepts clients without one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     # The ssl module reads keys from files only; this one is in memory and closed at once.
     fd = os.memfd_create("identity", os.MFD_CLOEXEC)
     try:

@@ -1,4 +1,4 @@
-"""Signed documents that change what this node does: pipelines, devices and labels."""
+"""Signed documents that change what this node does: pipelines, devices, senders of logs and labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import msgspec
 from agent.definitions import Definitions
 from agent.mesh import Document, Mesh
 from agent.model.decoding import DAMAGED
-from agent.model.documents import DEVICE, LABEL, PIPELINE
+from agent.model.documents import DEVICE, LABEL, PIPELINE, SENDER
+from agent.sources import Decisions
 from agent.steps import DeviceInfo, DeviceRecords
 
 log = logging.getLogger(__name__)
@@ -18,15 +19,16 @@ log = logging.getLogger(__name__)
 class AppliedDocuments:
     """Applies documents as they come into force."""
 
-    def __init__(self, mesh: Mesh, definitions: Definitions, devices: DeviceRecords) -> None:
+    def __init__(self, mesh: Mesh, definitions: Definitions, devices: DeviceRecords, senders: Decisions) -> None:
         self._mesh = mesh
         self._definitions = definitions
         self._devices = devices
+        self._senders = senders
         mesh.documents.on_change(self.apply)
 
     def load(self) -> None:
         """Apply the documents that are on the disk."""
-        for kind in (PIPELINE, DEVICE):
+        for kind in (PIPELINE, DEVICE, SENDER):
             for document in self._mesh.documents.list(kind):
                 self.apply(document)
 
@@ -41,6 +43,8 @@ class AppliedDocuments:
                     self._devices.devices.pop(document.name, None)
                 else:
                     self._devices.devices[document.name] = msgspec.json.decode(body, type=DeviceInfo)
+            elif document.kind == SENDER:
+                self._senders.apply(document.name, body)
             elif document.kind == LABEL:
                 self._mesh.reconsider(document.name)
         except DAMAGED as e:

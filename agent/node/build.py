@@ -38,6 +38,7 @@ from agent.node.source_steps import SourceSteps
 from agent.node.status_summary import SummarySender
 from agent.node.warm_programs import WarmPrograms
 from agent.platforms import detect
+from agent.sources import Reception
 from agent.steps import KINDS, Alerts, DeviceRecords, Logs, NodeSteps, Parts, StepPrograms
 from agent.uplink import Uplink, UplinkSettings
 
@@ -61,7 +62,9 @@ def build_node(
     stores = _stores(config, mesh)
     programs = _programs(config, identity.node_id, stores)
     restarted_at = boottime() if had_state else 0.0
-    delivery = _delivery(config, identity, mesh, stores, programs, changed, restarted_at, kinds)
+    reception = Reception(identity=lambda: admission.identity)
+    sources = Logs(config.sources.tail, config.state, restarted_at, reception)
+    delivery = _delivery(config, identity, mesh, stores, programs, changed, sources, kinds)
     discovery = _discovery(config, identity, mesh) if config.mesh.mdns else None
     node = Node(
         config=config,
@@ -74,7 +77,9 @@ def build_node(
         stores=stores,
         programs=programs,
         delivery=delivery,
-        documents=AppliedDocuments(mesh, delivery.engine.definitions, delivery.engine.steps.parts.devices),
+        documents=AppliedDocuments(
+            mesh, delivery.engine.definitions, delivery.engine.steps.parts.devices, reception.decisions
+        ),
         meter=CapacityMeter(
             policy=config.policy,
             journal=stores.journal,
@@ -127,6 +132,7 @@ def _serve(node: Node) -> None:
         "log.read": node.delivery.log_reader.serve,
         "device.list": node.api.devices.serve_list,
         "device.forget": node.api.devices.serve_forget,
+        "source.list": node.api.sources.serve_list,
     }
     if node.admission.desk is not None:
         verbs["enrol.renew"] = renewal_handler(node.admission.desk)
@@ -165,7 +171,7 @@ def _delivery(
     stores: Stores,
     programs: Programs,
     changed: ChangeSignal,
-    restarted_at: float,
+    logs: Logs,
     kinds: Kinds,
 ) -> Delivery:
     # The engine hands alerts to the uplink, which reports each one's end to the engine: so the functions come first.
@@ -184,17 +190,17 @@ def _delivery(
             context=context,
             mesh_id=identity.mesh_id,
             policy=programs.all.policy,
-            programs=StepPrograms(context, programs.all, stores.blobs.path, logs.of),
+            programs=StepPrograms(context, programs.all, stores.blobs.path, log_store.of),
             cameras=BookCameras(programs.cameras),
             devices=DeviceRecords(deciders),
             alerts=Alerts(context, uplink.submit),
             writer=stores.fresh,
-            log_of=logs.of,
-            logs=Logs(config.sources.tail, config.state, restarted_at),
+            log_of=log_store.of,
+            logs=logs,
         )
         return NodeSteps(parts)
 
-    logs = LogStore(logs_folder(config), logs_size(config.logs.size, logs_folder(config)), hear=hear)
+    log_store = LogStore(logs_folder(config), logs_size(config.logs.size, logs_folder(config)), hear=hear)
     uplink = _uplink(config, identity, delivered, refused)
     engine = DeliveryEngine(
         identity.node_id,
@@ -210,7 +216,7 @@ def _delivery(
         definition_changed=lambda _name: changed.send(),
     )
     gpu = GpuUse(engine.definitions)
-    return Delivery(SourceSteps(engine, mesh, changed.listen()), engine, logs, Reader(logs), gpu, uplink)
+    return Delivery(SourceSteps(engine, mesh, changed.listen()), engine, log_store, Reader(log_store), gpu, uplink)
 
 
 def _uplink(

@@ -22,8 +22,12 @@ from agent.model.task import DockerTask
 from agent.node.gpu_use import GpuUse
 from agent.node.signed_labels import SignedLabels
 from agent.node.source_steps import Key
+from agent.sources import SenderCount
 from agent.steps import NodeSteps, SourceRunner
 from agent.uplink import Uplink
+
+RECENT = 86400.0
+"""Seconds for which a sender that is not allowed is a fault after its last message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,5 +100,12 @@ class NodeFacts:
     def _sources(self) -> list[SourceFact]:
         made = []
         for (_pipeline, _version, step, _source), runner in self.sources.items():
-            made.append(SourceFact(f"{step} {runner.name}", not runner.problem, runner.problem, runner.unread))
+            name, strangers = f"{step} {runner.name}", _strangers(runner.senders())
+            made.append(SourceFact(name, not runner.problem, runner.problem, runner.unread, strangers))
         return made
+
+
+def _strangers(senders: list[SenderCount]) -> list[str]:
+    """The addresses that an operator should decide about."""
+    since = time.time() - RECENT
+    return [s.address for s in senders if not s.allowed and not s.decided and s.last > since]

@@ -67,6 +67,7 @@ def make_resources(
         ),
         pipelines=pipelines,
         devices=resources.Devices(mesh, engine.steps.parts.devices),
+        sources=resources.Sources(mesh, delivery.sources.runners, identity=identity),
         cameras=cameras,
         blobs=resources.Blobs(blobs, stores.exchange, mesh, stores.added),
         sink=sink,

@@ -12,6 +12,7 @@ from agent.mesh import Mesh
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
 from agent.node.change_signal import Listener
+from agent.sources import SenderCount
 from agent.steps import NodeSteps, SourceKind, SourceRunner
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,10 @@ class UnusableSource:
     def __init__(self, name: str, problem: str) -> None:
         self.name = name
         self.problem = problem
+
+    def senders(self) -> list[SenderCount]:
+        """None: it hears nothing."""
+        return []
 
     async def run(self) -> None:
         """Make no events, until cancelled."""

@@ -32,7 +32,9 @@ class Batch:
     random generation); the first of them starts at `offset` in it. Lines count from 1.
     """
 
-    __slots__ = ("_about", "_known", "_lines", "_origins", "_segments", "data", "dense", "offset", "position", "stream")
+    __slots__ = (
+        "_about", "_known", "_lines", "_origins", "_segments", "_senders", "data", "dense", "offset", "position", "stream",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -43,10 +45,12 @@ class Batch:
         *,
         segments: list[tuple[int, int]] | None = None,
         origins: list[str] | None = None,
+        senders: list[str] | None = None,
     ) -> None:
         """`segments` pairs places in `data` with offsets in the stream, where bytes were left out between them.
 
-        `origins` are the streams of single lines, for sources that give each line an id.
+        `origins` are the streams of single lines, for sources that give each line an id. `senders` are the network addresses
+        that single lines came from, for sources that receive them.
         """
         self.stream = stream
         self.offset = offset
@@ -56,6 +60,7 @@ class Batch:
         """Set by a reader that finds many events in it or fails on it: the next batches are small."""
         self._segments = segments or [(0, offset)]
         self._origins = origins
+        self._senders = senders
         self._known = (1, 0)
         self._lines = -1
         self._about = -1
@@ -97,6 +102,14 @@ class Batch:
         place = at if at >= 0 else self._place(line)
         return self.data[place : self.data.find(b"\n", place)]
 
+    def sender(self, line: int, at: int = -1) -> str:
+        """The network address that the line came from, empty for a log of this host; raises IndexError. `at` is as in `origin`."""
+        if self._senders is None:
+            return ""
+        if not 1 <= line <= len(self._senders):
+            raise IndexError(f"line {line} of {len(self._senders)}")
+        return self._senders[line - 1]
+
     def pieces(self, most: int) -> Iterator[Batch]:
         """The same lines with their origins in batches of at most `most` bytes, a longer line alone; without a position."""
         start, line = 0, 0
@@ -105,11 +118,12 @@ class Batch:
             data = self.data[start:end]
             offset = self.offset_of(1, start)
             segments = [(0, offset), *((s - start, o) for s, o in self._segments if start < s < end)]
-            origins = None
-            if self._origins is not None:
+            origins = senders = None
+            if self._origins is not None or self._senders is not None:
                 first, line = line, line + data.count(b"\n")
-                origins = self._origins[first:line]
-            yield Batch(self.stream, offset, data, None, segments=segments, origins=origins)
+                origins = self._origins[first:line] if self._origins is not None else None
+                senders = self._senders[first:line] if self._senders is not None else None
+            yield Batch(self.stream, offset, data, None, segments=segments, origins=origins, senders=senders)
             start = end
 
     def _place(self, line: int) -> int:
@@ -161,6 +175,23 @@ class Counters(msgspec.Struct):
         return before == 0
 
 
+class SenderCount(msgspec.Struct):
+    """Counts of one sender since the start of the source. `last` is the Unix time of its last message, 0 before the first.
+
+    `lines` and `bytes` were passed on; `dropped` counts messages by reason. `allowed` says whether its messages are passed on now,
+    `decided` whether an operator's decision says so. `sample` is the beginning of its last message, for a person to recognise it.
+    """
+
+    address: str
+    allowed: bool = True
+    lines: int = 0
+    bytes: int = 0
+    last: float = 0.0
+    dropped: dict[str, int] = {}
+    sample: str = ""
+    decided: bool = False
+
+
 class LineSource(Protocol):
     """A source of lines. It reads on only when the next batch is asked for."""
 
@@ -177,6 +208,10 @@ class LineSource(Protocol):
     @property
     def problem(self) -> str:
         """The error that keeps it from reading now, for `status`; empty without one."""
+        ...
+
+    def senders(self) -> list[SenderCount]:
+        """The senders that it remembers, the last heard first; empty for a log of this host."""
         ...
 
     def batches(self, position: Position | None) -> AsyncIterator[Batch]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from agent import ticks
 from agent.backoff import Backoff, doubling
-from agent.sources.batch import Batch, Counters, Position
+from agent.sources.batch import Batch, Counters, Position, SenderCount
 from agent.sources.follower import Follower
 from agent.sources.inotify import Inotify
 from agent.sources.mark import load_mark
@@ -52,6 +52,10 @@ class FileSource:
         self._from_start = from_start
         self._watch = watch
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tail")
+
+    def senders(self) -> list[SenderCount]:
+        """See LineSource."""
+        return []
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
         """Batches from `position` on; without one, the first batch is empty and has the position of the start.

@@ -16,7 +16,7 @@ import msgspec
 
 from agent.environment import child_environment
 from agent.errors import ConfigError
-from agent.sources.batch import MAX_BATCH, MAX_LINE, Batch, Counters, Position
+from agent.sources.batch import MAX_BATCH, MAX_LINE, Batch, Counters, Position, SenderCount
 from agent.sources.log_program import LogProgram, find_program, stop
 from agent.sources.syslog_form import one_line, stamp
 
@@ -66,6 +66,10 @@ class JournaldSource:
     def problem(self) -> str:
         """See LineSource."""
         return self._program.problem
+
+    def senders(self) -> list[SenderCount]:
+        """See LineSource."""
+        return []
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
         """Entries after `position`, by default new entries; raises ConfigError without journalctl."""

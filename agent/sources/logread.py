@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from agent.sources.batch import Batch, Counters, Position
+from agent.sources.batch import Batch, Counters, Position, SenderCount
 from agent.sources.lines import shape
 from agent.sources.log_program import LogProgram
 from agent.sources.mark import new_generation
@@ -27,6 +27,10 @@ class LogreadSource:
     def problem(self) -> str:
         """See LineSource."""
         return self._program.problem
+
+    def senders(self) -> list[SenderCount]:
+        """See LineSource."""
+        return []
 
     async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
         """New lines; `position` is ignored. Raises ConfigError without logread."""

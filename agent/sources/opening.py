@@ -13,38 +13,39 @@ from agent.sources.batch import LineSource
 from agent.sources.file_source import FileSource
 from agent.sources.journald import JournaldSource
 from agent.sources.logread import LogreadSource
-from agent.sources.syslog import SyslogSource
+from agent.sources.syslog import KEYS, Reception, SyslogSource
 
 _HINT = 'a path, auto, journald, logread, {file: PATH, from_start: true} or {syslog: "udp://:5514", allow: [192.168.1.0/24]}'
-_KEYS = {"file": ("file", "from_start"), "syslog": ("syslog", "allow", "rate")}
+_KEYS = {"file": ("file", "from_start"), "syslog": KEYS}
 
 
-def open_source(spec: str | Mapping[str, Any], state: Path) -> LineSource:
+def open_source(spec: str | Mapping[str, Any], state: Path, reception: Reception | None = None) -> LineSource:
     """The source of lines that `spec` names; it opens nothing before its batches are asked for.
 
-    `auto` is the platform's log. Raises ConfigError for an invalid `spec`. `state` is for sources that keep files.
+    `auto` is the platform's log. Raises ConfigError for an invalid `spec`. `state` is for sources that keep files,
+    `reception` for those that receive lines.
     """
     if isinstance(spec, str):
-        return _named(spec)
+        return _named(spec, reception)
     for kind, keys in _KEYS.items():
         if kind in spec:
             _check_keys(spec, keys)
-            return _file(spec) if kind == "file" else SyslogSource.of(spec)
+            return _file(spec) if kind == "file" else SyslogSource.of(spec, reception)
     raise ConfigError(f"{dict(spec)!r} is not a source of lines", hint=_HINT)
 
 
-def _named(name: str) -> LineSource:
+def _named(name: str, reception: Reception | None) -> LineSource:
     if name == "auto":
         found = detect().log_source
         if not found:
             raise ConfigError("no known log was found on this node", hint="set sources.tail to the path of a log file")
-        return _named(found)
+        return _named(found, reception)
     if name == "journald":
         return JournaldSource()
     if name == "logread":
         return LogreadSource()
-    if name.startswith(("udp://", "tcp://")):
-        return SyslogSource.of({"syslog": name})
+    if name.startswith(("udp://", "tcp://", "tls://")):
+        return SyslogSource.of({"syslog": name}, reception)
     try:
         path = Path(name).expanduser()
     except RuntimeError as e:

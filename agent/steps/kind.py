@@ -8,6 +8,7 @@ from typing import Protocol
 from agent.delivery import Work
 from agent.model.pipeline import Pick, Pipeline, Step
 from agent.model.step_kind import StepKind
+from agent.sources import SenderCount
 from agent.steps.parts import Parts
 
 
@@ -35,6 +36,10 @@ class SourceRunner(Protocol):
     @property
     def unread(self) -> int:
         """How much of it could not be read: lines that are gone or too long."""
+        ...
+
+    def senders(self) -> list[SenderCount]:
+        """The senders that it remembers, the last heard first; empty for a source of this node alone."""
         ...
 
     async def run(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from agent.delivery import Context
 from agent.executors import Policy
 from agent.model.step_kind import Kinds
 from agent.model.task import BlobWriter, LogOf
+from agent.sources import Reception
 from agent.steps.alerts import Alerts
 from agent.steps.device_records import DeviceRecords
 from agent.steps.programs import StepPrograms
@@ -39,12 +40,13 @@ LogSpec = str | dict[str, Any]
 class Logs:
     """The logs of this node: those that `tail: auto` means, the folder for positions, and the time of this start.
 
-    `restarted_at` is in seconds of CLOCK_BOOTTIME, 0 at the very first start.
+    `restarted_at` is in seconds of CLOCK_BOOTTIME, 0 at the very first start. `reception` is for logs that other devices send.
     """
 
     auto: Sequence[LogSpec]
     state: Path
     restarted_at: float
+    reception: Reception = field(default_factory=Reception)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Tail(SourceKind):
             parts.context,
             pipeline,
             step,
-            open_source(spec, parts.logs.state),
+            open_source(spec, parts.logs.state, parts.logs.reception),
             f"{pipeline.name}/{step.name}/{source}",
             partial(parts.programs.filter, step.task_as(TailTask).wasm),
             log=parts.log_of(pipeline.name, pipeline.version, step.name),

@@ -17,7 +17,7 @@ from agent.model.alert import Hop
 from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import FilterRunner, LineEvent, StepLog
-from agent.sources import MAX_BATCH, Batch, LineSource
+from agent.sources import MAX_BATCH, Batch, LineSource, SenderCount
 from agent.steps.linetime import line_age
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,10 @@ class TailRunner:
     def unread(self) -> int:
         """See SourceRunner."""
         return self.source.counters.unread
+
+    def senders(self) -> list[SenderCount]:
+        """See SourceRunner."""
+        return self.source.senders()
 
     async def run(self) -> None:
         """Read until cancelled; after a failure reading starts again from the committed position."""

@@ -19,6 +19,7 @@ from agent.api.requests import (
     Approve,
     ConnectSink,
     CreateToken,
+    DecideSender,
     EgressQuery,
     EventsQuery,
     Label,
@@ -135,6 +136,14 @@ class MemoryAgent:
         self.state = copy.deepcopy(STATUS)
         heard = {"first_seen": "2026-11-20T08:00:00Z", "last_seen": "2026-11-22T09:59:57Z"}
         self.devices = {MAC: r.Device(id=MAC, known=False, private=False, present=True, node="ap", **heard)}
+        self.senders = {
+            "192.0.2.7": r.Sender(
+                "192.0.2.7", True, False, 12, 900, "2026-11-22T09:59:57Z", sample="<29>ap hostapd: up"
+            ),
+            "192.0.2.66": r.Sender(
+                "192.0.2.66", False, False, 0, 0, "2026-11-22T09:59:57Z", {"not allowed": 3}, "<13>guest"
+            ),
+        }
         self.cameras = {"door": r.Camera("gpu", "door", "file", "file:door.jpg", True, True, "")}
         self.blobs: dict[str, bytes] = {}
         self.events_queue: asyncio.Queue[r.EventRow] = asyncio.Queue()
@@ -142,8 +151,8 @@ class MemoryAgent:
         self.resources = Resources(
             status=Status(self), events=Events(self), logs=Logs(self), config=resources.Configuration(config), nodes=Nodes(self),
             network=Network(self),
-            tokens=Tokens(self), pipelines=Pipelines(self), devices=Devices(self), cameras=Cameras(self), blobs=Blobs(self),
-            sink=Sink(self),
+            tokens=Tokens(self), pipelines=Pipelines(self), devices=Devices(self), sources=Sources(self), cameras=Cameras(self),
+            blobs=Blobs(self), sink=Sink(self),
         )  # fmt: skip
 
     def node(self, name: str) -> r.NodeState:
@@ -358,6 +367,18 @@ class Devices(Resource):
         if self.agent.devices.pop(ident, None) is None:
             raise NotFound(f"there is no device {ident}", hint="edge-agent device list")
         return r.Id(ident)
+
+
+class Sources(Resource):
+    async def all(self) -> list[r.Source]:
+        return [r.Source("ap", PIPELINE, "wifi", "udp://:5514", True, "", list(self.agent.senders.values()))]
+
+    async def decide(self, asked: DecideSender) -> r.SenderDecision:
+        self.agent.calls.append(("sender", asked.network, asked.allow))
+        return r.SenderDecision(asked.network, asked.allow)
+
+    async def certificate(self) -> r.SourceCertificate:
+        return r.SourceCertificate("n0de.mesh.internal", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
 
 
 class Cameras(Resource):

@@ -27,6 +27,8 @@ NAME = "person-at-the-door"
         (["token", "revoke", "t1"], ("revoke", "t1")),
         (["pipeline", "pause", NAME, "--for", "2h"], ("pause", NAME, 7200.0)),
         (["pipeline", "resume", NAME], ("resume", NAME)),
+        (["source", "allow", "192.0.2.0/24"], ("sender", "192.0.2.0/24", True)),
+        (["source", "deny", "192.0.2.66"], ("sender", "192.0.2.66", False)),
         (["pipeline", "rollback", NAME], ("rollback", NAME, "")),
         (["pipeline", "remove", NAME, "-y"], ("remove-pipeline", NAME)),
         (
@@ -53,6 +55,7 @@ async def test_a_command_reaches_the_agent_and_says_so(
     [
         ["node", "list"], ["node", "pending"], ["node", "describe", "gpu"], ["token", "list"], ["pipeline", "list"],
         ["pipeline", "describe", NAME], ["pipeline", "history", NAME], ["device", "list"], ["camera", "list"],
+        ["source", "list"], ["source", "certificate"],
         ["sink", "status"], ["blob", "list"], ["config", "show"], ["version"],
     ],
 )  # fmt: skip
@@ -61,6 +64,14 @@ async def test_every_list_is_also_json(edge: Shell, line: list[str]) -> None:
     assert (shown.code, shown.err, machine.code) == (0, "", 0)
     assert shown.out.strip()
     assert machine.json
+
+
+async def test_senders_are_listed_with_the_line_that_allows_them(edge: Shell) -> None:
+    shown = (await edge("source", "list", COLUMNS="160")).out
+    assert "192.0.2.66" in shown
+    assert "<13>guest" in shown
+    assert "3 not allowed" in shown
+    assert "edge-agent source allow 192.0.2.66" in shown
 
 
 async def test_a_token_is_the_line_for_the_next_device(edge: Shell) -> None:

@@ -41,6 +41,7 @@ FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("blobs.full", "info", {"blobs_bytes": 990}),
     ("source.unreadable", "error", {"sources": [SourceFact("log", False, "no permission")]}),
     ("source.unread", "warning", {"sources": [SourceFact("log", True, unread=4096)]}),
+    ("source.not-allowed", "warning", {"sources": [SourceFact("udp://:514", True, strangers=["192.0.2.7"])]}),
     ("mesh.unlinked", "info", {"unlinked": ["porch"]}),
 ]
 
@@ -60,6 +61,13 @@ def test_a_fault_gives_its_warning_with_a_remedy(code: str, severity: str, fault
     assert found[0].remedy
     assert found[0].text
     assert found[0].subject
+
+
+def test_the_remedy_names_the_address_that_is_not_allowed() -> None:
+    fact = SourceFact("udp://:514", True, strangers=["192.0.2.7", "192.0.2.8", "192.0.2.9"])
+    (found,) = run_checks(Facts(**HEALTHY | {"sources": [fact]}))
+    assert "edge-agent source allow 192.0.2.7" in found.remedy
+    assert found.text.startswith("192.0.2.7 and 2 more sends")
 
 
 def test_every_code_of_the_checks_is_tried_here() -> None:

@@ -26,6 +26,10 @@ class Collector:
     def origins(self) -> list[tuple[str, int]]:
         return [b.origin(n) for b in self.batches for n in range(1, b.lines + 1)]
 
+    @property
+    def senders(self) -> list[str]:
+        return [b.sender(n) for b in self.batches for n in range(1, b.lines + 1)]
+
     async def _read(self) -> None:
         async with aclosing(self.source.batches(self.position)) as batches:  # type: ignore[type-var]
             async for batch in batches:

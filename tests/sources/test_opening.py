@@ -22,6 +22,11 @@ from agent.sources.logread import LogreadSource
         ("logread", LogreadSource),
         ("udp://127.0.0.1:5514", SyslogSource),
         ({"syslog": "tcp://:5514"}, SyslogSource),
+        ({"syslog": "tls://:6514"}, SyslogSource),
+        (
+            {"syslog": "tls://:6514", "certificate": "/c", "key": "/k", "client_ca": "/a", "connections": 9},
+            SyslogSource,
+        ),
         ({"syslog": "udp://[::1]:5514", "allow": ["192.168.1.0/24", "fe80::1"], "rate": 5}, SyslogSource),
     ],
 )
@@ -42,6 +47,12 @@ def test_words_select_the_kind_of_source(spec: Any, kind: type, tmp_path: Path) 
         ({"syslog": "udp://:514", "allow": "10.0.0.0/8"}, "not a syslog receiver"),
         ({"syslog": "udp://:514", "allow": ["10.0.0.1/8"]}, "host bits"),
         ({"syslog": "udp://:514", "rate": 0}, "rate"),
+        ({"syslog": "tcp://:514", "connections": 0}, "connections"),
+        ({"syslog": "tcp://:514", "connections": 1.5}, "connections"),
+        ({"syslog": "tls://:514", "certificate": "c", "key": "/k"}, "absolute"),
+        ({"syslog": "tls://:514", "certificate": 3, "key": "/k"}, "absolute"),
+        ({"syslog": "tls://:514", "key": "/k"}, "belong together"),
+        ({"syslog": "tcp://:514", "certificate": "/c", "key": "/k"}, "tls://"),
     ],
 )
 def test_anything_else_is_an_error_with_a_hint(spec: Any, said: str, tmp_path: Path) -> None:

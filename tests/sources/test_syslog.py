@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import socket
 import time
-from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.errors import ConfigError
-from agent.sources import SyslogSource
-from agent.sources.syslog.allow_list import LOCAL, AllowList
-from agent.sources.syslog.frames import BadFrame, Framer
-from agent.sources.syslog.messages import to_line
-from agent.sources.syslog.source import CONNECTIONS_EACH, MAX_MESSAGE
+from agent.sources import Batch, Decisions, Reception, SenderCount, SyslogSource, network
+from agent.sources.syslog.allow_list import LOOPBACK, AllowList
+from agent.sources.syslog.frames import GARBAGE
+from agent.sources.syslog.inbox import MAX_MESSAGE
+from agent.sources.syslog.senders import OTHERS, SenderBook
 from tests.sources.support import Collector
 from tests.support import eventually
-
-NOW = 1_772_561_000.0
 
 
 @pytest.fixture(autouse=True)
@@ -31,102 +25,39 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
 
 
-@pytest.mark.parametrize(
-    ("message", "line"),
-    [
-        (b"<29>Mar  4 09:10:11 hostapd: phy0-ap0: AP-STA-CONNECTED da:5f:77:12:90:ee",
-         b"Mar  4 09:10:11 192.0.2.7 hostapd: phy0-ap0: AP-STA-CONNECTED da:5f:77:12:90:ee"),
-        (b"<29>Mar  4 09:10:11 attic-ap hostapd[13]: up\r\n", b"Mar  4 09:10:11 attic-ap hostapd[13]: up"),
-        (b"<30>Aug 20 09:11:17 U7-Pro 9241b2000001,U7-Pro-8.7.11+19419: hostapd[1]: wifi1ap4: x",
-         b"Aug 20 09:11:17 U7-Pro 9241b2000001,U7-Pro-8.7.11+19419: hostapd[1]: wifi1ap4: x"),
-        (b"Mar  4 09:12:18 attic-ap hostapd: without a priority", b"Mar  4 09:12:18 attic-ap hostapd: without a priority"),
-        (b"<29>Wed Mar  4 07:22:10 2026 daemon.notice hostapd: phy1-ap0: x",
-         b"Wed Mar  4 07:22:10 2026 daemon.notice hostapd: phy1-ap0: x"),
-        (b"<29>hostapd: no time\x00", b"Mar  3 18:03:20 192.0.2.7 hostapd: no time"),
-        (b"<165>1 2026-03-03T18:00:00.003Z ap hostapd 8710 ID47 - wlan0: AP-STA-CONNECTED",
-         b"Mar  3 18:00:00 ap hostapd[8710]: wlan0: AP-STA-CONNECTED"),
-        (b'<165>1 2026-03-03T19:00:00+01:00 - - - - [a@1 k="]\\"x"][b] \xef\xbb\xbf\xc3\xa9',
-         b"Mar  3 18:00:00 192.0.2.7 unknown: \xc3\xa9"),
-        (b"<165>1 - ap app - - -", b"Mar  3 18:03:20 ap app: "),
-        (b"two\nlines", b"Mar  3 18:03:20 192.0.2.7 two#012lines"),
-        (b"<13>", b""),
-        (b"\n", b""),
-    ],
-)  # fmt: skip
-def test_a_message_becomes_a_line_of_a_syslog_file(message: bytes, line: bytes) -> None:
-    assert to_line(message, "192.0.2.7", NOW) == line
+def test_only_this_host_may_send_unless_others_are_named() -> None:
+    own = AllowList(LOOPBACK)
+    assert all(own.allows(ip) for ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1"))
+    assert not any(own.allows(ip) for ip in ("192.168.1.5", "fe80::1%eth0", "8.8.8.8", "nonsense", "::ffff:8.8.8.8"))
+    named = AllowList(["192.168.1.0/24", "fe80::/10"])
+    assert all(named.allows(ip) for ip in ("192.168.1.5", "::ffff:192.168.1.5", "fe80::1%eth0"))
+    assert not any(named.allows(ip) for ip in ("192.168.2.1", "127.0.0.1"))
 
 
-def test_lines_of_access_points_keep_the_fields_of_the_filter() -> None:
-    shapes = Path(__file__).parents[2] / "tests" / "filters" / "lines.jsonl"
-    for raw in shapes.read_text().splitlines():
-        case = json.loads(raw)
-        if case["event"]:
-            tail = case["line"].split(": ", 1)[1].rstrip()
-            assert tail in to_line(case["line"].encode(), "192.0.2.7", NOW).decode()
+def test_the_smallest_network_decides_and_an_operator_before_it() -> None:
+    decisions = Decisions()
+    allow = AllowList(["192.168.1.0/24", "192.168.1.9"], decisions)
+    decisions.decide(network("192.168.0.0/16"), False)
+    assert [allow.allows(f"192.168.{ip}") for ip in ("1.5", "1.9", "2.1")] == [True, True, False]
+    decisions.decide(network("192.168.1.9"), False)
+    decisions.decide(network("192.168.2.1"), True)
+    assert [allow.allows(f"192.168.{ip}") for ip in ("1.5", "1.9", "2.1", "2.2")] == [True, False, True, False]
+    assert [allow.decided(f"192.168.{ip}") for ip in ("1.5", "1.9", "2.1", "2.2")] == [False, True, True, True]
+    decisions.decide(network("192.168.1.9"), None)
+    assert allow.allows("192.168.1.9")
 
 
-@given(st.binary(max_size=400) | st.binary(max_size=200).map(lambda b: b"<13>1 2026-03-03T18:00:00Z h a p m [x " + b))
-def test_any_bytes_become_at_most_one_line(message: bytes) -> None:
-    assert b"\n" not in to_line(message, "192.0.2.7", NOW)
-
-
-messages = st.lists(st.binary(min_size=1, max_size=30), max_size=10)
-
-
-@given(messages, st.lists(st.integers(1, 40)))
-def test_counted_messages_come_whole_however_the_stream_is_cut(sent: list[bytes], cuts: list[int]) -> None:
-    stream = b"".join(b"%d %s" % (len(m), m) for m in sent)
-    assert feed(stream, cuts, 100) == sent
-
-
-lines = st.lists(
-    st.binary(min_size=1, max_size=30).map(lambda b: b.replace(b"\n", b".")).filter(lambda b: not 0x31 <= b[0] <= 0x39)
-)
-
-
-@given(lines, st.lists(st.integers(1, 40)))
-def test_lines_come_whole_however_the_stream_is_cut(sent: list[bytes], cuts: list[int]) -> None:
-    assert feed(b"".join(m + b"\n" for m in sent), cuts, 100) == sent
-
-
-def feed(stream: bytes, cuts: list[int], limit: int) -> list[bytes]:
-    framer, got = Framer(limit), []
-    for size in cuts:
-        got += framer.feed(stream[:size])
-        stream = stream[size:]
-    return got + framer.feed(stream)
-
-
-@given(st.lists(st.binary(max_size=50)))
-def test_a_stream_of_anything_is_bounded(blocks: list[bytes]) -> None:
-    framer = Framer(20)
-    try:
-        for block in blocks:
-            assert all(len(m) <= 20 for m in framer.feed(block))
-            assert len(framer._buffer) <= 20 + 8
-    except BadFrame:
-        pass
-
-
-def test_messages_above_the_limit_are_cut_and_others_stay_whole() -> None:
-    framer = Framer(10)
-    assert framer.feed(b"25 " + b"x" * 25 + b"5 abcde" + b"y" * 50) == [b"x" * 10, b"abcde", b"y" * 10]
-    assert framer.feed(b"yyy\nnext\n") == [b"next"]
-    assert framer.cut == 2
-
-
-def test_private_networks_may_send_unless_others_are_named() -> None:
-    local = AllowList(LOCAL)
-    assert all(local.allows(ip) for ip in ("192.168.1.5", "10.0.0.1", "::1", "fe80::1%eth0", "::ffff:192.168.1.5"))
-    assert not any(local.allows(ip) for ip in ("8.8.8.8", "2001:db8::1", "nonsense", "::ffff:8.8.8.8"))
-    assert not AllowList(["192.168.1.0/24"]).allows("192.168.2.1")
-
-
-def udp(port: int, *messages: bytes) -> None:
+async def udp(port: int, *messages: bytes, source: str = "127.0.0.1") -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((source, 0))
         for message in messages:
             sender.sendto(message, ("127.0.0.1", port))
+
+
+async def tcp(port: int, *messages: bytes) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"".join(messages))
+    writer.close()
 
 
 @pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "udp://:0"])
@@ -134,11 +65,46 @@ async def test_udp_messages_become_lines(url: str) -> None:
     source = SyslogSource(url)
     async with Collector(source) as reader:
         await eventually(lambda: source.port)
-        udp(source.port, b"<29>Mar  4 09:10:11 ap hostapd: one", b"<29>Mar  4 09:10:11 hostapd: two")
+        await udp(source.port, b"<29>Mar  4 09:10:11 ap hostapd: one", b"<29>Mar  4 09:10:11 hostapd: two")
         await eventually(lambda: len(reader.lines) == 2)
     assert reader.lines == [b"Mar  4 09:10:11 ap hostapd: one", b"Mar  4 09:10:11 127.0.0.1 hostapd: two"]
     assert len(set(reader.origins)) == 2
     assert reader.position is None
+
+
+async def test_each_line_has_the_address_it_came_from() -> None:
+    source = SyslogSource("udp://127.0.0.1:0", allow=["127.0.0.0/8"])
+    async with Collector(source) as reader:
+        await eventually(lambda: source.port)
+        for address in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+            await udp(source.port, b"<29>Mar  4 09:10:11 ap hostapd: " + address.encode(), source=address)
+            await eventually(lambda: len(reader.lines) == sum(c.lines for c in source.senders()))
+        await eventually(lambda: len(reader.lines) == 3)
+    assert reader.senders == [line.rpartition(b" ")[2].decode() for line in reader.lines]
+    counts = {c.address: (c.lines, c.bytes, c.sample[:4]) for c in source.senders()}
+    size = len(reader.lines[0]) + 1
+    assert counts == {"127.0.0.1": (2, 2 * size, "<29>"), "127.0.0.2": (1, size, "<29>")}
+
+
+def test_pieces_of_a_batch_keep_their_senders() -> None:
+    lines = [b"one\n", b"two\n", b"three\n", b"four\n"]
+    batch = Batch("s", 0, b"".join(lines), None, senders=["a", "b", "c", "d"])
+    pieces = list(batch.pieces(8))
+    assert [[p.sender(n) for n in range(1, p.lines + 1)] for p in pieces] == [["a", "b"], ["c"], ["d"]]
+    assert Batch("s", 0, b"one\n", None).sender(1) == ""
+    with pytest.raises(IndexError):
+        batch.sender(5)
+
+
+def test_invented_addresses_push_out_no_allowed_sender() -> None:
+    book = SenderBook()
+    book.heard("192.0.2.1", allowed=True, now=1.0).lines = 7
+    for n in range(OTHERS + 50):
+        book.heard(f"198.51.100.{n}", allowed=False, now=2.0 + n)
+    known = book.all()
+    assert len(known) == OTHERS + 1
+    assert known[-1] == SenderCount("192.0.2.1", lines=7, last=1.0)
+    assert known[0].address == f"198.51.100.{OTHERS + 49}"
 
 
 async def test_strangers_are_dropped_counted_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -146,7 +112,7 @@ async def test_strangers_are_dropped_counted_and_told_of_once(caplog: pytest.Log
     with caplog.at_level(logging.WARNING):
         async with Collector(source) as reader:
             await eventually(lambda: source.port)
-            udp(source.port, *[b"<29>Mar  4 09:10:11 ap hostapd: one"] * 5)
+            await udp(source.port, *[b"<29>Mar  4 09:10:11 ap hostapd: one"] * 5)
             await eventually(lambda: source.counters.dropped == {"not allowed": 5})
     assert reader.lines == []
     assert len(caplog.records) == 1
@@ -156,7 +122,7 @@ async def test_a_flood_is_held_to_its_rate_and_long_messages_are_cut() -> None:
     source = SyslogSource("udp://127.0.0.1:0", rate=1)
     async with Collector(source) as reader:
         await eventually(lambda: source.port)
-        udp(source.port, b"x" * 60_000, *[b"line"] * 30)
+        await udp(source.port, b"x" * 60_000, *[b"line"] * 30)
         await eventually(lambda: len(reader.lines) + source.counters.dropped.get("rate", 0) == 31)
     assert 10 <= len(reader.lines) < 20
     assert source.counters.cut == 1
@@ -169,9 +135,9 @@ async def test_waiting_lines_are_bounded_while_the_reader_stalls() -> None:
     reading = asyncio.ensure_future(anext(batches))
     await eventually(lambda: source.port)
     for _ in range(600):
-        source.datagram(b"x" * 10_000, "127.0.0.1")
+        source._inbox.offer(b"x" * 10_000, "127.0.0.1")
     assert source.counters.dropped["full"] > 0
-    assert source._bytes < 5 * 1024 * 1024
+    assert source._inbox._bytes < 5 * 1024 * 1024
     batch = await reading
     assert 0 < len(batch.data) <= 1024 * 1024
     await batches.aclose()  # type: ignore[attr-defined]
@@ -191,24 +157,91 @@ async def test_tcp_senders_may_count_or_end_their_lines() -> None:
     assert [line.rpartition(b" ")[2] for line in reader.lines] == [b"counted", b"ended", b"last"]
 
 
-async def test_vandals_on_tcp_are_cut_off_and_others_go_on() -> None:
-    source = SyslogSource("tcp://127.0.0.1:0")
+async def test_a_stream_that_is_not_syslog_is_closed_and_others_go_on() -> None:
+    source = SyslogSource("tcp://127.0.0.1:0", connections=3)
     async with Collector(source) as reader:
         await eventually(lambda: source.port)
         vandal, vandal_writer = await asyncio.open_connection("127.0.0.1", source.port)
-        vandal_writer.write(b"99999999999 ")
-        await eventually(lambda: source.counters.dropped == {"malformed": 1})
+        vandal_writer.write(b"<29>Mar  4 09:10:11 ap hostapd: before\n" + b"x" * (GARBAGE + 100_000))
         assert await read_end(vandal)
-        friends = [await asyncio.open_connection("127.0.0.1", source.port) for _ in range(CONNECTIONS_EACH)]
+        assert source.counters.dropped == {"malformed": 1}
+        friends = [await asyncio.open_connection("127.0.0.1", source.port) for _ in range(3)]
         for _, writer in friends:
             writer.write(b"<29>Mar  4 09:10:11 ap hostapd: hello\n")
-        await eventually(lambda: len(reader.lines) == CONNECTIONS_EACH)
+        await eventually(lambda: sum(line.endswith(b"hello") for line in reader.lines) == 3)
         one_more, one_more_writer = await asyncio.open_connection("127.0.0.1", source.port)
         assert await read_end(one_more)
         assert source.counters.dropped["connections"] == 1
         for writer in (vandal_writer, one_more_writer, *(w for _, w in friends)):
             writer.close()
-    assert source._writers == set()
+    assert reader.lines[0].endswith(b"before")
+    assert {c.address: c.dropped for c in source.senders()} == {"127.0.0.1": {"malformed": 1, "connections": 1}}
+
+
+async def test_a_bad_frame_keeps_its_connection_and_other_messages() -> None:
+    source = SyslogSource("tcp://127.0.0.1:0")
+    async with Collector(source) as reader:
+        await eventually(lambda: source.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", source.port)
+        writer.write(b"8 <13>a: 1" + b"99999999999 <13>a: 2\n" + b"500 <13>a: 3\n<13>a: 4\n")
+        await eventually(lambda: len(reader.lines) == 4)
+        writer.write(b"<13>a: 5\x00<13>a: 6\x00")
+        await eventually(lambda: len(reader.lines) == 6)
+        writer.close()
+    assert [line[-1:] for line in reader.lines] == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    assert source.counters.dropped == {"malformed": 2}
+
+
+async def test_a_relay_may_open_a_connection_for_each_message() -> None:
+    source = SyslogSource("tcp://127.0.0.1:0")
+    async with Collector(source) as reader:
+        await eventually(lambda: source.port)
+        opened = [await asyncio.open_connection("127.0.0.1", source.port) for _ in range(100)]
+        for n, (_, writer) in enumerate(opened):
+            writer.write(b"<29>Mar  4 09:10:11 ap hostapd: %d" % n)
+            writer.close()
+        await eventually(lambda: len(reader.lines) == 100)
+    assert source.counters.dropped == {}
+
+
+async def test_a_message_of_an_unknown_sender_is_shown_but_not_read() -> None:
+    decisions = Decisions()
+    decisions.decide(network("127.0.0.0/8"), False)
+    for scheme, send in (("udp", udp), ("tcp", tcp)):
+        source = SyslogSource(f"{scheme}://127.0.0.1:0", reception=Reception(decisions))
+        async with Collector(source) as reader:
+            await eventually(lambda s=source: s.port)
+            await send(source.port, b"<29>Mar  4 09:10:11 ap hostapd: \x1bhello\n")
+            await eventually(lambda s=source: s.counters.dropped == {"not allowed": 1})
+            (count,) = source.senders()
+            assert (count.address, count.allowed, count.lines, count.dropped) == (
+                "127.0.0.1",
+                False,
+                0,
+                {"not allowed": 1},
+            )
+            assert count.sample == "<29>Mar  4 09:10:11 ap hostapd:  hello"
+            decisions.decide(network("127.0.0.1"), True)
+            assert source.senders()[0].allowed
+            await send(source.port, b"<29>Mar  4 09:10:11 ap hostapd: again\n")
+            await eventually(lambda r=reader: len(r.lines) == 1)
+            decisions.decide(network("127.0.0.1"), None)
+        assert reader.lines[0].endswith(b"again")
+
+
+async def test_a_connection_ends_when_its_sender_is_denied() -> None:
+    decisions = Decisions()
+    source = SyslogSource("tcp://127.0.0.1:0", reception=Reception(decisions))
+    async with Collector(source) as reader:
+        await eventually(lambda: source.port)
+        answer, writer = await asyncio.open_connection("127.0.0.1", source.port)
+        writer.write(b"<13>a: 1\n")
+        await eventually(lambda: len(reader.lines) == 1)
+        decisions.decide(network("127.0.0.1"), False)
+        writer.write(b"<13>a: 2\n")
+        assert await read_end(answer)
+        writer.close()
+    assert (len(reader.lines), source.counters.dropped) == (1, {"not allowed": 1})
 
 
 async def read_end(reader: asyncio.StreamReader) -> bool:

@@ -12,6 +12,7 @@ from agent.model.event import Event, event_id, now
 from agent.model.keys import duration
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import Task
+from agent.sources import SenderCount
 from agent.steps import Parts, SourceKind
 
 
@@ -33,6 +34,10 @@ class TickerRunner:
     problem: str = ""
     unread: int = 0
     ticks: int = 0
+
+    def senders(self) -> list[SenderCount]:
+        """See SourceRunner."""
+        return []
 
     async def run(self) -> None:
         """See SourceRunner."""

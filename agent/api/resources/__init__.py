@@ -14,12 +14,13 @@ from agent.api.resources.network import Network
 from agent.api.resources.nodes import Nodes
 from agent.api.resources.pipelines import Pipelines
 from agent.api.resources.sink import Sink
+from agent.api.resources.sources import Sources
 from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
 
 __all__ = [
-    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "Pipelines", "Resources", "Sink", "Status",
-    "Tokens",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "Pipelines", "Resources", "Sink", "Sources",
+    "Status", "Tokens",
 ]  # fmt: skip
 
 
@@ -36,6 +37,7 @@ class Resources:
     tokens: Tokens
     pipelines: Pipelines
     devices: Devices
+    sources: Sources
     cameras: Cameras
     blobs: Blobs
     sink: Sink

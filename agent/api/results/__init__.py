@@ -62,6 +62,10 @@ from agent.api.results.things import (
     EgressRow,
     EgressTotal,
     ListedBlob,
+    Sender,
+    SenderDecision,
+    Source,
+    SourceCertificate,
     StoredBlob,
 )
 
@@ -122,6 +126,10 @@ __all__ = [
     "RemovedNode",
     "RemovedPipeline",
     "RenamedNode",
+    "Sender",
+    "SenderDecision",
+    "Source",
+    "SourceCertificate",
     "SourceState",
     "Status",
     "StepState",

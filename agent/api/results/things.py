@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
 from agent.api.results.base import Answer, Millis, NodeName, Size, Time
@@ -20,6 +21,49 @@ class Device(Answer):
     last_seen: Time
     name: str = ""
     node: Annotated[str, Meta(description="name of the node that heard it last")] = ""
+
+
+class Sender(Answer):
+    """A device that sends lines to a receiver of a node."""
+
+    address: str
+    allowed: Annotated[bool, Meta(description="whether its lines are read now")]
+    decided: Annotated[bool, Meta(description="whether an operator's decision says so")]
+    lines: Annotated[int, Meta(description="lines read since the source started")]
+    bytes: Size
+    last: Annotated[str, Meta(description="RFC 3339, UTC; when it sent its last message")]
+    dropped: Annotated[dict[str, int], Meta(description="messages dropped, by reason")] = msgspec.field(
+        default_factory=dict
+    )
+    sample: Annotated[str, Meta(description="the beginning of its last message")] = ""
+
+
+class Source(Answer):
+    """A log that a live node follows, or a receiver of logs."""
+
+    node: NodeName
+    pipeline: str
+    step: str
+    name: str
+    ok: bool
+    text: Annotated[str, Meta(description="the error, else empty")] = ""
+    senders: Annotated[list[Sender], Meta(description="the 200 heard last, newest first")] = msgspec.field(
+        default_factory=list
+    )
+
+
+class SenderDecision(Answer):
+    """An operator's decision about the logs of a network."""
+
+    network: str
+    allow: bool
+
+
+class SourceCertificate(Answer):
+    """The certificates of receivers with `tls://` on this node."""
+
+    name: Annotated[str, Meta(description="host name in the node's certificate")]
+    ca: Annotated[str, Meta(description="certificate of the mesh's CA, PEM")]
 
 
 class Camera(Answer):

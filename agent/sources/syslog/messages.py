@@ -1,7 +1,8 @@
 """Syslog messages as lines of a syslog file.
 
-Sources: RFC 3164 (timestamp, host and tag, each of which a device may leave out) and RFC 5424. The priority is removed;
-missing parts at the front are added, so that the lines of several access points are distinct.
+Sources: RFC 3164 (timestamp, host and tag, each of which a device may leave out) and RFC 5424. The priority is removed, and the
+sender's address stands where a host is missing, so that the lines of several access points are distinct. A message in
+another form stays as it is: the filter knows the forms.
 """
 
 from __future__ import annotations
@@ -11,17 +12,36 @@ from datetime import datetime
 
 from agent.sources.syslog_form import one_line, stamp
 
-_PRIORITY = re.compile(rb"<\d{1,3}>")
-_RFC5424 = re.compile(
-    rb"1 (?P<time>\S{1,40}) (?P<host>\S{1,255}) (?P<app>\S{1,48}) (?P<pid>\S{1,128}) \S{1,32} "
-    rb'(?:-|(?:\[(?:[^"\]]|"(?:[^"\\]|\\.)*")*\])+)(?: (?P<message>.*))?\Z',
-    re.DOTALL,
-)
-_STAMP = re.compile(
-    rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? |\d{4}-\d\d-\d\dT\S+ |[A-Z][a-z]{2} [A-Z][a-z]{2} "
-)
-_TAG = re.compile(rb"[^\s:\[]{1,64}(?:\[[^\]\s]{0,64}\])?:")
 _BOM = b"\xef\xbb\xbf"
+_PRIORITY = re.compile(rb"(?:\xef\xbb\xbf)?(?:\d{1,7} )?<\d{1,3}>(?:\xef\xbb\xbf)?")
+_STAMP = re.compile(
+    rb"[A-Z][a-z]{2} {1,2}\d{1,2} (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)? |\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S* "
+)
+_TAG = re.compile(rb"[^\s:\[]{1,64}(?:\[[^\]\s]{0,64}\])?:(?= |\Z)")
+_NUMBERED = re.compile(rb"(?:\d{1,10}: ){1,2}(?=(?:" + _STAMP.pattern + rb"))")
+_CISCO = re.compile(
+    rb"(\d{1,10}: )(?:\d{1,10}: )?"
+    rb"(?=[*.]?[A-Z][a-z]{2} {1,2}\d{1,2} (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)?(?: [A-Z]{2,5})?: )"
+)
+"""Sequence numbers before a time that ends in a colon, without a host between them."""
+_REPEATED = re.compile(rb"(?:\A|(?<= ))message repeated \d{1,9} times?: \[ ?(.*?)\]?\s*\Z", re.DOTALL)
+_SEPARATED = re.compile(rb"\x00+|[\r\n]+(?=(?:\xef\xbb\xbf)?(?:\d{1,7} )?<\d{1,3}>|" + _STAMP.pattern + rb")")
+_HEADER = (
+    rb"1 (?P<time>%s) (?P<host>\S{1,255}%s) (?P<app>\S{1,48}) (?P<pid>%s)"
+    rb"(?: \S{1,32} (?:-|(?:\[(?:[^\"\]]|\"(?:[^\"\\]|\\.)*\")*\])+)|%s)(?: (?P<message>.*))?\Z"
+)
+_TIME = rb"-|\d{4}-\d\d-\d\dT\S{1,40}"
+_RFC5424 = (
+    re.compile(_HEADER % (rb"\S{1,40}", b"", rb"\S{1,128}", b"(?!)"), re.DOTALL),
+    # Beyond the standard: spaces in the host, then no structured data, of which a message id may be left.
+    re.compile(_HEADER % (_TIME, rb"(?: [^\s\[]{1,64}){1,4}?", rb"-|\d{1,10}", b"(?!)"), re.DOTALL),
+    re.compile(_HEADER % (_TIME, b"", rb"\S{1,128}", rb"(?: -| [A-Z][A-Z0-9_-]{0,31}(?= [^\s:]+: ))?"), re.DOTALL),
+)
+
+
+def messages_of(datagram: bytes) -> list[bytes]:
+    """The messages of a datagram: several where each begins a line with a priority or a time, or follows a NUL."""
+    return [message for message in _SEPARATED.split(datagram) if message]
 
 
 def to_line(message: bytes, sender: str, now: float) -> bytes:
@@ -31,26 +51,41 @@ def to_line(message: bytes, sender: str, now: float) -> bytes:
     """
     text = one_line(message)
     priority = _PRIORITY.match(text)
-    body = text[priority.end() :] if priority else text
-    if priority and (match := _RFC5424.fullmatch(body)):
-        return _modern(match, sender, now)
-    if not body.strip():
-        return b""
+    body = (text[priority.end() :] if priority else text).removeprefix(_BOM)
+    if priority and body.startswith(b"1 "):
+        for form in _RFC5424:
+            if match := form.fullmatch(body):
+                return _modern(match, sender, now)
+    return _with_host(_once(body), sender.encode(), now) if body.strip() else b""
+
+
+def _with_host(body: bytes, sender: bytes, now: float) -> bytes:
+    """The body with the sender as its host, where it has a program but no host before it."""
+    if match := _CISCO.match(body):
+        return b"%s%s: %s" % (match[1], sender, body[match.end() :])
+    if match := _NUMBERED.match(body):
+        body = body[match.end() :]
     found = _STAMP.match(body)
-    if found is None:
-        return b"%s %s %s" % (stamp(now), sender.encode(), body)
-    rest = body[found.end() :]
-    if found[0][:1].isdigit() or (found[0][3:4] == b" " and found[0][4:5].isalpha()):
+    rest = body[found.end() :] if found else body
+    if not _TAG.match(rest) or (found is None and rest[:1].isdigit()):
         return body
-    return b"%s%s %s" % (found[0], sender.encode(), rest) if _TAG.match(rest) else body
+    return b"%s%s %s" % (found[0] if found else stamp(now) + b" ", sender, rest)
+
+
+def _once(text: bytes) -> bytes:
+    """A repeated message as the message itself: that it came again says nothing new."""
+    return _REPEATED.sub(rb"\1", text, count=1)
 
 
 def _modern(match: re.Match[bytes], sender: str, now: float) -> bytes:
-    when = _seconds(match["time"], now)
+    when = stamp(_seconds(match["time"], now))
     host = match["host"] if match["host"] != b"-" else sender.encode()
+    message = _once((match["message"] or b"").removeprefix(_BOM))
+    if match["app"] == b"-" and (_TAG.match(message) or _STAMP.match(message) or _PRIORITY.match(message)):
+        return b"%s %s %s" % (when, host, message)
     app = match["app"] if match["app"] != b"-" else b"unknown"
     pid = b"" if match["pid"] == b"-" else b"[%s]" % match["pid"]
-    return b"%s %s %s%s: %s" % (stamp(when), host, app, pid, (match["message"] or b"").removeprefix(_BOM))
+    return b"%s %s %s%s: %s" % (when, host, app, pid, message)
 
 
 def _seconds(text: bytes, now: float) -> float:
