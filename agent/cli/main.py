@@ -31,7 +31,7 @@ NOUNS = (
     Noun("blob", "Bytes named by their CID.", "Manage"),
     Noun("add", "Short for blob add.", "Manage", "blob", "add_app"),
     Noun("get", "Short for blob get.", "Manage", "blob", "get_app"),
-    Noun("filter", "Check your own filter.", "Develop"),
+    Noun("filter", "Try filters on log lines, and check your own.", "Develop"),
     Noun("config", "Show and check the configuration.", "Develop"),
     Noun("version", "The version of this program.", "Develop"),
 )
