@@ -15,7 +15,7 @@ from agent.cli.context import JsonFlag
 from agent.cli.filter_module import need_module, opened, wifi_join
 from agent.cli.filter_suggest import Suggestion, show_suggestion, suggest
 from agent.cli.output import console, count, escape, print_json
-from agent.errors import ConfigError
+from agent.errors import ConfigError, StepFailed
 
 if TYPE_CHECKING:
     from agent.executors import ExplainedLine, Explanation
@@ -84,6 +84,18 @@ def try_(
 
 
 async def _run(
+    module: Path, arguments: list[str], data: bytes, wanted: tuple[str, str] | None
+) -> tuple[Explanation, Suggestion | None]:
+    try:
+        return await _explained(module, arguments, data, wanted)
+    except StepFailed as e:
+        said = "; ".join(e.fields.get("stderr", [])[-3:])
+        if not said:
+            raise
+        raise StepFailed(f"{module.name}: {said}", hint="check --arg and --form", code=e.code) from None
+
+
+async def _explained(
     module: Path, arguments: list[str], data: bytes, wanted: tuple[str, str] | None
 ) -> tuple[Explanation, Suggestion | None]:
     from agent.executors import explain_lines

@@ -14,7 +14,7 @@ from agent.errors import ConfigError, NotFound
 
 _HEX = "[0-9A-Fa-f]"
 _MAC = re.compile(
-    rf"(?<![0-9A-Za-z])(?<!\b{_HEX}{{2}}[:.-])(?:{_HEX}{{2}}([:.-])(?:{_HEX}{{2}}\1){{4}}{_HEX}{{2}}|(?:{_HEX}{{4}}\.){{2}}{_HEX}{{4}}|{_HEX}{{12}})"
+    rf"(?<![0-9A-Za-z])(?<!\b{_HEX}{{2}}[:.-])(?:{_HEX}{{2}}([:.-])(?:{_HEX}{{2}}\1){{4}}{_HEX}{{2}}|(?:{_HEX}{{4}}[.:-]){{2}}{_HEX}{{4}}|{_HEX}{{12}})"
     r"(?![0-9A-Za-z]|[:.-][0-9A-Fa-f]{2}(?![0-9A-Za-z]))"
 )
 _EVENTS = {
@@ -99,11 +99,14 @@ def propose(split: dict[str, str], mac: str, event: str = "") -> Iterator[Propos
             hint="--event joined proposes one if the device was let in",
         )
     chosen = event or said or "joined"
-    last = max((i for i, part in enumerate(parts) if part.kind not in ("text", "skip")), default=-1) + 1
+    # Without a word of the event any word may say it: all of them stay.
+    of_interest = {"mac", "interface", "ap", "says"} | (set() if said else {"text"})
+    last = max((i for i, part in enumerate(parts) if part.kind in of_interest), default=-1) + 1
     program = f"{split['program']}: " if split.get("program") else ""
     end = "{rest}" if parts[last:] else ""
     for form in dict.fromkeys((_close(parts[:last]), _wide(parts[:last]))):
-        yield Proposal(f"{chosen}:{program}{form}{end}", chosen, mac, bool(event or said))
+        # A space of a form stands for any number of them, so that a second one fits nowhere.
+        yield Proposal(re.sub(" {2,}", " ", f"{chosen}:{program}{form}{end}"), chosen, mac, bool(event or said))
 
 
 class _Part(NamedTuple):
@@ -148,25 +151,34 @@ def _parts(message: str, mac: str, host: str) -> list[_Part]:
 
 def _close(parts: list[_Part]) -> str:
     """The pieces with what is between them; what changes becomes `{skip}`."""
-    form = "".join(part.text if part.kind in ("text", "says") else f"{{{part.kind}}}" for part in parts)
+    form = "".join(_fixed(part.text) if part.kind in ("text", "says") else f"{{{part.kind}}}" for part in parts)
     return re.sub(r"(?:\{skip\}){2,}", "{skip}", form)
 
 
 def _wide(parts: list[_Part]) -> str:
     """Only the pieces of interest, with `{rest}` for all others."""
     form = "".join(
-        part.text if part.kind == "says" else _between(part) if part.kind in ("text", "skip") else f"{{{part.kind}}}"
+        _fixed(part.text)
+        if part.kind == "says"
+        else _between(part)
+        if part.kind in ("text", "skip")
+        else f"{{{part.kind}}}"
         for part in parts
     )
     return re.sub(r"\{rest\}(?:[^{}\w]*\{rest\})+", "{rest}", form)
+
+
+def _fixed(text: str) -> str:
+    """A text of a form: braces are placeholders there."""
+    return re.sub("[{}]+", "{rest}", text)
 
 
 def _between(part: _Part) -> str:
     """A piece of no interest: its blanks and signs beside other pieces stay."""
     text = part.text
     if part.kind == "text" and not any(c.isalnum() for c in text):
-        return text
-    return "{rest}" + (text[-1] if part.kind == "text" and not text[-1].isalnum() else "")
+        return _fixed(text)
+    return "{rest}" + (_fixed(text[-1]) if part.kind == "text" and not text[-1].isalnum() else "")
 
 
 def _plain(text: str) -> str:

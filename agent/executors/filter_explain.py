@@ -18,7 +18,10 @@ from agent.model.decoding import DAMAGED
 
 BATCH = 1 << 18
 """Bytes of one batch, but for one longer line: an explanation is longer than its line."""
+LONGEST = 1 << 18
+"""Longest line that a filter explains (EDGE_LINE_MAX of edge.h)."""
 EXPLAIN = "--explain"
+SKIPPED = "the filter skips such a line: it is too long"
 OpenFilter = Callable[[list[str]], WasmFilter]
 """Opens the filter with these arguments."""
 
@@ -78,11 +81,14 @@ async def _explained(runner: WasmFilter, lines: list[bytes]) -> list[ExplainedLi
             answers = msgspec.json.Decoder(ExplainedLine).decode_lines(stdout)
         except DAMAGED as e:
             raise _NotExplained from e
-        if [a.line for a in answers] != list(range(1, len(batch) + 1)):
+        by_line = {answer.line: answer for answer in answers}
+        if not by_line.keys() <= set(range(1, len(batch) + 1)) or len(by_line) != len(answers):
             raise _NotExplained
-        for answer, raw in zip(answers, batch, strict=True):
-            answer.line = len(found) + 1
-            answer.text = _text(raw)
+        if not answers and any(len(raw) <= LONGEST for raw in batch):
+            raise _NotExplained
+        for number, raw in enumerate(batch, 1):
+            answer = by_line.get(number) or ExplainedLine(0, {}, reason=SKIPPED)
+            answer.line, answer.text = len(found) + 1, _text(raw)
             found.append(answer)
     return found
 
