@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from agent.api import Client, path_of, results
+from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app
 from agent.cli.output import ago, escape, listing, print_json, say, since, table
 from agent.cli.status_view import view_pipeline
@@ -26,7 +27,9 @@ app = new_app(
 )
 
 T = TypeVar("T")
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
+Name = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.", autocompletion=completion.pipelines)
+]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline's YAML file.")]
 APPLY_TIMEOUT = 600.0
 MOST_FILE = 32 << 20
@@ -144,7 +147,12 @@ def resume(name: Name, json: JsonFlag = False) -> None:
 @app.command()
 def trigger(
     name: Name,
-    step: Annotated[str, typer.Option("--step", help="Step that gets the event; default: the first steps.")] = "",
+    step: Annotated[
+        str,
+        typer.Option(
+            "--step", help="Step that gets the event; default: the first steps.", autocompletion=completion.steps
+        ),
+    ] = "",
     kind: Annotated[str, typer.Option("--type", help="Type of the event.")] = "edge.trigger",
     data: Annotated[str, typer.Option("--data", metavar="JSON|@FILE|-", help="Data of the event.")] = "{}",
     json: JsonFlag = False,

@@ -6,6 +6,7 @@ Python only counts the lines of a batch and parses the few events.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -21,10 +22,13 @@ MAX_BATCH = 5 << 20
 """Largest batch in bytes; sources cut at 4 MiB (MAX_BACKLOG), plus a newline."""
 OUT_PER_BYTE = 4
 """Bytes of stdout allowed for each byte of a batch, on top of the task's limit: a batch may be all hits."""
+ACCESS_POINT = 64
+"""Largest name of an access point, in bytes."""
 EXACT = 1 << 16
 """Lines are counted in batches up to so many bytes; in larger batches the look-up of a line finds a wrong number."""
 _EVENTS = msgspec.json.Decoder(LineEvent)
 
+T = TypeVar("T")
 Execute = Callable[[Call], Awaitable[Outcome]]
 
 
@@ -40,6 +44,13 @@ class WasmFilter:
 
     async def feed(self, lines: bytes, log: StepLog) -> list[LineEvent]:
         """See FilterRunner."""
+        return await self._run(lines, log, parse_events)
+
+    async def output(self, lines: bytes, log: StepLog) -> bytes:
+        """Run one batch and return stdout as it is; raises StepFailed."""
+        return await self._run(lines, log, lambda stdout, _: stdout)
+
+    async def _run(self, lines: bytes, log: StepLog, read: Callable[[bytes, bytes], T]) -> T:
         if len(lines) > MAX_BATCH:
             raise broken(f"a batch of {len(lines)} bytes is larger than {MAX_BATCH}", code="step.input")
         limits = self._limits
@@ -58,7 +69,7 @@ class WasmFilter:
         tail.flush()
         try:
             check_outcome(outcome, call)
-            return parse_events(outcome.stdout, lines)
+            return read(outcome.stdout, lines)
         except StepFailed as e:
             e.fields.update(tail.fields())
             raise
@@ -92,6 +103,8 @@ def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
         what = f"the event of line {event.line}"
         check_type(event.type, what)
         check_data(event.data, what)
+        if len(event.access_point.encode()) > ACCESS_POINT:
+            raise broken(f"the access point of {what} has a name of more than {ACCESS_POINT} bytes")
         if event.at != -1 and not _starts_line(lines, event.at):
             raise broken(f"the filter has line {event.line} at byte {event.at}, where no line starts")
     last = max(event.line for event in events)
