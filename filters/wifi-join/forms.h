@@ -184,6 +184,7 @@ static const wifi_form FORMS[] = {
     FRITZBOX("joined", ENGLISH "{registered|logged on|logged in|connected|signed in|re-registered}", " address"),
     FRITZBOX("left", ENGLISH "{deregistered|unregistered|logged off|logged out|disconnected|signed out|signed off}", " address"),
     {"fritzbox", "-", "rejected", "WLAN-Anmeldung ist gescheitert" BAND ": {rest}MAC-Adresse: {mac}{.|,|}{rest}", "refused"},
+    {"fritzbox", "-", "rejected", "[{ap}] WLAN-Anmeldung ist gescheitert" BAND ": {rest}MAC-Adresse: {mac}{.|,|}{rest}", "refused"},
     {"fritzbox", "-", "rejected", "{WLAN|Wireless} {login|logon|registration} failed" BAND ": {rest}MAC address: {mac}{.|,|}{rest}", "refused"},
 
     /* MediaTek and Ralink drivers (their kernel lines), Keenetic, DrayTek's VigorAP
