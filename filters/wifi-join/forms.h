@@ -3,7 +3,7 @@
  * A form names the programs whose messages it may be ("-": a line without a program), the event, and the text, as form.h
  * describes it. The first form that fits a line decides. Each `ex:` below is a log line and what it must give; a test runs
  * them: `=> joined MAC [INTERFACE] [@ACCESS-POINT] [auth=…] [reason=…]`, or `=> nothing`. For lines that need an argument of
- * wifi-join, the argument stands before the line. Each form has a word of at least 11 bytes in NEEDLES at the end.
+ * wifi-join, the argument stands before the line. Each form has a part of its text in NEEDLES at the end.
  */
 #ifndef FORMS_H
 #define FORMS_H
@@ -184,6 +184,7 @@ static const wifi_form FORMS[] = {
     FRITZBOX("joined", ENGLISH "{registered|logged on|logged in|connected|signed in|re-registered}", " address"),
     FRITZBOX("left", ENGLISH "{deregistered|unregistered|logged off|logged out|disconnected|signed out|signed off}", " address"),
     {"fritzbox", "-", "rejected", "WLAN-Anmeldung ist gescheitert" BAND ": {rest}MAC-Adresse: {mac}{.|,|}{rest}", "refused"},
+    {"fritzbox", "-", "rejected", "[{ap}] WLAN-Anmeldung ist gescheitert" BAND ": {rest}MAC-Adresse: {mac}{.|,|}{rest}", "refused"},
     {"fritzbox", "-", "rejected", "{WLAN|Wireless} {login|logon|registration} failed" BAND ": {rest}MAC address: {mac}{.|,|}{rest}", "refused"},
 
     /* MediaTek and Ralink drivers (their kernel lines), Keenetic, DrayTek's VigorAP
@@ -218,17 +219,16 @@ static const wifi_form FORMS[] = {
     {"linux", "kernel", "restarted", "Linux version"},
 };
 
-/* Words of the lines above, for the search: their first 11 bytes count. The last two bytes of these should be rare in logs. */
+/* For the search, a part of each line above. All have 11 bytes, the length of the shortest fixed text (": connected"), and are the
+ * part whose pairs of bytes, most of all the last one, are rare in ordinary logs: each common pair makes the search slower. */
 static const char *const NEEDLES[] = {
-    "AP-STA-CONNECTED", "AP-STA-DISCONNECTED", "AP-STA-POSSIBLE", "EAP-FAILURE2", "roup key handshake", ": AP-ENABLED",
-    "EVENT_STA_JOIN", "EVENT_STA_LEAVE", "STA_ASSOC_TRACKER", "WiFi Client Connected",
-    " connected, ", ": connected", " disconnected", " roamed to ", " reassociat", "router rebooted", "router was rebooted",
-    "eventd_proc_event", "ected to [ap:", "went offline", "is offline from", " roaming from [", "] roamed from", "] roams from", "] left SSID",
-    "failed to connect", "events type=", "DOT11-6-ASSOC", "DOT11-6-DISASSOC", "DOT11-6-ROAMED", "DOT11-4-MAXRETRIES", "DOT11-7-AUTH_FAILED",
-    "SYS-5-RESTART", "ssoc success @", "eauth from sta", "eauth to sta", "sassoc from sta", "sassoc to sta", "action=\"client-", "action=client-",
-    " angemeldet", " abgemeldet", "WLAN-Anmeldung", "LAN device ", "ess device ", "-Fi device ", "WiFi device", "AP SETKEYS DONE",
-    "MacTableDeleteEntry", "receive DE-AUTH", "receive DIS-ASSOC", " had associated", " had disassociated", " had deauthenticated",
-    " had been aged-out", " had reassociated", " had re-associated", "Linux version ",
+    "-CONNECTED ", "SCONNECTED ", "POSSIBLE-PS", "-EAP-FAILUR", " WPA: group", " AP-ENABLED", "VENT_STA_JO", "VENT_STA_LE",
+    "STA_ASSOC_T", "|WiFi Clien", "l strength ", ": connected", "isconnected", " reassociat", "er rebooted", "as rebooted",
+    "entd_proc_e", "ected to [a", "nnect to [a", "fline from ", "ing from [a", "med from [a", "events type", "11-6-ASSOC:",
+    "-6-DISASSOC", "11-6-ROAMED", "-4-MAXRETRI", "11-7-AUTH_F", "5-RESTART: ", " success @ ", " from sta: ", "th to sta: ",
+    "oc to sta: ", "tion=\"clien", "ction=clien", " angemeldet", " abgemeldet", "WLAN-Anmeld", "WLAN device", "less device",
+    "i-Fi device", "WiFi device", "AP SETKEYS ", "bleDeleteEn", "ive DE-AUTH", "e DIS-ASSOC", "ad associat", "d disassoci",
+    "ad deauthen", "een aged-ou", "ad reassoci", "-associated", "Linux versi",
 };
 static const char *const DHCP_NEEDLES[] = {"DHCPACK(", "DHCPRELEASE("};
 static const char *const LOGGER_NEEDLES[] = {"1: associated", "1: reassociated", "tication OK (FT)", "irwise key handshake", "1: disassociated", "1: deauthenticated"};

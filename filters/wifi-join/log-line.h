@@ -82,7 +82,7 @@ static bool is_number(edge_span w) {
   bool digit = false;
   for (size_t i = 0; i < w.n; i++) {
     if (is_digit(w.p[i])) digit = true;
-    else if (!memchr(":.,/+-TZh[]()", w.p[i], 13)) return false;
+    else if (!memchr(":.,/+-_TZh[]()", w.p[i], 14)) return false;
     colons += w.p[i] == ':';
   }
   return digit && colons < 5 && !is_address(w); /* a MAC has five colons */
@@ -163,9 +163,24 @@ static bool is_severity(edge_span w) {
 
 /* MikroTik's topics: wireless,info or caps,debug */
 static bool is_topics(edge_span w) {
+  if (w.n && w.p[w.n - 1] == ':') w.n--;
   if (!w.n || !is_lower(*w.p) || !memchr(w.p, ',', w.n) || w.p[w.n - 1] == ',') return false;
   for (size_t i = 0; i < w.n; i++) if (!is_lower(w.p[i]) && !is_digit(w.p[i]) && w.p[i] != ',' && w.p[i] != '-') return false;
   return true;
+}
+
+/* Cisco: 000045: or the time since the start, 1w2d: */
+static bool is_counter(edge_span w) {
+  if (w.n < 2 || !is_digit(*w.p) || w.p[w.n - 1] != ':') return false;
+  for (size_t i = 0; i + 1 < w.n; i++) if (!is_digit(w.p[i]) && !strchr("ywdhms", w.p[i])) return false;
+  return true;
+}
+
+/* Meraki: 1701108917.492881624, perhaps with 1 before it */
+static bool starts_with_epoch(edge_span s) {
+  edge_span w = word(&s);
+  if (edge_is(w, "1")) w = word(&s);
+  return w.n > 11 && edge_digits(w, 0) == 10 && w.p[10] == '.' && has_only(edge_from(w, 11), "");
 }
 
 /* UniFi's tag: a MAC of 12 hex digits, the model and the firmware in any order, with ',', '|' or '||' between, perhaps quoted. */

@@ -45,7 +45,8 @@ static bool form_fits(const wifi_form *form, const log_split *s, wifi_event *eve
   if (form->topics && s->topics.n && !is_one_of(edge_make(s->topics.p, strcspn((const char *)s->topics.p, ",")), form->topics)) return false;
   form_match m = {0};
   if (form->read ? !form->read(s->message, &m.event) : !fits(span_of(form->text), s->message, &m)) return false;
-  if (!s->program.n && (s->host.n || !strncmp(form->name, "hostapd", 7)) && !s->time.n && !s->priority.n && s->host.n) return false;
+  /* "somebody wlan0: …": a word alone before a message is no header */
+  if (!s->program.n && s->host.n && !s->time.n && !s->priority.n && !s->topics.n) return false;
   if (!s->program.n && !strncmp(form->name, "hostapd", 7) && !looks_like_interface(m.event.interface)) return false;
   if (form->type) m.event.type = form->type;
   if (form->reason) m.event.reason = span_of(form->reason);

@@ -10,6 +10,7 @@ typedef struct {
   size_t names;     /* how many such words there were */
   size_t dashes;    /* how many '-' stood for parts that are empty */
   bool severity, numbered, capitals, twice;
+  bool fresh; /* the time was read last: RFC 5424's version looks like its beginning */
 } log_header;
 
 static void add_reading(log_readings *all, log_split split, edge_span message) {
@@ -63,6 +64,7 @@ static void begin(log_header *h) {
   if (!n) return;
   h->now.time = edge_make(h->rest.p, n);
   h->rest = edge_from(h->rest, n);
+  h->fresh = true;
 }
 
 static bool is_5424(edge_span s) { /* "1 2026-03-04T…" or "1 - " */
@@ -102,24 +104,23 @@ static bool tag(log_header *h, edge_span w, log_readings *all) {
   log_split split = h->now, second = h->now;
   edge_span ahead = h->rest, next = word(&ahead);
   if (!host_fits(h) || !program_of(edge_make(w.p, w.n - 1), &split)) return false;
-  bool plain = !split.pid.n && !quotes(split.program);
-  if (plain && (!h->names || h->numbered) && time_length(trimmed(h->rest), true)) { /* Cisco: hall: *Mar  1 00:12:13.123: */
+  bool plain = !split.pid.n && !quotes(split.program) && *w.p != '%';
+  edge_span rest = trimmed(h->rest);
+  size_t time = time_length(rest, true); /* Cisco: hall: 000045: *Mar  1 00:12:13.123:, MikroTik: NAME: wireless,info */
+  if (plain && ((time && rest.p[time - 1] == ':') || is_counter(next) || is_topics(next))) {
     h->now.host = split.program;
     return true;
   }
   bool more = next.n > 1 && next.p[next.n - 1] == ':' && program_of(edge_make(next.p, next.n - 1), &second);
   if (more && same(second.program, split.program)) { add_reading(all, second, ahead); return false; } /* hostapd: hostapd: … */
   add_reading(all, split, h->rest);
-  if (more && plain && !h->severity && h->names && h->now.time.n) add_reading(all, second, ahead); /* log_prefix */
+  bool prefix = h->names && h->now.time.n && !h->severity; /* log_prefix */
+  if (more && plain && (prefix || *next.p == '%')) {
+    if (!h->names) second.host = split.program;
+    add_reading(all, second, ahead);
+  }
   if (h->now.topics.n && plain) add_reading(all, h->now, h->rest);                                   /* MikroTik: wireless,info NAME: … */
   return false;
-}
-
-/* Cisco: 000045: or the time since the start, 1w2d: */
-static bool is_counter(edge_span w) {
-  if (w.n < 2 || !is_digit(*w.p) || w.p[w.n - 1] != ':') return false;
-  for (size_t i = 0; i + 1 < w.n; i++) if (!is_digit(w.p[i]) && !strchr("ywdhms", w.p[i])) return false;
-  return true;
 }
 
 /* All readings of a line. */
@@ -134,8 +135,9 @@ static void split_line(edge_span line, log_readings *all) {
   size_t count = 0;
   for (int words = 0; words < LOG_WORDS && h.rest.n; words++) {
     edge_span start = trimmed(h.rest);
-    const uint8_t *five = h.now.time.n && !words ? h.now.time.p : start.p; /* the version looks like the beginning of a time */
-    edge_span from = edge_make(five, (size_t)(line.p + line.n - five));
+    const uint8_t *version = h.fresh ? h.now.time.p : start.p;
+    edge_span from = edge_make(version, (size_t)(line.p + line.n - version));
+    h.fresh = false;
     if (is_5424(from)) {
       h.rest = from;
       h.now.time = edge_make(from.p, 0);
@@ -149,7 +151,7 @@ static void split_line(edge_span line, log_readings *all) {
     edge_span w = word(&h.rest), mac;
     if (!w.n) break;
     size_t angle = *w.p == '<' ? edge_digits(w, 1) : 0;
-    if (words && ((angle > 1 && angle < 5 && angle < w.n && w.p[angle] == '>') || (host_fits(&h) && time_length(start, true)))) {
+    if (words && ((angle > 1 && angle < 5 && angle < w.n && w.p[angle] == '>') || (host_fits(&h) && (time_length(start, true) || starts_with_epoch(start))))) {
       h.rest = start;
       begin(&h);
       if (h.rest.p == start.p) break;
@@ -159,7 +161,7 @@ static void split_line(edge_span line, log_readings *all) {
     } else if (*w.p == '<' && w.n > 1 && is_digit(w.p[1]) && h.names == 1) { /* Aruba: <10.0.0.2 02:00:00:00:00:09> */
       while (w.n && w.p[w.n - 1] != '>') w = word(&h.rest);
     } else if (edge_is(w, "-")) h.dashes++;
-    else if (edge_is(w, ":")) { if (!h.now.time.n && !h.severity) break; }
+    else if (edge_is(w, ":")) { if (!h.now.time.n && !h.severity && !h.now.priority.n) break; }
     else if (is_severity(w)) h.severity = true;
     else if (is_topics(w)) h.now.topics = w;
     else if (is_counter(w)) h.numbered = true;
