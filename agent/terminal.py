@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from agent.errors import ConfigError, EdgeError, NotFound
 
@@ -72,6 +73,31 @@ def run_program(name: str, program: Callable[[], object], *, debug: str = "EDGE_
         sys.exit(error.exit_code)
 
 
+def run_app(name: str, app: Any, arguments: list[str] | None = None, *, debug: str = "EDGE_AGENT_DEBUG") -> None:
+    """Run a typer with its arguments and exit, as `run_program` does; wrong use is an error in the same form."""
+    import typer
+    from typer._click.exceptions import ClickException, NoArgsIsHelpError
+
+    def program() -> None:
+        try:
+            code = typer.main.get_command(app).main(args=arguments, prog_name=name, standalone_mode=False)
+        except NoArgsIsHelpError as e:
+            e.show()
+            sys.exit(e.exit_code)
+        except typer.Abort:
+            print("nothing was done", file=sys.stderr)
+            sys.exit(1)
+        except ClickException as e:
+            path = context.command_path if (context := getattr(e, "ctx", None)) else name
+            text = e.format_message().rstrip(".")
+            raise ConfigError(
+                text[:1].lower() + text[1:], hint=f"{path} -h shows how it is used", code="cli.usage"
+            ) from None
+        sys.exit(code if isinstance(code, int) else 0)
+
+    run_program(name, program, debug=debug)
+
+
 def as_error(error: BaseException, program: str, debug: str) -> EdgeError:
     """The error in the form that a user sees."""
     if isinstance(error, EdgeError):
@@ -83,7 +109,8 @@ def as_error(error: BaseException, program: str, debug: str) -> EdgeError:
         hint = _HINTS.get(error.errno or 0, "see what the system says about it")
         return EdgeError(f"{what}{error.strerror}", hint=hint, code="system")
     if isinstance(error, UnicodeError):
-        return ConfigError("a word of this command is not valid text", hint="write it in UTF-8")
+        what = "a word of this command" if isinstance(error, UnicodeEncodeError) else "the input"
+        return ConfigError(f"{what} is not valid text", hint="write it in UTF-8")
     return EdgeError(
         f"internal error in {program}: {type(error).__name__}: {error}", hint=f"{debug}=1 shows where; please report it"
     )

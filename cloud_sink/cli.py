@@ -17,7 +17,7 @@ import typer
 
 from agent.errors import ConfigError
 from agent.files import write_private
-from agent.terminal import run_program
+from agent.terminal import run_app
 from cloud_sink.files import private_folder
 from cloud_sink.settings import Settings
 
@@ -359,4 +359,4 @@ def _log_to_stderr() -> None:
 
 def main() -> None:
     """The entry point."""
-    run_program("edge-sink", lambda: typer.main.get_command(app).main(prog_name="edge-sink"), debug="EDGE_SINK_DEBUG")
+    run_app("edge-sink", app, debug="EDGE_SINK_DEBUG")

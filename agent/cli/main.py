@@ -8,7 +8,7 @@ import typer
 
 from agent.cli import context
 from agent.cli.lazy import LazyGroup, Noun
-from agent.terminal import run_program
+from agent.terminal import run_app
 
 NOUNS = (
     Noun("serve", "Run the agent on this device.", "Run"),
@@ -96,4 +96,4 @@ def root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; errors are printed as message, hint and code, never as a traceback."""
-    run_program("edge-agent", lambda: typer.main.get_command(app).main(args=arguments, prog_name="edge-agent"))
+    run_app("edge-agent", app, arguments)

@@ -221,7 +221,7 @@ def _ask_about(file: Path, path: str, kind: type[T], json: bool, **more: Any) ->
 def _source(client: Client, file: Path) -> dict[str, Any]:
     """The pipeline file and all files that it names, relative to its folder."""
     try:
-        source: dict[str, Any] = {"text": file.read_text(), "file": str(file)}
+        source: dict[str, Any] = {"text": file.read_text("utf-8"), "file": str(file)}
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{file} cannot be read: {e}", hint="check the path") from None
     files = {}
@@ -244,7 +244,7 @@ def _json(text: str) -> Any:
         if text == "-":
             text = sys.stdin.read(1 << 20)
         elif text.startswith("@"):
-            text = Path(text[1:]).read_text()
+            text = Path(text[1:]).read_text("utf-8")
         return jsonlib.loads(text)
     except (OSError, ValueError) as e:
         raise ConfigError(f"this is not JSON: {e}", hint="quote it for the shell, or use @FILE") from None
