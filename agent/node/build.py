@@ -65,11 +65,12 @@ def build_node(
     reception = Reception(identity=lambda: admission.identity)
     sources = Logs(config.sources.tail, config.state, restarted_at, reception)
     delivery = _delivery(config, identity, mesh, stores, programs, changed, sources, kinds)
+    discovery = _discovery(config, identity, mesh) if config.mesh.mdns else None
     node = Node(
         config=config,
         health=health,
         mesh=mesh,
-        discovery=_discovery(config, identity, mesh) if config.mesh.mdns else None,
+        discovery=discovery,
         labels=labels,
         wanted=wanted,
         admission=admission,
@@ -88,7 +89,7 @@ def build_node(
         ),
         warm_programs=WarmPrograms(delivery.engine, mesh, changed.listen()),
         self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),
-        api=make_resources(config, health, mesh, labels, wanted, admission, stores, programs, delivery),
+        api=make_resources(config, health, mesh, discovery, labels, wanted, admission, stores, programs, delivery),
     )
     _serve(node)
     return node
@@ -123,6 +124,7 @@ def _serve(node: Node) -> None:
     """Answer the verbs of other nodes."""
     verbs = {
         **node.stores.exchange.verbs,
+        **node.api.network.verbs,
         "label.wish": node.labels.serve_wish,
         "enrol.redeem": lambda _peer, body: node.admission.enrolment.redeem(body),
         "node.renew": node.admission.serve_renew,

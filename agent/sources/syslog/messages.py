@@ -27,7 +27,9 @@ _CISCO = re.compile(
 _REPEATED = re.compile(rb"(?:\A|(?<= ))message repeated \d{1,9} times?: \[ ?")
 _RELAYED = re.compile(rb"(?:" + _STAMP.pattern + rb")(?P<host>\S{1,255}) (?=<\d{1,3}>1 )")
 """The header of a relay before a message of RFC 5424."""
-_SEPARATED = re.compile(rb"\x00+|(?<![\r\n])[\r\n]++(?=(?:\xef\xbb\xbf)?(?:\d{1,7} )?<\d{1,3}>|" + _STAMP.pattern + rb")")
+_SEPARATED = re.compile(
+    rb"\x00+|(?<![\r\n])[\r\n]++(?=(?:\xef\xbb\xbf)?(?:\d{1,7} )?<\d{1,3}>|" + _STAMP.pattern + rb")"
+)
 _SECTION = (
     rb"1 (?P<time>-|\d{4}-\d\d-\d\dT\S{1,40}) (?P<host>\S{1,255}%s) (?P<app>\S{1,48}) (?P<pid>%s)"
     rb"(?: \S{1,32} (?P<data>-|(?:\[(?:[^\"\]]|\"(?:[^\"\\]|\\.)*\")*\])+)|%s)(?: (?P<message>.*))?\Z"
