@@ -24,18 +24,24 @@ _CISCO = re.compile(
     rb"(?=[*.]?[A-Z][a-z]{2} {1,2}\d{1,2} (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)?(?: [A-Z]{2,5})?: )"
 )
 """Sequence numbers before a time that ends in a colon, without a host between them."""
-_REPEATED = re.compile(rb"(?:\A|(?<= ))message repeated \d{1,9} times?: \[ ?(.*?)\]?\s*\Z", re.DOTALL)
-_SEPARATED = re.compile(rb"\x00+|[\r\n]+(?=(?:\xef\xbb\xbf)?(?:\d{1,7} )?<\d{1,3}>|" + _STAMP.pattern + rb")")
-_HEADER = (
-    rb"1 (?P<time>%s) (?P<host>\S{1,255}%s) (?P<app>\S{1,48}) (?P<pid>%s)"
-    rb"(?: \S{1,32} (?:-|(?:\[(?:[^\"\]]|\"(?:[^\"\\]|\\.)*\")*\])+)|%s)(?: (?P<message>.*))?\Z"
+_REPEATED = re.compile(rb"(?:\A|(?<= ))message repeated \d{1,9} times?: \[ ?")
+_RELAYED = re.compile(rb"(?:" + _STAMP.pattern + rb")(?P<host>\S{1,255}) (?=<\d{1,3}>1 )")
+"""The header of a relay before a message of RFC 5424."""
+_SEPARATED = re.compile(
+    rb"\x00+|(?<![\r\n])[\r\n]++(?=(?:\xef\xbb\xbf)?(?:\d{1,7} )?<\d{1,3}>|" + _STAMP.pattern + rb")"
 )
-_TIME = rb"-|\d{4}-\d\d-\d\dT\S{1,40}"
-_RFC5424 = (
-    re.compile(_HEADER % (rb"\S{1,40}", b"", rb"\S{1,128}", b"(?!)"), re.DOTALL),
-    # Beyond the standard: spaces in the host, then no structured data, of which a message id may be left.
-    re.compile(_HEADER % (_TIME, rb"(?: [^\s\[]{1,64}){1,4}?", rb"-|\d{1,10}", b"(?!)"), re.DOTALL),
-    re.compile(_HEADER % (_TIME, b"", rb"\S{1,128}", rb"(?: -| [A-Z][A-Z0-9_-]{0,31}(?= [^\s:]+: ))?"), re.DOTALL),
+_SECTION = (
+    rb"1 (?P<time>-|\d{4}-\d\d-\d\dT\S{1,40}) (?P<host>\S{1,255}%s) (?P<app>\S{1,48}) (?P<pid>%s)"
+    rb"(?: \S{1,32} (?P<data>-|(?:\[(?:[^\"\]]|\"(?:[^\"\\]|\\.)*\")*\])+)|%s)(?: (?P<message>.*))?\Z"
+)
+_RFC5424 = tuple(
+    re.compile(_SECTION % parts, re.DOTALL)
+    for parts in (
+        (b"", rb"\S{1,128}", b"(?!)"),
+        # Beyond the standard: spaces in the host; no structured data, of which a message id may be left.
+        (rb"(?: [^\s\[]{1,64}){1,4}?", rb"-|\d{1,10}", b"(?!)"),
+        (b"", rb"\S{1,128}", rb"(?: -| [A-Z][A-Z0-9_-]{0,31}(?= [^\s:]+: ))?"),
+    )
 )
 
 
@@ -49,7 +55,13 @@ def to_line(message: bytes, sender: str, now: float) -> bytes:
 
     `sender` replaces a missing host, `now` (seconds since 1970) a missing time.
     """
-    text = one_line(message)
+    line = _line(one_line(message), sender, now)
+    if relayed := _RELAYED.match(line):
+        return _line(line[relayed.end() :], relayed["host"].decode(errors="replace"), now)
+    return line
+
+
+def _line(text: bytes, sender: str, now: float) -> bytes:
     priority = _PRIORITY.match(text)
     body = (text[priority.end() :] if priority else text).removeprefix(_BOM)
     if priority and body.startswith(b"1 "):
@@ -74,18 +86,20 @@ def _with_host(body: bytes, sender: bytes, now: float) -> bytes:
 
 def _once(text: bytes) -> bytes:
     """A repeated message as the message itself: that it came again says nothing new."""
-    return _REPEATED.sub(rb"\1", text, count=1)
+    found = _REPEATED.search(text)
+    return text if found is None else text[: found.start()] + text[found.end() :].rstrip().removesuffix(b"]")
 
 
 def _modern(match: re.Match[bytes], sender: str, now: float) -> bytes:
     when = stamp(_seconds(match["time"], now))
-    host = match["host"] if match["host"] != b"-" else sender.encode()
-    message = _once((match["message"] or b"").removeprefix(_BOM))
-    if match["app"] == b"-" and (_TAG.match(message) or _STAMP.match(message) or _PRIORITY.match(message)):
+    host = match["host"].replace(b" ", b"-") if match["host"] != b"-" else sender.encode()
+    data, message = match["data"] or b"-", _once((match["message"] or b"").removeprefix(_BOM))
+    if data != b"-" and b'="' not in data:
+        message = data + b" " + message  # it is text in brackets
+    if match["app"] == b"-":
         return b"%s %s %s" % (when, host, message)
-    app = match["app"] if match["app"] != b"-" else b"unknown"
     pid = b"" if match["pid"] == b"-" else b"[%s]" % match["pid"]
-    return b"%s %s %s%s: %s" % (when, host, app, pid, message)
+    return b"%s %s %s%s: %s" % (when, host, match["app"], pid, message)
 
 
 def _seconds(text: bytes, now: float) -> float:
