@@ -63,6 +63,14 @@ async def test_arguments_and_forms_go_to_the_filter(alone: Shell, filters: Path)
     assert (wrong.code, "has no {mac}" in wrong.err, "check --arg and --form" in wrong.err) == (1, True, True)
 
 
+async def test_forms_and_reasons_of_many_lines_are_counted(alone: Shell, filters: Path) -> None:
+    shown = await alone("filter", "try", "-", input=f"{JOIN}\n" * 12 + "a b: c\n" * 3)
+    last = [line.split(maxsplit=1) for line in shown.out.splitlines()[-3:]]
+    assert last[0] == ["12", "hostapd"]
+    assert last[1][0] == "3"
+    assert " ".join(last[2]) == "15 lines, 12 with an event"
+
+
 async def test_a_line_too_long_for_the_filter_says_so(alone: Shell, filters: Path) -> None:
     long = b"x" * 300_000 + b"\n"
     lines = (await alone("filter", "try", "--json", "-", input=long + JOIN.encode())).json["lines"]
@@ -127,6 +135,7 @@ async def test_no_event_ends_with_1(alone: Shell, plain: Path) -> None:
     [
         (("/var/log/not-there",), "there is no file /var/log/not-there"),
         ((".",), "cannot be read"),
+        (("",), "an empty word"),
         (("--module", "not-there.wasm", "a line"), "there is no module not-there.wasm"),
     ],
 )
