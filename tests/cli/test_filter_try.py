@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import filter_module
+from agent.errors import ConfigError
 from tests.cli.conftest import Result, Shell
 from tests.filters.conftest import filters
 
@@ -143,6 +145,13 @@ async def test_a_mistake_is_a_clear_error(alone: Shell, filters: Path, arguments
     shown: Result = await alone("filter", "try", *arguments)
     assert (shown.code, said in shown.err) == (2, True)
     assert "hint:" in shown.err
+
+
+def test_a_filter_that_is_not_built_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filter_module, "BUILT", Path("nowhere.wasm"))
+    with pytest.raises(ConfigError, match="is not built") as raised:
+        filter_module.wifi_join()
+    assert "--module" in raised.value.hint
 
 
 async def test_a_file_that_is_no_filter_is_a_clear_error(alone: Shell, tmp_path: Path) -> None:
