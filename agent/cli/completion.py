@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,6 +13,7 @@ from agent.cli import context
 
 PATIENCE = 1.0
 """Seconds that the agent may take: somebody waits for the Tab key."""
+MOST_FILE = 1 << 20
 
 
 def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -25,15 +28,31 @@ def pipelines(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def steps(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of the steps of the pipeline that stands before in the command."""
-    # While the option has no value yet, its command's words are not read: they are in `args`.
-    words = [ctx.params.get("name"), *(a for a in ctx.args if not a.startswith("-"))]
-    name = next((w for w in words if w), "")
+    name = _before(ctx, "name")
     return _names(
         ctx,
         incomplete,
         "/v1/status",
         lambda s: (i["step"] for p in s["pipelines"] if p["name"] == name for i in p["steps"]),
     )
+
+
+def steps_of_file(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the steps in the pipeline file that stands before in the command."""
+    try:
+        with Path(_before(ctx, "file")).open(encoding="utf-8") as file:
+            text = file.read(MOST_FILE)
+    except (OSError, ValueError):
+        return []
+    below = text.partition("\nsteps:")[2]
+    indent = (re.search(r"^( +)[\w-]+:", below, re.MULTILINE) or [""] * 2)[1]
+    return [n for n in re.findall(rf"^{indent}([\w-]+):", below, re.MULTILINE) if indent and n.startswith(incomplete)]
+
+
+def _before(ctx: typer.Context, parameter: str) -> str:
+    """The argument that stands before in the command; while an option has no value yet, it is in `args`."""
+    words = [ctx.params.get(parameter), *(a for a in ctx.args if not a.startswith("-"))]
+    return str(next((w for w in words if w), ""))
 
 
 def logs(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +32,8 @@ EXAMPLES = (
 MOST_INPUT = 8 << 20
 STDOUT = 64 << 20
 """Bytes that the filter may write for one batch: an explanation is longer than its line."""
+MANY = 10
+"""From so many lines on the forms and the reasons are counted below them."""
 SHOWN = 400
 """Characters of a line that are shown."""
 
@@ -109,6 +113,8 @@ async def _explained(
 
 def _lines(word: str) -> bytes:
     """The lines that a word of the command names, each with its newline."""
+    if not word.strip():
+        raise ConfigError("an empty word is no log line", hint="put the line in quotes; - reads stdin")
     if word == "-":
         data = sys.stdin.buffer.read(MOST_INPUT + 1)
     elif _is_file(word):
@@ -147,29 +153,32 @@ def _show(result: Explanation, found: int, *, brief: bool) -> None:
         _say(
             "[yellow]![/] this filter has no --explain: only its events are known, not how it splits lines and why it finds none"
         )
-    for line in result.lines:
-        if not brief or len(result.lines) == 1:
-            _show_line(line, explained=result.explained)
+    if not brief or len(result.lines) == 1:
+        for line in result.lines:
+            _say("\n".join(_shown(line, explained=result.explained)))
+    if len(result.lines) > MANY:
+        ways = Counter(line.form or line.reason for line in result.lines)
+        _say("\n".join(f"[dim]{n:>7}[/] {escape(way)}" for way, n in ways.most_common(MANY) if way))
     _say(f"[dim]{count(len(result.lines), 'line')}, {found} with an event[/]")
 
 
-def _show_line(line: ExplainedLine, *, explained: bool) -> None:
-    _say(f"[dim]{line.line}[/] {escape(_cut(line.text))}")
+def _shown(line: ExplainedLine, *, explained: bool) -> Iterator[str]:
+    yield f"[dim]{line.line}[/] {escape(_cut(line.text))}"
     parts = [f"[dim]{escape(name)}[/] {escape(_cut(text))}" for name, text in line.split.items() if name != "message"]
     if parts:
-        _say(f"   [dim]split[/]    {' · '.join(parts)}")
+        yield f"   [dim]split[/]    {' · '.join(parts)}"
     if "message" in line.split:
-        _say(f"   [dim]message[/]  {escape(_cut(line.split['message']))}")
+        yield f"   [dim]message[/]  {escape(_cut(line.split['message']))}"
     if line.form:
-        _say(f"   [dim]form[/]     {escape(line.form)}")
+        yield f"   [dim]form[/]     {escape(line.form)}"
     if line.event is None:
-        _say(
-            "   [yellow]✗[/] no event" + (f": {escape(line.reason)}" if line.reason else "" if explained else " known")
+        yield "   [yellow]✗[/] no event" + (
+            f": {escape(line.reason)}" if line.reason else "" if explained else " known"
         )
         return
     facts = {**line.event.data, "access point": line.event.access_point}
     words = [f"[dim]{escape(k)}[/] {escape(str(v))}" for k, v in facts.items() if v != ""]
-    _say(f"   [green]✓[/] [bold]{escape(line.event.type)}[/]  {' · '.join(words)}")
+    yield f"   [green]✓[/] [bold]{escape(line.event.type)}[/]  {' · '.join(words)}"
 
 
 def _cut(text: str) -> str:

@@ -169,7 +169,9 @@ def trigger(
 @app.command("test")
 def try_(
     file: File,
-    step: Annotated[str, typer.Argument(metavar="STEP", help="The step to try.")],
+    step: Annotated[
+        str, typer.Argument(metavar="STEP", help="The step to try.", autocompletion=completion.steps_of_file)
+    ],
     event: Annotated[
         str, typer.Option("--event", "-e", metavar="JSON|@FILE|-", help="Event, or a list of them.")
     ] = "-",

@@ -33,6 +33,14 @@ async def test_names_of_the_running_agent_are_completed(edge: Shell, line: str, 
     assert await complete(edge, line) == names
 
 
+async def test_steps_of_a_file_are_completed_without_an_agent(alone: Shell) -> None:
+    (alone.folder / "p.yaml").write_text(
+        "version: 1\nname: p\nsteps:\n  wifi:\n    tail: auto\n  warm: {after: wifi}\nkeep: {}\n"
+    )
+    assert await complete(alone, "edge-agent pipeline test p.yaml w") == ["wifi", "warm"]
+    assert await complete(alone, "edge-agent pipeline test nowhere.yaml w") == []
+
+
 async def test_the_socket_of_the_command_is_asked(edge: Shell) -> None:
     assert await complete(edge, "edge-agent --socket /nowhere node describe g") == []
 

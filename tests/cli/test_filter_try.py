@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import filter_module
+from agent.errors import ConfigError
 from tests.cli.conftest import Result, Shell
 from tests.filters.conftest import filters
 
@@ -61,6 +63,14 @@ async def test_arguments_and_forms_go_to_the_filter(alone: Shell, filters: Path)
     assert shown.json["arguments"] == ["--form", form]
     wrong = await alone("filter", "try", "--form", "joined: nobody", JOIN)
     assert (wrong.code, "has no {mac}" in wrong.err, "check --arg and --form" in wrong.err) == (1, True, True)
+
+
+async def test_forms_and_reasons_of_many_lines_are_counted(alone: Shell, filters: Path) -> None:
+    shown = await alone("filter", "try", "-", input=f"{JOIN}\n" * 12 + "a b: c\n" * 3)
+    last = [line.split(maxsplit=1) for line in shown.out.splitlines()[-3:]]
+    assert last[0] == ["12", "hostapd"]
+    assert last[1][0] == "3"
+    assert " ".join(last[2]) == "15 lines, 12 with an event"
 
 
 async def test_a_line_too_long_for_the_filter_says_so(alone: Shell, filters: Path) -> None:
@@ -127,6 +137,7 @@ async def test_no_event_ends_with_1(alone: Shell, plain: Path) -> None:
     [
         (("/var/log/not-there",), "there is no file /var/log/not-there"),
         ((".",), "cannot be read"),
+        (("",), "an empty word"),
         (("--module", "not-there.wasm", "a line"), "there is no module not-there.wasm"),
     ],
 )
@@ -134,6 +145,13 @@ async def test_a_mistake_is_a_clear_error(alone: Shell, filters: Path, arguments
     shown: Result = await alone("filter", "try", *arguments)
     assert (shown.code, said in shown.err) == (2, True)
     assert "hint:" in shown.err
+
+
+def test_a_filter_that_is_not_built_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filter_module, "BUILT", Path("nowhere.wasm"))
+    with pytest.raises(ConfigError, match="is not built") as raised:
+        filter_module.wifi_join()
+    assert "--module" in raised.value.hint
 
 
 async def test_a_file_that_is_no_filter_is_a_clear_error(alone: Shell, tmp_path: Path) -> None:

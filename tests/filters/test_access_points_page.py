@@ -48,3 +48,21 @@ def test_the_pages_program_is_python() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/README.md", "docs/pipelines.md"])
 def test_the_page_is_linked(page: str) -> None:
     assert "access-points.md" in (ROOT / page).read_text()
+
+
+def test_the_page_has_every_form_of_the_filter() -> None:
+    source = (ROOT / "filters" / "wifi-join" / "forms.h").read_text()
+    forms = set(re.findall(r'\{"([a-z-]+)", ', source))
+    assert len(forms) > 10
+    assert {form for form in forms if f"`{form}`" not in PAGE} == set()
+
+
+def test_the_page_has_the_placeholders_of_forms(filters: Path) -> None:
+    for placeholder in re.findall(r"^\| `(\{\w+\})` \|", PAGE, re.MULTILINE):
+        text = placeholder if placeholder == "{mac}" else "{mac} " + placeholder
+        command = [sys.executable, "-c", "from agent.cli import main; main()", "filter", "try", "--json", "--form"]
+        done = subprocess.run(
+            [*command, f"left:wlctl: gone {text}", "a wlctl: gone 02:00:00:00:00:01 x"], capture_output=True, text=True,
+            check=False, cwd=ROOT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
