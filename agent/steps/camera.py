@@ -29,7 +29,8 @@ class CameraTask(Task, omit_defaults=True, frozen=True, kw_only=True):
     shots: Annotated[int, key("photos a camera takes for an event", 2, ge=1, le=100)] = 1
     every: Annotated[float, duration("time between them", "2s", le=3600.0)] = 2.0
     cameras: Annotated[
-        list[str], key("only these cameras; empty: every camera of the node", ["porch"], "a list of names")
+        list[str],
+        key("only these cameras; empty: every camera of the node", ["porch/front"], "a list of NODE/CAMERA or CAMERA"),
     ] = msgspec.field(default_factory=list)
 
 
@@ -60,7 +61,9 @@ class Camera(EventKind):
         log = parts.log_of(pipeline.name, pipeline.version, step.name)
 
         async def work(row: Row, step: Step, emit: Emit) -> list[Made] | None:
-            names = [n for n in parts.cameras.names() if not task.cameras or n in task.cameras]
+            here = parts.context.node_name
+            wanted = {w.removeprefix(f"{here}/") for w in task.cameras}
+            names = [n for n in parts.cameras.names() if not task.cameras or n in wanted]
             parts.programs.start_next(pipeline, step)
             results = await asyncio.gather(
                 *(_shoot(parts, name, task, row, emit) for name in names), return_exceptions=True
@@ -84,7 +87,7 @@ async def _shoot(parts: Parts, name: str, task: CameraTask, row: Row, emit: Emit
         nonlocal shot
         cid, size = await parts.writer.put(photo.jpeg)
         data = {k: v for k, v in row.event.data.items() if k != "blobs"} | {
-            "camera": name, "node": node.node_name, "shot": shot, "width": photo.width, "height": photo.height,
+            "camera": f"{node.node_name}/{name}", "node": node.node_name, "shot": shot, "width": photo.width, "height": photo.height,
         }  # fmt: skip
         blob = BlobRef(f"{name}-{shot}.jpg", cid, "image/jpeg", size)
         await emit([(StepOutput("camera.photo", data, [blob]), (node.node_id, name, shot))])

@@ -57,7 +57,7 @@ def _is_the_story(made: dict) -> None:  # type: ignore[type-arg]
         assert where["labels"] == where["alert"] == "gpu"
         times = [h["at_ms"] for h in hops]
         assert times == sorted(times)
-    assert {s["camera"] for s in made["rescale"]} == {"porch", "garage"}
+    assert {s["camera"] for s in made["rescale"]} == {"porch/front", "garage/front"}
     assert all(0 < s["after"] < s["before"] / 2 for s in made["rescale"])
     assert 0 < made["egress"]["up"] < made["egress"]["streaming"] / 10
     # Four photos: one shows a person, and only that one led to an alert.

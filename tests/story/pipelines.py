@@ -16,7 +16,7 @@ DETECTOR = r"""
     if (c == "{") depth++
     if (c == "}" && --depth == 0) break
   }
-  label = d ~ /"camera":"empty/ ? "cat" : "person"
+  label = d ~ /"camera":"[^"]*\/empty/ ? "cat" : "person"
   printf "{\"id\":\"%s\",\"events\":[{\"type\":\"image.labels\",\"data\":{\"labels\":[{\"name\":\"%s\",\"score\":0.9,", id, label
   printf "\"box\":[0.1,0.1,0.5,0.5]}],%s}}]}\n", substr(d, 2, i - 2)
   fflush()

@@ -71,7 +71,7 @@ def files_below(*folders: Path) -> Iterator[Path]:
 
 
 def test_photos_without_a_match_are_on_no_disk(agents: Building) -> None:
-    unmatched = cids_of(agents, camera="empty")
+    unmatched = cids_of(agents, camera="garage/empty")
     assert len(unmatched) == ARRIVALS * 4  # two shots, each before and after the rescale
     matched = alerted(agents)
     agents.until(

@@ -14,7 +14,7 @@ from agent.api.requests import Pause, Rollback, Source, Trigger, TryStep
 from agent.api.resolve import Resolver, module_paths
 from agent.api.resources.common import known, name_of, when
 from agent.blobs import BlobStore
-from agent.definitions import json_schema, load_pipeline, passes
+from agent.definitions import advice, json_schema, load_pipeline, passes
 from agent.delivery import ENDS, DeliveryEngine, step_input
 from agent.errors import ConfigError, NotFound, Refused, StepFailed
 from agent.mesh import Document, Mesh
@@ -151,7 +151,7 @@ class Pipelines:
             version=pipeline.version,
             counter=document.counter if document else 0,
             changed=changed,
-            warnings=notes + steps_without_node(pipeline, live) + self._lacking(pipeline, live),
+            warnings=notes + advice(pipeline) + steps_without_node(pipeline, live) + self._lacking(pipeline, live),
             steps=[
                 results.AppliedStep(s.name, s.kind, s.where, [n.name for n in live if may_run(pipeline, s, n.labels)])
                 for s in pipeline.steps
