@@ -193,50 +193,93 @@ EDGE_API bool edge_lines(edge_reader *r, edge_span *piece) {
   }
 }
 
-/* ---- search: a set of words of one length, skipping ahead by up to that length (Horspool's rule for a set) ---- */
+/* ---- search: a set of words, skipping ahead by up to the length of the shortest (Wu and Manber's rule, with pairs of bytes) ---- */
+
+#define EDGE_WORDS 255 /* most words of a search */
 
 typedef struct {
   const char *const *words;
   size_t count, length;
-  uint8_t shift[256];
+  uint8_t shift[1 << 16];                   /* by the pair of bytes at the end of the window */
+  uint8_t first[256], next[EDGE_WORDS + 1]; /* words by that pair: chains of indexes plus 1 */
 } edge_finder;
 
-/* All words must have the same length, 2..255. Words without digits, spaces and lower-case letters are the fastest. */
+static inline size_t edge_pair(const uint8_t *p) { return (size_t)p[0] | (size_t)p[1] << 8; }
+static inline size_t edge_bucket(const uint8_t *p) { return (p[0] * 7u + p[1]) & 255; }
+
+/* Words of 3..255 bytes; the first bytes of each, as many as the shortest word has, are searched for. Long words are the fastest. */
 EDGE_API void edge_finder_init(edge_finder *f, const char *const *words, size_t count) {
   f->words = words;
-  f->count = count;
-  f->length = strlen(words[0]);
-  memset(f->shift, (int)f->length, sizeof f->shift);
-  for (size_t w = 0; w < count; w++)
-    for (size_t i = 0; i < f->length; i++) {
-      uint8_t *s = &f->shift[(uint8_t)words[w][i]], d = (uint8_t)(f->length - 1 - i);
+  f->count = count < EDGE_WORDS ? count : EDGE_WORDS;
+  f->length = 255;
+  for (size_t w = 0; w < f->count; w++) if (strlen(words[w]) < f->length) f->length = strlen(words[w]);
+  memset(f->shift, (int)f->length - 1, sizeof f->shift);
+  memset(f->first, 0, sizeof f->first);
+  for (size_t w = 0; w < f->count; w++) {
+    const uint8_t *word = (const uint8_t *)words[w];
+    for (size_t i = 0; i + 1 < f->length; i++) {
+      uint8_t *s = &f->shift[edge_pair(word + i)], d = (uint8_t)(f->length - 2 - i);
       if (d < *s) *s = d;
     }
+    size_t bucket = edge_bucket(word + f->length - 2);
+    f->next[w + 1] = f->first[bucket];
+    f->first[bucket] = (uint8_t)(w + 1);
+  }
 }
 
-/* The first place in [p, end) with one of the words, or NULL. */
-EDGE_API const uint8_t *edge_find(const edge_finder *f, const uint8_t *p, const uint8_t *end) {
-  size_t last = f->length - 1;
-  if ((size_t)(end - p) <= last) return NULL;
-  /* Four probes per round while there is room: engines that can be stopped pay for each round of a loop. */
-  const uint8_t *q = p + last, *stop = (size_t)(end - p) > 4 * f->length ? end - 4 * f->length : p;
-  while (q < end) {
-    while (q < stop) {
-      q += f->shift[*q];
-      q += f->shift[*q];
-      q += f->shift[*q];
-      const uint8_t *was = q;
-      q += f->shift[*q];
-      if (q == was) break;
-    }
-    if (q >= end) return NULL;
-    unsigned s = f->shift[*q];
-    if (s) { q += s; continue; }
-    for (size_t w = 0; w < f->count; w++)
-      if ((uint8_t)f->words[w][last] == *q && !memcmp(f->words[w], q - last, last)) return q - last;
-    q++;
+/* The word whose window ends at the pair q, or NULL. */
+EDGE_API const uint8_t *edge_word_at(const edge_finder *f, const uint8_t *q) {
+  const uint8_t *start = q - (f->length - 2);
+  for (size_t w = f->first[edge_bucket(q)]; w; w = f->next[w]) {
+    const uint8_t *word = (const uint8_t *)f->words[w - 1];
+    if (edge_pair(word) == edge_pair(start) && !memcmp(word, start, f->length)) return start;
   }
   return NULL;
+}
+
+/* Search the windows whose last pair is in [q, stop). Four probes per round: engines that can be stopped pay for each round. */
+EDGE_API const uint8_t *edge_scan(const edge_finder *f, const uint8_t *q, const uint8_t *stop) {
+  const uint8_t *safe = (size_t)(stop - q) > 4 * f->length ? stop - 4 * f->length : q, *hit;
+  while (q < stop) {
+    while (q < safe) {
+      q += f->shift[edge_pair(q)];
+      q += f->shift[edge_pair(q)];
+      q += f->shift[edge_pair(q)];
+      const uint8_t *was = q;
+      q += f->shift[edge_pair(q)];
+      if (q == was) break;
+    }
+    if (q >= stop) return NULL;
+    unsigned s = f->shift[edge_pair(q)];
+    if (!s && (hit = edge_word_at(f, q))) return hit;
+    q += s ? s : 1;
+  }
+  return NULL;
+}
+
+/* The first place in [p, end) with one of the words, or NULL. Both halves of a long text are searched at once: one probe waits
+ * for the other only within a half, which is most of the time that a search takes. */
+EDGE_API const uint8_t *edge_find(const edge_finder *f, const uint8_t *p, const uint8_t *end) {
+  size_t last = f->length - 2; /* where the window's last pair begins */
+  if ((size_t)(end - p) <= last + 1) return NULL;
+  const uint8_t *a = p + last, *hit, *found = NULL;
+  if ((size_t)(end - p) > 16 * f->length) {
+    const uint8_t *b = a + (end - p) / 2, *stop = b, *safe_a = stop - 4 * f->length, *safe_b = end - 4 * f->length;
+    while (a < safe_a && b < safe_b) {
+      a += f->shift[edge_pair(a)]; b += f->shift[edge_pair(b)];
+      a += f->shift[edge_pair(a)]; b += f->shift[edge_pair(b)];
+      a += f->shift[edge_pair(a)]; b += f->shift[edge_pair(b)];
+      unsigned s = f->shift[edge_pair(a)], t = f->shift[edge_pair(b)];
+      if (!s && (hit = edge_word_at(f, a))) return hit;
+      a += s ? s : 1;
+      if (!t && (found = edge_word_at(f, b))) break;
+      b += t ? t : 1;
+    }
+    if ((hit = edge_scan(f, a, stop))) return hit;
+    if (found) return found;
+    a = b;
+  }
+  return edge_scan(f, a, end - 1);
 }
 
 /* ---- reading JSON: spans of raw text, checked as they are passed over ---- */

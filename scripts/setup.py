@@ -209,7 +209,7 @@ def environment(p: Progress, extra: str) -> None:
 def filters(p: Progress) -> None:
     """Build build/filters/*.wasm, or copy them from the cache if the same sources were built before."""
     p.next("WASM programs (filters/)")
-    sources = [ROOT / "scripts/build_filters.py", *sorted((ROOT / "filters").glob("*.*"))]
+    sources = [ROOT / "scripts/build_filters.py", *sorted((ROOT / "filters").rglob("*.*"))]
     parts = [s.name.encode() + b"\0" + s.read_bytes() for s in sources if s.suffix in (".py", ".c", ".h", ".zig")]
     kept = CACHE / f"filters-{hashlib.sha256(b''.join(parts)).hexdigest()[:16]}"
     built = ROOT / "build/filters"

@@ -173,7 +173,7 @@ class _Check:
             place = event.at
             if number != event.line:
                 raise _Bad(f"{what}: it has line {event.line} at byte {event.at}, where another line starts")
-        return [LineEvent(e.line + start, e.type, e.data) for e in events]
+        return [LineEvent(e.line + start, e.type, e.data, access_point=e.access_point) for e in events]
 
     def _compare(self, found: list[LineEvent], wanted: list[LineEvent], what: str) -> None:
         if found == wanted:

@@ -51,6 +51,14 @@ async def test_events_name_their_lines(make_filter: MakeFilter, log: Lines) -> N
     assert await make_filter().feed(b"", log) == []
 
 
+def test_an_event_may_name_its_access_point() -> None:
+    line = b'{"line": 1, "type": "t.hit", "access_point": "%s"}\n'
+    assert parse_events(line % b"attic", b"hit\n") == [LineEvent(1, "t.hit", access_point="attic")]
+    assert parse_events(line % b"x" * 64, b"hit\n")
+    with pytest.raises(StepFailed, match="access point of the event of line 1 has a name of more than 64 bytes"):
+        parse_events(line % ("ä" * 33).encode(), b"hit\n")
+
+
 async def test_several_filters_run_at_once(make_filter: MakeFilter, log: Lines) -> None:
     runner = make_filter()
     batches = [b"x\n" * n + b"hit\n" for n in range(40)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ from agent.executors import WasmExecutor
 from agent.model.task import FilterRunner, WasmTask
 
 ROOT = Path(__file__).resolve().parents[2]
+ZIG = ROOT / ".cache" / "zig"
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +56,20 @@ async def small_executor(tmp_path: Path, compiled: Path) -> AsyncIterator[WasmEx
 def open_filter(filters: Path, executor: WasmExecutor) -> Callable[[str], FilterRunner]:
     """Open a built filter by name."""
     return lambda name: executor.filter(filters / f"{name}.wasm", WasmTask(module=name))
+
+
+@pytest.fixture(scope="session")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """wifi-join for this machine; any access outside its memory and any overflow ends it with a trap."""
+    out = tmp_path_factory.mktemp("native") / "wifi-join"
+    flags = ["-O1", "-g", "-fsanitize=undefined", "-fsanitize-trap=undefined", "-DEDGE_READ=64"]
+    source = ROOT / "filters" / "wifi-join.c"
+    done = subprocess.run(
+        [sys.executable, "-m", "ziglang", "cc", *flags, str(source), "-o", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(ZIG), "ZIG_LOCAL_CACHE_DIR": str(ZIG)},
+    )
+    assert done.returncode == 0, done.stderr
+    return out

@@ -67,7 +67,9 @@ def test_broken_source_gives_the_compilers_message_and_code_1(
 ) -> None:
     broken = tmp_path / "filters"
     broken.mkdir()
-    (broken / "edge.h").write_text("")
+    for name in script.TARGETS[0].depends:
+        (broken / name).parent.mkdir(exist_ok=True)
+        (broken / name).write_text("")
     (broken / "wifi-join.c").write_text("int main(void) { return no_such_name; }\n")
     monkeypatch.setattr(script, "FILTERS", broken)
     monkeypatch.setattr(script, "CACHE", SCRIPT.parents[1] / ".cache")

@@ -21,6 +21,8 @@ MAX_BATCH = 5 << 20
 """Largest batch in bytes; sources cut at 4 MiB (MAX_BACKLOG), plus a newline."""
 OUT_PER_BYTE = 4
 """Bytes of stdout allowed for each byte of a batch, on top of the task's limit: a batch may be all hits."""
+ACCESS_POINT = 64
+"""Largest name of an access point, in bytes."""
 EXACT = 1 << 16
 """Lines are counted in batches up to so many bytes; in larger batches the look-up of a line finds a wrong number."""
 _EVENTS = msgspec.json.Decoder(LineEvent)
@@ -92,6 +94,8 @@ def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
         what = f"the event of line {event.line}"
         check_type(event.type, what)
         check_data(event.data, what)
+        if len(event.access_point.encode()) > ACCESS_POINT:
+            raise broken(f"the access point of {what} has a name of more than {ACCESS_POINT} bytes")
         if event.at != -1 and not _starts_line(lines, event.at):
             raise broken(f"the filter has line {event.line} at byte {event.at}, where no line starts")
     last = max(event.line for event in events)

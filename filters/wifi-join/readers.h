@@ -1,0 +1,78 @@
+/* readers.h: the messages that are no plain text with placeholders: words in any order, members of JSON, KEY=VALUE. */
+#ifndef READERS_H
+#define READERS_H
+#include "form.h"
+
+/* The event of a value in a list of pairs: {"association", "joined", "sta_roam", "roamed", …, NULL}. */
+static const char *type_of(edge_span value, const char *const *pairs) {
+  for (; *pairs; pairs += 2) if (edge_is(value, *pairs)) return pairs[1];
+  return NULL;
+}
+
+/* "<interface>: AP-STA-CONNECTED <mac> [name=value ...]": with auth_alg=ft it is a roam */
+static bool read_hostapd(edge_span message, wifi_event *event) {
+  form_match m = {0};
+  if (!fits(span_of("{interface}: AP-STA-CONNECTED {mac}"), message, &m)) return false;
+  *event = m.event;
+  event->type = "joined";
+  edge_span rest = edge_from(message, (size_t)(m.end - message.p));
+  for (edge_span w = word(&rest); w.n; w = word(&rest))
+    if (edge_starts(w, "auth_alg=") && w.n > 9 && w.n < 9 + 32) {
+      event->auth = edge_from(w, 9);
+      if (edge_is(event->auth, "ft")) event->type = "roamed";
+      break;
+    }
+  return true;
+}
+
+/* "[STA-TRACKER].stahtd_dump_event(): {JSON}", perhaps with text after the closing brace */
+static bool read_stahtd(edge_span s, wifi_event *event) {
+  static const char *const types[] = {"association", "joined", "success", "joined", "sta_roam", "roamed", "deny", "rejected", "failure", "rejected", NULL};
+  edge_span object, value;
+  if (!s.n || (*s.p != '{' && *s.p != '[' && !edge_starts(s, "stahtd_dump_event"))) return false;
+  const uint8_t *brace = memchr(s.p, '{', s.n);
+  if (!brace) return false;
+  s = edge_from(s, (size_t)(brace - s.p));
+  if (!edge_json_value(&s, &object)) return false;
+  if (!edge_json_member(object, "message_type", &value) || !edge_is(value, "\"STA_ASSOC_TRACKER\"")) return false;
+  if (!edge_json_member(object, "mac", &value) || *value.p != '"' || !is_mac(edge_json_inner(value), event)) return false;
+  if (!edge_json_member(object, "vap", &value) || *value.p != '"') return false;
+  event->interface = edge_json_inner(value);
+  if (!is_interface(event->interface) || !edge_json_member(object, "event_type", &value)) return false;
+  value = edge_json_inner(value);
+  event->type = type_of(value, types);
+  if (event->type && !strcmp(event->type, "rejected")) event->reason = value;
+  return event->type;
+}
+
+/* "events type=association radio='1' … client_mac='06:…'" */
+static bool read_meraki(edge_span s, wifi_event *event) {
+  static const char *const types[] = {"association", "joined", "wpa_auth", "joined", "8021x_eap_success", "joined",
+                                      "reassociation", "roamed", "roam", "roamed", "disassociation", "left",
+                                      "wpa_deauth", "left", "8021x_deauth", "left", "8021x_eap_failure", "rejected", NULL};
+  edge_span value;
+  if (!take(&s, "events type=", 12)) return false;
+  event->type = type_of(word(&s), types);
+  if (event->type && !strcmp(event->type, "rejected")) event->reason = span_of("eap-failure");
+  return event->type && (member(s, "client_mac", &value) || member(s, "mac", &value)) && is_mac(value, event);
+}
+
+/* FortiGate and FortiAP: date=… subtype="wireless" … action="client-authentication" … stamac="06:…" */
+static bool read_fortinet(edge_span s, wifi_event *event) {
+  static const char *const types[] = {"client-authentication", "joined", "client-association", "joined", "client-reassociation", "roamed",
+                                      "client-roaming", "roamed", "client-roam", "roamed", "client-deauthentication", "left",
+                                      "client-disassociation", "left", "client-leave-wtp", "left", "client-disconnected", "left",
+                                      "client-idle", "left", "client-denial", "rejected", NULL};
+  edge_span value;
+  edge_span first = edge_make(s.p, s.n < 12 ? s.n : 12);
+  const uint8_t *equals = memchr(first.p, '=', first.n);
+  if (!equals || !is_one_of(edge_make(s.p, (size_t)(equals - s.p)), "date time devname devid logid type logver eventtime timestamp vd"))
+    return false;
+  if (!member(s, "subtype", &value) || !edge_is(value, "wireless") || !member(s, "action", &value)) return false;
+  event->type = type_of(value, types);
+  if (event->type && !strcmp(event->type, "rejected")) event->reason = value;
+  if (member(s, "vap", &value) && is_interface(value)) event->interface = value;
+  if (member(s, "ap", &value)) event->access_point = value;
+  return event->type && member(s, "stamac", &value) && is_mac(value, event);
+}
+#endif
