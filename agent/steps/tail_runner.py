@@ -30,6 +30,8 @@ POSITIONS = 0.1
 """Seconds between two positions without events: a backlog has hundreds of batches a second."""
 DENSE = 500
 """Events of one batch above which the next batches should not grow: rows are made on the event loop and committed at once."""
+PART = 1000
+"""Most rows that are accepted at once: a batch may have tens of thousands of events, and other work waits meanwhile."""
 BACKOFF = Backoff((1.0, 5.0, 30.0))
 """Pauses before a log is read again after an error."""
 
@@ -122,9 +124,13 @@ class TailRunner:
             self._timer.cancel()
             self._later()
 
+    def _space(self) -> float:
+        """How many rows this source may add now."""
+        return self.context.journal.room() - self.context.journal.max_open * RESERVE
+
     async def _room(self) -> None:
         """Back-pressure: read no further while the journal is nearly full."""
-        while self.context.journal.room() <= self.context.journal.max_open * RESERVE:
+        while self._space() <= 0:
             await asyncio.sleep(0.05)
 
     async def _batch(self, program: FilterRunner, batch: Batch) -> None:
@@ -135,8 +141,15 @@ class TailRunner:
         for item in found:
             index = seen.get(item.origin, 0)
             seen[item.origin] = index + 1
-            if not self.step.emit or item.event.type in self.step.emit:
-                rows += self._rows(item, index, read_at)
+            if self.step.emit and item.event.type not in self.step.emit:
+                continue
+            made = self._rows(item, index, read_at)
+            if rows and len(rows) + len(made) > min(self._space(), PART):
+                # The position stays before the batch: after an end of the agent its first rows come again, with the same ids.
+                await self._commit(rows)
+                rows = []
+                await self._room()
+            rows += made
         self.events += len(found)
         batch.dense = batch.dense or len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position

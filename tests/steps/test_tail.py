@@ -217,6 +217,38 @@ async def test_reading_pauses_while_the_journal_is_nearly_full(
     ap.journal.close()
 
 
+async def test_a_batch_of_many_events_keeps_to_max_open(tmp_path: Path, filters: Path, executor: WasmExecutor) -> None:
+    ap = Ap(tmp_path, filters / "wifi-join.wasm", executor, max_open=100)
+    ap.write(*(joined(i) for i in range(1000)))
+    most = 0
+    async with ap:
+        while len(ap.rows) < 1000:
+            await eventually(lambda n=len(ap.rows): len(ap.rows) > n)
+            most = max(most, ap.journal.open_count)
+            for r in [r for r in ap.rows if r.open]:
+                ap.pipelines.apply(ap.pipelines.lifecycle.ended(r, "delivered"))
+    assert ap.macs == list(range(1000))
+    assert most == 90
+    ap.journal.close()
+
+
+async def test_a_batch_that_was_half_accepted_comes_again_with_the_same_ids(
+    tmp_path: Path, filters: Path, executor: WasmExecutor
+) -> None:
+    ap = Ap(tmp_path, filters / "wifi-join.wasm", executor, max_open=100)
+    ap.write(*(joined(i) for i in range(150)))
+    async with ap:
+        await eventually(lambda: len(ap.rows) == 90)
+    ap.restart()
+    for r in ap.rows:
+        ap.pipelines.apply(ap.pipelines.lifecycle.ended(r, "delivered"))
+    async with ap:
+        await eventually(lambda: len(ap.rows) == 150)
+    assert ap.macs == list(range(150))
+    assert len({r.event.id for r in ap.rows}) == 150
+    ap.journal.close()
+
+
 async def test_lines_soon_after_a_restart_say_so(ap: Ap) -> None:
     ap.restarted_at = boottime() - 5
     async with ap:
