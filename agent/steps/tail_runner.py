@@ -19,6 +19,7 @@ from agent.model.pipeline import Pipeline, Step
 from agent.model.task import FilterRunner, LineEvent, StepLog
 from agent.sources import MAX_BATCH, Batch, LineSource, SenderCount
 from agent.steps.linetime import line_age
+from agent.steps.source_counts import SourceCounts, Tally
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,6 @@ class TailRunner:
     restarted_at: float
     local_clock: bool = True
     error: str = ""
-    events: int = 0
     _position: Any = None
     """Of the last batch, while it is not handed to the journal."""
     _timer: asyncio.TimerHandle | None = None
@@ -85,10 +85,17 @@ class TailRunner:
         """See SourceRunner."""
         return self.error or self.source.problem
 
+    def __post_init__(self) -> None:
+        self._tally = Tally(self.source)
+
     @property
-    def unread(self) -> int:
+    def events(self) -> int:
+        """Events that the filter found."""
+        return self._tally.events
+
+    def counts(self) -> SourceCounts:
         """See SourceRunner."""
-        return self.source.counters.unread
+        return self._tally.counts()
 
     def senders(self) -> list[SenderCount]:
         """See SourceRunner."""
@@ -135,6 +142,8 @@ class TailRunner:
 
     async def _batch(self, program: FilterRunner, batch: Batch) -> None:
         read_at = boottime()
+        if batch.data:
+            self._tally.heard()
         found = await self._filtered(program, batch) if batch.data else []
         rows: list[Row] = []
         seen: dict[tuple[str, int], int] = {}
@@ -150,7 +159,7 @@ class TailRunner:
                 rows = []
                 await self._room()
             rows += made
-        self.events += len(found)
+        self._tally.found([batch.sender(item.event.line, item.event.at) for item in found])
         batch.dense = batch.dense or len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position
         if rows:

@@ -118,6 +118,17 @@ async def test_a_line_becomes_a_row_for_each_step_that_follows(ap: Ap) -> None:
     assert ap.runner.events == 2
 
 
+async def test_lines_and_events_are_counted(ap: Ap) -> None:
+    async with ap:
+        ap.write(joined(1), b"kernel: hello\n")
+        await eventually(lambda: ap.runner.counts().events == 1)
+        ap.write(b"kernel: again\n")
+        await eventually(lambda: ap.runner.counts().lines == 3)
+    counts = ap.runner.counts()
+    assert counts.unrecognised == 1
+    assert {sender: f.events for sender, f in counts.found.items()} == {"": 1}
+
+
 async def test_types_that_the_step_does_not_emit_stay_behind(ap: Ap) -> None:
     ap.pipeline = load_pipeline(TEXT.replace("wifi.client.joined, ", ""))
     async with ap:

@@ -16,6 +16,7 @@ from agent.api.resources.common import certificate
 from agent.api.resources.nodes import Nodes
 from agent.api.resources.pipelines import Pipelines
 from agent.api.resources.sink import Sink
+from agent.api.resources.sources import source_state
 from agent.blobs import BlobStore
 from agent.config import Config
 from agent.delivery import ENDS, DeliveryEngine
@@ -65,15 +66,7 @@ class Status:
             certificate=certificate(identity.not_after),
             nodes=self.nodes.states(),
             cameras=self.cameras.states(),
-            sources=[
-                results.SourceState(
-                    f"{k[0]}/{k[2]} {r.name}",
-                    ok=not r.problem,
-                    unread=r.unread,
-                    text=r.problem,
-                )
-                for k, r in self.sources.items()
-            ],
+            sources=[source_state(f"{k[0]}/{k[2]} {r.name}", r) for k, r in self.sources.items()],
             pipelines=self.pipelines.states(),
             journal=self._journal(),
             engines=self._engines(),
@@ -115,7 +108,7 @@ class Status:
             open=self.delivery.journal.open_count,
             max_open=self.delivery.journal.max_open,
             ends=results.Ends(**{e: sum(c[e] for c in totals) for e in ENDS}),
-            unread=sum(r.unread for r in self.sources.values()),
+            unread=sum(r.counts().unread for r in self.sources.values()),
         )
 
     def _engines(self) -> results.Engines:
@@ -154,8 +147,21 @@ class Status:
                 str(failed or "writable"),
                 "check the disk, then restart the agent",
             ),
+            *(_source_check(f"{k[2]} {r.name}", r) for k, r in self.sources.items()),
             *(results.Check(w.code, "warn", w.text, w.remedy) for w in self.health.list()),
         ]
+
+
+def _source_check(name: str, runner: SourceRunner) -> results.Check:
+    """What a log gave; its faults are warnings of their own."""
+    counts, now_ = runner.counts(), time.time()
+    words = [f"{counts.lines} lines", f"{counts.events} events"]
+    words.append(f"last line {now_ - counts.last:.0f} s ago" if counts.last else "no line since the start")
+    words += [f"{n} dropped ({reason})" for reason, n in sorted(counts.dropped.items())]
+    if counts.unread:
+        words.append(f"{counts.unread} bytes rotated away unread")
+    remedy = "see the warnings about this log" if runner.problem else ""
+    return results.Check(f"log {name}", "warn" if runner.problem else "ok", ", ".join(words), remedy)
 
 
 @cache
