@@ -4,7 +4,7 @@
  * stands for one or more spaces. docs/access-points.md describes it for users.
  *   {mac} {interface} {ap} {skip} {rest}   as documented there
  *   {most}    like {rest}, but up to the last place where the remainder fits
- *   {name}    a text without brackets
+ *   {name}    a text without square brackets
  *   {auth}    one word, which becomes data.auth
  *   {a|b|}    one of these texts
  *   {end}     the end of the message

@@ -36,8 +36,6 @@ typedef struct {
   {"mikrotik", "-", type, "{mac}@{interface}: " verb, .topics = WIRELESS},                                                       \
   {"mikrotik", "-", type, "{mac}@{interface}({rest}) " verb, .topics = WIRELESS},                                                \
   {"mikrotik", "-", type, "{mac}@{interface} " verb, .topics = WIRELESS}
-#define OMADA(type, what)                                                                                                        \
-  {"omada", "-", type, "[client:{name}:{mac}] " what}, {"omada", "-", type, "[client:{name}:{mac}] (IP: {skip}) " what}
 #define FRITZBOX(type, what, address)                                                                                            \
   FRITZBOX_FROM("", type, what, address), FRITZBOX_FROM("[{ap}] ", type, what, address)
 #define FRITZBOX_FROM(box, type, what, address)                                                                                  \
@@ -111,7 +109,7 @@ static const wifi_form FORMS[] = {
     MIKROTIK("roamed", "reassociat{ed|ing}"),
     {"mikrotik", "-", "roamed", "{mac}@{rest} roamed to {skip}@{interface}({rest}), signal strength {skip}{end}", .topics = WIRELESS},
     {"mikrotik", "-", "roamed", "{mac}@{rest} roamed to {skip}@{interface}, signal strength {skip}{end}", .topics = WIRELESS},
-    {"mikrotik", "-", "restarted", "router {rebooted|was rebooted}"},
+    {"mikrotik", "-", "restarted", "router {rebooted|was rebooted}", .topics = "system"},
 
     /* Asus and Asuswrt-Merlin; a status other than 0 is a refusal
      * ex: Jan 10 20:00:01 syslog: WLCEVENTD wlceventd_proc_event(449): eth1: Assoc 06:AA:10:20:30:40, status: 0, reason: d11 RC reserved (0) => joined 06:aa:10:20:30:40 eth1
@@ -123,15 +121,12 @@ static const wifi_form FORMS[] = {
     {"asus", ASUS, "roamed", "{|WLCEVENTD }wlceventd_proc_event({skip}): {interface}: ReAssoc {mac}, status: {0|Successful (0)}{,|}"},
     {"asus", ASUS, "left", "{|WLCEVENTD }wlceventd_proc_event({skip}): {interface}: {Disassoc|Disassoc_ind|Deauth_ind|Deauth} {mac},"},
 
-    /* TP-Link Omada; a client's name with brackets in it is not recognised, so that a name is never taken for a MAC
+    /* TP-Link Omada
      * ex: Jan 10 20:00:01 OC200 2026-01-10 20:00:01 Home - - - [client:Phone:06-AA-10-20-30-40] is connected to [ap:Loft 2:AA-BB-CC-00-00-01] with SSID "Home" on channel 36. => joined 06:aa:10:20:30:40 @Loft 2
      * ex: Jan 10 20:00:01 OC200 2026-01-10 20:00:01 Home - - - [client:Phone:06-AA-10-20-30-40] (IP: 10.0.0.2) went offline from SSID "Home" on [ap:Loft:AA-BB-CC-00-00-01] (3h58m connected, 25.26MB). => left 06:aa:10:20:30:40 @Loft
      * ex: Jan 10 20:00:01 OC200 2026-01-10 20:00:01 Our Home - - - [client:Phone:06-AA-10-20-30-40] is roaming from [ap:Loft:AA-BB-CC-00-00-01][Channel 36] to [ap:Hall:AA-BB-CC-00-00-02][Channel 1] with SSID "Home" => roamed 06:aa:10:20:30:40 @Hall
      * ex: Jan 10 20:00:01 OC200 2026-01-10 20:00:01 Home - - - [client:PC:06-AA-10-20-30-40] is connected to [switch:Rack:AA-BB-CC-00-00-03] on LAN network. => nothing */
-    OMADA("joined", "{is |}connected to [ap:{ap}:{skip}]{rest}"),
-    OMADA("left", "{is disconnected from|was disconnected from|disconnected from|went offline from|is offline from|left}{rest}[ap:{ap}:{skip}]{rest}"),
-    OMADA("roamed", "{is roaming|roamed|roams} from [ap:{rest}to [ap:{ap}:{skip}]{rest}"),
-    {"omada", "-", "rejected", "[client:{name}:{mac}] failed to {connect|connected} to [ap:{ap}:{skip}]{rest}", "refused"},
+    {"omada", "-", NULL, NULL, .read = read_omada},
 
     /* Cisco Meraki MR
      * ex: <134>1 1701108917.492881624 AP_loft events type=association radio='1' vap='0' client_mac='06:AA:10:20:30:40' channel='36' rssi='40' => joined 06:aa:10:20:30:40 @AP_loft

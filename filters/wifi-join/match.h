@@ -24,8 +24,11 @@ static bool is_program(edge_span program, const char *list) {
 /* Without a program, "logger: AP-STA-CONNECTED …" would name an interface: it must look like one. */
 static bool looks_like_interface(edge_span w) {
   bool digit = false;
-  for (size_t i = 0; i < w.n; i++) digit = digit || is_digit(w.p[i]);
-  return digit && !quotes(w) && !memchr(w.p, '[', w.n);
+  for (size_t i = 0; i < w.n; i++) {
+    digit = digit || is_digit(w.p[i]);
+    if (!is_digit(w.p[i]) && !is_letter(w.p[i]) && !memchr("-_.@", w.p[i], 4)) return false;
+  }
+  return digit && !quotes(w);
 }
 
 /* What a program prints for another: netifd for hostapd, the kernel with its time. */
@@ -42,7 +45,8 @@ static void unwrap(log_split *s) {
 
 static bool form_fits(const wifi_form *form, const log_split *s, wifi_event *event) {
   if (!is_program(s->program, form->programs)) return false;
-  if (form->topics && s->topics.n && !is_one_of(edge_make(s->topics.p, strcspn((const char *)s->topics.p, ",")), form->topics)) return false;
+  /* topics are MikroTik's, and those of its hotspot have names that guests choose */
+  if (s->topics.n && (!form->topics || !is_one_of(edge_make(s->topics.p, strcspn((const char *)s->topics.p, ",")), form->topics))) return false;
   form_match m = {0};
   if (form->read ? !form->read(s->message, &m.event) : !fits(span_of(form->text), s->message, &m)) return false;
   /* "somebody wlan0: …": a word alone before a message is no header */

@@ -45,6 +45,34 @@ static bool read_stahtd(edge_span s, wifi_event *event) {
   return event->type;
 }
 
+/* "[client:NAME:MAC] [(IP: …)] is connected to [ap:NAME:MAC] …": a guest may have put all of that into the name, so the last one counts */
+static bool read_omada(edge_span s, wifi_event *event) {
+  static const char *const tails[] = {
+      "joined", "{is |}connected to [ap:{ap}:{skip}]{rest}",
+      "left", "{is disconnected from|was disconnected from|disconnected from|went offline from|is offline from|left}{rest}[ap:{ap}:{skip}]{rest}",
+      "roamed", "{is roaming|roamed|roams} from [ap:{rest}to [ap:{ap}:{skip}]{rest}",
+      "rejected", "failed to {connect|connected} to [ap:{ap}:{skip}]{rest}", NULL};
+  if (!edge_starts(s, "[client:")) return false;
+  size_t least = s.n > FORM_REST ? s.n - FORM_REST : 8;
+  for (size_t i = s.n; i-- > least + 18;) {
+    uint8_t mac[17];
+    edge_span rest = edge_from(s, i), ip = rest;
+    if (s.p[i] != ']' || s.p[i - 18] != ':' || mac_length(edge_make(s.p + i - 17, 17), mac) != 17 || !take(&rest, "] ", 2)) continue;
+    ip = rest;
+    if (take(&ip, "(IP: ", 5) && word(&ip).n) rest = trimmed(ip);
+    for (const char *const *tail = tails; *tail; tail += 2) {
+      form_match m = {0};
+      if (!fits(span_of(tail[1]), rest, &m)) continue;
+      *event = m.event;
+      event->type = *tail;
+      if (!strcmp(*tail, "rejected")) event->reason = span_of("refused");
+      memcpy(event->mac, mac, sizeof mac);
+      return event->has_mac = true;
+    }
+  }
+  return false;
+}
+
 /* "events type=association radio='1' … client_mac='06:…'" */
 static bool read_meraki(edge_span s, wifi_event *event) {
   static const char *const types[] = {"association", "joined", "wpa_auth", "joined", "8021x_eap_success", "joined",

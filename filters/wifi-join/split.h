@@ -123,6 +123,12 @@ static bool tag(log_header *h, edge_span w, log_readings *all) {
   return false;
 }
 
+/* A word of a name with spaces: Living, AP-2, (Loft) */
+static bool is_capital(edge_span w) {
+  for (size_t i = 0; i < w.n; i++) if (!is_letter(w.p[i]) && !is_digit(w.p[i]) && !memchr("-_.'()!&+#", w.p[i], 10)) return false;
+  return is_upper(*w.p) || is_digit(*w.p) || *w.p == '(' || *w.p > 127;
+}
+
 /* All readings of a line. */
 static void split_line(edge_span line, log_readings *all) {
   log_header h = {0};
@@ -170,13 +176,13 @@ static void split_line(edge_span line, log_readings *all) {
       begin(&h);
     } else if (h.severity || h.now.device.n) break;
     else {
-      bool capital = is_upper(*w.p) || is_digit(*w.p);
       if (!h.names++) h.first = w, h.capitals = true;
       h.twice = h.names == 2 && same_host(h.first, w);
-      h.capitals = h.capitals && capital && w.n < LOG_NAME;
+      h.capitals = h.capitals && w.n < LOG_NAME && is_capital(w);
       h.now.host = h.names == 1 || (h.twice && is_address(h.first)) ? w : h.twice ? h.first : edge_make(h.first.p, (size_t)(w.p + w.n - h.first.p));
     }
   }
   for (size_t i = count; i--;) add_reading(all, ends[i], ends[i].message);
+  if (!all->count) add_reading(all, h.now, h.rest);
 }
 #endif

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from agent.model.task import FilterRunner, WasmTask
 
 ROOT = Path(__file__).resolve().parents[2]
 ZIG = ROOT / ".cache" / "zig"
+
+Run = Callable[..., list[Any]]
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +77,16 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def run(checked: Path) -> Run:
+    """Run the native filter on lines with its arguments; returns what it prints."""
+
+    def go(lines: list[str], *args: str) -> list[Any]:
+        text = "".join(f"{line}\n" for line in lines).encode()
+        done = subprocess.run([checked, *args], input=text, capture_output=True, check=False, timeout=20)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return go
