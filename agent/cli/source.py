@@ -28,7 +28,7 @@ Network = Annotated[str, typer.Argument(metavar="ADDRESS|NETWORK", help="Like 19
 
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
-    """List the logs of all nodes, and the devices that send them.
+    """List the logs of all nodes (on a member: of this node), and the devices that send them.
 
     For each sender: its address, whether it is allowed, the messages read and dropped since the source started, when it sent
     its last message, and the beginning of that message, by which you recognise the device.

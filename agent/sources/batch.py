@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -25,6 +25,13 @@ _NEAR = 4
 _SAMPLE = 64 * 1024
 
 
+class Anchor(NamedTuple):
+    """The newest line of a log, and the Unix time when the log was changed last."""
+
+    line: bytes
+    changed: float
+
+
 class Batch:
     """Whole lines as they were read, each ending in a newline, and the origin of each.
 
@@ -33,7 +40,8 @@ class Batch:
     """
 
     __slots__ = (
-        "_about", "_known", "_lines", "_origins", "_segments", "_senders", "data", "dense", "offset", "position", "stream",
+        "_about", "_known", "_lines", "_origins", "_segments", "_senders", "anchor", "data", "dense", "max_age", "offset", "position",
+        "stream",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +66,10 @@ class Batch:
         self.position = position
         self.dense = False
         """Set by a reader that finds many events in it or fails on it: the next batches are small."""
+        self.max_age = 0.0
+        """Most seconds since any of its lines was written; infinity for a backlog of unknown age."""
+        self.anchor: Anchor | None = None
+        """For the lines of a backlog: the newest line of their log."""
         self._segments = segments or [(0, offset)]
         self._origins = origins
         self._senders = senders

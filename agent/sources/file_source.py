@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,8 @@ PACE = 0.005
 """Shortest time in seconds between two checks of a file that changes all the time."""
 POLL_FIRST, POLL_LAST = 0.02, 0.2
 """Seconds between two checks where the kernel does not report changes: just after a change, and at rest."""
+BEHIND = 5.0
+"""Seconds since the file was at its end from which its lines are a backlog: more than POLL_WATCHED."""
 POLL_WATCHED = 4.0
 """Seconds between two checks where the kernel reports changes, for those that it misses."""
 
@@ -72,11 +75,15 @@ class FileSource:
         mark = load_mark(position)
         follower: Follower | None = None
         inotify = self._inotify()
+        opened = time.monotonic()
         try:
             follower = await self._patiently(
                 lambda: Follower(self._path, mark, from_start=self._from_start, counters=self.counters)
             )
+            caught_up = -math.inf
+            """When the file was at its end last, in monotonic seconds: unread lines are younger."""
             if position is None:
+                caught_up = -math.inf if self._from_start else opened
                 yield Batch("", 0, b"", follower.position)
             wait, large = POLL_FIRST, False
             while True:
@@ -88,11 +95,16 @@ class FileSource:
                         inotify = None
                 begun = time.monotonic()
                 while (batch := await self._patiently(follower.read)) is not None:
+                    batch.max_age = time.monotonic() - caught_up
+                    if batch.max_age > BEHIND:
+                        batch.anchor = await self._patiently(follower.newest)
                     with self._observed(follower):
                         yield batch
+                    begun = time.monotonic()
                     large = follower.grow(len(batch.data), dense=batch.dense) or large
                     del batch  # before the next batch is read
                     wait = POLL_FIRST
+                caught_up = begun
                 self._note(follower)
                 if large:
                     await in_thread(give_back, self._thread)

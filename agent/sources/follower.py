@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import ConfigError
-from agent.sources.batch import MAX_BACKLOG, MAX_BATCH, Batch, Counters, Position
+from agent.sources.batch import MAX_BACKLOG, MAX_BATCH, Anchor, Batch, Counters, Position
 from agent.sources.lines import shape
 from agent.sources.mark import REMEMBERED, Mark, before, bind, continues, identity, moved, new_generation, place
 from agent.sources.rotated import RotatedFile, compressed_files, rotated_files
@@ -29,6 +29,8 @@ CLOCK_TICK = 20_000_000
 """Nanoseconds by which the times of files may lag behind the clock: the kernel takes them from its coarse clock."""
 
 
+NEWEST = 16 * 1024
+"""Bytes at the end of the log in which its last line is looked for."""
 PEEK = 4096
 """Bytes at the end of a large block that are searched for the last newline."""
 
@@ -85,6 +87,19 @@ class Follower:
                 self._seen.see(fd, (self._fd, *self._waiting))
             finally:
                 os.close(fd)
+
+    def newest(self) -> Anchor | None:
+        """The last whole line of the log, and the time of the log's last change; None where there is none."""
+        fd = self._open(self._path)
+        if fd < 0:
+            return None
+        try:
+            status = os.fstat(fd)
+            lines = os.pread(fd, NEWEST, max(0, status.st_size - NEWEST)).rpartition(b"\n")[0]
+        finally:
+            os.close(fd)
+        line = lines[lines.rfind(b"\n") + 1 :]
+        return Anchor(line, status.st_mtime) if line else None
 
     def grow(self, size: int, *, dense: bool) -> bool:
         """After a batch of `size` bytes: read twice as much at once, up to MAX_BACKLOG, where it was full and not `dense`.

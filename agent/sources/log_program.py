@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -39,8 +40,14 @@ class LogProgram:
         """`backoff` is the first pause in seconds before it is started again; it doubles up to BACKOFF_MOST."""
         self.name = name
         self.problem = ""
+        self._started = -math.inf
         self._counters = counters
         self._backoff = Backoff(doubling(backoff, BACKOFF_MOST))
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started last."""
+        return time.monotonic() - self._started
 
     async def blocks(self, arguments: Callable[[], list[str]]) -> AsyncIterator[bytes]:
         """Its output, as it comes; an empty block means that it has ended and will be restarted.
@@ -50,7 +57,7 @@ class LogProgram:
         ends = 0
         while True:
             begun = time.monotonic()
-            printed = False
+            self._started, printed = begun, False
             process = await asyncio.create_subprocess_exec(
                 find_program(self.name),
                 *arguments(),

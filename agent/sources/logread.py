@@ -6,12 +6,16 @@ counts as a gap.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 
 from agent.sources.batch import Batch, Counters, Position, SenderCount
 from agent.sources.lines import shape
 from agent.sources.log_program import LogProgram
 from agent.sources.mark import new_generation
+
+DUMP = 2.0
+"""Seconds after its start in which the program may print lines that were written before: busybox's does."""
 
 
 class LogreadSource:
@@ -42,6 +46,7 @@ class LogreadSource:
                 self.counters.lines += batch.lines
                 self.counters.bytes += len(batch.data)
                 self.counters.cut += shaped.cut
+                batch.max_age = math.inf if self._program.age < DUMP else 0.0
                 yield batch
             if not block:
                 self.counters.gaps += 1

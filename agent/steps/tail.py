@@ -61,7 +61,6 @@ class Tail(SourceKind):
             partial(parts.programs.filter, step.task_as(TailTask).wasm),
             log=parts.log_of(pipeline.name, pipeline.version, step.name),
             restarted_at=parts.logs.restarted_at,
-            local_clock=not (isinstance(spec, dict) and "syslog" in spec),
         )
 
 

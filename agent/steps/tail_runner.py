@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
 
 from agent.backoff import Backoff
@@ -18,7 +19,7 @@ from agent.model.event import Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import FilterRunner, LineEvent, StepLog
 from agent.sources import MAX_BATCH, Batch, LineSource, SenderCount
-from agent.steps.linetime import line_age
+from agent.steps.log_clock import LIVE, LogClock
 from agent.steps.source_counts import SourceCounts, Tally
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ RESTART_FLAG = 600.0
 """Seconds after a restart in which events say how long ago it was (`data.restarted_s`, for presence)."""
 POSITIONS = 0.1
 """Seconds between two positions without events: a backlog has hundreds of batches a second."""
+CLOCK = "clock"
+"""The key of the log's clock in a stored position, beside those of the source."""
 DENSE = 500
 """Events of one batch above which the next batches should not grow: rows are made on the event loop and committed at once."""
 PART = 1000
@@ -43,17 +46,23 @@ class Located(NamedTuple):
     event: LineEvent
     origin: tuple[str, int]
     text: bytes
+    sender: str
 
 
 def located(events: list[LineEvent], batch: Batch) -> list[Located]:
     """Where the events' lines are, in the lines' order, found in one pass; raises StepFailed for a line that is not there."""
     try:
         return [
-            Located(e, batch.origin(e.line, e.at), batch.line(e.line, e.at))
+            Located(e, batch.origin(e.line, e.at), batch.line(e.line, e.at), batch.sender(e.line, e.at))
             for e in sorted(events, key=lambda e: e.line)
         ]
     except IndexError as e:
         raise StepFailed(f"the filter names {e} in its batch", code="step.answer") from None
+
+
+def access_point_of(found: Located, node: str) -> str:
+    """The access point that a line is about: as the filter names it, else the line's sender, else this node."""
+    return found.event.access_point or found.sender or node
 
 
 @dataclass(eq=False)
@@ -69,8 +78,9 @@ class TailRunner:
     _: KW_ONLY
     log: StepLog
     restarted_at: float
-    local_clock: bool = True
     error: str = ""
+    clock: LogClock = field(default_factory=LogClock)
+    """Of this log; it is stored with the position."""
     _position: Any = None
     """Of the last batch, while it is not handed to the journal."""
     _timer: asyncio.TimerHandle | None = None
@@ -110,6 +120,7 @@ class TailRunner:
                 try:
                     await program.feed(b"", self.log)  # compiles it, so that the first line need not wait
                     position = self.context.journal.positions.get(self.stream)
+                    self.clock = LogClock((position or {}).get(CLOCK))
                     async with aclosing(self.source.batches(position)) as batches:  # type: ignore[type-var]
                         async for batch in batches:
                             await self._room()
@@ -141,9 +152,11 @@ class TailRunner:
             await asyncio.sleep(0.05)
 
     async def _batch(self, program: FilterRunner, batch: Batch) -> None:
-        read_at = boottime()
+        read_at, now_ = boottime(), time.time()
         if batch.data:
             self._tally.heard()
+            if batch.max_age <= LIVE:
+                self.clock.hear(batch.data[batch.data.rfind(b"\n", 0, -1) + 1 :], now_)
         found = await self._filtered(program, batch) if batch.data else []
         rows: list[Row] = []
         seen: dict[tuple[str, int], int] = {}
@@ -152,14 +165,16 @@ class TailRunner:
             seen[item.origin] = index + 1
             if self.step.emit and item.event.type not in self.step.emit:
                 continue
-            made = self._rows(item, index, read_at)
+            point = access_point_of(item, self.context.node_name)
+            age = self.clock.age(item.text, point, now_, bound=batch.max_age, anchor=batch.anchor)
+            made = self._rows(item, index, read_at, age, point)
             if rows and len(rows) + len(made) > min(self._space(), PART):
                 # The position stays before the batch: after an end of the agent its first rows come again, with the same ids.
                 await self._commit(rows)
                 rows = []
                 await self._room()
             rows += made
-        self._tally.found([batch.sender(item.event.line, item.event.at) for item in found])
+        self._tally.found([item.sender for item in found])
         batch.dense = batch.dense or len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position
         if rows:
@@ -171,7 +186,9 @@ class TailRunner:
             self._timer = asyncio.get_running_loop().call_later(POSITIONS, self._later)
 
     def _commit(self, rows: list[Row]) -> asyncio.Future[Any]:
-        position = (self.stream, self._position) if self._position is not None else None
+        position = None
+        if self._position is not None:
+            position = self.stream, {**self._position, CLOCK: self.clock.offsets()}
         self._position = None
         return self.context.apply(self.context.lifecycle.accepted(rows, position=position))
 
@@ -214,12 +231,12 @@ class TailRunner:
                     break
         return None
 
-    def _rows(self, found: Located, index: int, read_at: float) -> list[Row]:
+    def _rows(self, found: Located, index: int, read_at: float, age: float, point: str) -> list[Row]:
         item, (generation, offset) = found.event, found.origin
-        age = line_age(found.text) if self.local_clock else 0.0
         root_at = read_at - age
         ident = event_id(generation, offset, self.pipeline.name, self.step.name, index)
         data = {k: v for k, v in item.data.items() if k != "blobs"}  # a filter has no files to give
+        data |= {"sender": found.sender or self.context.node_name, "access_point": point}
         if (since := read_at - self.restarted_at) < RESTART_FLAG:
             data["restarted_s"] = round(since, 1)
         event = Event(

@@ -86,6 +86,13 @@ async def test_a_decision_reaches_the_receiver_and_stays(site: Site, filters: Pa
     await eventually(lambda: runner.events == 1)
 
 
+async def test_only_operators_see_the_lines_that_others_receive(site: Site, filters: Path) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
+    send(await receiving(hall, hall, filters))
+    assert len(await hall.api.sources.all()) == 1
+    assert await porch.api.sources.all() == []
+
+
 async def test_a_denied_sender_gives_no_warning(site: Site, filters: Path) -> None:
     hall = await site.start("hall")
     runner = await receiving(hall, hall, filters)

@@ -229,6 +229,29 @@ async def test_a_message_of_an_unknown_sender_is_shown_but_not_read() -> None:
         assert reader.lines[0].endswith(b"again")
 
 
+async def test_connections_of_an_unknown_sender_are_few_and_short() -> None:
+    source = SyslogSource("tcp://127.0.0.1:0", allow=["192.0.2.0/24"])
+    async with Collector(source) as reader:
+        await eventually(lambda: source.port)
+        opened = [await asyncio.open_connection("127.0.0.1", source.port) for _ in range(30)]
+        await eventually(lambda: source.counters.dropped.get("not allowed", 0) >= 27)  # the others may say something
+        for _, writer in opened:
+            writer.write(b"<13>a: b\n")
+        assert all([await read_end(answer) for answer, _ in opened])
+        for _, writer in opened:
+            writer.close()
+    assert (reader.lines, source.counters.dropped) == ([], {"not allowed": 30})
+
+
+async def test_a_datagram_may_carry_several_messages() -> None:
+    source = SyslogSource("udp://127.0.0.1:0")
+    async with Collector(source) as reader:
+        await eventually(lambda: source.port)
+        await udp(source.port, b"<13>a: 1\n<13>a: 2\x00<13>a: 3", b"\n")
+        await eventually(lambda: len(reader.lines) == 3 and source.counters.dropped == {"empty": 1})
+    assert [line[-1:] for line in reader.lines] == [b"1", b"2", b"3"]
+
+
 async def test_a_connection_ends_when_its_sender_is_denied() -> None:
     decisions = Decisions()
     source = SyslogSource("tcp://127.0.0.1:0", reception=Reception(decisions))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -273,16 +274,54 @@ def stamp(age: float) -> str:
 
 
 async def test_a_deadline_counts_from_the_line_s_own_time(ap: Ap) -> None:
+    ap.write(joined(3, stamp(7200)), joined(1, stamp(1800)), joined(2, stamp(5)), f"{stamp(0)}kernel: hello\n".encode())
     async with ap:
-        ap.write(joined(1, stamp(1800)), joined(2), joined(3, stamp(7200)))
         await eventually(lambda: len(ap.rows) == 3)
     now = boottime()
-    old, new, too_old = ap.rows
+    too_old, old, new = ap.rows
     assert now - old.root_at == pytest.approx(1800, abs=60)
     assert old.deadline - now == pytest.approx(1800, abs=60)
     assert now - new.root_at < 60
     assert old.trace[0].at_ms >= 1_800_000 - 60_000
     assert too_old.deadline < now
+
+
+@pytest.fixture
+def berlin() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def in_utc(age: float) -> str:
+    return datetime.fromtimestamp(time.time() - age, UTC).strftime("%b %e %H:%M:%S ap ")
+
+
+@pytest.mark.usefixtures("berlin")
+async def test_a_line_of_another_time_zone_is_now(ap: Ap) -> None:
+    async with ap:
+        await eventually(lambda: "stream" in ap.journal.positions)
+        ap.write(joined(1, in_utc(0)))
+        await eventually(lambda: len(ap.rows) == 1)
+    assert boottime() - ap.rows[0].root_at < 60
+    assert ap.rows[0].deadline > boottime()
+
+
+@pytest.mark.usefixtures("berlin")
+async def test_a_backlog_of_another_zone_has_its_true_age(ap: Ap) -> None:
+    async with ap:
+        await eventually(lambda: "stream" in ap.journal.positions)
+        ap.write(joined(1, in_utc(0)))
+        await eventually(lambda: len(ap.rows) == 1)
+    ap.restart()
+    ap.write(joined(2, in_utc(1200)), joined(3, in_utc(0)))
+    os.utime(ap.log, (0, 0))  # the time of the file helps no more
+    async with ap:
+        await eventually(lambda: len(ap.rows) == 3)
+    ages = [boottime() - r.root_at for r in ap.rows]
+    assert ages[1:] == pytest.approx([1200, 0], abs=60)
 
 
 # -- a filter that fails ----------------------------------------------------------------------------------------------

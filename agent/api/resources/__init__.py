@@ -19,8 +19,8 @@ from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
 
 __all__ = [
-    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "Pipelines", "Resources", "Sink",
-    "Sources", "Status", "Tokens",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "Pipelines", "Resources", "Sink", "Sources",
+    "Status", "Tokens",
 ]  # fmt: skip
 
 

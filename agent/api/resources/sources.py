@@ -11,7 +11,7 @@ import msgspec
 from agent.api import results
 from agent.api.requests import DecideSender
 from agent.api.resources.common import when
-from agent.errors import EdgeError
+from agent.errors import EdgeError, Refused
 from agent.identity import Identity, PeerIdentity
 from agent.mesh import Mesh
 from agent.model.decoding import DAMAGED
@@ -40,7 +40,7 @@ class Sources:
         self._mesh, self._runners, self._identity = mesh, runners, identity
 
     async def all(self) -> list[results.Source]:
-        """The sources of all live nodes that answer, by node, pipeline and step."""
+        """The sources of all live nodes, on a member those of this node, by node, pipeline and step."""
         found = await asyncio.gather(*(self._sources_of(n) for n in self._mesh.live()))
         return sorted((s for sources in found for s in sources), key=lambda s: (s.node, s.pipeline, s.step, s.name))
 
@@ -67,7 +67,9 @@ class Sources:
         return results.SourceCertificate(f"{me.node_id}.{me.mesh_id}.internal", me.ca_pem.decode())
 
     async def serve_list(self, peer: PeerIdentity, body: bytes) -> bytes:
-        """Answer `source.list`: this node's sources."""
+        """Answer `source.list`: this node's sources; raises Refused for another node that is not an operator."""
+        if not peer.is_operator and peer.id != self._mesh.me.id:
+            raise Refused(f"{peer.name} is not an operator and cannot read lines of a log", code="not-operator")
         found = [
             results.Source("", pipeline, step, r.name, not r.problem, r.problem, _senders(r, r.counts()))
             for (pipeline, _version, step, _source), r in self._runners.items()

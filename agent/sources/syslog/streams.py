@@ -40,11 +40,7 @@ class Streams:
         self._open: Counter[str] = Counter()
         self._looks = Rates(LOOKS_RATE, LOOKS_BURST, names=SENDERS)
         self._looking = 0
-
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._tasks)
+        self._problem = ""
 
     async def run(self, listener: socket.socket) -> None:
         """Accept connections until cancelled, then close all."""
@@ -66,7 +62,9 @@ class Streams:
             try:
                 return await asyncio.get_running_loop().sock_accept(listener)
             except OSError as error:  # too many open files, or the peer is gone already
-                logger.debug("%s: %s", self._inbox.name, error)
+                if str(error) != self._problem:
+                    logger.warning("%s: a connection has to wait: %s", self._inbox.name, error)
+                self._problem = str(error)
                 await asyncio.sleep(0.1)
 
     def _closed(self, task: asyncio.Task[None]) -> None:
