@@ -3,5 +3,16 @@
 from agent.platforms.detection import architecture, detect, system_log
 from agent.platforms.facts import Architecture, Platform
 from agent.platforms.firewall import TOOLS, firewall_tool, open_port
+from agent.platforms.timezone import use_host_zone
 
-__all__ = ["TOOLS", "Architecture", "Platform", "architecture", "detect", "firewall_tool", "open_port", "system_log"]
+__all__ = [
+    "TOOLS",
+    "Architecture",
+    "Platform",
+    "architecture",
+    "detect",
+    "firewall_tool",
+    "open_port",
+    "system_log",
+    "use_host_zone",
+]

@@ -26,7 +26,8 @@ class SourceCounts(msgspec.Struct, kw_only=True):
 
     `unrecognised` are the lines since the last event, the first of which came `unrecognised_s` seconds ago. `dropped` are lines by
     reason, the last of them `dropped_s` seconds ago. `unread` are bytes that were rotated away before they were read; `gaps`
-    counts the times when an unknown number was. `missing`: there is no such log now. `found` is by sender, "" for a log of this host.
+    counts the times when an unknown number was. `clock_s` is the log's clock minus this node's in seconds, None
+    before a line shows it. `missing`: there is no such log now. `found` is by sender, "" for a log of this host.
     """
 
     lines: int = 0
@@ -42,6 +43,7 @@ class SourceCounts(msgspec.Struct, kw_only=True):
     unread: int = 0
     gaps: int = 0
     missing: bool = False
+    clock_s: float | None = None
     found: dict[str, FoundEvents] = {}
 
 

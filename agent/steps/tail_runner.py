@@ -10,6 +10,8 @@ from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from agent.backoff import Backoff
 from agent.clock import boottime
 from agent.delivery import MAX_FIELD, Context, Row
@@ -105,7 +107,7 @@ class TailRunner:
 
     def counts(self) -> SourceCounts:
         """See SourceRunner."""
-        return self._tally.counts()
+        return msgspec.structs.replace(self._tally.counts(), clock_s=self.clock.difference(time.time()))
 
     def senders(self) -> list[SenderCount]:
         """See SourceRunner."""

@@ -95,6 +95,7 @@ def source_state(name: str, runner: SourceRunner) -> results.SourceState:
         dropped=counts.dropped,
         cut=counts.cut,
         gaps=counts.gaps,
+        clock_s=counts.clock_s,
         senders=_senders(runner, counts),
     )
 

@@ -28,6 +28,8 @@ from agent.mesh import Mesh
 from agent.model.event import now
 from agent.steps import NodeSteps, SourceRunner
 
+RIGHT = 5.0
+"""Seconds of difference that stamps of whole seconds and late looks explain."""
 Sources = Mapping[tuple[str, str, str, str], SourceRunner]
 """The logs that this node follows, by pipeline, version, step and source."""
 
@@ -157,11 +159,24 @@ def _source_check(name: str, runner: SourceRunner) -> results.Check:
     counts, now_ = runner.counts(), time.time()
     words = [f"{counts.lines} lines", f"{counts.events} events"]
     words.append(f"last line {now_ - counts.last:.0f} s ago" if counts.last else "no line since the start")
+    if counts.clock_s is not None:
+        words.append(f"its clock is {offset_in_words(counts.clock_s)}")
     words += [f"{n} dropped ({reason})" for reason, n in sorted(counts.dropped.items())]
     if counts.unread:
         words.append(f"{counts.unread} bytes rotated away unread")
     remedy = "see the warnings about this log" if runner.problem else ""
     return results.Check(f"log {name}", "warn" if runner.problem else "ok", ", ".join(words), remedy)
+
+
+def offset_in_words(seconds: float) -> str:
+    """A clock's offset to this node's, to the minute above one: `2 h 30 min ahead of this node's`, `right`."""
+    if abs(seconds) < RIGHT:
+        return "right"
+    minutes = round(abs(seconds) / 60)
+    days, hours = minutes // 1440, minutes // 60 % 24
+    parts = [f"{n} {unit}" for n, unit in ((days, "d"), (hours, "h"), (minutes % 60, "min")) if n]
+    length = " ".join(parts) or f"{abs(seconds):.0f} s"
+    return f"{length} {'ahead of' if seconds > 0 else 'behind'} this node's; ages of its lines are corrected"
 
 
 @cache

@@ -94,6 +94,12 @@ class SourceState(Answer):
     )
     cut: Annotated[int, Meta(description="lines that were too long and were cut")] = 0
     gaps: Annotated[int, Meta(description="times when an unknown number of bytes was rotated away unread")] = 0
+    clock_s: Annotated[
+        float | None,
+        Meta(
+            description="the log's clock minus this node's in seconds, both as local time; null before a line shows it"
+        ),
+    ] = None
     senders: Annotated[list[Sender], Meta(description="the 200 heard last, newest first")] = msgspec.field(
         default_factory=list
     )
