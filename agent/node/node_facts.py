@@ -27,7 +27,7 @@ from agent.steps import NodeSteps, SourceCounts, SourceRunner
 from agent.uplink import Uplink
 
 EXPECTED = ("not allowed", "empty")
-"""Reasons to drop a message that are no loss of lines: a fault of its own, and a message without text."""
+"""Reasons to drop a message that are no loss of lines: an unknown sender, which another fault names, and no text."""
 UNHEARD, MOST_UNHEARD = 2000, 8
 """Lines of one sender without any event that are a fault, and most such senders of one source that are named."""
 RECENT = 86400.0

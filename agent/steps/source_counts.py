@@ -1,4 +1,4 @@
-"""What a source of a step gave: the lines of its log, and the events that were found in them, by sender."""
+"""Counts of one source of a step: the lines of its log, and the events that were found in them, by sender."""
 
 from __future__ import annotations
 

@@ -48,9 +48,7 @@ async def test_lines_come_as_they_are_written_and_through_rotation(log: Path, wa
     assert source.counters.bytes == len(b"one\ntwo\n3\nfour\n")
 
 
-async def test_a_log_that_is_not_there_is_missing_and_read_once_it_appears(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_missing_log_is_read_once_it_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_source, "POLL_WATCHED", 0.05)
     monkeypatch.setattr(file_source, "ABSENT", 0.1)
     path = tmp_path / "made" / "later"

@@ -356,7 +356,7 @@ def test_what_is_emptied_while_nothing_is_read_is_counted(log: Path) -> None:
     assert (reader.counters.unread, reader.counters.unknown) == (5_000_000, 0)
 
 
-def test_files_that_come_and_go_while_nothing_is_read_are_counted(log: Path) -> None:
+def test_files_that_come_and_go_unread_are_counted(log: Path) -> None:
     reader = Reader(log)
     append(log, b"first\n")
     for n in (2, 3):

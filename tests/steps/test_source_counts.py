@@ -50,7 +50,7 @@ def test_a_log_that_says_nothing_yet_has_no_unrecognised_lines(day: Day) -> None
     assert (counts.lines, counts.unrecognised, counts.unrecognised_s, counts.last) == (0, 0, 0.0, 0.0)
 
 
-def test_lines_without_an_event_are_counted_from_the_first_of_them(day: Day) -> None:
+def test_lines_without_an_event_are_counted_from_the_first(day: Day) -> None:
     day.reads(10)
     day.now += 100
     day.reads(5)
@@ -77,7 +77,7 @@ def test_events_are_counted_by_sender(day: Day) -> None:
     assert {address: f.events for address, f in found.items()} == {"192.0.2.1": 2, "192.0.2.2": 1}
 
 
-def test_of_too_many_senders_those_with_the_oldest_events_are_forgotten(day: Day) -> None:
+def test_senders_with_the_oldest_events_are_forgotten_first(day: Day) -> None:
     day.reads(5, "first")
     day.reads(5, *(f"s{i}" for i in range(MAX_SENDERS)))
     found = day.tally.counts().found

@@ -244,7 +244,7 @@ async def test_a_batch_of_many_events_keeps_to_max_open(tmp_path: Path, filters:
     ap.journal.close()
 
 
-async def test_a_batch_that_was_half_accepted_comes_again_with_the_same_ids(
+async def test_a_half_accepted_batch_comes_again_with_the_same_ids(
     tmp_path: Path, filters: Path, executor: WasmExecutor
 ) -> None:
     ap = Ap(tmp_path, filters / "wifi-join.wasm", executor, max_open=100)

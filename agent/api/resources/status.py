@@ -149,13 +149,13 @@ class Status:
                 str(failed or "writable"),
                 "check the disk, then restart the agent",
             ),
-            *(_source_check(f"{k[2]} {r.name}", r) for k, r in self.sources.items()),
+            *(source_check(f"{k[2]} {r.name}", r) for k, r in self.sources.items()),
             *(results.Check(w.code, "warn", w.text, w.remedy) for w in self.health.list()),
         ]
 
 
-def _source_check(name: str, runner: SourceRunner) -> results.Check:
-    """What a log gave; its faults are warnings of their own."""
+def source_check(name: str, runner: SourceRunner) -> results.Check:
+    """The counts of a log as a check; faults of the log are warnings beside it."""
     counts, now_ = runner.counts(), time.time()
     words = [f"{counts.lines} lines", f"{counts.events} events"]
     words.append(f"last line {now_ - counts.last:.0f} s ago" if counts.last else "no line since the start")
