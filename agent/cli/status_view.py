@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -16,6 +16,8 @@ from agent.model.health import Warning
 
 _END_COLOURS = {"delivered": "green", "failed": "red", "expired": "yellow", "lost": "red"}
 _STATES = {"not-started": "is not started"} | dict.fromkeys(("idle", "starting", "ready", "failing"), "fails")
+SENDERS = 5
+"""Senders of a source that are shown; `edge-agent source list` shows all."""
 _SEVERITY = {"error": "[bold red]✗[/]", "warning": "[yellow]![/]", "info": "[blue]i[/]"}
 
 
@@ -129,8 +131,11 @@ def _facts(s: results.Status) -> Iterator[tuple[str, str]]:
     text = f"{j.accepted} accepted = {ended(j.ends)} ended + {j.open} open"
     yield "journal", f"{text} [dim](room for {j.max_open})[/]{law}{unread}"
     for source in s.sources:
-        bad = "" if source.ok else f" [red]{escape(source.text or 'cannot be read')}[/]"
-        yield "source", f"{dot(source.ok)} {escape(source.name)}{bad}"
+        yield "source", _source(source)
+        for sender in source.senders[:SENDERS]:
+            yield "", f"  {escape(sender.address)}  {_sender(sender)}"
+        if len(source.senders) > SENDERS:
+            yield "", f"  [dim]{len(source.senders) - SENDERS} more: edge-agent source list[/]"
     yield "blobs", f"{s.blobs.count}, {size(s.blobs.bytes)} of {size(s.blobs.quota)}"
     if s.logs is not None:
         lost = f" · [yellow]{count(s.logs.lost, 'line')} lost[/]" if s.logs.lost else ""
@@ -143,6 +148,33 @@ def _facts(s: results.Status) -> Iterator[tuple[str, str]]:
         yield "last event", f"{escape(last.type)} [dim]{since(last.age_s)} ago[/] on {escape(last.node)} {where}"
     yield "uplink", uplink(s.uplink)
     yield "listens", f"{escape(s.mesh.listen)} [dim]mesh[/] · {escape(s.mesh.enrol)} [dim]new nodes[/]"
+
+
+def _source(s: results.SourceState) -> str:
+    """One log: what was read, found and lost."""
+    good = s.ok and not s.missing
+    words = [f"{dot(good)} {escape(s.name)}"]
+    if not good:
+        words.append(f"[red]{escape(s.text or 'is not there')}[/]")
+    words += [count(s.lines, "line"), count(s.events, "event")]
+    if s.last:
+        words.append(f"[dim]last line {ago(s.last)}[/]")
+    words += _losses(s.dropped)
+    if s.unread:
+        words.append(f"[yellow]{size(s.unread)} rotated away unread[/]")
+    elif s.gaps:
+        words.append("[yellow]an unknown part rotated away unread[/]")
+    return " · ".join(words)
+
+
+def _sender(s: results.Sender) -> str:
+    words = [] if s.allowed else ["[yellow]not allowed[/]"]
+    words += [count(s.lines, "line"), count(s.events, "event"), f"[dim]last {ago(s.last)}[/]", *_losses(s.dropped)]
+    return " · ".join(words)
+
+
+def _losses(dropped: Mapping[str, int]) -> list[str]:
+    return [f"[yellow]{n} dropped ({escape(reason)})[/]" for reason, n in sorted(dropped.items())]
 
 
 def uplink(u: results.UplinkState) -> str:

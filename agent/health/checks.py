@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from agent.config import format_size
-from agent.health.facts import Facts
+from agent.health.facts import Facts, SourceFact
 from agent.model.health import Warning
 
 RULES = {
@@ -28,6 +28,15 @@ RULES = {
     "blobs.full": ("info", "raise blobs.quota, or keep photos for a shorter time"),
     "source.unreadable": ("error", "check sources.tail and the file's owner and mode"),
     "source.unread": ("warning", "edge-agent status shows which step is behind; or rotate the log later"),
+    "source.missing": (
+        "warning",
+        "check the path in sources.tail or in the pipeline; the log is read as soon as it is there",
+    ),
+    "source.nothing-recognised": (
+        "warning",
+        "edge-agent filter try FILE shows how its lines are read, and proposes a form",
+    ),
+    "source.dropped": ("warning", "edge-agent source list shows the senders; raise the receiver's rate or connections"),
     "source.not-allowed": ("warning", "edge-agent source list shows the senders; edge-agent source allow ADDRESS"),
     "mesh.unlinked": ("info", "let one of the two reach the other's mesh port, or set mesh.join"),
 }
@@ -38,6 +47,12 @@ LEAST_FREE, SHARE_FREE = 200 << 20, 0.03
 ALMOST_NOTHING = 20 << 20
 WARN_DAYS = 60
 STREAK = 3
+NEVER_LINES, NEVER_LONG = 2000, (100, 6 * 3600.0)
+"""Lines without any event since the start from which the log has no known form; fewer lines where they came for so many seconds."""
+SINCE_LINES, SINCE_SECONDS = 20_000, 3 * 86400.0
+"""The same after events, both together: nobody may be at home, but then an access point says little."""
+DROPPED_FOR = 3600.0
+"""Seconds for which dropped lines are a fault."""
 QUEUE_SHARE, BLOBS_SHARE = 0.9, 0.98
 
 
@@ -136,19 +151,43 @@ def queue(facts: Facts) -> Iterator[Fault]:
 
 
 def sources(facts: Facts) -> Iterator[Fault]:
-    """A log that cannot be read, or was rotated away before it was read, or comes from an address that is not allowed."""
+    """A log that is not there, cannot be read, was rotated away unread, loses lines, or comes from an address that is not allowed."""
     for source in facts.sources:
-        if not source.ok:
+        if source.missing:
+            yield Fault("source.missing", source.name, f"{source.name} is not there")
+        elif not source.ok:
             yield Fault("source.unreadable", source.name, f"{source.name} cannot be read" + _because(source.text))
         if source.unread:
             text = f"{format_size(source.unread)} of {source.name} were rotated away unread"
             yield Fault("source.unread", source.name, text)
+        elif source.gaps:
+            text = f"{source.name} was rotated away or emptied before its end was read; how much is lost is not known"
+            yield Fault("source.unread", source.name, text)
+        if source.dropped and source.dropped_s < DROPPED_FOR:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(source.dropped.items()))
+            yield Fault("source.dropped", source.name, f"{source.name} dropped lines: {reasons}")
+        yield from _unrecognised(source)
         if source.strangers:
             first, more = source.strangers[0], len(source.strangers) - 1
             others = f" and {more} more" if more else ""
             text = f"{first}{others} sends to {source.name} and is not allowed: its lines are ignored"
             remedy = f"edge-agent source list shows its last line; edge-agent source allow {first} reads it, deny {first} ignores it"
             yield Fault("source.not-allowed", source.name, text, remedy=remedy)
+
+
+def _unrecognised(source: SourceFact) -> Iterator[Fault]:
+    lines, seconds = source.unrecognised, source.unrecognised_s
+    if source.events:
+        silent = lines >= SINCE_LINES and seconds >= SINCE_SECONDS
+    else:
+        silent = lines >= NEVER_LINES or (lines >= NEVER_LONG[0] and seconds >= NEVER_LONG[1])
+    if silent:
+        since = "since the last event" if source.events else "since the start"
+        text = f"no event was found in {lines} lines of {source.name} {since}"
+        yield Fault("source.nothing-recognised", source.name, text)
+    for sender in source.unheard:
+        text = f"no event was found in the lines that {sender} sends to {source.name}"
+        yield Fault("source.nothing-recognised", f"{source.name} {sender}", text, "info")
 
 
 def links(facts: Facts) -> Iterator[Fault]:

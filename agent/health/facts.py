@@ -20,9 +20,12 @@ class FailingStep(msgspec.Struct, frozen=True):
 
 
 class SourceFact(msgspec.Struct, frozen=True):
-    """One source of this node; `unread` counts bytes that were rotated away before they were read.
+    """One source of this node; `unread` counts bytes that were rotated away before they were read, `gaps` the times of unknown size.
 
-    `strangers` are addresses that send to it, are not allowed, and that no operator decided about; the last heard first.
+    `missing`: there is no such log now. `events` were found; `unrecognised` lines came since the last of them, the first of these
+    `unrecognised_s` seconds ago. `dropped` are lines by reason, the last of them `dropped_s` seconds ago. `unheard` are senders
+    of many lines without an event, beside others that have some. `strangers` are
+    addresses that send to it, are not allowed, and that no operator decided about; the last heard first.
     """
 
     name: str
@@ -30,6 +33,14 @@ class SourceFact(msgspec.Struct, frozen=True):
     text: str = ""
     unread: int = 0
     strangers: list[str] = []
+    gaps: int = 0
+    missing: bool = False
+    events: int = 0
+    unrecognised: int = 0
+    unrecognised_s: float = 0.0
+    dropped: dict[str, int] = {}
+    dropped_s: float = 0.0
+    unheard: list[str] = []
 
 
 class Facts(msgspec.Struct, kw_only=True):

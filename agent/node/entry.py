@@ -18,6 +18,7 @@ from agent.mesh import watch_handshakes
 from agent.node.build import build_node
 from agent.node.run import Api, run_node
 from agent.node.start import begin
+from agent.platforms import use_host_zone
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ async def run_agent(
     """Run this node until SIGTERM or SIGINT; returns the exit code. Raises EdgeError for a node that cannot start."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     os.umask(0o077)
+    if zone := use_host_zone():
+        log.info("the time zone is %s, as this host's files say", zone)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

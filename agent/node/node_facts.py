@@ -23,9 +23,13 @@ from agent.node.gpu_use import GpuUse
 from agent.node.signed_labels import SignedLabels
 from agent.node.source_steps import Key
 from agent.sources import SenderCount
-from agent.steps import NodeSteps, SourceRunner
+from agent.steps import NodeSteps, SourceCounts, SourceRunner
 from agent.uplink import Uplink
 
+EXPECTED = ("not allowed", "empty")
+"""Reasons to drop a message that are no loss of lines: an unknown sender, which another fault names, and no text."""
+UNHEARD, MOST_UNHEARD = 2000, 8
+"""Lines of one sender without any event that are a fault, and most such senders of one source that are named."""
 RECENT = 86400.0
 """Seconds for which a sender that is not allowed is a fault after its last message."""
 
@@ -100,9 +104,34 @@ class NodeFacts:
     def _sources(self) -> list[SourceFact]:
         made = []
         for (_pipeline, _version, step, _source), runner in self.sources.items():
-            name, strangers = f"{step} {runner.name}", _strangers(runner.senders())
-            made.append(SourceFact(name, not runner.problem, runner.problem, runner.unread, strangers))
+            senders, counts = runner.senders(), runner.counts()
+            made.append(
+                SourceFact(
+                    f"{step} {runner.name}",
+                    not runner.problem,
+                    runner.problem,
+                    counts.unread,
+                    _strangers(senders),
+                    gaps=counts.gaps,
+                    missing=counts.missing,
+                    events=counts.events,
+                    unrecognised=counts.unrecognised,
+                    unrecognised_s=counts.unrecognised_s,
+                    dropped={k: n for k, n in counts.dropped.items() if k not in EXPECTED},
+                    dropped_s=counts.dropped_s,
+                    unheard=_unheard(senders, counts),
+                )
+            )
         return made
+
+
+def _unheard(senders: list[SenderCount], counts: SourceCounts) -> list[str]:
+    """The senders of many lines without an event; none where no sender has any: that is the source's own fault."""
+    if not counts.events:
+        return []
+    return [s.address for s in senders if s.allowed and s.lines >= UNHEARD and s.address not in counts.found][
+        :MOST_UNHEARD
+    ]
 
 
 def _strangers(senders: list[SenderCount]) -> list[str]:

@@ -13,12 +13,14 @@ from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
 from agent.node.change_signal import Listener
 from agent.sources import SenderCount
-from agent.steps import NodeSteps, SourceKind, SourceRunner
+from agent.steps import NodeSteps, SourceCounts, SourceKind, SourceRunner
 
 log = logging.getLogger(__name__)
 
 LOOK = 5.0
 """Seconds between looks when nothing changes: the signal is not sent at the end of a pause or of a task."""
+AGAIN = 30.0
+"""Seconds after which a source that cannot run is tried again."""
 Key = tuple[str, str, str, str]
 """Pipeline, version, step and source."""
 
@@ -26,19 +28,21 @@ Key = tuple[str, str, str, str]
 class UnusableSource:
     """A SourceRunner for a source that cannot run here; `status` and the health checks show why."""
 
-    unread = 0
-
     def __init__(self, name: str, problem: str) -> None:
         self.name = name
         self.problem = problem
+
+    def counts(self) -> SourceCounts:
+        """Nothing."""
+        return SourceCounts()
 
     def senders(self) -> list[SenderCount]:
         """None: it hears nothing."""
         return []
 
     async def run(self) -> None:
-        """Make no events, until cancelled."""
-        await asyncio.Event().wait()
+        """Make no events; ends after AGAIN, so that the source is tried again: its log may be there by then."""
+        await asyncio.sleep(AGAIN)
 
 
 @dataclass(eq=False)
@@ -50,6 +54,8 @@ class SourceSteps:
     changed: Listener
     runners: dict[Key, SourceRunner] = field(default_factory=dict)
     _tasks: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
+    _told: dict[Key, str] = field(default_factory=dict)
+    """Why sources cannot run, as logged: each reason is logged once."""
 
     async def run(self) -> None:
         """Start and stop runners as needed, until cancelled."""
@@ -72,10 +78,12 @@ class SourceSteps:
             for result in await asyncio.gather(task, return_exceptions=True):
                 if isinstance(result, Exception):
                     log.error("%s/%s stopped: %s", key[0], key[2], result, exc_info=result)
-            self.runners.pop(key, None)
+            if key not in wanted:
+                self.runners.pop(key, None)
+                self._told.pop(key, None)
         for key, (kind, pipeline, step) in wanted.items():
             if key not in self._tasks:
-                self.runners[key] = runner = self._runner(kind, pipeline, step, key[3])
+                self.runners[key] = runner = self._runner(kind, pipeline, step, key)
                 self._tasks[key] = asyncio.create_task(runner.run(), name=f"{step.kind} {key[0]}/{key[2]}")
 
     def _wanted(self) -> dict[Key, tuple[SourceKind, Pipeline, Step]]:
@@ -95,14 +103,20 @@ class SourceSteps:
             log.exception("%s/%s: its sources cannot be named", pipeline.name, step.name)
             return [""]  # its runner meets the same error and shows it
 
-    def _runner(self, kind: SourceKind, pipeline: Pipeline, step: Step, source: str) -> SourceRunner:
+    def _runner(self, kind: SourceKind, pipeline: Pipeline, step: Step, key: Key) -> SourceRunner:
         """The source's runner; a source that cannot run must not stop the others."""
+        source = key[3]
         try:
             self.delivery.steps.check(step)
             return kind.runner(self.delivery.steps.parts, pipeline, step, source)
         except EdgeError as e:
-            log.warning("%s/%s has no source here: %s", pipeline.name, step.name, e)
+            if self._told.get(key) != e.message:
+                log.warning("%s/%s has no source here: %s; it is tried again", pipeline.name, step.name, e)
+            self._told[key] = e.message
             return UnusableSource(source.strip('"'), e.message)
         except Exception as e:
-            log.exception("%s/%s: internal error in the agent", pipeline.name, step.name)
-            return UnusableSource(source.strip('"'), f"internal: {type(e).__name__}: {e}")
+            problem = f"internal: {type(e).__name__}: {e}"
+            if self._told.get(key) != problem:
+                log.exception("%s/%s: internal error in the agent", pipeline.name, step.name)
+            self._told[key] = problem
+            return UnusableSource(source.strip('"'), problem)

@@ -1,7 +1,18 @@
 """The abilities of this hardware: WASM engine, log source, paths and detected labels."""
 
-from agent.platforms.detection import architecture, detect
+from agent.platforms.detection import architecture, detect, system_log
 from agent.platforms.facts import Architecture, Platform
 from agent.platforms.firewall import TOOLS, firewall_tool, open_port
+from agent.platforms.timezone import use_host_zone
 
-__all__ = ["TOOLS", "Architecture", "Platform", "architecture", "detect", "firewall_tool", "open_port"]
+__all__ = [
+    "TOOLS",
+    "Architecture",
+    "Platform",
+    "architecture",
+    "detect",
+    "firewall_tool",
+    "open_port",
+    "system_log",
+    "use_host_zone",
+]

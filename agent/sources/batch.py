@@ -169,7 +169,8 @@ class Counters(msgspec.Struct):
     """Counts since the start of the source; dropped lines are counted by reason.
 
     `lines` are estimated while a backlog is read in large batches. `unread` are bytes that were rotated away before they
-    were read; `gaps` counts how often that may have happened.
+    were read; `gaps` counts how often that may have happened, `unknown` how often an unknown number of them was. `missing`: there
+    is no such log now.
     """
 
     lines: int = 0
@@ -179,6 +180,8 @@ class Counters(msgspec.Struct):
     gaps: int = 0
     restarts: int = 0
     dropped: dict[str, int] = {}
+    unknown: int = 0
+    missing: bool = False
 
     def drop(self, reason: str, count: int = 1) -> bool:
         """Count dropped lines; returns whether it is the first time for this reason, to be logged."""

@@ -7,8 +7,9 @@ import ctypes
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+ABSENT = 10.0
+"""Seconds without the file after which it is missing: a rotation leaves none for a moment."""
+OBSERVE = 1.0
+"""Seconds between looks at the file's size while the reader does not read on."""
 UNREADABLE = Backoff(doubling(0.5, 30.0))
 """The pauses before a file that cannot be read is tried again."""
 PACE = 0.005
@@ -54,6 +59,8 @@ class FileSource:
         self._path = path
         self._from_start = from_start
         self._watch = watch
+        self._absent_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tail")
 
     def senders(self) -> list[SenderCount]:
@@ -91,12 +98,14 @@ class FileSource:
                     batch.max_age = time.monotonic() - caught_up
                     if batch.max_age > BEHIND:
                         batch.anchor = await self._patiently(follower.newest)
-                    yield batch
+                    with self._observed(follower):
+                        yield batch
                     begun = time.monotonic()
                     large = follower.grow(len(batch.data), dense=batch.dense) or large
                     del batch  # before the next batch is read
                     wait = POLL_FIRST
                 caught_up = begun
+                self._note(follower)
                 if large:
                     await in_thread(give_back, self._thread)
                     large = False
@@ -113,6 +122,34 @@ class FileSource:
                 await in_thread(follower.close, self._thread)
             if inotify is not None:
                 inotify.close()
+
+    def _note(self, follower: Follower) -> None:
+        """Whether the log is missing: not there for longer than a rotation takes."""
+        if not follower.absent:
+            self._absent_since = None
+        elif self._absent_since is None:
+            self._absent_since = time.monotonic()
+        missing = self._absent_since is not None and time.monotonic() - self._absent_since >= ABSENT
+        if missing and not self.counters.missing:
+            logger.warning("%s is not there; it is read as soon as it appears", self._path)
+        self.counters.missing = missing
+
+    @contextmanager
+    def _observed(self, follower: Follower) -> Iterator[None]:
+        """While the reader has a batch for long, look at the file's size from time to time."""
+        self._look_later(follower)
+        try:
+            yield
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _look_later(self, follower: Follower) -> None:
+        def look() -> None:
+            self._thread.submit(follower.observe)
+            self._look_later(follower)
+
+        self._timer = asyncio.get_running_loop().call_later(OBSERVE, look)
 
     def _watched(self, follower: Follower) -> list[str]:
         # The name and the open file may be two files while one takes the other's place.

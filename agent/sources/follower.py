@@ -20,7 +20,8 @@ from agent.errors import ConfigError
 from agent.sources.batch import MAX_BACKLOG, MAX_BATCH, Anchor, Batch, Counters, Position
 from agent.sources.lines import shape
 from agent.sources.mark import REMEMBERED, Mark, before, bind, continues, identity, moved, new_generation, place
-from agent.sources.rotated import RotatedFile, rotated_files
+from agent.sources.rotated import RotatedFile, compressed_files, rotated_files
+from agent.sources.seen_files import SeenFiles
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,9 @@ class Follower:
         self._waiting: deque[int] = deque()
         self._superseded = False
         self._most = MAX_BATCH
+        self._seen = SeenFiles()
+        self.absent = False
+        """Whether no file has the log's name now."""
         if mark is not None:
             self._mark = mark
             self._resume()
@@ -69,6 +73,20 @@ class Follower:
     def descriptor(self) -> int:
         """The descriptor of the open file, to be watched; -1 without one."""
         return self._fd
+
+    def observe(self) -> None:
+        """Look at the sizes, while nothing is read for long: of what is rotated away meanwhile the size is known. Never raises."""
+        try:
+            if self._fd >= 0:
+                self._mark.size = max(self._mark.size, os.fstat(self._fd).st_size)
+            fd = self._open(self._path)
+        except (OSError, ConfigError):
+            return
+        if fd >= 0:
+            try:
+                self._seen.see(fd, (self._fd, *self._waiting))
+            finally:
+                os.close(fd)
 
     def newest(self) -> Anchor | None:
         """The last whole line of the log, and the time of the log's last change; None where there is none."""
@@ -96,6 +114,7 @@ class Follower:
         """The next lines, or None when no new line has come; raises OSError and ConfigError."""
         while True:
             if self._fd < 0 and not self._open_first():
+                self._look()
                 return None
             batch = self._read_block()
             if batch is not None:
@@ -241,6 +260,8 @@ class Follower:
         self._line_up_rotated(rotated_files(self._path), mtime, known)
         if last >= 0:
             self._waiting.append(last)
+        for size in self._seen.gone((self._fd, *self._waiting)):
+            self._gone(size)
 
     def _line_up_rotated(self, rotated: list[RotatedFile], mtime: int, known: set[tuple[int, int]]) -> None:
         for file in rotated:
@@ -285,7 +306,10 @@ class Follower:
             self._line_up(fd)
             self._switch(fd, mark)
             return
-        self._lost()
+        packed = [file for file in compressed_files(self._path) if file.mtime >= mark.mtime]
+        self._lost(sum(file.size for file in packed) - mark.offset)
+        if not packed:
+            self._counters.unknown += 1
         self._mark = self._fresh()
 
     def _find_copy(self, *, same_inode: bool = False) -> int:
@@ -304,18 +328,22 @@ class Follower:
                 os.close(fd)
         return -1
 
-    def _lost(self) -> None:
-        mark = self._mark
-        missed = max(0, mark.size - mark.offset)
+    def _lost(self, least: int = 0) -> None:
+        """The rest of the open file is gone: at least so many bytes."""
+        self._gone(max(least, self._mark.size - self._mark.offset, 0))
+
+    def _gone(self, missed: int) -> None:
         self._counters.unread += missed
         self._counters.gaps += 1
         logger.info("%s was emptied or rotated away; %d bytes were not read", self._path, missed)
 
     def _look(self) -> os.stat_result | None:
         try:
-            return self._path.stat()
+            status = self._path.stat()
         except FileNotFoundError:
-            return None
+            status = None
+        self.absent = status is None
+        return status
 
     def _open_rotated(self, path: Path) -> int:
         try:

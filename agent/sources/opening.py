@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigError
-from agent.platforms import detect
+from agent.platforms import system_log
 from agent.sources.batch import LineSource
 from agent.sources.file_source import FileSource
 from agent.sources.journald import JournaldSource
@@ -36,7 +36,7 @@ def open_source(spec: str | Mapping[str, Any], state: Path, reception: Reception
 
 def _named(name: str, reception: Reception | None) -> LineSource:
     if name == "auto":
-        found = detect().log_source
+        found = system_log()
         if not found:
             raise ConfigError("no known log was found on this node", hint="set sources.tail to the path of a log file")
         return _named(found, reception)

@@ -10,6 +10,7 @@ from agent.steps.kind import EventKind, SourceKind, SourceRunner
 from agent.steps.node_steps import NodeSteps
 from agent.steps.parts import Logs, LogSpec, Parts
 from agent.steps.programs import StepPrograms
+from agent.steps.source_counts import FoundEvents, SourceCounts
 
 KINDS = every_kind()
 
@@ -19,10 +20,12 @@ __all__ = [
     "DeviceInfo",
     "DeviceRecords",
     "EventKind",
+    "FoundEvents",
     "LogSpec",
     "Logs",
     "NodeSteps",
     "Parts",
+    "SourceCounts",
     "SourceKind",
     "SourceRunner",
     "StepPrograms",

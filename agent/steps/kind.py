@@ -10,6 +10,7 @@ from agent.model.pipeline import Pick, Pipeline, Step
 from agent.model.step_kind import StepKind
 from agent.sources import SenderCount
 from agent.steps.parts import Parts
+from agent.steps.source_counts import SourceCounts
 
 
 class EventKind(StepKind, ABC):
@@ -33,9 +34,8 @@ class SourceRunner(Protocol):
         """The reason why it gives no events now; empty while it works."""
         ...
 
-    @property
-    def unread(self) -> int:
-        """How much of it could not be read: lines that are gone or too long."""
+    def counts(self) -> SourceCounts:
+        """Its lines, events and losses since it started."""
         ...
 
     def senders(self) -> list[SenderCount]:

@@ -10,6 +10,8 @@ from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from agent.backoff import Backoff
 from agent.clock import boottime
 from agent.delivery import MAX_FIELD, Context, Row
@@ -20,6 +22,7 @@ from agent.model.pipeline import Pipeline, Step
 from agent.model.task import FilterRunner, LineEvent, StepLog
 from agent.sources import MAX_BATCH, Batch, LineSource, SenderCount
 from agent.steps.log_clock import LIVE, LogClock
+from agent.steps.source_counts import SourceCounts, Tally
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ CLOCK = "clock"
 """The key of the log's clock in a stored position, beside those of the source."""
 DENSE = 500
 """Events of one batch above which the next batches should not grow: rows are made on the event loop and committed at once."""
+PART = 1000
+"""Most rows that are accepted at once: a batch may have tens of thousands of events, and other work waits meanwhile."""
 BACKOFF = Backoff((1.0, 5.0, 30.0))
 """Pauses before a log is read again after an error."""
 
@@ -76,7 +81,6 @@ class TailRunner:
     log: StepLog
     restarted_at: float
     error: str = ""
-    events: int = 0
     clock: LogClock = field(default_factory=LogClock)
     """Of this log; it is stored with the position."""
     _position: Any = None
@@ -93,10 +97,17 @@ class TailRunner:
         """See SourceRunner."""
         return self.error or self.source.problem
 
+    def __post_init__(self) -> None:
+        self._tally = Tally(self.source)
+
     @property
-    def unread(self) -> int:
+    def events(self) -> int:
+        """Events that the filter found."""
+        return self._tally.events
+
+    def counts(self) -> SourceCounts:
         """See SourceRunner."""
-        return self.source.counters.unread
+        return msgspec.structs.replace(self._tally.counts(), clock_s=self.clock.difference(time.time()))
 
     def senders(self) -> list[SenderCount]:
         """See SourceRunner."""
@@ -133,26 +144,39 @@ class TailRunner:
             self._timer.cancel()
             self._later()
 
+    def _space(self) -> float:
+        """How many rows this source may add now."""
+        return self.context.journal.room() - self.context.journal.max_open * RESERVE
+
     async def _room(self) -> None:
         """Back-pressure: read no further while the journal is nearly full."""
-        while self.context.journal.room() <= self.context.journal.max_open * RESERVE:
+        while self._space() <= 0:
             await asyncio.sleep(0.05)
 
     async def _batch(self, program: FilterRunner, batch: Batch) -> None:
         read_at, now_ = boottime(), time.time()
-        if batch.data and batch.max_age <= LIVE:
-            self.clock.hear(batch.data[batch.data.rfind(b"\n", 0, -1) + 1 :], now_)
+        if batch.data:
+            self._tally.heard()
+            if batch.max_age <= LIVE:
+                self.clock.hear(batch.data[batch.data.rfind(b"\n", 0, -1) + 1 :], now_)
         found = await self._filtered(program, batch) if batch.data else []
         rows: list[Row] = []
         seen: dict[tuple[str, int], int] = {}
         for item in found:
             index = seen.get(item.origin, 0)
             seen[item.origin] = index + 1
-            if not self.step.emit or item.event.type in self.step.emit:
-                point = access_point_of(item, self.context.node_name)
-                age = self.clock.age(item.text, point, now_, bound=batch.max_age, anchor=batch.anchor)
-                rows += self._rows(item, index, read_at, age, point)
-        self.events += len(found)
+            if self.step.emit and item.event.type not in self.step.emit:
+                continue
+            point = access_point_of(item, self.context.node_name)
+            age = self.clock.age(item.text, point, now_, bound=batch.max_age, anchor=batch.anchor)
+            made = self._rows(item, index, read_at, age, point)
+            if rows and len(rows) + len(made) > min(self._space(), PART):
+                # The position stays before the batch: after an end of the agent its first rows come again, with the same ids.
+                await self._commit(rows)
+                rows = []
+                await self._room()
+            rows += made
+        self._tally.found([item.sender for item in found])
         batch.dense = batch.dense or len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position
         if rows:

@@ -75,6 +75,14 @@ STEPS = [
     step("alert", "sink", "uplink=true", ["gpu"], accepted=4, delivered=1, skipped=3, run_ms=9.1),
 ]  # fmt: skip
 
+SOURCE = r.SourceState(
+    "person-at-the-door/wifi udp://:5514", True, unread=5_242_880, text="", lines=1234, events=3, last="2026-11-22T09:59:57Z",
+    dropped={"rate": 12}, senders=[
+        r.Sender("192.0.2.7", True, False, 1200, 90_000, "2026-11-22T09:59:57Z", events=3),
+        r.Sender("192.0.2.66", False, False, 0, 0, "2026-11-22T09:59:50Z", {"not allowed": 40}),
+    ],
+)  # fmt: skip
+
 STATUS = r.Status(
     version="0.1.0",
     time="2026-11-22T10:00:00.000Z",
@@ -87,7 +95,7 @@ STATUS = r.Status(
         r.CameraState("porch", "door", "rtsp", True),
         r.CameraState("gpu", "gate", "v4l2", False, "no picture for 10 s"),
     ],
-    sources=[r.SourceState("/var/log/messages", True, unread=0, text="")],
+    sources=[SOURCE],
     pipelines=[r.PipelineState(PIPELINE, "8f3a91c2", STEPS)],
     journal=r.JournalState(43, 1, 10000, r.Ends(delivered=29, skipped=12, failed=1), unread=0),
     engines=r.Engines(wasm="wasmtime 50.0.1", docker="20.10.24", process=False, gpu=False),

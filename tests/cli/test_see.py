@@ -29,6 +29,15 @@ async def test_status_shows_everything_at_a_glance(edge: Shell) -> None:
     assert "does not add up" not in shown
 
 
+async def test_status_shows_what_a_log_gave_and_lost_by_sender(edge: Shell) -> None:
+    shown = " ".join((await edge("status", COLUMNS="200")).out.split())
+    assert "udp://:5514 · 1234 lines · 3 events · last line" in shown
+    assert "12 dropped (rate) · 5.0 MiB rotated away unread" in shown
+    assert "192.0.2.7 1200 lines · 3 events" in shown
+    assert "192.0.2.66 not allowed · 0 lines · 0 events" in shown
+    assert "40 dropped (not allowed)" in shown
+
+
 @pytest.mark.parametrize("columns", ["80", "120"])
 async def test_status_fits_the_terminal(edge: Shell, columns: str) -> None:
     shown = (await edge("status", COLUMNS=columns)).out

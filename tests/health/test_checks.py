@@ -41,6 +41,11 @@ FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("blobs.full", "info", {"blobs_bytes": 990}),
     ("source.unreadable", "error", {"sources": [SourceFact("log", False, "no permission")]}),
     ("source.unread", "warning", {"sources": [SourceFact("log", True, unread=4096)]}),
+    ("source.unread", "warning", {"sources": [SourceFact("log", True, gaps=1)]}),
+    ("source.missing", "warning", {"sources": [SourceFact("log", True, missing=True)]}),
+    ("source.nothing-recognised", "warning", {"sources": [SourceFact("log", True, unrecognised=2000)]}),
+    ("source.nothing-recognised", "info", {"sources": [SourceFact("log", True, events=3, unheard=["192.0.2.7"])]}),
+    ("source.dropped", "warning", {"sources": [SourceFact("log", True, dropped={"rate": 7}, dropped_s=60.0)]}),
     ("source.not-allowed", "warning", {"sources": [SourceFact("udp://:514", True, strangers=["192.0.2.7"])]}),
     ("mesh.unlinked", "info", {"unlinked": ["porch"]}),
 ]
@@ -68,6 +73,27 @@ def test_the_remedy_names_the_address_that_is_not_allowed() -> None:
     (found,) = run_checks(Facts(**HEALTHY | {"sources": [fact]}))
     assert "edge-agent source allow 192.0.2.7" in found.remedy
     assert found.text.startswith("192.0.2.7 and 2 more sends")
+
+
+@pytest.mark.parametrize(
+    ("events", "lines", "seconds", "silent"),
+    [
+        (0, 0, 0.0, False), (0, 1999, 60.0, False), (0, 2000, 60.0, True),  # many lines
+        (0, 99, 1e6, False), (0, 100, 6 * 3600.0, True), (0, 100, 6 * 3600.0 - 1, False),  # some lines, and long
+        (1, 19_999, 1e6, False), (1, 1_000_000, 3600.0, False), (1, 20_000, 3 * 86400.0, True),  # it was understood before
+    ],
+)  # fmt: skip
+def test_only_a_log_that_says_much_without_an_event_is_a_fault(
+    events: int, lines: int, seconds: float, silent: bool
+) -> None:
+    fact = SourceFact("log", True, events=events, unrecognised=lines, unrecognised_s=seconds)
+    found = run_checks(Facts(**HEALTHY | {"sources": [fact]}))
+    assert [w.code for w in found] == (["source.nothing-recognised"] if silent else [])
+
+
+def test_drops_of_long_ago_are_no_fault_any_more() -> None:
+    fact = SourceFact("log", True, dropped={"rate": 7}, dropped_s=3600.0)
+    assert run_checks(Facts(**HEALTHY | {"sources": [fact]})) == []
 
 
 def test_every_code_of_the_checks_is_tried_here() -> None:

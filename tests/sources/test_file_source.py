@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
 from agent.errors import ConfigError
-from agent.sources import FileSource
+from agent.sources import FileSource, file_source
+from agent.sources.follower import Follower
 from tests.sources.support import Collector
 from tests.support import eventually
 
@@ -44,6 +46,47 @@ async def test_lines_come_as_they_are_written_and_through_rotation(log: Path, wa
         await eventually(lambda: reader.lines[3:] == [b"four"])
     assert source.counters.lines == 4
     assert source.counters.bytes == len(b"one\ntwo\n3\nfour\n")
+
+
+async def test_a_missing_log_is_read_once_it_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_source, "POLL_WATCHED", 0.05)
+    monkeypatch.setattr(file_source, "ABSENT", 0.1)
+    path = tmp_path / "made" / "later"
+    source = FileSource(path)
+    async with Collector(source) as reader:
+        await eventually(lambda: source.counters.missing)
+        path.parent.mkdir()
+        append(path, b"one\n")
+        await eventually(lambda: reader.lines == [b"one"])
+        await eventually(lambda: not source.counters.missing)
+
+
+async def test_a_quiet_log_and_a_short_absence_are_not_missing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_source, "POLL_WATCHED", 0.05)
+    source = FileSource(log)
+    async with Collector(source) as reader:
+        await reader.begun.wait()
+        log.rename(log.with_name("messages.1"))
+        await eventually(lambda: source._absent_since is not None)
+        append(log, b"one\n")
+        await eventually(lambda: reader.lines == [b"one"])
+    assert not source.counters.missing
+
+
+async def test_the_size_of_a_log_is_watched_while_its_reader_waits(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_source, "OBSERVE", 0.01)
+    source = FileSource(log)
+    batches = source.batches(None)
+    await anext(batches)
+    append(log, b"one\n")
+    await anext(batches)
+    append(log, b"x" * 5_000_000)
+    follower = next(f for f in gc.get_objects() if isinstance(f, Follower) and f._path == log)
+    await eventually(lambda: follower._mark.size > 5_000_000)
+    log.write_bytes(b"two\n")
+    assert (await anext(batches)).data == b"two\n"
+    await batches.aclose()  # type: ignore[attr-defined]
+    assert source.counters.unread == 5_000_000
 
 
 async def test_the_first_batch_is_empty_and_says_where_reading_begins(log: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -103,6 +104,10 @@ class LogLife(RuleBasedStateMachine):
                 file.write(line + b"\n")
                 self.written.append(self.partial + line)
                 self.partial = b""
+
+    @rule()
+    def look_while_nothing_is_read(self) -> None:
+        self.reader.follower.observe()
 
     @rule()
     def append_the_beginning_of_a_line(self) -> None:
@@ -335,6 +340,73 @@ def test_bytes_rotated_away_unread_are_counted(log: Path) -> None:
     assert reader.read() == [b"a new file"]
     assert reader.counters.unread == len(b"partial")
     assert reader.counters.gaps == 1
+
+
+MUCH = b"x" * 99 + b"\n"
+
+
+def test_what_is_emptied_while_nothing_is_read_is_counted(log: Path) -> None:
+    reader = Reader(log)
+    append(log, b"seen\n")
+    reader.read()
+    append(log, MUCH * 50_000)
+    reader.follower.observe()
+    log.write_bytes(b"new\n")
+    assert reader.read() == [b"new"]
+    assert (reader.counters.unread, reader.counters.unknown) == (5_000_000, 0)
+
+
+def test_files_that_come_and_go_unread_are_counted(log: Path) -> None:
+    reader = Reader(log)
+    append(log, b"first\n")
+    for n in (2, 3):
+        log.rename(log.with_name("messages.1"))
+        append(log, b"%099d\n" % n + MUCH * 24_999)
+        reader.follower.observe()
+    log.unlink()
+    log.with_name("messages.1").unlink()
+    append(log, b"last\n")
+    assert reader.read() == [b"first", b"last"]
+    assert reader.counters.unread == 5_000_000
+
+
+def test_files_that_were_seen_and_are_read_later_are_not_lost(log: Path) -> None:
+    reader = Reader(log)
+    append(log, b"1\n")
+    for n in (2, 3, 4):
+        reader.follower.observe()
+        log.rename(log.with_name(f"messages.{9 - n}"))
+        append(log, b"%d\n" % n)
+    reader.follower.observe()
+    assert reader.read() == [b"1", b"2", b"3", b"4"]
+    assert reader.counters.unread == 0
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+def test_after_a_restart_compressed_files_say_how_much_is_unread(log: Path, offset: int) -> None:
+    reader = Reader(log)
+    if offset:
+        append(log, b"seen\n")
+        reader.read()
+    before = log.read_bytes()
+    log.unlink()
+    log.with_name("messages.1.gz").write_bytes(gzip.compress(before + MUCH * 50_000))
+    append(log, b"new\n")
+    reader.restart()
+    assert reader.read() == [b"new"]
+    assert reader.counters.unread == 5_000_000
+    assert reader.counters.unknown == 0
+
+
+def test_a_log_that_is_gone_without_a_trace_is_an_unknown_loss(log: Path) -> None:
+    reader = Reader(log)
+    append(log, b"seen\n")
+    reader.read()
+    log.unlink()
+    append(log, b"another\n")
+    reader.restart()
+    assert reader.read() == [b"another"]
+    assert (reader.counters.unread, reader.counters.unknown) == (0, 1)
 
 
 def test_a_restart_after_several_rotations_reads_all_of_them(log: Path) -> None:

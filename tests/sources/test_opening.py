@@ -72,7 +72,7 @@ def test_auto_is_the_log_of_the_platform(tmp_path: Path, monkeypatch: pytest.Mon
     from agent.platforms import detect
     from agent.sources import opening
 
-    monkeypatch.setattr(opening, "detect", lambda: detect(tmp_path, {}))
+    monkeypatch.setattr(opening, "system_log", lambda: detect(tmp_path, {}).log_source)
     with pytest.raises(ConfigError):
         open_source("auto", tmp_path)
     (tmp_path / "var/log").mkdir(parents=True)

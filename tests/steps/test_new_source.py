@@ -14,7 +14,8 @@ from agent import steps
 from agent.definitions import json_schema, load_pipeline
 from agent.errors import PipelineError
 from agent.model.step_kind import Kinds
-from agent.node import Node
+from agent.node import Node, source_steps
+from agent.sources import opening
 from tests.node.site import Site
 from tests.steps import ticker
 from tests.support import eventually
@@ -80,6 +81,19 @@ async def test_a_source_that_cannot_run_stops_no_other(site: Site) -> None:
         "p/tock": "", "p/broken": "this node has no clock", "p/faulty": "internal: RuntimeError: a mistake in a kind",
         "p/unnamed": "internal: RuntimeError: a mistake in a kind",
     }  # fmt: skip
+
+
+async def test_a_source_that_cannot_run_is_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_steps, "AGAIN", 0.05)
+    monkeypatch.setattr(source_steps, "LOOK", 0.05)
+    found = [""]
+    monkeypatch.setattr(opening, "system_log", lambda: found[0])
+    hall = await site.start("hall")
+    apply(hall, "version: 1\nname: p\nsteps: {log: {tail: auto, wasm: {module: m.wasm}}}\n")
+    runners = hall.delivery.sources.runners
+    await eventually(lambda: any("no known log" in r.problem for r in runners.values()))
+    found[0] = "/nowhere/messages"
+    await eventually(lambda: [r.name for r in runners.values()] == ["/nowhere/messages"])
 
 
 def test_a_log_of_an_unknown_user_is_refused() -> None:

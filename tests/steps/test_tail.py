@@ -119,6 +119,17 @@ async def test_a_line_becomes_a_row_for_each_step_that_follows(ap: Ap) -> None:
     assert ap.runner.events == 2
 
 
+async def test_lines_and_events_are_counted(ap: Ap) -> None:
+    async with ap:
+        ap.write(joined(1), b"kernel: hello\n")
+        await eventually(lambda: ap.runner.counts().events == 1)
+        ap.write(b"kernel: again\n")
+        await eventually(lambda: ap.runner.counts().lines == 3)
+    counts = ap.runner.counts()
+    assert counts.unrecognised == 1
+    assert {sender: f.events for sender, f in counts.found.items()} == {"": 1}
+
+
 async def test_types_that_the_step_does_not_emit_stay_behind(ap: Ap) -> None:
     ap.pipeline = load_pipeline(TEXT.replace("wifi.client.joined, ", ""))
     async with ap:
@@ -215,6 +226,38 @@ async def test_reading_pauses_while_the_journal_is_nearly_full(
             ap.pipelines.apply(ap.pipelines.lifecycle.ended(r, "delivered"))
         await eventually(lambda: len(ap.rows) == 38)
     assert ap.macs == list(range(38))
+    ap.journal.close()
+
+
+async def test_a_batch_of_many_events_keeps_to_max_open(tmp_path: Path, filters: Path, executor: WasmExecutor) -> None:
+    ap = Ap(tmp_path, filters / "wifi-join.wasm", executor, max_open=100)
+    ap.write(*(joined(i) for i in range(1000)))
+    most = 0
+    async with ap:
+        while len(ap.rows) < 1000:
+            await eventually(lambda n=len(ap.rows): len(ap.rows) > n)
+            most = max(most, ap.journal.open_count)
+            for r in [r for r in ap.rows if r.open]:
+                ap.pipelines.apply(ap.pipelines.lifecycle.ended(r, "delivered"))
+    assert ap.macs == list(range(1000))
+    assert most == 90
+    ap.journal.close()
+
+
+async def test_a_half_accepted_batch_comes_again_with_the_same_ids(
+    tmp_path: Path, filters: Path, executor: WasmExecutor
+) -> None:
+    ap = Ap(tmp_path, filters / "wifi-join.wasm", executor, max_open=100)
+    ap.write(*(joined(i) for i in range(150)))
+    async with ap:
+        await eventually(lambda: len(ap.rows) == 90)
+    ap.restart()
+    for r in ap.rows:
+        ap.pipelines.apply(ap.pipelines.lifecycle.ended(r, "delivered"))
+    async with ap:
+        await eventually(lambda: len(ap.rows) == 150)
+    assert ap.macs == list(range(150))
+    assert len({r.event.id for r in ap.rows}) == 150
     ap.journal.close()
 
 

@@ -13,7 +13,7 @@ from agent.model.keys import duration
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import Task
 from agent.sources import SenderCount
-from agent.steps import Parts, SourceKind
+from agent.steps import Parts, SourceCounts, SourceKind
 
 
 class TickerTask(Task, frozen=True, omit_defaults=True, kw_only=True):
@@ -32,8 +32,11 @@ class TickerRunner:
     step: Step
     name: str
     problem: str = ""
-    unread: int = 0
     ticks: int = 0
+
+    def counts(self) -> SourceCounts:
+        """See SourceRunner."""
+        return SourceCounts(events=self.ticks)
 
     def senders(self) -> list[SenderCount]:
         """See SourceRunner."""

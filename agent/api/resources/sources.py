@@ -18,7 +18,7 @@ from agent.model.decoding import DAMAGED
 from agent.model.documents import SENDER
 from agent.model.node import NodeRecord
 from agent.sources import SenderCount, SenderRule, network, rule_name
-from agent.steps import SourceRunner
+from agent.steps import FoundEvents, SourceCounts, SourceRunner
 
 log = logging.getLogger(__name__)
 
@@ -71,15 +71,45 @@ class Sources:
         if not peer.is_operator and peer.id != self._mesh.me.id:
             raise Refused(f"{peer.name} is not an operator and cannot read lines of a log", code="not-operator")
         found = [
-            results.Source(
-                "", pipeline, step, r.name, not r.problem, r.problem, [_sender(c) for c in r.senders()[:MAX_SENDERS]]
-            )
+            results.Source("", pipeline, step, r.name, not r.problem, r.problem, _senders(r, r.counts()))
             for (pipeline, _version, step, _source), r in self._runners.items()
         ]
         return msgspec.msgpack.encode(found)
 
 
-def _sender(count: SenderCount) -> results.Sender:
+def source_state(name: str, runner: SourceRunner) -> results.SourceState:
+    """A source of this node as `status` shows it."""
+    counts = runner.counts()
+    return results.SourceState(
+        name,
+        ok=not runner.problem,
+        unread=counts.unread,
+        text=runner.problem,
+        missing=counts.missing,
+        lines=counts.lines,
+        bytes=counts.bytes,
+        last=_when(counts.last),
+        events=counts.events,
+        last_event=_when(counts.last_event),
+        unrecognised=counts.unrecognised,
+        dropped=counts.dropped,
+        cut=counts.cut,
+        gaps=counts.gaps,
+        clock_s=counts.clock_s,
+        senders=_senders(runner, counts),
+    )
+
+
+def _senders(runner: SourceRunner, counts: SourceCounts) -> list[results.Sender]:
+    none = FoundEvents()
+    return [_sender(c, counts.found.get(c.address, none)) for c in runner.senders()[:MAX_SENDERS]]
+
+
+def _when(unix: float) -> str:
+    return when(unix) if unix else ""
+
+
+def _sender(count: SenderCount, found: FoundEvents) -> results.Sender:
     return results.Sender(
         address=count.address,
         allowed=count.allowed,
@@ -89,4 +119,6 @@ def _sender(count: SenderCount) -> results.Sender:
         last=when(count.last),
         dropped=dict(count.dropped),
         sample=count.sample,
+        events=found.events,
+        last_event=_when(found.last),
     )

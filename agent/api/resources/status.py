@@ -16,6 +16,7 @@ from agent.api.resources.common import certificate
 from agent.api.resources.nodes import Nodes
 from agent.api.resources.pipelines import Pipelines
 from agent.api.resources.sink import Sink
+from agent.api.resources.sources import source_state
 from agent.blobs import BlobStore
 from agent.config import Config
 from agent.delivery import ENDS, DeliveryEngine
@@ -27,6 +28,8 @@ from agent.mesh import Mesh
 from agent.model.event import now
 from agent.steps import NodeSteps, SourceRunner
 
+RIGHT = 5.0
+"""Seconds of difference that stamps of whole seconds and late looks explain."""
 Sources = Mapping[tuple[str, str, str, str], SourceRunner]
 """The logs that this node follows, by pipeline, version, step and source."""
 
@@ -65,15 +68,7 @@ class Status:
             certificate=certificate(identity.not_after),
             nodes=self.nodes.states(),
             cameras=self.cameras.states(),
-            sources=[
-                results.SourceState(
-                    f"{k[0]}/{k[2]} {r.name}",
-                    ok=not r.problem,
-                    unread=r.unread,
-                    text=r.problem,
-                )
-                for k, r in self.sources.items()
-            ],
+            sources=[source_state(f"{k[0]}/{k[2]} {r.name}", r) for k, r in self.sources.items()],
             pipelines=self.pipelines.states(),
             journal=self._journal(),
             engines=self._engines(),
@@ -115,7 +110,7 @@ class Status:
             open=self.delivery.journal.open_count,
             max_open=self.delivery.journal.max_open,
             ends=results.Ends(**{e: sum(c[e] for c in totals) for e in ENDS}),
-            unread=sum(r.unread for r in self.sources.values()),
+            unread=sum(r.counts().unread for r in self.sources.values()),
         )
 
     def _engines(self) -> results.Engines:
@@ -154,8 +149,34 @@ class Status:
                 str(failed or "writable"),
                 "check the disk, then restart the agent",
             ),
+            *(source_check(f"{k[2]} {r.name}", r) for k, r in self.sources.items()),
             *(results.Check(w.code, "warn", w.text, w.remedy) for w in self.health.list()),
         ]
+
+
+def source_check(name: str, runner: SourceRunner) -> results.Check:
+    """The counts of a log as a check; faults of the log are warnings beside it."""
+    counts, now_ = runner.counts(), time.time()
+    words = [f"{counts.lines} lines", f"{counts.events} events"]
+    words.append(f"last line {now_ - counts.last:.0f} s ago" if counts.last else "no line since the start")
+    if counts.clock_s is not None:
+        words.append(f"its clock is {offset_in_words(counts.clock_s)}")
+    words += [f"{n} dropped ({reason})" for reason, n in sorted(counts.dropped.items())]
+    if counts.unread:
+        words.append(f"{counts.unread} bytes rotated away unread")
+    remedy = "see the warnings about this log" if runner.problem else ""
+    return results.Check(f"log {name}", "warn" if runner.problem else "ok", ", ".join(words), remedy)
+
+
+def offset_in_words(seconds: float) -> str:
+    """A clock's offset to this node's, to the minute above one: `2 h 30 min ahead of this node's`, `right`."""
+    if abs(seconds) < RIGHT:
+        return "right"
+    minutes = round(abs(seconds) / 60)
+    days, hours = minutes // 1440, minutes // 60 % 24
+    parts = [f"{n} {unit}" for n, unit in ((days, "d"), (hours, "h"), (minutes % 60, "min")) if n]
+    length = " ".join(parts) or f"{abs(seconds):.0f} s"
+    return f"{length} {'ahead of' if seconds > 0 else 'behind'} this node's; ages of its lines are corrected"
 
 
 @cache

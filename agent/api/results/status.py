@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.api.results.base import Answer, NodeName, PausedFor, Role, Seconds, Size, Time, Version
+from agent.api.results.things import Sender
 from agent.model.health import Warning
 
 
@@ -79,6 +80,29 @@ class SourceState(Answer):
     ok: bool
     unread: Annotated[int, Meta(description="bytes that were rotated away unread")]
     text: Annotated[str, Meta(description="the error, else empty")]
+    missing: Annotated[bool, Meta(description="whether there is no such log now")] = False
+    lines: Annotated[int, Meta(description="lines read since the source started; estimated in a large backlog")] = 0
+    bytes: Size = 0
+    last: Annotated[str, Meta(description="RFC 3339, UTC; when the last line was read; empty before the first")] = ""
+    events: Annotated[int, Meta(description="events found in its lines")] = 0
+    last_event: Annotated[
+        str, Meta(description="RFC 3339, UTC; when the last of them was found; empty before the first")
+    ] = ""
+    unrecognised: Annotated[int, Meta(description="lines since the last event")] = 0
+    dropped: Annotated[dict[str, int], Meta(description="lines dropped, by reason")] = msgspec.field(
+        default_factory=dict
+    )
+    cut: Annotated[int, Meta(description="lines that were too long and were cut")] = 0
+    gaps: Annotated[int, Meta(description="times when an unknown number of bytes was rotated away unread")] = 0
+    clock_s: Annotated[
+        float | None,
+        Meta(
+            description="the log's clock minus this node's in seconds, both as local time; null before a line shows it"
+        ),
+    ] = None
+    senders: Annotated[list[Sender], Meta(description="the 200 heard last, newest first")] = msgspec.field(
+        default_factory=list
+    )
 
 
 class Ends(msgspec.Struct):

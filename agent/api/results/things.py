@@ -36,6 +36,10 @@ class Sender(Answer):
         default_factory=dict
     )
     sample: Annotated[str, Meta(description="the beginning of its last message")] = ""
+    events: Annotated[int, Meta(description="events found in its lines")] = 0
+    last_event: Annotated[
+        str, Meta(description="RFC 3339, UTC; when the last of them was found; empty before the first")
+    ] = ""
 
 
 class Source(Answer):
