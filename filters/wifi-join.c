@@ -55,6 +55,7 @@ static void put_event(uint64_t line, uint64_t at, const wifi_match *m) {
   if (e->auth.n) put_member("auth", e->auth, &comma);
   if (e->reason.n) put_member("reason", e->reason, &comma);
   edge_put("}", 1);
+  comma = ",";
   if (access_point.n) put_member("access_point", access_point, &comma);
   edge_put("}", 1);
 }

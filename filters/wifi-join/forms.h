@@ -210,7 +210,7 @@ static const wifi_form FORMS[] = {
 
     /* A start of the access point itself
      * ex: Sat Jan 10 20:00:01 2026 kern.notice kernel: [    0.000000] Linux version 6.6.63 (builder@buildhost) => restarted
-     * ex: system,error,critical router was rebooted without proper shutdown => restarted */
+     * ex: Jan 10 20:00:01 loft system,error,critical router was rebooted without proper shutdown => restarted @loft */
     {"linux", "kernel", "restarted", "Linux version"},
 };
 

@@ -41,10 +41,11 @@ static edge_span word(edge_span *s) {
 /* Whether w is one of the words of a list that spaces separate; ASCII letters of w may be of any case. */
 static bool is_one_of(edge_span w, const char *list) {
   for (const char *p = list; *p;) {
-    size_t n = strcspn(p, " "), i = 0;
-    while (n == w.n && i < n && (is_upper(w.p[i]) ? w.p[i] | 32 : w.p[i]) == (uint8_t)p[i]) i++;
-    if (n == w.n && i == n) return true;
-    p += n + (p[n] != 0);
+    size_t i = 0;
+    while (i < w.n && *p && *p != ' ' && (is_upper(w.p[i]) ? w.p[i] | 32 : w.p[i]) == (uint8_t)*p) i++, p++;
+    if (i == w.n && (*p == ' ' || !*p)) return true;
+    while (*p && *p != ' ') p++;
+    p += *p == ' ';
   }
   return false;
 }
@@ -124,7 +125,7 @@ static size_t time_length(edge_span s, bool clock) {
   bool seen = false;
   for (int words = 0; words < 10; words++) {
     edge_span ahead = rest, w = word(&ahead), after = ahead, next = word(&after);
-    if (!w.n) break;
+    if (!w.n || (!numbers && !is_number(w) && !is_number(next) && !is_number(word(&after)))) break;
     bool half = seen && is_one_of(w, "am pm a.m. p.m. a. p. m. vorm. nachm. uhr uur h"), kept = true;
     if (is_number(w)) {
       if (seen && !(w.n == 4 && has_only(w, "")) && !strchr("[+-", *w.p) && !(w.n > 7 && has_only(w, "./-")))
