@@ -6,6 +6,7 @@ purpose: callers branch on a class only where they can do something different.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 
@@ -113,3 +114,14 @@ class NotFound(EdgeError):
 
     code = "not-found"
     exit_code = 6
+
+
+def listen_hint(number: int, port: str, address: str) -> str:
+    """The remedy where listening fails with this errno; `port` and `address` name the settings."""
+    if number == errno.EADDRINUSE:
+        return f"another program listens there: stop it, or set another {port}"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"ports below 1024 need root or the capability CAP_NET_BIND_SERVICE: set another {port}"
+    if number == errno.EADDRNOTAVAIL:
+        return f"no interface of this machine has this address: check {address}"
+    return f"check {address} and {port}"

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import logging
 import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from agent.errors import ConfigError, EdgeError
+from agent.errors import ConfigError
 from agent.files import write_private
+from agent.terminal import run_app
 from cloud_sink.files import private_folder
 from cloud_sink.settings import Settings
-from cloud_sink.store import Access, open_database
 
 if TYPE_CHECKING:
     from cloud_sink.notify import Channel
     from cloud_sink.server import Ready
+    from cloud_sink.store import Access
 
 app = typer.Typer(
     help="The cloud sink: stores the alerts of buildings, shows them on a page, and posts them to Slack.",
@@ -29,6 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 key_app = typer.Typer(help="Keys that buildings use to send alerts. One key for each building.", no_args_is_help=True)
 user_app = typer.Typer(help="People who may look at the page.", no_args_is_help=True)
@@ -48,6 +52,23 @@ Db = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DATA = Path("/var/lib/edge-sink")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from agent import __version__
+
+        typer.echo(f"edge-sink {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The cloud sink: stores the alerts of buildings, shows them on a page, and posts them to Slack."""
 
 
 @app.command("serve")
@@ -109,18 +130,15 @@ def serve_command(
     """
     # Imported here because `key` and `user` need no web server.
     from cloud_sink.ingest.mqtt import parse_broker
-    from cloud_sink.server import Extras, run, serve
+    from cloud_sink.server import Extras, serve
 
     _log_to_stderr()
     settings = Settings(data=data, host=host, port=port, public=url, database=db, keep=keep)
-    try:
-        extras = Extras(
-            broker=parse_broker(mqtt) if mqtt else None,
-            broker_password=_secret(mqtt_password_file, "EDGE_SINK_MQTT_PASSWORD"),
-            channels=_channels(slack_channel, slack_token_file, slack_api, url, apprise_file),
-        )
-    except EdgeError as e:
-        _fail(e)
+    extras = Extras(
+        broker=parse_broker(mqtt) if mqtt else None,
+        broker_password=_secret(mqtt_password_file, "EDGE_SINK_MQTT_PASSWORD"),
+        channels=_channels(slack_channel, slack_token_file, slack_api, url, apprise_file),
+    )
 
     def ready(facts: Ready, new_key: str) -> None:
         facts = msgspec.structs.replace(facts, pid=os.getpid())
@@ -128,7 +146,8 @@ def serve_command(
             write_private(ready_file.absolute(), msgspec.json.encode(facts))
         _announce(facts, new_key, as_json)
 
-    raise typer.Exit(run(serve(settings, ready, extras=extras, login_link=ready_file is not None)))
+    _folder(data)
+    asyncio.run(serve(settings, ready, extras=extras, login_link=ready_file is not None))
 
 
 def _channels(
@@ -154,9 +173,10 @@ def _secret(file: Path | None, variable: str) -> str:
     if file is None:
         return os.environ.get(variable, "").strip()
     try:
-        return file.read_text().strip()
-    except OSError as e:
-        raise ConfigError(f"{file} cannot be read: {e.strerror}") from e
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as e:
+        why = e.strerror if isinstance(e, OSError) else "it is not text"
+        raise ConfigError(f"{file} cannot be read: {why}", hint="give a file with nothing else in it") from e
 
 
 def _announce(facts: Ready, new_key: str, as_json: bool) -> None:
@@ -217,12 +237,12 @@ def key_list(data: Data = DATA, db: Db = "", as_json: Json = False) -> None:
 
 
 @key_app.command("revoke")
-def key_revoke(key: Annotated[str, typer.Argument(help="The key's id.")], data: Data = DATA, db: Db = "") -> None:
+def key_revoke(
+    key: Annotated[str, typer.Argument(help="The key's id.")], data: Data = DATA, db: Db = "", as_json: Json = False
+) -> None:
     """Revoke a key at once. Alerts that came with it stay."""
-    try:
-        _access(data, db).revoke_key(key)
-    except EdgeError as e:
-        _fail(e)
+    _access(data, db).revoke_key(key)
+    _print({"id": key}, f"the key {key} is revoked", as_json)
 
 
 @user_app.command("list")
@@ -241,12 +261,11 @@ def user_add(
     data: Data = DATA,
     db: Db = "",
     password_file: Annotated[Path | None, typer.Option(help="Read the password there instead of asking.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Add a user; asks for the password."""
-    try:
-        _access(data, db).add_user(name, _password(password_file))
-    except EdgeError as e:
-        _fail(e)
+    _access(data, db).add_user(name, _password(password_file))
+    _print({"name": name}, f"{name} may look at the page", as_json)
 
 
 @user_app.command("password")
@@ -255,21 +274,18 @@ def user_password(
     data: Data = DATA,
     db: Db = "",
     password_file: Annotated[Path | None, typer.Option(help="Read the password there instead of asking.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Set a user's password and log out all their browsers."""
-    try:
-        _access(data, db).set_password(name, _password(password_file))
-    except EdgeError as e:
-        _fail(e)
+    _access(data, db).set_password(name, _password(password_file))
+    _print({"name": name}, f"{name} has a new password", as_json)
 
 
 @user_app.command("remove")
-def user_remove(name: str, data: Data = DATA, db: Db = "") -> None:
+def user_remove(name: str, data: Data = DATA, db: Db = "", as_json: Json = False) -> None:
     """Remove a user and log out all their browsers."""
-    try:
-        _access(data, db).remove_user(name)
-    except EdgeError as e:
-        _fail(e)
+    _access(data, db).remove_user(name)
+    _print({"name": name}, f"{name} is removed", as_json)
 
 
 @user_app.command("login-link")
@@ -281,32 +297,34 @@ def user_login_link(
     as_json: Json = False,
 ) -> None:
     """Print a link that logs a user in. It works once, within an hour."""
-    try:
-        link = f"{url.rstrip('/')}/login/{_access(data, db).login_link(name)}"
-    except EdgeError as e:
-        _fail(e)
+    link = f"{url.rstrip('/')}/login/{_access(data, db).login_link(name)}"
     _print({"name": name, "link": link}, link, as_json)
 
 
 def _access(data: Path, db: str) -> Access:
+    from cloud_sink.store import Access, open_database
+
+    _folder(data)
+    return Access(open_database(Settings(data=data, database=db).database_url))
+
+
+def _folder(data: Path) -> None:
+    """Make the sink's folder; raises ConfigError where that fails, or nothing can be written there."""
     try:
         private_folder(data)
-        return Access(open_database(Settings(data=data, database=db).database_url))
-    except EdgeError as e:
-        _fail(e)
+        if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as e:
-        _fail(ConfigError(f"{data} cannot be used: {e.strerror}", hint="name another folder with --data"))
+        why = "it is not a folder" if isinstance(e, FileExistsError | NotADirectoryError) else e.strerror
+        raise ConfigError(
+            f"{data} cannot be used: {why}", hint="name another folder with --data, or EDGE_SINK_DATA"
+        ) from None
 
 
 def _password(file: Path | None) -> str:
     if file is None:
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
     return _secret(file, "")
-
-
-def _fail(e: EdgeError) -> NoReturn:
-    typer.echo(f"edge-sink: {e.message}" + (f"\n  {e.hint}" if e.hint else "") + f"\n  [{e.code}]", err=True)
-    raise typer.Exit(e.exit_code)
 
 
 def _print(value: dict[str, str], text: str, as_json: bool) -> None:
@@ -341,4 +359,4 @@ def _log_to_stderr() -> None:
 
 def main() -> None:
     """The entry point."""
-    app()
+    run_app("edge-sink", app, debug="EDGE_SINK_DEBUG")

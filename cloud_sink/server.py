@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ import msgspec
 import uvicorn
 
 from agent.backoff import Backoff, doubling
-from agent.errors import ConfigError, EdgeError
+from agent.errors import ConfigError, listen_hint
 from agent.files import write_private
 from agent.supervise import supervised
 from cloud_sink.app import Sink, create_app
@@ -198,8 +199,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as e:
         listener.close()
         raise ConfigError(
-            f"cannot listen on {host} port {port}: {e.strerror}",
-            hint="choose another --host or --port",
+            f"cannot listen on {host} port {port}: {os.strerror(e.errno or 0)}",
+            hint=listen_hint(e.errno or 0, "--port", "--host"),
             code="sink.listen",
         ) from e
     return listener
@@ -208,19 +209,3 @@ def _listen(host: str, port: int) -> socket.socket:
 def _url(host: str, port: int) -> str:
     shown = primary_address() if host in ("0.0.0.0", "::", "") else host  # noqa: S104
     return f"https://[{shown}]:{port}" if ":" in shown else f"https://{shown}:{port}"
-
-
-def run(main: Awaitable[None]) -> int:
-    """Run `main` to the end and return the exit code; an EdgeError is printed as three lines on stderr."""
-
-    async def wrapped() -> None:
-        await main
-
-    try:
-        asyncio.run(wrapped())
-    except EdgeError as e:
-        sys.stderr.write(f"edge-sink: {e.message}\n" + (f"  {e.hint}\n" if e.hint else "") + f"  [{e.code}]\n")
-        return e.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0

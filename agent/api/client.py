@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from agent.errors import EdgeError, Refused, Unreachable
+from agent.errors import ConfigError, EdgeError, Refused, Unreachable
 
 T = TypeVar("T")
 CHUNK = 1 << 20
@@ -135,7 +135,10 @@ def read(answer: Any, kind: type[T]) -> T:
 
 
 def path_of(*parts: str) -> str:
-    """A path of the API with each part quoted."""
+    """A path of the API with each part quoted; raises ConfigError for a part that cannot be a name."""
+    for part in parts:
+        if part in ("", ".", ".."):
+            raise ConfigError(f"{part!r} is not a name", hint="give the name or the id")
     return "/v1/" + "/".join(quote(p, safe="") for p in parts)
 
 

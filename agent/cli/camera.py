@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from agent.api import path_of, read, results
+from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app, read_secret
 from agent.cli.output import dot, escape, listing, print_json, say, size
 from agent.errors import ConfigError
@@ -23,7 +24,7 @@ app = new_app(
     ),
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the camera.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the camera.", autocompletion=completion.cameras)]
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 
 

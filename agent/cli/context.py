@@ -114,7 +114,7 @@ def read_secret(where: str, prompt: str) -> str:
     else:
         file = Path(where.removeprefix("@"))
         try:
-            text = file.read_text()[:65536]
+            text = file.read_text("utf-8")[:65536]
         except (OSError, UnicodeDecodeError) as e:
             raise ConfigError(f"{file} cannot be read: {e}", hint="give a file with nothing else in it") from None
     if not text.strip():

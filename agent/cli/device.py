@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from agent.api import path_of, results
+from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, new_app
 from agent.cli.output import ago, dot, escape, listing, say
 
@@ -19,7 +20,9 @@ app = new_app(
     ),
 )
 
-Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Name, MAC or id, see device list.")]
+Device = Annotated[
+    str, typer.Argument(metavar="DEVICE", help="Name, MAC or id, see device list.", autocompletion=completion.devices)
+]
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from agent.api import read, results
+from agent.cli import completion
 from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import console, escape, print_json, size
 
@@ -17,7 +18,9 @@ def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep showing new events until interrupted.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", help="Number of recent events to show first.")] = 20,
     kind: Annotated[str, typer.Option("--type", "-t", help="Only events of this type.")] = "",
-    pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Only events of this pipeline.")] = "",
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="Only events of this pipeline.", autocompletion=completion.pipelines)
+    ] = "",
     json: JsonFlag = False,
 ) -> None:
     """Show recent events that this node knows; with --follow also new events as they happen.

@@ -1,16 +1,17 @@
-"""`edge-agent filter …`: test your own filter before a pipeline depends on it."""
+"""`edge-agent filter …`: see what a filter makes of log lines, and test your own before a pipeline depends on it."""
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from agent.cli.context import JsonFlag, new_app
+from agent.cli.context import JsonFlag, epilog, new_app
+from agent.cli.filter_module import need_module, opened
+from agent.cli.filter_try import EXAMPLES, try_
 from agent.cli.output import escape, print_json, say
 from agent.errors import ConfigError
 
@@ -18,18 +19,20 @@ if TYPE_CHECKING:
     from agent.executors import FilterReport
 
 app = new_app(
-    "Check your own filter.",
+    "Try filters on log lines, and check your own filter.",
     examples=(
+        *EXAMPLES[:2],
         "edge-agent filter check my-filter.wasm /var/log/messages",
         "edge-agent filter check my-filter.wasm messages.log --arg --strict --rounds 50",
     ),
 )
+app.command("try", epilog=epilog(*EXAMPLES))(try_)
 MOST_INPUT = 256 << 20
 
 
 @app.callback()
 def group() -> None:
-    """Check your own filter."""
+    """Try filters on log lines, and check your own filter."""
 
 
 @app.command()
@@ -47,8 +50,7 @@ def check(
     Needs no running agent. Ends with 1 when the filter breaks the contract.
     """
     data = _read(file)
-    if not module.is_file():
-        raise ConfigError(f"there is no module {module}", hint="build it first: docs/write-your-own-filter.md")
+    need_module(module)
     report = asyncio.run(_check(module, data, arg or [], rounds, seed))
     if json:
         print_json(msgspec.to_builtins(report))
@@ -58,16 +60,10 @@ def check(
 
 
 async def _check(module: Path, data: bytes, arguments: list[str], rounds: int, seed: int) -> FilterReport:
-    from agent.executors import WasmExecutor, check_filter
-    from agent.model.task import WasmTask
+    from agent.executors import check_filter
 
-    with tempfile.TemporaryDirectory(prefix="edge-agent-") as folder:
-        executor = WasmExecutor(Path(folder) / "cache", Path(folder) / "scratch", workers=1)
-        try:
-            runner = executor.filter(module.absolute(), WasmTask(module=str(module), args=arguments))
-            return await check_filter(runner, data, rounds=rounds, seed=seed)
-        finally:
-            await executor.close()
+    async with opened(module) as open_filter:
+        return await check_filter(open_filter(arguments), data, rounds=rounds, seed=seed)
 
 
 def _read(file: Path) -> bytes:

@@ -14,6 +14,7 @@ from typer._click import Command, Context, HelpFormatter
 from typer.core import TyperCommand, TyperGroup
 
 from agent.errors import ConfigError, NotFound
+from agent.terminal import extra_of, missing
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -49,6 +50,8 @@ class Noun(NamedTuple):
         except ModuleNotFoundError as e:
             if e.name and e.name.startswith("agent"):
                 raise NotFound(f"this installation has no {self.name}", hint="install the whole package") from e
+            if extra := extra_of(e.name or ""):
+                raise missing(self.name, e.name or "", extra) from e
             raise NotFound(f"{self.name} needs {e.name}", hint=self._remedy(e.name or ""), code="not-installed") from e
         except Exception as e:
             if not self.distribution:

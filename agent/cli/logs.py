@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from agent.api import path_of, read, results
+from agent.cli import completion
 from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import escape, print_json, say
 from agent.config import parse_duration
@@ -20,7 +21,12 @@ LONGEST = 3650 * 86400.0
 
 
 def logs(
-    step: Annotated[str, typer.Argument(metavar="PIPELINE[/STEP]", help="A step, or a pipeline for all its steps.")],
+    step: Annotated[
+        str,
+        typer.Argument(
+            metavar="PIPELINE[/STEP]", help="A step, or a pipeline for all its steps.", autocompletion=completion.logs
+        ),
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until interrupted.")] = False,
     tail: Annotated[
         int,
@@ -42,7 +48,7 @@ def logs(
             help="Only lines since then, of those of --tail: 10m, 2h, or an RFC 3339 time.",
         ),
     ] = "",
-    node: Annotated[str, typer.Option("--node", help="Only from this node.")] = "",
+    node: Annotated[str, typer.Option("--node", help="Only from this node.", autocompletion=completion.nodes)] = "",
     json: JsonFlag = False,
 ) -> None:
     """Show the log of a step: the output of its programs and the agent's messages about them, from all nodes that run it.

@@ -1,17 +1,14 @@
-"""The root command: the modules of the nouns, the form of errors, and the exit codes."""
+"""The root command: the modules of the nouns and the exit codes."""
 
 from __future__ import annotations
 
-import os
-import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from agent.cli import context
 from agent.cli.lazy import LazyGroup, Noun
-from agent.cli.plain import plain
-from agent.errors import EdgeError
+from agent.terminal import run_app
 
 NOUNS = (
     Noun("serve", "Run the agent on this device.", "Run"),
@@ -34,7 +31,7 @@ NOUNS = (
     Noun("blob", "Bytes named by their CID.", "Manage"),
     Noun("add", "Short for blob add.", "Manage", "blob", "add_app"),
     Noun("get", "Short for blob get.", "Manage", "blob", "get_app"),
-    Noun("filter", "Check your own filter.", "Develop"),
+    Noun("filter", "Try filters on log lines, and check your own.", "Develop"),
     Noun("config", "Show and check the configuration.", "Develop"),
     Noun("version", "The version of this program.", "Develop"),
 )
@@ -96,39 +93,6 @@ def root(
     context.chosen.config = config
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; errors are printed as message, hint and code, never as a traceback."""
-    try:
-        typer.main.get_command(app).main(args=arguments, prog_name="edge-agent")
-    except EdgeError as e:
-        report(e)
-        sys.exit(e.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as e:
-        if os.environ.get("EDGE_AGENT_DEBUG"):
-            raise
-        report(
-            EdgeError(
-                f"internal error in edge-agent: {type(e).__name__}: {e}",
-                hint="EDGE_AGENT_DEBUG=1 shows where; please report it",
-            )
-        )
-        sys.exit(1)
-
-
-def report(error: EdgeError) -> None:
-    """Print an error on stderr: as JSON when --json was asked for, else message, hint and code."""
-    if "--json" in sys.argv:
-        import json
-
-        print(json.dumps({"error": error.to_dict()}, ensure_ascii=False, default=str), file=sys.stderr)
-        return
-    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    red, dim, off = ("\033[1;31m", "\033[2m", "\033[0m") if colour else ("", "", "")
-    print(f"{red}error:{off} {plain(error.message)} {dim}[{plain(error.code)}]{off}", file=sys.stderr)
-    if error.hint:
-        print(f" hint: {plain(error.hint)}", file=sys.stderr)
+    run_app("edge-agent", app, arguments)

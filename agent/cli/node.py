@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from agent.api import path_of, results
+from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, new_app, parse_labels
 from agent.cli.nodes import Where, nodes
 from agent.cli.output import ago, escape, labels, listing, say, size, table
@@ -21,7 +22,7 @@ app = new_app(
     ),
 )
 
-Node = Annotated[str, typer.Argument(metavar="NODE", help="Name or id of the node.")]
+Node = Annotated[str, typer.Argument(metavar="NODE", help="Name or id of the node.", autocompletion=completion.nodes)]
 
 
 @app.command("list")

@@ -14,7 +14,7 @@ from rich import markup
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from agent.cli.plain import plain
+from agent.terminal import plain
 
 PIPE_WIDTH = 160
 """Columns of a table that goes into a pipe."""
@@ -36,7 +36,8 @@ def console() -> Console:
 def print_json(value: Any, *, line: bool = False) -> None:
     """One JSON document, indented on a terminal; with `line` always one line, as the rows of a stream are."""
     indent = 2 if sys.stdout.isatty() and not line else None
-    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n")
+    unicode = sys.stdout.encoding.lower().startswith("utf")
+    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=not unicode, default=str) + "\n")
     sys.stdout.flush()
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from agent.api import Client, path_of, results
+from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app
 from agent.cli.output import ago, escape, listing, print_json, say, since, table
 from agent.cli.status_view import view_pipeline
@@ -26,7 +27,9 @@ app = new_app(
 )
 
 T = TypeVar("T")
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
+Name = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.", autocompletion=completion.pipelines)
+]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline's YAML file.")]
 APPLY_TIMEOUT = 600.0
 MOST_FILE = 32 << 20
@@ -144,7 +147,12 @@ def resume(name: Name, json: JsonFlag = False) -> None:
 @app.command()
 def trigger(
     name: Name,
-    step: Annotated[str, typer.Option("--step", help="Step that gets the event; default: the first steps.")] = "",
+    step: Annotated[
+        str,
+        typer.Option(
+            "--step", help="Step that gets the event; default: the first steps.", autocompletion=completion.steps
+        ),
+    ] = "",
     kind: Annotated[str, typer.Option("--type", help="Type of the event.")] = "edge.trigger",
     data: Annotated[str, typer.Option("--data", metavar="JSON|@FILE|-", help="Data of the event.")] = "{}",
     json: JsonFlag = False,
@@ -213,7 +221,7 @@ def _ask_about(file: Path, path: str, kind: type[T], json: bool, **more: Any) ->
 def _source(client: Client, file: Path) -> dict[str, Any]:
     """The pipeline file and all files that it names, relative to its folder."""
     try:
-        source: dict[str, Any] = {"text": file.read_text(), "file": str(file)}
+        source: dict[str, Any] = {"text": file.read_text("utf-8"), "file": str(file)}
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{file} cannot be read: {e}", hint="check the path") from None
     files = {}
@@ -236,7 +244,7 @@ def _json(text: str) -> Any:
         if text == "-":
             text = sys.stdin.read(1 << 20)
         elif text.startswith("@"):
-            text = Path(text[1:]).read_text()
+            text = Path(text[1:]).read_text("utf-8")
         return jsonlib.loads(text)
     except (OSError, ValueError) as e:
         raise ConfigError(f"this is not JSON: {e}", hint="quote it for the shell, or use @FILE") from None

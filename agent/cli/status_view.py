@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 
 from agent.api import results
-from agent.cli.nodes import node_table
+from agent.cli.nodes import view_nodes
 from agent.cli.output import ago, count, dot, escape, labels, since, size, table
 from agent.model.health import Warning
 
@@ -27,7 +27,7 @@ def view(s: results.Status) -> RenderableType:
 def _parts(s: results.Status) -> Iterator[RenderableType]:
     yield from _head(s)
     yield ""
-    yield node_table(s.nodes)
+    yield view_nodes(s.nodes)
     if s.cameras:
         yield _cameras(s.cameras)
     for pipeline in s.pipelines:

@@ -19,7 +19,9 @@ NOTABLE = 1000.0
 
 
 def trace(
-    alert: Annotated[str, typer.Argument(metavar="ALERT", help="Id of an alert or event, or the beginning of one.")],
+    alert: Annotated[
+        str, typer.Argument(metavar="ALERT", help="Id of an alert or event, or its first four characters or more.")
+    ],
     json: JsonFlag = False,
 ) -> None:
     """Show the path of an alert from the log line that caused it: each hop with its node and its ms.
@@ -107,4 +109,4 @@ def draw(before: float, at: float, run: float, total: float, width: int) -> str:
     return " " * a + f"[dim]{'░' * (b - a)}[/][green]{'█' * (c - b)}[/]"
 
 
-app = single(trace, examples=("edge-agent trace k3f9qz", "edge-agent trace k3f9qz --json | jq .hops"))
+app = single(trace, examples=("edge-agent trace k3f7qz", "edge-agent trace k3f7qz --json | jq .hops"))

@@ -40,6 +40,7 @@ class Definitions:
         self.current: dict[str, Pipeline] = {}
         self._versions: dict[tuple[str, str], Pipeline] = {}
         self._at: dict[tuple[str, str], float] = {}
+        self._signed: dict[tuple[str, str], tuple[int, str]] = {}
         self.old_modules = OldModules()
         self._needed: frozenset[str] = frozenset()
         """CIDs of the modules of current versions and of versions with open rows. Replaced whole, as threads of the blob store
@@ -62,14 +63,23 @@ class Definitions:
                 self.current[name] = found
             elif version:
                 log.warning("%s does not run: its version %s is not readable here; update this agent", name, version)
+        for key, value in self._database.query("SELECT key, value FROM meta WHERE key LIKE 'signed:%'"):
+            name, _, version = key.partition(":")[2].rpartition(":")
+            counter, _, signer = value.partition(" ")
+            self._signed[name, version] = (int(counter), signer)
         self._count_modules()
 
-    def apply(self, name: str, body: bytes | None) -> None:
-        """Take a document's body as the current definition, or remove that; raises msgspec.ValidationError if it cannot run."""
+    def apply(self, name: str, body: bytes | None, signed: tuple[int, str] | None = None) -> None:
+        """Take a document's body as the current definition, or remove that; raises msgspec.ValidationError if it cannot run.
+
+        `signed` is the document's number and its signer's id, kept for `history`.
+        """
         pipeline = decode_pipeline(body, self.kinds) if body is not None else None
         if pipeline is not None and pipeline.name != name:
             raise msgspec.ValidationError(f"the document {name} holds a pipeline named {pipeline.name}")
         old = self.current.get(name)
+        if pipeline is not None and signed is not None:
+            self._note((name, pipeline.version), signed)
         if pipeline == old:
             return
         if pipeline is None:
@@ -80,6 +90,13 @@ class Definitions:
             self.current[name] = pipeline
             self._store(pipeline)
         self._changed(name)
+
+    def _note(self, key: tuple[str, str], signed: tuple[int, str]) -> None:
+        """Keep the number and the signer of a version, where they are new."""
+        if self._signed.get(key) != signed:
+            self._signed[key] = signed
+            row = ("signed:" + ":".join(key), f"{signed[0]} {signed[1]}")
+            self._database.write(lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row))
 
     def _store(self, pipeline: Pipeline) -> None:
         key = (pipeline.name, pipeline.version)
@@ -104,6 +121,7 @@ class Definitions:
         for key in self._by_age(name)[:-KEEP_VERSIONS]:
             if key not in used:
                 del self._versions[key], self._at[key]
+                self._signed.pop(key, None)
                 self._database.write(partial(_drop, key=key))
 
     def get(self, name: str, version: str) -> Pipeline | None:
@@ -169,6 +187,7 @@ class Definitions:
                 "at": self._at[k],
                 "current": now is not None and now.version == k[1],
                 "text": self._versions[k].text,
+                "signed": self._signed.get(k, (0, "")),
             }
             for k in reversed(self._by_age(name))
         ]
@@ -201,3 +220,4 @@ def _current(db: sqlite3.Connection, name: str, version: str) -> None:
 
 def _drop(db: sqlite3.Connection, key: tuple[str, str]) -> None:
     db.execute("DELETE FROM definition WHERE name = ? AND version = ?", key)
+    db.execute("DELETE FROM meta WHERE key = ?", ("signed:" + ":".join(key),))

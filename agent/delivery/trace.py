@@ -18,7 +18,8 @@ from agent.model.decoding import DAMAGED
 log = logging.getLogger(__name__)
 
 MAX_ROWS = 2000
-MIN_PREFIX = 6
+MIN_PREFIX = 4
+"""Shortest beginning of an id that is looked for: 20 of its 128 bits. Nodes of earlier versions ask for six characters."""
 
 
 class Traces:
@@ -86,10 +87,14 @@ class Traces:
 
     async def gather(self, ident: str) -> tuple[str, list[TraceRow]]:
         """(root id, every live node's rows of it); raises NotFound."""
+        ident = ident.lower()
         if len(ident) < MIN_PREFIX:
             raise NotFound(f"{ident!r} is too short for an id", hint=f"give at least its first {MIN_PREFIX} characters")
         roots = sorted(set(await self._ask(ident, "", str)))
         if len(roots) != 1:
             hint = "give more of the id" if roots else "`edge-agent events` shows recent events; old events are deleted"
             raise NotFound(f"{'no' if not roots else 'more than one'} event begins with {ident}", hint=hint)
-        return roots[0], await self._ask("", roots[0], TraceRow)
+        rows = await self._ask("", roots[0], TraceRow)
+        if not rows:
+            raise NotFound(f"the events of {roots[0]} are deleted", hint="`edge-agent events` shows recent events")
+        return roots[0], rows

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agent.executors.docker.container import OWNER_LABEL
     from agent.executors.docker.executor import DockerExecutor
     from agent.executors.filter_check import FilterReport, check_filter
+    from agent.executors.filter_explain import ExplainedLine, Explanation, OpenFilter, explain_lines
     from agent.executors.log_lines import NoLog
     from agent.executors.policy import Policy
     from agent.executors.pool import WORKER_REST
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from agent.executors.wasm.executor import WasmExecutor
 
 __all__ = [
-    "OWNER_LABEL", "WORKER_REST", "DockerExecutor", "Executors", "FilterReport", "NoLog", "Policy", "ProcessExecutor",
-    "WasmExecutor", "check_filter",
+    "OWNER_LABEL", "WORKER_REST", "DockerExecutor", "Executors", "ExplainedLine", "Explanation", "FilterReport", "NoLog",
+    "OpenFilter", "Policy", "ProcessExecutor", "WasmExecutor", "check_filter", "explain_lines",
 ]  # fmt: skip
 
 _MODULES = {
@@ -29,12 +30,16 @@ _MODULES = {
     "WORKER_REST": "pool",
     "DockerExecutor": "docker.executor",
     "Executors": "programs",
+    "ExplainedLine": "filter_explain",
+    "Explanation": "filter_explain",
     "FilterReport": "filter_check",
     "NoLog": "log_lines",
+    "OpenFilter": "filter_explain",
     "Policy": "policy",
     "ProcessExecutor": "process.executor",
     "WasmExecutor": "wasm.executor",
     "check_filter": "filter_check",
+    "explain_lines": "filter_explain",
 }
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import logging
+import os
 import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from agent.errors import CannotListen, EdgeError, JoinRefused
+from agent.errors import CannotListen, EdgeError, JoinRefused, listen_hint
 from agent.identity import wire
 from agent.identity.attempts import Attempts
 from agent.identity.closing import CLOSE, close
@@ -119,12 +119,9 @@ class EnrolmentServer:
                 (self.host, self.port), family=family, backlog=64, dualstack_ipv6=self.host == "::"
             )
         except OSError as error:
-            busy = error.errno == errno.EADDRINUSE
             raise CannotListen(
-                f"cannot listen for joiners on {self.host}:{self.port}: {error.strerror}",
-                hint="another agent runs here; set mesh.enrol_port"
-                if busy
-                else "check mesh.listen and mesh.enrol_port",
+                f"cannot listen for joiners on {self.host}:{self.port}: {os.strerror(error.errno or 0)}",
+                hint=listen_hint(error.errno or 0, "mesh.enrol_port", "mesh.listen"),
             ) from error
         listener.setblocking(False)
         return listener

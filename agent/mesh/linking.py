@@ -52,6 +52,10 @@ class Linking:
         """Dial an address at once, and remember it once a node answered there; raises ConfigError for another text."""
         self.introducer.add(parse_address(address, self._settings.port), asked_for=True, discovered=True)
 
+    def awaited(self) -> set[str]:
+        """The remembered nodes that are not live now."""
+        return {peer.id for peer in self._peers.all() if not self._presence.is_live(peer.id)}
+
     def deny(self, node: str) -> None:
         """Stop dialling a removed node now, and refuse its links when it is this node's turn to reopen."""
         self.introducer.forget(node)

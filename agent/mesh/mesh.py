@@ -135,6 +135,10 @@ class Mesh:
             hint=f"did you mean {', '.join(near)}?" if near else "see `edge-agent nodes`",
         )
 
+    def awaited(self) -> set[str]:
+        """Ids of the nodes that this node has met, in this run or before, and that are not live now."""
+        return self._linking.awaited()
+
     def is_live(self, node_id: str) -> bool:
         """Whether a node is alive: its token is there and its signed record is fresh."""
         return self._presence.is_live(node_id)

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 import zenoh
 
-from agent.errors import Unreachable
+from agent.errors import Unreachable, listen_hint
 from agent.identity import Identity
 from agent.mesh.loop import soon
 from agent.mesh.settings import MeshSettings
@@ -122,9 +123,15 @@ async def open_session(settings: dict[str, Any]) -> Any:
         where = settings.get("listen/endpoints", [])
         raise Unreachable(
             f"the mesh could not be opened on {', '.join(where) or 'no port'}: {_short(error)}",
-            hint="is another agent running on this port? set mesh.port",
+            hint=listen_hint(_number(error), "mesh.port", "mesh.listen"),
             code="mesh.open",
         ) from None
+
+
+def _number(error: BaseException) -> int:
+    """The errno in zenoh's text; 0 without one."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else 0
 
 
 def _short(error: BaseException) -> str:

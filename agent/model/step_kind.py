@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from types import NoneType, UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin
@@ -11,7 +11,7 @@ import msgspec
 
 from agent.errors import ConfigError
 from agent.model.event import Event
-from agent.model.node import Reserved
+from agent.model.node import NodeRecord, Reserved
 from agent.model.pipeline import DEFAULT_DEADLINE, Pick, Step
 from agent.model.task import PROGRAMS, DockerTask, ProgramTask, Task, WasmTask, reserves
 
@@ -98,6 +98,13 @@ class StepKind:
         """The reservation of the running programs of a step; raises msgspec.ValidationError."""
         each = [reserves(msgspec.convert(task, t)) for t, task in self.programs_of(step)]
         return Reserved(sum(r.cpus for r in each), sum(r.memory for r in each), sum(r.gpus for r in each))
+
+    def lacking(self, step: Step, nodes: Sequence[NodeRecord]) -> list[str]:
+        """A line for each thing that a step names and none of these nodes has: a camera, a number of GPUs."""
+        wanted = self.reserves(step).gpus
+        if wanted <= max((n.capacity.all_gpus for n in nodes), default=0):
+            return []
+        return [f"no live node that may run it has {wanted} GPU{'s' if wanted > 1 else ''}"]
 
     async def resolve(self, step: Step, names: Names) -> dict[str, Any]:
         """The step's settings with every name that may mean something else tomorrow replaced; raises as `names`."""

@@ -35,7 +35,7 @@ class AppliedDocuments:
         body = None if document.removed else document.body
         try:
             if document.kind == PIPELINE:
-                self._definitions.apply(document.name, body)
+                self._definitions.apply(document.name, body, (document.counter, document.signer))
             elif document.kind == DEVICE:
                 if body is None:
                     self._devices.devices.pop(document.name, None)

@@ -32,7 +32,6 @@ async def run_agent(
     """Run this node until SIGTERM or SIGINT; returns the exit code. Raises EdgeError for a node that cannot start."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     os.umask(0o077)
-    config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -50,7 +49,7 @@ async def run_agent(
             log.info("stopped")
         except BaseExceptionGroup as group:
             first = _first(group)
-            if not isinstance(first, EdgeError):
+            if not isinstance(first, EdgeError | OSError):
                 log.critical("internal error: the agent ends", exc_info=first)
             raise first from group
     return 0
@@ -67,8 +66,18 @@ async def _life(config: Config, token: str | None, new: bool, out: Out, api: Api
 
 @contextmanager
 def locked(state: Path) -> Iterator[None]:
-    """Holds the lock of a state folder; raises ConfigError where another agent holds it."""
-    with (state / "lock").open("a") as file:
+    """Makes the state folder and holds its lock; raises ConfigError where another agent holds it, or it cannot be used."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (state / "lock").open("a")
+    except OSError as e:
+        why = "it is not a folder" if isinstance(e, FileExistsError | NotADirectoryError) else e.strerror
+        raise ConfigError(
+            f"the state folder {state} cannot be used: {why}",
+            hint="run the agent as the owner of that folder, or name another: --state FOLDER, or the key state",
+            code="state.folder",
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+import time
+from dataclasses import KW_ONLY, dataclass, field
 
 from agent import ticks
 from agent.executors import DockerExecutor
@@ -15,6 +16,10 @@ from agent.node.status_summary import SummarySender
 from agent.uplink import Uplink
 
 EVERY = 5.0
+SETTLE = 30.0
+"""Seconds after the start in which a warning that other nodes can end by themselves waits: they link and answer within these."""
+BY_OTHERS = frozenset({"step.no-node", "sink.missing"})
+"""Codes that may only mean that a node of the previous run is not linked yet."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +37,27 @@ class SelfChecks:
     uplink: Uplink
     docker: DockerExecutor | None
     summary: SummarySender | None
+    begun: float = field(default_factory=time.monotonic)
 
     async def run(self) -> None:
         """Check until cancelled."""
         while True:
-            self.health.update(CODES, run_checks(await self.facts.collect()))
+            self.health.update(CODES, self.lasting(run_checks(await self.facts.collect())))
             self.update_others()
             if self.summary is not None:
                 await self.summary.send()
             if self.docker is not None and not self.docker.available:
                 await self.docker.check()
             await ticks.sleep(EVERY)
+
+    def lasting(self, warnings: list[Warning]) -> list[Warning]:
+        """The warnings without those that may end by themselves, just after the start."""
+        if self._up() >= SETTLE or not self.mesh.awaited():
+            return warnings
+        return [w for w in warnings if w.code not in BY_OTHERS]
+
+    def _up(self) -> float:
+        return time.monotonic() - self.begun
 
     def update_others(self) -> None:
         """Update the warnings that do not come from facts: about the sink, unsigned labels and a closed mesh."""
@@ -51,7 +66,8 @@ class SelfChecks:
         self.health.update({"mesh.closed"}, self._closed())
 
     def _unsigned(self) -> list[Warning]:
-        if not self.labels.unsigned:
+        # An operator signs most labels within seconds by itself.
+        if not self.labels.unsigned or self._up() < SETTLE:
             return []
         name, labels = self.mesh.me.name, [f"{k}={v}" for k, v in self.labels.unsigned.items()]
         remedy = f"on an operator: edge-agent node label {name} {' '.join(labels)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -11,6 +12,7 @@ from agent.delivery import Emit, Made, Row, Work
 from agent.errors import CameraError, StepFailed
 from agent.model.event import BlobRef
 from agent.model.keys import duration, key
+from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
 from agent.model.task import StepOutput, Task
 from agent.steps.kind import EventKind
@@ -38,6 +40,19 @@ class Camera(EventKind):
     task = CameraTask
     about = key("take photos with every camera of the node", {"shots": 2, "every": "2s"})
     pick = "all"
+
+    def lacking(self, step: Step, nodes: Sequence[NodeRecord]) -> list[str]:
+        """See StepKind."""
+        known = {n.name: [c.name for c in n.cameras] for n in nodes}
+        names = {name for cameras in known.values() for name in cameras}
+        full = {f"{node}/{name}" for node, cameras in known.items() for name in cameras}
+        if not names:
+            return ["no live node that may run it has a camera; edge-agent camera add"]
+        return [
+            f"no live node that may run it has a camera {wanted}; cameras: {', '.join(sorted(full))}"
+            for wanted in step.task_as(CameraTask).cameras
+            if wanted not in names | full
+        ]
 
     async def open(self, parts: Parts, pipeline: Pipeline, step: Step) -> tuple[Work, int]:
         """See EventKind."""

@@ -60,7 +60,8 @@ class Other:
 def read_others(path: Path) -> list[Other]:
     """The channels of a file with one Apprise URL per line; `#` starts a comment. Raises ConfigError."""
     try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except OSError as e:
-        raise ConfigError(f"{path} cannot be read: {e.strerror}") from e
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as e:
+        why = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be read: {why}", hint="give a file with one Apprise URL a line") from e
     return [Other(line) for line in lines if line and not line.startswith("#")]

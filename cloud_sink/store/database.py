@@ -44,7 +44,8 @@ def open_database(url: str) -> Engine:
         )
     except (NoSuchModuleError, ModuleNotFoundError) as e:
         raise ConfigError(
-            f"no driver for this database: {e}", hint="use SQLite or PostgreSQL (extra `postgres`)"
+            f"no driver for this database: {e}",
+            hint="use SQLite, or PostgreSQL with its extra: pip install 'edge-agent[sink,postgres]'",
         ) from e
     if parsed.get_backend_name() == "sqlite":
         _prepare_sqlite(engine, parsed.database)

@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from agent.cli.main import report
 from agent.cli.output import escape
 from agent.errors import Refused
+from agent.terminal import report
 
 EVIL = "door\x1b]52;c;cm0gLXJm\x07\x9b31m[red]\u202eexe\x00\r"
 

@@ -115,6 +115,17 @@ async def test_watching_prints_one_document_a_line(edge: Shell, agent: MemoryAge
     assert first["uptime_s"] != second["uptime_s"] == 1.0
 
 
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+async def test_nodes_are_readable_on_a_narrow_terminal(edge: Shell, columns: str) -> None:
+    shown = await edge("nodes", COLUMNS=columns)
+    rows = (await edge("nodes", "--json")).json
+    for word in (word for n in rows for word in (n["name"], n["id"], n["version"], *n["endpoints"], *n["cameras"])):
+        assert word in shown.out.split() or f"{word}," in shown.out.split(), word
+    assert max(map(len, shown.out.splitlines())) <= int(columns)
+    status = (await edge("status", COLUMNS=columns)).out.split()
+    assert all(n["name"] in status for n in rows)
+
+
 async def test_nodes_can_be_selected_by_label(edge: Shell) -> None:
     everyone = await edge("nodes")
     assert all(name in everyone.out for name in ("ap", "porch", "garage", "gpu", "4 nodes, 3 alive"))

@@ -175,7 +175,7 @@ async def test_a_step_that_cannot_start_says_so_everywhere(tmp_path: Path) -> No
     await eventually(lambda: engine.hosts.now(b.pipeline.name, "labels").failures >= 2)
     now = engine.hosts.now(b.pipeline.name, "labels")
     assert (now.state, now.error, now.hint, now.queued) == ("not-started", missing.message, missing.hint, 1)
-    _, (row,) = await engine.traces.gather("event-1")
+    _, (row,) = await engine.traces.gather("Even")
     assert (row.state, row.reason) == ("queued", missing.message)
     assert notes == [(b.pipeline.name, "labels", f"cannot start here, will be tried again: {missing}")]
     steps.parts.programs.executors.docker = lambda task, name: Program("docker", b)  # type: ignore[method-assign]

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from agent.api.requests import Label, Rollback, Source, Trigger
 from agent.errors import NotFound, PipelineError, Refused
 from agent.model.documents import DEVICE, PIPELINE
+from agent.model.node import CameraInfo, Capacity
 from agent.model.pipeline import Pipeline, Step
 from agent.node import close_node
+from agent.steps import KINDS
 from tests.api.test_resolve import TEXT
 from tests.node.site import Site
-from tests.support import eventually
+from tests.support import eventually, load_pipeline
 
 MAC = "02:00:00:00:00:01"
 
@@ -44,10 +47,41 @@ async def test_an_applied_pipeline_is_on_every_node_after_a_restart(site: Site, 
     assert porch.delivery.engine.definitions.current["p"].version == second.version
     await hall.api.pipelines.rollback("p", Rollback())
     await eventually(lambda: porch.delivery.engine.definitions.current["p"].version == made.version)
+    history = await porch.api.pipelines.history("p")
+    assert [(h.counter, h.signer) for h in sorted(history, key=lambda h: h.counter)] == [(2, "hall"), (3, "hall")]
     await hall.api.pipelines.remove("p")
     await eventually(lambda: not porch.delivery.engine.definitions.current)
     with pytest.raises(NotFound):
         await hall.api.pipelines.describe("p")
+
+
+NAMED = """
+version: 1
+name: p
+steps:
+  log: {tail: /nowhere, wasm: {module: f/join.wasm}}
+  photos: {after: log, where: node=hall, camera: {cameras: [front, hall/door]}}
+  small: {after: photos, process: {command: [cat]}}
+"""
+
+
+async def test_unknown_cameras_and_gpus_are_warnings(site: Site, filters: Path) -> None:
+    hall = await site.start("hall")
+    files = {"f/join.wasm": (filters / "wifi-join.wasm").read_bytes()}
+    asked = Source(text=NAMED, file="p.yaml", files=files, dry_run=True)
+    warnings = (await hall.api.pipelines.apply(asked)).warnings
+    assert warnings == ["p/photos: no live node that may run it has a camera; edge-agent camera add"]
+    me = hall.mesh.me
+    info = [CameraInfo("door", "file"), CameraInfo("yard", "file")]
+    step = load_pipeline(NAMED.replace("f/join.wasm", "x")).step("photos")
+    assert step is not None
+    assert KINDS.of(step).lacking(step, [replace(me, cameras=info)]) == [
+        "no live node that may run it has a camera front; cameras: hall/door, hall/yard"
+    ]
+    gpus = Step(name="s", kind="docker", task={"image": "x", "gpus": 2})
+    two = replace(me, capacity=Capacity(all_gpus=2))
+    assert KINDS.of(gpus).lacking(gpus, [two]) == []
+    assert KINDS.of(gpus).lacking(gpus, [me]) == ["no live node that may run it has 2 GPUs"]
 
 
 async def test_a_pipeline_of_a_member_is_refused(site: Site, filters: Path) -> None:

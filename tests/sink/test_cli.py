@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agent import __version__
+from cloud_sink.cli import main
 from tests.sink.running import Building, Caller, RunningSink, encode, running_sink
 
 
@@ -57,6 +59,61 @@ async def test_wrong_option_gives_an_error_and_an_exit_code(
     assert returned == code
     assert says in err
     assert "Traceback" not in err
+
+
+async def test_errors_have_the_form_of_edge_agent(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for arguments in (["key", "list"], ["serve"]):
+        code, _, err = await edge_sink(*arguments, "--data", str(tmp_path / "file"))
+        assert (code, err.splitlines()[0]) == (2, f"error: {tmp_path}/file cannot be used: it is not a folder [config]")
+        assert err.splitlines()[1].startswith(" hint: name another folder with --data")
+    code, _, err = await edge_sink("key", "revoke", "nokey", "--data", str(tmp_path / "sink"), "--json")
+    assert (code, json.loads(err)["error"]["code"]) == (6, "not-found")
+
+
+async def test_a_ready_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    arguments = ("--data", str(tmp_path), "--port", "0", "--host", "127.0.0.1", "--ready-file", "/proc/x/ready")
+    code, _, err = await edge_sink("serve", *arguments)
+    assert (code, "/proc/x: No such file or directory [system]" in err, "Traceback" in err) == (1, True, False)
+
+
+async def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfor name in ('sqlalchemy', 'fastapi', 'alembic'): sys.modules[name] = None\n"
+        "sys.argv = ['edge-sink', *sys.argv[1:]]\nfrom cloud_sink.cli import main\nmain()"
+    )
+    for arguments in (["serve"], ["user", "list"]):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, *arguments, "--data", str(tmp_path), stderr=asyncio.subprocess.PIPE
+        )
+        _, err = await process.communicate()
+        assert process.returncode == 6
+        assert b"pip install 'edge-agent[sink]'" in err
+        assert b"[not-installed]" in err
+        assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["key"], ["user", "add"]], ids=" ".join)
+def test_every_command_has_the_short_option_for_help(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["edge-sink", *arguments, "-h"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, "Usage: edge-sink" in capsys.readouterr().out) == (0, True)
+
+
+async def test_the_version_is_that_of_the_package() -> None:
+    assert (await edge_sink("--version"))[1] == f"edge-sink {__version__}\n"
+
+
+async def test_every_command_has_a_json_form(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("correct horse battery\n")
+    given = ("--data", str(tmp_path / "sink"), "--json")
+    secret = ("--password-file", str(tmp_path / "password"))
+    for command in (["user", "add", "ada", *secret], ["user", "password", "ada", *secret], ["user", "remove", "ada"]):
+        code, out, err = await edge_sink(*command, *given)
+        assert (code, json.loads(out), err) == (0, {"name": "ada"}, "")
 
 
 async def test_second_sink_on_the_same_port_is_an_error(tmp_path: Path) -> None:

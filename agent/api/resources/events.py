@@ -43,7 +43,7 @@ class Events:
 
     async def trace(self, ident: str) -> results.Trace:
         """The way of an alert or event over all nodes; `ident` is the beginning of its id. Raises NotFound."""
-        ident = ident[:256]
+        ident = ident[:256].lower()
         root, rows = await self._delivery.traces.gather(ident)
         named = [r for r in rows if ident and (r.alert.startswith(ident) or r.event.startswith(ident))]
         whole = max(named or rows, key=lambda r: (r.alert.startswith(ident), len(r.trace)))

@@ -20,6 +20,7 @@ from agent.errors import ConfigError, NotFound, Refused, StepFailed
 from agent.mesh import Document, Mesh
 from agent.model.documents import PIPELINE
 from agent.model.event import MAX_EVENT, Event, event_id, now
+from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run, steps_without_node
 from agent.model.task import ProgramTask, Runner, StepLog, Stream
@@ -150,13 +151,23 @@ class Pipelines:
             version=pipeline.version,
             counter=document.counter if document else 0,
             changed=changed,
-            warnings=notes + steps_without_node(pipeline, live),
+            warnings=notes + steps_without_node(pipeline, live) + self._lacking(pipeline, live),
             steps=[
                 results.AppliedStep(s.name, s.kind, s.where, [n.name for n in live if may_run(pipeline, s, n.labels)])
                 for s in pipeline.steps
             ],
             overrode=overrode,
         )
+
+    def _lacking(self, pipeline: Pipeline, live: list[NodeRecord]) -> list[str]:
+        """A line for each thing that a step names and no live node has that may run it."""
+        kinds = self._definitions.kinds
+        return [
+            f"{pipeline.name}/{s.name}: {text}"
+            for s in pipeline.steps
+            if (nodes := [n for n in live if may_run(pipeline, s, n.labels)])
+            for text in kinds.of(s).lacking(s, nodes)
+        ]
 
     async def _put(self, pipeline: Pipeline) -> Document:
         return await self._mesh.documents.put(PIPELINE, pipeline.name, msgspec.json.encode(pipeline))
@@ -182,14 +193,13 @@ class Pipelines:
         found = self._definitions.history(name)
         if not found:
             raise NotFound(f"there is no pipeline {name}", hint=known(self._definitions.current))
-        counter, signer, _ = self._signed(name)
         return [
             results.PipelineVersion(
                 version=h["version"],
                 applied=when(h["at"]) if h["at"] else "",
                 current=h["current"],
-                counter=counter if h["current"] else 0,
-                signer=signer if h["current"] else "",
+                counter=h["signed"][0],
+                signer=name_of(self._mesh, h["signed"][1]) if h["signed"][1] else "",
             )
             for h in found
         ]

@@ -21,7 +21,7 @@ from agent.executors.wasm.filter import WasmFilter
 from agent.executors.wasm.runner import Run, WasmWork
 from agent.executors.wasm.sandbox import Call, Outcome, Program, Sandbox, Take, nothing
 from agent.executors.wasm.worker import Worker
-from agent.model.task import FilterRunner, WasmTask
+from agent.model.task import WasmTask
 
 SLOWNESS = {"wasmtime": 1.0, "wasm3": 12.0}
 """The factor of an engine on time limits; wasm3 against wasmtime on the rescale program."""
@@ -52,7 +52,7 @@ class WasmExecutor:
         self._programs: dict[Path, Program] = {}
         self._loading = asyncio.Lock()
 
-    def filter(self, module: Path, task: WasmTask) -> FilterRunner:
+    def filter(self, module: Path, task: WasmTask) -> WasmFilter:
         """A source filter; the module is compiled at its first batch."""
         in_process = self.name == "wasmtime"
 

@@ -6,6 +6,7 @@ Python only counts the lines of a batch and parses the few events.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,7 @@ EXACT = 1 << 16
 """Lines are counted in batches up to so many bytes; in larger batches the look-up of a line finds a wrong number."""
 _EVENTS = msgspec.json.Decoder(LineEvent)
 
+T = TypeVar("T")
 Execute = Callable[[Call], Awaitable[Outcome]]
 
 
@@ -42,6 +44,13 @@ class WasmFilter:
 
     async def feed(self, lines: bytes, log: StepLog) -> list[LineEvent]:
         """See FilterRunner."""
+        return await self._run(lines, log, parse_events)
+
+    async def output(self, lines: bytes, log: StepLog) -> bytes:
+        """Run one batch and return stdout as it is; raises StepFailed."""
+        return await self._run(lines, log, lambda stdout, _: stdout)
+
+    async def _run(self, lines: bytes, log: StepLog, read: Callable[[bytes, bytes], T]) -> T:
         if len(lines) > MAX_BATCH:
             raise broken(f"a batch of {len(lines)} bytes is larger than {MAX_BATCH}", code="step.input")
         limits = self._limits
@@ -60,7 +69,7 @@ class WasmFilter:
         tail.flush()
         try:
             check_outcome(outcome, call)
-            return parse_events(outcome.stdout, lines)
+            return read(outcome.stdout, lines)
         except StepFailed as e:
             e.fields.update(tail.fields())
             raise
