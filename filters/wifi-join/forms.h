@@ -217,7 +217,7 @@ static const wifi_form FORMS[] = {
 /* For the search, a part of each line above. All have 11 bytes, the length of the shortest fixed text (": connected"), and are the
  * part whose pairs of bytes, most of all the last one, are rare in ordinary logs: each common pair makes the search slower. */
 static const char *const NEEDLES[] = {
-    "-CONNECTED ", "SCONNECTED ", "POSSIBLE-PS", "-EAP-FAILUR", " WPA: group", " AP-ENABLED", "VENT_STA_JO", "VENT_STA_LE",
+    "-CONNECTED ", "SCONNECTED ", "POSSIBLE-PS", "-EAP-FAILUR", "e completed", " AP-ENABLED", "VENT_STA_JO", "VENT_STA_LE",
     "STA_ASSOC_T", "|WiFi Clien", "l strength ", ": connected", "isconnected", " reassociat", "er rebooted", "as rebooted",
     "entd_proc_e", "ected to [a", "nnect to [a", "fline from ", "ing from [a", "med from [a", "events type", "11-6-ASSOC:",
     "-6-DISASSOC", "11-6-ROAMED", "-4-MAXRETRI", "11-7-AUTH_F", "5-RESTART: ", " success @ ", " from sta: ", "th to sta: ",

@@ -109,7 +109,7 @@ static edge_span fixed_text(edge_span form) {
 }
 
 /* Why a form cannot be used, or NULL. */
-static const char *form_problem(edge_span form, bool needs_mac) {
+static const char *form_problem(edge_span program, edge_span form, bool needs_mac) {
   bool mac = false;
   for (size_t i = 0; i < form.n; i++) {
     if (form.p[i] < ' ') return "has a control character";
@@ -125,7 +125,7 @@ static const char *form_problem(edge_span form, bool needs_mac) {
     i += name.n + 1;
   }
   if (needs_mac && !mac) return "has no {mac}";
-  return fixed_text(form).n < 3 ? "needs a fixed text of at least 3 characters without a space" : NULL;
+  return fixed_text(form).n < 3 && program.n < 3 ? "needs a fixed text of at least 3 characters without a space" : NULL;
 }
 
 /* Add a form: [joined:|left:|roamed:|active:|restarted:] [PROGRAM:] TEXT. NULL, or why it cannot be used. */
@@ -154,6 +154,6 @@ static const char *add_form(wifi_options *options, const char *text) {
   options->count++;
   form->name[7] = (char)('0' + options->count / 10);
   form->name[8] = (char)('0' + options->count % 10);
-  return form_problem(s, strcmp(form->type, "restarted"));
+  return form_problem(form->program, s, strcmp(form->type, "restarted"));
 }
 #endif
