@@ -24,8 +24,8 @@ typedef struct {
 #define ASUS "wlceventd WLCEVENTD syslog -"
 #define WIRELESS "wireless caps wifi"
 #define BAND "{| (2,4 GHz)| (2.4 GHz)| (5 GHz)| (6 GHz)}"
-#define GERMAN "{|neu |hat sich |hat sich neu |wurde |wird }"
-#define ENGLISH "{WLAN|Wireless|Wi-Fi|WiFi} device {|has |has been |was |newly |is being }"
+#define GERMAN "{|neu |erneut |erstmalig |hat sich |hat sich neu |hat sich erneut |hat sich erstmalig |wurde |wird }"
+#define ENGLISH "{WLAN|Wireless|Wi-Fi|WiFi|Wireless LAN} device {|has |has been |was |newly |has newly |is being }"
 
 /* Forms that differ in a word */
 #define CEF_HEAD "CEF:0|Ubiquiti|UniFi Network{| Application}|{skip}|{skip}|WiFi Client "
