@@ -112,7 +112,7 @@ def show_suggestion(s: Suggestion, module: Path, named: bool) -> None:
     """Print the form, its use in a pipeline, and what the filter finds with it."""
     option = f" --module {shlex.quote(str(module))}" if named else ""
     _say(f"[bold]line {s.line}, {s.event} {s.mac}[/]")
-    _say(f"   try it  edge-agent filter try{option} --form {escape(shlex.quote(s.form))} FILE")
+    _say(f"   try it  edge-agent filter try --form {escape(shlex.quote(s.form))}{option} FILE")
     _say(f"   use it  wasm: {{module: …, args: [--form, {escape(json.dumps(s.form, ensure_ascii=False))}]}}")
     if not s.sure:
         _say(

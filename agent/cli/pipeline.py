@@ -247,7 +247,9 @@ def _json(text: str) -> Any:
             text = sys.stdin.read(1 << 20)
         elif text.startswith("@"):
             text = Path(text[1:]).read_text("utf-8")
-        return jsonlib.loads(text)
+        value = jsonlib.loads(text)
+        jsonlib.dumps(value, allow_nan=False)  # raises for 1e999, which no event can hold
+        return value
     except (OSError, ValueError) as e:
         raise ConfigError(f"this is not JSON: {e}", hint="quote it for the shell, or use @FILE") from None
 

@@ -29,8 +29,8 @@ def serve(
     new: Annotated[bool, typer.Option("--new", help="Make a new mesh even if another mesh is found.")] = False,
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Friendly name of this node.")] = None,
-    state: Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Folder of the state.")] = None,
-    socket: Annotated[Path | None, typer.Option("--socket", metavar="PATH", help="Unix socket of the API.")] = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="DIR", help="Folder of the state.")] = None,
+    socket: Annotated[str | None, typer.Option("--socket", metavar="PATH", help="Unix socket of the API.")] = None,
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Label to ask for; repeatable.")
     ] = None,
@@ -53,7 +53,7 @@ def serve(
         overrides={
             "name": name,
             "state": state,
-            "run": socket or context.chosen.socket,
+            "run": context.chosen.socket if socket is None else socket,
             "labels": parse_labels(label) if label else None,
             "mesh.port": port,
             "mesh.enrol_port": enrol_port,

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "EDGE_AGENT_"
 OPTION_ALIASES = {"run": "--socket", "labels": "--label", "log.level": "--log-level"}
+NEVER_EMPTY = frozenset({"state", "run"})
+"""Paths for which an empty text would mean the current folder: a variable that is not set, say."""
 NOT_KEYS = frozenset({"EDGE_AGENT_CONFIG", "EDGE_AGENT_DEBUG"})
 
 
@@ -118,6 +120,8 @@ def nearest(name: str) -> str:
 
 def convert(key: Key, value: Any) -> Any:
     """The value as the key's type; raises ConfigError that names the expected type."""
+    if key.name in NEVER_EMPTY and value == "":
+        raise ConfigError(f"{key.name} is empty", hint="give a path, or leave it out for the default")
     if key.unit == "duration":
         value = parse_duration(value)
     elif key.unit == "size":

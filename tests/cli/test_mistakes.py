@@ -20,6 +20,18 @@ async def test_a_state_folder_that_cannot_be_used(alone: Shell, tmp_path: Path, 
     assert "--state FOLDER" in failed.err
 
 
+async def test_an_empty_path_is_not_the_current_folder(alone: Shell, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    for failed in (await alone("serve", "--state", ""), await alone("serve", EDGE_AGENT_STATE="")):
+        assert (failed.code, "state is empty" in failed.err) == (2, True)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+async def test_a_number_that_no_event_can_hold(alone: Shell) -> None:
+    failed = await alone("pipeline", "trigger", "p", "--data", '{"x": 1e999}')
+    assert (failed.code, "this is not JSON" in failed.err) == (2, True)
+
+
 async def test_a_configuration_that_may_not_be_read(alone: Shell, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     failed = await alone("--config", "file/config.yaml", "serve")
