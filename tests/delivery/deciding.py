@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from agent.delivery import Journal, deciders, decisions
-from agent.delivery import validation as limits
+from agent import clock as clocks
+from agent.delivery import Journal
 from agent.delivery.deciders import Deciders
+from agent.model.event import Event
 from agent.model.placement import rank
-from agent.steps import DeviceRecords, presence
-from agent.steps.presence import Presence
+from agent.model.task import StepOutput
+from agent.steps import DeviceRecords
+from agent.steps.learning import decider_key
+from agent.steps.presence import Presence, PresenceTask
 from tests.doubles import MemoryNet
 
 
@@ -20,15 +24,20 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1e6
-        for module in (deciders, decisions, presence, limits):
-            monkeypatch.setattr(module, "boottime", lambda: self.now, raising=False)
+        monkeypatch.setattr(clocks, "_read", lambda: self.now)
+
+    async def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        await asyncio.sleep(0)
 
 
 class Council:
     """`start` some nodes; `decider(key)` is whom the key's hash ranks first."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, task: PresenceTask = PresenceTask(learn=0.0)) -> None:
         self.path = path
+        self.task = task
         self.clock = clock
         self.net = MemoryNet()
         self.deciders: dict[str, Deciders] = {}
@@ -42,8 +51,24 @@ class Council:
             journal.open()
             self.deciders[name] = Deciders(name, mesh, journal)
             self.devices[name] = DeviceRecords(self.deciders[name])
-            self.presence[name] = Presence(self.devices[name])
+            self.presence[name] = Presence(self.devices[name], "p/arrived", self.task, pause=self.clock.pause)
             self.deciders[name].load()
+            self.devices[name].learning.load()
+
+    async def see(self, event: Event, at: float | None = None) -> list[StepOutput]:
+        """The answer of the node that decides, as a routed delivery would get it."""
+        return await self.presence[self.decider(event.pipeline)].see(event, at)
+
+    def decider(self, pipeline: str = "p") -> str:
+        """The node that decides for the presence steps of a pipeline."""
+        records = [m.record for m in self.net.nodes.values()]
+        return rank(decider_key(pipeline), records, weighed=False)[0].id
+
+    def task_for(self, **settings: float) -> None:
+        """The presence step on every node with other settings."""
+        self.task = PresenceTask(learn=0.0, **settings) if "learn" not in settings else PresenceTask(**settings)
+        for name, devices in self.devices.items():
+            self.presence[name] = Presence(devices, "p/arrived", self.task, pause=self.clock.pause)
 
     def stop(self, name: str, *, disk: bool = True) -> None:
         self.net.leave(name)

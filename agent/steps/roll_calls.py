@@ -1,0 +1,109 @@
+"""Roll calls of access points, without I/O: signs of life that all devices of a place show at the same moment.
+
+Access points renew the group key of a network from time to time, and each associated device confirms it within seconds, asleep or
+not. So a device that does not answer while others do has left, although its `left` line was lost. Renewals of addresses come
+one by one and prove nothing; they are told apart because a roll call brings the same devices together again.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import msgspec
+
+TOGETHER = 5.0
+"""Seconds within which the devices answer one call."""
+SAME = 2 / 3
+"""Part of the smaller of two groups that must be in both for the second one to be a call."""
+CALLS = 12
+"""Calls that are kept."""
+MISSED = 2
+"""Calls that a device must miss."""
+ANSWERS = 6
+"""Answers of others in those calls, in all."""
+
+
+class Call(NamedTuple):
+    """When a call began, and how many devices answered it."""
+
+    at: float
+    answers: int
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What a place has shown up to some time: its calls, and its last sign of life."""
+
+    calls: tuple[Call, ...] = ()
+    heard: float = float("-inf")
+
+
+NOTHING = Shown()
+
+
+class RollCalls:
+    """One place."""
+
+    def __init__(self, shown: Shown = NOTHING, before: Shown = NOTHING, restarted: float = float("-inf")) -> None:
+        self.shown = shown
+        self.before = before
+        """What it had shown before its last restart."""
+        self.restarted = restarted
+        self._group: set[str] = set()
+        self._since = float("-inf")
+        self._last: set[str] = set()
+
+    def heard(self, mac: str, at: float) -> bool:
+        """A device shows a sign of life; returns whether a call ended before it."""
+        if at - self._since <= TOGETHER:
+            self._group.add(mac)
+            self.shown = Shown(self.shown.calls, max(self.shown.heard, at))
+            return False
+        called = self._end()
+        self._group, self._since = {mac}, at
+        self.shown = Shown(self.shown.calls, max(self.shown.heard, at))
+        return called
+
+    def restart(self, at: float) -> None:
+        """The access point restarts: a device that does not answer later may only not have come back yet."""
+        self._end()
+        self._group, self._since = set(), float("-inf")
+        self.before, self.restarted = self.shown, at
+
+    def absent(self, since: float, until: float) -> bool:
+        """See Watch."""
+        if until - self._since > TOGETHER and self._group:
+            self._end()
+            self._group, self._since = set(), float("-inf")
+        shown, until = self._until(since, until)
+        missed = [c for c in shown.calls if since < c.at < until]
+        return len(missed) >= MISSED and sum(c.answers for c in missed) >= ANSWERS
+
+    def alive(self, since: float, until: float, quiet: float) -> bool:
+        """See Watch."""
+        shown, until = self._until(since, until)
+        return since + quiet < shown.heard <= until
+
+    def _until(self, since: float, until: float) -> tuple[Shown, float]:
+        return (self.before, self.restarted) if since <= self.restarted <= until else (self.shown, until)
+
+    def _end(self) -> bool:
+        """The group is complete: keep it if it was a call."""
+        group, last = self._group, self._last
+        if len(group) > 1:
+            self._last = group
+        both = len(group & last)
+        if not ((both > 1 and both >= SAME * min(len(group), len(last))) or (group & last and self._in_step())):
+            return False
+        calls = (*self.shown.calls, Call(self._since, len(group)))[-CALLS:]
+        self.shown = Shown(calls, self.shown.heard)
+        return True
+
+    def _in_step(self) -> bool:
+        """Whether the group comes when the next call is due: then one device is enough."""
+        calls = self.shown.calls
+        if len(calls) < 2:
+            return False
+        period = min(b.at - a.at for a, b in pairwise(calls))
+        off = (self._since - calls[-1].at) % period
+        return min(off, period - off) <= TOGETHER

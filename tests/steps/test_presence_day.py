@@ -1,0 +1,64 @@
+"""A day of 40 devices in the four set-ups: every arrival that can be known is announced, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.model.event import event_id
+from tests.delivery.deciding import Clock, Council
+from tests.delivery.events import event
+from tests.steps.day import DOWN, NOON, Day, Heard, SetUp
+
+
+def _event(heard: Heard, set_up: SetUp, number: int):  # type: ignore[no-untyped-def]
+    line, node = heard.line, "hall"
+    sender = access_point = f"10.0.0.{line.ap + 1}"
+    if set_up == "two agents":
+        node = sender = access_point = f"ap{line.ap + 1}"
+    elif set_up == "file":
+        sender, access_point = "hall", f"ap-{line.ap + 1}"
+    data = {"mac": line.mac, "interface": line.interface, "sender": sender, "access_point": access_point}
+    kind = "wifi.access_point.restarted" if line.kind == "restarted" else f"wifi.client.{line.kind}"
+    return event(event_id(set_up, number), kind, node=node, time=f"t{line.at:.0f}", data=data)
+
+
+async def announced(path: Path, clock: Clock, day: Day, set_up: SetUp) -> list[tuple[float, str]]:
+    """When which device is announced; the node that decides restarts at noon."""
+    council = Council(path, clock)
+    council.start("ap1", "ap2", "hall", "gpu")
+    begin, made, away = clock.now, [], ""
+    for number, heard in enumerate(day.heard(set_up)):
+        if heard.read >= NOON and not away:
+            away = council.decider()
+            council.stop(away)
+        if heard.read >= NOON + DOWN and away not in council.presence:
+            council.start(away)
+        clock.now = begin + heard.read
+        for output in await council.see(_event(heard, set_up, number), begin + heard.at):
+            made.append((heard.at, output.data["device"]["mac"]))
+    council.close()
+    return made
+
+
+def faults(day: Day, set_up: SetUp, made: list[tuple[float, str]]) -> list[str]:
+    """The false and the missed arrivals."""
+    wrong, matched = [], set()
+    for stay, must, may in day.truth(set_up):
+        here = [x for x in made if x[1] == stay.mac and stay.start - 1 <= x[0] < stay.end]
+        matched.update(here[:1] if may else [])
+        if must and not here:
+            wrong.append(f"missed {stay.mac} at {stay.start / 3600:.2f} h")
+    return wrong + [f"false {mac} at {at / 3600:.2f} h" for at, mac in made if (at, mac) not in matched]
+
+
+@pytest.mark.parametrize("set_up", ["two agents", "udp", "tcp", "file"])
+async def test_day_of_40_devices_has_no_false_or_missed_arrival(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_up: SetUp
+) -> None:
+    day = Day(40)
+    made = await announced(tmp_path, Clock(monkeypatch), day, set_up)
+    assert faults(day, set_up, made) == []
+    assert len(made) > 55
