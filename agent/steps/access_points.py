@@ -57,6 +57,10 @@ class AccessPoints:
         """When the access point restarted last."""
         return self._restarted.get(self.keys(place)[1], NEVER)
 
+    def again(self, place: Place) -> int:
+        """How many devices joined again at the access point within AT_ONCE without having left."""
+        return len({m for _, m in self._again.get(self.keys(place)[1], ())})
+
     def notice(self, mac: str, sign: Sign, seen: Seen | None) -> list[Stored]:
         """Take one sign of life in, before it is judged; returns the records that change."""
         place, access_point = self.keys(sign.place)
@@ -69,7 +73,7 @@ class AccessPoints:
         joined.append((sign.at, mac))
         while joined[0][0] < sign.at - AT_ONCE:
             joined.popleft()
-        if len({m for _, m in joined}) < MANY or joined[0][0] - self.restarted(sign.place) <= AT_ONCE:
+        if self.again(sign.place) < MANY or joined[0][0] - self.restarted(sign.place) <= AT_ONCE:
             return []
         return self.restart(sign.place, joined[0][0])
 

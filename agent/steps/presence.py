@@ -32,7 +32,7 @@ PLACES = 2 * 86400.0
 """The same for what access points showed."""
 WIDTH = 16
 """Events that are handled at the same time."""
-DOUBT = 6.0
+DOUBT = 10.0
 """Seconds that a doubtful arrival waits for others: a restarted access point brings many devices at once."""
 LOOK = 0.5
 KINDS_OF_SIGN: dict[str, Kind] = {
@@ -95,7 +95,8 @@ class Presence:
     async def _see(self, device: str, sign: Sign, event: Event) -> list[StepOutput]:
         record = await self._devices.device(self._scope, device)
         seen = as_seen(record) if record is not None else None
-        await self._load(sign.place)
+        for place in {sign.place} | ({seen.place} if seen is not None else set()):
+            await self._load(place)
         changed = self._points.notice(device, sign, seen)
         over = await self._devices.learning.over(self._scope, self._task.learn)
         verdict = await self._judged(device, seen, sign)
@@ -110,8 +111,9 @@ class Presence:
         watch = self._points.at(seen.place if seen is not None else sign.place)
         waited = 0.0
         while True:
-            around = Around(self._task.away, known, watch, self._points.restarted(sign.place))
-            verdict = judge(seen, sign, around)
+            # Two that join again are enough where one of them is in doubt.
+            restarted = sign.at if waited and self._points.again(sign.place) > 1 else self._points.restarted(sign.place)
+            verdict = judge(seen, sign, Around(self._task.away, known, watch, restarted))
             if not verdict.doubtful or waited >= DOUBT:
                 return verdict
             await self._pause(LOOK)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 HOUR = 3600.0
-HELD = 16 * HOUR
+HELD = 24 * HOUR
 """Silence for which an associated device counts as present where nothing says otherwise: phones sleep for up to 13 h."""
 SLEPT = 1.5
 """The same bound, as a multiple of the longest silence that the device was proven to be present through."""
@@ -122,7 +122,8 @@ def judge(seen: Seen | None, sign: Sign, around: Around) -> Verdict:
     if sign.kind == "left":
         return Verdict(_left(seen, sign), False)
     arrived, doubtful = _arrives(seen, sign, around)
-    after = _stays(seen, sign) if seen.present and sign.kind == "active" else _joins(seen, sign)
+    stays = seen.present and sign.kind != "joined" and not arrived
+    after = _stays(seen, sign) if stays else _joins(seen, sign)
     if arrived:
         after = msgspec.structs.replace(after, first=sign.event, announced=True)
     return Verdict(after, arrived, doubtful)
@@ -158,9 +159,11 @@ def _arrives(seen: Seen, sign: Sign, around: Around) -> tuple[bool, bool]:
             return False, False  # the access point let everybody go when it went down
         # Without a join it is not certain that the device was away: its roam to another place may not have been heard.
         return sign.kind == "joined" or not around.known, False
+    if around.watch.absent(seen.at, sign.at):
+        return sign.kind == "joined" or not around.known, False
     if sign.kind != "joined":
         return False, False
-    if around.watch.absent(seen.at, sign.at) or _unheard(seen, sign, around):
+    if _unheard(seen, sign, around):
         return True, False
     if around.known or silence <= max(HELD, SLEPT * seen.slept):
         return False, False
@@ -178,19 +181,15 @@ def _unheard(seen: Seen, sign: Sign, around: Around) -> bool:
 
 def _stays(seen: Seen, sign: Sign) -> Seen:
     """A sign of life of an associated device: it was present through the silence before."""
-    silence = sign.at - seen.at
-    moved = not seen.place.is_same(sign.place)
-    pause = 0.0 if moved else max(seen.pause, silence)
+    silence, there = sign.at - seen.at, sign.kind == "active" and seen.place.is_same(sign.place)
     return msgspec.structs.replace(
-        seen, at=sign.at, place=sign.place, last_seen=sign.time, signs=1 if moved else seen.signs + 1, pause=pause,
-        slept=max(seen.slept, silence),
+        seen, at=sign.at, place=sign.place, last_seen=sign.time, signs=seen.signs + 1 if there else 0,
+        pause=max(seen.pause, silence) if there else 0.0, slept=max(seen.slept, silence),
     )  # fmt: skip
 
 
 def _joins(seen: Seen, sign: Sign) -> Seen:
     """The device is at this place from now on."""
-    roamed = seen.present and sign.kind == "roamed"
-    slept = max(seen.slept, sign.at - seen.at) if roamed else seen.slept
     return msgspec.structs.replace(
         seen,
         at=sign.at,
@@ -200,5 +199,4 @@ def _joins(seen: Seen, sign: Sign) -> Seen:
         announced=True,
         signs=0,
         pause=0.0,
-        slept=slept,
     )

@@ -14,7 +14,7 @@ import msgspec
 
 TOGETHER = 5.0
 """Seconds within which the devices answer one call."""
-SAME = 2 / 3
+SAME = 1 / 2
 """Part of the smaller of two groups that must be in both for the second one to be a call."""
 CALLS = 12
 """Calls that are kept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,11 +26,34 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1e6
         monkeypatch.setattr(clocks, "_read", lambda: self.now)
+        self._paused = asyncio.Event()
+        self._until: dict[asyncio.Task[Any], tuple[float, asyncio.Event]] = {}
 
     async def pause(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
-        await asyncio.sleep(0)
+        """Wait until `pass_to` brings the time."""
+        task, due = asyncio.current_task(), asyncio.Event()
+        assert task is not None
+        self._until[task] = (self.now + seconds, due)
+        self._paused.set()
+        await due.wait()
+
+    async def settled(self, task: asyncio.Task[Any]) -> None:
+        """Wait until it has ended or pauses."""
+        while not task.done() and task not in self._until:
+            self._paused.clear()
+            paused = asyncio.ensure_future(self._paused.wait())
+            await asyncio.wait((task, paused), return_when=asyncio.FIRST_COMPLETED)
+            paused.cancel()
+
+    async def pass_to(self, time: float) -> None:
+        """Let the time pass; a pause that ends meanwhile ends at its time."""
+        while due := min(
+            ((at, t) for t, (at, _) in self._until.items() if at <= time), default=None, key=lambda d: d[0]
+        ):
+            self.now = max(self.now, due[0])
+            self._until.pop(due[1])[1].set()
+            await self.settled(due[1])
+        self.now = max(self.now, time)
 
 
 class Council:

@@ -20,7 +20,7 @@ NOON = 18 * HOUR
 """The day begins at six in the evening; the agent restarts at noon."""
 DOWN = 90.0
 """Seconds that the agent is away."""
-RESTARTS = ((0, 9.3 * HOUR), (1, 21.2 * HOUR))
+RESTARTS = ((0, 9.3 * HOUR), (1, 27.2 * HOUR))
 """Access point and time."""
 CALLS = (10 * MINUTE, 0.0)
 """Seconds between two group key handshakes of each access point that writes lines about them."""
@@ -199,7 +199,9 @@ class Day:
                     yield stay, heard, True
                     continue
                 away = stay.start - before.end > AWAY + 5 * MINUTE
-                left = any(x.kind == "left" and before.end <= x.at < stay.start and x.ap == before.ap for x in lines[mac])
+                left = any(
+                    x.kind == "left" and before.end <= x.at < stay.start and x.ap == before.ap for x in lines[mac]
+                )
                 yield stay, heard and away and (left or self._missed(before, stay)), away
 
     def _missed(self, before: Stay, stay: Stay) -> bool:
@@ -207,5 +209,7 @@ class Day:
         ap = before.ap
         if not CALLS[ap] or any(a == ap and before.end < t < stay.start for a, t in RESTARTS):
             return False
-        answers = [x for x in self.lines if x.kind == "active" and x.ap == ap and before.end + 5 < x.at < stay.start - 5]
+        answers = [
+            x for x in self.lines if x.kind == "active" and x.ap == ap and before.end + 5 < x.at < stay.start - 5
+        ]
         return (stay.start - before.end) / CALLS[ap] > 4 and len(answers) >= 3 * (stay.start - before.end) / CALLS[ap]

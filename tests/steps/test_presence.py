@@ -15,7 +15,7 @@ from agent.model.event import event_id
 from agent.model.task import StepOutput
 from agent.steps import DeviceInfo
 from agent.steps.device_records import as_record, as_seen
-from agent.steps.presence import REMEMBER, PresenceKind, PresenceTask
+from agent.steps.presence import DOUBT, REMEMBER, PresenceKind, PresenceTask
 from agent.steps.presence_rules import HELD, Place, Seen
 from tests.delivery.deciding import Clock, Council
 from tests.delivery.events import event
@@ -31,10 +31,14 @@ class Building:
     def __init__(self, council: Council, clock: Clock) -> None:
         self.council, self.clock, self.count = council, clock, 0
 
-    async def sees(
-        self, kind: str, mac: str = MAC, *, ap: str = "ap1", ident: str = "", ago: float = 0.0, **data: Any
-    ) -> list[StepOutput]:
-        """What follows from a line of `ago` seconds ago."""
+    async def sees(self, kind: str, mac: str = MAC, **fields: Any) -> list[StepOutput]:
+        """What follows from a line."""
+        return await (await self.begins(kind, mac, **fields))
+
+    async def begins(
+        self, kind: str, mac: str = MAC, *, ap: str = "ap1", ident: str = "", ago: float = 0.0, wait: bool = True, **data: Any
+    ) -> asyncio.Task[list[StepOutput]]:
+        """What will follow from a line of `ago` seconds ago; without `wait` other lines may come before."""
         self.count += 1
         kind = kind if "." in kind else f"wifi.client.{kind}"
         given: dict[str, Any] = {"mac": mac, "interface": "wlan0", "sender": ap, "access_point": ap, **data}
@@ -42,7 +46,11 @@ class Building:
             ident or event_id("seen", self.count), kind, node=ap, time=ident or f"t{self.clock.now:.0f}",
             data={k: v for k, v in given.items() if v is not None},
         )  # fmt: skip
-        return await self.council.see(made, self.clock.now - ago)
+        task = asyncio.create_task(self.council.see(made, self.clock.now - ago))
+        await self.clock.settled(task)
+        if wait and not task.done():
+            await self.clock.pass_to(self.clock.now + DOUBT)
+        return task
 
     async def after(self, seconds: float, kind: str, mac: str = MAC, **fields: Any) -> bool:
         """Whether it is an arrival."""
@@ -250,8 +258,11 @@ async def test_restart_shown_by_many_devices_at_once_refreshes_them(building: Bu
     for mac in macs:
         assert await building.after(1, "joined", mac)
     building.clock.now += 3 * 24 * HOUR
-    made = await asyncio.gather(*(building.after(0.01, "joined", mac) for mac in macs))  # the first waits for others
-    assert not any(made)
+    made = []
+    for mac in macs:
+        await building.clock.pass_to(building.clock.now + 2)
+        made.append(await building.begins("joined", mac, wait=False))  # the first waits for others
+    assert not any(await asyncio.gather(*made))
     assert await building.after(1, "joined", OTHER)
 
 

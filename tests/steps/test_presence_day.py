@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from agent.model.event import event_id
+from agent.model.event import Event, event_id
+from agent.model.task import StepOutput
 from tests.delivery.deciding import Clock, Council
 from tests.delivery.events import event
-from tests.steps.day import DOWN, NOON, Day, Heard, SetUp
+from tests.steps.day import DAY, DOWN, NOON, Day, Heard, SetUp
 
 
-def _event(heard: Heard, set_up: SetUp, number: int):  # type: ignore[no-untyped-def]
+def _event(heard: Heard, set_up: SetUp, number: int) -> Event:
     line, node = heard.line, "hall"
     sender = access_point = f"10.0.0.{line.ap + 1}"
     if set_up == "two agents":
@@ -25,20 +26,29 @@ def _event(heard: Heard, set_up: SetUp, number: int):  # type: ignore[no-untyped
     return event(event_id(set_up, number), kind, node=node, time=f"t{line.at:.0f}", data=data)
 
 
-async def announced(path: Path, clock: Clock, day: Day, set_up: SetUp) -> list[tuple[float, str]]:
+async def announced(
+    path: Path, clock: Clock, day: Day, set_up: SetUp, nodes: tuple[str, ...] = ("ap1", "ap2", "hall")
+) -> list[tuple[float, str]]:
     """When which device is announced; the node that decides restarts at noon."""
     council = Council(path, clock)
-    council.start("ap1", "ap2", "hall", "gpu")
-    begin, made, away = clock.now, [], ""
+    council.start(*nodes)
+    begin, away = clock.now, ""
+    work: dict[asyncio.Task[list[StepOutput]], float] = {}
+    of: dict[str, asyncio.Task[list[StepOutput]]] = {}
     for number, heard in enumerate(day.heard(set_up)):
         if heard.read >= NOON and not away:
             away = council.decider()
             council.stop(away)
         if heard.read >= NOON + DOWN and away not in council.presence:
             council.start(away)
-        clock.now = begin + heard.read
-        for output in await council.see(_event(heard, set_up, number), begin + heard.at):
-            made.append((heard.at, output.data["device"]["mac"]))
+        await clock.pass_to(begin + heard.read)
+        task = asyncio.create_task(council.see(_event(heard, set_up, number), begin + heard.at))
+        work[task] = heard.at
+        before, of[heard.line.mac] = of.get(heard.line.mac), task
+        if before is None or before.done():  # else it waits for that one
+            await clock.settled(task)
+    await clock.pass_to(begin + 2 * DAY)
+    made = [(at, output.data["device"]["mac"]) for task, at in work.items() for output in await task]
     council.close()
     return made
 
