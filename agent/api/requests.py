@@ -134,6 +134,19 @@ class UpdateDevice(msgspec.Struct, forbid_unknown_fields=True):
     known: bool | None = None
 
 
+class Merge(msgspec.Struct, forbid_unknown_fields=True):
+    """The other address, as a MAC or a name; with `undo` it is a device of its own again."""
+
+    other: Text
+    undo: bool = False
+
+
+class StopLearning(msgspec.Struct, forbid_unknown_fields=True):
+    """The pipeline; empty: all that learn."""
+
+    pipeline: Text = ""
+
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 Box = tuple[Share, Share, Share, Share]
 

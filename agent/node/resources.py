@@ -63,7 +63,7 @@ def make_resources(
             admission.tokens, mesh, desk=desk, identity=identity, addresses=admission.enrol_addresses
         ),
         pipelines=pipelines,
-        devices=resources.Devices(mesh, engine.steps.parts.devices),
+        devices=resources.Devices(mesh, engine.steps.parts.devices, engine.definitions),
         cameras=cameras,
         blobs=resources.Blobs(blobs, stores.exchange, mesh, stores.added),
         sink=sink,

@@ -16,6 +16,7 @@ from agent.clock import boottime
 from agent.delivery import Context, Deciders, Decision
 from agent.model.keys import LONGEST
 from agent.model.mac import is_mac
+from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import matches, rank
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,11 @@ class Learning:
         since = boottime() - record.at if record is not None else 0.0
         return max(0.0, learn - _ran(record) - (since if 0.0 < since < 2 * EVERY else 0.0))
 
+    def steps_of(self, pipeline: Pipeline) -> list[tuple[Step, float]]:
+        """The presence steps of a pipeline, and the seconds of learning that are left to each."""
+        steps = [s for s in pipeline.steps if s.kind == "presence"]
+        return [(s, self.left(f"presence:{pipeline.name}/{s.name}", learn_of(s))) for s in steps]
+
     async def over(self, scope: str, learn: float) -> bool:
         """Whether the step announces unknown devices; begins to count where nothing is known of it."""
         if self.left(scope, learn) > 0 and (scope, KEY) not in self._deciders.records:
@@ -83,7 +89,7 @@ class Learning:
                 for step in pipeline.steps:
                     ranked = rank(decider_key(pipeline.name), matches(step, nodes), weighed=False)
                     if step.kind == "presence" and ranked and ranked[0].id == context.node_id:
-                        await self._due(f"presence:{pipeline.name}/{step.name}", float(step.task.get("learn", LEARN)))
+                        await self._due(f"presence:{pipeline.name}/{step.name}", learn_of(step))
             await ticks.sleep(EVERY)
 
     async def _due(self, scope: str, learn: float) -> None:
@@ -95,6 +101,11 @@ class Learning:
 def decider_key(pipeline: str) -> str:
     """The key that chooses the node which decides for the presence steps of a pipeline."""
     return f"presence {pipeline}"
+
+
+def learn_of(step: Step) -> float:
+    """Seconds that a presence step learns in all."""
+    return float(step.task.get("learn", LEARN))
 
 
 def _record(scope: str, ran: float) -> Decision:

@@ -55,7 +55,7 @@ class PresenceTask(Task, frozen=True, omit_defaults=True, kw_only=True):
 
     away: Annotated[float, duration("silence after which a join is an arrival", "30m")] = 1800.0
     learn: Annotated[float, duration("running time in which unknown devices are only met", "24h")] = LEARN
-    settle: Annotated[float, duration("no longer used: nothing has to settle after a restart", "3m")] = 0.0
+    settle: Annotated[float, duration("no longer used: nothing has to settle after a restart", "3m")] = 180.0
 
 
 class Presence:

@@ -36,7 +36,15 @@ class Building:
         return await (await self.begins(kind, mac, **fields))
 
     async def begins(
-        self, kind: str, mac: str = MAC, *, ap: str = "ap1", ident: str = "", ago: float = 0.0, wait: bool = True, **data: Any
+        self,
+        kind: str,
+        mac: str = MAC,
+        *,
+        ap: str = "ap1",
+        ident: str = "",
+        ago: float = 0.0,
+        wait: bool = True,
+        **data: Any,
     ) -> asyncio.Task[list[StepOutput]]:
         """What will follow from a line of `ago` seconds ago; without `wait` other lines may come before."""
         self.count += 1

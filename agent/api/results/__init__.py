@@ -59,6 +59,7 @@ from agent.api.results.things import (
     Egress,
     EgressRow,
     EgressTotal,
+    Learning,
     ListedBlob,
     StoredBlob,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "JournalState",
     "LabelledNode",
     "LastEvent",
+    "Learning",
     "ListedBlob",
     "ListedNode",
     "ListedPipeline",
