@@ -135,7 +135,7 @@ class UpdateDevice(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Merge(msgspec.Struct, forbid_unknown_fields=True):
-    """The other address, as a MAC or a name; with `undo` it is a device of its own again."""
+    """The other address, as a MAC or a name; with `undo` it is a separate device again."""
 
     other: Text
     undo: bool = False

@@ -84,7 +84,7 @@ def forget(device: Device, yes: YesFlag = False, json: JsonFlag = False) -> None
 def merge(
     device: Device,
     other: Annotated[str, typer.Argument(metavar="OTHER", help="Name or MAC of the other address.")],
-    undo: Annotated[bool, typer.Option("--undo", help="Make OTHER a device of its own again.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Make OTHER a separate device again.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Make OTHER one of the addresses of DEVICE: phones use a private address for each network, some for each day.

@@ -119,7 +119,7 @@ class StepInput(msgspec.Struct):
 class StepOutput(msgspec.Struct):
     """One event that a step answers with; `blobs` have name, cid, type and size filled, `data` has no `blobs`.
 
-    With `passes` false no step takes it, whatever follows: it is only shown.
+    With `passes` false it is only shown: no step takes it.
     """
 
     type: str

@@ -1,4 +1,4 @@
-"""What the access points of a presence step show besides single devices: calls of the roll, and restarts. No I/O.
+"""Access points of a presence step, as the lines about their devices show them: calls, and restarts. No I/O.
 
 A restart is told by the access point's own line, or shown by devices that join again at once without having left.
 """
@@ -45,7 +45,7 @@ class AccessPoints:
         return f"place {name}|{place.interface}", f"ap {name}"
 
     def at(self, place: Place) -> RollCalls:
-        """What the place has shown."""
+        """The calls of the place."""
         key = self.keys(place)[0]
         calls = self._places.pop(key, None) or RollCalls()
         self._places[key] = calls  # the last one is the newest

@@ -60,7 +60,7 @@ class DeviceRecords:
         return [mac, *sorted(others)][:MAX_ADDRESSES]
 
     def info(self, mac: str) -> DeviceInfo:
-        """What operators said about the device of this MAC."""
+        """The name and settings that operators gave to the device of this MAC."""
         return self.devices.get(mac, DeviceInfo())
 
     async def find(self, scope: str, key: str) -> Decision | None:

@@ -30,7 +30,7 @@ TOLD = 64
 EVERY = 60.0
 """Seconds between two counts."""
 REFRESH = 86400.0
-"""Seconds between two counts once it is over: records do not hold for ever."""
+"""Seconds between two counts once it is over: no record holds longer than LONGEST."""
 LEARNED = 400 * 86400.0
 """The count where a step has worked before this version: no step learns for longer."""
 

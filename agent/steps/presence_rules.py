@@ -61,7 +61,7 @@ class Sign(NamedTuple):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a device. `at` is the time of its last sign of life."""
+    """The record of a device. `at` is the time of its last sign of life."""
 
     at: float
     present: bool
@@ -81,7 +81,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch(Protocol):
-    """What the access point of a device's last sign shows about silence."""
+    """The access point of a device's last sign, which tells silence from absence."""
 
     def absent(self, since: float, until: float) -> bool:
         """Whether the place called its devices between these times, and a device that did not answer is gone."""
@@ -93,7 +93,7 @@ class Watch(Protocol):
 
 
 class Around(NamedTuple):
-    """What matters besides the record: the step's `away`, whether an operator knows the device, the place of its last sign,
+    """The facts besides the record: the step's `away`, whether an operator knows the device, the place of its last sign,
     and when the access point of the new sign restarted last."""
 
     away: float

@@ -32,7 +32,7 @@ class Call(NamedTuple):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """What a place has shown up to some time: its calls, and its last sign of life."""
+    """The state of a place at some time: its calls, and its last sign of life."""
 
     calls: tuple[Call, ...] = ()
     heard: float = float("-inf")
@@ -45,36 +45,40 @@ class RollCalls:
     """One place."""
 
     def __init__(self, shown: Shown = NOTHING, before: Shown = NOTHING, restarted: float = float("-inf")) -> None:
-        self.shown = shown
+        self._shown = shown
         self.before = before
-        """What it had shown before its last restart."""
+        """The state before the last restart."""
         self.restarted = restarted
         self._group: set[str] = set()
         self._since = float("-inf")
         self._last: set[str] = set()
+        self._is_call = False
+
+    @property
+    def shown(self) -> Shown:
+        """The state now; a call counts from the moment when its answers show it."""
+        if not self._is_call:
+            return self._shown
+        return Shown((*self._shown.calls, Call(self._since, len(self._group)))[-CALLS:], self._shown.heard)
 
     def heard(self, mac: str, at: float) -> bool:
-        """A device shows a sign of life; returns whether a call ended before it."""
-        if at - self._since <= TOGETHER:
-            self._group.add(mac)
-            self.shown = Shown(self.shown.calls, max(self.shown.heard, at))
-            return False
-        called = self._end()
-        self._group, self._since = {mac}, at
-        self.shown = Shown(self.shown.calls, max(self.shown.heard, at))
-        return called
+        """A device shows a sign of life; returns whether the calls change so that they should be kept."""
+        before = self.shown.calls
+        if at - self._since > TOGETHER:
+            self._end()
+            self._since = at
+        self._group.add(mac)
+        self._shown = Shown(self._shown.calls, max(self._shown.heard, at))
+        was, self._is_call = self._is_call, self._calls(2 * len(self._group) >= len(self._last))
+        return self._is_call > was or (at == self._since and self.shown.calls != before)
 
     def restart(self, at: float) -> None:
         """The access point restarts: a device that does not answer later may only not have come back yet."""
         self._end()
-        self._group, self._since = set(), float("-inf")
-        self.before, self.restarted = self.shown, at
+        self.before, self.restarted = self._shown, at
 
     def absent(self, since: float, until: float) -> bool:
         """See Watch."""
-        if until - self._since > TOGETHER and self._group:
-            self._end()
-            self._group, self._since = set(), float("-inf")
         shown, until = self._until(since, until)
         missed = [c for c in shown.calls if since < c.at < until]
         return len(missed) >= MISSED and sum(c.answers for c in missed) >= ANSWERS
@@ -87,21 +91,23 @@ class RollCalls:
     def _until(self, since: float, until: float) -> tuple[Shown, float]:
         return (self.before, self.restarted) if since <= self.restarted <= until else (self.shown, until)
 
-    def _end(self) -> bool:
+    def _end(self) -> None:
         """The group is complete: keep it if it was a call."""
-        group, last = self._group, self._last
-        if len(group) > 1:
-            self._last = group
-        both = len(group & last)
-        if not ((both > 1 and both >= SAME * min(len(group), len(last))) or (group & last and self._in_step())):
-            return False
-        calls = (*self.shown.calls, Call(self._since, len(group)))[-CALLS:]
-        self.shown = Shown(calls, self.shown.heard)
-        return True
+        self._is_call = self._calls(True)
+        self._shown, self._is_call = self.shown, False
+        if len(self._group) > 1:
+            self._last = self._group
+        self._group, self._since = set(), float("-inf")
+
+    def _calls(self, enough: bool) -> bool:
+        """Whether the group brings devices of the last one together again, or comes when the next call is due."""
+        both = len(self._group & self._last)
+        again = both > 1 and both >= SAME * min(len(self._group), len(self._last))
+        return (again and enough) or (bool(self._group) and self._in_step())
 
     def _in_step(self) -> bool:
-        """Whether the group comes when the next call is due: then one device is enough."""
-        calls = self.shown.calls
+        """Whether the group comes when a call is due: then one device is enough."""
+        calls = self._shown.calls
         if len(calls) < 2:
             return False
         period = min(b.at - a.at for a, b in pairwise(calls))

@@ -334,7 +334,9 @@ class Devices(Resource):
         return made
 
     async def merge(self, ident: str, asked: Merge) -> r.Device:
-        device = self.agent.devices[ident]
+        device = self.agent.devices.get(ident)
+        if device is None:
+            raise NotFound(f"there is no device {ident}", hint="edge-agent device list")
         addresses = [a for a in device.addresses if a != asked.other] + ([] if asked.undo else [asked.other])
         self.agent.devices[ident] = made = msgspec.structs.replace(device, addresses=addresses)
         return made

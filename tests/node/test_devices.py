@@ -114,7 +114,7 @@ async def test_merged_devices_share_record_name_and_known(site: Site) -> None:
         await devices.merge("ada", Merge(THIRD, undo=True))
 
 
-async def test_forgetting_takes_all_addresses_and_says_if_there_is_nothing(site: Site) -> None:
+async def test_forget_takes_all_addresses_and_says_if_there_is_none(site: Site) -> None:
     hall = await site.start("hall")
     await apply(hall, learn=0.0)
     devices = hall.api.devices

@@ -204,6 +204,11 @@ class Day:
                 )
                 yield stay, heard and away and (left or self._missed(before, stay)), away
 
+    def unheard(self, set_up: SetUp) -> set[str]:
+        """Devices of which a join was lost while the agent was away: their next line may look like an arrival."""
+        kept = {h.line for h in self.heard(set_up)}
+        return {x.mac for x in self.lines if x.kind in ("joined", "roamed") and x not in kept}
+
     def _missed(self, before: Stay, stay: Stay) -> bool:
         """Whether enough others answered the calls of its access point after it had left without a line."""
         ap = before.ap

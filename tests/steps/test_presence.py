@@ -32,7 +32,7 @@ class Building:
         self.council, self.clock, self.count = council, clock, 0
 
     async def sees(self, kind: str, mac: str = MAC, **fields: Any) -> list[StepOutput]:
-        """What follows from a line."""
+        """The events that follow from a line."""
         return await (await self.begins(kind, mac, **fields))
 
     async def begins(
@@ -46,7 +46,7 @@ class Building:
         wait: bool = True,
         **data: Any,
     ) -> asyncio.Task[list[StepOutput]]:
-        """What will follow from a line of `ago` seconds ago; without `wait` other lines may come before."""
+        """The run for a line of `ago` seconds ago; without `wait` other lines may come before."""
         self.count += 1
         kind = kind if "." in kind else f"wifi.client.{kind}"
         given: dict[str, Any] = {"mac": mac, "interface": "wlan0", "sender": ap, "access_point": ap, **data}
