@@ -10,7 +10,9 @@ import pytest
 from agent.api.requests import Merge, Source, StopLearning, Trigger, UpdateDevice
 from agent.errors import NotFound, Refused
 from agent.model.pipeline import Pipeline, Step
+from agent.model.placement import rank
 from agent.node import Node
+from agent.steps.learning import decider_key
 from tests.node.site import Site
 from tests.support import eventually
 
@@ -18,8 +20,14 @@ FIRST, SECOND, THIRD = (f"02:00:00:00:00:0{i}" for i in range(1, 4))
 TAIL = Step(name="s", kind="tail", task={"source": "/none", "wasm": {"module": "m"}})
 
 
-async def apply(node: Node, **task: Any) -> None:
-    steps = [TAIL, Step(name="seen", kind="presence", task=task, after=["s"])]
+async def apply(node: Node, *, then: bool = False, **task: Any) -> None:
+    """A pipeline in which nothing takes the step's events but a step whose `when` is false."""
+    seen = Step(name="seen", kind="presence", task=task, after=["s"])
+    steps = [
+        TAIL,
+        seen,
+        *([Step(name="then", kind="presence", task={}, after=["seen"], when="data.never")] if then else []),
+    ]
     await node.mesh.documents.put("pipeline", "p", msgspec.json.encode(Pipeline(name="p", steps=steps)))
 
 
@@ -48,24 +56,23 @@ async def test_fresh_mesh_meets_devices_until_learning_is_stopped(site: Site) ->
     hall, porch = await site.start("hall"), await site.start("porch")
     with pytest.raises(NotFound, match="no pipeline"):
         await hall.api.devices.stop_learning(StopLearning())
-    await apply(hall)
+    await apply(hall, then=True)
     await eventually(lambda: "p" in porch.delivery.engine.definitions.current)
-    decider = next(n for n in (hall, porch) if await_decider(n, hall))
+    decider = next(n for n in (hall, porch) if decides(n, hall))
     assert await sees(decider, FIRST) == ["device.met"]
+    assert "then" not in {r.step for r in decider.stores.journal.rows.values()}
     for node in (hall, porch):
         await eventually(lambda n=node: 86000 < n.api.pipelines.states()[0].learning_s <= 86400)
-    (row,) = await hall.api.devices.stop_learning(StopLearning("p"))
+    row, _ = await hall.api.devices.stop_learning(StopLearning("p"))
     assert (row.pipeline, row.left_s, row.stopped) == ("p", 0.0, True)
     await eventually(lambda: porch.api.pipelines.states()[0].learning_s == 0.0)
     assert await sees(decider, FIRST) == []  # it was met: learning has marked nothing as known
     assert await sees(decider, SECOND) == ["device.arrived"]
+    assert "then" in {r.step for r in decider.stores.journal.rows.values()}
     assert not any(d.known for d in await hall.api.devices.all())
 
 
-def await_decider(node: Node, other: Node) -> bool:
-    from agent.model.placement import rank
-    from agent.steps.learning import decider_key
-
+def decides(node: Node, other: Node) -> bool:
     return rank(decider_key("p"), other.mesh.live(), weighed=False)[0].id == node.mesh.me.id
 
 
