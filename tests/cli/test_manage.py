@@ -150,6 +150,16 @@ async def test_a_camera_test_writes_the_photo(edge: Shell, tmp_path: Path) -> No
     assert (await edge("camera", "test", "gate")).code == 1
 
 
+async def test_a_sink_is_disconnected_and_says_what_stays(edge: Shell, agent: MemoryAgent) -> None:
+    assert (await edge("sink", "disconnect", "--yes")).code == 6
+    agent.sink_key = "k"
+    gone = await edge("sink", "disconnect", input="y\n")
+    assert gone.code == 0
+    assert agent.sink_key == ""
+    assert "2 alerts wait here" in gone.out
+    assert "edge-agent node label gpu uplink-" in gone.out
+
+
 async def test_the_sinks_key_comes_from_stdin_or_a_file(edge: Shell, agent: MemoryAgent, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k-from-file\n")
     url = "https://192.0.2.7:8443#sha256=ab"

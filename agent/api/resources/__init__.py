@@ -10,6 +10,7 @@ from agent.api.resources.config import Configuration
 from agent.api.resources.devices import Devices
 from agent.api.resources.events import Events
 from agent.api.resources.logs import Logs
+from agent.api.resources.network import Network
 from agent.api.resources.nodes import Nodes
 from agent.api.resources.pipelines import Pipelines
 from agent.api.resources.sink import Sink
@@ -17,7 +18,7 @@ from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
 
 __all__ = [
-    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Nodes", "Pipelines", "Resources", "Sink", "Status",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "Pipelines", "Resources", "Sink", "Status",
     "Tokens",
 ]  # fmt: skip
 
@@ -31,6 +32,7 @@ class Resources:
     logs: Logs
     config: Configuration
     nodes: Nodes
+    network: Network
     tokens: Tokens
     pipelines: Pipelines
     devices: Devices
