@@ -58,6 +58,10 @@ class Learning:
         steps = [s for s in pipeline.steps if s.kind == "presence"]
         return [(s, self.left(f"presence:{pipeline.name}/{s.name}", learn_of(s))) for s in steps]
 
+    def met(self, pipeline: Pipeline, step: Step) -> int:
+        """Devices that the step had met when its time was counted last."""
+        return int(_number(self._deciders.records.get((f"presence:{pipeline.name}/{step.name}", KEY)), "met"))
+
     async def over(self, scope: str, learn: float) -> bool:
         """Whether the step announces unknown devices; begins to count where nothing is known of it."""
         if self.left(scope, learn) > 0 and (scope, KEY) not in self._deciders.records:
@@ -78,7 +82,8 @@ class Learning:
         self._counted[scope] = now
         here = self._deciders.records.get((scope, KEY))
         best = await self._deciders.witnessed(_record(scope, _ran(here))._replace(until=0.0), TOLD)
-        mine = _record(scope, max(_ran(here), _ran(best)) + elapsed)
+        met = sum(s == scope and is_mac(key) for s, key in self._deciders.records)
+        mine = _record(scope, max(_ran(here), _ran(best)) + elapsed, met)
         await asyncio.gather(self._deciders.keep(mine), self._deciders.witnessed(mine, TOLD))
 
     async def run(self, context: Context) -> None:
@@ -108,13 +113,17 @@ def learn_of(step: Step) -> float:
     return float(step.task.get("learn", LEARN))
 
 
-def _record(scope: str, ran: float) -> Decision:
+def _record(scope: str, ran: float, met: int = 0) -> Decision:
     now = boottime()
-    return Decision(scope, KEY, "", now, now + LONGEST, value={"ran": f"{min(ran, LEARNED):.0f}"})
+    return Decision(scope, KEY, "", now, now + LONGEST, value={"ran": f"{min(ran, LEARNED):.0f}", "met": str(met)})
 
 
 def _ran(record: Decision | None) -> float:
-    text = str(record.value.get("ran", "")) if record is not None else ""
+    return _number(record, "ran")
+
+
+def _number(record: Decision | None, name: str) -> float:
+    text = str(record.value.get(name, "")) if record is not None else ""
     return float(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0.0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.health import Facts, FailingStep, SourceFact, clock_synchronised, run_checks
+from agent.health import Facts, FailingStep, LearningFact, SourceFact, clock_synchronised, run_checks
 from agent.health.checks import CODES
 from agent.model.node import CameraInfo
 
@@ -41,6 +41,7 @@ FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("blobs.full", "info", {"blobs_bytes": 990}),
     ("source.unreadable", "error", {"sources": [SourceFact("log", False, "no permission")]}),
     ("source.unread", "warning", {"sources": [SourceFact("log", True, unread=4096)]}),
+    ("presence.learning", "info", {"learning": [LearningFact("door", 80_000.0, 7)]}),
     ("mesh.unlinked", "info", {"unlinked": ["porch"]}),
 ]
 

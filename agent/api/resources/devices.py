@@ -200,7 +200,9 @@ class Devices:
         """The presence steps of all pipelines and how long they still learn."""
         learning = self._records.learning
         return [
-            results.Learning(p.name, s.name, learn_of(s), round(left, 1), p.name in learning.stopped)
+            results.Learning(
+                p.name, s.name, learn_of(s), round(left, 1), p.name in learning.stopped, learning.met(p, s)
+            )
             for p in self._definitions.current.values()
             for s, left in learning.steps_of(p)
         ]

@@ -36,6 +36,7 @@ class Learning(Answer):
     learn_s: Annotated[float, Meta(description="seconds of running time that it learns in all")]
     left_s: Annotated[float, Meta(description="seconds that are left; 0: it has learned")]
     stopped: Annotated[bool, Meta(description="whether an operator ended it")]
+    met: Annotated[int, Meta(description="devices that it has met, as counted last")] = 0
 
 
 class Camera(Answer):
