@@ -83,8 +83,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 class Watch(Protocol):
     """The access point of a device's last sign, which tells silence from absence."""
 
-    def absent(self, since: float, until: float) -> bool:
-        """Whether the place called its devices between these times, and a device that did not answer is gone."""
+    def absent(self, since: float, until: float, away: float) -> bool:
+        """Whether the place called its devices between these times, and a device that did not answer was gone for `away`."""
         ...
 
     def alive(self, since: float, until: float, quiet: float) -> bool:
@@ -159,7 +159,7 @@ def _arrives(seen: Seen, sign: Sign, around: Around) -> tuple[bool, bool]:
             return False, False  # the access point let everybody go when it went down
         # Without a join it is not certain that the device was away: its roam to another place may not have been heard.
         return sign.kind == "joined" or not around.known, False
-    if around.watch.absent(seen.at, sign.at):
+    if around.watch.absent(seen.at, sign.at, around.away):
         return sign.kind == "joined" or not around.known, False
     if sign.kind != "joined":
         return False, False

@@ -77,11 +77,14 @@ class RollCalls:
         self._end()
         self.before, self.restarted = self._shown, at
 
-    def absent(self, since: float, until: float) -> bool:
+    def absent(self, since: float, until: float, away: float) -> bool:
         """See Watch."""
-        shown, until = self._until(since, until)
-        missed = [c for c in shown.calls if since < c.at < until]
-        return len(missed) >= MISSED and sum(c.answers for c in missed) >= ANSWERS
+        shown, end = self._until(since, until)
+        missed = [c for c in shown.calls if since < c.at < end]
+        if len(missed) < MISSED or sum(c.answers for c in missed) < ANSWERS:
+            return False
+        # It may have left just before the first call that it missed; that one is not known where all kept calls were missed.
+        return len(missed) == CALLS or until - missed[0].at > away
 
     def alive(self, since: float, until: float, quiet: float) -> bool:
         """See Watch."""
