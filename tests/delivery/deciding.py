@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent import clock as clocks
+from agent.database import Storage
 from agent.delivery import Journal
 from agent.delivery.deciders import Deciders
+from agent.delivery.journal import JOURNAL
 from agent.model.event import Event
 from agent.model.placement import rank
 from agent.model.task import StepOutput
@@ -18,6 +21,9 @@ from agent.steps import DeviceRecords
 from agent.steps.learning import decider_key
 from agent.steps.presence import Presence, PresenceTask
 from tests.doubles import MemoryNet
+
+FAST = replace(JOURNAL, synchronous="OFF")
+"""The journal's schema without waits for the disk: no test here cuts the power."""
 
 
 class Clock:
@@ -71,7 +77,8 @@ class Council:
     def start(self, *names: str) -> None:
         for name in names:
             mesh = self.net.join(name)
-            journal = Journal(self.path / f"{name}.db")
+            file = self.path / f"{name}.db"
+            journal = Journal(file, storage=Storage(file, FAST))
             journal.open()
             self.deciders[name] = Deciders(name, mesh, journal)
             self.devices[name] = DeviceRecords(self.deciders[name])

@@ -22,7 +22,7 @@ DOWN = 90.0
 """Seconds that the agent is away."""
 RESTARTS = ((0, 9.3 * HOUR), (1, 27.2 * HOUR))
 """Access point and time."""
-CALLS = (10 * MINUTE, 0.0)
+CALLS = (20 * MINUTE, 0.0)
 """Seconds between two group key handshakes of each access point that writes lines about them."""
 
 Kind = Literal["joined", "left", "roamed", "active", "restarted"]
@@ -204,10 +204,12 @@ class Day:
                 )
                 yield stay, heard and away and (left or self._missed(before, stay)), away
 
-    def unheard(self, set_up: SetUp) -> set[str]:
-        """Devices of which a join was lost while the agent was away: their next line may look like an arrival."""
+    def unheard(self, set_up: SetUp) -> set[tuple[float, str]]:
+        """The first lines of devices after the agent was away where a join was lost: each may look like an arrival."""
         kept = {h.line for h in self.heard(set_up)}
-        return {x.mac for x in self.lines if x.kind in ("joined", "roamed") and x not in kept}
+        lost = {x.mac for x in self.lines if x.kind in ("joined", "roamed") and x not in kept}
+        later = [x for x in self.lines if x.at >= NOON + DOWN and x.kind != "left"]
+        return {(min(x.at for x in later if x.mac == mac), mac) for mac in lost if any(x.mac == mac for x in later)}
 
     def _missed(self, before: Stay, stay: Stay) -> bool:
         """Whether enough others answered the calls of its access point after it had left without a line."""
@@ -218,3 +220,22 @@ class Day:
             x for x in self.lines if x.kind == "active" and x.ap == ap and before.end + 5 < x.at < stay.start - 5
         ]
         return (stay.start - before.end) / CALLS[ap] > 4 and len(answers) >= 3 * (stay.start - before.end) / CALLS[ap]
+
+
+AUTH = {"joined": "auth_alg=open", "roamed": "auth_alg=ft"}
+
+
+def text(line: Line) -> str:
+    """The line as hostapd on OpenWrt writes it."""
+    day, second = divmod(int(line.at), 86400)
+    stamp = f"{('Mon', 'Tue')[day]} Nov {23 + day} {second // 3600:02}:{second // 60 % 60:02}:{second % 60:02} 2026"
+    head = f"{stamp} daemon.notice hostapd: {line.interface}: "
+    match line.kind:
+        case "joined" | "roamed":
+            return f"{head}AP-STA-CONNECTED {line.mac} {AUTH[line.kind]}"
+        case "left":
+            return f"{head}AP-STA-DISCONNECTED {line.mac}"
+        case "active":
+            return f"{head}STA {line.mac} WPA: group key handshake completed (RSN)"
+        case "restarted":
+            return f"{head}AP-ENABLED "
