@@ -73,7 +73,7 @@ def know(
 
 @app.command()
 def forget(device: Device, yes: YesFlag = False, json: JsonFlag = False) -> None:
-    """Delete the record of a device; its next join counts as its first."""
+    """Delete the record of a device; its next sign of life counts as its first."""
     if not yes and not json:
         typer.confirm(f"Forget {device}?", abort=True)
     gone = ask(lambda c: c.delete(path_of("devices", device)), results.Id, json)

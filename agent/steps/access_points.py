@@ -15,7 +15,9 @@ from agent.steps.roll_calls import Call, RollCalls, Shown
 AT_ONCE = 60.0
 """Seconds within which the devices of a restarted access point join again."""
 MANY = 3
-"""Devices that join again without having left, within that time: the access point has restarted."""
+"""Least devices that join again without having left, within that time, after which the access point has restarted."""
+SHARE = 3
+"""The same as a part of the devices that answered its last call: in a large building some phones wake up at any time."""
 AGAIN = 10.0
 """Seconds of silence before such a join: one join may make several lines."""
 MOST = 4096
@@ -73,7 +75,8 @@ class AccessPoints:
         joined.append((sign.at, mac))
         while joined[0][0] < sign.at - AT_ONCE:
             joined.popleft()
-        if self.again(sign.place) < MANY or joined[0][0] - self.restarted(sign.place) <= AT_ONCE:
+        known = joined[0][0] - self.restarted(sign.place) <= AT_ONCE
+        if known or self.again(sign.place) < max(MANY, self.at(sign.place).answers // SHARE):
             return []
         return self.restart(sign.place, joined[0][0])
 

@@ -106,7 +106,7 @@ def as_record(seen: Seen, scope: str, mac: str, until: float) -> Decision:
     value = {
         "first_seen": seen.first_seen, "last_seen": seen.last_seen, "node": place.node[:_TEXT],
         "interface": place.interface[:_TEXT], "sender": place.sender[:_TEXT], "access_point": place.access_point[:_TEXT],
-        "signs": f"{seen.signs} {seen.pause:.0f} {seen.slept:.0f}", "heard": "" if seen.announced else "left",
+        "signs": f"{seen.signs} {seen.pause:.0f} {seen.slept:.0f} {seen.left:d}", "heard": "" if seen.announced else "left",
     }  # fmt: skip
     return Decision(scope, mac, seen.first, seen.at, until, seen.present, value)
 
@@ -114,19 +114,19 @@ def as_record(seen: Seen, scope: str, mac: str, until: float) -> Decision:
 def as_seen(record: Decision) -> Seen:
     """The device of a record, of version 0.1 too."""
     value: Mapping[str, str] = record.value
-    signs, pause, slept = _numbers(value.get("signs", ""))
+    signs, pause, slept, left = _numbers(value.get("signs", ""))
     place = Place(
         value.get("sender", ""), value.get("access_point", ""), value.get("interface", ""), value.get("node", "")
     )
     return Seen(
         at=record.at, present=record.present, place=place, first=record.first, first_seen=value.get("first_seen", ""),
         last_seen=value.get("last_seen", ""), announced=value.get("heard", "") != "left", signs=int(signs), pause=pause,
-        slept=slept,
+        slept=slept, left=bool(left),
     )  # fmt: skip
 
 
-def _numbers(text: str) -> tuple[float, float, float]:
+def _numbers(text: str) -> tuple[float, float, float, float]:
     words = text.split()
-    if len(words) != 3 or not all(w.isascii() and w.isdigit() and len(w) < 12 for w in words):
-        return 0.0, 0.0, 0.0
-    return float(words[0]), float(words[1]), float(words[2])
+    if len(words) != 4 or not all(w.isascii() and w.isdigit() and len(w) < 12 for w in words):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(words[0]), float(words[1]), float(words[2]), float(words[3])

@@ -12,6 +12,8 @@ import msgspec
 HOUR = 3600.0
 HELD = 24 * HOUR
 """Silence for which an associated device counts as present where nothing says otherwise: phones sleep for up to 13 h."""
+HELD_THING = 7 * 24 * HOUR
+"""The same bound for a device that never left with a line: a television or a printer is silent for days."""
 SLEPT = 1.5
 """The same bound, as a multiple of the longest silence that the device was proven to be present through."""
 LATE = 60.0
@@ -76,6 +78,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """`active` signs since it joined."""
     pause: float = 0.0
     """The longest silence between those signs."""
+    left: bool = False
+    """Whether it ever left with a line."""
     slept: float = 0.0
     """The longest silence of an association that a sign other than a join ended: the device was present all the time."""
 
@@ -144,7 +148,7 @@ def _left(seen: Seen, sign: Sign) -> Seen:
     if not seen.present or not seen.place.is_same(sign.place):
         return seen
     slept = max(seen.slept, sign.at - seen.at)
-    return msgspec.structs.replace(seen, at=sign.at, present=False, last_seen=sign.time, slept=slept)
+    return msgspec.structs.replace(seen, at=sign.at, present=False, last_seen=sign.time, slept=slept, left=True)
 
 
 def _arrives(seen: Seen, sign: Sign, around: Around) -> tuple[bool, bool]:
@@ -165,7 +169,7 @@ def _arrives(seen: Seen, sign: Sign, around: Around) -> tuple[bool, bool]:
         return False, False
     if _unheard(seen, sign, around):
         return True, False
-    if around.known or silence <= max(HELD, SLEPT * seen.slept):
+    if around.known or silence <= max(HELD if seen.left else HELD_THING, SLEPT * seen.slept):
         return False, False
     after_restart = seen.at <= restarted <= sign.at and sign.at - restarted <= RESTARTING
     return not after_restart, not after_restart

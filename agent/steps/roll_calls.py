@@ -61,6 +61,12 @@ class RollCalls:
             return self._shown
         return Shown((*self._shown.calls, Call(self._since, len(self._group)))[-CALLS:], self._shown.heard)
 
+    @property
+    def answers(self) -> int:
+        """How many devices answered the last call; 0 without a call."""
+        calls = self.shown.calls
+        return calls[-1].answers if calls else 0
+
     def heard(self, mac: str, at: float) -> bool:
         """A device shows a sign of life; returns whether the calls change so that they should be kept."""
         before = self.shown.calls

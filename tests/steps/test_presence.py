@@ -2,91 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from agent.delivery import Decision
 from agent.errors import StepFailed
-from agent.model.event import event_id
-from agent.model.task import StepOutput
 from agent.steps import DeviceInfo
 from agent.steps.device_records import as_record, as_seen
-from agent.steps.presence import DOUBT, REMEMBER, PresenceKind, PresenceTask
-from agent.steps.presence_rules import HELD, Place, Seen
-from tests.delivery.deciding import Clock, Council
+from agent.steps.presence import REMEMBER, PresenceKind
+from agent.steps.presence_rules import HELD, HELD_THING, Place, Seen
 from tests.delivery.events import event
-
-MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
-MINUTE, HOUR = 60.0, 3600.0
-AWAY = PresenceTask().away
-
-
-class Building:
-    """Access points that tell the mesh what devices do; the decider answers, as routed deliveries would."""
-
-    def __init__(self, council: Council, clock: Clock) -> None:
-        self.council, self.clock, self.count = council, clock, 0
-
-    async def sees(self, kind: str, mac: str = MAC, **fields: Any) -> list[StepOutput]:
-        """The events that follow from a line."""
-        return await (await self.begins(kind, mac, **fields))
-
-    async def begins(
-        self,
-        kind: str,
-        mac: str = MAC,
-        *,
-        ap: str = "ap1",
-        ident: str = "",
-        ago: float = 0.0,
-        wait: bool = True,
-        **data: Any,
-    ) -> asyncio.Task[list[StepOutput]]:
-        """The run for a line of `ago` seconds ago; without `wait` other lines may come before."""
-        self.count += 1
-        kind = kind if "." in kind else f"wifi.client.{kind}"
-        given: dict[str, Any] = {"mac": mac, "interface": "wlan0", "sender": ap, "access_point": ap, **data}
-        made = event(
-            ident or event_id("seen", self.count), kind, node=ap, time=ident or f"t{self.clock.now:.0f}",
-            data={k: v for k, v in given.items() if v is not None},
-        )  # fmt: skip
-        task = asyncio.create_task(self.council.see(made, self.clock.now - ago))
-        await self.clock.settled(task)
-        if wait and not task.done():
-            await self.clock.pass_to(self.clock.now + DOUBT)
-        return task
-
-    async def after(self, seconds: float, kind: str, mac: str = MAC, **fields: Any) -> bool:
-        """Whether it is an arrival."""
-        self.clock.now += seconds
-        return [o.type for o in await self.sees(kind, mac, **fields)] == ["device.arrived"]
-
-    @property
-    def decider(self) -> str:
-        """The node that decides."""
-        return self.council.decider()
-
-    def call(self, *, knows: DeviceInfo, mac: str = MAC) -> None:
-        """An operator's decision about a device reaches every node."""
-        for records in self.council.devices.values():
-            records.devices[mac] = knows
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-async def building(tmp_path: Path, clock: Clock) -> AsyncIterator[Building]:
-    council = Council(tmp_path, clock)
-    council.start("ap1", "ap2", "ap3", "hall", "gpu")
-    yield Building(council, clock)
-    council.close()
+from tests.steps.wifi import AWAY, HOUR, MAC, MINUTE, OTHER, Building
 
 
 @pytest.mark.parametrize("kind", ["joined", "roamed", "active"])
@@ -162,7 +87,12 @@ async def test_phone_asleep_for_13_hours_without_a_leave_is_present(building: Bu
 
 async def test_lost_leave_does_not_hold_an_unknown_device_for_ever(building: Building) -> None:
     assert await building.after(0, "joined")
+    assert not await building.after(HELD + 1, "joined")  # it may be a thing that is never away
+    assert not await building.after(1, "left")
+    assert not await building.after(1, "joined")
     assert await building.after(HELD + 1, "joined")
+    assert await building.after(0, "joined", OTHER)
+    assert await building.after(HELD_THING + 1, "joined", OTHER)
 
 
 async def test_known_device_is_not_announced_for_silence_alone(building: Building) -> None:
@@ -187,111 +117,6 @@ async def test_sign_of_life_without_a_join_announces_the_unknown_only(building: 
     building.clock.now += 2 * HOUR
     assert not await building.after(0, "active", MAC)
     assert await building.after(0, "active", OTHER)
-
-
-# -- what access points show -----------------------------------------------------------------------------------------
-
-
-async def calls(building: Building, hours: float, *macs: str, every: float = 10 * MINUTE) -> None:
-    """The access point renews its group key, and these devices confirm it."""
-    for _ in range(int(hours * HOUR / every)):
-        building.clock.now += every
-        for mac in macs:
-            assert not await building.after(0.1, "active", mac)
-
-
-async def test_device_that_misses_calls_that_others_answer_is_gone(building: Building) -> None:
-    others = [f"02:00:00:00:01:{i:02x}" for i in range(3)]
-    for mac in (MAC, *others):
-        assert await building.after(0, "joined", mac)
-    await calls(building, 2, MAC, *others)
-    await calls(building, 1, *others)  # its leave was lost
-    assert await building.after(MINUTE, "joined")
-    await calls(building, 0.5, MAC, *others)
-    await calls(building, 9, MAC)  # asleep, and the others have left without a line
-    assert not await building.after(MINUTE, "joined")
-
-
-async def test_last_device_in_the_building_answers_calls_too(building: Building) -> None:
-    for mac in (MAC, OTHER):
-        assert await building.after(0, "joined", mac)
-    await calls(building, 2, MAC, OTHER)
-    await calls(building, 2, OTHER)
-    assert await building.after(MINUTE, "joined")
-
-
-async def test_renewals_one_by_one_do_not_make_a_sleeper_gone(building: Building) -> None:
-    others = [f"02:00:00:00:01:{i:02x}" for i in range(4)]
-    for mac in (MAC, *others):
-        assert await building.after(0, "joined", mac)
-    for _ in range(9):
-        for mac in others:
-            assert not await building.after(HOUR / 4, "active", mac)
-    assert not await building.after(MINUTE, "joined")
-
-
-async def test_regular_signs_that_stop_for_hours_mean_it_left(building: Building) -> None:
-    for mac in (MAC, OTHER):
-        assert await building.after(0, "joined", mac)
-    for i in range(12):
-        assert not await building.after((7 + i % 3) * MINUTE, "active", MAC)
-        assert not await building.after((3 + i % 4) * MINUTE, "active", OTHER)
-    for i in range(24):
-        assert not await building.after((9 + i % 4) * MINUTE, "active", OTHER)
-    assert await building.after(0, "joined")
-
-
-async def test_restart_told_by_the_access_point_refreshes_the_present(building: Building) -> None:
-    assert await building.after(0, "joined")
-    assert not await building.after(3 * 24 * HOUR, "wifi.access_point.restarted", mac=None)
-    assert not await building.after(MINUTE, "joined")
-    assert await building.after(1, "joined", OTHER)  # pulling a plug hides nobody
-    assert not await building.after(HOUR, "left")
-    assert not await building.after(2 * HOUR, "wifi.access_point.restarted", mac=None)
-    assert await building.after(MINUTE, "joined")  # it had left
-
-
-async def test_leaves_at_a_shutdown_are_no_departures(building: Building) -> None:
-    building.council.task_for(away=60.0)
-    assert await building.after(0, "joined")
-    assert not await building.after(HOUR, "left")
-    assert not await building.after(2 * MINUTE, "wifi.access_point.restarted", mac=None)
-    assert not await building.after(2 * MINUTE, "joined")
-    assert not await building.after(HOUR, "left")
-    assert await building.after(2 * MINUTE, "joined")
-
-
-async def test_restart_shown_by_many_devices_at_once_refreshes_them(building: Building) -> None:
-    macs = [f"02:00:00:00:01:{i:02x}" for i in range(30)]
-    for mac in macs:
-        assert await building.after(1, "joined", mac)
-    building.clock.now += 3 * 24 * HOUR
-    made = []
-    for mac in macs:
-        await building.clock.pass_to(building.clock.now + 2)
-        made.append(await building.begins("joined", mac, wait=False))  # the first waits for others
-    assert not any(await asyncio.gather(*made))
-    assert await building.after(1, "joined", OTHER)
-
-
-async def test_sleepers_silent_since_a_restart_are_present(building: Building) -> None:
-    others = [f"02:00:00:00:01:{i:02x}" for i in range(3)]
-    for mac in (MAC, *others):
-        assert await building.after(0, "joined", mac)
-    await calls(building, 2, MAC, *others)
-    assert not await building.after(MINUTE, "wifi.access_point.restarted", mac=None)
-    await calls(building, 3, *others)
-    assert not await building.after(MINUTE, "joined")
-
-
-async def test_calls_before_the_decider_was_lost_still_count(building: Building) -> None:
-    others = [f"02:00:00:00:01:{i:02x}" for i in range(3)]
-    for mac in (MAC, *others):
-        assert await building.after(0, "joined", mac)
-    await calls(building, 1, MAC, *others)
-    await calls(building, 1, *others)
-    building.council.stop(building.decider, disk=False)
-    assert await building.after(MINUTE, "joined")
 
 
 # -- time ---------------------------------------------------------------------------------------------------------
