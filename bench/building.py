@@ -28,8 +28,8 @@ class BenchBuilding(Building):
         super().__init__(folder, checkout, docker=False, say=lambda _text: None)
         self.change = change
 
-    def _with_process(self) -> Path:
-        file = super()._with_process()
+    def _pipeline_file(self) -> Path:
+        file = super()._pipeline_file()
         file.write_text(self.change(file.read_text()))
         return file
 

@@ -28,7 +28,7 @@ steps:
     where: far=true
     wasm: {module: ROOT/build/filters/wifi-join.wasm}
     emit: [wifi.client.joined]
-  arrived: {after: wifi, presence: {away: 30m}}
+  arrived: {after: wifi, presence: {away: 30m, learn: 0}}
   photos: {after: arrived, where: camera=true, camera: {shots: 1}}
 """
 PAUSE = 0.4

@@ -145,7 +145,7 @@ class Building(Agents):
         return (len(found) == len(NODES) and all(labels.get("uplink") == "true" for labels in named)) or None
 
     def _apply(self) -> None:
-        file = self.checkout.pipeline if self.docker else self._with_process()
+        file = self._pipeline_file()
         command = [*AGENT, "--socket", str(self.sockets["gpu"]), "pipeline", "apply", str(file)]
         try:
             done = subprocess.run(
@@ -157,15 +157,19 @@ class Building(Agents):
             raise DemoError(f"{file} was not applied:\n{done.stderr.strip()}", hint="see gpu/agent.log")
         wait_for("the pipeline on every agent", self._applied, APPLY, self.children.check)
 
-    def _with_process(self) -> Path:
-        """The pipeline with the detector as a local process on gpu instead of a container."""
+    def _pipeline_file(self) -> Path:
+        """The pipeline without a time of learning; without Docker the detector is a local process on gpu, not a container."""
         text = self.checkout.pipeline.read_text()
         command = [sys.executable, "-m", "detector.worker", "--model", str(self.checkout.model)]
         changes = {
-            "docker: {image: edge/detector:1}": f"process: {{command: {msgspec.json.encode(command).decode()}}}",
-            "where: docker=true": "where: node=gpu",
+            "presence: {away: 30m}": "presence: {away: 30m, learn: 0}",
             "../build/": f"{self.checkout.root}/build/",
         }
+        if not self.docker:
+            changes |= {
+                "docker: {image: edge/detector:1}": f"process: {{command: {msgspec.json.encode(command).decode()}}}",
+                "where: docker=true": "where: node=gpu",
+            }
         for old, new in changes.items():
             if old not in text:
                 raise DemoError(f"{self.checkout.pipeline} has no {old!r}", hint="git checkout examples")

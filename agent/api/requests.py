@@ -141,6 +141,19 @@ class DecideSender(msgspec.Struct, forbid_unknown_fields=True):
     allow: bool
 
 
+class Merge(msgspec.Struct, forbid_unknown_fields=True):
+    """The other address, as a MAC or a name; with `undo` it is a separate device again."""
+
+    other: Text
+    undo: bool = False
+
+
+class StopLearning(msgspec.Struct, forbid_unknown_fields=True):
+    """The pipeline; empty: all that learn."""
+
+    pipeline: Text = ""
+
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 Box = tuple[Share, Share, Share, Share]
 

@@ -71,6 +71,11 @@ def _pipeline(p: results.PipelineState) -> Iterator[RenderableType]:
     paused = p.paused_s
     state = "" if paused is None else f"  [yellow]paused{f' for {since(paused)}' if paused else ''}[/]"
     yield f"[bold]{escape(p.name)}[/] [dim]{escape(p.version[:8])}[/]{state}"
+    if p.learning_s:
+        yield (
+            f"  [yellow]learns for another {since(p.learning_s)}[/]: devices that it meets cause no alert; "
+            "edge-agent device learn --stop"
+        )
     columns = ["step", "kind", "on", "accepted", "open", "ends", "ms"]
     yield table(columns, [_step(s) for s in p.steps], right=("accepted", "open", "ms"))
     for step in p.steps:

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from agent.delivery.rows import Row
+from agent.model.event import Event
 
 
 class Do(Enum):
@@ -49,6 +50,8 @@ class Changes:
     actions: list[Action] = field(default_factory=list)
     closed: list[Row] = field(default_factory=list)
     """Rows that need their blobs no longer."""
+    shown: list[Event] = field(default_factory=list)
+    """Events that no step takes: they have no rows, and followers of events see them."""
 
     def encode(self, rows: list[Row]) -> None:
         """Take the events of new rows; raises ValueError for one that cannot be stored, before anything has changed."""

@@ -97,12 +97,12 @@ class Deciders:
                 kept = best
             return best.first
 
-    async def witnessed(self, mine: Decision) -> Decision:
+    async def witnessed(self, mine: Decision, witnesses: int = WITNESSES) -> Decision:
         """Send the record to the next nodes in the ranking; the best valid record of them all counts (see `merge`)."""
         others = [n for n in rank(f"{mine.scope}\0{mine.key}", self.mesh.live(), weighed=False) if n.id != self.node_id]
         body = msgspec.msgpack.encode(outward(mine))
         best = mine
-        for answer in await asyncio.gather(*(self._tell(n.id, body) for n in others[:WITNESSES])):
+        for answer in await asyncio.gather(*(self._tell(n.id, body) for n in others[:witnesses])):
             if answer is None or (answer.scope, answer.key) != (mine.scope, mine.key):
                 continue
             if (told := inward(answer)).until > boottime():

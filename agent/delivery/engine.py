@@ -72,7 +72,7 @@ class DeliveryEngine(Generic[S]):
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
         self.steps = steps(context, self.deciders)
         self.hosts = Hosts(context, self.steps)
-        self._show_event = show
+        self._publish = show
 
     # -- actions after a change of a row ---------------------------------------------------------------------------
 
@@ -99,6 +99,8 @@ class DeliveryEngine(Generic[S]):
             self.context.blobs.release(set(released), after=self.journal.commit())
         for action in changes.actions:
             self._do(action)
+        for event in changes.shown:
+            self._show_event(event)
 
     def _do(self, action: Action) -> None:
         """Hand each action to its part of the engine."""
@@ -176,10 +178,12 @@ class DeliveryEngine(Generic[S]):
         return ident
 
     def _show(self, row: Row) -> None:
-        if row.claims:
-            return  # the node that made an event publishes it
-        if self.recent and self.recent[-1]["id"] == row.event.id:
+        if not row.claims:  # the node that made an event publishes it
+            self._show_event(row.event)
+
+    def _show_event(self, event: Event) -> None:
+        if self.recent and self.recent[-1]["id"] == event.id:
             return
-        shown: dict[str, Any] = {**msgspec.to_builtins(row.event), "node": self.context.node_name}
+        shown: dict[str, Any] = {**msgspec.to_builtins(event), "node": self.context.node_name}
         self.recent.append(shown)
-        self._show_event(shown)
+        self._publish(shown)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from agent import ticks
 from agent.clock import boottime
+from agent.delivery.changes import Changes
 from agent.delivery.conditions import Condition, StepNow
 from agent.delivery.context import Context
 from agent.delivery.retry import BACKOFF
@@ -110,7 +111,8 @@ class StepHost:
         self.context.lifecycle.started(row)
 
         async def emit(made: list[Made]) -> None:
-            await self.context.apply(self.context.lifecycle.accepted(self._rows(row, made, boottime())))
+            rows, alone = self._rows(row, made, boottime())
+            await self.context.apply(self.context.lifecycle.accepted(rows, Changes(shown=alone)))
 
         try:
             made = await self.work(row, self.step, emit)
@@ -135,22 +137,30 @@ class StepHost:
         """Turn outputs into events and rows, in one transaction with the end of this one."""
         at = boottime()
         self.condition.recent.append(at - row.started)
-        rows = self._rows(row, made, at)
+        rows, alone = self._rows(row, made, at)
         if not row.open:
             log.info("%s/%s: %s ended while it ran; its outputs are dropped", row.pipeline, row.step, row.event.id)
-        await self.context.apply(self.context.lifecycle.ran(row, rows, self.step.name, self.context.node_name, at))
+        await self.context.apply(
+            self.context.lifecycle.ran(row, rows, self.step.name, self.context.node_name, at, alone)
+        )
 
-    def _rows(self, row: Row, made: list[Made], at: float) -> list[Row]:
+    def _rows(self, row: Row, made: list[Made], at: float) -> tuple[list[Row], list[Event]]:
+        """The rows of the outputs, and the events that no step takes, which are only shown."""
         trace = hop(row, self.step.name, self.context.node_name, at, at - row.started)
         rows: list[Row] = []
+        alone: list[Event] = []
+        followed = bool(self.pipeline.children(self.step.name))
         for index, (output, extra) in enumerate(made):
-            if self.step.emit and output.type not in self.step.emit:
+            if output.passes and self.step.emit and output.type not in self.step.emit:
                 continue
             event = self._event(row.event, output, index, extra)
+            if not (followed and output.passes):
+                alone.append(event)
+                continue
             rows += self.context.rows.rows_for(
                 self.pipeline, event, row, self.context.mesh.live, root_at=row.root_at, trace=trace
             )
-        return rows
+        return rows, alone
 
     def _event(self, parent: Event, output: StepOutput, index: int, extra: tuple[Any, ...]) -> Event:
         root = parent.root or parent.id

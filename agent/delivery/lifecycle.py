@@ -9,7 +9,7 @@ the table forbids is an internal error (IllegalTransition).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from agent.clock import boottime
@@ -19,6 +19,7 @@ from agent.delivery.rows import ENDS, End, Row, State, hop
 from agent.delivery.table import Table
 from agent.delivery.writable_row import WritableRow, move, writable
 from agent.errors import StepFailed
+from agent.model.event import Event
 from agent.model.pipeline import Keep, Step
 
 MAX_REASON = 500
@@ -213,12 +214,18 @@ class Lifecycle:
         if row.state is State.QUEUED:
             writable(row).reason = reason[:MAX_REASON]
 
-    def ran(self, row: Row, made: list[Row], step: str, node_name: str, at: float) -> Changes:
-        """The step ran and made these rows, in one transaction. Raises ValueError before anything changes."""
+    def ran(
+        self, row: Row, made: list[Row], step: str, node_name: str, at: float, alone: Sequence[Event] = ()
+    ) -> Changes:
+        """The step ran and made these rows, in one transaction, and events that no step takes.
+
+        Raises ValueError before anything changes.
+        """
         changes, it = Changes(), writable(row)
         if row.state is not State.QUEUED:
             return changes
         changes.encode(made)
+        changes.shown += alone
         it.trace = hop(row, step, node_name, at, at - row.started)
         move(it, State.RAN)
         changes.write(row)

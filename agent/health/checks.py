@@ -38,6 +38,7 @@ RULES = {
     ),
     "source.dropped": ("warning", "edge-agent source list shows the senders; raise the receiver's rate or connections"),
     "source.not-allowed": ("warning", "edge-agent source list shows the senders; edge-agent source allow ADDRESS"),
+    "presence.learning": ("info", "nothing to do; to have alerts at once: edge-agent device learn --stop {subject}"),
     "mesh.unlinked": ("info", "let one of the two reach the other's mesh port, or set mesh.join"),
 }
 """Severity and remedy by code; `{subject}` stands for the fault's subject."""
@@ -190,13 +191,21 @@ def _unrecognised(source: SourceFact) -> Iterator[Fault]:
         yield Fault("source.nothing-recognised", f"{source.name} {sender}", text, "info")
 
 
+def learning(facts: Facts) -> Iterator[Fault]:
+    """Devices are met without an alert while a presence step learns; the sink's page shows it."""
+    for p in facts.learning:
+        left = f"{p.left / 3600:.0f} h" if p.left > 5400 else f"{max(1.0, p.left / 60):.0f} min"
+        text = f"{p.pipeline} learns for another {left} and has met {p.met} devices; unknown devices cause no alert yet"
+        yield Fault("presence.learning", p.pipeline, text)
+
+
 def links(facts: Facts) -> Iterator[Fault]:
     """Nodes that are alive without a direct link to this one: traffic goes through other nodes, which is slower."""
     for name in facts.unlinked:
         yield Fault("mesh.unlinked", name, f"no direct link to {name}; others relay")
 
 
-CHECKS = (disk, membership, certificate, sink, clock, cameras, steps, engines, queue, sources, links)
+CHECKS = (disk, membership, certificate, sink, clock, cameras, steps, engines, queue, sources, learning, links)
 
 
 def run_checks(facts: Facts) -> list[Warning]:

@@ -43,6 +43,14 @@ class SourceFact(msgspec.Struct, frozen=True):
     unheard: list[str] = []
 
 
+class LearningFact(msgspec.Struct, frozen=True):
+    """A pipeline whose presence step still learns: the seconds that are left, and the devices that it has met."""
+
+    pipeline: str
+    left: float
+    met: int
+
+
 class Facts(msgspec.Struct, kw_only=True):
     """A snapshot of this node and its mesh. Sizes in bytes, `free` shares in 0..1."""
 
@@ -72,3 +80,4 @@ class Facts(msgspec.Struct, kw_only=True):
     pending: int = 0
     unlinked: list[str] = []
     steps_without_node: list[str] = []
+    learning: list[LearningFact] = []

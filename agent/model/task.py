@@ -117,11 +117,15 @@ class StepInput(msgspec.Struct):
 
 
 class StepOutput(msgspec.Struct):
-    """One event that a program answered with; `blobs` have name, cid, type and size filled, `data` has no `blobs`."""
+    """One event that a step answers with; `blobs` have name, cid, type and size filled, `data` has no `blobs`.
+
+    With `passes` false it is only shown: no step takes it.
+    """
 
     type: str
     data: dict[str, Any]
     blobs: list[BlobRef] = []
+    passes: bool = True
 
 
 class LineEvent(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""Signed documents that change what this node does: pipelines, devices, senders of logs and labels."""
+"""Signed documents that change what this node does: pipelines, devices, the end of learning, senders of logs, labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from agent.definitions import Definitions
 from agent.mesh import Document, Mesh
 from agent.model.decoding import DAMAGED
-from agent.model.documents import DEVICE, LABEL, PIPELINE, SENDER
+from agent.model.documents import DEVICE, LABEL, LEARNING, PIPELINE, SENDER
 from agent.sources import Decisions
 from agent.steps import DeviceInfo, DeviceRecords
 
@@ -28,9 +28,10 @@ class AppliedDocuments:
 
     def load(self) -> None:
         """Apply the documents that are on the disk."""
-        for kind in (PIPELINE, DEVICE, SENDER):
+        for kind in (PIPELINE, DEVICE, LEARNING, SENDER):
             for document in self._mesh.documents.list(kind):
                 self.apply(document)
+        self._devices.learning.load()
 
     def apply(self, document: Document) -> None:
         """Apply one document; a document that this version cannot read is logged and changes nothing."""
@@ -45,6 +46,9 @@ class AppliedDocuments:
                     self._devices.devices[document.name] = msgspec.json.decode(body, type=DeviceInfo)
             elif document.kind == SENDER:
                 self._senders.apply(document.name, body)
+            elif document.kind == LEARNING:
+                stopped = self._devices.learning.stopped
+                stopped.discard(document.name) if body is None else stopped.add(document.name)
             elif document.kind == LABEL:
                 self._mesh.reconsider(document.name)
         except DAMAGED as e:

@@ -13,7 +13,7 @@ from agent.blobs import BlobStore
 from agent.cameras import CameraBook
 from agent.delivery import DeliveryEngine
 from agent.executors import DockerExecutor
-from agent.health import Facts, FailingStep, SourceFact, clock_synchronised
+from agent.health import Facts, FailingStep, LearningFact, SourceFact, clock_synchronised
 from agent.identity import AdmissionDesk, Identity
 from agent.mesh import Mesh
 from agent.model.node import ROLE_OPERATOR
@@ -84,8 +84,18 @@ class NodeFacts:
             blobs_bytes=self.blobs.stored,
             blobs_quota=self.blobs.quota,
             pending=len(self.desk.pending.list()) + len(self.labels.wishes) if self.desk else 0,
+            learning=self._learning(),
             steps_without_node=[note for p in current for note in steps_without_node(p, live)],
         )
+
+    def _learning(self) -> list[LearningFact]:
+        learning = self.delivery.steps.parts.devices.learning
+        return [
+            LearningFact(p.name, left, learning.met(p, step))
+            for p in self.delivery.definitions.current.values()
+            for step, left in learning.steps_of(p)
+            if left
+        ]
 
     def _sink_connected(self) -> bool | None:
         if self.uplink.configured:

@@ -66,7 +66,7 @@ def make_resources(
             admission.tokens, mesh, desk=desk, identity=identity, addresses=admission.enrol_addresses
         ),
         pipelines=pipelines,
-        devices=resources.Devices(mesh, engine.steps.parts.devices),
+        devices=resources.Devices(mesh, engine.steps.parts.devices, engine.definitions),
         sources=resources.Sources(mesh, delivery.sources.runners, identity=identity),
         cameras=cameras,
         blobs=resources.Blobs(blobs, stores.exchange, mesh, stores.added),

@@ -50,12 +50,14 @@ async def run_node(node: Node, api: Api | None = None) -> None:
 
 def _services(node: Node, api: Api | None) -> list[Service]:
     admission, delivery, cameras = node.admission, node.delivery, node.programs.cameras
+    parts = delivery.engine.steps.parts
     services: list[Service] = [
         ("enrolment", admission.enrolment.run),
         ("renewal", admission.renewal.run),
         ("certificate", admission.certificate.run),
         ("labels", lambda: keep_labels(node.labels, node.wanted, cameras, delivery.uplink)),
         ("sources", delivery.sources.run),
+        ("learning", lambda: parts.devices.learning.run(parts.context)),
         ("cameras", cameras.run),
         ("uplink", delivery.uplink.run),
         ("fresh blobs", node.stores.fresh.run),

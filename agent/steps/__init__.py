@@ -4,9 +4,10 @@ A module that adds kinds has them in its `KINDS`; nothing else names it.
 """
 
 from agent.steps.alerts import Alerts
-from agent.steps.device_records import DeviceInfo, DeviceRecords
+from agent.steps.device_records import MAX_ADDRESSES, DeviceInfo, DeviceRecords
 from agent.steps.every_kind import every_kind
 from agent.steps.kind import EventKind, SourceKind, SourceRunner
+from agent.steps.learning import learn_of
 from agent.steps.node_steps import NodeSteps
 from agent.steps.parts import Logs, LogSpec, Parts
 from agent.steps.programs import StepPrograms
@@ -16,6 +17,7 @@ KINDS = every_kind()
 
 __all__ = [
     "KINDS",
+    "MAX_ADDRESSES",
     "Alerts",
     "DeviceInfo",
     "DeviceRecords",
@@ -30,4 +32,5 @@ __all__ = [
     "SourceRunner",
     "StepPrograms",
     "every_kind",
+    "learn_of",
 ]

@@ -24,12 +24,14 @@ from agent.api.requests import (
     EventsQuery,
     Label,
     LogsQuery,
+    Merge,
     NodesQuery,
     Pause,
     Rename,
     Rollback,
     Source,
     StatusQuery,
+    StopLearning,
     Trigger,
     TryStep,
     UpdateDevice,
@@ -370,6 +372,22 @@ class Devices(Resource):
         changes = {k: v for k, v in msgspec.structs.asdict(asked).items() if v is not None}
         self.agent.devices[ident] = made = msgspec.structs.replace(self.agent.devices[ident], **changes)
         return made
+
+    async def merge(self, ident: str, asked: Merge) -> r.Device:
+        device = self.agent.devices.get(ident)
+        if device is None:
+            raise NotFound(f"there is no device {ident}", hint="edge-agent device list")
+        addresses = [a for a in device.addresses if a != asked.other] + ([] if asked.undo else [asked.other])
+        self.agent.devices[ident] = made = msgspec.structs.replace(device, addresses=addresses)
+        return made
+
+    async def learning(self) -> list[r.Learning]:
+        stopped = ("stop-learning", "") in self.agent.calls
+        return [r.Learning(PIPELINE, "arrived", 86400.0, 0.0 if stopped else 86000.0, stopped)]
+
+    async def stop_learning(self, asked: StopLearning) -> list[r.Learning]:
+        self.agent.calls.append(("stop-learning", asked.pipeline))
+        return await self.learning()
 
     async def forget(self, ident: str) -> r.Id:
         if self.agent.devices.pop(ident, None) is None:

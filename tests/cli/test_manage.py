@@ -128,9 +128,19 @@ async def test_devices_are_named_known_and_forgotten(edge: Shell, agent: MemoryA
     assert "Ada's phone" in (await edge("device", "list")).out
     assert (await edge("device", "know", MAC, "--not")).code == 0
     assert agent.devices[MAC].known is False
+    merged = await edge("device", "merge", MAC, "02:00:00:00:00:09")
+    assert "addresses 3c:22:fb:00:00:01, 02:00:00:00:00:09" in merged.out
+    assert "no further address" in (await edge("device", "merge", MAC, "02:00:00:00:00:09", "--undo")).out
     assert (await edge("device", "forget", MAC, "-y")).code == 0
     assert agent.devices == {}
     assert (await edge("device", "forget", MAC, "-y")).code == 6
+
+
+async def test_learning_is_shown_and_ended(edge: Shell, agent: MemoryAgent) -> None:
+    assert "learns for another 23h 53m" in (await edge("device", "learn")).out
+    assert "has learned" in (await edge("device", "learn", "--stop")).out
+    assert agent.calls == [("stop-learning", "")]
+    assert (await edge("device", "learn", "--json")).json[0]["stopped"] is True
 
 
 async def test_a_password_on_the_command_line_is_refused(edge: Shell, agent: MemoryAgent, tmp_path: Path) -> None:

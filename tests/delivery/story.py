@@ -29,7 +29,7 @@ steps:
     emit: [wifi.client.joined]
   arrived:
     after: wifi
-    presence: {away: 30m}
+    presence: {away: 30m, learn: 0}
   photos:
     after: arrived
     when: "!data.device.known"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent import clock as clocks
 from agent.delivery import deciders as module
-from agent.delivery import decisions
 from agent.delivery.deciders import KeyedLocks
 from agent.delivery.decisions import Decision, inward, merge, outward
 from agent.delivery.wire import Question, Record
@@ -286,8 +286,7 @@ records = st.builds(
 def still() -> Iterator[None]:
     """Without a test's own clock the module's would move between two calls."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "boottime", lambda: 1e6)
-        patch.setattr(decisions, "boottime", lambda: 1e6)
+        patch.setattr(clocks, "_read", lambda: 1e6)
         yield
 
 
@@ -306,8 +305,7 @@ def test_merging_gives_both_sides_the_same_first_event(a: Decision, b: Decision)
 def test_a_record_travels_as_durations(r: Decision) -> None:
     sent = outward(r)
     with pytest.MonkeyPatch.context() as patch:  # the other node's clock counts from another start
-        patch.setattr(module, "boottime", lambda: 5e5)
-        patch.setattr(decisions, "boottime", lambda: 5e5)
+        patch.setattr(clocks, "_read", lambda: 5e5)
         there = inward(msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=Record))
     assert (there.first, there.present, there.value) == (r.first, r.present, r.value)
     assert there.at == pytest.approx(r.at - 5e5, abs=1e-3)

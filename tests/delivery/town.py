@@ -39,7 +39,7 @@ steps:
     wasm: {module: filters/wifi-join.wasm}
   arrived:
     after: log
-    presence: {away: 20s, settle: 0s}
+    presence: {away: 20s, learn: 0s}
     deadline: 60s
   photos:
     after: arrived

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.health import Facts, FailingStep, SourceFact, clock_synchronised, run_checks
+from agent.health import Facts, FailingStep, LearningFact, SourceFact, clock_synchronised, run_checks
 from agent.health.checks import CODES
 from agent.model.node import CameraInfo
 
@@ -47,6 +47,7 @@ FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("source.nothing-recognised", "info", {"sources": [SourceFact("log", True, events=3, unheard=["192.0.2.7"])]}),
     ("source.dropped", "warning", {"sources": [SourceFact("log", True, dropped={"rate": 7}, dropped_s=60.0)]}),
     ("source.not-allowed", "warning", {"sources": [SourceFact("udp://:514", True, strangers=["192.0.2.7"])]}),
+    ("presence.learning", "info", {"learning": [LearningFact("door", 80_000.0, 7)]}),
     ("mesh.unlinked", "info", {"unlinked": ["porch"]}),
 ]
 

@@ -27,7 +27,7 @@ _AWK = json.dumps(DETECTOR)
 
 
 def story(filters: str, *, deadline: str = "10m", shots: int = 1) -> str:
-    """The YAML of `examples/person-at-the-door.yaml` with modules of `filters` and no time in which joins do not count."""
+    """The YAML of `examples/person-at-the-door.yaml` with modules of `filters` and no time of learning."""
     return f"""\
 version: 1
 name: {NAME}
@@ -36,10 +36,10 @@ steps:
     tail: auto
     where: wifi-log=true
     wasm: {{module: {filters}/wifi-join.wasm}}
-    emit: [wifi.client.joined, wifi.client.left, wifi.client.roamed]
+    emit: [wifi.client.joined, wifi.client.left, wifi.client.roamed, wifi.client.active, wifi.access_point.restarted]
   arrived:
     after: wifi
-    presence: {{away: 30m, settle: 0s}}
+    presence: {{away: 30m, learn: 0s}}
   photos:
     after: arrived
     when: "!data.device.known"

@@ -51,7 +51,8 @@ class Pipelines:
         for s in p.steps:
             nodes = [n.name for n in live if may_run(p, s, n.labels)]
             steps.append(self._step(p, s, nodes, totals.get(s.name, {})))
-        return results.PipelineState(p.name, p.version, steps, paused_for(p))
+        learning = max((left for _, left in self._delivery.steps.parts.devices.learning.steps_of(p)), default=0.0)
+        return results.PipelineState(p.name, p.version, steps, paused_for(p), round(learning, 1))
 
     def _step(self, p: Pipeline, s: Step, nodes: list[str], counts: Mapping[str, int]) -> results.StepState:
         host = self._delivery.hosts.now(p.name, s.name)
@@ -151,7 +152,13 @@ class Pipelines:
             version=pipeline.version,
             counter=document.counter if document else 0,
             changed=changed,
-            warnings=notes + advice(pipeline) + steps_without_node(pipeline, live) + self._lacking(pipeline, live),
+            warnings=[
+                *notes,
+                *advice(pipeline),
+                *steps_without_node(pipeline, live),
+                *self._lacking(pipeline, live),
+                *unused_keys(pipeline),
+            ],
             steps=[
                 results.AppliedStep(s.name, s.kind, s.where, [n.name for n in live if may_run(pipeline, s, n.labels)])
                 for s in pipeline.steps
@@ -331,3 +338,11 @@ def test_event(pipeline: Pipeline, parent: str, raw: Mapping[str, Any]) -> Event
         return msgspec.convert(filled, Event)
     except msgspec.ValidationError as e:
         raise ConfigError(f"not an event: {e}", hint='give at least {"type": …, "data": {…}}') from None
+
+
+def unused_keys(pipeline: Pipeline) -> list[str]:
+    """Notes about keys that no longer change anything."""
+    steps = [s.name for s in pipeline.steps if s.kind == "presence" and "settle" in s.task]
+    return [
+        f"step {name}: settle is no longer used and can go; nothing has to settle after a restart" for name in steps
+    ]

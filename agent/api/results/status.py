@@ -148,6 +148,10 @@ class PipelineState(Answer):
     version: Version
     steps: list[StepState]
     paused_s: PausedFor = None
+    learning_s: Annotated[
+        float,
+        Meta(description="seconds for which its presence steps still learn; unknown devices do not arrive meanwhile"),
+    ] = 0.0
 
 
 class JournalState(Answer):

@@ -21,6 +21,22 @@ class Device(Answer):
     last_seen: Time
     name: str = ""
     node: Annotated[str, Meta(description="name of the node that heard it last")] = ""
+    access_point: Annotated[str, Meta(description="the access point where it was heard last")] = ""
+    interface: Annotated[str, Meta(description="the interface there, where its line names one")] = ""
+    addresses: Annotated[list[str], Meta(description="further MACs that were merged into it")] = msgspec.field(
+        default_factory=list
+    )
+
+
+class Learning(Answer):
+    """A presence step and how long it still learns: unknown devices are met meanwhile, and do not arrive."""
+
+    pipeline: str
+    step: str
+    learn_s: Annotated[float, Meta(description="seconds of running time that it learns in all")]
+    left_s: Annotated[float, Meta(description="seconds that are left; 0: it has learned")]
+    stopped: Annotated[bool, Meta(description="whether an operator ended it")]
+    met: Annotated[int, Meta(description="devices that it has met, as counted last")] = 0
 
 
 class Sender(Answer):
