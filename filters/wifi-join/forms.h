@@ -19,7 +19,7 @@ typedef struct {
   const char *topics;                                     /* if the line has topics, they begin with one of these */
 } wifi_form;
 
-#define HOSTAPD "hostapd hostapd-* hostapd@* wpa_supplicant -"
+#define HOSTAPD "hostapd hostapd-* hostapd@* wpa_supplicant libubnt -"
 #define UNIFI "wevent libubnt syslog"
 #define ASUS "wlceventd WLCEVENTD syslog -"
 #define WIRELESS "wireless caps wifi"

@@ -58,7 +58,7 @@ static void begin(log_header *h) {
     const uint8_t *close = memchr(h->rest.p, ']', h->rest.n < 80 ? h->rest.n : 80);
     edge_span inside = close ? edge_make(h->rest.p + 1, (size_t)(close - h->rest.p) - 1) : edge_make(h->rest.p, 0);
     if (is_number(trimmed(inside))) n = inside.n + 2;
-    for (edge_span words = inside, w; (w = word(&words)).n;) if (is_number(w) && has_clock(w)) n = inside.n + 2;
+    for (edge_span words = inside, w; (w = word(&words)).n;) if (has_clock(w) && (is_number(w) || *w.p > 127)) n = inside.n + 2;
   }
   if (!n) n = time_length(h->rest, false);
   if (!n) return;
@@ -103,6 +103,8 @@ static bool header_5424(log_header *h) {
 static bool tag(log_header *h, edge_span w, log_readings *all) {
   log_split split = h->now, second = h->now;
   edge_span ahead = h->rest, next = word(&ahead);
+  bool prefix = h->names && h->now.time.n && !h->severity; /* log_prefix of OpenWrt */
+  if (host_fits(h) && prefix && *w.p == '[' && w.n > 3 && w.p[w.n - 2] == ']' && !time_length(trimmed(h->rest), true)) return true;
   if (!host_fits(h) || !program_of(edge_make(w.p, w.n - 1), &split)) return false;
   bool plain = !split.pid.n && !quotes(split.program) && *w.p != '%';
   edge_span rest = trimmed(h->rest);
@@ -111,10 +113,10 @@ static bool tag(log_header *h, edge_span w, log_readings *all) {
     h->now.host = split.program;
     return true;
   }
+  if (plain && prefix && is_severity(next)) return true;
   bool more = next.n > 1 && next.p[next.n - 1] == ':' && program_of(edge_make(next.p, next.n - 1), &second);
   if (more && same(second.program, split.program)) { add_reading(all, second, ahead); return false; } /* hostapd: hostapd: … */
   add_reading(all, split, h->rest);
-  bool prefix = h->names && h->now.time.n && !h->severity; /* log_prefix */
   if (more && plain && (prefix || *next.p == '%')) {
     if (!h->names) second.host = split.program;
     add_reading(all, second, ahead);
