@@ -39,7 +39,7 @@ QUIET = (
     "daemon.info dnsmasq-dhcp[1]: DHCPREQUEST(br-lan) 192.168.1.{n} {mac}",
     "daemon.info dnsmasq-dhcp[1]: DHCPACK(br-lan) 192.168.1.{n} {mac} phone-{n}",
     "daemon.info hostapd: phy1-ap0: STA {mac} IEEE 802.11: authenticated",
-    "daemon.info hostapd: phy1-ap0: STA {mac} WPA: pairwise key handshake completed (RSN)",
+    "daemon.info hostapd: phy1-ap0: STA {mac} WPA: group key handshake completed (RSN)",
     "kern.info kernel: [ 9{n}.201337] br-lan: port 2(phy1-ap0) entered forwarding state, all is as it was",
     "user.notice firewall: Reloading firewall due to ifup of wan (eth0.{n}) as the carrier came back again",
     "authpriv.info dropbear[2{n}]: Child connection from 192.168.1.{n}:50122 for root, public key accepted",

@@ -202,12 +202,13 @@ typedef struct {
   size_t count, length;
   uint8_t shift[1 << 16];                   /* by the pair of bytes at the end of the window */
   uint8_t first[256], next[EDGE_WORDS + 1]; /* words by that pair: chains of indexes plus 1 */
+  uint8_t lengths[EDGE_WORDS + 1];
 } edge_finder;
 
 static inline size_t edge_pair(const uint8_t *p) { return (size_t)p[0] | (size_t)p[1] << 8; }
 static inline size_t edge_bucket(const uint8_t *p) { return (p[0] * 7u + p[1]) & 255; }
 
-/* Words of 3..255 bytes; the first bytes of each, as many as the shortest word has, are searched for. Long words are the fastest. */
+/* Words of 3..255 bytes. The search skips by the length of the shortest: only long words are fast. */
 EDGE_API void edge_finder_init(edge_finder *f, const char *const *words, size_t count) {
   f->words = words;
   f->count = count < EDGE_WORDS ? count : EDGE_WORDS;
@@ -222,23 +223,25 @@ EDGE_API void edge_finder_init(edge_finder *f, const char *const *words, size_t 
       if (d < *s) *s = d;
     }
     size_t bucket = edge_bucket(word + f->length - 2);
+    f->lengths[w + 1] = (uint8_t)strlen(words[w]);
     f->next[w + 1] = f->first[bucket];
     f->first[bucket] = (uint8_t)(w + 1);
   }
 }
 
-/* The word whose window ends at the pair q, or NULL. */
-EDGE_API const uint8_t *edge_word_at(const edge_finder *f, const uint8_t *q) {
+/* The word whose first bytes, as many as the shortest has, end with the pair at q, or NULL. */
+EDGE_API const uint8_t *edge_word_at(const edge_finder *f, const uint8_t *q, const uint8_t *end) {
   const uint8_t *start = q - (f->length - 2);
   for (size_t w = f->first[edge_bucket(q)]; w; w = f->next[w]) {
     const uint8_t *word = (const uint8_t *)f->words[w - 1];
-    if (edge_pair(word) == edge_pair(start) && !memcmp(word, start, f->length)) return start;
+    size_t n = f->lengths[w];
+    if (edge_pair(word) == edge_pair(start) && (size_t)(end - start) >= n && !memcmp(word, start, n)) return start;
   }
   return NULL;
 }
 
-/* Search the windows whose last pair is in [q, stop). Four probes per round: engines that can be stopped pay for each round. */
-EDGE_API const uint8_t *edge_scan(const edge_finder *f, const uint8_t *q, const uint8_t *stop) {
+/* Search where that pair is in [q, stop). Four probes per round: engines that can be stopped pay for each round. */
+EDGE_API const uint8_t *edge_scan(const edge_finder *f, const uint8_t *q, const uint8_t *stop, const uint8_t *end) {
   const uint8_t *safe = (size_t)(stop - q) > 4 * f->length ? stop - 4 * f->length : q, *hit;
   while (q < stop) {
     while (q < safe) {
@@ -251,7 +254,7 @@ EDGE_API const uint8_t *edge_scan(const edge_finder *f, const uint8_t *q, const 
     }
     if (q >= stop) return NULL;
     unsigned s = f->shift[edge_pair(q)];
-    if (!s && (hit = edge_word_at(f, q))) return hit;
+    if (!s && (hit = edge_word_at(f, q, end))) return hit;
     q += s ? s : 1;
   }
   return NULL;
@@ -270,16 +273,16 @@ EDGE_API const uint8_t *edge_find(const edge_finder *f, const uint8_t *p, const 
       a += f->shift[edge_pair(a)]; b += f->shift[edge_pair(b)];
       a += f->shift[edge_pair(a)]; b += f->shift[edge_pair(b)];
       unsigned s = f->shift[edge_pair(a)], t = f->shift[edge_pair(b)];
-      if (!s && (hit = edge_word_at(f, a))) return hit;
+      if (!s && (hit = edge_word_at(f, a, end))) return hit;
       a += s ? s : 1;
-      if (!t && (found = edge_word_at(f, b))) break;
+      if (!t && (found = edge_word_at(f, b, end))) break;
       b += t ? t : 1;
     }
-    if ((hit = edge_scan(f, a, stop))) return hit;
+    if ((hit = edge_scan(f, a, stop, end))) return hit;
     if (found) return found;
     a = b;
   }
-  return edge_scan(f, a, end - 1);
+  return edge_scan(f, a, end - 1, end);
 }
 
 /* ---- reading JSON: spans of raw text, checked as they are passed over ---- */

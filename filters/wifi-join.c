@@ -55,6 +55,7 @@ static void put_event(uint64_t line, uint64_t at, const wifi_match *m) {
   if (e->auth.n) put_member("auth", e->auth, &comma);
   if (e->reason.n) put_member("reason", e->reason, &comma);
   edge_put("}", 1);
+  comma = ",";
   if (access_point.n) put_member("access_point", access_point, &comma);
   edge_put("}", 1);
 }
@@ -157,7 +158,8 @@ static void prepare_search(void) {
   if (options.dhcp) count = add_words(words, count, DHCP_NEEDLES, NEEDLE_COUNT(DHCP_NEEDLES));
   if (options.logger) count = add_words(words, count, LOGGER_NEEDLES, NEEDLE_COUNT(LOGGER_NEEDLES));
   for (size_t i = 0; i < options.count; i++) {
-    edge_span text = fixed_text(options.forms[i].text);
+    edge_span text = fixed_text(options.forms[i].text), program = options.forms[i].program;
+    if (program.n > text.n) text = program;
     memcpy(texts[i], text.p, text.n);
     words[count++] = texts[i];
   }

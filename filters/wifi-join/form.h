@@ -31,29 +31,6 @@ static bool is_interface(edge_span w) {
   return true;
 }
 
-/* A MAC at the start of s: pairs with ':', '-' or '.', fours with '.', or no separator, the same throughout; its length or 0. */
-static size_t mac_length(edge_span s, uint8_t out[17]) {
-  static const char hex[] = "0123456789abcdef";
-  size_t first = 0;
-  while (first < s.n && first < 13 && edge_hex(s.p[first]) < 16) first++;
-  size_t group = first == 2 || first == 4 ? first : 12, n = group == 2 ? 17 : group == 4 ? 14 : 12, digits = 0;
-  if (s.n < n || (group == 12 && first != 12)) return 0;
-  uint8_t separator = group == 12 ? 0 : s.p[group];
-  if (group == 4 ? separator != '.' : group == 2 && !memchr(":-.", separator, 3)) return 0;
-  for (size_t i = 0; i < n; i++) {
-    if (i % (group + 1) == group) {
-      if (s.p[i] != separator) return 0;
-      continue;
-    }
-    unsigned v = edge_hex(s.p[i]);
-    if (v > 15) return 0;
-    if (digits && digits % 2 == 0) out[digits / 2 * 3 - 1] = ':';
-    out[digits / 2 * 3 + digits % 2] = (uint8_t)hex[v];
-    digits++;
-  }
-  return n < s.n && edge_hex(s.p[n]) < 16 ? 0 : n;
-}
-
 static edge_span span_of(const char *text) { return edge_make((const uint8_t *)text, strlen(text)); }
 
 /* Whether a form's text of n bytes is at the start of s; *s moves past it. */

@@ -24,8 +24,8 @@ typedef struct {
 #define ASUS "wlceventd WLCEVENTD syslog -"
 #define WIRELESS "wireless caps wifi"
 #define BAND "{| (2,4 GHz)| (2.4 GHz)| (5 GHz)| (6 GHz)}"
-#define GERMAN "{|neu |hat sich |hat sich neu |wurde |wird }"
-#define ENGLISH "{WLAN|Wireless|Wi-Fi|WiFi} device {|has |has been |was |newly |is being }"
+#define GERMAN "{|neu |erneut |erstmalig |hat sich |hat sich neu |hat sich erneut |hat sich erstmalig |wurde |wird }"
+#define ENGLISH "{WLAN|Wireless|Wi-Fi|WiFi|Wireless LAN} device {|has |has been |was |newly |has newly |is being }"
 
 /* Forms that differ in a word */
 #define CEF_HEAD "CEF:0|Ubiquiti|UniFi Network{| Application}|{skip}|{skip}|WiFi Client "
@@ -210,14 +210,14 @@ static const wifi_form FORMS[] = {
 
     /* A start of the access point itself
      * ex: Sat Jan 10 20:00:01 2026 kern.notice kernel: [    0.000000] Linux version 6.6.63 (builder@buildhost) => restarted
-     * ex: system,error,critical router was rebooted without proper shutdown => restarted */
+     * ex: Jan 10 20:00:01 loft system,error,critical router was rebooted without proper shutdown => restarted @loft */
     {"linux", "kernel", "restarted", "Linux version"},
 };
 
 /* For the search, a part of each line above. All have 11 bytes, the length of the shortest fixed text (": connected"), and are the
  * part whose pairs of bytes, most of all the last one, are rare in ordinary logs: each common pair makes the search slower. */
 static const char *const NEEDLES[] = {
-    "-CONNECTED ", "SCONNECTED ", "POSSIBLE-PS", "-EAP-FAILUR", " WPA: group", " AP-ENABLED", "VENT_STA_JO", "VENT_STA_LE",
+    "-CONNECTED ", "SCONNECTED ", "POSSIBLE-PS", "-EAP-FAILUR", "e completed", " AP-ENABLED", "VENT_STA_JO", "VENT_STA_LE",
     "STA_ASSOC_T", "|WiFi Clien", "l strength ", ": connected", "isconnected", " reassociat", "er rebooted", "as rebooted",
     "entd_proc_e", "ected to [a", "nnect to [a", "fline from ", "ing from [a", "med from [a", "events type", "11-6-ASSOC:",
     "-6-DISASSOC", "11-6-ROAMED", "-4-MAXRETRI", "11-7-AUTH_F", "5-RESTART: ", " success @ ", " from sta: ", "th to sta: ",

@@ -41,10 +41,11 @@ static edge_span word(edge_span *s) {
 /* Whether w is one of the words of a list that spaces separate; ASCII letters of w may be of any case. */
 static bool is_one_of(edge_span w, const char *list) {
   for (const char *p = list; *p;) {
-    size_t n = strcspn(p, " "), i = 0;
-    while (n == w.n && i < n && (is_upper(w.p[i]) ? w.p[i] | 32 : w.p[i]) == (uint8_t)p[i]) i++;
-    if (n == w.n && i == n) return true;
-    p += n + (p[n] != 0);
+    size_t i = 0;
+    while (i < w.n && *p && *p != ' ' && (is_upper(w.p[i]) ? w.p[i] | 32 : w.p[i]) == (uint8_t)*p) i++, p++;
+    if (i == w.n && (*p == ' ' || !*p)) return true;
+    while (*p && *p != ' ') p++;
+    p += *p == ' ';
   }
   return false;
 }
@@ -124,7 +125,7 @@ static size_t time_length(edge_span s, bool clock) {
   bool seen = false;
   for (int words = 0; words < 10; words++) {
     edge_span ahead = rest, w = word(&ahead), after = ahead, next = word(&after);
-    if (!w.n) break;
+    if (!w.n || (!numbers && !is_number(w) && !is_number(next) && !is_number(word(&after)))) break;
     bool half = seen && is_one_of(w, "am pm a.m. p.m. a. p. m. vorm. nachm. uhr uur h"), kept = true;
     if (is_number(w)) {
       if (seen && !(w.n == 4 && has_only(w, "")) && !strchr("[+-", *w.p) && !(w.n > 7 && has_only(w, "./-")))
@@ -183,22 +184,43 @@ static bool starts_with_epoch(edge_span s) {
   return w.n > 11 && edge_digits(w, 0) == 10 && w.p[10] == '.' && has_only(edge_from(w, 11), "");
 }
 
-/* UniFi's tag: a MAC of 12 hex digits, the model and the firmware in any order, with ',', '|' or '||' between, perhaps quoted. */
-static bool is_device(edge_span w, edge_span *mac) {
-  size_t run = 0;
-  if (!w.n || (!memchr(w.p, ',', w.n) && !memchr(w.p, '|', w.n))) return false;
-  for (size_t i = 0; i <= w.n; i++) {
-    bool inside = i < w.n && edge_hex(w.p[i]) < 16;
-    if (!inside && run == 12) {
-      bool before = i == 12 || strchr(",|\"'(", w.p[i - 13]) != NULL;
-      if (before && (i == w.n || strchr(",|\"'):", w.p[i]))) {
-        *mac = edge_make(w.p + i - 12, 12);
-        return true;
-      }
+/* A MAC at the start of s: pairs with ':', '-' or '.', fours with '.', or no separator, the same throughout; its length or 0. */
+static size_t mac_length(edge_span s, uint8_t out[17]) {
+  static const char hex[] = "0123456789abcdef";
+  size_t first = 0;
+  while (first < s.n && first < 13 && edge_hex(s.p[first]) < 16) first++;
+  size_t group = first == 2 || first == 4 ? first : 12, n = group == 2 ? 17 : group == 4 ? 14 : 12, digits = 0;
+  if (s.n < n || (group == 12 && first != 12)) return 0;
+  uint8_t separator = group == 12 ? 0 : s.p[group];
+  if (group == 4 ? separator != '.' : group == 2 && !memchr(":-.", separator, 3)) return 0;
+  for (size_t i = 0; i < n; i++) {
+    if (i % (group + 1) == group) {
+      if (s.p[i] != separator) return 0;
+      continue;
     }
-    run = inside ? run + 1 : 0;
+    unsigned v = edge_hex(s.p[i]);
+    if (v > 15) return 0;
+    if (digits && digits % 2 == 0) out[digits / 2 * 3 - 1] = ':';
+    out[digits / 2 * 3 + digits % 2] = (uint8_t)hex[v];
+    digits++;
   }
-  return false;
+  return n < s.n && edge_hex(s.p[n]) < 16 ? 0 : n;
+}
+
+/* UniFi's tag: a MAC, the model and the firmware in any order, with ',', ';', '|' or '||' between, perhaps quoted. */
+static bool is_device(edge_span w, edge_span *mac) {
+  uint8_t out[17];
+  size_t fields = 0;
+  bool found = false;
+  for (size_t from = 0, to; from < w.n; from = to + 1) {
+    for (to = from; to < w.n && !memchr(",;|", w.p[to], 3);) to++;
+    edge_span field = edge_make(w.p + from, to - from);
+    while (field.n && memchr("\"'():", field.p[field.n - 1], 5)) field.n--;
+    while (field.n && memchr("\"'(", *field.p, 3)) field = edge_from(field, 1);
+    fields += field.n != 0;
+    if (!found && field.n > 11 && mac_length(field, out) == field.n) *mac = field, found = true;
+  }
+  return found && fields > 1;
 }
 
 /* hostapd[123] and /usr/sbin/hostapd mean hostapd. False for a tag with anything else in brackets. */
@@ -221,6 +243,8 @@ static bool quotes(edge_span program) {
   return is_one_of(program, "logger root sshd dropbear dnsmasq dnsmasq-dhcp kernel syslog syslogd klogd cron crond netifd procd ubusd su sudo "
                             "login getty uhttpd nginx httpd lighttpd firewall odhcpd hostapd_cli wpa_cli wpa_supplicant logread presence-detector "
                             "python python3 perl bash sh systemd rsyslogd syslog-ng collectd mosquitto openvpn ntpd chronyd avahi-daemon "
-                            "smbd nmbd telegraf fail2ban postfix named unbound bird radvd pppd radiusd freeradius user admin message");
+                            "smbd nmbd telegraf fail2ban postfix named unbound bird radvd pppd radiusd freeradius user admin message homeassistant "
+                            "home-assistant hass node-red monitor watchdog watcher notify notifier script edge-agent edge-sink rsyslog journal "
+                            "audit auditd dbus mqtt telegram alert zabbix nagios snort suricata tail grep awk cat echo mail ssh bot");
 }
 #endif

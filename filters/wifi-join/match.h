@@ -11,12 +11,15 @@ typedef struct { const char *type; edge_span program, text; char name[12]; } use
 typedef struct { bool dhcp, logger, explain; user_form forms[USER_FORMS]; size_t count; } wifi_options;
 typedef struct { const log_split *split; const char *form; const wifi_form *off; wifi_event event; } wifi_match;
 
+/* Whether the program is one of a form's: `hostapd-*` is any that begins so, `-` none. */
 static bool is_program(edge_span program, const char *list) {
-  for (const char *p = list; *p;) {
-    size_t n = strcspn(p, " ");
-    if (p[n - 1] == '*' ? program.n >= n - 1 && !memcmp(p, program.p, n - 1) : *p == '-' && n == 1 ? !program.n : program.n == n && !memcmp(p, program.p, n))
-      return true;
-    p += n + (p[n] != 0);
+  for (const char *p = list; *p; p += *p == ' ') {
+    const char *from = p;
+    while (*p && *p != ' ' && (size_t)(p - from) < program.n && program.p[p - from] == (uint8_t)*p) p++;
+    size_t n = (size_t)(p - from);
+    bool whole = !*p || *p == ' ';
+    if (*p == '*' || (n && n == program.n && whole) || (!program.n && *p == '-' && (!p[1] || p[1] == ' '))) return true;
+    while (*p && *p != ' ') p++;
   }
   return false;
 }
@@ -45,6 +48,7 @@ static void unwrap(log_split *s) {
 
 static bool form_fits(const wifi_form *form, const log_split *s, wifi_event *event) {
   if (!is_program(s->program, form->programs)) return false;
+  if (form->text && *form->text != '{' && (!s->message.n || *s->message.p != (uint8_t)*form->text)) return false; /* most forms end here */
   /* topics are MikroTik's, and those of its hotspot have names that guests choose */
   if (s->topics.n && (!form->topics || !is_one_of(edge_make(s->topics.p, strcspn((const char *)s->topics.p, ",")), form->topics))) return false;
   form_match m = {0};
@@ -105,7 +109,7 @@ static edge_span fixed_text(edge_span form) {
 }
 
 /* Why a form cannot be used, or NULL. */
-static const char *form_problem(edge_span form, bool needs_mac) {
+static const char *form_problem(edge_span program, edge_span form, bool needs_mac) {
   bool mac = false;
   for (size_t i = 0; i < form.n; i++) {
     if (form.p[i] < ' ') return "has a control character";
@@ -121,7 +125,7 @@ static const char *form_problem(edge_span form, bool needs_mac) {
     i += name.n + 1;
   }
   if (needs_mac && !mac) return "has no {mac}";
-  return fixed_text(form).n < 3 ? "needs a fixed text of at least 3 characters without a space" : NULL;
+  return fixed_text(form).n < 3 && program.n < 3 ? "needs a fixed text of at least 3 characters without a space" : NULL;
 }
 
 /* Add a form: [joined:|left:|roamed:|active:|restarted:] [PROGRAM:] TEXT. NULL, or why it cannot be used. */
@@ -150,6 +154,6 @@ static const char *add_form(wifi_options *options, const char *text) {
   options->count++;
   form->name[7] = (char)('0' + options->count / 10);
   form->name[8] = (char)('0' + options->count % 10);
-  return form_problem(s, strcmp(form->type, "restarted"));
+  return form_problem(form->program, s, strcmp(form->type, "restarted"));
 }
 #endif

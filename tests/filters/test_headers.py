@@ -86,6 +86,6 @@ def test_a_line_that_quotes_hostapd_is_nothing(program: str, run: Run) -> None:
     assert run([f"{header} {program} {quoted}{JOIN}".strip() for header in headers for quoted in QUOTED]) == []
 
 
-def test_an_access_point_has_at_most_64_bytes_of_whole_characters(run: Run) -> None:
+def test_an_access_points_name_ends_after_a_whole_character(run: Run) -> None:
     [event] = run([f"Jan 10 20:00:01 {'ä' * 60} hostapd: {JOIN}"])
     assert event["access_point"] == "ä" * 32
