@@ -34,7 +34,7 @@ _INTERFACE = re.compile(
 )
 _NAMED = re.compile(
     r"(?:\b(?:host|hostname|name|user|username|client|alias|ssid|essid|vlan)\b|\w*(?:Alias|Ip|WifiName))"
-    r"[\"']?[=:]\s?[\"']?(?P<value>[^\s\"',;:=|\]\[()]+)|\b(?:sta|station|user|host)\s(?P<word>[^\s\"',;:=|\]\[()]+)",
+    r"[\"']?[=:]\s?[\"']?(?P<value>[^\s\"',;:=|\]\[()]+)|\b(?:sta|station|user|host)\s(?!(?:went|goes|has|had|is|was|from|to|on|with|the|mac)\b)(?P<word>[^\s\"',;:=|\]\[()]+)",
     re.IGNORECASE,
 )
 _ACCESS_POINT = re.compile(

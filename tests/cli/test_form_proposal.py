@@ -26,6 +26,7 @@ def form(message: str, **split: str) -> str:
             "[client:Phone:02-00-00-00-00-01] is connected to [ap:Hall:x]",
             "joined:[client:{skip}:{mac}] is connected to [ap:{ap}{rest}",
         ),
+        (f"Station went online.(StationMAC={MAC}, RadioID=1)", "joined:Station went online.(StationMAC={mac}{rest}"),
         (f"12:30:01 192.168.1.4 renewed by {MAC}", "active:{skip} {skip} renewed by {mac}"),
         (f"{MAC} connected at left-5g", "joined:{mac} connected{rest}"),
         (f"type=association client_mac='{MAC}' ssid='Home'", "joined:type=association client_mac='{mac}{rest}"),

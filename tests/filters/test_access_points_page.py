@@ -59,7 +59,7 @@ def test_the_page_has_every_form_of_the_filter() -> None:
 
 def test_the_page_has_the_placeholders_of_forms(filters: Path) -> None:
     for placeholder in re.findall(r"^\| `(\{\w+\})` \|", PAGE, re.MULTILINE):
-        text = placeholder if placeholder == "{mac}" else "{mac} " + placeholder
+        text = {"{mac}": "{mac}", "{end}": "{mac} x{end}"}.get(placeholder, "{mac} " + placeholder)
         command = [sys.executable, "-c", "from agent.cli import main; main()", "filter", "try", "--json", "--form"]
         done = subprocess.run(
             [*command, f"left:wlctl: gone {text}", "a wlctl: gone 02:00:00:00:00:01 x"], capture_output=True, text=True,
