@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from agent.cameras.jpeg import jpeg_size
-from agent.cameras.session import Frame, failed
+from agent.cameras.jpeg import START, examine
+from agent.cameras.session import DAMAGED, Frame, failed
 from agent.cameras.spec import View
 from agent.cameras.worker import Ask, Reply
 from agent.children import Child, TooLarge
+from agent.errors import CameraError
 
 _REPLIES = msgspec.msgpack.Decoder(Reply)
 
@@ -18,21 +19,21 @@ async def _start() -> Child:
     try:
         return await Child.start("agent.cameras.worker", "camera-worker")
     except OSError as e:
-        raise failed(f"its capture process does not start: {e.strerror}", "is the machine out of memory?") from e
+        raise failed(f"its capture process does not start: {e.strerror}", "camera.worker", "is the memory full?") from e
 
 
 async def _ask(child: Child | None, ask: Ask) -> Reply:
     """One request and its reply; raises CameraError with the worker's error, or when it ends."""
     if child is None:
-        raise failed("its capture process is not running", "try again")
+        raise failed("its capture process is not running", "camera.worker")
     try:
         reply = _REPLIES.decode(await child.ask(msgspec.msgpack.encode(ask)))
     except TooLarge as e:
-        raise failed("its picture is too large") from e
+        raise failed("its picture is too large", "camera.too-large") from e
     except (OSError, EOFError, msgspec.DecodeError) as e:
-        raise failed("its capture process died") from e
+        raise failed("its capture process died", "camera.worker") from e
     if reply.error:
-        raise failed(reply.error)
+        raise failed(reply.error, reply.code)
     return reply
 
 
@@ -92,18 +93,36 @@ class Converter:
 
 
 async def as_frame(picture: bytes, taken: float, view: View, converter: Converter) -> Frame:
-    """The picture as a frame: a whole JPEG goes through untouched, anything else through the converter."""
-    try:
-        width, height = jpeg_size(picture)
-    except ValueError as e:
-        if picture[:2] == b"\xff\xd8" or not _is_picture(picture):
-            raise failed(f"its data is not a picture: {e}") from e
+    """The picture as a frame that every decoder takes: a sound JPEG passes unchanged, anything else is converted.
+
+    The converter repairs what a JPEG decoder can: a missing end, CMYK, missing tables. Raises CameraError.
+    """
+    if is_other_picture(picture):
         return await converter.apply(picture, taken)
-    if view.plain:
-        return Frame(picture, width, height, taken)
-    return await converter.apply(picture, taken)
+    try:
+        found = examine(picture)
+    except ValueError as e:
+        raise _not_a_picture(picture, e) from e
+    if found.sound and view.plain:
+        return Frame(picture[found.start :], found.width, found.height, taken)
+    return await converter.apply(picture[found.start :], taken)
 
 
-def _is_picture(data: bytes) -> bool:
+def is_other_picture(data: bytes | bytearray) -> bool:
     """PNG, BMP, WebP or TIFF by its first bytes."""
-    return data[:4] in (b"\x89PNG", b"II*\0", b"MM\0*") or data[:2] == b"BM" or data[:4] == b"RIFF"
+    return (
+        data[:4] in (b"\x89PNG", b"II*\0", b"MM\0*")
+        or data[:2] == b"BM"
+        or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    )
+
+
+def _not_a_picture(data: bytes, error: ValueError) -> CameraError:
+    start = data[:64].lstrip().lower()
+    if not data:
+        return failed("it sends nothing where a picture should be", "camera.picture")
+    if start.startswith((b"<", b"{")):
+        return failed("it sends a page of text, not a picture", "camera.picture")
+    if START in data[:4096]:
+        return failed(f"its picture cannot be used: {error}", DAMAGED)
+    return failed(f"its data is not a picture: {error}", "camera.picture")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TypeVar
@@ -12,8 +13,9 @@ from agent.cameras.capture import CaptureSession
 from agent.cameras.pictures import PictureOrder, file_session
 from agent.cameras.session import Frame, Session, failed
 from agent.cameras.spec import Camera
-from agent.errors import CameraError
+from agent.errors import CameraError, EdgeError
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -51,7 +53,7 @@ class SharedSession:
             async with asyncio.timeout(deadline), self._busy:
                 frame = await self._or_drop(self._take(deadline))
         except TimeoutError:
-            raise failed(f"no picture within {deadline:g} s") from None
+            raise failed(f"no picture within {deadline:g} s", "camera.timeout") from None
         self.taken += 1
         return frame
 
@@ -61,7 +63,7 @@ class SharedSession:
             async with asyncio.timeout(deadline), self._busy:
                 await self._or_drop(self._opened(deadline))
         except TimeoutError:
-            raise failed(f"it does not open within {deadline:g} s") from None
+            raise failed(f"it does not open within {deadline:g} s", "camera.timeout") from None
 
     async def close(self) -> None:
         """Close it now; a frame that is being taken fails."""
@@ -83,9 +85,13 @@ class SharedSession:
         """The work's result; after any exception, the deadline's included, the session is not used again."""
         try:
             return await work
-        except BaseException:
+        except BaseException as e:
             await asyncio.shield(self._drop())
-            raise
+            if isinstance(e, EdgeError) or not isinstance(e, Exception):
+                raise
+            # One camera's surprise must not stop the photos of the others.
+            logger.exception("an unexpected error of a camera")
+            raise failed(f"an unexpected error: {type(e).__name__}", "camera.unexpected") from e
 
     async def _opened(self, deadline: float) -> Session:
         if self._session is not None and not self._session.alive:
@@ -106,7 +112,8 @@ class SharedSession:
             case "file":
                 return file_session(camera.source, camera.view, self._order)
             case "v4l2" if not Path(camera.source).exists():
-                raise failed(f"there is no {camera.source}", "edge-agent camera list shows the devices that are there")
+                hint = "edge-agent camera list shows the devices that are there"
+                raise failed(f"there is no {camera.source}", "camera.not-found", hint)
             case _:
                 return CaptureSession(camera.source, camera.view)
 

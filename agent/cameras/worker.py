@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from agent.cameras.jpeg import MAX_PIXELS
+from agent.cameras.jpeg import END, MAX_PIXELS, START
 from agent.cameras.spec import View
 from agent.worker import end_with_parent, receive, send
 
@@ -27,6 +27,11 @@ DARK = 20.0
 video's black is 16."""
 SETTLE = 1.0
 """Seconds after the first frame in which dark frames are skipped."""
+
+
+GREY = 128
+"""The value of pixels that a JPEG decoder has no data for."""
+DAMAGED = "camera.damaged"
 
 
 class Ask(msgspec.Struct, array_like=True):
@@ -47,10 +52,15 @@ class Reply(msgspec.Struct, array_like=True):
     height: int = 0
     taken: float = 0.0
     error: str = ""
+    code: str = "camera"
 
 
 class CaptureError(Exception):
-    """A camera's error; the text never has its address."""
+    """A camera's error with its code; the text never has its address."""
+
+    def __init__(self, text: str, code: str = "camera.stream") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Live:
@@ -89,7 +99,7 @@ class Live:
             self._frame, self._wanted = None, True
             self._ready.wait_for(lambda: self._frame is not None or self._broken)
             if self._frame is None:
-                raise CaptureError("the stream ended")
+                raise CaptureError("the stream ended", "camera.ended")
             return self._frame, self._taken
 
     def settled(self) -> None:
@@ -168,13 +178,13 @@ class Worker:
             if ask.verb == "convert":
                 return self._encoded(self._decoded(ask.picture), ask.view, time.monotonic())
             if self._source is None:
-                return Reply(error="the camera is not open")
+                return Reply(error="the camera is not open", code="camera.worker")
             frame, taken = self._source.frame()
             return self._encoded(frame, ask.view, taken)
         except CaptureError as e:
-            return Reply(error=str(e))
+            return Reply(error=str(e), code=e.code)
         except self._cv2.error as e:
-            return Reply(error=f"OpenCV refuses: {e.func or 'error'} {e.code}")
+            return Reply(error=f"OpenCV refuses: {e.func or 'error'} {e.code}", code="camera.stream")
 
     @property
     def broken(self) -> bool:
@@ -206,11 +216,16 @@ class Worker:
             live.settled()
 
     def _decoded(self, picture: bytes) -> Any:
+        """The picture's pixels; what is missing of a JPEG is grey, and more than half of it is an error."""
         import numpy
 
-        frame = self._cv2.imdecode(numpy.frombuffer(picture, numpy.uint8), self._cv2.IMREAD_COLOR)
+        whole = not picture.startswith(START) or picture.rfind(END) > 0
+        data = numpy.frombuffer(picture + END, numpy.uint8)
+        frame = self._cv2.imdecode(data, self._cv2.IMREAD_COLOR)
         if frame is None:
-            raise CaptureError("the picture cannot be decoded")
+            raise CaptureError("the picture cannot be decoded", DAMAGED)
+        if not whole and (frame == GREY).all(axis=2).mean() > 0.5:
+            raise CaptureError("a JPEG that is cut off: more than half of it is missing", DAMAGED)
         return frame
 
     def _encoded(self, frame: Any, view: View, taken: float) -> Reply:
@@ -256,7 +271,7 @@ def serve(link: socket.socket) -> None:
         threading.Thread(target=watch, args=(link, worker), daemon=True, name="watch").start()
     while (message := receive(link)) is not None:
         if worker is None:
-            reply = Reply(error="OpenCV is missing on this node: install edge-agent[camera]")
+            reply = Reply(error="OpenCV is missing on this node: install edge-agent[camera]", code="camera.worker")
         else:
             reply = worker.answer(msgspec.msgpack.decode(message, type=Ask))
         send(link, msgspec.msgpack.encode(reply))
