@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from agent.cameras.jpeg import START, examine
+from agent.cameras.rtsp import describe
 from agent.cameras.session import DAMAGED, Frame, failed
 from agent.cameras.spec import View
 from agent.cameras.worker import Ask, Reply
 from agent.children import Child, TooLarge
 from agent.errors import CameraError
 
+MARGIN = 0.9
+"""Share of the time for a picture after which the worker says why there is none; later its parent would only kill it."""
 _REPLIES = msgspec.msgpack.Decoder(Reply)
 
 
@@ -38,21 +43,45 @@ async def _ask(child: Child | None, ask: Ask) -> Reply:
 
 
 class CaptureSession:
-    """A V4L2 device, an RTSP stream or a video file, each read by one worker."""
+    """A V4L2 device, an RTSP stream or a video file, each read by one worker.
 
-    def __init__(self, source: str, view: View) -> None:
+    `known` is for a camera that has worked: it is asked for the cause only after it failed.
+    """
+
+    def __init__(self, source: str, view: View, *, insecure: bool = False, known: bool = False) -> None:
         self._source = source
         self._view = view
+        self._insecure = insecure
+        self._known = known
         self._child: Child | None = None
 
     async def open(self, timeout: float) -> None:
         """See Session."""
-        self._child = await _start()
-        await _ask(self._child, Ask("open", self._source, timeout=timeout))
+        end = time.monotonic() + timeout * MARGIN
+        self._child = await _start()  # it loads OpenCV while the camera is asked
+        if not self._source.startswith("rtsp"):
+            await self._open(end)
+            return
+        if not self._known:
+            status = await describe(self._source, insecure=self._insecure)
+        try:
+            await self._open(end)
+        except CameraError as e:
+            if e.code not in ("camera.stream", "camera.timeout", "camera.ended"):
+                raise
+            if self._known:
+                status = await describe(self._source, insecure=self._insecure)
+            if status == 200 or 300 <= status < 400:  # FFmpeg follows redirects
+                raise
+            raise failed(f"it answers with RTSP {status}", "camera.answer") from e
 
-    async def frame(self) -> Frame:
+    async def _open(self, end: float) -> None:
+        left = max(end - time.monotonic(), 0.1)
+        await _ask(self._child, Ask("open", self._source, timeout=left, insecure=self._insecure))
+
+    async def frame(self, timeout: float) -> Frame:
         """See Session."""
-        reply = await _ask(self._child, Ask("frame", view=self._view))
+        reply = await _ask(self._child, Ask("frame", view=self._view, timeout=timeout * MARGIN))
         return Frame(reply.jpeg, reply.width, reply.height, reply.taken)
 
     @property

@@ -86,6 +86,11 @@ class Login:
         """Whether there is a user or a password."""
         return bool(self.user or self._password)
 
+    @property
+    def digest(self) -> str:
+        """The hash of the challenge that is answered; empty for none and for Basic."""
+        return self._challenge.algorithm if self._challenge is not None and self._challenge.scheme == "digest" else ""
+
     def take(self, challenge: Challenge) -> None:
         """Answer this challenge from now on."""
         self._challenge, self._count = challenge, 0

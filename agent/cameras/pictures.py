@@ -42,7 +42,7 @@ class StillSession:
         """See Session."""
         await self._converter.start()
 
-    async def frame(self) -> Frame:
+    async def frame(self, timeout: float) -> Frame:
         """See Session."""
         picture = await asyncio.to_thread(self._read)
         return await as_frame(picture, time.monotonic(), self._view, self._converter)

@@ -28,8 +28,8 @@ class Session(Protocol):
         """Open it. The caller bounds the time; `timeout` (seconds) is a hint. Raises CameraError."""
         ...
 
-    async def frame(self) -> Frame:
-        """A picture taken after this call. Raises CameraError. The caller bounds the time."""
+    async def frame(self, timeout: float) -> Frame:
+        """A picture taken after this call. Raises CameraError. The caller bounds the time; `timeout` is a hint."""
         ...
 
     @property

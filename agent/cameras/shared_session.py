@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TypeVar
 
 from agent.cameras.capture import CaptureSession
 from agent.cameras.pictures import PictureOrder, file_session
-from agent.cameras.session import Frame, Session, failed
+from agent.cameras.session import DAMAGED, Frame, Session, failed
 from agent.cameras.spec import Camera
 from agent.errors import CameraError, EdgeError
 
@@ -70,16 +71,18 @@ class SharedSession:
         await asyncio.shield(self._drop())
 
     async def _take(self, deadline: float) -> Frame:
-        kept = self._session is not None and self._session.alive
-        session = await self._opened(deadline)
-        try:
-            return await session.frame()
-        except CameraError:
-            if not kept:
-                raise
-            # It was open since an earlier photo and may have died silently: open it again.
-            await self._drop()
-            return await (await self._opened(deadline)).frame()
+        end = time.monotonic() + deadline
+        if self._session is not None and self._session.alive:
+            # It was open since an earlier photo and may have died or stalled silently: then open it again.
+            try:
+                async with asyncio.timeout(deadline / 2):
+                    return await self._session.frame(deadline / 2)
+            except (CameraError, TimeoutError) as e:
+                if isinstance(e, CameraError) and e.code == DAMAGED:
+                    raise
+                await self._drop()
+        session = await self._opened(end - time.monotonic())
+        return await session.frame(end - time.monotonic())
 
     async def _or_drop(self, work: Awaitable[T]) -> T:
         """The work's result; after any exception, the deadline's included, the session is not used again."""
@@ -115,7 +118,8 @@ class SharedSession:
                 hint = "edge-agent camera list shows the devices that are there"
                 raise failed(f"there is no {camera.source}", "camera.not-found", hint)
             case _:
-                return CaptureSession(camera.source, camera.view)
+                known = self.taken > 0
+                return CaptureSession(camera.source, camera.view, insecure=camera.insecure, known=known)
 
     async def _drop(self) -> None:
         session, self._session = self._session, None

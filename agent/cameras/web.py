@@ -115,7 +115,7 @@ class WebSession:
         known = network_error(error, self._url)
         return known or failed(f"it cannot be reached ({type(error).__name__})", "camera.unreachable")
 
-    async def frame(self) -> Frame:
+    async def frame(self, timeout: float) -> Frame:
         """See Session."""
         for _ in range(DAMAGED_IN_ROW):
             picture, taken = await self._picture()

@@ -165,7 +165,7 @@ def fields_of(header: str) -> dict[str, str]:
     return {name: re.sub(r"\\(.)", r"\1", quoted) or bare for name, quoted, bare in found}
 
 
-def answers(challenge: str, given: str, path: str) -> bool:
+def answers(challenge: str, given: str, path: str, method: str = "GET") -> bool:
     """Whether an `Authorization` header answers the challenge (RFC 7616, 3.4)."""
     if challenge.startswith("Basic"):
         return given == "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -184,7 +184,7 @@ def answers(challenge: str, given: str, path: str) -> bool:
     quality = got.get("qop", "")
     if quality not in asked.get("qop", "").split(",") or got.get("opaque") != asked.get("opaque"):
         return False
-    what = digest("GET", path, digest("")) if quality == "auth-int" else digest("GET", path)
+    what = digest(method, path, digest("")) if quality == "auth-int" else digest(method, path)
     middle = [got["nc"], got["cnonce"], quality] if quality else []
     return got["response"] == digest(secret, got["nonce"], *middle, what)
 

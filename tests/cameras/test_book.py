@@ -225,7 +225,7 @@ async def test_an_unexpected_error_is_one_cameras_error(
 ) -> None:
     from agent.cameras.pictures import StillSession
 
-    async def broken(self: StillSession) -> None:
+    async def broken(self: StillSession, timeout: float) -> None:
         raise KeyError("s3cret")
 
     await book.add("cam", f"file:{pictures}")
