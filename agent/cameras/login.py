@@ -13,6 +13,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from agent.cameras.session import failed
+from agent.errors import CameraError
+
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256", "SHA": "sha1", "SHA-512": "sha512"}
 _ITEM = re.compile(r"""([\w!#$%&'*+.^`|~/-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?""")
 _MAX_HEADER = 8192
@@ -131,3 +134,20 @@ class Login:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def login_error(status: str, challenges: list[Challenge], login: Login, url: str) -> CameraError:
+    """Why a camera refuses the login; `status` like `HTTP 401`, `url` as it may be shown."""
+    if not login:
+        hint = "add it again with its login: rtsp://USER:PASSWORD@HOST/…, by edge-agent camera add NAME - --replace"
+        return failed(f"it asks for a user and a password ({status}) at {url}", "camera.password", hint)
+    if challenges and choose(challenges) is None:
+        asked = ", ".join(sorted({_described(c) for c in challenges}))
+        return failed(f"it asks for a login by {asked}, which edge-agent does not know", "camera.authentication")
+    return failed(f"it refuses the user {login.user!r} or the password ({status}) at {url}", "camera.password")
+
+
+def _described(challenge: Challenge) -> str:
+    if challenge.scheme != "digest":
+        return challenge.scheme.title()[:40]
+    return f"Digest {challenge.fields.get('algorithm', '')} {challenge.fields.get('qop', '')}".strip()[:80]

@@ -7,11 +7,10 @@ import re
 import ssl
 from urllib.parse import unquote, urlsplit
 
-from agent.cameras.login import Login, choose, read_challenges
+from agent.cameras.login import Login, choose, login_error, read_challenges
 from agent.cameras.network import PORTS, network_error
 from agent.cameras.session import failed
 from agent.cameras.spec import masked, split_credentials
-from agent.cameras.web_login import login_error
 
 _MAX_HEAD = 16 * 1024
 _MAX_BODY = 256 * 1024

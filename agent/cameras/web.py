@@ -14,12 +14,12 @@ import httpx
 from agent.cameras.capture import Converter, as_frame, is_other_picture
 from agent.cameras.frames import Frames
 from agent.cameras.jpeg import MAX_JPEG
-from agent.cameras.login import Login, read_challenges
+from agent.cameras.login import Login, login_error, read_challenges
 from agent.cameras.mjpeg import FRESH, Stream
 from agent.cameras.network import network_error, place
 from agent.cameras.session import DAMAGED, Frame, failed
 from agent.cameras.spec import View, masked, split_credentials
-from agent.cameras.web_login import get, login_error
+from agent.cameras.web_login import get
 from agent.errors import CameraError
 
 # Both log addresses and headers, credentials included.

@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack
 import httpx
 
 from agent.cameras.login import Challenge, Login, choose, read_challenges
-from agent.cameras.session import failed
-from agent.errors import CameraError
 
 _READ = 64 * 1024
 """Bytes of a refusal that are read, so that its connection serves the next request too."""
@@ -41,20 +39,3 @@ async def _read_refusal(response: httpx.Response) -> None:
         if size > _READ:
             break
     await response.aclose()
-
-
-def login_error(status: str, challenges: list[Challenge], login: Login, url: str) -> CameraError:
-    """Why a camera refuses the login; `status` like `HTTP 401`, `url` as it may be shown."""
-    if not login:
-        hint = "add it again with its login: rtsp://USER:PASSWORD@HOST/…, by edge-agent camera add NAME - --replace"
-        return failed(f"it asks for a user and a password ({status}) at {url}", "camera.password", hint)
-    if challenges and choose(challenges) is None:
-        asked = ", ".join(sorted({_described(c) for c in challenges}))
-        return failed(f"it asks for a login by {asked}, which edge-agent does not know", "camera.authentication")
-    return failed(f"it refuses the user {login.user!r} or the password ({status}) at {url}", "camera.password")
-
-
-def _described(challenge: Challenge) -> str:
-    if challenge.scheme != "digest":
-        return challenge.scheme.title()[:40]
-    return f"Digest {challenge.fields.get('algorithm', '')} {challenge.fields.get('qop', '')}".strip()[:80]

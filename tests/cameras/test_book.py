@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.cameras import CameraBook, masked, probe
-from agent.cameras.spec import normal_source
+from agent.cameras import CameraBook, probe
+from agent.cameras.spec import masked, normal_source
 from agent.errors import CameraError, ConfigError, NotFound
 
 

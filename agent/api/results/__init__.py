@@ -60,6 +60,7 @@ from agent.api.results.things import (
     EgressRow,
     EgressTotal,
     ListedBlob,
+    PassedStep,
     StoredBlob,
 )
 
@@ -106,6 +107,7 @@ __all__ = [
     "NodeCapacity",
     "NodeState",
     "Overrode",
+    "PassedStep",
     "Paused",
     "Pending",
     "PipelineDiff",
