@@ -7,9 +7,10 @@ import time
 import msgspec
 
 from agent.cameras.jpeg import START, examine
-from agent.cameras.rtsp import describe
+from agent.cameras.rtsp import Described, describe
+from agent.cameras.rtsp_relay import Relay
 from agent.cameras.session import DAMAGED, Frame, failed
-from agent.cameras.spec import View
+from agent.cameras.spec import View, split_credentials
 from agent.cameras.worker import Ask, Reply
 from agent.children import Child, TooLarge
 from agent.errors import CameraError
@@ -54,30 +55,40 @@ class CaptureSession:
         self._insecure = insecure
         self._known = known
         self._child: Child | None = None
+        self._relay: Relay | None = None
 
     async def open(self, timeout: float) -> None:
         """See Session."""
         end = time.monotonic() + timeout * MARGIN
         self._child = await _start()  # it loads OpenCV while the camera is asked
         if not self._source.startswith("rtsp"):
-            await self._open(end)
+            await self._open(self._source, end)
             return
-        if not self._known:
-            status = await describe(self._source, insecure=self._insecure)
+        asked = None if self._known else await describe(self._source, insecure=self._insecure)
         try:
-            await self._open(end)
+            await self._open_stream(asked, end)
         except CameraError as e:
             if e.code not in ("camera.stream", "camera.timeout", "camera.ended"):
                 raise
-            if self._known:
-                status = await describe(self._source, insecure=self._insecure)
-            if status == 200 or 300 <= status < 400:  # FFmpeg follows redirects
+            if asked is None:
+                asked = await describe(self._source, insecure=self._insecure)
+                if asked.needs_relay:
+                    await self._open_stream(asked, end)
+                    return
+            if asked.status == 200 or 300 <= asked.status < 400:  # FFmpeg follows redirects
                 raise
-            raise failed(f"it answers with RTSP {status}", "camera.answer") from e
+            raise failed(f"it answers with RTSP {asked.status}", "camera.answer") from e
 
-    async def _open(self, end: float) -> None:
+    async def _open_stream(self, asked: Described | None, end: float) -> None:
+        source = self._source
+        if asked is not None and asked.needs_relay:
+            self._relay = Relay(split_credentials(source)[0], asked.login, insecure=self._insecure)
+            source = await self._relay.start()
+        await self._open(source, end)
+
+    async def _open(self, source: str, end: float) -> None:
         left = max(end - time.monotonic(), 0.1)
-        await _ask(self._child, Ask("open", self._source, timeout=left, insecure=self._insecure))
+        await _ask(self._child, Ask("open", source, timeout=left, insecure=self._insecure))
 
     async def frame(self, timeout: float) -> Frame:
         """See Session."""
@@ -94,6 +105,8 @@ class CaptureSession:
         child, self._child = self._child, None
         if child is not None:
             await child.close()
+        if self._relay is not None:
+            await self._relay.close()
 
 
 class Converter:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from agent.cameras.login import Login, choose, login_error, read_challenges
+from agent.cameras.login import Challenge, Login, choose, login_error, read_challenges
 from agent.cameras.network import PORTS, network_error
 from agent.cameras.session import failed
 from agent.cameras.spec import masked, split_credentials
@@ -33,33 +34,49 @@ class Answer:
         return [v for k, v in self.headers if k == name]
 
 
-async def describe(source: str, *, insecure: bool = False) -> int:
-    """Ask for the stream's description; returns the status where FFmpeg may know better: 200, a redirect, or an odd one.
+class Described(NamedTuple):
+    """The status of the answer (200, or one that FFmpeg may know better), and the login that the camera took."""
 
-    Raises CameraError where the cause is certain. The caller bounds the time.
-    """
+    status: int
+    login: Login
+
+    @property
+    def needs_relay(self) -> bool:
+        """Whether FFmpeg does not know this login."""
+        return self.login.digest not in ("", *_KNOWN_TO_FFMPEG)
+
+
+async def describe(source: str, *, insecure: bool = False) -> Described:
+    """Ask for the stream's description; raises CameraError where the cause is certain. The caller bounds the time."""
     url, parts = split_credentials(source)
     login = Login(unquote(parts.username or ""), unquote(parts.password or ""))
     try:
         answer = await _ask(url, login, insecure=insecure)
-        if answer.status == 401 and login:
-            chosen = choose(read_challenges(answer.all("www-authenticate")))
-            if chosen is not None:
-                login.take(chosen)
-                answer = await _ask(url, login, insecure=insecure)
+        if answer.status == 401 and login and (chosen := choose(challenges_of(answer))) is not None:
+            login.take(chosen)
+            answer = await _ask(url, login, insecure=insecure)
     except (OSError, EOFError, ValueError) as e:
         raise network_error(e, url) or failed(f"it cannot be reached ({type(e).__name__})", "camera.unreachable") from e
     _check(answer, login, url)
-    return answer.status
+    return Described(answer.status, login)
+
+
+async def connect(url: str, *, insecure: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the camera, over TLS for rtsps; raises OSError."""
+    parts = urlsplit(url)
+    context = _context(insecure) if parts.scheme == "rtsps" else None
+    port = parts.port or PORTS[parts.scheme]
+    return await asyncio.open_connection(parts.hostname, port, ssl=context, limit=_MAX_HEAD)
+
+
+def challenges_of(answer: Answer) -> list[Challenge]:
+    """The challenges of an answer."""
+    return read_challenges(answer.all("www-authenticate"))
 
 
 async def _ask(url: str, login: Login, *, insecure: bool) -> Answer:
-    """One DESCRIBE on a connection of its own: some cameras close it after a refusal. Raises OSError, EOFError."""
-    parts = urlsplit(url)
-    context = _context(insecure) if parts.scheme == "rtsps" else None
-    reader, writer = await asyncio.open_connection(
-        parts.hostname, parts.port or PORTS[parts.scheme], ssl=context, limit=_MAX_HEAD
-    )
+    """One DESCRIBE on a new connection: some cameras close it after a refusal. Raises OSError, EOFError."""
+    reader, writer = await connect(url, insecure=insecure)
     try:
         header = login.header("DESCRIBE", url)
         lines = [f"DESCRIBE {url} RTSP/1.0", "CSeq: 1", "User-Agent: edge-agent", "Accept: application/sdp"]
@@ -74,7 +91,7 @@ async def _ask(url: str, login: Login, *, insecure: bool) -> Answer:
         body = await reader.readexactly(int(length)) if length.isdigit() and int(length) <= _MAX_BODY else b""
         return Answer(head, body)
     finally:
-        writer.close()
+        writer.transport.abort()  # a TLS connection would wait for the camera's goodbye
 
 
 def _context(insecure: bool) -> ssl.SSLContext:
@@ -89,9 +106,8 @@ def _check(answer: Answer, login: Login, url: str) -> None:
     status = answer.status
     if status == 0:
         raise failed("its answer is not RTSP", "camera.answer", "is the port that of RTSP (554 in most cameras)?")
-    challenges = read_challenges(answer.all("www-authenticate"))
     if status == 401:
-        raise login_error("RTSP 401", challenges, login, masked(url))
+        raise login_error("RTSP 401", challenges_of(answer), login, masked(url))
     if status in (404, 410):
         path = masked(url).partition("://")[2].partition("/")[2]
         raise failed(f"it has no /{path} (RTSP {status})", "camera.not-found")
@@ -99,10 +115,5 @@ def _check(answer: Answer, login: Login, url: str) -> None:
         raise failed("it does not allow this user to watch (RTSP 403)", "camera.denied")
     if status in (453, 503):
         raise failed(f"it is busy (RTSP {status})", "camera.busy")
-    if status == 200 and login.digest not in ("", *_KNOWN_TO_FFMPEG):
-        hint = "choose Digest with MD5, or Basic, as RTSP authentication in the camera's settings"
-        raise failed(
-            f"it wants a login by Digest {login.digest}, which FFmpeg does not know", "camera.authentication", hint
-        )
     if status == 200 and b"m=video" not in answer.body and answer.body:
         raise failed("its stream has no video", "camera.stream")

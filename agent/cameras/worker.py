@@ -43,6 +43,8 @@ PATIENT = TRANSPORT
 INSECURE = "|tls_verify;0"
 GREY = 128
 """The value of pixels that a JPEG decoder has no data for."""
+MISSING = 0.4
+"""Share of a picture that may be missing."""
 DAMAGED = "camera.damaged"
 
 
@@ -92,6 +94,7 @@ class Live:
         self._taken = 0.0
         self._wanted = True
         self._broken = False
+        self._fault = CaptureError("the stream ended", "camera.ended")
         threading.Thread(target=self._run, daemon=True, name="frames").start()
 
     def _run(self) -> None:
@@ -106,6 +109,7 @@ class Live:
                     continue
                 good, frame = self._capture.retrieve()
                 if not good or frame is None:
+                    self._fault = CaptureError("its pictures cannot be decoded: their pixels are of an unknown format")
                     break
                 self._frame, self._taken, self._wanted = frame, taken, False
                 self._ready.notify_all()
@@ -121,7 +125,7 @@ class Live:
             if self._frame is not None:
                 return self._frame, self._taken
             if self._broken:
-                raise CaptureError("the stream ended", "camera.ended")
+                raise self._fault
             if self._losses.damaged:
                 raise CaptureError("its pictures are damaged: parts of the stream are lost on the way", DAMAGED)
             raise CaptureError(f"it answers, but gives no picture within {timeout:g} s", "camera.timeout")
@@ -250,7 +254,7 @@ class Worker:
         return cv2.VideoCapture(ask.source.removeprefix("file:"), cv2.CAP_FFMPEG, limits)
 
     def _decoded(self, picture: bytes) -> Any:
-        """The picture's pixels; what is missing of a JPEG is grey, and more than half of it is an error."""
+        """The picture's pixels; the missing part of a JPEG is grey, and too large a part is an error."""
         import numpy
 
         whole = not picture.startswith(START) or picture.rfind(END) > 0
@@ -258,8 +262,8 @@ class Worker:
         frame = self._cv2.imdecode(data, self._cv2.IMREAD_COLOR)
         if frame is None:
             raise CaptureError("the picture cannot be decoded", DAMAGED)
-        if not whole and (frame == GREY).all(axis=2).mean() > 0.5:
-            raise CaptureError("a JPEG that is cut off: more than half of it is missing", DAMAGED)
+        if not whole and (frame == GREY).all(axis=2).mean() > MISSING:
+            raise CaptureError(f"a JPEG that is cut off: more than {MISSING:.0%} of it is missing", DAMAGED)
         return frame
 
     def _encoded(self, frame: Any, view: View, taken: float) -> Reply:
@@ -275,6 +279,8 @@ def load_cv2() -> Any:
     """OpenCV, with FFmpeg's messages at the level that tells of missing frames."""
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "48"
+    # Frames before the first key frame cannot be decoded; the deadline bounds the wait for it, not these counts.
+    os.environ["OPENCV_FFMPEG_DECODE_ATTEMPTS"] = os.environ["OPENCV_FFMPEG_READ_ATTEMPTS"] = "1000000"
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
     import cv2
 

@@ -15,8 +15,17 @@ from tests.cameras.servers import answers, free_port
 
 SIZE = "320x240"
 ENCODERS = {
-    "h264": ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "0"],
-    "h265": ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:bframes=0"],
+    "h264": ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-pix_fmt", "yuv420p"],
+    "h265": [
+        "-c:v",
+        "libx265",
+        "-preset",
+        "ultrafast",
+        "-pix_fmt",
+        "yuv420p",
+        "-x265-params",
+        "log-level=none:bframes=0",
+    ],
     "mjpeg": ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-huffman", "default"],
 }
 
@@ -45,6 +54,7 @@ class RtspCamera(asyncio.DatagramProtocol):
         self.requests: list[str] = []
         """The methods, with the transport of a SETUP."""
         self.packets = 0
+        self.off = asyncio.Event()
         self.lost = lost
         self.stalls = stalls
         self.o = SimpleNamespace(
@@ -53,6 +63,7 @@ class RtspCamera(asyncio.DatagramProtocol):
         )  # fmt: skip
         self._sdp = DESCRIPTION
         self._players: set[_Player] = set()
+        self.clients: set[asyncio.StreamWriter] = set()
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         """A packet from ffmpeg: to all players, unless it is lost."""
@@ -85,6 +96,7 @@ class RtspCamera(asyncio.DatagramProtocol):
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client's requests."""
         player = _Player(writer)
+        self.clients.add(writer)
         try:
             while True:
                 head = await _request(reader)
@@ -95,7 +107,8 @@ class RtspCamera(asyncio.DatagramProtocol):
                 transport = fields.get("transport", "")
                 self.requests.append(method + (" tcp" if "interleaved" in transport else " udp" if transport else ""))
                 if self.stalls == method:
-                    await asyncio.sleep(3600)
+                    await self.off.wait()
+                    return
                 status, more, body = await self._answer(method, url, fields, player)
                 length = f"Content-Length: {len(body)}\r\n" if body else ""
                 writer.write(
@@ -110,6 +123,7 @@ class RtspCamera(asyncio.DatagramProtocol):
             return
         finally:
             self._players.discard(player)
+            self.clients.discard(writer)
             player.close()
 
     async def _answer(self, method: str, url: str, fields: dict[str, str], player: _Player) -> tuple[str, str, str]:
@@ -155,7 +169,7 @@ class _Player:
         return int(self._udp.get_extra_info("sockname")[1])
 
     def close(self) -> None:
-        self._writer.close()
+        self._writer.transport.abort()
         if self._udp is not None:
             self._udp.close()
 
@@ -191,6 +205,8 @@ async def rtsp_camera(*, source: bool = True, **options: object) -> AsyncIterato
                 await ffmpeg.wait()
             packets.close()
             server.close()
-            for task in asyncio.all_tasks():
-                if getattr(task.get_coro(), "__name__", "") == "serve":
-                    task.cancel()
+            camera.off.set()
+            for writer in tuple(camera.clients):
+                writer.transport.abort()
+            while camera.clients:
+                await asyncio.sleep(0)

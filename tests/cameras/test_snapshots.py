@@ -60,7 +60,7 @@ async def test_a_snapshot_may_be_a_png(server: Snapshots, book: CameraBook) -> N
         ("loop", "camera.redirect", "more than 5 times"),
         ("page", "camera.picture", "a page of text"),
         ("empty", "camera.picture", "sends nothing"),
-        ("half", "camera.damaged", "more than half of it is missing"),
+        ("half", "camera.damaged", "more than 40% of it is missing"),
         ("short", "camera.damaged", "cut off"),
         ("junk", "camera.picture", "first 16 MiB hold no picture"),
         ("huge", "camera.picture", "larger than 16 MiB"),
