@@ -46,14 +46,14 @@ async def _ask(child: Child | None, ask: Ask) -> Reply:
 class CaptureSession:
     """A V4L2 device, an RTSP stream or a video file, each read by one worker.
 
-    `known` is for a camera that has worked: it is asked for the cause only after it failed.
+    `asked` has the RTSP camera's answer to the question about its stream: it is asked again only after it failed.
     """
 
-    def __init__(self, source: str, view: View, *, insecure: bool = False, known: bool = False) -> None:
+    def __init__(self, source: str, view: View, *, insecure: bool = False, asked: Described | None = None) -> None:
         self._source = source
         self._view = view
         self._insecure = insecure
-        self._known = known
+        self.asked = asked
         self._child: Child | None = None
         self._relay: Relay | None = None
 
@@ -64,31 +64,28 @@ class CaptureSession:
         if not self._source.startswith("rtsp"):
             await self._open(self._source, end)
             return
-        asked = None if self._known else await describe(self._source, insecure=self._insecure)
+        before, self.asked = self.asked, self.asked or await describe(self._source, insecure=self._insecure)
         try:
-            await self._open_stream(asked, end)
+            await self._open_stream(self.asked, end)
         except CameraError as e:
             if e.code not in ("camera.stream", "camera.timeout", "camera.ended"):
                 raise
-            if asked is None:
-                asked = await describe(self._source, insecure=self._insecure)
-                if asked.needs_relay:
-                    await self._open_stream(asked, end)
-                    return
-            if asked.status == 200 or 300 <= asked.status < 400:  # FFmpeg follows redirects
+            if before is not None:
+                self.asked = await describe(self._source, insecure=self._insecure)
+            if self.asked.status == 200 or 300 <= self.asked.status < 400:  # FFmpeg follows redirects
                 raise
-            raise failed(f"it answers with RTSP {asked.status}", "camera.answer") from e
+            raise failed(f"it answers with RTSP {self.asked.status}", "camera.answer") from e
 
-    async def _open_stream(self, asked: Described | None, end: float) -> None:
+    async def _open_stream(self, asked: Described, end: float) -> None:
         source = self._source
-        if asked is not None and asked.needs_relay:
+        if asked.needs_relay:
             self._relay = Relay(split_credentials(source)[0], asked.login, insecure=self._insecure)
             source = await self._relay.start()
-        await self._open(source, end)
+        await self._open(source, end, late=asked.late)
 
-    async def _open(self, source: str, end: float) -> None:
+    async def _open(self, source: str, end: float, *, late: bool = False) -> None:
         left = max(end - time.monotonic(), 0.1)
-        await _ask(self._child, Ask("open", source, timeout=left, insecure=self._insecure))
+        await _ask(self._child, Ask("open", source, timeout=left, insecure=self._insecure, late=late))
 
     async def frame(self, timeout: float) -> Frame:
         """See Session."""

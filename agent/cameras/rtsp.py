@@ -15,6 +15,7 @@ from agent.cameras.spec import masked, split_credentials
 
 _MAX_HEAD = 16 * 1024
 _MAX_BODY = 256 * 1024
+_LATE = re.compile(rb"a=rtpmap:\d+ H26[45]/", re.IGNORECASE)
 _KNOWN_TO_FFMPEG = frozenset({"MD5"})
 """The digests that the bundled FFmpeg answers; its version 8.1 knows no other."""
 
@@ -35,10 +36,14 @@ class Answer:
 
 
 class Described(NamedTuple):
-    """The status of the answer (200, or one that FFmpeg may know better), and the login that the camera took."""
+    """The status of the answer (200, or one that FFmpeg may know better), and the login that the camera took.
+
+    `late`: the description has no parameters of the stream's H.264 or H.265; they come with a key frame.
+    """
 
     status: int
     login: Login
+    late: bool = False
 
     @property
     def needs_relay(self) -> bool:
@@ -58,7 +63,7 @@ async def describe(source: str, *, insecure: bool = False) -> Described:
     except (OSError, EOFError, ValueError) as e:
         raise network_error(e, url) or failed(f"it cannot be reached ({type(e).__name__})", "camera.unreachable") from e
     _check(answer, login, url)
-    return Described(answer.status, login)
+    return Described(answer.status, login, _LATE.search(answer.body) is not None and b"sprop-" not in answer.body)
 
 
 async def connect(url: str, *, insecure: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

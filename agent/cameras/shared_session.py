@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from agent.cameras.capture import CaptureSession
 from agent.cameras.pictures import PictureOrder, file_session
+from agent.cameras.rtsp import Described
 from agent.cameras.session import DAMAGED, Frame, Session, failed
 from agent.cameras.spec import Camera
 from agent.errors import CameraError, EdgeError
@@ -28,6 +29,7 @@ class SharedSession:
         """Frames so far."""
         self._camera = camera
         self._order = PictureOrder()
+        self._asked: Described | None = None
         self._session: Session | None = None
         self._users = 0
         self._busy = asyncio.Lock()
@@ -56,6 +58,8 @@ class SharedSession:
         except TimeoutError:
             raise failed(f"no picture within {deadline:g} s", "camera.timeout") from None
         self.taken += 1
+        if isinstance(self._session, CaptureSession):
+            self._asked = self._session.asked
         return frame
 
     async def warm(self, deadline: float) -> None:
@@ -89,6 +93,7 @@ class SharedSession:
         try:
             return await work
         except BaseException as e:
+            self._asked = None
             await asyncio.shield(self._drop())
             if isinstance(e, EdgeError) or not isinstance(e, Exception):
                 raise
@@ -118,8 +123,7 @@ class SharedSession:
                 hint = "edge-agent camera list shows the devices that are there"
                 raise failed(f"there is no {camera.source}", "camera.not-found", hint)
             case _:
-                known = self.taken > 0
-                return CaptureSession(camera.source, camera.view, insecure=camera.insecure, known=known)
+                return CaptureSession(camera.source, camera.view, insecure=camera.insecure, asked=self._asked)
 
     async def _drop(self) -> None:
         session, self._session = self._session, None

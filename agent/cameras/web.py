@@ -42,6 +42,7 @@ class WebSession:
         self._stack = AsyncExitStack()
         self._converter = Converter(view)
         self._client: httpx.AsyncClient | None = None
+        self._asked = self._url
         self._stream: Stream | None = None
         self._first: tuple[bytes, float] | None = None
 
@@ -79,6 +80,7 @@ class WebSession:
     async def _answer(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> httpx.Response:
         """The answer with status 200; redirects on the same host are followed, with the login. Raises CameraError."""
         url = httpx.URL(self._url)
+        self._asked = self._url
         for _ in range(REDIRECTS + 1):
             response = await get(client, stack, url, self._login)
             if not response.has_redirect_location:
@@ -88,7 +90,7 @@ class WebSession:
             if target.host != url.host or target.scheme not in ("http", "https") or target.scheme < url.scheme:
                 raise failed(f"it redirects to {masked(str(target))}", "camera.redirect")
             await response.aclose()
-            url = target
+            url, self._asked = target, str(target)
         raise failed(f"it redirects more than {REDIRECTS} times", "camera.redirect", "open its address in a browser")
 
     def _check(self, response: httpx.Response) -> None:
@@ -109,10 +111,10 @@ class WebSession:
 
     def _named(self, error: httpx.HTTPError) -> CameraError:
         if isinstance(error, httpx.TimeoutException):
-            return failed(f"{place(self._url)} does not answer in time", "camera.timeout")
+            return failed(f"{place(self._asked)} does not answer in time", "camera.timeout")
         if isinstance(error, httpx.RemoteProtocolError):
             return failed(f"its answer is not HTTP: {error}", "camera.answer")
-        known = network_error(error, self._url)
+        known = network_error(error, self._asked)
         return known or failed(f"it cannot be reached ({type(error).__name__})", "camera.unreachable")
 
     async def frame(self, timeout: float) -> Frame:

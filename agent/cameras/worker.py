@@ -31,15 +31,17 @@ SETTLE = 1.0
 """Seconds after the first frame in which dark frames are skipped."""
 
 
-TRANSPORT = "rtsp_transport;tcp+udp|rtsp_flags;prefer_tcp|flags;low_delay"
+TRANSPORT = "rtsp_transport;tcp+udp|rtsp_flags;prefer_tcp|allowed_media_types;video|flags;low_delay"
 FAST = f"{TRANSPORT}|analyzeduration;100000"
 """FFmpeg examines a stream for up to five seconds before its first picture; 0.1 s (in microseconds) is enough for most.
 
-Without `nobuffer` the frames of this examination count: a camera whose description lacks the parameters of its H.264 is
-then understood at its first key frame, and gives that frame. With it the next key frame, 8 s or 20 s later, is needed.
+Without `nobuffer` the frames of this examination count, so that the first key frame is the first picture.
 """
-PATIENT = TRANSPORT
-"""For a stream that is not understood in that time."""
+PATIENT = f"{TRANSPORT}|analyzeduration;60000000|probesize;50000000|fpsprobesize;0"
+"""For H.264 and H.265 without their parameters in the description: they come with a key frame, 8 to 20 s later.
+
+FAST may give up at that key frame, and then needs another one; PATIENT needs seven frames more of a stream of H.264.
+"""
 INSECURE = "|tls_verify;0"
 GREY = 128
 """The value of pixels that a JPEG decoder has no data for."""
@@ -49,7 +51,10 @@ DAMAGED = "camera.damaged"
 
 
 class Ask(msgspec.Struct, array_like=True):
-    """`open` a source, take a `frame` of it, or `convert` a picture's bytes; `timeout` in seconds is a hint."""
+    """`open` a source, take a `frame` of it, or `convert` a picture's bytes; `timeout` in seconds is a hint.
+
+    `late`: the parameters of the stream come with a key frame.
+    """
 
     verb: str
     source: str = ""
@@ -57,6 +62,7 @@ class Ask(msgspec.Struct, array_like=True):
     timeout: float = 10.0
     picture: bytes = b""
     insecure: bool = False
+    late: bool = False
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -230,9 +236,11 @@ class Worker:
                 capture.set(cv2.CAP_PROP_FRAME_HEIGHT, 1080)
                 capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         else:
-            capture = self._ffmpeg(ask, FAST, ask.timeout)
-            if not capture.isOpened() and ask.source.startswith("rtsp") and (left := end - time.monotonic()) > 1:
-                capture = self._ffmpeg(ask, PATIENT, left)
+            capture = self._ffmpeg(ask, PATIENT if ask.late else FAST, ask.timeout)
+            understood = capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0
+            if not understood and ask.source.startswith("rtsp") and (left := end - time.monotonic()) > 1:
+                capture.release()
+                capture = self._ffmpeg(ask, FAST if ask.late else PATIENT, left)
         if not capture.isOpened():
             if transports_refused(self._messages.take()):
                 raise CaptureError("it offers its stream neither over TCP nor over UDP", "camera.transport")
