@@ -16,7 +16,7 @@ demo: ## the whole story on this machine; ARGS="--once --json" runs it unattende
 
 test: ## all tests, the story with a real Docker engine among them; ARGS go to pytest
 	@$(PYTHON) scripts/setup.py test
-	@PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh $(BIN)/python -m pytest $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh scripts/run-tests.sh $(BIN)/python $(ARGS)
 
 bench: ## the figures, against their goals
 	@$(PYTHON) scripts/setup.py bench

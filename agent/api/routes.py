@@ -14,6 +14,7 @@ from agent.api.resources import (
     Devices,
     Events,
     Logs,
+    Network,
     Nodes,
     Pipelines,
     Sink,
@@ -39,11 +40,13 @@ ROUTES = (
     get("/v1/trace/{id}", Events.trace, "the path of an alert or event, hop by hop"),
     get("/v1/logs/{pipeline}", Logs.lines, "log lines: up to 2000 of the newest, with `follow` also new lines"),
     get("/v1/checks", Status.checks, "what `doctor` asks the agent"),
+    get("/v1/netcheck", Network.check, "ports, mDNS, clocks, MTU and relays; takes some seconds"),
     get("/v1/config", Configuration.all, "every key with value and origin"),
     Route("GET", "/v1/openapi.json", _openapi, "the OpenAPI document of this API", dict[str, Any]),
     # -- nodes and tokens
     get("/v1/nodes", Nodes.matching, "nodes"),
     get("/v1/nodes/{node}", Nodes.describe, "one node"),
+    get("/v1/nodes/{node}/ping", Network.ping, "one round trip to it"),
     post("/v1/nodes/{node}/rename", Nodes.rename, "give it another name"),
     post("/v1/nodes/{node}/labels", Nodes.label, "set and drop labels"),
     delete("/v1/nodes/{node}", Nodes.remove, "remove it for good"),
@@ -79,6 +82,7 @@ ROUTES = (
     Route("POST", "/v1/blobs", upload, "store the body's bytes", results.StoredBlob, bytes, raw=True),
     get("/v1/sink", Sink.status, "the uplink"),
     post("/v1/sink", Sink.connect, "connect this node to a sink"),
+    delete("/v1/sink", Sink.disconnect, "forget the sink of this node"),
     get("/v1/egress", Sink.egress, "the ledger of what left the building"),
 )
 """Every route, in the order of docs/api.md."""

@@ -13,7 +13,7 @@ from agent.cli.context import JsonFlag, single
 from agent.cli.doctor_checks import Finding, look
 from agent.cli.output import count, escape, print_json, say, table
 
-_MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
+MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
 
 
 def doctor(json: JsonFlag = False) -> None:
@@ -41,7 +41,7 @@ def doctor(json: JsonFlag = False) -> None:
 
 def _row(f: Finding) -> list[str]:
     remedy = f"\n[dim]→ {escape(f.remedy)}[/]" if f.remedy and f.state != "ok" else ""
-    return [_MARKS[f.state], escape(f.check), escape(f.text) + remedy]
+    return [MARKS[f.state], escape(f.check), escape(f.text) + remedy]
 
 
 app = single(doctor, examples=("edge-agent doctor", "sudo edge-agent doctor --json"))

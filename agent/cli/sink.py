@@ -7,13 +7,17 @@ from typing import Annotated
 import typer
 
 from agent.api import results
-from agent.cli.context import JsonFlag, ask, new_app, read_secret
-from agent.cli.output import escape, say
+from agent.cli.context import JsonFlag, YesFlag, ask, new_app, read_secret
+from agent.cli.output import count, escape, say
 from agent.cli.status_view import uplink
 
 app = new_app(
     "The sink that alerts go to.",
-    examples=("edge-agent sink connect https://192.0.2.7:8443#sha256=…", "edge-agent sink status"),
+    examples=(
+        "edge-agent sink connect https://192.0.2.7:8443#sha256=…",
+        "edge-agent sink status",
+        "edge-agent sink disconnect",
+    ),
 )
 
 
@@ -36,6 +40,23 @@ def connect_(
         lambda c: c.post("/v1/sink", {"url": url, "key": key, "password": password}), results.ConnectedSink, json
     )
     say(f"[green]✓[/] {escape(made.node)} is connected to {escape(made.sink)}")
+
+
+@app.command("disconnect")
+def disconnect_(yes: YesFlag = False, json: JsonFlag = False) -> None:
+    """Forget the sink of this node: its address, its key and the label uplink.
+
+    Alerts that wait for the sink stay on this node, and are sent when it is connected to a sink again; new alerts go to other
+    nodes that have a sink. The key stays valid at the sink until edge-sink key revoke.
+    """
+    if not yes and not json:
+        typer.confirm("Forget the sink of this node?", abort=True)
+    gone = ask(lambda c: c.delete("/v1/sink"), results.DisconnectedSink, json)
+    say(f"[green]✓[/] {escape(gone.node)} has no sink any more: {escape(gone.sink)}")
+    if gone.waiting:
+        say(f"[yellow]![/] {count(gone.waiting, 'alert')} wait here: edge-agent sink connect sends them")
+    if gone.labelled:
+        say(f"[dim]→ on an operator: edge-agent node label {escape(gone.node)} uplink-[/]")
 
 
 @app.command()

@@ -54,7 +54,8 @@ class Discovery:
         self._announced: tuple[Found, tuple[str, ...]] | None = None
         self._info: AsyncServiceInfo | None = None
         self._heard: dict[str, Found] = {}
-        self._complained = False
+        self.problem = ""
+        """Why it does not work now; empty while it works."""
         self.ignored = 0
         """The number of invalid announcements."""
 
@@ -161,13 +162,13 @@ class Discovery:
             logger.warning("an mDNS announcement of %s cannot be decoded; more of these are only counted", SERVICE)
 
     def _complain(self, why: str) -> None:
-        if not self._complained:
-            self._complained = True
+        if not self.problem:
             logger.warning("mDNS does not work now: %s; other nodes are found by their addresses only", why)
+        self.problem = why
 
     def _recovered(self) -> None:
-        if self._complained:
-            self._complained = False
+        if self.problem:
+            self.problem = ""
             logger.info("mDNS works again")
 
 

@@ -9,10 +9,12 @@ from agent.mesh.handshakes import watch_handshakes
 from agent.mesh.introducer import Endpoint
 from agent.mesh.logs import LogLine
 from agent.mesh.mesh import Mesh
+from agent.mesh.probes import LARGE, Probes, RoundTrip, Tried, path_mtu
 from agent.mesh.session import Link
 from agent.mesh.settings import MeshSettings
 
 __all__ = [
-    "REMOVAL", "Changed", "Document", "Documents", "Endpoint", "Handler", "LabelsOf", "Link", "LogLine", "Mesh",
-    "MeshSettings", "local_addresses", "parse_address", "usable_addresses", "watch_handshakes",
+    "LARGE", "REMOVAL", "Changed", "Document", "Documents", "Endpoint", "Handler", "LabelsOf", "Link", "LogLine", "Mesh",
+    "MeshSettings", "Probes", "RoundTrip", "Tried", "local_addresses", "parse_address", "path_mtu", "usable_addresses",
+    "watch_handshakes",
 ]  # fmt: skip

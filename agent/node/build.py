@@ -62,11 +62,12 @@ def build_node(
     programs = _programs(config, identity.node_id, stores)
     restarted_at = boottime() if had_state else 0.0
     delivery = _delivery(config, identity, mesh, stores, programs, changed, restarted_at, kinds)
+    discovery = _discovery(config, identity, mesh) if config.mesh.mdns else None
     node = Node(
         config=config,
         health=health,
         mesh=mesh,
-        discovery=_discovery(config, identity, mesh) if config.mesh.mdns else None,
+        discovery=discovery,
         labels=labels,
         wanted=wanted,
         admission=admission,
@@ -83,7 +84,7 @@ def build_node(
         ),
         warm_programs=WarmPrograms(delivery.engine, mesh, changed.listen()),
         self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),
-        api=make_resources(config, health, mesh, labels, wanted, admission, stores, programs, delivery),
+        api=make_resources(config, health, mesh, discovery, labels, wanted, admission, stores, programs, delivery),
     )
     _serve(node)
     return node
@@ -118,6 +119,7 @@ def _serve(node: Node) -> None:
     """Answer the verbs of other nodes."""
     verbs = {
         **node.stores.exchange.verbs,
+        **node.api.network.verbs,
         "label.wish": node.labels.serve_wish,
         "enrol.redeem": lambda _peer, body: node.admission.enrolment.redeem(body),
         "node.renew": node.admission.serve_renew,

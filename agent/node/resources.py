@@ -5,9 +5,10 @@ from __future__ import annotations
 import agent
 from agent.api import Resolver, Resources, resources
 from agent.config import Config
+from agent.discovery import Discovery
 from agent.health import HealthRegistry
 from agent.identity import Identity
-from agent.mesh import Mesh
+from agent.mesh import Mesh, Probes
 from agent.node.admission import Admission
 from agent.node.node import Delivery, Programs, Stores
 from agent.node.signed_labels import SignedLabels
@@ -17,6 +18,7 @@ def make_resources(
     config: Config,
     health: HealthRegistry,
     mesh: Mesh,
+    discovery: Discovery | None,
     labels: SignedLabels,
     wanted: dict[str, str],
     admission: Admission,
@@ -59,6 +61,7 @@ def make_resources(
         logs=resources.Logs(mesh, engine.definitions, delivery.log_reader),
         config=resources.Configuration(config),
         nodes=nodes,
+        network=resources.Network(config, mesh, Probes(mesh, config.mesh.port), discovery),
         tokens=resources.Tokens(
             admission.tokens, mesh, desk=desk, identity=identity, addresses=admission.enrol_addresses
         ),

@@ -2,5 +2,6 @@
 
 from agent.platforms.detection import architecture, detect
 from agent.platforms.facts import Architecture, Platform
+from agent.platforms.firewall import TOOLS, firewall_tool, open_port
 
-__all__ = ["Architecture", "Platform", "architecture", "detect"]
+__all__ = ["TOOLS", "Architecture", "Platform", "architecture", "detect", "firewall_tool", "open_port"]

@@ -34,7 +34,7 @@ from agent.api.requests import (
     UpdateDevice,
 )
 from agent.config import Config
-from agent.errors import CameraError, ConfigError, NotFound, PipelineError, Refused
+from agent.errors import CameraError, ConfigError, NotFound, PipelineError, Refused, Unreachable
 from agent.model.health import Warning
 
 MAC = "3c:22:fb:00:00:01"
@@ -141,6 +141,7 @@ class MemoryAgent:
         self.sink_key = ""
         self.resources = Resources(
             status=Status(self), events=Events(self), logs=Logs(self), config=resources.Configuration(config), nodes=Nodes(self),
+            network=Network(self),
             tokens=Tokens(self), pipelines=Pipelines(self), devices=Devices(self), cameras=Cameras(self), blobs=Blobs(self),
             sink=Sink(self),
         )  # fmt: skip
@@ -240,6 +241,28 @@ class Nodes(Resource):
         found = self.agent.node(node)
         self.agent.calls.append(("remove", found.name))
         return r.RemovedNode(found.id, node, ["ap"], ["porch"], "its key: edge-sink key revoke KEY")
+
+
+class Network(Resource):
+    async def ping(self, node: str) -> r.PingAnswer:
+        """The node `garage` does not answer."""
+        found = self.agent.node(node)
+        if not found.alive:
+            raise Unreachable(f"{found.name} did not answer net.ping within 5 s", hint="is it on?")
+        return r.PingAnswer(found.name, found.id, 1.25, -0.004, "direct", "10.0.0.4:7946", "0.1.0")
+
+    async def check(self) -> r.NetCheck:
+        good, bad = r.Connection("10.0.0.2:7946"), r.Connection("10.0.0.9:7946", "no answer")
+        nodes = [
+            r.NodeNetwork("ap", "n1", True, "direct", [good], 0.9, 0.0, 1500, True, [good]),
+            r.NodeNetwork("porch", "n2", True, "relayed", [bad], 2.5, 61.0, 1500, False, [bad]),
+        ]
+        findings = [
+            r.Check("net.relayed", "warn", "porch has no direct link to this node", "on porch: ufw allow 7946/tcp"),
+            r.Check("net.mtu", "fail", "16 KiB do not reach porch", "set a smaller MTU"),
+        ]
+        mdns = r.MdnsState(True, "", ["ap"], ["porch"])
+        return r.NetCheck("gpu", "0.0.0.0:7946", ["10.0.0.4:7946"], mdns, nodes, findings)
 
 
 class Tokens(Resource):
@@ -386,6 +409,12 @@ class Sink(Resource):
     async def connect(self, asked: ConnectSink) -> r.ConnectedSink:
         self.agent.sink_key = asked.key
         return r.ConnectedSink(asked.url.partition("#")[0], "gpu", True)
+
+    async def disconnect(self) -> r.DisconnectedSink:
+        if not self.agent.sink_key:
+            raise NotFound("this node has no sink", hint="edge-agent sink connect gives it one")
+        self.agent.sink_key = ""
+        return r.DisconnectedSink("https://192.0.2.7:8443", "gpu", 2, True)
 
     async def status(self) -> r.UplinkState:
         return self.agent.state.uplink

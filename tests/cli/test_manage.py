@@ -156,6 +156,16 @@ async def test_an_added_camera_is_tested_at_once(edge: Shell, agent: MemoryAgent
     assert (twice.code, "already" in twice.err, len(agent.calls)) == (2, True, calls)
 
 
+async def test_a_sink_is_disconnected_and_says_what_stays(edge: Shell, agent: MemoryAgent) -> None:
+    assert (await edge("sink", "disconnect", "--yes")).code == 6
+    agent.sink_key = "k"
+    gone = await edge("sink", "disconnect", input="y\n")
+    assert gone.code == 0
+    assert agent.sink_key == ""
+    assert "2 alerts wait here" in gone.out
+    assert "edge-agent node label gpu uplink-" in gone.out
+
+
 async def test_the_sinks_key_comes_from_stdin_or_a_file(edge: Shell, agent: MemoryAgent, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k-from-file\n")
     url = "https://192.0.2.7:8443#sha256=ab"

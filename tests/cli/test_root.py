@@ -188,5 +188,5 @@ async def test_serve_refuses_a_wrong_configuration_before_it_starts(alone: Shell
 
 
 async def test_completion_offers_the_nouns(alone: Shell) -> None:
-    shown = await alone(_EDGE_AGENT_COMPLETE="complete_bash", COMP_WORDS="edge-agent pi", COMP_CWORD="1")
+    shown = await alone(_EDGE_AGENT_COMPLETE="complete_bash", COMP_WORDS="edge-agent pip", COMP_CWORD="1")
     assert shown.out.split() == ["pipeline"]

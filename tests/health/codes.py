@@ -38,6 +38,8 @@ def _codes(node: ast.AST) -> Iterator[str]:
                 yield from _texts(keyword.value)
         if getattr(node.func, "id", "") in ("Warning", "HealthWarning") and node.args:
             yield from _texts(node.args[0])
+        if getattr(node.func, "attr", "") == "Check" and node.args:  # findings; those without a dot are names of checks
+            yield from (code for code in _texts(node.args[0]) if "." in code)
 
 
 def _names(node: ast.Assign) -> list[str]:

@@ -10,6 +10,7 @@ from agent.api.resources.config import Configuration
 from agent.api.resources.devices import Devices
 from agent.api.resources.events import Events
 from agent.api.resources.logs import Logs
+from agent.api.resources.network import Network
 from agent.api.resources.nodes import Nodes
 from agent.api.resources.photo_steps import PhotoSteps
 from agent.api.resources.pipelines import Pipelines
@@ -18,8 +19,8 @@ from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
 
 __all__ = [
-    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Nodes", "PhotoSteps", "Pipelines", "Resources", "Sink",
-    "Status", "Tokens",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "PhotoSteps", "Pipelines", "Resources",
+    "Sink", "Status", "Tokens",
 ]  # fmt: skip
 
 
@@ -32,6 +33,7 @@ class Resources:
     logs: Logs
     config: Configuration
     nodes: Nodes
+    network: Network
     tokens: Tokens
     pipelines: Pipelines
     devices: Devices

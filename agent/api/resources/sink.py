@@ -11,6 +11,7 @@ from agent.api.requests import ConnectSink, EgressQuery
 from agent.api.resources.common import SignedLabels
 from agent.errors import EdgeError
 from agent.mesh import Mesh
+from agent.model.node import ROLE_OPERATOR
 from agent.uplink import Uplink
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,17 @@ class Sink:
         except EdgeError as e:
             log.warning("the label uplink=true is not signed yet: %s", e.message)
         return results.ConnectedSink(self._uplink.state()["sink"], self._mesh.me.name, True)
+
+    async def disconnect(self) -> results.DisconnectedSink:
+        """Forget this node's sink and drop its label `uplink`; raises NotFound where it has no sink."""
+        before = self._uplink.state()
+        await self._uplink.disconnect()
+        me = self._mesh.me
+        self._wanted.pop("uplink", None)
+        if me.role == ROLE_OPERATOR:
+            await self._labels.change(me.id, {}, ["uplink"])
+        labelled = "uplink" in self._labels.signed(me.id)
+        return results.DisconnectedSink(before["sink"], me.name, before["waiting"], labelled)
 
     async def egress(self, asked: EgressQuery) -> results.Egress:
         """The newest `limit` rows of the last `since` seconds (0: all) and the sums of all of them."""

@@ -5,6 +5,7 @@ Importing it costs little: it needs msgspec and `agent.model` alone.
 
 from agent.api.results.base import Answer, Failed, Failure, Id, Name
 from agent.api.results.events import Branch, EventRow, LogRow, Trace, TraceHop, TracePhoto
+from agent.api.results.network import Connection, MdnsState, NetCheck, NodeNetwork, PingAnswer, Way
 from agent.api.results.nodes import (
     DescribedNode,
     LabelledNode,
@@ -56,6 +57,7 @@ from agent.api.results.things import (
     ConfigValue,
     ConnectedSink,
     Device,
+    DisconnectedSink,
     Egress,
     EgressRow,
     EgressTotal,
@@ -78,9 +80,11 @@ __all__ = [
     "Check",
     "ConfigValue",
     "ConnectedSink",
+    "Connection",
     "DescribedNode",
     "DescribedPipeline",
     "Device",
+    "DisconnectedSink",
     "Egress",
     "EgressRow",
     "EgressTotal",
@@ -99,17 +103,21 @@ __all__ = [
     "ListedToken",
     "LogRow",
     "LogUsage",
+    "MdnsState",
     "Me",
     "MeshState",
     "Name",
+    "NetCheck",
     "NewToken",
     "NodeCamera",
     "NodeCapacity",
+    "NodeNetwork",
     "NodeState",
     "Overrode",
     "PassedStep",
     "Paused",
     "Pending",
+    "PingAnswer",
     "PipelineDiff",
     "PipelineState",
     "PipelineVersion",
@@ -126,4 +134,5 @@ __all__ = [
     "Tried",
     "Triggered",
     "UplinkState",
+    "Way",
 ]  # fmt: skip

@@ -93,6 +93,17 @@ class ConnectedSink(Answer):
     connected: bool
 
 
+class DisconnectedSink(Answer):
+    """The sink that this node had."""
+
+    sink: Annotated[str, Meta(description="its address")]
+    node: NodeName
+    waiting: Annotated[int, Meta(description="alerts that stay here until this node has a sink again")]
+    labelled: Annotated[
+        bool, Meta(description="whether the node still has the label uplink, which an operator has to drop")
+    ]
+
+
 class EgressRow(Answer):
     """One exchange with the sink, in bytes on the wire."""
 
