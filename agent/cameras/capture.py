@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import msgspec
 
 from agent.cameras.jpeg import START, examine
+from agent.cameras.network import place
 from agent.cameras.rtsp import Described, describe
 from agent.cameras.rtsp_relay import Relay
 from agent.cameras.session import DAMAGED, Frame, failed
@@ -64,17 +66,24 @@ class CaptureSession:
         if not self._source.startswith("rtsp"):
             await self._open(self._source, end)
             return
-        before, self.asked = self.asked, self.asked or await describe(self._source, insecure=self._insecure)
+        before, self.asked = self.asked, self.asked or await self._describe(end)
         try:
             await self._open_stream(self.asked, end)
         except CameraError as e:
             if e.code not in ("camera.stream", "camera.timeout", "camera.ended"):
                 raise
             if before is not None:
-                self.asked = await describe(self._source, insecure=self._insecure)
+                self.asked = await self._describe(end)
             if self.asked.status == 200 or 300 <= self.asked.status < 400:  # FFmpeg follows redirects
                 raise
             raise failed(f"it answers with RTSP {self.asked.status}", "camera.answer") from e
+
+    async def _describe(self, end: float) -> Described:
+        try:
+            async with asyncio.timeout(end - time.monotonic()):
+                return await describe(self._source, insecure=self._insecure)
+        except TimeoutError:
+            raise failed(f"{place(self._source)} does not answer in time", "camera.timeout") from None
 
     async def _open_stream(self, asked: Described, end: float) -> None:
         source = self._source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
@@ -122,6 +123,8 @@ class SharedSession:
             case "v4l2" if not Path(camera.source).exists():
                 hint = "edge-agent camera list shows the devices that are there"
                 raise failed(f"there is no {camera.source}", "camera.not-found", hint)
+            case "v4l2" if not os.access(camera.source, os.R_OK | os.W_OK):
+                raise failed(f"the agent's user may not open {camera.source}", "camera.permission")
             case _:
                 return CaptureSession(camera.source, camera.view, insecure=camera.insecure, asked=self._asked)
 

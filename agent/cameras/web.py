@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from agent.cameras.capture import Converter, as_frame, is_other_picture
+from agent.cameras.capture import MARGIN, Converter, as_frame, is_other_picture
 from agent.cameras.frames import Frames
 from agent.cameras.jpeg import MAX_JPEG
 from agent.cameras.login import Login, login_error, read_challenges
@@ -49,7 +49,9 @@ class WebSession:
     async def open(self, timeout: float) -> None:
         """See Session. It makes the first request: a warm camera's stream then runs already."""
         client = httpx.AsyncClient(
-            verify=_any_certificate() if self._insecure else True, timeout=httpx.Timeout(timeout), trust_env=False
+            verify=_any_certificate() if self._insecure else True,
+            timeout=httpx.Timeout(timeout * MARGIN),
+            trust_env=False,
         )
         self._client = await self._stack.enter_async_context(client)
         await self._converter.start()

@@ -77,7 +77,7 @@ CAUSES = {
     "busy": ({"statuses": {"DESCRIBE": "453 Not Enough Bandwidth"}}, "", "camera.busy", "RTSP 453"),
     "odd": ({"statuses": {"DESCRIBE": "551 Option not supported"}}, "", "camera.answer", "RTSP 551"),
     "no transport": ({"transports": ()}, "", "camera.transport", "neither over TCP nor over UDP"),
-    "stalls": ({"stalls": "DESCRIBE"}, "", "camera.timeout", "within"),
+    "stalls": ({"stalls": "DESCRIBE"}, "", "camera.timeout", "does not answer in time"),
     "no pictures": ({"stalls": "RTP"}, "", "camera.timeout", "within"),
 }
 
