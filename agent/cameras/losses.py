@@ -14,6 +14,8 @@ LOST = re.compile(
 )
 GAP = re.compile(rb"Frame num gap")
 """A missing frame of H.264, or the camera's way: some number their frames so."""
+KEY_UNIT = re.compile(rb"nal_unit_type: (?:5\(IDR\)|\d+\((?:CRA|IDR|BLA)\w*\))")
+"""The beginning of a key frame of H.264 or H.265; decoding follows the list of a frame's units."""
 GAP_PATIENCE = 5.0
 """Seconds after which gaps alone count as the camera's way."""
 FORGET = 30.0
@@ -67,6 +69,8 @@ class Losses:
         now = time.monotonic() if now is None else now
         self._frames += 1
         self._reorders |= kind == BOTH_WAYS
+        if kind == KEY:  # losses before it do no harm
+            messages = KEY_UNIT.split(messages)[-1]
         hard = LOST.search(messages) is not None
         if hard or (not self._gaps_are_normal and GAP.search(messages)):
             if not self.damaged:

@@ -88,7 +88,10 @@ class WebSession:
             if not response.has_redirect_location:
                 self._check(response)
                 return response
-            target = url.join(response.headers["location"])
+            try:
+                target = url.join(response.headers["location"])
+            except httpx.InvalidURL as e:
+                raise failed("it redirects to an invalid address", "camera.redirect") from e
             if target.host != url.host or target.scheme not in ("http", "https") or target.scheme < url.scheme:
                 raise failed(f"it redirects to {masked(str(target))}", "camera.redirect")
             await response.aclose()

@@ -53,7 +53,7 @@ class RtspCamera(asyncio.DatagramProtocol):
         self.port = 0
         self.requests: list[str] = []
         """The methods, with the transport of a SETUP."""
-        self.packets = 0
+        self.packets = self.frames = 0
         self.off = asyncio.Event()
         self.lost = lost
         self.stalls = stalls
@@ -73,6 +73,12 @@ class RtspCamera(asyncio.DatagramProtocol):
         if not self.lost(self.packets):
             for player in tuple(self._players):
                 player.rtp(data)
+        self.frames += data[1] >> 7  # the marker of a frame's last packet
+
+    @property
+    def played(self) -> bool:
+        """Whether a client gets the packets."""
+        return bool(self._players)
 
     async def describe(self, folder: Path, port: int) -> asyncio.subprocess.Process:
         """Start ffmpeg and read the description of its stream."""
@@ -80,7 +86,7 @@ class RtspCamera(asyncio.DatagramProtocol):
         every, header = str(self.o.keyframe), ["-flags", "+global_header"] if self.o.parameters else []
         command = [
             *("ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi", "-i", f"testsrc=size={SIZE}:rate=25"),
-            *(*ENCODERS[self.o.codec], *header, "-g", every, "-keyint_min", every),
+            *(*ENCODERS[self.o.codec], *header, "-g", every, "-keyint_min", every, "-sc_threshold", "0"),
             *("-sdp_file", str(file), "-f", "rtp", f"rtp://127.0.0.1:{port}?pkt_size=800"),
         ]
         ffmpeg = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
