@@ -65,7 +65,7 @@ class Shutter:
     async def camera(self, source: str, *, warm: bool) -> None:
         """Use only this camera, and wait until a photo was taken with it."""
         book = self.made.near.programs.cameras
-        await book.add("cam", source, warm=warm)
+        await book.add("cam", source, warm=warm, replace=True)
         async with asyncio.timeout(60):
             while "camera" not in self.made.near.mesh.me.labels:
                 await asyncio.sleep(0.1)

@@ -61,7 +61,8 @@ class Building(Agents):
         wait_for("all agents linked to each other", self._linked, LINK, self.children.check)
         self.say("setting up the cameras, the sink's key and the pipeline")
         for name in CAMERAS:
-            self.ask(name, "post", "/v1/cameras", {"name": "front", "source": f"file:{self.checkout.scenes / name}"})
+            camera = {"name": "front", "source": f"file:{self.checkout.scenes / name}", "replace": True}
+            self.ask(name, "post", "/v1/cameras", camera)
         self._connect_sink()
         self._apply()
         self.know(KNOWN, KNOWN_MAC)

@@ -159,7 +159,7 @@ Box = tuple[Share, Share, Share, Share]
 
 
 class AddCamera(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A camera for the book; boxes are [x, y, width, height] in 0..1."""
+    """A camera for the book; boxes are [x, y, width, height] in 0..1. `replace`: it may take the place of one of this name."""
 
     name: str
     source: str
@@ -168,6 +168,7 @@ class AddCamera(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     masks: list[Box] = []
     warm: bool = False
     insecure: bool = False
+    replace: bool = False
 
 
 class ConnectSink(msgspec.Struct, forbid_unknown_fields=True):

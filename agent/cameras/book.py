@@ -15,6 +15,7 @@ import msgspec
 
 from agent import ticks
 from agent.backoff import Backoff, Tries, doubling
+from agent.cameras.address import check_login
 from agent.cameras.book_file import load_book, save_book
 from agent.cameras.probe import Device, probe
 from agent.cameras.session import Frame
@@ -53,10 +54,13 @@ Devices: TypeAlias = list[Device]
 
 
 class ShootFailed(CameraError):
-    """A camera failed; `photos` are the photos that it took before."""
+    """A camera failed; `photos` are the photos that it took before, `fields` have its name and its source without password."""
 
-    def __init__(self, message: str, *, hint: str, camera: str, photos: list[Photo]) -> None:
-        super().__init__(message, hint=hint, camera=camera)
+    def __init__(self, name: str, camera: Camera, cause: CameraError, photos: list[Photo]) -> None:
+        hint = cause.hint.replace("NAME", name)
+        super().__init__(
+            f"camera {name}: {cause.message}", hint=hint, code=cause.code, camera=name, source=camera.shown
+        )
         self.photos = photos
 
 
@@ -74,6 +78,7 @@ class CameraBook:
         self._cameras = load_book(path)
         self._sessions = {name: SharedSession(camera) for name, camera in self._cameras.items()}
         self._errors: dict[str, str] = {}
+        self._worked: set[str] = set()
         self._changed = asyncio.Event()
         self.on_health: Callable[[str, CameraError | None], None] | None = None
 
@@ -92,8 +97,11 @@ class CameraBook:
         return self._cameras[name]
 
     def infos(self) -> Infos:
-        """The cameras as the node announces them; `ok` is about the last use."""
-        return [CameraInfo(name, camera.kind, name not in self._errors) for name, camera in self._cameras.items()]
+        """The cameras as the node announces them; `ok` is about the last use, `worked` about the time since the start."""
+        return [
+            CameraInfo(name, camera.kind, name not in self._errors, name in self._worked)
+            for name, camera in self._cameras.items()
+        ]
 
     def error(self, name: str) -> str:
         """The error of the camera's last use; empty where it worked or was not used."""
@@ -114,9 +122,13 @@ class CameraBook:
         known = {camera.source for camera in self._cameras.values()}
         return [device for device in probe() if device.source not in known]
 
-    async def add(self, name: str, source: str, **options: Any) -> Camera:
-        """Add or replace a camera; options are Camera's fields. Raises ConfigError. It is not tried."""
+    async def add(self, name: str, source: str, *, replace: bool = False, **options: Any) -> Camera:
+        """Add a camera, or with `replace` change it; options are Camera's fields. Raises ConfigError. It is not tried."""
         check_name(name)
+        check_login(source)
+        if name in self._cameras and not replace:
+            hint = f"another name, or edge-agent camera add {name} - --replace"
+            raise ConfigError(f"there is a camera {name!r} already", hint=hint, code="camera.exists")
         try:
             camera = msgspec.convert({"source": normal_source(source), **options}, Camera)
         except msgspec.ValidationError as e:
@@ -141,6 +153,7 @@ class CameraBook:
     async def _replace(self, name: str, session: SharedSession | None) -> None:
         old = self._sessions.pop(name, None)
         self._errors.pop(name, None)
+        self._worked.discard(name)
         if session is not None:
             self._sessions[name] = session
         self._changed.set()
@@ -183,19 +196,25 @@ class CameraBook:
                     if i + 1 < shots:
                         await asyncio.sleep(max(0.0, due - time.monotonic()))
         except CameraError as e:
-            failure = ShootFailed(f"camera {name}: {e.message}", hint=e.hint, camera=name, photos=photos)
-            self._report(name, failure)
-            raise failure from e
+            raise self._failed(name, e, photos) from e
         self._report(name, None)
         return photos
+
+    def _failed(self, name: str, cause: CameraError, photos: Photos) -> ShootFailed:
+        """The error with the camera's name, reported. The camera may have been removed meanwhile."""
+        failure = ShootFailed(name, self._cameras.get(name) or Camera(source=""), cause, photos)
+        self._report(name, failure)
+        return failure
 
     def _report(self, name: str, error: CameraError | None) -> None:
         was = self._errors.pop(name, None)
         if error is not None and name in self._cameras:
             self._errors[name] = error.message
             if was != error.message:
-                logger.warning("%s", error.message)
-        elif was is not None:
+                logger.warning("%s (%s); %s", error.message, error.code, error.hint)
+        elif name in self._cameras:
+            self._worked.add(name)
+        if error is None and was is not None:
             logger.info("camera %s works again", name)
         if self.on_health is not None:
             self.on_health(name, error)
@@ -226,7 +245,7 @@ class CameraBook:
             await session.warm(self._deadline)
         except CameraError as e:
             tries.failed()
-            self._report(name, CameraError(f"camera {name}: {e.message}", hint=e.hint, camera=name))
+            self._failed(name, e, [])
         else:
             tries.succeeded()
             if name in self._errors:

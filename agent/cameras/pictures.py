@@ -24,7 +24,7 @@ class PictureOrder:
             return path
         names = sorted(p.name for p in path.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
         if not names:
-            raise failed(f"{path} holds no pictures", "put JPEG files there")
+            raise failed(f"{path} holds no pictures", "camera.not-found", "put JPEG files there")
         self._last = next((n for n in names if n > self._last), names[0])
         return path / self._last
 
@@ -42,7 +42,7 @@ class StillSession:
         """See Session."""
         await self._converter.start()
 
-    async def frame(self) -> Frame:
+    async def frame(self, timeout: float) -> Frame:
         """See Session."""
         picture = await asyncio.to_thread(self._read)
         return await as_frame(picture, time.monotonic(), self._view, self._converter)
@@ -51,11 +51,13 @@ class StillSession:
         path = self._order.next(self._path)
         try:
             if not path.is_file():
-                raise failed(f"{path} does not exist")
+                raise failed(
+                    f"{path} does not exist", "camera.not-found", "is its path right, and is its disk mounted?"
+                )
             with path.open("rb") as f:
                 return f.read(MAX_JPEG + 1)
         except OSError as e:
-            raise failed(f"{path} cannot be read: {e.strerror}") from e
+            raise failed(f"{path} cannot be read: {e.strerror}", "camera.permission") from e
 
     @property
     def alive(self) -> bool:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
+import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TypeVar
 
 from agent.cameras.capture import CaptureSession
 from agent.cameras.pictures import PictureOrder, file_session
-from agent.cameras.session import Frame, Session, failed
+from agent.cameras.rtsp import Described
+from agent.cameras.session import DAMAGED, Frame, Session, failed
 from agent.cameras.spec import Camera
-from agent.errors import CameraError
+from agent.errors import CameraError, EdgeError
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -25,6 +30,7 @@ class SharedSession:
         """Frames so far."""
         self._camera = camera
         self._order = PictureOrder()
+        self._asked: Described | None = None
         self._session: Session | None = None
         self._users = 0
         self._busy = asyncio.Lock()
@@ -51,8 +57,10 @@ class SharedSession:
             async with asyncio.timeout(deadline), self._busy:
                 frame = await self._or_drop(self._take(deadline))
         except TimeoutError:
-            raise failed(f"no picture within {deadline:g} s") from None
+            raise failed(f"no picture within {deadline:g} s", "camera.timeout") from None
         self.taken += 1
+        if isinstance(self._session, CaptureSession):
+            self._asked = self._session.asked
         return frame
 
     async def warm(self, deadline: float) -> None:
@@ -61,31 +69,38 @@ class SharedSession:
             async with asyncio.timeout(deadline), self._busy:
                 await self._or_drop(self._opened(deadline))
         except TimeoutError:
-            raise failed(f"it does not open within {deadline:g} s") from None
+            raise failed(f"it does not open within {deadline:g} s", "camera.timeout") from None
 
     async def close(self) -> None:
         """Close it now; a frame that is being taken fails."""
         await asyncio.shield(self._drop())
 
     async def _take(self, deadline: float) -> Frame:
-        kept = self._session is not None and self._session.alive
-        session = await self._opened(deadline)
-        try:
-            return await session.frame()
-        except CameraError:
-            if not kept:
-                raise
-            # It was open since an earlier photo and may have died silently: open it again.
-            await self._drop()
-            return await (await self._opened(deadline)).frame()
+        end = time.monotonic() + deadline
+        if self._session is not None and self._session.alive:
+            # It was open since an earlier photo and may have died or stalled silently: then open it again.
+            try:
+                async with asyncio.timeout(deadline / 2):
+                    return await self._session.frame(deadline / 2)
+            except (CameraError, TimeoutError) as e:
+                if isinstance(e, CameraError) and e.code == DAMAGED:
+                    raise
+                await self._drop()
+        session = await self._opened(end - time.monotonic())
+        return await session.frame(end - time.monotonic())
 
     async def _or_drop(self, work: Awaitable[T]) -> T:
         """The work's result; after any exception, the deadline's included, the session is not used again."""
         try:
             return await work
-        except BaseException:
+        except BaseException as e:
+            self._asked = None
             await asyncio.shield(self._drop())
-            raise
+            if isinstance(e, EdgeError) or not isinstance(e, Exception):
+                raise
+            # One camera's surprise must not stop the photos of the others.
+            logger.exception("an unexpected error of a camera")
+            raise failed(f"an unexpected error: {type(e).__name__}", "camera.unexpected") from e
 
     async def _opened(self, deadline: float) -> Session:
         if self._session is not None and not self._session.alive:
@@ -106,9 +121,12 @@ class SharedSession:
             case "file":
                 return file_session(camera.source, camera.view, self._order)
             case "v4l2" if not Path(camera.source).exists():
-                raise failed(f"there is no {camera.source}", "edge-agent camera list shows the devices that are there")
+                hint = "edge-agent camera list shows the devices that are there"
+                raise failed(f"there is no {camera.source}", "camera.not-found", hint)
+            case "v4l2" if not os.access(camera.source, os.R_OK | os.W_OK):
+                raise failed(f"the agent's user may not open {camera.source}", "camera.permission")
             case _:
-                return CaptureSession(camera.source, camera.view)
+                return CaptureSession(camera.source, camera.view, insecure=camera.insecure, asked=self._asked)
 
     async def _drop(self) -> None:
         session, self._session = self._session, None

@@ -108,7 +108,10 @@ def kind_of(source: str) -> Kind:
 
 
 def masked(source: str) -> str:
-    """The source as it may be shown: user, password and the values of query parameters become ***."""
+    """The source as it may be shown: the password and the values of query parameters become ***.
+
+    The user is shown where it is certain which part of the address it is.
+    """
     scheme, found, rest = source.partition("://")
     if not found:
         return source
@@ -116,7 +119,9 @@ def masked(source: str) -> str:
     if "@" in rest:  # a password may hold a slash or an @: all up to the last @ is hidden
         before, _, after = rest.rpartition("@")
         _, slash, tail = after.partition("/")
-        authority = f"***@{after.partition('/')[0]}" if before else authority
+        user = re.match(r"([^:/?#@]*):[^/?#@]*\Z", before)
+        login = f"{user[1]}:***" if user else "***"
+        authority = f"{login}@{after.partition('/')[0]}" if before else authority
     path, question, query = tail.partition("?")
     path = _SECRET.sub(r"\1***", path)
     hidden = "&".join(f"{part.partition('=')[0]}=***" if "=" in part else "***" for part in query.split("&") if part)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
@@ -11,168 +11,187 @@ from urllib.parse import unquote
 
 import httpx
 
-from agent.cameras.capture import Converter, as_frame
+from agent.cameras.capture import MARGIN, Converter, as_frame, is_other_picture
+from agent.cameras.frames import Frames
 from agent.cameras.jpeg import MAX_JPEG
-from agent.cameras.multipart import Parts, boundary_of
-from agent.cameras.session import Frame, failed
-from agent.cameras.spec import View, split_credentials
+from agent.cameras.login import Login, login_error, read_challenges
+from agent.cameras.mjpeg import FRESH, Stream
+from agent.cameras.network import network_error, place
+from agent.cameras.session import DAMAGED, Frame, failed
+from agent.cameras.spec import View, masked, split_credentials
+from agent.cameras.web_login import get
 from agent.errors import CameraError
 
 # Both log addresses and headers, credentials included.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-
-FRESH = 0.5
-"""Seconds for which the snapshot that answered the opening counts as the first photo."""
-
-
-class Stream:
-    """An MJPEG response; a task reads it, so that no old picture waits in a buffer."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], boundary: bytes) -> None:
-        self._chunks = chunks
-        self._parts = Parts(boundary)
-        self._wanted: asyncio.Future[tuple[bytes, float]] | None = None
-        self._error: CameraError | None = None
-        self._task = asyncio.create_task(self._read(), name="mjpeg")
-
-    async def _read(self) -> None:
-        error = failed("its stream ended")
-        try:
-            async for chunk in self._chunks:
-                for part in self._parts.feed(chunk):
-                    self._give(part)
-        except httpx.HTTPError as e:
-            error = failed(f"its stream ended too early ({type(e).__name__})")
-        except ValueError as e:
-            error = failed(f"its stream is malformed: {e}")
-        finally:
-            self._error = error
-            if self._wanted is not None and not self._wanted.done():
-                self._wanted.set_exception(error)
-
-    def _give(self, part: bytes) -> None:
-        if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result((part, time.monotonic()))
-
-    async def next(self) -> tuple[bytes, float]:
-        """The next picture that arrives, and its time in monotonic seconds."""
-        if self._error is not None:
-            raise self._error
-        self._wanted = asyncio.get_running_loop().create_future()
-        try:
-            return await self._wanted
-        finally:
-            self._wanted = None
-
-    @property
-    def alive(self) -> bool:
-        """Whether it is being read."""
-        return not self._task.done()
-
-    async def close(self) -> None:
-        """Stop reading."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+DAMAGED_IN_ROW = 5
+"""Damaged pictures of a stream that are skipped before the error is said."""
+REDIRECTS = 5
 
 
 class WebSession:
-    """One HTTP camera; its first answer shows whether it gives snapshots or a stream."""
+    """One HTTP camera; its answers show whether it gives snapshots or a stream."""
 
     def __init__(self, source: str, view: View, *, insecure: bool = False) -> None:
         self._url, parts = split_credentials(source)
-        self._login = (unquote(parts.username or ""), unquote(parts.password or ""))
-        self._digest = httpx.DigestAuth(*self._login)
-        self._basic = False
+        self._login = Login(unquote(parts.username or ""), unquote(parts.password or ""))
         self._view = view
         self._insecure = insecure
         self._stack = AsyncExitStack()
         self._converter = Converter(view)
         self._client: httpx.AsyncClient | None = None
+        self._asked = self._url
         self._stream: Stream | None = None
         self._first: tuple[bytes, float] | None = None
 
     async def open(self, timeout: float) -> None:
         """See Session. It makes the first request: a warm camera's stream then runs already."""
         client = httpx.AsyncClient(
-            verify=not self._insecure, timeout=httpx.Timeout(timeout), follow_redirects=False, trust_env=False
+            verify=_any_certificate() if self._insecure else True,
+            timeout=httpx.Timeout(timeout * MARGIN),
+            trust_env=False,
         )
         self._client = await self._stack.enter_async_context(client)
         await self._converter.start()
         self._first = await self._request()
 
     async def _request(self) -> tuple[bytes, float] | None:
-        """One GET: the snapshot and its time, or None where a stream has started."""
+        """One GET: the first picture and its time, or None where only a stream has started."""
         if self._client is None:
-            raise failed("it is not open", "try again")
+            raise failed("it is not open", "camera.ended")
+        await self._end_stream()
         async with AsyncExitStack() as stack:
             try:
-                response = await self._send(self._client, stack)
-                self._check(response)
-                boundary = boundary_of(response.headers.get("content-type", ""))
-                if boundary is not None:
-                    self._stream = Stream(response.aiter_bytes(), boundary)
+                response = await self._answer(self._client, stack)
+                chunks = response.aiter_bytes()
+                if response.headers.get("content-type", "").lower().startswith("multipart/"):
+                    self._stream = Stream(chunks, self._url)
                     self._stack.push_async_exit(stack.pop_all())
                     return None
-                return await _bounded(response), time.monotonic()
-            except httpx.TimeoutException as e:
-                raise failed("it does not answer in time") from e
+                picture, frames = await _first_picture(chunks, response)
+                taken = time.monotonic()
+                if frames is not None and "content-length" not in response.headers:
+                    self._stream = Stream(chunks, self._url, frames)
+                    self._stack.push_async_exit(stack.pop_all())
+                return picture, taken
             except httpx.HTTPError as e:
-                raise failed(f"it cannot be reached ({type(e).__name__})") from e
+                raise self._named(e) from e
 
-    async def _send(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> httpx.Response:
-        """GET with the authentication that the camera asks for, digest or basic."""
-        known = any(self._login)
-        auth = (httpx.BasicAuth(*self._login) if self._basic else self._digest) if known else None
-        response = await stack.enter_async_context(client.stream("GET", self._url, auth=auth))
-        asked = response.headers.get("www-authenticate", "").lower()
-        if response.status_code == 401 and known and not self._basic and asked.startswith("basic"):
-            self._basic = True
+    async def _answer(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> httpx.Response:
+        """The answer with status 200; redirects on the same host are followed, with the login. Raises CameraError."""
+        url = httpx.URL(self._url)
+        self._asked = self._url
+        for _ in range(REDIRECTS + 1):
+            response = await get(client, stack, url, self._login)
+            if not response.has_redirect_location:
+                self._check(response)
+                return response
+            try:
+                target = url.join(response.headers["location"])
+            except httpx.InvalidURL as e:
+                raise failed("it redirects to an invalid address", "camera.redirect") from e
+            if target.host != url.host or target.scheme not in ("http", "https") or target.scheme < url.scheme:
+                raise failed(f"it redirects to {masked(str(target))}", "camera.redirect")
             await response.aclose()
-            response = await stack.enter_async_context(
-                client.stream("GET", self._url, auth=httpx.BasicAuth(*self._login))
-            )
-        return response
+            url, self._asked = target, str(target)
+        raise failed(f"it redirects more than {REDIRECTS} times", "camera.redirect", "open its address in a browser")
 
     def _check(self, response: httpx.Response) -> None:
-        if response.status_code in (401, 403):
-            raise failed(
-                f"it refuses the user or password (HTTP {response.status_code})", "write http://USER:PASSWORD@HOST/…"
-            )
-        if response.status_code != 200:
-            raise failed(f"it answers with HTTP {response.status_code}", "is the path of the address right?")
+        status = response.status_code
+        if status == 200:
+            return
+        if status == 401:
+            challenges = read_challenges(response.headers.get_list("www-authenticate"))
+            raise login_error("HTTP 401", challenges, self._login, masked(self._url))
+        if status in (404, 410):
+            path = masked(str(response.url)).partition("://")[2].partition("/")[2]
+            raise failed(f"it has no /{path} (HTTP {status})", "camera.not-found")
+        if status == 403:
+            raise failed("it does not allow this user to watch (HTTP 403)", "camera.denied")
+        if status in (429, 503):
+            raise failed(f"it is busy (HTTP {status})", "camera.busy")
+        raise failed(f"it answers with HTTP {status}", "camera.answer")
 
-    async def frame(self) -> Frame:
+    def _named(self, error: httpx.HTTPError) -> CameraError:
+        if isinstance(error, httpx.TimeoutException):
+            return failed(f"{place(self._asked)} does not answer in time", "camera.timeout")
+        if isinstance(error, httpx.RemoteProtocolError):
+            return failed(f"its answer is not HTTP: {error}", "camera.answer")
+        known = network_error(error, self._asked)
+        return known or failed(f"it cannot be reached ({type(error).__name__})", "camera.unreachable")
+
+    async def frame(self, timeout: float) -> Frame:
         """See Session."""
+        for _ in range(DAMAGED_IN_ROW):
+            picture, taken = await self._picture()
+            try:
+                return await as_frame(picture, taken, self._view, self._converter)
+            except CameraError as e:
+                if e.code != DAMAGED or self._stream is None:
+                    raise
+        raise failed(f"the last {DAMAGED_IN_ROW} pictures of its stream are damaged", DAMAGED)
+
+    async def _picture(self) -> tuple[bytes, float]:
         got, self._first = self._first, None
-        if self._stream is None and (got is None or got[1] < time.monotonic() - FRESH):
-            got = await self._request()
-        if self._stream is not None:
-            got = await self._stream.next()
-        if got is None:
-            raise failed("it gave no picture")
-        return await as_frame(*got, self._view, self._converter)
+        if got is not None and got[1] > time.monotonic() - FRESH:
+            return got
+        if self._stream is None and (got := await self._request()) is not None:
+            return got
+        if self._stream is None:
+            raise failed("it gave no picture", "camera.picture")
+        return await self._stream.next()
 
     @property
     def alive(self) -> bool:
         """See Session."""
         return self._client is not None and (self._stream is None or self._stream.alive)
 
+    async def _end_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+
     async def close(self) -> None:
         """See Session."""
         self._client = None
-        if self._stream is not None:
-            await self._stream.close()
+        await self._end_stream()
         with suppress(httpx.HTTPError):
             await self._stack.aclose()
         await self._converter.close()
 
 
-async def _bounded(response: httpx.Response) -> bytes:
-    data = bytearray()
-    async for chunk in response.aiter_bytes():
-        data += chunk
-        if len(data) > MAX_JPEG:
-            raise failed(f"its picture is larger than {MAX_JPEG >> 20} MiB")
-    return bytes(data)
+async def _first_picture(chunks: AsyncIterator[bytes], response: httpx.Response) -> tuple[bytes, Frames | None]:
+    """The first picture of an answer, and the search for more where the answer goes on; else its whole body.
+
+    A camera may announce more bytes than it sends, and then close the connection: the picture counts.
+    """
+    frames, data = Frames(), bytearray()
+    try:
+        async for chunk in chunks:
+            data += chunk
+            if is_other_picture(data):
+                continue
+            if found := frames.feed(chunk):
+                return found[0], frames
+            if len(data) > MAX_JPEG:
+                break
+    except ValueError as e:
+        raise failed(str(e), "camera.picture") from e
+    except httpx.RemoteProtocolError:
+        if not frames.rest():
+            raise
+    if len(data) > MAX_JPEG:
+        raise failed(f"its picture is larger than {MAX_JPEG >> 20} MiB", "camera.too-large")
+    return frames.rest() or bytes(data), None
+
+
+def _any_certificate() -> ssl.SSLContext:
+    """TLS without a check of the certificate, as old as the camera speaks it."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    return context

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -16,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from agent.cameras.jpeg import MAX_PIXELS
+from agent.cameras.jpeg import END, MAX_PIXELS, START
+from agent.cameras.losses import Losses, Messages, transports_refused
 from agent.cameras.spec import View
 from agent.worker import end_with_parent, receive, send
 
@@ -29,14 +31,38 @@ SETTLE = 1.0
 """Seconds after the first frame in which dark frames are skipped."""
 
 
+TRANSPORT = "rtsp_transport;tcp+udp|rtsp_flags;prefer_tcp|allowed_media_types;video|flags;low_delay"
+FAST = f"{TRANSPORT}|analyzeduration;100000"
+"""FFmpeg examines a stream for up to five seconds before its first picture; 0.1 s (in microseconds) is enough for most.
+
+Without `nobuffer` the frames of this examination count, so that the first key frame is the first picture.
+"""
+PATIENT = f"{TRANSPORT}|analyzeduration;60000000|probesize;50000000|fpsprobesize;0"
+"""For H.264 and H.265 without their parameters in the description: they come with a key frame, 8 to 20 s later.
+
+FAST may give up at that key frame, and then needs another one; PATIENT needs seven frames more of a stream of H.264.
+"""
+INSECURE = "|tls_verify;0"
+GREY = 128
+"""The value of pixels that a JPEG decoder has no data for."""
+MISSING = 0.4
+"""Share of a picture that may be missing."""
+DAMAGED = "camera.damaged"
+
+
 class Ask(msgspec.Struct, array_like=True):
-    """`open` a source, take a `frame` of it, or `convert` a picture's bytes; `timeout` in seconds is a hint."""
+    """`open` a source, take a `frame` of it, or `convert` a picture's bytes; `timeout` in seconds is a hint.
+
+    `late`: the parameters of the stream come with a key frame.
+    """
 
     verb: str
     source: str = ""
     view: View = View()
     timeout: float = 10.0
     picture: bytes = b""
+    insecure: bool = False
+    late: bool = False
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -47,22 +73,34 @@ class Reply(msgspec.Struct, array_like=True):
     height: int = 0
     taken: float = 0.0
     error: str = ""
+    code: str = "camera"
 
 
 class CaptureError(Exception):
-    """A camera's error; the text never has its address."""
+    """A camera's error with its code; the text never has its address."""
+
+    def __init__(self, text: str, code: str = "camera.stream") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Live:
-    """A device or stream that runs by itself: a thread takes every frame, so that no frame waits in a buffer."""
+    """A device or stream that runs by itself: a thread takes every frame, so that no frame waits in a buffer.
 
-    def __init__(self, capture: Any) -> None:
+    Frames that a loss has damaged are not given.
+    """
+
+    def __init__(self, capture: Any, messages: Messages, kind_property: int) -> None:
         self._capture = capture
+        self._messages = messages
+        self._kind = kind_property
+        self._losses = Losses()
         self._ready = threading.Condition()
         self._frame: Any = None
         self._taken = 0.0
         self._wanted = True
         self._broken = False
+        self._fault = CaptureError("the stream ended", "camera.ended")
         threading.Thread(target=self._run, daemon=True, name="frames").start()
 
     def _run(self) -> None:
@@ -71,11 +109,13 @@ class Live:
             taken = time.monotonic()
             if not good:
                 break
+            self._losses.frame(self._messages.take(), int(self._capture.get(self._kind)), taken)
             with self._ready:
-                if not self._wanted:
+                if not self._wanted or self._losses.damaged:
                     continue
                 good, frame = self._capture.retrieve()
                 if not good or frame is None:
+                    self._fault = CaptureError("its pictures cannot be decoded: their pixels are of an unknown format")
                     break
                 self._frame, self._taken, self._wanted = frame, taken, False
                 self._ready.notify_all()
@@ -83,20 +123,24 @@ class Live:
             self._broken = True
             self._ready.notify_all()
 
-    def frame(self) -> tuple[Any, float]:
-        """The next frame after this call."""
+    def frame(self, timeout: float) -> tuple[Any, float]:
+        """The next frame after this call, within `timeout` seconds."""
         with self._ready:
             self._frame, self._wanted = None, True
-            self._ready.wait_for(lambda: self._frame is not None or self._broken)
-            if self._frame is None:
-                raise CaptureError("the stream ended")
-            return self._frame, self._taken
+            self._ready.wait_for(lambda: self._frame is not None or self._broken, timeout)
+            if self._frame is not None:
+                return self._frame, self._taken
+            if self._broken:
+                raise self._fault
+            if self._losses.damaged:
+                raise CaptureError("its pictures are damaged: parts of the stream are lost on the way", DAMAGED)
+            raise CaptureError(f"it answers, but gives no picture within {timeout:g} s", "camera.timeout")
 
-    def settled(self) -> None:
+    def settled(self, timeout: float) -> None:
         """Wait for the first frame that is not dark, at most SETTLE seconds after the first one."""
-        frame, first = self.frame()
+        frame, first = self.frame(timeout)
         while luma(frame) < DARK:
-            frame, taken = self.frame()
+            frame, taken = self.frame(timeout)
             if taken - first > SETTLE:
                 return
 
@@ -115,7 +159,7 @@ class Film:
         frames, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
         self._seconds = frames / rate if frames > 0 and rate > 0 else 0.0
 
-    def frame(self) -> tuple[Any, float]:
+    def frame(self, timeout: float) -> tuple[Any, float]:
         """The frame that is due now."""
         due = time.time() % self._seconds if self._seconds else 0.0
         for at in (due, 0.0):
@@ -155,8 +199,9 @@ def seen(cv2: Any, frame: Any, view: View) -> Any:
 class Worker:
     """Answers asks, one after another."""
 
-    def __init__(self, cv2: Any) -> None:
+    def __init__(self, cv2: Any, messages: Messages) -> None:
         self._cv2 = cv2
+        self._messages = messages
         self._source: Live | Film | None = None
 
     def answer(self, ask: Ask) -> Reply:
@@ -168,13 +213,13 @@ class Worker:
             if ask.verb == "convert":
                 return self._encoded(self._decoded(ask.picture), ask.view, time.monotonic())
             if self._source is None:
-                return Reply(error="the camera is not open")
-            frame, taken = self._source.frame()
+                return Reply(error="the camera is not open", code="camera.worker")
+            frame, taken = self._source.frame(ask.timeout)
             return self._encoded(frame, ask.view, taken)
         except CaptureError as e:
-            return Reply(error=str(e))
+            return Reply(error=str(e), code=e.code)
         except self._cv2.error as e:
-            return Reply(error=f"OpenCV refuses: {e.func or 'error'} {e.code}")
+            return Reply(error=f"OpenCV refuses: {e.func or 'error'} {e.code}", code="camera.stream")
 
     @property
     def broken(self) -> bool:
@@ -182,7 +227,7 @@ class Worker:
         return self._source is not None and self._source.broken
 
     def _open(self, ask: Ask) -> None:
-        cv2, milliseconds = self._cv2, max(int(ask.timeout * 1000), 1)
+        cv2, end = self._cv2, time.monotonic() + ask.timeout
         if ask.source.startswith("/dev/"):
             capture = cv2.VideoCapture(ask.source, cv2.CAP_V4L2)
             if capture.isOpened():
@@ -191,26 +236,42 @@ class Worker:
                 capture.set(cv2.CAP_PROP_FRAME_HEIGHT, 1080)
                 capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         else:
-            limits = [
-                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds,
-                cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds,
-                cv2.CAP_PROP_N_THREADS, 1,
-            ]  # fmt: skip
-            capture = cv2.VideoCapture(ask.source.removeprefix("file:"), cv2.CAP_FFMPEG, limits)
+            capture = self._ffmpeg(ask, PATIENT if ask.late else FAST, ask.timeout)
+            understood = capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0
+            if not understood and ask.source.startswith("rtsp") and (left := end - time.monotonic()) > 1:
+                capture.release()
+                capture = self._ffmpeg(ask, FAST if ask.late else PATIENT, left)
         if not capture.isOpened():
+            if transports_refused(self._messages.take()):
+                raise CaptureError("it offers its stream neither over TCP nor over UDP", "camera.transport")
             raise CaptureError("it cannot be opened")
         if ask.source.startswith("file:"):
             self._source = Film(cv2, capture)
         else:
-            self._source = live = Live(capture)
-            live.settled()
+            self._source = live = Live(capture, self._messages, cv2.CAP_PROP_FRAME_TYPE)
+            live.settled(max(end - time.monotonic(), 0.1))
+
+    def _ffmpeg(self, ask: Ask, options: str, seconds: float) -> Any:
+        cv2, milliseconds = self._cv2, max(int(seconds * 1000), 1)
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = options + (INSECURE if ask.insecure else verified())
+        limits = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds,
+            cv2.CAP_PROP_N_THREADS, 1,
+        ]  # fmt: skip
+        return cv2.VideoCapture(ask.source.removeprefix("file:"), cv2.CAP_FFMPEG, limits)
 
     def _decoded(self, picture: bytes) -> Any:
+        """The picture's pixels; the missing part of a JPEG is grey, and too large a part is an error."""
         import numpy
 
-        frame = self._cv2.imdecode(numpy.frombuffer(picture, numpy.uint8), self._cv2.IMREAD_COLOR)
+        whole = not picture.startswith(START) or picture.rfind(END) > 0
+        data = numpy.frombuffer(picture + END, numpy.uint8)
+        frame = self._cv2.imdecode(data, self._cv2.IMREAD_COLOR)
         if frame is None:
-            raise CaptureError("the picture cannot be decoded")
+            raise CaptureError("the picture cannot be decoded", DAMAGED)
+        if not whole and (frame == GREY).all(axis=2).mean() > MISSING:
+            raise CaptureError(f"a JPEG that is cut off: more than {MISSING:.0%} of it is missing", DAMAGED)
         return frame
 
     def _encoded(self, frame: Any, view: View, taken: float) -> Reply:
@@ -223,20 +284,23 @@ class Worker:
 
 
 def load_cv2() -> Any:
-    """OpenCV without its and FFmpeg's messages, which name addresses.
-
-    FFmpeg examines a stream for up to five seconds before its first picture; 0.1 s (in microseconds) is enough.
-    """
+    """OpenCV, with FFmpeg's messages at the level that tells of missing frames."""
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = (
-        "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay|analyzeduration;100000"
-    )
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "48"
+    # Frames before the first key frame cannot be decoded; the deadline bounds the wait for it, not these counts.
+    os.environ["OPENCV_FFMPEG_DECODE_ATTEMPTS"] = os.environ["OPENCV_FFMPEG_READ_ATTEMPTS"] = "1000000"
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
     import cv2
 
     cv2.setNumThreads(1)
     return cv2
+
+
+def verified() -> str:
+    """FFmpeg's options for a stream over TLS whose certificate is checked; none where this system has no file of CAs."""
+    files = (ssl.get_default_verify_paths().cafile, "/etc/ssl/certs/ca-certificates.crt")
+    file = next((f for f in files if f and os.path.isfile(f)), "")  # noqa: PTH113  pathlib costs the worker memory
+    return f"|tls_verify;1|ca_file;{file}" if file else ""
 
 
 def watch(link: socket.socket, worker: Worker) -> None:
@@ -249,14 +313,14 @@ def watch(link: socket.socket, worker: Worker) -> None:
 def serve(link: socket.socket) -> None:
     """Answer until the parent has closed its end or the source has ended."""
     try:
-        worker = Worker(load_cv2())
+        worker = Worker(load_cv2(), Messages())
     except ImportError:
         worker = None
     if worker is not None:
         threading.Thread(target=watch, args=(link, worker), daemon=True, name="watch").start()
     while (message := receive(link)) is not None:
         if worker is None:
-            reply = Reply(error="OpenCV is missing on this node: install edge-agent[camera]")
+            reply = Reply(error="OpenCV is missing on this node: install edge-agent[camera]", code="camera.worker")
         else:
             reply = worker.answer(msgspec.msgpack.decode(message, type=Ask))
         send(link, msgspec.msgpack.encode(reply))

@@ -20,12 +20,13 @@ app = new_app(
         "edge-agent camera list",
         "edge-agent camera add door /dev/video0 --rotate 180",
         "edge-agent camera add porch -              asks for rtsp://user:password@host/stream",
+        "edge-agent camera add porch @source --replace --warm",
         "edge-agent camera test door -o door.jpg",
     ),
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the camera.", autocompletion=completion.cameras)]
-_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+_PASSWORD = re.compile(r"://[^/@\s:]*:(?!\d{1,5}(/|$))\S+@")
 
 
 @app.command("list")
@@ -34,15 +35,21 @@ def list_(json: JsonFlag = False) -> None:
     found = ask(lambda c: c.get("/v1/cameras"), list[results.Camera], json)
     cells = [
         [
-            dot(c.ok if c.added else None),
+            dot(c.ok if c.added and (c.worked or not c.ok) else None),
             f"[bold]{escape(c.name)}[/]",
             escape(c.kind),
             escape(c.source),
-            escape(c.text) if c.added else "[dim]not added[/]",
+            _state(c),
         ]
         for c in found
     ]
     say(listing(["", "camera", "kind", "source", ""], cells, empty="no camera; edge-agent camera add NAME SOURCE"))
+
+
+def _state(c: results.Camera) -> str:
+    if not c.added:
+        return "[dim]not added[/]"
+    return escape(c.text) if c.text or c.worked else "[dim]not used yet[/]"
 
 
 @app.command()
@@ -59,9 +66,14 @@ def add(
     ] = None,
     warm: Annotated[bool, typer.Option("--warm", help="Keep it open, so that a photo takes no start-up time.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Accept any TLS certificate of the camera.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a camera of this name.")] = False,
+    test: Annotated[bool, typer.Option("--test/--no-test", help="Take a photo at once.")] = True,
     json: JsonFlag = False,
 ) -> None:
-    """Add a camera to this node. A source with a password is never taken from the command line."""
+    """Add a camera to this node, and test it. A source with a password is never taken from the command line.
+
+    A camera that fails its test stays added: remove it, or add it again with --replace. Vendors' addresses: docs/cameras.md.
+    """
     if _PASSWORD.search(source):
         raise ConfigError(
             "a password on the command line can be seen by everybody on this machine",
@@ -71,8 +83,20 @@ def add(
         source = read_secret(source, "Source")
     body: dict[str, Any] = {"name": name, "source": source, "rotate": rotate, "warm": warm, "insecure": insecure}
     body["masks"] = [_box(m) for m in mask or []]
-    made = ask(lambda c: c.post("/v1/cameras", body | ({"crop": _box(crop)} if crop else {})), results.Camera, json)
-    say(f"[green]✓[/] [bold]{escape(made.name)}[/] {escape(made.kind)} {escape(made.source)}")
+    body |= ({"crop": _box(crop)} if crop else {}) | ({"replace": True} if replace else {})
+    with connect() as client:
+        found = client.post("/v1/cameras", body)
+        made = read(found, results.Camera)
+        if not json:
+            say(f"[green]✓[/] [bold]{escape(made.name)}[/] {escape(made.kind)} {escape(made.source)}")
+        tested = None
+        try:
+            tested = client.post(path_of("cameras", made.name, "test")) if test else None
+        finally:
+            if json:
+                print_json(found | ({"test": _without_photo(tested)} if tested else {}))
+    if tested and not json:
+        _say_test(read(tested, results.CameraTest), None)
 
 
 @app.command()
@@ -90,19 +114,30 @@ def try_(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the photo here.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Take one photo now and show how long it took."""
+    """Take one photo now, give it to the WASM steps that applied pipelines have behind the camera, and show the times."""
     with connect() as client:
         found = client.post(path_of("cameras", name, "test"))
     c = read(found, results.CameraTest)
-    shown = {k: v for k, v in found.items() if k != "jpeg"}
     if output is not None:
         output.write_bytes(c.jpeg)
-        shown["file"] = str(output)
-    text = f"{c.width}×{c.height}, {size(c.size)}, in {c.ms:.0f} ms"
     if json:
-        print_json(shown)
+        print_json(_without_photo(found) | ({"file": str(output)} if output is not None else {}))
     else:
-        say(f"[green]✓[/] {escape(c.name)}: {text}" + (f" → {escape(str(output))}" if output else ""))
+        _say_test(c, output)
+
+
+def _without_photo(found: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in found.items() if k != "jpeg"}
+
+
+def _say_test(c: results.CameraTest, output: Path | None) -> None:
+    text = f"{c.width}×{c.height}, {size(c.size)}, in {c.ms:.0f} ms"
+    say(f"[green]✓[/] {escape(c.name)}: {text}" + (f" → {escape(str(output))}" if output else ""))
+    for p in c.passed:
+        made = f"{p.width}×{p.height}, {size(p.size)}, " if p.size else ""
+        say(f"[green]✓[/] {escape(p.step)}: {made}in {p.ms:.0f} ms")
+    if not c.passed:
+        say("[dim]no applied pipeline has a WASM step behind this camera: the photo was not rescaled[/]")
 
 
 def _box(text: str) -> list[float]:

@@ -57,7 +57,10 @@ def _head(s: results.Status) -> Iterator[str]:
 def _cameras(cameras: Sequence[results.CameraState]) -> str:
     words = []
     for c in cameras:
-        text = f"{dot(c.ok)} {escape(c.node)}/{escape(c.name)} [dim]{escape(c.kind)}[/]"
+        text = (
+            f"{dot(None if c.ok and not c.worked else c.ok)} {escape(c.node)}/{escape(c.name)} [dim]{escape(c.kind)}[/]"
+        )
+        text += "" if c.worked or not c.ok else " [dim]not used yet[/]"
         words.append(text + (f" [red]{escape(c.text)}[/]" if c.text and not c.ok else ""))
     return "\n[dim]cameras[/]  " + "   ".join(words)
 

@@ -10,11 +10,16 @@ MAX_PROGRAMS = 64
 
 
 class CameraInfo(msgspec.Struct, omit_defaults=True):
-    """A camera that a node announces: its name, kind (`v4l2`, `rtsp`, `http`, `file`) and whether it works."""
+    """A camera that a node announces: its name, kind (`v4l2`, `rtsp`, `http`, `file`) and whether it works.
+
+    `ok`: its last use did not fail. `worked`: it has given a picture since it was added and since its node's start;
+    nodes of versions before this field do not say so.
+    """
 
     name: str
     kind: str
     ok: bool = True
+    worked: bool = True
 
 
 class Capacity(msgspec.Struct, omit_defaults=True, frozen=True):

@@ -36,7 +36,7 @@ def make_resources(
     pipelines = resources.Pipelines(
         mesh, engine, blobs, resolver=Resolver(mesh, blobs, programs.wasm, engine.definitions.kinds)
     )
-    cameras = resources.Cameras(programs.cameras, mesh)
+    cameras = resources.Cameras(programs.cameras, mesh, resources.PhotoSteps(engine, mesh, blobs))
     sink = resources.Sink(delivery.uplink, mesh, labels, wanted)
     status = resources.Status(
         config,

@@ -37,7 +37,7 @@ from agent.api.requests import (
     UpdateDevice,
 )
 from agent.config import Config
-from agent.errors import CameraError, NotFound, PipelineError, Refused, Unreachable
+from agent.errors import CameraError, ConfigError, NotFound, PipelineError, Refused, Unreachable
 from agent.model.health import Warning
 
 MAC = "3c:22:fb:00:00:01"
@@ -414,6 +414,8 @@ class Cameras(Resource):
     async def add(self, asked: AddCamera) -> r.Camera:
         options = msgspec.to_builtins(asked)
         name = options.pop("name")
+        if name in self.agent.cameras and not options.pop("replace", False):
+            raise ConfigError(f"there is a camera {name!r} already", hint="--replace", code="camera.exists")
         self.agent.calls.append(("camera", name, options.pop("source"), options))
         self.agent.cameras[name] = made = r.Camera("gpu", name, "rtsp", "rtsp://…", True, True, "")
         return made
@@ -424,9 +426,11 @@ class Cameras(Resource):
         return r.Name(name)
 
     async def test(self, name: str) -> r.CameraTest:
-        if name != "door":
-            raise CameraError(f"camera {name} gives no pictures", hint="is it switched on?")
-        return r.CameraTest(name, True, 1920, 1080, 4, 12.5, b"\xff\xd8\xff\xd9")
+        self.agent.calls.append(("camera test", name))
+        if name not in ("door", "porch"):
+            raise CameraError(f"camera {name} gives no pictures", hint="is it switched on?", code="camera.timeout")
+        passed = [r.PassedStep("person-at-the-door/small", 640, 360, 2048, 30.0)] if name == "door" else []
+        return r.CameraTest(name, True, 1920, 1080, 4, 12.5, b"\xff\xd8\xff\xd9", passed)
 
 
 class Blobs(Resource):

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.server
 import os
+import re
 import shutil
 import signal
 import socket
@@ -116,6 +117,8 @@ class Snapshots(http.server.ThreadingHTTPServer):
         self.picture = picture
         self.released = threading.Event()
         self.requests: list[str] = []
+        self.challenges: list[str] = []
+        self.elsewhere = "192.0.2.7"
 
     @property
     def at(self) -> str:
@@ -154,6 +157,36 @@ def snapshot_server(picture: bytes, tls: ssl.SSLContext | None = None) -> Iterat
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def fields_of(header: str) -> dict[str, str]:
+    """The parameters of a challenge or an answer."""
+    found = re.findall(r'(\w+)=(?:"((?:\\.|[^"\\])*)"|([^,\s]*))', header)
+    return {name: re.sub(r"\\(.)", r"\1", quoted) or bare for name, quoted, bare in found}
+
+
+def answers(challenge: str, given: str, path: str, method: str = "GET") -> bool:
+    """Whether an `Authorization` header answers the challenge (RFC 7616, 3.4)."""
+    if challenge.startswith("Basic"):
+        return given == "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    asked, got = fields_of(challenge), fields_of(given)
+    algorithm = asked.get("algorithm", "MD5")
+    name = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}[algorithm.removesuffix("-sess")]
+
+    def digest(*parts: str) -> str:
+        return hashlib.new(name, ":".join(parts).encode()).hexdigest()
+
+    if got.get("nonce") != asked["nonce"] or got.get("uri") != path or got.get("username") != USER:
+        return False
+    secret = digest(USER, asked["realm"], PASSWORD)
+    if algorithm.endswith("-sess"):
+        secret = digest(secret, got["nonce"], got["cnonce"])
+    quality = got.get("qop", "")
+    if quality not in asked.get("qop", "").split(",") or got.get("opaque") != asked.get("opaque"):
+        return False
+    what = digest(method, path, digest("")) if quality == "auth-int" else digest(method, path)
+    middle = [got["nc"], got["cnonce"], quality] if quality else []
+    return got["response"] == digest(secret, got["nonce"], *middle, what)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -202,14 +235,106 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(401, b"", WWW_Authenticate='Digest realm="cam", nonce="abc", qop="auth", algorithm=MD5')
 
+    def get_challenge(self) -> None:
+        """A login as RFC 7616 and RFC 7617 have it, for the last of the server's challenges that is known."""
+        if answers(self.server.challenges[-1], self.headers.get("Authorization", ""), self.path):
+            self._answer(200, self.server.picture)
+            return
+        self.send_response(401)
+        for challenge in self.server.challenges:
+            self.send_header("WWW-Authenticate", challenge)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def get_unknown_digest(self) -> None:
+        self._answer(401, b"", WWW_Authenticate='Digest realm="c", nonce="n", algorithm=WHIRLPOOL, qop="auth"')
+
     def get_redirect(self) -> None:
-        self._answer(302, b"", Location="/open")
+        self._answer(302, b"", Location="/basic")
+
+    def get_absolute(self) -> None:
+        self._answer(301, b"", Location=f"http://{self.server.at}/basic")
+
+    def get_elsewhere(self) -> None:
+        self._answer(302, b"", Location=f"http://{self.server.elsewhere}/open?token=s3cret")
+
+    def get_loop(self) -> None:
+        self._answer(302, b"", Location=self.path)
+
+    def get_forbidden(self) -> None:
+        self._answer(403, b"no")
+
+    def get_busy(self) -> None:
+        self._answer(503, b"no")
 
     def get_page(self) -> None:
         self._answer(200, b"<html>log in</html>", "text/html")
 
-    def get_cut(self) -> None:
-        self._answer(200, self.server.picture[:-40])
+    def get_empty(self) -> None:
+        self._answer(200, b"")
+
+    def get_half(self) -> None:
+        self._answer(200, self.server.picture[:800])
+
+    def get_leading(self) -> None:
+        self._answer(200, b"\r\n" + self.server.picture)
+
+    def get_trailing(self) -> None:
+        self._answer(200, self.server.picture + bytes(2000))
+
+    def get_long(self) -> None:
+        """A length that is two bytes too large: a client that believes it waits."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.picture) + 2))
+        self.end_headers()
+        self.wfile.write(self.server.picture)
+        self.server.released.wait(30)
+
+    def _unbounded(self, kind: str, times: int, before: bytes = b"", body: bytes = b"") -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.close_connection = True
+        while times and not self.server.released.wait(0.02):
+            self.wfile.write(before + (body or self.server.picture))
+            times -= 1
+
+    def get_no_length(self) -> None:
+        self._unbounded("image/jpeg", 1)
+
+    def get_endless(self) -> None:
+        self._unbounded("image/jpeg", -1)
+
+    def get_octets(self) -> None:
+        self._unbounded("application/octet-stream", -1, b"--x\r\nContent-Length: 0\r\n\r\n")
+
+    def get_single(self) -> None:
+        self._unbounded("multipart/x-mixed-replace; boundary=x", 1, b"--x\r\n\r\n")
+
+    def get_every_second_cut(self) -> None:
+        """Each second picture ends after its headers and a tenth of its data."""
+        head = b"--x\r\nContent-Length: 99\r\n\r\n"
+        cut = head + self.server.picture[:700] + head + self.server.picture
+        self._unbounded("multipart/x-mixed-replace; boundary=x", -1, body=cut)
+
+    def get_without_ends(self) -> None:
+        self._unbounded("multipart/x-mixed-replace; boundary=x", -1, b"--x\r\n\r\n", self.server.picture[:-2])
+
+    def get_chunked(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for at in range(0, len(self.server.picture), 500):
+            chunk = self.server.picture[at : at + 500]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def get_odd_header(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n")
+        self.close_connection = True
+
+    def get_junk(self) -> None:
+        self._unbounded("image/jpeg", 40, body=bytes(1 << 20))
 
     def get_short(self) -> None:
         self.send_response(200)
@@ -222,8 +347,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.close_connection = True
+        self.wfile.write(self.server.picture[:-2])
         while not self.server.released.is_set():
-            self.wfile.write(b"\xff\xd8" + bytes(1 << 20))
+            self.wfile.write(bytes(1 << 20))
 
     def get_silent(self) -> None:
         self.server.released.wait(30)

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.cameras import CameraBook, masked, probe
-from agent.cameras.spec import normal_source
+from agent.cameras import CameraBook, probe
+from agent.cameras.spec import masked, normal_source
 from agent.errors import CameraError, ConfigError, NotFound
 
 
@@ -83,7 +83,8 @@ async def test_invalid_source_is_refused(source: str, book: CameraBook) -> None:
     ("source", "shown"),
     [
         ("rtsp://10.0.0.7/live", "rtsp://10.0.0.7/live"),
-        ("rtsp://user:secret@10.0.0.7:554/live", "rtsp://***@10.0.0.7:554/live"),
+        ("rtsp://user:secret@10.0.0.7:554/live", "rtsp://user:***@10.0.0.7:554/live"),
+        ("rtsp://token@10.0.0.7/live", "rtsp://***@10.0.0.7/live"),
         ("rtsp://user:se/cret@10.0.0.7/live", "rtsp://***@10.0.0.7/live"),
         ("rtsp://user:se@cret@10.0.0.7/live", "rtsp://***@10.0.0.7/live"),
         ("http://h/snap.cgi?usr=admin&pwd=secret", "http://h/snap.cgi?usr=***&pwd=***"),
@@ -101,7 +102,7 @@ def test_credentials_are_masked(source: str, shown: str) -> None:
 async def test_a_camera_in_a_log_or_an_error_hides_its_credentials(book: CameraBook) -> None:
     camera = await book.add("hall", "http://u:secret@10.0.0.7/x")
     assert "secret" not in f"{camera} {camera!r} {book.list()}"
-    assert camera.shown == "http://***@10.0.0.7/x"
+    assert camera.shown == "http://u:***@10.0.0.7/x"
 
 
 async def test_sources_have_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,3 +167,71 @@ def test_probing_finds_the_first_node_of_each_device_in_order(tmp_path: Path) ->
     found = [msgspec.to_builtins(device) for device in probe(tmp_path)]
     assert found == [{"source": "/dev/video2", "text": "USB cam[0m"}, {"source": "/dev/video10", "text": "B"}]
     assert probe(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("login", "says"),
+    [
+        ("user:p@ss/word", "/ as %2F, @ as %40: rtsp://user:***@10.0.0.7:554/"),
+        ("user:pa/ss", "/ as %2F"),
+        ("user:12/ss", "/ as %2F"),
+        ("user:p#x", "# as %23"),
+        ("user:p?x", "? as %3F"),
+        ("user:p%zz", "% as %25"),
+        ("user:pa ss", "a space as %20"),
+        ("user:pä", "ä as %C3%A4"),
+        ("me@home:x", "@ as %40: rtsp://me%40home:***@10.0.0.7:554/"),
+    ],
+)
+async def test_login_that_needs_encoding_is_refused_with_the_way(login: str, says: str, book: CameraBook) -> None:
+    with pytest.raises(ConfigError) as caught:
+        await book.add("cam", f"rtsp://{login}@10.0.0.7:554/live")
+    assert caught.value.code == "camera.address"
+    assert says in caught.value.hint
+    password = login.partition(":")[2]
+    assert len(password) < 3 or password not in str(caught.value.to_dict())
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["rtsp://u:p%40ss@cam/live", "rtsp://u:p:q@cam/live", "rtsp://10.0.0.7/name@2", "http://cam:80/x?m=a@b.de", "rtsp://u:p@[::1]/x"],
+)  # fmt: skip
+async def test_addresses_that_are_right_are_taken(source: str, book: CameraBook) -> None:
+    assert (await book.add("cam", source)).source == source
+
+
+async def test_a_name_is_given_twice_only_by_choice(book: CameraBook) -> None:
+    await book.add("cam", "/dev/video0")
+    with pytest.raises(ConfigError, match="already") as caught:
+        await book.add("cam", "/dev/video1")
+    assert caught.value.code == "camera.exists"
+    await book.add("cam", "/dev/video1", replace=True)
+    assert book.get("cam").source == "/dev/video1"
+
+
+async def test_a_camera_has_not_worked_before_its_first_picture(pictures: Path, book: CameraBook) -> None:
+    await book.add("cam", f"file:{pictures}")
+    assert [(i.ok, i.worked) for i in book.infos()] == [(True, False)]
+    await book.shoot("cam")
+    assert [(i.ok, i.worked) for i in book.infos()] == [(True, True)]
+    await book.add("cam", "file:/nowhere.jpg", replace=True)
+    with pytest.raises(CameraError):
+        await book.shoot("cam")
+    assert [(i.ok, i.worked) for i in book.infos()] == [(False, False)]
+
+
+async def test_an_unexpected_error_is_one_cameras_error(
+    pictures: Path, book: CameraBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agent.cameras.pictures import StillSession
+
+    async def broken(self: StillSession, timeout: float) -> None:
+        raise KeyError("s3cret")
+
+    await book.add("cam", f"file:{pictures}")
+    monkeypatch.setattr(StillSession, "frame", broken)
+    with pytest.raises(CameraError, match="camera cam: an unexpected error: KeyError") as caught:
+        await book.shoot("cam")
+    assert caught.value.code == "camera.unexpected"
+    monkeypatch.undo()
+    assert len(await book.shoot("cam")) == 1

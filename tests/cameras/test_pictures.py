@@ -57,7 +57,7 @@ async def test_a_file_that_changes_or_goes_is_seen(pictures: Path, book: CameraB
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "not a JPEG"), (b"hello", "not a JPEG"), (picture()[:-300], "cut off"), (b"BMbroken", "decoded")],
+    [(b"", "sends nothing"), (b"hello", "not a JPEG"), (picture()[:500], "cut off"), (b"BMbroken", "decoded")],
 )
 async def test_a_file_that_is_no_picture_is_an_error(
     content: bytes, says: str, pictures: Path, book: CameraBook

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from agent.cameras import CameraBook
+from agent.cameras.jpeg import examine
 from agent.errors import CameraError
 from tests.cameras.conftest import picture
-from tests.cameras.servers import URL_LOGIN, Snapshots, self_signed, snapshot_server
+from tests.cameras.servers import URL_LOGIN, Snapshots, free_port, self_signed, snapshot_server
 
 PICTURE = picture()
 
@@ -45,28 +48,138 @@ async def test_a_snapshot_may_be_a_png(server: Snapshots, book: CameraBook) -> N
 
 
 @pytest.mark.parametrize(
-    ("path", "says"),
+    ("path", "code", "says"),
     [
-        ("missing", "HTTP 404"),
-        ("basic", "refuses the user or password"),
-        ("digest", "refuses the user or password"),
-        ("redirect", "HTTP 302"),
-        ("page", "not a picture: not a JPEG"),
-        ("cut", "cut off"),
-        ("short", "cannot be reached"),
-        ("huge", "larger than 16 MiB"),
-        ("silent", "in time|within 1 s"),
-        ("drip", "within 1 s"),
+        ("missing", "camera.not-found", "has no /missing"),
+        ("basic", "camera.password", "refuses the user 'someone' or the password"),
+        ("digest", "camera.password", "http://127.0.0.1:[0-9]+/digest"),
+        ("unknown_digest", "camera.authentication", "Digest WHIRLPOOL auth"),
+        ("forbidden", "camera.denied", "HTTP 403"),
+        ("busy", "camera.busy", "HTTP 503"),
+        ("elsewhere", "camera.redirect", r"http://192.0.2.7/open\?token=\*\*\*"),
+        ("loop", "camera.redirect", "more than 5 times"),
+        ("page", "camera.picture", "a page of text"),
+        ("empty", "camera.picture", "sends nothing"),
+        ("half", "camera.damaged", "more than 40% of it is missing"),
+        ("short", "camera.damaged", "cut off"),
+        ("junk", "camera.picture", "first 16 MiB hold no picture"),
+        ("huge", "camera.picture", "larger than 16 MiB"),
+        ("odd_header", "camera.answer", "is not HTTP"),
+        ("silent", "camera.timeout", "in time|within 1 s"),
+        ("drip", "camera.timeout", "within 1 s"),
     ],
 )
-async def test_errors_are_named_in_time(path: str, says: str, server: Snapshots, book: CameraBook) -> None:
+async def test_errors_are_named_in_time(path: str, code: str, says: str, server: Snapshots, book: CameraBook) -> None:
     await book.add("cam", f"http://someone:wr0ng@{server.at}/{path}?key=s3cret")
     started = time.monotonic()
     with pytest.raises(CameraError, match=says) as caught:
         await book.shoot("cam", deadline=1.0 if path in ("silent", "drip") else 20.0)
     assert time.monotonic() - started < 15
+    assert caught.value.code == code
+    assert caught.value.hint
     assert "wr0ng" not in str(caught.value.to_dict())
     assert "s3cret" not in str(caught.value.to_dict())
+
+
+async def test_unknown_host_and_closed_port_have_their_own_codes(book: CameraBook) -> None:
+    await book.add("lost", "http://camera.invalid/x")
+    await book.add("closed", f"http://127.0.0.1:{free_port()}/x")
+    for name, code in [("lost", "camera.unknown-host"), ("closed", "camera.refused")]:
+        with pytest.raises(CameraError) as caught:
+            await book.shoot(name)
+        assert caught.value.code == code
+
+
+CHALLENGES = {
+    "md5": ['Digest realm="cam", nonce="n1", qop="auth"'],
+    "session": ['Digest realm="cam", nonce="n1", qop="auth", algorithm=MD5-sess'],
+    "sha256": ['Digest realm="cam", nonce="n1", qop="auth", algorithm=SHA-256'],
+    "sha512256": ['Digest realm="cam", nonce="n1", qop="auth", algorithm=SHA-512-256, opaque="o"'],
+    "integrity": ['Digest realm="cam", nonce="n1", qop="auth-int"'],
+    "either": ['Digest realm="cam", nonce="n1", qop="auth-int,auth"'],
+    "old": ['Digest realm="cam", nonce="n1"'],
+    "comma": ['Digest realm="cam,door \\"1\\"", nonce="n1", qop="auth"'],
+    "two-headers": ['Digest realm="a", nonce="n0", algorithm=WHIRLPOOL', 'Digest realm="cam", nonce="n1", qop="auth"'],
+    "one-header": ['NTLM, Basic realm="b", Digest realm="cam", nonce="n1", qop="auth", algorithm=SHA-256'],
+    "basic": ['Basic realm="cam", charset="UTF-8"'],
+    "basic-behind-unknown": ['Digest realm="a", nonce="n0", algorithm=WHIRLPOOL', 'Basic realm="cam"'],
+}
+
+
+@pytest.mark.parametrize("challenges", CHALLENGES.values(), ids=CHALLENGES)
+async def test_every_challenge_of_the_standards_is_answered(
+    challenges: list[str], server: Snapshots, book: CameraBook
+) -> None:
+    server.challenges = challenges
+    await book.add("cam", f"http://{URL_LOGIN}@{server.at}/challenge")
+    assert [p.jpeg for p in await book.shoot("cam", 2)] == [PICTURE] * 2
+    assert len(server.requests) == 3
+
+
+async def test_an_old_nonce_is_replaced(server: Snapshots, book: CameraBook) -> None:
+    server.challenges = CHALLENGES["md5"]
+    await book.add("cam", f"http://{URL_LOGIN}@{server.at}/challenge", warm=True)
+    await book.shoot("cam")
+    server.challenges = ['Digest realm="cam", nonce="n2", qop="auth", stale=true']
+    assert len(await book.shoot("cam")) == 1
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("path", ["redirect", "absolute"])
+async def test_a_redirect_on_the_same_host_is_followed_with_the_login(
+    path: str, server: Snapshots, book: CameraBook
+) -> None:
+    await book.add("cam", f"http://{URL_LOGIN}@{server.at}/{path}")
+    assert [p.jpeg for p in await book.shoot("cam")] == [PICTURE]
+
+
+async def test_a_redirect_to_another_host_gets_no_login(server: Snapshots, book: CameraBook) -> None:
+    with snapshot_server(PICTURE) as other:
+        server.elsewhere = other.at.replace("127.0.0.1", "localhost")
+        await book.add("cam", f"http://{URL_LOGIN}@{server.at}/elsewhere")
+        with pytest.raises(CameraError, match="redirects to http://localhost"):
+            await book.shoot("cam")
+        assert other.requests == []
+
+
+def saved(mode: str) -> bytes:
+    out = BytesIO()
+    Image.effect_noise((320, 240), 90).convert(mode).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+NOISE = saved("RGB")
+
+
+@pytest.mark.parametrize(
+    "body", [NOISE[:-2], NOISE[: len(NOISE) * 3 // 4], saved("CMYK")], ids=["no end", "three quarters", "cmyk"]
+)
+async def test_pictures_are_repaired_as_far_as_a_decoder_can(body: bytes, server: Snapshots, book: CameraBook) -> None:
+    server.picture = body
+    await book.add("cam", f"http://{server.at}/open")
+    [photo] = await book.shoot("cam")
+    assert examine(photo.jpeg) == (320, 240, 0, True)
+    assert Image.open(BytesIO(photo.jpeg)).mode == "RGB"
+
+
+@pytest.mark.parametrize("path", ["leading", "trailing", "long", "no_length", "chunked", "endless", "octets", "single"])
+async def test_a_whole_picture_comes_through_whatever_is_around_it(
+    path: str, server: Snapshots, book: CameraBook
+) -> None:
+    await book.add("cam", f"http://{server.at}/{path}")
+    photos = await book.shoot("cam", 2)
+    assert [p.jpeg[: len(PICTURE)] for p in photos] == [PICTURE] * 2
+
+
+async def test_a_stream_without_end_markers_gives_whole_pictures(server: Snapshots, book: CameraBook) -> None:
+    server.picture = NOISE
+    await book.add("cam", f"http://{server.at}/without_ends")
+    assert [examine(p.jpeg) for p in await book.shoot("cam", 2)] == [(320, 240, 0, True)] * 2
+
+
+async def test_damaged_pictures_of_a_stream_are_skipped(server: Snapshots, book: CameraBook) -> None:
+    await book.add("cam", f"http://{server.at}/every_second_cut")
+    assert [p.jpeg for p in await book.shoot("cam", 3)] == [PICTURE] * 3
 
 
 async def test_a_snapshot_camera_is_asked_once_for_each_photo(server: Snapshots, book: CameraBook) -> None:
@@ -78,7 +191,9 @@ async def test_a_snapshot_camera_is_asked_once_for_each_photo(server: Snapshots,
 async def test_a_self_signed_certificate_needs_an_insecure_camera(tmp_path: Path, book: CameraBook) -> None:
     with snapshot_server(PICTURE, self_signed(tmp_path)) as server:
         await book.add("cam", f"https://{server.at}/open")
-        with pytest.raises(CameraError, match="cannot be reached"):
+        with pytest.raises(CameraError, match="self-signed") as caught:
             await book.shoot("cam")
-        await book.add("cam", f"https://{server.at}/open", insecure=True)
+        assert caught.value.code == "camera.certificate"
+        assert "--insecure" in caught.value.hint
+        await book.add("cam", f"https://{server.at}/open", insecure=True, replace=True)
         assert [p.jpeg for p in await book.shoot("cam")] == [PICTURE]

@@ -36,7 +36,7 @@ NAME = "person-at-the-door"
             ("trigger", NAME, "photos", "device.arrived", {"a": 1}),
         ),
         (
-            ["camera", "add", "gate", "/dev/video0", "--rotate", "180", "--crop", "0,0,1,0.5", "--warm"],
+            ["camera", "add", "gate", "/dev/video0", "--rotate", "180", "--crop", "0,0,1,0.5", "--warm", "--no-test"],
             ("camera", "gate", "/dev/video0", {"rotate": 180, "crop": (0.0, 0.0, 1.0, 0.5), "warm": True}),
         ),
     ],
@@ -148,17 +148,33 @@ async def test_a_password_on_the_command_line_is_refused(edge: Shell, agent: Mem
     refused = await edge("camera", "add", "porch", source)
     assert (refused.code, agent.calls) == (2, [])
     assert "hunter2" not in refused.err
-    assert (await edge("camera", "add", "porch", "-", input=source + "\n")).code == 0
+    odd = await edge("camera", "add", "porch", "rtsp://admin:hun/ter@2@10.0.0.4/stream")
+    assert (odd.code, agent.calls) == (2, [])
+    assert (await edge("camera", "add", "porch", "-", "--no-test", input=source + "\n")).code == 0
     (tmp_path / "source").write_text(source)
-    assert (await edge("camera", "add", "porch", "@source")).code == 0
+    assert (await edge("camera", "add", "porch", "@source", "--replace", "--no-test")).code == 0
     assert [c[2] for c in agent.calls] == [source, source]
 
 
 async def test_a_camera_test_writes_the_photo(edge: Shell, tmp_path: Path) -> None:
     result = await edge("camera", "test", "door", "-o", "door.jpg")
     assert "1920×1080" in result.out
+    assert "person-at-the-door/small: 640×360" in result.out
     assert (tmp_path / "door.jpg").read_bytes() == b"\xff\xd8\xff\xd9"
     assert (await edge("camera", "test", "gate")).code == 1
+
+
+async def test_an_added_camera_is_tested_at_once(edge: Shell, agent: MemoryAgent) -> None:
+    good = await edge("camera", "add", "porch", "/dev/video0")
+    assert (good.code, "1920×1080" in good.out, "was not rescaled" in good.out) == (0, True, True)
+    shown = await edge("camera", "add", "porch", "/dev/video0", "--replace", "--json")
+    assert (shown.json["name"], shown.json["test"]["width"]) == ("porch", 1920)
+    bad = await edge("camera", "add", "gate", "/dev/video1")
+    assert (bad.code, "gives no pictures" in bad.err) == (1, True)
+    assert "gate" in agent.cameras
+    calls = len(agent.calls)
+    twice = await edge("camera", "add", "porch", "/dev/video0")
+    assert (twice.code, "already" in twice.err, len(agent.calls)) == (2, True, calls)
 
 
 async def test_a_sink_is_disconnected_and_says_what_stays(edge: Shell, agent: MemoryAgent) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.api import results as r
 from agent.api.results import TraceHop
 from agent.cli.status_view import adds_up
 from agent.cli.trace import draw, from_reading, longest_hop
@@ -91,6 +92,15 @@ async def test_json_of_a_trace_and_an_event_has_its_promised_keys(edge: Shell) -
         "time": "2026-11-22T09:59:57.000Z", "data": {"mac": MAC, "interface": "wlan0"}, "node": "ap",
         "pipeline": "person-at-the-door", "step": "wifi",
     }  # fmt: skip
+
+
+async def test_a_camera_that_never_worked_is_not_green(edge: Shell, agent: MemoryAgent) -> None:
+    agent.state.cameras = [r.CameraState("porch", "door", "rtsp", True, "", False)]
+    agent.cameras = {"door": r.Camera("gpu", "door", "rtsp", "rtsp://h/x", True, True, "", False)}
+    for command in (["status"], ["camera", "list"]):
+        line = next(x for x in (await edge(*command)).out.splitlines() if "door" in x and "rtsp" in x)
+        assert "○" in line
+        assert "not used yet" in line
 
 
 async def test_a_status_without_pipelines_and_sink(edge: Shell, agent: MemoryAgent) -> None:

@@ -42,7 +42,8 @@ WHOLE = [
     "Jan 10 20:00:01",
     "1768075201.112456:", "Sat Jan 10 20:00:01 2026 daemon.notice", "[25 févr. 2026, 17:09:42 UTC+1] daemon.notice: hostapd:",
     "[25/02/2026, 17:09:42] daemon.notice: hostapd:", "[25 de fev. de 2026, 17:09:42 BRT] daemon.notice: hostapd:",
-    "[2026年2月25日 17:09:42] daemon.notice: hostapd:", "[2026/2/25 下午5:09:42] daemon.notice: hostapd:", "[25 февр. 2026 г., 17:09:42 GMT+3] daemon.notice: hostapd:",
+    "[2026年2月25日 17:09:42] daemon.notice: hostapd:", "[2026/2/25 下午5:09:42] daemon.notice: hostapd:",
+        "[25 февр. 2026 г., 17:09:42 GMT+3] daemon.notice: hostapd:",
     "[25. 2. 2026 17:09:42 SEČ] daemon.notice: hostapd:", "<30>1 2026-01-10T20:00:01Z - hostapd - - -",
     "1e0b8bc42f58,U7-Lite-8.6.11+18870: hostapd:",
 ]  # fmt: skip

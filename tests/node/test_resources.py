@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
+from PIL import Image
 
 from agent.api import results
 from agent.api.requests import AddCamera, EventsQuery, NodesQuery, Trigger
@@ -105,3 +107,29 @@ async def test_the_last_hop_of_a_trace_says_how_the_event_ended(site: Site) -> N
         while not (trace := await traced()).complete:
             await asyncio.sleep(0.05)
     assert (trace.hops[-1].step, trace.hops[-1].end) == ("seen", "delivered")
+
+
+async def test_a_camera_test_takes_the_way_of_the_pipeline(site: Site, filters: Path) -> None:
+    hall = await site.start("hall")
+    image = Image.new("RGB", (1280, 720), (200, 40, 40))
+    image.save(site.folder / "good.jpg")
+    good = (site.folder / "good.jpg").read_bytes()
+    # The scan's data is invalid in the middle: its markers and its end are whole.
+    (site.folder / "damaged.jpg").write_bytes(good[: len(good) // 2] + b"\x55" * 400 + good[len(good) // 2 + 400 :])
+    for name in ("good", "damaged"):
+        await hall.api.cameras.add(AddCamera(name, f"file:{site.folder}/{name}.jpg"))
+    before = await hall.api.cameras.test("good")
+    assert before.passed == []
+    cid, _ = await hall.stores.blobs.put((filters / "rescale.wasm").read_bytes(), owner="test")
+    steps = [
+        Step(name="s", kind="tail", task={"source": "/none", "wasm": {"module": cid}}),
+        Step(name="photos", kind="camera", task={}, after=["s"]),
+        Step(name="small", kind="wasm", task={"module": cid}, after=["photos"], pick="here"),
+    ]
+    await hall.mesh.documents.put("pipeline", "p", msgspec.json.encode(Pipeline(name="p", steps=steps)))
+    await eventually(lambda: "p" in hall.delivery.engine.definitions.current)
+    tested = await hall.api.cameras.test("good")
+    assert [(p.step, p.width, p.height) for p in tested.passed] == [("p/small", 640, 360)]
+    with pytest.raises(CameraError, match=r"p/small cannot use it: .*damaged") as caught:
+        await hall.api.cameras.test("damaged")
+    assert caught.value.code == "camera.picture"

@@ -9,21 +9,27 @@ import msgspec
 
 from agent.api import results
 from agent.api.requests import AddCamera
-from agent.cameras import CameraBook, masked
+from agent.api.resources.photo_steps import PhotoSteps
+from agent.cameras import CameraBook
 from agent.mesh import Mesh
 
 
 class Cameras:
     """The book of cameras; other nodes hear of each change."""
 
-    def __init__(self, book: CameraBook, mesh: Mesh) -> None:
-        self._book, self._mesh = book, mesh
+    def __init__(self, book: CameraBook, mesh: Mesh, steps: PhotoSteps) -> None:
+        self._book, self._mesh, self._steps = book, mesh, steps
 
     def states(self) -> list[results.CameraState]:
         """The cameras of all live nodes; errors are known for cameras of this node only."""
         return [
             results.CameraState(
-                n.name, c.name, c.kind, c.ok, self._book.error(c.name) if n.id == self._mesh.me.id else ""
+                n.name,
+                c.name,
+                c.kind,
+                c.ok,
+                self._book.error(c.name) if n.id == self._mesh.me.id else "",
+                c.worked,
             )
             for n in self._mesh.live()
             for c in n.cameras
@@ -31,9 +37,11 @@ class Cameras:
 
     async def all(self) -> list[results.Camera]:
         """The cameras of the book by name, then connected devices that are not in it."""
-        node, ok = self._mesh.me.name, {c.name: c.ok for c in self._book.infos()}
+        node, infos = self._mesh.me.name, {c.name: c for c in self._book.infos()}
         made = [
-            results.Camera(node, name, c.kind, masked(c.source), ok.get(name, True), True, self._book.error(name))
+            results.Camera(
+                node, name, c.kind, c.shown, infos[name].ok, True, self._book.error(name), infos[name].worked
+            )
             for name, c in sorted(self._book.list().items())
         ]
         for device in await asyncio.to_thread(self._book.probe):
@@ -41,7 +49,7 @@ class Cameras:
         return made
 
     async def add(self, asked: AddCamera) -> results.Camera:
-        """Write a camera into the book; raises ConfigError."""
+        """Write a camera into the book; raises ConfigError, also where there is one of this name and `replace` is false."""
         await self._book.add(**msgspec.to_builtins(asked))
         self._mesh.announce(cameras=self._book.infos())
         return next(c for c in await self.all() if c.name == asked.name)
@@ -53,8 +61,12 @@ class Cameras:
         return results.Name(name)
 
     async def test(self, name: str) -> results.CameraTest:
-        """Take one photo; raises NotFound, CameraError."""
+        """Take one photo, and give it to the WASM steps behind the camera; raises NotFound, CameraError."""
         start = time.perf_counter()
-        photo = await self._book.test(name)
+        try:
+            photo = await self._book.test(name)
+        finally:
+            self._mesh.announce(cameras=self._book.infos())
         took = round((time.perf_counter() - start) * 1e3, 1)
-        return results.CameraTest(name, True, photo.width, photo.height, len(photo.jpeg), took, photo.jpeg)
+        passed = await self._steps.pass_on(name, photo)
+        return results.CameraTest(name, True, photo.width, photo.height, len(photo.jpeg), took, photo.jpeg, passed)

@@ -12,6 +12,7 @@ from agent.errors import Refused
 from agent.identity import AdmissionDesk
 from agent.mesh import Mesh
 from agent.model.node import ROLE_OPERATOR, NodeRecord
+from agent.model.task import StepLog, Stream
 
 
 class Wish(Protocol):
@@ -32,6 +33,21 @@ class SignedLabels(Protocol):
     async def sign(self, node_id: str, labels: dict[str, str], name: str = "") -> dict[str, str]: ...
     async def change(self, node_id: str, add: dict[str, str], drop: list[str]) -> dict[str, str]: ...
     async def want(self, wanted: dict[str, str]) -> None: ...
+
+
+class ShownLog:
+    """A StepLog whose lines are shown with the event that they belong to."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def begin(self) -> StepLog:
+        """See StepLog."""
+        return self
+
+    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
+        """See StepLog."""
+        self.lines.append(text)
 
 
 def known(names: Iterable[str]) -> str:

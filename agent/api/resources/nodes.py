@@ -82,7 +82,7 @@ class Nodes:
         return results.DescribedNode(
             **msgspec.structs.asdict(shown),
             capacity=results.NodeCapacity(c.cpus, c.memory, c.free, c.gpus),
-            cameras=[results.NodeCamera(c.name, c.kind, c.ok) for c in record.cameras],
+            cameras=[results.NodeCamera(c.name, c.kind, c.ok, c.worked) for c in record.cameras],
             steps=steps,
             certificate=self._certificate(record),
         )

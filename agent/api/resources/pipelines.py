@@ -12,7 +12,7 @@ import msgspec
 from agent.api import results
 from agent.api.requests import Pause, Rollback, Source, Trigger, TryStep
 from agent.api.resolve import Resolver, module_paths
-from agent.api.resources.common import known, name_of, when
+from agent.api.resources.common import ShownLog, known, name_of, when
 from agent.blobs import BlobStore
 from agent.definitions import advice, json_schema, load_pipeline, passes
 from agent.delivery import ENDS, DeliveryEngine, step_input
@@ -23,7 +23,7 @@ from agent.model.event import MAX_EVENT, Event, event_id, now
 from agent.model.node import NodeRecord
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run, steps_without_node
-from agent.model.task import ProgramTask, Runner, StepLog, Stream
+from agent.model.task import ProgramTask, Runner
 from agent.steps import NodeSteps
 
 FOR_EVER = 100 * 365 * 86400.0
@@ -274,7 +274,7 @@ class Pipelines:
             names = known(s.name for s in pipeline.steps if kinds.of(s).is_program)
             raise NotFound(f"{pipeline.name} has no step {step} that is a program", hint=names)
         parent = found.after[0] if found.after else step
-        log = _Shown()
+        log = ShownLog()
         task: ProgramTask = found.task_as(kinds.of(found).programs[""])
         runner = await self._delivery.steps.parts.programs.runner(task, f"test-{step}", log)
         try:
@@ -283,7 +283,7 @@ class Pipelines:
         finally:
             await runner.close()
 
-    async def _try(self, condition: str, event: Event, runner: Runner, log: _Shown) -> results.Tried:
+    async def _try(self, condition: str, event: Event, runner: Runner, log: ShownLog) -> results.Tried:
         if not passes(condition, event):
             return results.Tried(event.id, "skipped", [], 0.0, [], "when")
         start = time.perf_counter()
@@ -295,21 +295,6 @@ class Pipelines:
         except StepFailed as e:
             end, reason = "failed", e.message
         return results.Tried(event.id, end, outputs, round((time.perf_counter() - start) * 1e3, 1), lines, reason)
-
-
-class _Shown:
-    """A StepLog whose lines are shown with the event that they belong to."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def begin(self) -> StepLog:
-        """See StepLog."""
-        return self
-
-    def line(self, text: str, /, stream: Stream = "stderr", event: str = "") -> None:
-        """See StepLog."""
-        self.lines.append(text)
 
 
 def paused_for(pipeline: Pipeline) -> float | None:

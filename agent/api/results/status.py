@@ -61,6 +61,7 @@ class NodeCamera(Answer):
     name: str
     kind: str
     ok: bool
+    worked: Annotated[bool, Meta(description="whether it gave a picture since it was added or its node started")] = True
 
 
 class CameraState(Answer):
@@ -71,6 +72,7 @@ class CameraState(Answer):
     kind: str
     ok: bool
     text: Annotated[str, Meta(description="the error; only for cameras of this node")] = ""
+    worked: Annotated[bool, Meta(description="whether it gave a picture since it was added or its node started")] = True
 
 
 class SourceState(Answer):

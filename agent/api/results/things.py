@@ -96,6 +96,19 @@ class Camera(Answer):
     ok: Annotated[bool, Meta(description="whether its last use worked")]
     added: bool
     text: Annotated[str, Meta(description="the error, or the kind of device")]
+    worked: Annotated[bool, Meta(description="whether it gave a picture since it was added or the agent started")] = (
+        True
+    )
+
+
+class PassedStep(Answer):
+    """A WASM step of an applied pipeline that a photo went through; width and height are 0 where it made no picture."""
+
+    step: Annotated[str, Meta(description="PIPELINE/STEP")]
+    width: int
+    height: int
+    size: Size
+    ms: Millis
 
 
 class CameraTest(Answer):
@@ -108,6 +121,9 @@ class CameraTest(Answer):
     size: Size
     ms: Millis
     jpeg: Annotated[bytes, Meta(description="the photo, base64")]
+    passed: Annotated[list[PassedStep], Meta(description="the WASM steps behind the camera, as applied here")] = (
+        msgspec.field(default_factory=list)
+    )
 
 
 class StoredBlob(Answer):

@@ -1,0 +1,85 @@
+"""Losses in a stream, as FFmpeg's messages tell them: OpenCV gives a smeared picture like any other."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import time
+from contextlib import suppress
+
+LOST = re.compile(
+    rb"RTP: missed|error while decoding|concealing|Could not find ref|Error constructing the frame|Missing reference"
+    rb"|slice too large|damaged|corrupt"
+)
+GAP = re.compile(rb"Frame num gap")
+"""A missing frame of H.264, or the camera's way: some number their frames so."""
+KEY_UNIT = re.compile(rb"nal_unit_type: (?:5\(IDR\)|\d+\((?:CRA|IDR|BLA)\w*\))")
+"""The beginning of a key frame of H.264 or H.265; decoding follows the list of a frame's units."""
+GAP_PATIENCE = 5.0
+"""Seconds after which gaps alone count as the camera's way."""
+FORGET = 30.0
+"""Seconds without a loss after which a stream without key frames is good again: it renews its picture bit by bit."""
+KEY, BOTH_WAYS = ord("I"), ord("B")
+REORDER = 4
+"""Frames that may come out between a loss and its effect where frames are reordered."""
+_REFUSED = re.compile(rb"method SETUP failed: 461")
+
+
+class Messages:
+    """FFmpeg's messages, which OpenCV prints: from now on into a pipe. They name addresses, so they go nowhere else.
+
+    A full pipe drops messages: the reader takes them with each frame.
+    """
+
+    def __init__(self) -> None:
+        self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        os.dup2(write, 1)
+        os.close(write)
+        self._c = ctypes.CDLL(None)
+
+    def take(self) -> bytes:
+        """The messages since the last call."""
+        found = bytearray()
+        self._c.fflush(None)
+        with suppress(BlockingIOError):
+            while chunk := os.read(self._read, 65536):
+                found += chunk
+        return bytes(found)
+
+
+def transports_refused(messages: bytes) -> bool:
+    """Whether the camera refused both TCP and UDP."""
+    return len(_REFUSED.findall(messages)) >= 2
+
+
+class Losses:
+    """Whether the pictures of a stream are whole: not from a loss on, until the next key frame."""
+
+    def __init__(self) -> None:
+        self.damaged = False
+        self._since = self._last = 0.0
+        self._hard = False
+        self._frames = 0
+        self._reorders = False
+        self._gaps_are_normal = False
+
+    def frame(self, messages: bytes, kind: int, now: float | None = None) -> None:
+        """A frame came out; `messages` are those of its decoding, `kind` is the letter of its type (I, P or B)."""
+        now = time.monotonic() if now is None else now
+        self._frames += 1
+        self._reorders |= kind == BOTH_WAYS
+        if kind == KEY:  # losses before it do no harm
+            messages = KEY_UNIT.split(messages)[-1]
+        hard = LOST.search(messages) is not None
+        if hard or (not self._gaps_are_normal and GAP.search(messages)):
+            if not self.damaged:
+                self.damaged, self._since, self._hard = True, now, False
+            self._hard |= hard
+            self._last, self._frames = now, 0
+        elif self.damaged:
+            key = kind == KEY and (not self._reorders or self._frames >= REORDER)
+            if key or now - self._last > FORGET:
+                self.damaged = False
+        if self.damaged and not self._hard and now - self._since > GAP_PATIENCE:
+            self.damaged, self._gaps_are_normal = False, True
