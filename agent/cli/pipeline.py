@@ -263,6 +263,9 @@ def _applied(p: results.AppliedPipeline, what: str) -> None:
         say(table(["step", "kind", "on"], rows))
     for warning in p.warnings:
         say(f"[yellow]![/] {escape(warning)}")
+    if p.learning_s:
+        say(f"[blue]i[/] it learns for {since(p.learning_s)}: devices that it meets cause no alert")
+        say("  [dim]→ to end it: edge-agent device learn --stop[/]")
 
 
 def _on(s: results.AppliedStep) -> str:

@@ -140,4 +140,5 @@ async def test_settle_is_accepted_with_a_note(site: Site) -> None:
     text = "version: 1\nname: p\nsteps:\n  s: {tail: auto, wasm: {module: m.wasm}}\n  a: {after: s, presence: {settle: 1m}}\n"
     module = {"m.wasm": b"\0asm\1\0\0\0"}
     noted = await hall.api.pipelines.apply(Source(text=text, files=module, dry_run=True))
+    assert noted.learning_s == 86400
     assert any("settle is no longer used" in w for w in noted.warnings)

@@ -51,8 +51,11 @@ class Pipelines:
         for s in p.steps:
             nodes = [n.name for n in live if may_run(p, s, n.labels)]
             steps.append(self._step(p, s, nodes, totals.get(s.name, {})))
-        learning = max((left for _, left in self._delivery.steps.parts.devices.learning.steps_of(p)), default=0.0)
-        return results.PipelineState(p.name, p.version, steps, paused_for(p), round(learning, 1))
+        return results.PipelineState(p.name, p.version, steps, paused_for(p), self._learning(p))
+
+    def _learning(self, p: Pipeline) -> float:
+        learning = self._delivery.steps.parts.devices.learning
+        return round(max((left for _, left in learning.steps_of(p)), default=0.0), 1)
 
     def _step(self, p: Pipeline, s: Step, nodes: list[str], counts: Mapping[str, int]) -> results.StepState:
         host = self._delivery.hosts.now(p.name, s.name)
@@ -164,6 +167,7 @@ class Pipelines:
                 for s in pipeline.steps
             ],
             overrode=overrode,
+            learning_s=self._learning(pipeline),
         )
 
     def _lacking(self, pipeline: Pipeline, live: list[NodeRecord]) -> list[str]:

@@ -41,6 +41,9 @@ class AppliedPipeline(Answer):
     warnings: list[str]
     steps: list[AppliedStep]
     overrode: Overrode | None = None
+    learning_s: Annotated[
+        float, Meta(description="seconds for which its presence steps learn; unknown devices do not arrive")
+    ] = 0.0
 
 
 class PipelineDiff(Answer):
