@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import re
 import time
@@ -26,6 +27,10 @@ REORDER = 4
 _REFUSED = re.compile(rb"method SETUP failed: 461")
 
 
+PIPE = 1 << 20
+"""Bytes of messages that wait: those of 20 s before the first key frame."""
+
+
 class Messages:
     """FFmpeg's messages, which OpenCV prints: from now on into a pipe. They name addresses, so they go nowhere else.
 
@@ -34,6 +39,8 @@ class Messages:
 
     def __init__(self) -> None:
         self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        with suppress(OSError):
+            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE)
         os.dup2(write, 1)
         os.close(write)
         self._c = ctypes.CDLL(None)
@@ -62,6 +69,7 @@ class Losses:
         self._hard = False
         self._frames = 0
         self._reorders = False
+        self._first = True
         self._gaps_are_normal = False
 
     def frame(self, messages: bytes, kind: int, now: float | None = None) -> None:
@@ -69,8 +77,10 @@ class Losses:
         now = time.monotonic() if now is None else now
         self._frames += 1
         self._reorders |= kind == BOTH_WAYS
-        if kind == KEY:  # losses before it do no harm
-            messages = KEY_UNIT.split(messages)[-1]
+        if kind == KEY:  # losses before it do no harm; before the first frame there is nothing else
+            before, *after = KEY_UNIT.split(messages)
+            messages = after[-1] if after else b"" if self._first else before
+        self._first = False
         hard = LOST.search(messages) is not None
         if hard or (not self._gaps_are_normal and GAP.search(messages)):
             if not self.damaged:

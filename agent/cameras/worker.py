@@ -134,7 +134,7 @@ class Live:
                 raise self._fault
             if self._losses.damaged:
                 raise CaptureError("its pictures are damaged: parts of the stream are lost on the way", DAMAGED)
-            raise CaptureError(f"it answers, but gives no picture within {timeout:g} s", "camera.timeout")
+            raise CaptureError(f"it answers, but gives no picture within {timeout:.1f} s", "camera.timeout")
 
     def settled(self, timeout: float) -> None:
         """Wait for the first frame that is not dark, at most SETTLE seconds after the first one."""
@@ -248,6 +248,7 @@ class Worker:
         if ask.source.startswith("file:"):
             self._source = Film(cv2, capture)
         else:
+            self._messages.take()  # of the examination of the stream
             self._source = live = Live(capture, self._messages, cv2.CAP_PROP_FRAME_TYPE)
             live.settled(max(end - time.monotonic(), 0.1))
 

@@ -154,6 +154,7 @@ def test_pictures_are_damaged_from_a_loss_to_the_next_key_frame() -> None:
 def test_a_loss_before_a_key_frame_does_it_no_harm() -> None:
     for key in (b"nal_unit_type: 5(IDR), nal_ref_idc: 3", b"nal_unit_type: 21(CRA_NUT), nuh_layer_id: 0"):
         assert damage((LOST + b"\n" + key, "I", 0), (b"", "P", 1)) == [0, 0]
+        assert damage((LOST, "I", 0), (b"", "P", 1)) == [0, 0]
         assert damage((key + b"\n" + LOST, "I", 0), (b"", "P", 1)) == [1, 1]
 
 
