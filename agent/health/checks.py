@@ -169,8 +169,8 @@ def sources(facts: Facts) -> Iterator[Fault]:
         yield from _unrecognised(source)
         if source.strangers:
             first, more = source.strangers[0], len(source.strangers) - 1
-            others = f" and {more} more" if more else ""
-            text = f"{first}{others} sends to {source.name} and is not allowed: its lines are ignored"
+            senders = f"{first} and {more} more send" if more else f"{first} sends"
+            text = f"{senders} to {source.name} without being allowed: such lines are ignored"
             remedy = f"edge-agent source list shows its last line; edge-agent source allow {first} reads it, deny {first} ignores it"
             yield Fault("source.not-allowed", source.name, text, remedy=remedy)
 

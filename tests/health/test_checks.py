@@ -72,7 +72,7 @@ def test_the_remedy_names_the_address_that_is_not_allowed() -> None:
     fact = SourceFact("udp://:514", True, strangers=["192.0.2.7", "192.0.2.8", "192.0.2.9"])
     (found,) = run_checks(Facts(**HEALTHY | {"sources": [fact]}))
     assert "edge-agent source allow 192.0.2.7" in found.remedy
-    assert found.text.startswith("192.0.2.7 and 2 more sends")
+    assert found.text.startswith("192.0.2.7 and 2 more send to udp://:514")
 
 
 @pytest.mark.parametrize(

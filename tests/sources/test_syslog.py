@@ -143,8 +143,9 @@ async def test_waiting_lines_are_bounded_while_the_reader_stalls() -> None:
     await batches.aclose()  # type: ignore[attr-defined]
 
 
-async def test_tcp_senders_may_count_or_end_their_lines() -> None:
-    source = SyslogSource("tcp://127.0.0.1:0")
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "tcp://:0"])
+async def test_tcp_senders_may_count_or_end_their_lines(url: str) -> None:
+    source = SyslogSource(url)
     async with Collector(source) as reader:
         await eventually(lambda: source.port)
         _, writer = await asyncio.open_connection("127.0.0.1", source.port)
@@ -155,6 +156,7 @@ async def test_tcp_senders_may_count_or_end_their_lines() -> None:
         writer.close()
         await eventually(lambda: len(reader.lines) == 3)
     assert [line.rpartition(b" ")[2] for line in reader.lines] == [b"counted", b"ended", b"last"]
+    assert set(reader.senders) == {"127.0.0.1"}
 
 
 async def test_a_stream_that_is_not_syslog_is_closed_and_others_go_on() -> None:

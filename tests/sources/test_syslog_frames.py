@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from agent.sources.syslog.frames import GARBAGE, Framer
@@ -67,6 +67,7 @@ def test_any_cut_of_any_bytes_gives_the_same_messages(stream: bytes, at: list[in
     assert frames(stream, [1] * len(stream), limit) == whole
 
 
+@example(before=[b"<13>1 "], bad=b"\x01", after=[b"<13>\x01"], at=[])
 @given(st.lists(message, min_size=1, max_size=5), text, st.lists(message, min_size=1, max_size=5), cuts)
 def test_garbage_loses_no_message_around_it(before: list[bytes], bad: bytes, after: list[bytes], at: list[int]) -> None:
     bad = b"?" + bad.translate(None, b"<")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from agent.errors import ConfigError
 from agent.identity import Identity, IdentityStore
 from agent.sources import Reception, SyslogSource
+from agent.sources.syslog.credentials import Credentials, Files
 from tests.sources.support import Collector
 from tests.support import eventually
 
@@ -93,3 +95,16 @@ async def test_an_unreadable_certificate_is_an_error_with_a_hint(content: str | 
         await anext(source.batches(None))
     assert str(pem) in caught.value.message
     assert caught.value.hint
+
+
+def test_a_damaged_file_leaves_the_last_certificate_in_use(identity: Identity, tmp_path: Path) -> None:
+    pem = tmp_path / "own.pem"
+    pem.write_bytes(identity.key_pem + identity.cert_pem)
+    credentials = Credentials(Files(str(pem), str(pem)), None)
+    first = credentials.context()
+    assert credentials.context() is first
+    pem.write_text("half a file")
+    os.utime(pem, ns=(1, 1))
+    assert credentials.context() is first
+    pem.write_bytes(identity.key_pem + identity.cert_pem)
+    assert credentials.context() is not first

@@ -56,7 +56,7 @@ class Sources:
 
     async def decide(self, asked: DecideSender) -> results.SenderDecision:
         """Sign a decision about an address or network. Raises ConfigError, and Refused on a node that is not an operator."""
-        about = network(asked.network.strip())
+        about = network(asked.network.strip().partition("%")[0])  # a link-local address may name an interface
         await self._mesh.documents.put(SENDER, rule_name(about), msgspec.json.encode(SenderRule(asked.allow)))
         shown = str(about) if about.num_addresses > 1 else str(about.network_address)
         return results.SenderDecision(shown, asked.allow)

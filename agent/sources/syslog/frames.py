@@ -27,6 +27,7 @@ _INNER = re.compile(rb"[\n\0]" + _BOM + _PRIORITY + rb"|" + _NUMBER + _BOM + _PR
 """Another message: the content of a frame with a right count hardly ever has it."""
 _OPEN = re.compile(rb"(?:[\n\0]" + _BOM + rb"<\d{0,3}|" + _NUMBER + rb"(?:<\d{0,3})?)\Z")
 """The beginning of another message at the end of the content."""
+_OPEN_STILL = re.compile(rb"(?:[\n\0]|" + _NUMBER + rb")\xef?\xbb?\xbf?(?:<\d{0,3})?")
 _MARGIN = 24
 """Bytes that are kept so that a start in two blocks is found: longer than any start and the byte before it."""
 _DATE = re.compile(rb"(?:[1-9]|[12]\d|3[01]) [^\x00-\x40]{3,12}\.? (?:\d{4} |\d\d:\d\d)")
@@ -130,8 +131,8 @@ class Framer:
                 return self._miscounted(start)
             if not whole:
                 return None
-        elif _suspect(content):
-            follows = self._follows(start + length)
+        else:
+            follows = self._follows(content, start + length)
             if not follows:
                 return self._miscounted(start) if follows is False else None
         del self._buffer[: start + taken]
@@ -147,14 +148,19 @@ class Framer:
         inner = _INNER.search(content, 1) if length > self._limit else None
         return end is not None and (inner is None or end.start() < inner.end())
 
-    def _follows(self, place: int) -> bool | None:
-        """Whether another message can start here, right after a count's message; None where more bytes are needed."""
+    def _follows(self, content: bytes, place: int) -> bool | None:
+        """Whether the content of a frame ends here and not within another message; None where more bytes are needed."""
         rest = bytes(self._buffer[place : place + _MARGIN])
-        if not rest:
-            return True if self._ended else None
-        if rest[:1] in (b"\r", b"\n", b"\0") or _START.match(rest):
-            return True
-        return None if _PART.fullmatch(rest) and not self._ended else False
+        if _INNER.search(content, 1):
+            if not rest:
+                return True if self._ended else None
+            if rest[:1] in (b"\r", b"\n", b"\0") or _START.match(rest):
+                return True
+            return None if _PART.fullmatch(rest) and not self._ended else False
+        if begun := _OPEN.search(content, 1):
+            other = content[begun.start() :] + rest
+            return None if _OPEN_STILL.fullmatch(other) and not self._ended else not _INNER.match(other)
+        return True
 
     def _miscounted(self, start: int) -> bytes:
         """Go on after the count, which is wrong: the message ends at an end of line or where another one starts."""
