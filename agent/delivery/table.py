@@ -5,6 +5,7 @@ Only `lifecycle.py`, `new_rows.py` (the next number) and the journal change it.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 
 from agent.blobs import GivesWay
@@ -12,8 +13,8 @@ from agent.delivery.rows import ENDS, Key, Row
 
 StepName = tuple[str, str]
 """Pipeline and step."""
-KEEP_ROWS = 50_000
-"""Closed rows kept for traces and against late repeats; the oldest go first."""
+KEEP_ROWS = 50_000 if sys.maxsize > 1 << 32 else 5_000
+"""Closed rows kept for traces and against late repeats; the oldest go first. One takes 2 KiB of memory; small devices have 32 bits."""
 
 
 class Table:

@@ -101,7 +101,7 @@ class FileSource:
                     with self._observed(follower):
                         yield batch
                     begun = time.monotonic()
-                    large = follower.grow(len(batch.data), dense=batch.dense) or large
+                    large = follower.grow(len(batch.data), dense=batch.dense) or batch.dense or large
                     del batch  # before the next batch is read
                     wait = POLL_FIRST
                 caught_up = begun

@@ -1,4 +1,4 @@
-"""The clock of a log: how long ago a line was written, whatever clock and time zone its access point has.
+"""The clock of a log: how long ago a line was written, by any clock and in any time zone of its access point.
 
 A line that is read within LIVE seconds of being written is now. It also teaches the offset between the log's clock and this node's,
 so that the ages of a backlog are right after a restart. Before the first live line the newest line of the file and the file's

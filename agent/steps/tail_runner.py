@@ -159,6 +159,8 @@ class TailRunner:
             self._tally.heard()
             if batch.max_age <= LIVE:
                 self.clock.hear(batch.data[batch.data.rfind(b"\n", 0, -1) + 1 :], now_)
+            elif batch.anchor is not None and 0 <= now_ - batch.anchor.changed <= LIVE:
+                self.clock.hear(batch.anchor.line, now_)  # the newest line of this backlog was just written
         found = await self._filtered(program, batch) if batch.data else []
         rows: list[Row] = []
         seen: dict[tuple[str, int], int] = {}

@@ -43,7 +43,7 @@ def test_after_a_live_line_a_backlog_has_its_true_ages(ours: float, theirs: floa
 
 
 @given(ZONES, ZONES, st.floats(-50_000, 50_000), st.floats(20, 86_400), st.floats(0, 20_000))
-def test_the_newest_line_and_the_change_of_the_file_give_the_offset(
+def test_newest_line_and_change_of_the_file_give_the_offset(
     ours: float, theirs: float, error: float, age: float, silent: float
 ) -> None:
     newest = Anchor(line(NOW - silent + error, theirs), NOW - silent)
@@ -51,7 +51,7 @@ def test_the_newest_line_and_the_change_of_the_file_give_the_offset(
     assert found == pytest.approx(silent + age - RESOLUTION, abs=2.0)
 
 
-def test_without_anything_known_a_stamp_is_in_the_time_zone_of_this_node() -> None:
+def test_an_unknown_stamp_is_in_the_time_zone_of_this_node() -> None:
     assert clock().age(line(NOW - 600, BERLIN), "", NOW, bound=math.inf) == 600 - RESOLUTION
 
 
@@ -75,7 +75,7 @@ def test_a_line_without_a_clock_is_as_old_as_the_line_before() -> None:
     assert heard.age(b"wlan0: AP-STA-CONNECTED", "", NOW, bound=math.inf, anchor=newest) == 900 - RESOLUTION
 
 
-def test_a_backlog_without_any_clock_is_at_least_as_old_as_the_last_change() -> None:
+def test_a_backlog_without_a_clock_is_as_old_as_the_last_change() -> None:
     newest = Anchor(b"Thu Jan  1 00:01:00 1970 x", NOW - 60)
     assert clock().age(b"Thu Jan  1 00:00:30 1970 x", "", NOW, bound=math.inf, anchor=newest) == 90 - RESOLUTION
     assert clock().age(b"no time at all", "", NOW, bound=math.inf, anchor=newest) == 60.0

@@ -324,6 +324,15 @@ async def test_a_backlog_of_another_zone_has_its_true_age(ap: Ap) -> None:
     assert ages[1:] == pytest.approx([1200, 0], abs=60)
 
 
+@pytest.mark.usefixtures("berlin")
+async def test_the_newest_line_of_a_first_backlog_teaches_the_offset(ap: Ap) -> None:
+    ap.write(joined(1, in_utc(0)))
+    async with ap:
+        await eventually(lambda: len(ap.rows) == 1)
+        difference = ap.runner.counts().clock_s
+        assert difference == pytest.approx(-time.localtime().tm_gmtoff, abs=60)
+
+
 # -- a filter that fails ----------------------------------------------------------------------------------------------
 
 
