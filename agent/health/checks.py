@@ -19,6 +19,9 @@ RULES = {
     "sink.disconnected": ("warning", "alerts wait in the spool; see edge-agent sink status"),
     "clock.unsynchronised": ("info", "start a time service (systemd-timesyncd, chrony, ntpd)"),
     "camera.silent": ("warning", "run edge-agent camera test {subject}"),
+    "camera.gone": ("error", "check its power and network, then edge-agent camera test {subject}"),
+    "node.gone": ("error", "check its power and network; edge-agent netcheck shows the way to it"),
+    "source.gone": ("error", "check sources.tail and the file's owner and mode"),
     "step.failing": ("error", "see edge-agent logs {subject}"),
     "step.not-started": ("error", "see edge-agent logs {subject}"),
     "step.no-node": ("warning", "check the step's `where`, and see edge-agent nodes"),
@@ -36,6 +39,8 @@ CODES = frozenset(RULES)
 LEAST_FREE, SHARE_FREE = 200 << 20, 0.03
 ALMOST_NOTHING = 20 << 20
 WARN_DAYS = 60
+GONE_AFTER = 600.0
+"""Seconds after which an absence is a fault."""
 STREAK = 3
 QUEUE_SHARE, BLOBS_SHARE = 0.9, 0.98
 
@@ -99,6 +104,18 @@ def cameras(facts: Facts) -> Iterator[Fault]:
             yield Fault("camera.silent", camera.name, f"camera {camera.name} ({camera.kind}) gives no pictures")
 
 
+def gone(facts: Facts) -> Iterator[Fault]:
+    """A node, camera or source that is gone for ten minutes; a shorter absence is often a restart."""
+    for code, what, found in (
+        ("node.gone", "node", facts.gone),
+        ("camera.gone", "camera", facts.lost_cameras),
+        ("source.gone", "source", facts.lost_sources),
+    ):
+        for one in found:
+            if one.seconds >= GONE_AFTER:
+                yield Fault(code, one.name, f"the {what} {one.name} has been gone for ten minutes or more")
+
+
 def steps(facts: Facts) -> Iterator[Fault]:
     """Three failed events or starts in a row, or a step whose selector matches no live node."""
     for failing in facts.failing:
@@ -150,7 +167,7 @@ def links(facts: Facts) -> Iterator[Fault]:
         yield Fault("mesh.unlinked", name, f"no direct link to {name}; others relay")
 
 
-CHECKS = (disk, membership, certificate, sink, clock, cameras, steps, engines, queue, sources, links)
+CHECKS = (disk, membership, certificate, sink, clock, cameras, gone, steps, engines, queue, sources, links)
 
 
 def run_checks(facts: Facts) -> list[Warning]:

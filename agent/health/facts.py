@@ -28,6 +28,13 @@ class SourceFact(msgspec.Struct, frozen=True):
     unread: int = 0
 
 
+class Gone(msgspec.Struct, frozen=True):
+    """A node, a camera or a source that is gone, and for how many seconds."""
+
+    name: str
+    seconds: float
+
+
 class Facts(msgspec.Struct, kw_only=True):
     """A snapshot of this node and its mesh. Sizes in bytes, `free` shares in 0..1."""
 
@@ -57,3 +64,6 @@ class Facts(msgspec.Struct, kw_only=True):
     pending: int = 0
     unlinked: list[str] = []
     steps_without_node: list[str] = []
+    gone: list[Gone] = []
+    lost_cameras: list[Gone] = []
+    lost_sources: list[Gone] = []

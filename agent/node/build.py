@@ -18,6 +18,7 @@ from agent.identity import Identity, Trust, renewal_handler
 from agent.logs import LogStore, Reader
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.model.alert import Hello
+from agent.model.health import count_codes
 from agent.model.node import ROLE_OPERATOR
 from agent.model.step_kind import Kinds
 from agent.node.admission import Admission
@@ -57,6 +58,7 @@ def build_node(
     labels = SignedLabels(mesh)
     mesh.show_labels(labels.signed)
     mesh.on_change(lambda _record, _alive: changed.send())
+    health.on_change(lambda: mesh.announce(health=count_codes(health.list())))
     admission = Admission(config, identity, mesh, labels)
     stores = _stores(config, mesh)
     programs = _programs(config, identity.node_id, stores)
@@ -125,6 +127,7 @@ def _serve(node: Node) -> None:
         "node.renew": node.admission.serve_renew,
         "docker.image": lambda _peer, body: serve_image(node.programs.docker, body),
         "log.read": node.delivery.log_reader.serve,
+        **node.api.status.verbs,
         "device.list": node.api.devices.serve_list,
         "device.forget": node.api.devices.serve_forget,
     }

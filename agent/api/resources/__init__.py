@@ -12,14 +12,15 @@ from agent.api.resources.events import Events
 from agent.api.resources.logs import Logs
 from agent.api.resources.network import Network
 from agent.api.resources.nodes import Nodes
+from agent.api.resources.other_nodes import OtherNodes
 from agent.api.resources.pipelines import Pipelines
 from agent.api.resources.sink import Sink
 from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
 
 __all__ = [
-    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "Pipelines", "Resources", "Sink", "Status",
-    "Tokens",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "OtherNodes", "Pipelines", "Resources",
+    "Sink", "Status", "Tokens",
 ]  # fmt: skip
 
 

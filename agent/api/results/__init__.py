@@ -47,6 +47,7 @@ from agent.api.results.status import (
     PipelineState,
     SourceState,
     Status,
+    StepFault,
     StepState,
     UplinkState,
 )
@@ -124,6 +125,7 @@ __all__ = [
     "RenamedNode",
     "SourceState",
     "Status",
+    "StepFault",
     "StepState",
     "StoredBlob",
     "Trace",
