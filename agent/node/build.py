@@ -32,6 +32,7 @@ from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
 from agent.node.node import Delivery, Node, Programs, Stores
 from agent.node.node_facts import NodeFacts
+from agent.node.removal import Removal
 from agent.node.resources import make_resources
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
@@ -73,6 +74,7 @@ def build_node(
         labels=labels,
         wanted=wanted,
         admission=admission,
+        removal=Removal(config.state),
         stores=stores,
         programs=programs,
         delivery=delivery,
@@ -125,6 +127,7 @@ def _serve(node: Node) -> None:
         "label.wish": node.labels.serve_wish,
         "enrol.redeem": lambda _peer, body: node.admission.enrolment.redeem(body),
         "node.renew": node.admission.serve_renew,
+        "node.removed": node.removal.serve,
         "docker.image": lambda _peer, body: serve_image(node.programs.docker, body),
         "log.read": node.delivery.log_reader.serve,
         **node.api.status.verbs,

@@ -34,6 +34,7 @@ async def run_node(node: Node, api: Api | None = None) -> None:
         await sweep(node.stores.blobs, node.stores.added)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(node.mesh.run())
+            tasks.create_task(node.removal.run())
             await node.mesh.ready.wait()
             await node.programs.docker.start()
             tasks.create_task(node.delivery.engine.run())
