@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 FILE = "removed.json"
 OF_THE_MESH = ("identity", "documents", "mesh", "join.json", "tokens.json", FILE)
-"""What a node has of one mesh alone. The file that tells the removal is the last, so that a crash changes nothing."""
+"""The files that belong to one mesh alone. The file that tells the removal is the last, so that a crash changes nothing."""
 ANSWER = 0.2
 """Seconds for which the node goes on, so that its answer reaches the operator."""
 
@@ -79,7 +79,7 @@ def removed_error(removed: Removed) -> IdentityError:
 
 
 def set_aside(state: Path) -> Path:
-    """Move what this node has of the old mesh into a folder beside it, and return that folder."""
+    """Move the files of the old mesh into a folder beside it, and return that folder."""
     numbers = itertools.count(1)
     while ((folder := state / f"removed-{next(numbers)}") / FILE).exists():
         pass

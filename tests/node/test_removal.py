@@ -1,4 +1,4 @@
-"""A node that is removed: it says so and ends, the others forget it, and it may join anew."""
+"""A node that is removed: it says so and ends, the others forget it, and it may join again."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ from agent.errors import ConfigError, EdgeError, IdentityError, Refused
 from agent.node.configured import cameras_file
 from agent.node.removal import Removed, removal_of
 from agent.node.start import begin
-from tests.node.site import Site
+from tests.node.site import Site, cause
 from tests.support import eventually
 
 
-def cause(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-async def test_a_removed_node_ends_and_joins_anew_with_its_cameras(site: Site) -> None:
+async def test_a_removed_node_ends_and_joins_again_with_its_cameras(site: Site) -> None:
     hall, porch = await site.start("hall"), await site.start("porch")
     old = porch.mesh.me.id
     cameras_file(porch.config).write_text("# no camera yet\n")
