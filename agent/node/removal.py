@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 
-from agent.errors import IdentityError, Refused
+from agent import ticks
+from agent.errors import EdgeError, IdentityError, Refused
 from agent.files import read_private, write_private
+from agent.health import HealthRegistry
 from agent.identity import PeerIdentity
+from agent.mesh import Mesh
 from agent.model.decoding import DAMAGED
 from agent.model.event import now
+from agent.model.health import Warning
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +29,18 @@ ANSWER = 0.2
 """Seconds for which the node goes on, so that its answer reaches the operator."""
 
 
+ALONE, ASK_EVERY = 60.0, 900.0
+"""Seconds without another live node before this node asks whether it was removed, and between two questions."""
+REMEDY = "join again with edge-agent serve --join TOKEN (an operator makes one: edge-agent token create)"
+
+
 class Removed(msgspec.Struct, frozen=True):
     """The name of the operator that removed this node, and when that was told (RFC 3339, this node's clock)."""
 
     by: str
     at: str
+    told: bool = True
+    """Whether an operator told it; else an enrolment server did, which any member has: that ends no node."""
 
 
 class Removal:
@@ -69,12 +81,40 @@ def removal_of(state: Path) -> Removed | None:
         return Removed("an operator", "an unknown day")
 
 
+async def ask_when_alone(
+    node_state: Path, mesh: Mesh, health: HealthRegistry, ask: Callable[[], Awaitable[object]]
+) -> None:
+    """While no other node is live, ask an enrolment server now and then whether this node was removed meanwhile.
+
+    `ask` raises EdgeError with the code `identity.removed` where it was. Runs until cancelled.
+    """
+    while True:
+        await ticks.sleep(ALONE)
+        if len(mesh.live()) == 1 and len(mesh.endpoints()) > 0:
+            await ask_once(node_state, mesh.me.name, health, ask)
+            await ticks.sleep(ASK_EVERY)
+
+
+async def ask_once(state: Path, name: str, health: HealthRegistry, ask: Callable[[], Awaitable[object]]) -> None:
+    """Ask, and warn where this node was removed; `serve --join TOKEN` then joins as a new node."""
+    try:
+        await ask()
+    except EdgeError as e:
+        if e.code != "identity.removed":
+            return
+        await asyncio.to_thread(write_private, state / FILE, msgspec.json.encode(Removed("an operator", now(), False)))
+        text = "this node was removed from the mesh while it was away, says an enrolment server"
+        health.set(Warning("node.removed", name, text, REMEDY, "error"))
+    else:
+        health.clear("node.removed")
+
+
 def removed_error(removed: Removed) -> IdentityError:
     """The error that a removed node ends with."""
     return IdentityError(
         f"this node was removed from the mesh by {removed.by} on {removed.at}; its cameras and configuration are kept",
         code="identity.removed",
-        hint="join again with edge-agent serve --join TOKEN (an operator makes one: edge-agent token create)",
+        hint=REMEDY,
     )
 
 

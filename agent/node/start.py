@@ -45,9 +45,10 @@ async def begin(config: Config, token: str | None, new: bool, out: Out) -> Begin
     """The node's identity, from its state or by joining; raises JoinRefused, ConfigError, IdentityError."""
     store, remembered = IdentityStore(config.state / "identity"), config.state / "join.json"
     labels, name = wanted_labels(config), clean_name(config.name)
-    if (removed := removal_of(config.state)) is not None:
-        if not token and not new:
-            raise removed_error(removed)
+    removed = removal_of(config.state)
+    if removed is not None and removed.told and not token and not new:
+        raise removed_error(removed)
+    if removed is not None and (token or new):
         out(f"removed from the mesh by {removed.by} on {removed.at}; the old identity is in {set_aside(config.state)}")
     identity = store.load()
     if identity is not None:

@@ -8,8 +8,9 @@ import pytest
 
 from agent.api.requests import CreateToken
 from agent.errors import ConfigError, EdgeError, IdentityError, Refused
+from agent.identity import IdentityStore, renew_at
 from agent.node.configured import cameras_file
-from agent.node.removal import Removed, removal_of
+from agent.node.removal import Removed, ask_once, removal_of
 from agent.node.start import begin
 from tests.node.site import Site, cause
 from tests.support import eventually
@@ -76,3 +77,21 @@ async def test_an_address_alone_makes_no_mesh(site: Site) -> None:
     assert refused.value.code == "join.address"
     assert not (config.state / "identity" / "member.pem").exists()
     assert (await begin(config, None, True, said.append)).made
+
+
+async def test_a_node_that_was_away_learns_of_its_removal(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
+    await site.stop("porch")
+    await eventually(lambda: not hall.mesh.is_live(porch.mesh.me.id))
+    await hall.api.nodes.remove("porch")
+    state, store = porch.config.state, IdentityStore(porch.config.state / "identity")
+
+    async def ask() -> None:
+        await renew_at([f"127.0.0.1:{site.ports['hall'][1]}"], porch.admission.identity, store)
+
+    await ask_once(state, "porch", porch.health, ask)
+    assert [w.code for w in porch.health.list() if w.severity == "error"] == ["node.removed"]
+    said: list[str] = []
+    old = (await begin(porch.config, None, False, said.append)).identity.node_id  # no operator told it: it may be a lie
+    token = await hall.api.tokens.create(CreateToken())
+    assert (await begin(porch.config, token.token, False, said.append)).identity.node_id != old
