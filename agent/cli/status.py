@@ -21,7 +21,9 @@ def status(
     json: JsonFlag = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until interrupted.")] = False,
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="How often, with --watch.")] = 2.0,
-    node: Annotated[str, typer.Option("--node", metavar="NODE", help="Only the view of this node.")] = WHOLE,
+    node: Annotated[
+        str, typer.Option("--node", metavar="NODE", help="Only the view of this node.", show_default=False)
+    ] = WHOLE,
 ) -> None:
     """Show the state of this agent and its mesh.
 
