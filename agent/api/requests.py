@@ -20,9 +20,11 @@ class Nothing(msgspec.Struct):
 
 
 class StatusQuery(msgspec.Struct):
-    """`watch` other than 0: a stream of the status, one row every so many seconds, half a second at least."""
+    """`watch` other than 0: a stream of the status, one row every so many seconds, half a second at least. `node` is empty
+    for this node, the name or id of another node, or `*` for the whole mesh."""
 
     watch: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    node: str = ""
 
 
 class EventsQuery(msgspec.Struct):

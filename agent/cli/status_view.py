@@ -89,6 +89,11 @@ def _pipeline(p: results.PipelineState) -> Iterator[RenderableType]:
             )
             if step.hint:
                 yield Padding(f"[dim]→ {escape(step.hint)}[/]", (0, 0, 0, 4))
+        for fault in step.elsewhere:
+            what = f"{escape(step.step)} {_STATES.get(fault.state, 'fails')} on {escape(fault.node)}"
+            yield Padding(f"[red]✗ {what}[/]: {escape(fault.error)}", (0, 0, 0, 2))
+            if fault.hint:
+                yield Padding(f"[dim]→ {escape(fault.hint)}[/]", (0, 0, 0, 4))
 
 
 def _step(s: results.StepState) -> list[str]:
@@ -137,6 +142,8 @@ def _facts(s: results.Status) -> Iterator[tuple[str, str]]:
     law = "" if adds_up(j) else "  [bold red]does not add up[/]"
     unread = f" · [yellow]{size(j.unread)} of logs unread since the start[/]" if j.unread else ""
     text = f"{j.accepted} accepted = {ended(j.ends)} ended + {j.open} open"
+    if len(s.counted) > 1:
+        yield "counts", f"of {escape(', '.join(s.counted))} [dim]together; --node NAME shows one of them[/]"
     yield "journal", f"{text} [dim](room for {j.max_open})[/]{law}{unread}"
     for source in s.sources:
         yield "source", _source(source)
@@ -206,5 +213,6 @@ def _warnings(warnings: Sequence[Warning]) -> Iterator[RenderableType]:
         return
     yield ""
     for w in warnings:
-        yield f"{_SEVERITY.get(w.severity, '!')} {escape(w.text)} [dim]{escape(w.code)}[/]"
+        where = f"[bold]{escape(w.node)}[/]: " if w.node else ""
+        yield f"{_SEVERITY.get(w.severity, '!')} {where}{escape(w.text)} [dim]{escape(w.code)}[/]"
         yield Padding(f"[dim]→ {escape(w.remedy)}[/]", (0, 0, 0, 2))

@@ -107,6 +107,9 @@ class Router:
             return
         if boottime() >= row.deadline:
             self._end(row, "expired", "older than the step's deadline")
+        elif row.state is State.WAITING and row.slot and self.context.mesh.is_removed(row.slot):
+            self._later.pop(row.n, None)
+            self._end(row, "expired", "its node was removed from the mesh")
             return
         found = self.context.step_of(row)
         if found is None:
@@ -242,7 +245,7 @@ class Router:
             if self.context.mesh.is_live(row.target):
                 if now - row.looked >= PROBE:
                     self._probe(row)
-            elif now - self._gone.setdefault(row.target, now) >= GONE:
+            elif self.context.mesh.is_removed(row.target) or now - self._gone.setdefault(row.target, now) >= GONE:
                 self._replace(row, now)
 
     def _probe(self, row: Row) -> None:
@@ -255,9 +258,13 @@ class Router:
         found = self.context.step_of(row)
         if found is None:
             return
-        if not row.slot and found[1].pick == "one" and now < row.deadline and self.ranked(row, found[1]):
+        removed = self.context.mesh.is_removed(row.target)
+        movable = not row.slot and found[1].pick == "one" and now < row.deadline
+        if movable and (removed or self.ranked(row, found[1])):
             self._moved[row.pipeline, row.step, row.target] += 1
             self.context.apply(self.context.lifecycle.node_gone(row))
+        elif removed:
+            self._end(row, "lost", "the node that accepted it was removed from the mesh")
         elif now >= row.deadline + LOST_AFTER:
             self._end(row, "lost", "the node that accepted it has not come back")
 
@@ -268,6 +275,7 @@ class Router:
             if self.context.mesh.is_live(row.target):
                 over = now - row.deadline >= FORGOTTEN
             else:
-                over = now - self._gone.setdefault(row.target, now) >= CLOSE_AFTER
+                gone = now - self._gone.setdefault(row.target, now)
+                over = self.context.mesh.is_removed(row.target) or gone >= CLOSE_AFTER
             if over:
                 self.context.apply(self.context.lifecycle.forgotten(row))

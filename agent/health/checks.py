@@ -19,6 +19,9 @@ RULES = {
     "sink.disconnected": ("warning", "alerts wait in the spool; see edge-agent sink status"),
     "clock.unsynchronised": ("info", "start a time service (systemd-timesyncd, chrony, ntpd)"),
     "camera.silent": ("warning", "run edge-agent camera test {subject}"),
+    "camera.gone": ("error", "check its power and network, then edge-agent camera test {subject}"),
+    "node.gone": ("error", "check its power and network; edge-agent netcheck shows the way to it"),
+    "source.gone": ("error", "check sources.tail and the file's owner and mode"),
     "step.failing": ("error", "see edge-agent logs {subject}"),
     "step.not-started": ("error", "see edge-agent logs {subject}"),
     "step.no-node": ("warning", "check the step's `where`, and see edge-agent nodes"),
@@ -47,6 +50,8 @@ CODES = frozenset(RULES)
 LEAST_FREE, SHARE_FREE = 200 << 20, 0.03
 ALMOST_NOTHING = 20 << 20
 WARN_DAYS = 60
+GONE_AFTER = 600.0
+"""Seconds after which an absence is a fault."""
 STREAK = 3
 NEVER_LINES, NEVER_LONG = 2000, (100, 6 * 3600.0)
 """Lines without any event since the start from which the log has no known form; fewer lines where they came for so many seconds."""
@@ -114,6 +119,18 @@ def cameras(facts: Facts) -> Iterator[Fault]:
     for camera in facts.cameras:
         if not camera.ok:
             yield Fault("camera.silent", camera.name, f"camera {camera.name} ({camera.kind}) gives no pictures")
+
+
+def gone(facts: Facts) -> Iterator[Fault]:
+    """A node, camera or source that is gone for ten minutes; a shorter absence is often a restart."""
+    for code, what, found in (
+        ("node.gone", "node", facts.gone),
+        ("camera.gone", "camera", facts.lost_cameras),
+        ("source.gone", "source", facts.lost_sources),
+    ):
+        for one in found:
+            if one.seconds >= GONE_AFTER:
+                yield Fault(code, one.name, f"the {what} {one.name} has been gone for ten minutes or more")
 
 
 def steps(facts: Facts) -> Iterator[Fault]:
@@ -205,7 +222,7 @@ def links(facts: Facts) -> Iterator[Fault]:
         yield Fault("mesh.unlinked", name, f"no direct link to {name}; others relay")
 
 
-CHECKS = (disk, membership, certificate, sink, clock, cameras, steps, engines, queue, sources, learning, links)
+CHECKS = (disk, membership, certificate, sink, clock, cameras, gone, steps, engines, queue, sources, learning, links)
 
 
 def run_checks(facts: Facts) -> list[Warning]:

@@ -51,6 +51,13 @@ class LearningFact(msgspec.Struct, frozen=True):
     met: int
 
 
+class Gone(msgspec.Struct, frozen=True):
+    """A node, a camera or a source that is gone, and for how many seconds."""
+
+    name: str
+    seconds: float
+
+
 class Facts(msgspec.Struct, kw_only=True):
     """A snapshot of this node and its mesh. Sizes in bytes, `free` shares in 0..1."""
 
@@ -81,3 +88,6 @@ class Facts(msgspec.Struct, kw_only=True):
     unlinked: list[str] = []
     steps_without_node: list[str] = []
     learning: list[LearningFact] = []
+    gone: list[Gone] = []
+    lost_cameras: list[Gone] = []
+    lost_sources: list[Gone] = []

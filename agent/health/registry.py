@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable
 
-from agent.model.health import Warning
+from agent.model.health import SEVERITIES, Warning
 
 logger = logging.getLogger(__name__)
-
-SEVERITIES = ("error", "warning", "info")
 
 
 class HealthRegistry:

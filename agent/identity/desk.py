@@ -191,7 +191,7 @@ class AdmissionDesk:
             raise JoinRefused(
                 "this node was removed from the mesh",
                 code="join.removed",
-                hint="clear its state folder to join as a new node",
+                hint="join again under a new identity: remove identity, documents and mesh from its state folder",
             )
         return key, node_id
 

@@ -33,6 +33,7 @@ from agent.mesh.rpc import Rpc
 from agent.mesh.session import MeshSession
 from agent.mesh.settings import MeshSettings
 from agent.mesh.wire import Keys, Presence, Sealed
+from agent.model.health import usable
 from agent.model.labels import VALUE
 from agent.model.node import NodeRecord
 
@@ -161,8 +162,9 @@ class PresenceBook:
         return 0.0 if node == self.me.id else time.monotonic() - self._nodes[node].seen
 
     def records(self) -> list[NodeRecord]:
-        """The last records of all nodes seen since the start, alive or not, this one first."""
-        return [self.view(self.me), *(self.view(n.record) for n in self._nodes.values() if n.record is not None)]
+        """The last records of all nodes seen since the start, alive or not, this one first; none of a removed node."""
+        others = (n.record for n in self._nodes.values() if n.record is not None)
+        return [self.view(self.me), *(self.view(r) for r in others if r.id not in self.removed)]
 
     def is_unrouted(self, node: str) -> bool:
         """Whether a node is silent, or requests find no route to it; False for a node that is only slow."""
@@ -321,7 +323,7 @@ class PresenceBook:
             raise IdentityError("the record is for another node")
         certified = Sealed(sealed.content, sealed.signature, record.certificate)
         peer = self._certificates.verify(node_id, certified, wire.PRESENCE)
-        record = msgspec.structs.replace(record, name=peer.name, role=peer.role)
+        record = msgspec.structs.replace(record, name=peer.name, role=peer.role, health=usable(record.health))
         return Presence(record, presence.session, min(presence.pause, MAX_PAUSE) if presence.pause > 0 else 0.0)
 
     def _take(self, node_id: str, node: _Node, presence: Presence) -> None:

@@ -143,6 +143,10 @@ class Mesh:
         """Whether a node is alive: its token is there and its signed record is fresh."""
         return self._presence.is_live(node_id)
 
+    def is_removed(self, node_id: str) -> bool:
+        """Whether a node was removed from the mesh: unlike an absent node it does not come back."""
+        return node_id in self.trust.removed
+
     def since_record(self, node_id: str) -> float:
         """Seconds since a node's last record came; 0 for this node. Raises KeyError for an unknown node."""
         return self._presence.since_record(node_id)

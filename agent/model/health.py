@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -13,3 +15,36 @@ class Warning(msgspec.Struct, frozen=True):
     text: str
     remedy: str
     severity: str = "warning"
+    node: str = ""
+    """The name of the node that reports it, where the table has the warnings of several nodes."""
+
+
+class HealthCount(msgspec.Struct, array_like=True, frozen=True):
+    """How many warnings of one code a node has now; `severity` is that of the worst of them."""
+
+    code: str
+    count: int = 1
+    severity: str = "warning"
+
+
+MAX_CODES = 32
+"""Most codes that a node announces, the worst first."""
+MAX_CODE = 64
+"""Longest code in characters."""
+SEVERITIES = ("error", "warning", "info")
+
+
+def count_codes(warnings: Iterable[Warning]) -> list[HealthCount]:
+    """The warnings as codes with counts, worst first, at most MAX_CODES of them."""
+    found: dict[str, HealthCount] = {}
+    for w in warnings:
+        old = found.get(w.code)
+        worst = w.severity if old is None else min(old.severity, w.severity, key=SEVERITIES.index)
+        found[w.code] = HealthCount(w.code[:MAX_CODE], 1 if old is None else old.count + 1, worst)
+    return sorted(found.values(), key=lambda c: (SEVERITIES.index(c.severity), c.code))[:MAX_CODES]
+
+
+def usable(counts: Iterable[HealthCount]) -> list[HealthCount]:
+    """The counts that another node announced, without those that no node makes, at most MAX_CODES of them."""
+    good = [c for c in counts if 0 < len(c.code) <= MAX_CODE and c.count > 0 and c.severity in SEVERITIES]
+    return good[:MAX_CODES]

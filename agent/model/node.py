@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from agent.model.health import HealthCount
+
 ROLE_OPERATOR = "operator"
 ROLE_MEMBER = "member"
 MAX_PROGRAMS = 64
@@ -49,7 +51,8 @@ class NodeRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The signed presence record of one node, published on change and every 10 s.
 
     `labels` holds the reserved labels (node, id, arch) and the labels that an operator signed. `boot` is the
-    node's boot epoch: random at each start of the agent, and part of every signature that is meant for this node.
+    node's boot epoch: random at each start of the agent, and part of every signature that is meant for this node. `health`
+    has the codes of its warnings; their texts are asked for.
     """
 
     id: str
@@ -63,3 +66,4 @@ class NodeRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     sequence: int = 0
     endpoints: list[str] = []
     certificate: bytes = b""
+    health: list[HealthCount] = []

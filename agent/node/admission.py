@@ -7,7 +7,16 @@ from typing import Any
 
 from agent.config import Config
 from agent.errors import EdgeError, JoinRefused, Unreachable
-from agent.identity import AdmissionDesk, EnrolmentServer, Identity, IdentityStore, PeerIdentity, Renewal, TokenBook
+from agent.identity import (
+    AdmissionDesk,
+    EnrolmentServer,
+    Identity,
+    IdentityStore,
+    PeerIdentity,
+    Renewal,
+    TokenBook,
+    renew_at,
+)
 from agent.mesh import Mesh, local_addresses, parse_address
 from agent.model.node import ROLE_OPERATOR
 from agent.node.renewed_certificate import RenewedCertificate
@@ -23,7 +32,7 @@ class Admission:
     """The parts of admission, and their questions to the mesh. `desk` is None on a node that is not an operator."""
 
     def __init__(self, config: Config, identity: Identity, mesh: Mesh, labels: SignedLabels) -> None:
-        self._config, self._mesh, self._labels = config.mesh, mesh, labels
+        self._config, self._mesh, self._labels, self._state = config.mesh, mesh, labels, config.state
         self.tokens = TokenBook(config.state / "tokens.json")
         self.desk: AdmissionDesk | None = None
         if identity.ca_key_pem is not None:
@@ -66,6 +75,11 @@ class Admission:
     def enrol_addresses(self) -> list[str]:
         """`host:port` of this node's enrolment server."""
         return self._own_addresses(self._config.enrol_port)[:MAX_ADDRESSES]
+
+    async def ask_standing(self) -> None:
+        """Ask an enrolment server for a renewal; raises IdentityError (`identity.removed`) where this node was removed."""
+        store = IdentityStore(self._state / "identity")
+        await renew_at(self._enrol_addresses_of_others(), self.identity, store)
 
     async def serve_renew(self, peer: PeerIdentity, body: bytes) -> bytes:
         """Answer `node.renew`: an operator asks this node to renew its certificate now."""

@@ -18,6 +18,7 @@ from agent.identity import Identity, Trust, renewal_handler
 from agent.logs import LogStore, Reader
 from agent.mesh import Mesh, MeshSettings, usable_addresses
 from agent.model.alert import Hello
+from agent.model.health import count_codes
 from agent.model.node import ROLE_OPERATOR
 from agent.model.step_kind import Kinds
 from agent.node.admission import Admission
@@ -31,6 +32,7 @@ from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
 from agent.node.node import Delivery, Node, Programs, Stores
 from agent.node.node_facts import NodeFacts
+from agent.node.removal import Removal
 from agent.node.resources import make_resources
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
@@ -58,6 +60,7 @@ def build_node(
     labels = SignedLabels(mesh)
     mesh.show_labels(labels.signed)
     mesh.on_change(lambda _record, _alive: changed.send())
+    health.on_change(lambda: mesh.announce(health=count_codes(health.list())))
     admission = Admission(config, identity, mesh, labels)
     stores = _stores(config, mesh)
     programs = _programs(config, identity.node_id, stores)
@@ -74,6 +77,7 @@ def build_node(
         labels=labels,
         wanted=wanted,
         admission=admission,
+        removal=Removal(config.state),
         stores=stores,
         programs=programs,
         delivery=delivery,
@@ -128,8 +132,10 @@ def _serve(node: Node) -> None:
         "label.wish": node.labels.serve_wish,
         "enrol.redeem": lambda _peer, body: node.admission.enrolment.redeem(body),
         "node.renew": node.admission.serve_renew,
+        "node.removed": node.removal.serve,
         "docker.image": lambda _peer, body: serve_image(node.programs.docker, body),
         "log.read": node.delivery.log_reader.serve,
+        **node.api.status.verbs,
         "device.list": node.api.devices.serve_list,
         "device.forget": node.api.devices.serve_forget,
         "source.list": node.api.sources.serve_list,

@@ -19,6 +19,7 @@ from agent.node.applied_documents import AppliedDocuments
 from agent.node.capacity import CapacityMeter
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
+from agent.node.removal import Removal
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
 from agent.node.source_steps import SourceSteps
@@ -90,6 +91,8 @@ class Node:
     """The labels that this node asks for; a label that an operator removes is removed here too."""
     admission: Admission
     """Lets nodes join, and renews this node's certificate; its `identity` is this node's present one."""
+    removal: Removal
+    """Ends this node when an operator removed it."""
     stores: Stores
     programs: Programs
     delivery: Delivery

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.blobs import BlobStore
 from agent.cameras import CameraBook
 from agent.delivery import DeliveryEngine
 from agent.executors import DockerExecutor
-from agent.health import Facts, FailingStep, LearningFact, SourceFact, clock_synchronised
+from agent.health import Facts, FailingStep, Gone, LearningFact, SourceFact, clock_synchronised
 from agent.identity import AdmissionDesk, Identity
 from agent.mesh import Mesh
-from agent.model.node import ROLE_OPERATOR
+from agent.model.node import ROLE_OPERATOR, NodeRecord
 from agent.model.placement import steps_without_node
 from agent.model.task import DockerTask
 from agent.node.gpu_use import GpuUse
@@ -32,6 +32,19 @@ UNHEARD, MOST_UNHEARD = 2000, 8
 """Lines of one sender without any event that are a fault, and most such senders of one source that are named."""
 RECENT = 86400.0
 """Seconds for which a sender that is not allowed is a fault after its last message."""
+
+
+class Absences:
+    """How long things have been gone, by this node's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, dict[str, float]] = {}
+
+    def of(self, kind: str, absent: Iterable[str], now: float) -> list[Gone]:
+        """The things of a kind that are gone at `now`, each with the seconds since it was first seen so."""
+        old = self._since.get(kind, {})
+        new = self._since[kind] = {name: old.get(name, now) for name in absent}
+        return [Gone(name, now - since) for name, since in new.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +63,7 @@ class NodeFacts:
     docker: DockerExecutor
     gpu: GpuUse
     uplink: Uplink
+    absent: Absences = field(default_factory=Absences)
 
     async def collect(self) -> Facts:
         """The facts now. Only facts from the disk are read in a thread; the rest belongs to the loop."""
@@ -85,6 +99,9 @@ class NodeFacts:
             blobs_quota=self.blobs.quota,
             pending=len(self.desk.pending.list()) + len(self.labels.wishes) if self.desk else 0,
             learning=self._learning(),
+            gone=self._gone(known),
+            lost_cameras=self.absent.of("camera", [c.name for c in self.cameras.infos() if not c.ok], time.monotonic()),
+            lost_sources=self.absent.of("source", [s.name for s in self._sources() if not s.ok], time.monotonic()),
             steps_without_node=[note for p in current for note in steps_without_node(p, live)],
         )
 
@@ -96,6 +113,13 @@ class NodeFacts:
             for step, left in learning.steps_of(p)
             if left
         ]
+
+    def _gone(self, known: list[NodeRecord]) -> list[Gone]:
+        """Nodes that were seen since the start and are gone. Every node sees them, so only two kinds of nodes tell."""
+        if self.identity().role != ROLE_OPERATOR and not self.uplink.configured:
+            return []
+        absent = [n for n in known if not self.mesh.is_live(n.id)]
+        return [Gone(n.name, self.mesh.since_record(n.id)) for n in absent]
 
     def _sink_connected(self) -> bool | None:
         if self.uplink.configured:

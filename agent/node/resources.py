@@ -54,6 +54,7 @@ def make_resources(
         docker=programs.docker,
         health=health,
         logs=delivery.logs,
+        others=resources.OtherNodes(mesh),
     )
     return Resources(
         status=status,

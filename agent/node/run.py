@@ -14,6 +14,7 @@ from agent.model.documents import PIPELINE
 from agent.node.capacity import announce_capacity
 from agent.node.leftovers import sweep
 from agent.node.node import Node
+from agent.node.removal import ask_when_alone
 from agent.node.wanted_labels import keep_labels
 from agent.supervise import supervised
 
@@ -34,6 +35,7 @@ async def run_node(node: Node, api: Api | None = None) -> None:
         await sweep(node.stores.blobs, node.stores.added)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(node.mesh.run())
+            tasks.create_task(node.removal.run())
             await node.mesh.ready.wait()
             await node.programs.docker.start()
             tasks.create_task(node.delivery.engine.run())
@@ -54,6 +56,7 @@ def _services(node: Node, api: Api | None) -> list[Service]:
     services: list[Service] = [
         ("enrolment", admission.enrolment.run),
         ("renewal", admission.renewal.run),
+        ("standing", lambda: ask_when_alone(node.config.state, node.mesh, node.health, admission.ask_standing)),
         ("certificate", admission.certificate.run),
         ("labels", lambda: keep_labels(node.labels, node.wanted, cameras, delivery.uplink)),
         ("sources", delivery.sources.run),

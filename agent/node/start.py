@@ -11,11 +11,13 @@ import msgspec
 from agent.cameras import CameraBook
 from agent.config import Config
 from agent.discovery import Found, listen_for_meshes
+from agent.errors import ConfigError
 from agent.files import write_private
 from agent.identity import Identity, IdentityStore, Joined, clean_name, join, wait_as_pending
 from agent.model.decoding import DAMAGED
 from agent.model.labels import RESERVED, check_label
 from agent.node.configured import cameras_file, mdns_interfaces
+from agent.node.removal import removal_of, removed_error, set_aside
 from agent.platforms import detect
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,11 @@ async def begin(config: Config, token: str | None, new: bool, out: Out) -> Begin
     """The node's identity, from its state or by joining; raises JoinRefused, ConfigError, IdentityError."""
     store, remembered = IdentityStore(config.state / "identity"), config.state / "join.json"
     labels, name = wanted_labels(config), clean_name(config.name)
+    removed = removal_of(config.state)
+    if removed is not None and removed.told and not token and not new:
+        raise removed_error(removed)
+    if removed is not None and (token or new):
+        out(f"removed from the mesh by {removed.by} on {removed.at}; the old identity is in {set_aside(config.state)}")
     identity = store.load()
     if identity is not None:
         if token:
@@ -52,6 +59,12 @@ async def begin(config: Config, token: str | None, new: bool, out: Out) -> Begin
         joined = await join(token, store, name, out, labels=labels)
     else:
         found = [] if new else await _listen(config, out)
+        if not found and config.mesh.join and not new:
+            raise ConfigError(
+                f"an address ({config.mesh.join[0]}) lets no new node in, and no mesh is heard nearby",
+                hint="join with edge-agent serve --join TOKEN, or make a mesh with edge-agent serve --new",
+                code="join.address",
+            )
         if not found:
             return Beginning(store.create_mesh(name), labels, made=True, had_state=False)
         joined = await _wait(found, store, name, labels, out)
@@ -64,7 +77,7 @@ async def _listen(config: Config, out: Out) -> list[Found]:
     """Enrolment servers of meshes nearby."""
     out(f"no state in {config.state}; listening {LISTEN:.0f} s for a mesh")
     found = await listen_for_meshes(LISTEN, interfaces=mdns_interfaces(config)) if config.mesh.mdns else []
-    if not found:
+    if not found and not config.mesh.join:
         out("none heard; making one")
     return found
 

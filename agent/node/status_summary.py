@@ -12,9 +12,14 @@ from agent.identity import Identity
 from agent.mesh import Mesh
 from agent.model.alert import StatusSummary
 from agent.model.event import now
+from agent.model.health import SEVERITIES, Warning
 from agent.uplink import Uplink
 
 log = logging.getLogger(__name__)
+
+
+MAX_WARNINGS = 200
+"""Most warnings that a sink takes (cloud_sink/ingest/check.py)."""
 
 
 class SummarySender:
@@ -35,8 +40,8 @@ class SummarySender:
             {"name": n.name, "alive": "yes" if self._mesh.is_live(n.id) else "no", "version": n.version}
             for n in self._mesh.known()
         ]
-        warnings = self._health.list()
-        state = (nodes, [(w.code, w.subject) for w in warnings])
+        warnings = self.warnings()
+        state = (nodes, [(w.code, w.subject, w.node) for w in warnings])
         at, sent = self._sent
         if state == sent and time.monotonic() - at < self._every:
             return
@@ -48,3 +53,17 @@ class SummarySender:
             )
         except EdgeError as e:
             log.debug("the summary was not sent: %s", e)
+
+    def warnings(self) -> list[Warning]:
+        """The warnings of this node, and those of the others as codes; as many as a sink takes."""
+        return [*self._health.list(), *self._of_others()][:MAX_WARNINGS]
+
+    def _of_others(self) -> list[Warning]:
+        """The warnings that the other live nodes announce, as codes and counts."""
+        made = []
+        for node in self._mesh.live()[1:]:
+            for c in node.health:
+                text = f"{node.name}: {c.code}" + (f" ({c.count} times)" if c.count > 1 else "")
+                remedy = f"on an operator: edge-agent status --node {node.name}"
+                made.append(Warning(c.code, node.name, text, remedy, c.severity, node.name))
+        return sorted(made, key=lambda w: (SEVERITIES.index(w.severity), w.node, w.code))

@@ -185,15 +185,15 @@ class Resource:
 
 
 class Status(Resource):
-    async def show(self) -> r.Status:
+    async def show(self, node: str = "") -> r.Status:
         return copy.deepcopy(self.agent.state)
 
     def answer(self, asked: StatusQuery) -> Awaitable[r.Status] | AsyncIterator[r.Status]:
-        return self.watch(asked.watch) if asked.watch else self.show()
+        return self.watch(asked.watch, asked.node) if asked.watch else self.show(asked.node)
 
-    async def watch(self, every: float) -> AsyncIterator[r.Status]:
+    async def watch(self, every: float, node: str = "") -> AsyncIterator[r.Status]:
         while True:
-            yield await self.show()
+            yield await self.show(node)
             await asyncio.sleep(every)
 
     async def checks(self) -> list[r.Check]:

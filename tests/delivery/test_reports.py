@@ -36,6 +36,9 @@ class Mesh:
     def is_live(self, _node: str) -> bool:
         return True
 
+    def is_removed(self, _node: str) -> bool:
+        return False
+
     async def call(self, _node: str, _verb: str, body: bytes, *, timeout: float) -> bytes:
         self.heard.append([r.event for r in msgspec.msgpack.decode(body, type=list[Report])])
         return b""

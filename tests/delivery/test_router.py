@@ -13,7 +13,7 @@ from agent.delivery.writable_row import new_row
 from agent.errors import Unreachable
 from agent.executors import Policy
 from agent.model.event import Event
-from tests.delivery.story import STORY, Building
+from tests.delivery.story import STORY, Building, Program
 from tests.support import eventually
 
 
@@ -115,4 +115,29 @@ async def test_a_node_sends_away_what_its_owner_forbids(tmp_path: Path) -> None:
     assert [n.id for n in router.ranked(row, step)] == ["old"]
     await b.nodes["old"].stop()
     assert [n.id for n in router.ranked(row, step)] == ["gpu"]  # its status shows the refusal
+    await b.stop()
+
+
+@pytest.mark.parametrize("pick", ["one", "all"])
+async def test_no_row_waits_for_a_node_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pick: str
+) -> None:
+    b = Building(tmp_path, STORY.replace("prefer: gpu=true", f"pick: {pick}"))
+    b.start("porch", "gpu")
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_: Any) -> Any:
+        begun.set()
+        await never.wait()
+
+    monkeypatch.setattr(Program, "run", hang)
+    p = b.nodes["porch"].p
+    await p.trigger(b.pipeline, "small", "image.rescaled", {"camera": "porch-cam"}, "e")
+    await begun.wait()
+    (row,) = [r for r in p.journal.rows.values() if r.step == "labels" and r.target == "gpu"]
+    await eventually(lambda: row.state is State.PLACED)
+    b.net.removed.add("gpu")
+    b.net.leave("gpu")
+    ends = {"one": (State.WAITING, ""), "all": (State.ENDED, "lost")}
+    await eventually(lambda: (row.state, row.end or "") == ends[pick])
     await b.stop()

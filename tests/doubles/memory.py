@@ -30,6 +30,7 @@ class MemoryNet:
     def __init__(self, seed: int = 0, lose: float = 0.0) -> None:
         self.nodes: dict[str, MemoryMesh] = {}
         self.cut: set[frozenset[str]] = set()
+        self.removed: set[str] = set()
         self.random = random.Random(seed)
         self.lose = lose
         self.calls = 0
@@ -73,6 +74,9 @@ class MemoryMesh:
 
     def is_live(self, node_id: str) -> bool:
         return node_id == self.id or self.net.sees(self.id, node_id)
+
+    def is_removed(self, node_id: str) -> bool:
+        return node_id in self.net.removed
 
     def serve(self, verb: str, handler: Callable[[Any, bytes], Awaitable[bytes]]) -> None:
         self.handlers[verb] = handler

@@ -122,6 +122,9 @@ class SimulatedMesh:
     def is_live(self, node_id: str) -> bool:
         return node_id in self.view
 
+    def is_removed(self, node_id: str) -> bool:
+        return False
+
     def serve(self, verb: str, handler: Callable[[Any, bytes], Awaitable[bytes]]) -> None:
         self.handlers[verb] = handler
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.health import Facts, FailingStep, LearningFact, SourceFact, clock_synchronised, run_checks
+from agent.health import Facts, FailingStep, Gone, LearningFact, SourceFact, clock_synchronised, run_checks
 from agent.health.checks import CODES
 from agent.model.node import CameraInfo
 
@@ -31,6 +31,9 @@ FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("sink.disconnected", "warning", {"sink_connected": False, "sink_error": "refused"}),
     ("clock.unsynchronised", "info", {"clock_synchronised": False}),
     ("camera.silent", "warning", {"cameras": [CameraInfo("door", "rtsp", False)]}),
+    ("node.gone", "error", {"gone": [Gone("garage", 600.0)]}),
+    ("camera.gone", "error", {"lost_cameras": [Gone("door", 600.0)]}),
+    ("source.gone", "error", {"lost_sources": [Gone("log", 601.0)]}),
     ("step.failing", "error", {"failing": [FailingStep("p", "s", 3, "died")]}),
     ("step.not-started", "error", {"failing": [FailingStep("p", "s", 3, "no image", started=False, hint="load it")]}),
     ("step.no-node", "warning", {"steps_without_node": ["p/labels"]}),

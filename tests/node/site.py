@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +66,18 @@ class Site:
     async def stop(self, name: str) -> None:
         _, task = self.running.pop(name)
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task})
+        error = None if task.cancelled() else task.exception()
+        if error is not None and getattr(cause(error), "code", "") != "identity.removed":
+            raise error
 
     async def close(self) -> None:
         for name in list(self.running):
             await self.stop(name)
+
+
+def cause(error: BaseException) -> BaseException:
+    """The first error in nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -12,6 +12,7 @@ from agent.api.resources.events import Events
 from agent.api.resources.logs import Logs
 from agent.api.resources.network import Network
 from agent.api.resources.nodes import Nodes
+from agent.api.resources.other_nodes import OtherNodes
 from agent.api.resources.photo_steps import PhotoSteps
 from agent.api.resources.pipelines import Pipelines
 from agent.api.resources.sink import Sink
@@ -20,8 +21,8 @@ from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
 
 __all__ = [
-    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "PhotoSteps", "Pipelines", "Resources",
-    "Sink", "Sources", "Status", "Tokens",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "OtherNodes", "PhotoSteps", "Pipelines",
+    "Resources", "Sink", "Sources", "Status", "Tokens",
 ]  # fmt: skip
 
 

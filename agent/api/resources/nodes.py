@@ -151,6 +151,7 @@ class Nodes:
         record = mesh.node(node)
         if record.id == mesh.me.id:
             raise Refused("a node does not remove itself", hint="do it on another operator", code="node.self")
+        await self._tell(record)
         silent = {n.id for n in await mesh.spread(await mesh.documents.put(REMOVAL, record.id, b""))}
         others = [n for n in mesh.live() if n.id not in (record.id, mesh.me.id)]
         absent = [n for n in mesh.known() if n.id not in (record.id, mesh.me.id) and not mesh.is_live(n.id)]
@@ -161,6 +162,15 @@ class Nodes:
             unconfirmed=[n.name for n in others if n.id in silent] + [n.name for n in absent],
             hint=KEY_HINT if record.labels.get("uplink") == "true" else "",
         )
+
+    async def _tell(self, record: NodeRecord) -> None:
+        """Tell a node that it is removed: afterwards nobody answers it. An absent node is not told."""
+        if self.desk is None or not self.mesh.is_live(record.id):
+            return
+        try:
+            await self.mesh.call(record.id, "node.removed", b"", timeout=3.0)
+        except EdgeError as e:
+            log.info("%s could not be told that it is removed: %s", record.name, e.message)
 
 
 KEY_HINT = (

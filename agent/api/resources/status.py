@@ -9,22 +9,26 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import cache
 
+import msgspec
+
 from agent.api import results
 from agent.api.requests import StatusQuery
 from agent.api.resources.cameras import Cameras
 from agent.api.resources.common import certificate
 from agent.api.resources.nodes import Nodes
+from agent.api.resources.other_nodes import STATUS, OtherNodes
 from agent.api.resources.pipelines import Pipelines
 from agent.api.resources.sink import Sink
 from agent.api.resources.sources import source_state
 from agent.blobs import BlobStore
 from agent.config import Config
 from agent.delivery import ENDS, DeliveryEngine
+from agent.errors import Refused
 from agent.executors import DockerExecutor, WasmExecutor
 from agent.health import HealthRegistry
-from agent.identity import Identity
+from agent.identity import Identity, PeerIdentity
 from agent.logs import LogStore
-from agent.mesh import Mesh
+from agent.mesh import Handler, Mesh
 from agent.model.event import now
 from agent.steps import NodeSteps, SourceRunner
 
@@ -54,10 +58,30 @@ class Status:
     docker: DockerExecutor
     health: HealthRegistry
     logs: LogStore
+    others: OtherNodes
     started: float = field(default_factory=time.monotonic)
 
-    async def show(self) -> results.Status:
-        """Everything that `status` shows. `--watch` calls it every 2 s, and it calls no other node."""
+    async def show(self, node: str = "") -> results.Status:
+        """Everything that `status` shows of this node, of another one, or with `*` of the whole mesh."""
+        if node and node not in ("*", self.mesh.me.id, self.mesh.me.name):
+            return await self.others.one(node)
+        own = await self.own()
+        return await self.others.added_to(own) if node == "*" else own
+
+    @property
+    def verbs(self) -> dict[str, Handler]:
+        """The answers to other nodes, by verb."""
+        return {STATUS: self._serve}
+
+    async def _serve(self, peer: PeerIdentity, body: bytes) -> bytes:
+        """Answer `status.show` with this node's status as JSON; raises Refused where the peer is not an operator."""
+        del body
+        if not peer.is_operator:
+            raise Refused(f"{peer.name} is not an operator", hint="run it on an operator", code="not-operator")
+        return msgspec.json.encode(await self.own())
+
+    async def own(self) -> results.Status:
+        """The status of this node; asks no other node."""
         identity, usage = self.identity(), await asyncio.to_thread(self.blobs.usage)
         return results.Status(
             version=self.version,
@@ -81,12 +105,12 @@ class Status:
 
     def answer(self, asked: StatusQuery) -> Awaitable[results.Status] | AsyncIterator[results.Status]:
         """The status once, or repeatedly with `watch`."""
-        return self.watch(asked.watch) if asked.watch else self.show()
+        return self.watch(asked.watch, asked.node) if asked.watch else self.show(asked.node)
 
-    async def watch(self, every: float) -> AsyncIterator[results.Status]:
+    async def watch(self, every: float, node: str = "") -> AsyncIterator[results.Status]:
         """The status every so many seconds, half a second at least, without end."""
         while True:
-            yield await self.show()
+            yield await self.show(node)
             await asyncio.sleep(max(every, 0.5))
 
     def _me(self) -> results.Me:

@@ -47,6 +47,7 @@ from agent.api.results.status import (
     PipelineState,
     SourceState,
     Status,
+    StepFault,
     StepState,
     UplinkState,
 )
@@ -136,6 +137,7 @@ __all__ = [
     "SourceCertificate",
     "SourceState",
     "Status",
+    "StepFault",
     "StepState",
     "StoredBlob",
     "Trace",

@@ -119,6 +119,15 @@ class Ends(msgspec.Struct):
     lost: int = 0
 
 
+class StepFault(Answer):
+    """A step that fails on another node."""
+
+    node: NodeName
+    state: str
+    error: str
+    hint: str = ""
+
+
 class StepState(Answer):
     """A step with this node's counts: `accepted` is the sum of `ends` and `open`."""
 
@@ -141,6 +150,9 @@ class StepState(Answer):
     ] = "idle"
     hint: Annotated[str, Meta(description="the hint of the error")] = ""
     queued: Annotated[int, Meta(description="events that wait for the program on this node")] = 0
+    elsewhere: Annotated[list[StepFault], Meta(description="other nodes on which it fails; with `node=*` only")] = (
+        msgspec.field(default_factory=list)
+    )
 
 
 class PipelineState(Answer):
@@ -243,9 +255,12 @@ class Status(Answer):
     engines: Engines
     blobs: BlobUsage
     uplink: UplinkState
-    warnings: Annotated[list[Warning], Meta(description="worst first")]
+    warnings: Annotated[list[Warning], Meta(description="worst first; with `node=*` those of the other nodes too")]
     last_event: LastEvent | None = None
     logs: LogUsage | None = None
+    counted: Annotated[
+        list[NodeName], Meta(description="with `node=*`: the nodes whose counts are in the sums of steps and journal")
+    ] = msgspec.field(default_factory=list)
 
 
 class Check(Answer):
