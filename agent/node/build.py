@@ -8,7 +8,6 @@ import agent
 from agent.api import serve_image
 from agent.blobs import BlobExchange, BlobStore, ByHand
 from agent.cameras import CameraBook
-from agent.clock import boottime
 from agent.config import Config, blob_quota, logs_size
 from agent.delivery import Context, Deciders, DeliveryEngine, Journal
 from agent.discovery import Discovery, Found
@@ -46,13 +45,12 @@ from agent.uplink import Uplink, UplinkSettings
 
 
 def build_node(
-    config: Config, identity: Identity, *, wanted: dict[str, str], endpoints: Sequence[str] = (), had_state: bool = True,
-    kinds: Kinds = KINDS,
+    config: Config, identity: Identity, *, wanted: dict[str, str], endpoints: Sequence[str] = (), kinds: Kinds = KINDS,
 ) -> Node:  # fmt: skip
     """A node that does not run yet; raises EdgeError where its state cannot be used.
 
     `wanted` are the labels to ask for; `endpoints` are `host:port` of nodes to dial besides those of the configuration;
-    `had_state` says that this is not the first start. `kinds` are the kinds of steps that it knows.
+    `kinds` are the kinds of steps that it knows.
     """
     health, changed = HealthRegistry(), ChangeSignal()
     platform = detect(docker_host=config.docker.host)
@@ -64,9 +62,8 @@ def build_node(
     admission = Admission(config, identity, mesh, labels)
     stores = _stores(config, mesh)
     programs = _programs(config, identity.node_id, stores)
-    restarted_at = boottime() if had_state else 0.0
     reception = Reception(identity=lambda: admission.identity)
-    sources = Logs(config.sources.tail, config.state, restarted_at, reception)
+    sources = Logs(config.sources.tail, config.state, reception)
     delivery = _delivery(config, identity, mesh, stores, programs, changed, sources, kinds)
     discovery = _discovery(config, identity, mesh) if config.mesh.mdns else None
     node = Node(

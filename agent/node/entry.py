@@ -60,7 +60,7 @@ async def run_agent(
 
 async def _life(config: Config, token: str | None, new: bool, out: Out, api: Api | None) -> None:
     begun = await begin(config, token, new, out)
-    node = build_node(config, begun.identity, wanted=begun.labels, endpoints=begun.endpoints, had_state=begun.had_state)
+    node = build_node(config, begun.identity, wanted=begun.labels, endpoints=begun.endpoints)
     if begun.identity.is_operator and begun.made:
         out(f"this is the first node of mesh {begun.identity.mesh_id}; the line for the next device:")
         out(f"  {node.admission.join_line()}")

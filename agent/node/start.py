@@ -37,8 +37,6 @@ class Beginning(msgspec.Struct):
     """`host:port` of nodes of the mesh, as heard when this node joined."""
     made: bool = False
     """Whether this start made the mesh."""
-    had_state: bool = True
-    """Whether the identity is from an earlier start."""
 
 
 async def begin(config: Config, token: str | None, new: bool, out: Out) -> Beginning:
@@ -66,11 +64,11 @@ async def begin(config: Config, token: str | None, new: bool, out: Out) -> Begin
                 code="join.address",
             )
         if not found:
-            return Beginning(store.create_mesh(name), labels, made=True, had_state=False)
+            return Beginning(store.create_mesh(name), labels, made=True)
         joined = await _wait(found, store, name, labels, out)
     out(f"joined mesh {joined.identity.mesh_id} as {joined.identity.name}")
     write_private(remembered, msgspec.json.encode(joined.endpoints))
-    return Beginning(joined.identity, labels, joined.endpoints, had_state=False)
+    return Beginning(joined.identity, labels, joined.endpoints)
 
 
 async def _listen(config: Config, out: Out) -> list[Found]:

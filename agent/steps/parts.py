@@ -38,14 +38,13 @@ LogSpec = str | dict[str, Any]
 
 @dataclass(frozen=True)
 class Logs:
-    """The logs of this node: those that `tail: auto` means, the folder for positions, and the time of this start.
+    """The logs of this node: those that `tail: auto` means, and the folder for positions.
 
-    `restarted_at` is in seconds of CLOCK_BOOTTIME, 0 at the very first start. `reception` is for logs that other devices send.
+    `reception` is for logs that other devices send.
     """
 
     auto: Sequence[LogSpec]
     state: Path
-    restarted_at: float
     reception: Reception = field(default_factory=Reception)
 
 

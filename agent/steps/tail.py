@@ -60,7 +60,6 @@ class Tail(SourceKind):
             f"{pipeline.name}/{step.name}/{source}",
             partial(parts.programs.filter, step.task_as(TailTask).wasm),
             log=parts.log_of(pipeline.name, pipeline.version, step.name),
-            restarted_at=parts.logs.restarted_at,
         )
 
 

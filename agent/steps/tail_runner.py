@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 RESERVE = 0.1
 """Part of the journal's room that sources leave for deliveries of other nodes."""
-RESTART_FLAG = 600.0
-"""Seconds after a restart in which events say how long ago it was (`data.restarted_s`, for presence)."""
 POSITIONS = 0.1
 """Seconds between two positions without events: a backlog has hundreds of batches a second."""
 CLOCK = "clock"
@@ -79,7 +77,6 @@ class TailRunner:
     make_filter: Callable[[], Awaitable[FilterRunner]]
     _: KW_ONLY
     log: StepLog
-    restarted_at: float
     error: str = ""
     clock: LogClock = field(default_factory=LogClock)
     """Of this log; it is stored with the position."""
@@ -241,8 +238,6 @@ class TailRunner:
         ident = event_id(generation, offset, self.pipeline.name, self.step.name, index)
         data = {k: v for k, v in item.data.items() if k != "blobs"}  # a filter has no files to give
         data |= {"sender": found.sender or self.context.node_name, "access_point": point}
-        if (since := read_at - self.restarted_at) < RESTART_FLAG:
-            data["restarted_s"] = round(since, 1)
         event = Event(
             id=ident, source=f"/{self.context.node_id}/{self.pipeline.name}/{self.step.name}", type=item.type, time=now(),
             subject=str(data.get("mac", ""))[:MAX_FIELD], data=data, root=ident, traceparent=traceparent(ident),

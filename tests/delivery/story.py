@@ -161,7 +161,7 @@ class Node:
             alerts=Alerts(context, self._submit),
             writer=self.blobs,  # type: ignore[arg-type]
             log_of=lambda *_: NoLog(),
-            logs=Logs([], Path(), 0.0),
+            logs=Logs([], Path()),
         )
         return NodeSteps(parts)
 

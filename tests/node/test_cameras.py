@@ -15,7 +15,7 @@ TEXT = """\
 version: 1
 name: p
 steps:
-  wifi: {tail: auto, where: node=nowhere, wasm: {module: m.wasm}}
+  wifi: {tail: /nowhere/log, where: node=hall, wasm: {module: m.wasm}}
   photos: {after: wifi, where: camera=true, camera: {shots: 1}}
   seen: {after: photos, where: node=hall, sink: }
 """

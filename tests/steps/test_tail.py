@@ -48,7 +48,6 @@ class Ap:
         self.log.touch()
         self.program: FilterRunner = executor.filter(module_file, WasmTask(module="m"))
         self.pipeline = PIPELINE
-        self.restarted_at = boottime() - 1e6
         self.open()
 
     def open(self) -> None:
@@ -80,7 +79,7 @@ class Ap:
 
         self.runner = TailRunner(
             self.pipelines.context, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
-            make, log=self.lines, restarted_at=self.restarted_at,
+            make, log=self.lines,
         )  # fmt: skip
         self.task = asyncio.create_task(self.runner.run())
         return self
@@ -112,7 +111,6 @@ async def test_a_line_becomes_a_row_for_each_step_that_follows(ap: Ap) -> None:
         "wifi.client.joined", "/ap/p/wifi", "wifi", "02:00:00:00:00:01", e.id
     )  # fmt: skip
     assert e.data["interface"] == "wlan0"
-    assert "restarted_s" not in e.data
     assert second.event.type == "wifi.client.left"
     assert second.event.id != e.id
     assert [h.step for h in first.trace] == ["line", "wifi"]
@@ -259,14 +257,6 @@ async def test_a_half_accepted_batch_comes_again_with_the_same_ids(
     assert ap.macs == list(range(150))
     assert len({r.event.id for r in ap.rows}) == 150
     ap.journal.close()
-
-
-async def test_lines_soon_after_a_restart_say_so(ap: Ap) -> None:
-    ap.restarted_at = boottime() - 5
-    async with ap:
-        ap.write(joined(1))
-        await eventually(lambda: len(ap.rows) == 1)
-    assert 5 <= ap.rows[0].event.data["restarted_s"] < 100
 
 
 def stamp(age: float) -> str:
