@@ -96,6 +96,10 @@ def _pipeline(p: results.PipelineState) -> Iterator[RenderableType]:
                 yield Padding(f"[dim]→ {escape(fault.hint)}[/]", (0, 0, 0, 4))
 
 
+LAG = 1.0
+"""Seconds from which the lag of a queue is shown."""
+
+
 def _step(s: results.StepState) -> list[str]:
     mark = "" if s.here else "[dim]"
     failed = f" [red]{s.failed_batches} batches failed[/]" if s.failed_batches else ""
@@ -104,7 +108,8 @@ def _step(s: results.StepState) -> list[str]:
         f"[dim]{escape(s.kind)}[/]",
         f"{mark}{escape(' '.join(s.nodes))}" if s.nodes else "[yellow]no node[/]",
         str(s.accepted),
-        f"[yellow]{s.open}[/]" if s.open else "[dim]0[/]",
+        (f"[yellow]{s.open}[/]" if s.open else "[dim]0[/]")
+        + (f" [dim]lag[/] {since(s.lag_s)}" if s.lag_s >= LAG else ""),
         ends(s.ends) + failed + ("" if adds_up(s) else " [bold red]does not add up[/]"),
         f"{s.run_ms:.1f}" if s.run_ms is not None else "",
     ]

@@ -38,7 +38,10 @@ class Condition:
 
 
 class StepNow(msgspec.Struct, frozen=True):
-    """A step on this node now, over all its versions that still have events here. `run_ms` is the mean of its last runs."""
+    """A step on this node now, over all its versions that still have events here.
+
+    `run_ms` is the mean of its last runs, `lag_s` the seconds that its oldest waiting event has waited.
+    """
 
     state: StepState
     error: str = ""
@@ -47,3 +50,4 @@ class StepNow(msgspec.Struct, frozen=True):
     running: int = 0
     queued: int = 0
     run_ms: float | None = None
+    lag_s: float = 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from agent.delivery.conditions import Condition, StepNow
 from agent.delivery.context import Context
 from agent.delivery.retry import BACKOFF
 from agent.delivery.rows import Row, State, hop
+from agent.delivery.step_queue import StepQueue
 from agent.errors import EdgeError, Refused, StepFailed, Unreachable
 from agent.model.event import BlobRef, Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
@@ -72,7 +72,7 @@ class StepHost:
         self.step = step
         self.work = work
         self.width = width
-        self.queue: deque[Row] = deque()
+        self.queue = StepQueue()
         self.running = 0
         self.condition = condition
         self._ready = asyncio.Event()
@@ -82,7 +82,7 @@ class StepHost:
         """Run it soon."""
         if row.n not in self._queued:
             self._queued.add(row.n)
-            self.queue.append(row)
+            self.queue.put(row)
             self._ready.set()
 
     async def run(self) -> None:
@@ -93,10 +93,10 @@ class StepHost:
 
     async def _worker(self) -> None:
         while True:
-            while not self.queue:
+            while not len(self.queue):
                 self._ready.clear()
                 await self._ready.wait()
-            row = self.queue.popleft()
+            row = self.queue.take()
             try:
                 if row.state is State.QUEUED:
                     await self._one(row)
@@ -238,7 +238,9 @@ class Hosts:
 
     def _not_needed(self) -> StepKey | None:
         """One program without work or None. Look again after each stop: an event may arrive for the next program meanwhile."""
-        old = [key for key, host in self.hosts.items() if not self._current(key) and not (host.queue or host.running)]
+        old = [
+            key for key, host in self.hosts.items() if not self._current(key) and not (len(host.queue) or host.running)
+        ]
         busy = {(r.pipeline, r.version) for r in self.context.journal.open_rows()} if old else set()
         return next((key for key in old if key[:2] not in busy), None)
 
@@ -331,6 +333,7 @@ class Hosts:
         return StepNow(
             it.state, it.error, it.hint, it.failures, sum(h.running for h in hosts), queued,
             round(sum(recent) / len(recent) * 1e3, 1) if recent else None,
+            round(max((h.queue.lag() for h in hosts), default=0.0), 1),
         )  # fmt: skip
 
 

@@ -123,6 +123,8 @@ def _step(own: results.StepState, there: list[tuple[str, results.StepState]]) ->
         open=sum(s.open for s in every),
         ends=_ends([s.ends for s in every]),
         running=sum(s.running for s in every),
+        queued=sum(s.queued for s in every),
+        lag_s=max(s.lag_s for s in every),
         run_ms=next((s.run_ms for s in every if s.run_ms is not None), None),
         failed_batches=sum(s.failed_batches for s in every),
         elsewhere=[results.StepFault(node, s.state, s.error, s.hint) for node, s in there if s.error],

@@ -77,6 +77,7 @@ class Pipelines:
             state=host.state,
             hint=host.hint,
             queued=host.queued,
+            lag_s=host.lag_s,
         )
 
     async def all(self) -> list[results.ListedPipeline]:

@@ -153,6 +153,7 @@ class StepState(Answer):
     elsewhere: Annotated[list[StepFault], Meta(description="other nodes on which it fails; with `node=*` only")] = (
         msgspec.field(default_factory=list)
     )
+    lag_s: Annotated[float, Meta(description="seconds that the oldest event in the step's queue has waited")] = 0.0
 
 
 class PipelineState(Answer):
