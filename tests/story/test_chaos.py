@@ -97,7 +97,7 @@ def test_random_deaths_lose_nothing_and_show_nothing_twice(agents: Building) -> 
     for step, ends in agents.ends().items():
         assert not ends.keys() & {"failed", "expired", "lost", "open"}, (step, ends)
     alerts = agents.alerts()
-    assert {camera for _, _, camera in alerts} == {"porch"}
+    assert {camera for _, _, camera in alerts} == {"porch/porch"}
     assert Counter(root for _, root, _ in alerts).most_common(1)[0][1] == 1
     wanted = expected(agents)
     assert {root for _, root, _ in alerts} == wanted
