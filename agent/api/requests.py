@@ -158,10 +158,14 @@ class StopLearning(msgspec.Struct, forbid_unknown_fields=True):
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Box = tuple[Share, Share, Share, Share]
+Polygon = Annotated[list[tuple[Share, Share]], Meta(min_length=3, max_length=32)]
 
 
 class AddCamera(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A camera for the book; boxes are [x, y, width, height] in 0..1. `replace`: it may take the place of one of this name."""
+    """A camera for the book; boxes are [x, y, width, height] and polygons lists of [x, y], in 0..1.
+
+    `hidden` is blackened, `zones` are for conditions on labels. `replace`: it may take the place of one of this name.
+    """
 
     name: str
     source: str
@@ -171,6 +175,8 @@ class AddCamera(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     warm: bool = False
     insecure: bool = False
     replace: bool = False
+    hidden: list[Polygon] = []
+    zones: Annotated[dict[str, Polygon], Meta(max_length=16)] = {}
 
 
 class ConnectSink(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,6 +13,9 @@ from agent.errors import ConfigError
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Box = tuple[Share, Share, Share, Share]
+Corner = tuple[Share, Share]
+Polygon = Annotated[list[Corner], msgspec.Meta(min_length=3, max_length=32)]
+Zones = Annotated[dict[str, Polygon], msgspec.Meta(max_length=16)]
 Kind = Literal["v4l2", "rtsp", "http", "file"]
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?\Z")
@@ -25,23 +28,25 @@ _HINT = "a source is /dev/video0, rtsp://…, http://… (a snapshot or MJPEG) o
 class View(msgspec.Struct, frozen=True, omit_defaults=True):
     """The changes to a picture: turned clockwise by `rotate` degrees, then zones blackened, then cut.
 
-    Boxes are [x, y, width, height] in 0..1 of the turned picture.
+    Boxes are [x, y, width, height] in 0..1 of the turned picture; `hidden` are polygons of [x, y] that are blackened too.
     """
 
     rotate: Literal[0, 90, 180, 270] = 0
     masks: list[Box] = []
     crop: Box | None = None
+    hidden: list[Polygon] = []
 
     @property
     def plain(self) -> bool:
         """Whether pictures stay as they are."""
-        return self.rotate == 0 and not self.masks and self.crop is None
+        return self.rotate == 0 and not self.masks and not self.hidden and self.crop is None
 
 
 class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """One camera of the book. `source` may hold credentials: show `shown` instead.
 
-    `warm` keeps it open; `insecure` accepts any TLS certificate (many cameras sign their own).
+    `warm` keeps it open; `insecure` accepts any TLS certificate (many cameras sign their own). `zones` are polygons of the photo
+    as it is sent on, by name, for conditions on labels.
     """
 
     source: str
@@ -50,6 +55,8 @@ class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     masks: list[Box] = []
     warm: bool = False
     insecure: bool = False
+    hidden: list[Polygon] = []
+    zones: Zones = {}
 
     def __repr__(self) -> str:
         """The camera without credentials: it may appear in a log."""
@@ -68,7 +75,7 @@ class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     @property
     def view(self) -> View:
         """The changes to its pictures."""
-        return View(self.rotate, self.masks, self.crop)
+        return View(self.rotate, self.masks, self.crop, self.hidden)
 
 
 def normal_source(source: str) -> str:
@@ -145,7 +152,10 @@ def check_name(name: str) -> None:
 
 
 def check_camera(camera: Camera) -> None:
-    """Raise ConfigError where a box has no area or leaves the picture."""
+    """Raise ConfigError where a box has no area or leaves the picture, or a zone has no valid name."""
+    for zone in camera.zones:
+        if not NAME.match(zone):
+            raise ConfigError(f"{zone!r} is not a name of a zone", hint="letters, digits, '-', '_' and '.', at most 63")
     for box in [*camera.masks, *([camera.crop] if camera.crop else [])]:
         x, y, width, height = box
         if width <= 0 or height <= 0 or x + width > 1 + 1e-9 or y + height > 1 + 1e-9:

@@ -180,15 +180,21 @@ def luma(frame: Any) -> float:
 
 def seen(cv2: Any, frame: Any, view: View) -> Any:
     """The frame turned, masked and cut."""
+    import numpy
+
     turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
     if view.rotate:
         frame = cv2.rotate(frame, turns[view.rotate])
-    elif view.masks:
+    elif view.masks or view.hidden:
         frame = frame.copy()
     height, width = frame.shape[:2]
     for x, y, w, h in view.masks:
         # Outwards to whole pixels: a mask hides at least its box.
         frame[int(y * height) : int(-(-(y + h) * height // 1)), int(x * width) : int(-(-(x + w) * width // 1))] = 0
+    for corners in view.hidden:
+        points = numpy.array([[x * width, y * height] for x, y in corners]).round().astype(numpy.int32)
+        cv2.fillPoly(frame, [points], (0, 0, 0))
+        cv2.polylines(frame, [points], True, (0, 0, 0), 2)  # hides the pixels that its edges cut
     if view.crop:
         x, y, w, h = view.crop
         left, top = min(round(x * width), width - 1), min(round(y * height), height - 1)

@@ -62,7 +62,16 @@ def add(
     rotate: Annotated[int, typer.Option("--rotate", help="0, 90, 180 or 270 degrees clockwise.")] = 0,
     crop: Annotated[str | None, typer.Option("--crop", metavar="X,Y,W,H", help="Part of the picture, in 0..1.")] = None,
     mask: Annotated[
-        list[str] | None, typer.Option("--mask", metavar="X,Y,W,H", help="Blacken a part; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--mask", metavar="X,Y,W,H|X,Y,X,Y,X,Y…", help="Blacken a box, or a polygon by its corners; repeatable."
+        ),
+    ] = None,
+    zone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--zone", metavar="NAME=X,Y,X,Y,X,Y…", help="A polygon of the photo for inside(box, 'NAME'); repeatable."
+        ),
     ] = None,
     warm: Annotated[bool, typer.Option("--warm", help="Keep it open, so that a photo takes no start-up time.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Accept any TLS certificate of the camera.")] = False,
@@ -82,7 +91,10 @@ def add(
     if source == "-" or source.startswith("@"):
         source = read_secret(source, "Source")
     body: dict[str, Any] = {"name": name, "source": source, "rotate": rotate, "warm": warm, "insecure": insecure}
-    body["masks"] = [_box(m) for m in mask or []]
+    masks = [_numbers(m) for m in mask or []]
+    body["masks"] = [m for m in masks if len(m) == 4]
+    body["hidden"] = [_polygon(m) for m in masks if len(m) != 4]
+    body["zones"] = dict(_zone(z) for z in zone or [])
     body |= ({"crop": _box(crop)} if crop else {}) | ({"replace": True} if replace else {})
     with connect() as client:
         found = client.post("/v1/cameras", body)
@@ -140,13 +152,34 @@ def _say_test(c: results.CameraTest, output: Path | None) -> None:
         say("[dim]no applied pipeline has a WASM step behind this camera: the photo was not rescaled[/]")
 
 
-def _box(text: str) -> list[float]:
+def _numbers(text: str) -> list[float]:
     try:
         values = [float(v) for v in text.split(",")]
     except ValueError:
         values = []
-    if len(values) != 4 or not all(0 <= v <= 1 for v in values):
-        raise ConfigError(
-            f"{text!r} is not a part of a picture", hint="four numbers in 0..1: X,Y,W,H, like 0,0.5,1,0.5"
-        )
+    if len(values) < 4 or not all(0 <= v <= 1 for v in values):
+        raise ConfigError(f"{text!r} is not a part of a picture", hint="numbers in 0..1: X,Y,W,H, like 0,0.5,1,0.5")
     return values
+
+
+def _box(text: str) -> list[float]:
+    values = _numbers(text)
+    if len(values) != 4:
+        raise ConfigError(f"{text!r} is not a box", hint="four numbers in 0..1: X,Y,W,H, like 0,0.5,1,0.5")
+    return values
+
+
+def _polygon(values: list[float]) -> list[tuple[float, float]]:
+    if len(values) < 6 or len(values) % 2:
+        raise ConfigError(
+            f"{','.join(f'{v:g}' for v in values)} is not a polygon",
+            hint="three corners or more: X,Y,X,Y,X,Y, like 0,0,1,0,0,1",
+        )
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def _zone(text: str) -> tuple[str, list[tuple[float, float]]]:
+    name, found, corners = text.partition("=")
+    if not found or not name:
+        raise ConfigError(f"{text!r} is not a zone", hint="write it like --zone door=0.2,0.4,0.8,0.4,0.8,1,0.2,1")
+    return name, _polygon(_numbers(corners))

@@ -13,8 +13,10 @@ import jmespath
 import jmespath.exceptions
 import jmespath.functions
 import jmespath.parser
+import jmespath.visitor
 import msgspec
 
+from agent.definitions.geometry import area, contains_foot
 from agent.model.event import Event
 
 MAX_EXPRESSION = 4096
@@ -30,6 +32,21 @@ _RAISED = (
     ValueError,
 )
 """Errors that the library raises on values that do not fit, such as `'a' > `0`` or `[::0]`."""
+
+
+class _Functions(jmespath.functions.Functions):
+    """JMESPath's functions, and those about boxes of labels; zones by name are those of the event (`data.zones`)."""
+
+    def __init__(self, zones: Any = None) -> None:
+        self._zones = zones if isinstance(zones, dict) else {}
+
+    @jmespath.functions.signature({"types": ["array", "null"]})
+    def _func_area(self, box: Any) -> float | None:
+        return area(box)
+
+    @jmespath.functions.signature({"types": ["array", "null"]}, {"types": ["string", "array"]})
+    def _func_inside(self, box: Any, zone: Any) -> bool:
+        return contains_foot(self._zones.get(zone) if isinstance(zone, str) else zone, box)
 
 
 class _Parser(jmespath.parser.Parser):
@@ -60,7 +77,7 @@ def _check(node: Any, depth: int) -> None:
         raise jmespath.exceptions.JMESPathError("nested too deeply")
     if node["type"] == "function_expression":
         name, given = node["value"], len(node["children"])
-        known = jmespath.functions.Functions.FUNCTION_TABLE.get(name)
+        known = _Functions.FUNCTION_TABLE.get(name)
         if known is None:
             raise jmespath.exceptions.UnknownFunctionError(f"there is no function {name}()")
         signature = known["signature"]
@@ -79,12 +96,18 @@ def _view(event: Event) -> dict[str, Any]:
     return made
 
 
+def _search(text: str, seen: dict[str, Any]) -> Any:
+    data = seen.get("data")
+    options = jmespath.visitor.Options(custom_functions=_Functions(data.get("zones") if data else None))
+    return compile_expression(text).search(seen, options=options)
+
+
 def passes(text: str, event: Event) -> bool:
     """Whether `when` lets the event through; truth is as in JMESPath."""
     if not text:
         return True
     try:
-        return _truth(compile_expression(text).search(_view(event)))
+        return _truth(_search(text, _view(event)))
     except _RAISED:
         return False
 
@@ -97,7 +120,7 @@ def key_of(expressions: list[str], event: Event) -> str:
 
 def _value(expression: str, seen: dict[str, Any]) -> Any:
     try:
-        value = compile_expression(expression).search(seen)
+        value = _search(expression, seen)
         msgspec.json.encode(value)
         return value
     except _RAISED:

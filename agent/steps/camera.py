@@ -89,6 +89,8 @@ async def _shoot(parts: Parts, name: str, task: CameraTask, row: Row, emit: Emit
         data = {k: v for k, v in row.event.data.items() if k != "blobs"} | {
             "camera": f"{node.node_name}/{name}", "node": node.node_name, "shot": shot, "width": photo.width, "height": photo.height,
         }  # fmt: skip
+        if zones := parts.cameras.zones(name):
+            data["zones"] = zones
         blob = BlobRef(f"{name}-{shot}.jpg", cid, "image/jpeg", size)
         await emit([(StepOutput("camera.photo", data, [blob]), (node.node_id, name, shot))])
         shot += 1

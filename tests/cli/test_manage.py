@@ -177,6 +177,24 @@ async def test_an_added_camera_is_tested_at_once(edge: Shell, agent: MemoryAgent
     assert (twice.code, "already" in twice.err, len(agent.calls)) == (2, True, calls)
 
 
+async def test_masks_are_boxes_or_polygons_and_zones_have_names(edge: Shell, agent: MemoryAgent) -> None:
+    words = ["--mask", "0,0,0.5,0.5", "--mask", "0,0,1,0,0,1", "--zone", "door=0.2,0.4,0.8,0.4,0.8,1", "--no-test"]
+    assert (await edge("camera", "add", "yard", "/dev/video0", *words)).code == 0
+    *_, (_, _, _, options) = agent.calls
+    assert options["masks"] == [[0, 0, 0.5, 0.5]]
+    assert options["hidden"] == [[[0, 0], [1, 0], [0, 1]]]
+    assert options["zones"] == {"door": [[0.2, 0.4], [0.8, 0.4], [0.8, 1]]}
+
+
+@pytest.mark.parametrize(
+    "words", [["--mask", "0,0,1,0,1"], ["--mask", "0,0,2,1"], ["--zone", "0,0,1,0,0,1"], ["--zone", "a=0,0,1,1"]]
+)
+async def test_a_part_that_is_none_is_refused_with_its_form(edge: Shell, words: list[str]) -> None:
+    refused = await edge("camera", "add", "yard", "/dev/video0", "--no-test", *words)
+    assert refused.code == 2
+    assert "hint:" in refused.err
+
+
 async def test_a_sink_is_disconnected_and_says_what_stays(edge: Shell, agent: MemoryAgent) -> None:
     assert (await edge("sink", "disconnect", "--yes")).code == 6
     agent.sink_key = "k"
