@@ -181,9 +181,9 @@ async def test_masks_are_boxes_or_polygons_and_zones_have_names(edge: Shell, age
     words = ["--mask", "0,0,0.5,0.5", "--mask", "0,0,1,0,0,1", "--zone", "door=0.2,0.4,0.8,0.4,0.8,1", "--no-test"]
     assert (await edge("camera", "add", "yard", "/dev/video0", *words)).code == 0
     *_, (_, _, _, options) = agent.calls
-    assert options["masks"] == [[0, 0, 0.5, 0.5]]
-    assert options["hidden"] == [[[0, 0], [1, 0], [0, 1]]]
-    assert options["zones"] == {"door": [[0.2, 0.4], [0.8, 0.4], [0.8, 1]]}
+    assert options["masks"] == [(0, 0, 0.5, 0.5)]
+    assert options["hidden"] == [[(0, 0), (1, 0), (0, 1)]]
+    assert options["zones"] == {"door": [(0.2, 0.4), (0.8, 0.4), (0.8, 1)]}
 
 
 @pytest.mark.parametrize(
