@@ -54,7 +54,7 @@ async def test_json_is_whole_on_a_terminal_without_our_signs(alone: Shell) -> No
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (["status", "--nope"], "error: no such option: --nope [cli.usage]\n hint: edge-agent status -h shows"),
+        (["status", "--xyz"], "error: no such option: --xyz [cli.usage]\n hint: edge-agent status -h shows"),
         (["trace"], "missing argument 'ALERT'"),
         (["node", "nonsense"], "edge-agent node -h shows"),
         (["events", "-n", "x"], "'x' is not a valid int"),

@@ -72,6 +72,9 @@ class Cameras:
     def __init__(self, node: str) -> None:
         self.node, self.shots = node, 0
 
+    def zones(self, name: str) -> dict[str, Any]:
+        return {}
+
     def names(self) -> list[str]:
         return [f"{self.node}-cam"] if "camera" in LABELS[self.node] else []
 

@@ -212,6 +212,9 @@ class Cameras:
     def __init__(self, town: Town, node: str) -> None:
         self.town, self.node = town, node
 
+    def zones(self, name: str) -> dict[str, Any]:
+        return {}
+
     def names(self) -> list[str]:
         return CAMERAS.get(self.node, [])
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -28,13 +28,13 @@ KINDS = ("wasm", "wasm3", "docker", "process")
 
 
 @pytest.fixture(params=KINDS)
-def setup(request: pytest.FixtureRequest, tmp_path: Path, program: Callable[[str], Path]) -> Iterator[Setup]:
+async def setup(request: pytest.FixtureRequest, tmp_path: Path, program: Callable[[str], Path]) -> AsyncIterator[Setup]:
     """A program of each kind; nothing of it is left at the end."""
     kind: str = request.param
     image = request.getfixturevalue("busybox") if kind == "docker" else ""
     made = Setup(kind=kind, folder=str(tmp_path), module=str(program("once")), image=image)
     yield made
-    assert not list(made.scratch.iterdir())
+    await eventually(lambda: not list(made.scratch.iterdir()))
     assert not containers(made)
 
 
