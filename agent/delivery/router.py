@@ -107,7 +107,8 @@ class Router:
             return
         if boottime() >= row.deadline:
             self._end(row, "expired", "older than the step's deadline")
-        elif row.state is State.WAITING and row.slot and self.context.mesh.is_removed(row.slot):
+            return
+        if row.slot and self.context.mesh.is_removed(row.slot):
             self._later.pop(row.n, None)
             self._end(row, "expired", "its node was removed from the mesh")
             return
