@@ -35,7 +35,7 @@ class Sink:
         self.intake.on_alert = self._told
         self.intake.on_status = lambda mesh: self.live.tell("building", mesh=mesh)
         self.on_alert: Callable[[], None] = lambda: None
-        self.pages = Pages(self.alerts, self.access, self.photos, self.live, connect_line)
+        self.pages = Pages(self.alerts, self.access, self.photos, self.live, connect_line, settings.notices)
 
     def close(self) -> None:
         """Close the database."""

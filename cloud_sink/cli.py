@@ -111,6 +111,14 @@ def serve_command(
             envvar="EDGE_SINK_APPRISE_FILE", help="File with Apprise URLs, one per line, to notify other services."
         ),
     ] = None,
+    notices: Annotated[
+        str,
+        typer.Option(
+            envvar="EDGE_SINK_NOTICES",
+            help="Also tell the begin and the end of warnings: `on` for nodes, cameras, logs and buildings that are gone, "
+            "codes of docs/errors.md, or `on,CODE,…`; `off` by default.",
+        ),
+    ] = "off",
     ready_file: Annotated[
         Path | None,
         typer.Option(help="When ready, write address, pin, key file and login link to this file as JSON (0600)."),
@@ -127,18 +135,24 @@ def serve_command(
     * `edge-sink serve --data ./sink --port 8443`
 
     * `EDGE_SINK_SLACK_TOKEN=xoxb-… edge-sink serve --slack-channel C0123456789`
+
+    * `edge-sink serve --apprise-file ./urls --notices on,disk.full`
     """
     # Imported here because `key` and `user` need no web server.
     from cloud_sink.ingest.mqtt import parse_broker
+    from cloud_sink.notify import parse_notices
     from cloud_sink.server import Extras, serve
 
     _log_to_stderr()
-    settings = Settings(data=data, host=host, port=port, public=url, database=db, keep=keep)
+    codes = parse_notices(notices)
+    settings = Settings(data=data, host=host, port=port, public=url, database=db, keep=keep, notices=codes)
     extras = Extras(
         broker=parse_broker(mqtt) if mqtt else None,
         broker_password=_secret(mqtt_password_file, "EDGE_SINK_MQTT_PASSWORD"),
         channels=_channels(slack_channel, slack_token_file, slack_api, url, apprise_file),
     )
+    if codes and not extras.channels:
+        raise ConfigError("--notices needs a service", hint="set --slack-channel or --apprise-file, or --notices off")
 
     def ready(facts: Ready, new_key: str) -> None:
         facts = msgspec.structs.replace(facts, pid=os.getpid())
@@ -203,6 +217,26 @@ def _announce(facts: Ready, new_key: str, as_json: bool) -> None:
         link = facts.login_url if sys.stdout.isatty() else "(`edge-sink user login-link` prints one)"
         lines += ["", "To log in to the page, open this link. It works once, within an hour:", f"  {link}"]
     print("\n".join(lines), flush=True)
+
+
+@app.command("status")
+def status_command(data: Data = DATA, db: Db = "", as_json: Json = False) -> None:
+    """Show the number of alerts, the services and warnings of notices, and the state of each building.
+
+    Reads the database, so it works without a running sink; `notices` is the setting of the sink's last start.
+
+    Examples:
+
+    * `edge-sink status --data ./sink`
+
+    * `edge-sink status --json`
+    """
+    from cloud_sink.status import lines_of, status_of
+    from cloud_sink.store import open_database
+
+    _folder(data)
+    found = status_of(open_database(Settings(data=data, database=db).database_url))
+    print(json.dumps(found) if as_json else "\n".join(lines_of(found)))
 
 
 @key_app.command("create")

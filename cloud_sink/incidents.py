@@ -182,7 +182,7 @@ def health_of(building: Building, now: int) -> dict[str, Any]:
     """A building's state: `level` is ok, warning, error or silent."""
     levels = [str(w.get("severity", "warning")) for w in building.warnings]
     level = "error" if "error" in levels else "warning" if levels else "ok"
-    if building.received and now - building.received > 35 * 60_000:
+    if building.received and now - building.received > building.silent_after:
         level = "silent"
     nodes = building.nodes
     alive = sum(_alive(n) for n in nodes)

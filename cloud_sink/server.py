@@ -25,8 +25,10 @@ from cloud_sink.clock import DAY, now_ms
 from cloud_sink.connections import Door, ImpatientProtocol
 from cloud_sink.files import private_folder
 from cloud_sink.ingest.mqtt import Broker, MqttIngest
-from cloud_sink.notify import Channel, Notices, Notifier
+from cloud_sink.notify import Channel, Notices, Notifier, Troubles, Watch
 from cloud_sink.settings import Settings
+from cloud_sink.status import NOTICES
+from cloud_sink.store import Remembered
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +93,12 @@ async def serve(
     certificate, key, pin = ensure_certificate(settings.data, local_names(settings.host))
     listener = _listen(settings.host, settings.port)
     url = settings.public.rstrip("/") or _url(settings.host, listener.getsockname()[1])
+    extras = extras or Extras()
     sink = await asyncio.to_thread(Sink, settings, f"edge-agent sink connect {url}#sha256={pin}")
     try:
+        await asyncio.to_thread(_remember, sink, extras)
         facts, new_key = await asyncio.to_thread(_first_start, sink, url, pin, listener.getsockname()[1], login_link)
-        parts = _parts(sink, extras or Extras())
+        parts = _parts(sink, extras, url)
         await _run(sink, listener, (certificate, key), lambda: on_ready(facts, new_key), parts)
     finally:
         sink.close()
@@ -140,7 +144,15 @@ async def _run(
             task.cancel()
 
 
-def _parts(sink: Sink, extras: Extras) -> dict[str, Part]:
+def _remember(sink: Sink, extras: Extras) -> None:
+    """Store the setting of notices for `edge-sink status`; while they are off no trouble is followed."""
+    kinds = list(dict.fromkeys(c.name.partition(":")[0] for c in extras.channels))
+    Remembered(sink.engine).put(NOTICES, {"codes": list(sink.settings.notices), "channels": kinds})
+    if not sink.settings.notices:
+        Troubles(sink.engine, (), (), "").forget()
+
+
+def _parts(sink: Sink, extras: Extras, url: str) -> dict[str, Part]:
     parts: dict[str, Part] = {"housekeeping": lambda: housekeeping(sink)}
     if extras.broker is not None:
         limits = sink.settings.limits
@@ -150,6 +162,9 @@ def _parts(sink: Sink, extras: Extras) -> dict[str, Part]:
         sink.intake.channels = [c.name for c in extras.channels]
         sink.on_alert = notifier.wake
         parts["notifier"] = notifier.run
+        if sink.settings.notices:
+            troubles = Troubles(sink.engine, sink.settings.notices, sink.intake.channels, url)
+            parts["watch"] = Watch(troubles, notifier.wake).run
     return parts
 
 

@@ -25,7 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One sink. `data` holds certificate, photos and, unless `database` names another database, the SQLite file.
 
     `public` is the address that buildings and browsers use, if it differs from host and port. `keep` is the number of
-    days that alerts are kept; 0 keeps all.
+    days that alerts are kept; 0 keeps all. `notices` has the codes of the warnings that are told like alerts.
     """
 
     data: Path
@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public: str = ""
     database: str = ""
     keep: int = 0
+    notices: tuple[str, ...] = ()
     limits: Limits = Limits()
 
     @property

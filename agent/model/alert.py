@@ -67,13 +67,14 @@ class Alert(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class StatusSummary(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The state of the building, sent to the sink on change and every 15 min; can be switched off."""
+    """The state of the building, sent to the sink on change and every `every` seconds; can be switched off."""
 
     mesh: str
     node: str
     time: str
     nodes: list[dict[str, str]] = []
     warnings: list[Warning] = []
+    every: int = 900
 
 
 def alert_id(version: str, step: str, event: Event) -> str:

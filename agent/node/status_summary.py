@@ -41,7 +41,8 @@ class SummarySender:
             for n in self._mesh.known()
         ]
         warnings = self.warnings()
-        state = (nodes, [(w.code, w.subject, w.node) for w in warnings])
+        # Of another node a warning's text is its code and count; the texts of this node change with every number in them.
+        state = (nodes, [(w.code, w.subject, w.node, w.text if w.node else "") for w in warnings])
         at, sent = self._sent
         if state == sent and time.monotonic() - at < self._every:
             return
@@ -49,7 +50,14 @@ class SummarySender:
         me = self._identity()
         try:
             await self._uplink.send_status(
-                StatusSummary(mesh=me.mesh_id, node=me.name, time=now(), nodes=nodes, warnings=warnings)
+                StatusSummary(
+                    mesh=me.mesh_id,
+                    node=me.name,
+                    time=now(),
+                    nodes=nodes,
+                    warnings=warnings,
+                    every=max(1, round(self._every)),
+                )
             )
         except EdgeError as e:
             log.debug("the summary was not sent: %s", e)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from cloud_sink.incidents import Incident, Picture
 from cloud_sink.notify.queue import Pending
+from cloud_sink.store.models import Report
 
 
 class Later(Exception):
@@ -32,12 +33,16 @@ class Books:
 
 
 class Channel(Protocol):
-    """One place where incidents are shown."""
+    """One place where incidents and reports are shown."""
 
     name: str
 
     async def show(self, pending: Pending, incident: Incident, books: Books) -> str:
         """Show the incident, or update its message; returns the message's id. Raises Later."""
+        ...
+
+    async def tell(self, pending: Pending, report: Report, books: Books) -> str:
+        """Post a report, unless it is posted already; returns the message's id. Raises Later."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Shows incidents in other services: one message per incident and channel, edited when more alerts arrive."""
+"""Shows incidents and reports in other services: one message per incident and channel, edited when more alerts arrive."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Notifier:
         self._undrawn: set[str] = set()
 
     def wake(self) -> None:
-        """Report that there is a new alert; callable from any thread."""
+        """Say that there is a new alert or report; callable from any thread."""
         if self._loop is not None and not self._loop.is_closed():
             for wake in self._wakes:
                 self._loop.call_soon_threadsafe(wake.set)
@@ -98,28 +98,40 @@ class Notifier:
         except Exception as e:
             if pending.id not in self._broken:
                 self._broken.add(pending.id)
-                logger.exception("%s: cannot show incident %s; will try again", _kind(channel), pending.root)
+                logger.exception("%s: cannot show %s; will try again", _kind(channel), _named(pending))
             await self._failed(channel, pending, Later(f"failed with {type(e).__name__}", maybe_posted=True))
             return
         self._broken.discard(pending.id)
         self._logged.pop(channel.name, None)
 
     async def _shown(self, channel: Channel, pending: Pending) -> tuple[str, int]:
-        """The id of the incident's message, and the seq up to which it is shown."""
+        """The id of the message of an incident or report, and the seq up to which it is shown."""
+        if pending.report:
+            return await self._told(channel, pending), pending.wanted
         alerts = await self._database(channel, lambda: self._alerts.incident(pending.mesh, pending.root))
         if not alerts:
             return pending.message, pending.wanted
         incident = incident_of(alerts, "")
         by_url = {f"/photos/{p.id}.jpg": p.digest for a in alerts for p in a.photos}
-        books = Books(
+        message = await channel.show(pending, incident, self._books(channel, pending, by_url))
+        metrics.NOTICES.labels(_kind(channel), "shown").inc()
+        # `incident` has only the oldest 200 alerts, so its newest seq may be lower than the wanted seq.
+        return message, max(incident.newest, pending.wanted)
+
+    async def _told(self, channel: Channel, pending: Pending) -> str:
+        report = await self._database(channel, lambda: self._notices.report(pending.report))
+        if report is None:
+            return pending.message
+        message = await channel.tell(pending, report, self._books(channel, pending, {}))
+        metrics.NOTICES.labels(_kind(channel), "shown").inc()
+        return message
+
+    def _books(self, channel: Channel, pending: Pending, by_url: dict[str, str]) -> Books:
+        return Books(
             keep_files=lambda files: self._database(channel, lambda: self._notices.keep_files(pending.id, files)),
             posting=lambda way: self._database(channel, lambda: self._notices.posting(pending.id, way)),
             picture=lambda p: asyncio.to_thread(self._drawn, by_url[p.url], p),
         )
-        message = await channel.show(pending, incident, books)
-        metrics.NOTICES.labels(_kind(channel), "shown").inc()
-        # `incident` has only the oldest 200 alerts, so its newest seq may be lower than the wanted seq.
-        return message, max(incident.newest, pending.wanted)
 
     def _drawn(self, digest: str, picture: Picture) -> bytes:
         try:
@@ -155,6 +167,10 @@ class Notifier:
         if self._logged.get(channel.name) != reason:
             self._logged[channel.name] = reason
             logger.warning("%s: %s; will try again", _kind(channel), reason)
+
+
+def _named(pending: Pending) -> str:
+    return pending.root if pending.report else f"incident {pending.root}"
 
 
 def _kind(channel: Channel) -> str:

@@ -1,4 +1,4 @@
-"""Other services by Apprise: mail, Telegram, ntfy, Matrix and many more. One message per incident, never edited."""
+"""Other services by Apprise: mail, Telegram, ntfy, Matrix and many more. One message per incident or report, never edited."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from agent.errors import ConfigError
 from cloud_sink.incidents import Incident
 from cloud_sink.notify.channel import Books, Later
 from cloud_sink.notify.queue import Pending
+from cloud_sink.store.models import Report
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,12 @@ class Other:
             return pending.message
         photo = await books.picture(incident.pictures[0]) if incident.pictures else b""
         if not await asyncio.to_thread(self._send, incident, photo):
+            raise Later("the service did not accept the message", maybe_posted=True)
+        return "sent"
+
+    async def tell(self, pending: Pending, report: Report, books: Books) -> str:
+        """See Channel."""
+        if not await asyncio.to_thread(self._target.notify, title=report.title, body=report.body):
             raise Later("the service did not accept the message", maybe_posted=True)
         return "sent"
 

@@ -1,15 +1,16 @@
-"""The queue of notices. It is in the database, so that a restart neither loses nor repeats a notice."""
+"""The queue of notices (incidents and reports). It is in the database, so that a restart neither loses nor repeats a notice."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import aliased
 
 from cloud_sink.clock import now_ms
 from cloud_sink.store.base import Transactions
-from cloud_sink.store.models import Notice
+from cloud_sink.store.models import Notice, Report
 
 
 class Pending(msgspec.Struct):
@@ -23,6 +24,8 @@ class Pending(msgspec.Struct):
     posting: bool
     files: dict[str, str]
     attempts: int
+    report: int = 0
+    """The report to send; 0 for an incident."""
 
 
 class Notices(Transactions):
@@ -32,23 +35,26 @@ class Notices(Transactions):
         """The notice of this channel that is due first; None when none is due."""
         with self.read() as s:
             n = s.scalar(
-                select(Notice)
-                .where(Notice.channel == channel, Notice.wanted > Notice.shown, Notice.due <= now_ms())
-                .order_by(Notice.due, Notice.id)
-                .limit(1)
+                select(Notice).where(*_waits(channel), Notice.due <= now_ms()).order_by(Notice.due, Notice.id).limit(1)
             )
         if n is None:
             return None
-        return Pending(n.id, n.mesh, n.root, n.wanted, n.message, n.state == "posting", dict(n.files), n.attempts)
+        posting = n.state == "posting"
+        return Pending(n.id, n.mesh, n.root, n.wanted, n.message, posting, dict(n.files), n.attempts, n.report)
+
+    def report(self, report: int) -> Report | None:
+        """A report; None if it is too old to be kept."""
+        with self.read() as s:
+            return s.get(Report, report)
 
     def wait(self, channel: str) -> float | None:
         """Seconds until a notice is due; None when none waits."""
         with self.read() as s:
-            due = s.scalar(select(func.min(Notice.due)).where(Notice.channel == channel, Notice.wanted > Notice.shown))
+            due = s.scalar(select(func.min(Notice.due)).where(*_waits(channel)))
         return None if due is None else max(0.0, (due - now_ms()) / 1000)
 
     def waiting(self) -> int:
-        """The number of incidents that wait, on all channels."""
+        """The number of incidents and reports that wait, on all channels."""
         with self.read() as s:
             return s.scalar(select(func.count(Notice.id)).where(Notice.wanted > Notice.shown)) or 0
 
@@ -75,3 +81,20 @@ class Notices(Transactions):
     def _set(self, notice: int, **changes: Any) -> None:
         with self.write() as s:
             s.execute(update(Notice).where(Notice.id == notice).values(**changes))
+
+
+def _waits(channel: str) -> tuple[ColumnElement[bool], ...]:
+    """The notices that a channel may show next. A report waits for the earlier reports about its building: an end comes last."""
+    earlier = aliased(Notice)
+    before = (
+        select(earlier.id)
+        .where(
+            earlier.channel == channel,
+            earlier.mesh == Notice.mesh,
+            earlier.report > 0,
+            earlier.report < Notice.report,
+            earlier.wanted > earlier.shown,
+        )
+        .exists()
+    )
+    return Notice.channel == channel, Notice.wanted > Notice.shown, ~before

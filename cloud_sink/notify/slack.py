@@ -1,4 +1,4 @@
-"""Slack: one message for each incident, with its photos, edited when more alerts arrive.
+"""Slack: one message for each incident, with its photos, edited when more alerts arrive; one for each report.
 
 Photos are uploaded by the external-upload flow: files.getUploadURLExternal, POST of the bytes,
 files.completeUploadExternal without a channel. Image blocks name the files, so that chat.postMessage answers with the
@@ -11,9 +11,10 @@ conversations.history, "Rate limits". Scopes of the bot: chat:write, files:write
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 import aiohttp
@@ -25,6 +26,7 @@ from agent.errors import ConfigError
 from cloud_sink.incidents import Incident, Picture, milliseconds, size
 from cloud_sink.notify.channel import Books, Later
 from cloud_sink.notify.queue import Pending
+from cloud_sink.store.models import Report
 
 logger = logging.getLogger(__name__)
 
@@ -85,19 +87,27 @@ class Slack:
     async def show(self, pending: Pending, incident: Incident, books: Books) -> str:
         """See Channel."""
         client = self._open()
-        try:
+        with _as_later():
             files = await self._upload(client, pending, incident, books)
             blocks = self._blocks(pending, incident, files)
             if not pending.message and pending.posting:
-                pending.message = await self._find(client, pending, incident)
+                oldest = min(a["received_ms"] for a in incident.alerts)
+                pending.message = await self._find(client, pending, oldest)
             if pending.message:
                 return await self._edit(client, pending, incident, blocks)
             await books.posting(True)
-            return await self._post(client, incident, blocks)
-        except SlackApiError as e:
-            raise _later(e) from e
-        except (SlackClientError, aiohttp.ClientError, OSError, TimeoutError) as e:
-            raise Later(f"cannot reach Slack: {type(e).__name__}", maybe_posted=True) from e
+            return await self._post(client, _plain(incident), blocks)
+
+    async def tell(self, pending: Pending, report: Report, books: Books) -> str:
+        """See Channel."""
+        client = self._open()
+        text = f"*{_escape(report.title)}*\n{_escape(report.body)}"[:3000]
+        block = {"type": "section", "block_id": _block_id(pending), "text": {"type": "mrkdwn", "text": text}}
+        with _as_later():
+            if pending.posting and (found := await self._find(client, pending, report.created)):
+                return found
+            await books.posting(True)
+            return await self._post(client, _escape(report.title), [block])
 
     def _open(self) -> AsyncWebClient:
         if self._session is None or self._client is None:
@@ -150,9 +160,9 @@ class Slack:
             await asyncio.sleep(0.2 * (attempt + 1))
         raise Later("Slack has not finished processing the photo")
 
-    async def _find(self, client: AsyncWebClient, pending: Pending, incident: Incident) -> str:
+    async def _find(self, client: AsyncWebClient, pending: Pending, since_ms: int) -> str:
         """The ts of a message that was posted without an answer; empty when no such message is found."""
-        oldest = min(a["received_ms"] for a in incident.alerts) / 1000 - 60
+        oldest = since_ms / 1000 - 60
         try:
             found = await _asked(client.conversations_history(channel=self._channel, oldest=f"{oldest:.6f}", limit=200))
         except SlackApiError as e:
@@ -169,10 +179,10 @@ class Slack:
                 return _text(message, "ts")
         return ""
 
-    async def _post(self, client: AsyncWebClient, incident: Incident, blocks: list[dict[str, Any]]) -> str:
+    async def _post(self, client: AsyncWebClient, text: str, blocks: list[dict[str, Any]]) -> str:
         answer = await _asked(
             client.chat_postMessage(
-                channel=self._channel, text=_plain(incident), blocks=blocks, unfurl_links=False, unfurl_media=False
+                channel=self._channel, text=text, blocks=blocks, unfurl_links=False, unfurl_media=False
             )
         )
         return _text(answer, "ts")
@@ -218,8 +228,19 @@ class Slack:
 
 
 def _block_id(pending: Pending) -> str:
-    """The block id that marks a message as this incident's; Slack keeps it with the message."""
+    """The block id that marks a message as this notice's; Slack keeps it with the message."""
     return f"edge {pending.mesh} {pending.root}"[:255]
+
+
+@contextlib.contextmanager
+def _as_later() -> Iterator[None]:
+    """Raise the errors of Slack and of the way to it as Later."""
+    try:
+        yield
+    except SlackApiError as e:
+        raise _later(e) from e
+    except (SlackClientError, aiohttp.ClientError, OSError, TimeoutError) as e:
+        raise Later(f"cannot reach Slack: {type(e).__name__}", maybe_posted=True) from e
 
 
 async def _asked(call: Awaitable[AsyncSlackResponse]) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from cloud_sink.store.models import Alert, Building, Notice, Photo
 MOST = 200
 """Most alerts of one incident that are read at once, the oldest first; a large building's photo storm has fewer."""
 
+MAX_EVERY = 86_400
+"""Most seconds between two summaries that a building may announce."""
+
 
 class StoredPhoto(msgspec.Struct, frozen=True):
     """A photo that is on disk."""
@@ -179,7 +182,7 @@ class Alerts(Transactions):
             digests = set(s.scalars(select(Photo.digest).where(Photo.alert.in_(gone))))
             s.execute(delete(Photo).where(Photo.alert.in_(gone)))
             s.execute(delete(Alert).where(Alert.seq.in_(gone)))
-            s.execute(delete(Notice).where(Notice.wanted.in_(gone)))
+            s.execute(delete(Notice).where(Notice.wanted.in_(gone), Notice.report == 0))
             kept = set(s.scalars(select(Photo.digest).where(Photo.digest.in_(digests))))
             return len(gone), sorted(digests - kept)
 
@@ -189,6 +192,7 @@ class Alerts(Transactions):
             _in_turn(s, summary.mesh)
             building = _seen(s, summary.mesh, name)
             building.node, building.time, building.received = summary.node, summary.time, now_ms()
+            building.every = min(max(summary.every, 1), MAX_EVERY)
             building.nodes = [dict(n) for n in summary.nodes]
             building.warnings = msgspec.json.decode(msgspec.json.encode(summary.warnings))
 

@@ -104,6 +104,13 @@ class Building(Base):
     seen: Mapped[int] = mapped_column(BigInteger, default=0)
     nodes: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     warnings: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    every: Mapped[int] = mapped_column(Integer, default=900)
+    """Seconds after which the building sends the next summary at the latest."""
+
+    @property
+    def silent_after(self) -> int:
+        """The ms after which a building that sends nothing is silent: ten minutes, or as long as two summaries take."""
+        return max(600, 2 * self.every + 60) * 1000
 
 
 class User(Base):
@@ -137,10 +144,11 @@ class LoginLink(Base):
 
 
 class Notice(Base):
-    """The state of one incident on one channel; these rows are the notifier's queue.
+    """The state of one incident or report on one channel; these rows are the notifier's queue.
 
     `shown` is the newest seq in the message, `wanted` the newest stored seq. If they differ, the message needs an edit.
-    `state` is `idle` or `posting` (a first message is under way and may or may not have arrived).
+    `state` is `idle` or `posting` (a first message is under way and may or may not have arrived). `report` is 0 for an
+    incident; a report goes from `shown` 0 to `wanted` 1.
     """
 
     __tablename__ = "notices"
@@ -157,3 +165,46 @@ class Notice(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     due: Mapped[int] = mapped_column(BigInteger, default=0)
     error: Mapped[str] = mapped_column(String(300), default="")
+    report: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class Trouble(Base):
+    """A warning of a building that is followed for notices. `state` is `new`, `told` (a report has its beginning) or
+    `over`.
+
+    `since` is its beginning (0: not known), `seen` the time when the sink saw it, `absent` the time since which the
+    summaries lack it (0: they have it), `times` how often it came within a day.
+    """
+
+    __tablename__ = "troubles"
+    __table_args__ = (UniqueConstraint("mesh", "code", "node", "subject"),)
+    id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
+    mesh: Mapped[str] = mapped_column(String(64))
+    code: Mapped[str] = mapped_column(String(64))
+    node: Mapped[str] = mapped_column(String(80))
+    subject: Mapped[str] = mapped_column(String(80))
+    state: Mapped[str] = mapped_column(String(16), default="new")
+    since: Mapped[int] = mapped_column(BigInteger)
+    seen: Mapped[int] = mapped_column(BigInteger)
+    absent: Mapped[int] = mapped_column(BigInteger, default=0)
+    times: Mapped[int] = mapped_column(Integer, default=1)
+
+
+class Report(Base):
+    """A notice about troubles that began or ended together; `mesh` is empty for silent buildings."""
+
+    __tablename__ = "reports"
+    __table_args__ = (Index(None, "mesh", "created"), {"sqlite_autoincrement": True})
+    id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
+    mesh: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str] = mapped_column(String(300))
+    body: Mapped[str] = mapped_column(Text)
+    created: Mapped[int] = mapped_column(BigInteger)
+
+
+class Setting(Base):
+    """A setting of the sink that runs, for `edge-sink status`."""
+
+    __tablename__ = "settings"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[Any] = mapped_column(JSON)

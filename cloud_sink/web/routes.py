@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,9 +32,17 @@ class NeedLogin(Exception):
 class Pages:
     """The objects that all pages need."""
 
-    def __init__(self, alerts: Alerts, access: Access, photos: PhotoStore, live: Live, connect_line: str) -> None:
+    def __init__(
+        self,
+        alerts: Alerts,
+        access: Access,
+        photos: PhotoStore,
+        live: Live,
+        connect_line: str,
+        notices: Sequence[str] = (),
+    ) -> None:
         self.alerts, self.access, self.photos, self.live = alerts, access, photos, live
-        self.connect_line = connect_line
+        self.connect_line, self.notices = connect_line, notices
         self.templates = Jinja2Templates(HERE / "templates")
         self.templates.env.globals["asset"] = asset
         self.templates.env.filters.update(ms=views.milliseconds, bytes=views.size)
@@ -110,7 +119,14 @@ def page_routes(pages: Pages) -> APIRouter:
         now = now_ms()
         found = [views.health_of(b, now) for b in pages.alerts.buildings()]
         template = "_health.html" if part == "strip" else "buildings.html"
-        return pages.render(request, template, visitor=visitor, buildings=found, connect_line=pages.connect_line)
+        return pages.render(
+            request,
+            template,
+            visitor=visitor,
+            buildings=found,
+            notices=pages.notices,
+            connect_line=pages.connect_line,
+        )
 
     @router.get("/photos/{photo_id}.jpg")
     def photo(visitor: LoggedIn, photo_id: int) -> Response:

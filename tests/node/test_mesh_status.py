@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -10,7 +11,9 @@ import pytest
 from agent.api import results
 from agent.api.resources import OtherNodes
 from agent.errors import EdgeError, NotFound, Refused, Unreachable
+from agent.health import HealthRegistry
 from agent.mesh import Mesh
+from agent.model.alert import StatusSummary
 from agent.model.health import HealthCount, Warning
 from agent.model.node import NodeRecord
 from agent.node.node_facts import Absences
@@ -111,6 +114,24 @@ async def test_the_sink_gets_the_warnings_of_every_node(site: Site) -> None:
     sender = SummarySender(hall.delivery.uplink, hall.mesh, hall.health, lambda: hall.admission.identity, 900.0)
     (found,) = [w for w in sender.warnings() if w.node == "porch" and w.code == BROKEN.code]
     assert found.text == "porch: service.restarted"
+
+
+async def test_a_summary_is_sent_again_when_a_count_changes() -> None:
+    porch = SimpleNamespace(name="porch", id="p", version="1", health=[HealthCount("camera.gone", 1, "error")])
+    mesh = SimpleNamespace(known=lambda: [porch], live=lambda: [None, porch], is_live=lambda _: True)
+    sent: list[StatusSummary] = []
+
+    async def send_status(summary: StatusSummary) -> None:
+        sent.append(summary)
+
+    uplink = SimpleNamespace(configured=True, send_status=send_status)
+    me = SimpleNamespace(mesh_id="m", name="hall")
+    sender = SummarySender(uplink, mesh, HealthRegistry(), lambda: me, 240.0)  # type: ignore[arg-type,return-value]
+    for count in (1, 1, 2, 2):
+        porch.health = [HealthCount("camera.gone", count, "error")]
+        await sender.send()
+    assert [s.warnings[0].text for s in sent] == ["porch: camera.gone", "porch: camera.gone (2 times)"]
+    assert {s.every for s in sent} == {240}
 
 
 def test_an_absence_is_measured_until_it_ends() -> None:

@@ -50,6 +50,8 @@ async def test_a_restart_keeps_certificate_key_and_alerts(tmp_path: Path) -> Non
         (["--slack-channel", "#general"], "Slack needs the bot's token", 2),
         (["--mqtt", "http://x"], "not a broker's URL", 2),
         (["--apprise-file", "/nonexistent"], "cannot be read", 2),
+        (["--notices", "on"], "--notices needs a service", 2),
+        (["--notices", "all of them"], "not the code of a warning", 2),
     ],
 )
 async def test_wrong_option_gives_an_error_and_an_exit_code(
@@ -93,7 +95,7 @@ async def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
         assert b"Traceback" not in err
 
 
-@pytest.mark.parametrize("arguments", [[], ["serve"], ["key"], ["user", "add"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["status"], ["key"], ["user", "add"]], ids=" ".join)
 def test_every_command_has_the_short_option_for_help(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,10 +143,10 @@ def test_lists_have_a_table_and_a_json_form(sink: Caller) -> None:
 
 async def test_help_names_every_command_and_option() -> None:
     _, out, _ = await edge_sink("--help")
-    for word in ("serve", "key", "user", "Exit codes"):
+    for word in ("serve", "status", "key", "user", "Exit codes"):
         assert word in out
     _, out, _ = await edge_sink("serve", "--help")
-    for option in ("--slack-channel", "--mqtt", "--db", "--ready-file", "--keep"):
+    for option in ("--slack-channel", "--mqtt", "--db", "--ready-file", "--keep", "--notices"):
         assert option in out
 
 

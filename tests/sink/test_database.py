@@ -23,6 +23,9 @@ from sqlalchemy.orm import Session
 
 from agent.errors import ConfigError, Unreachable
 from agent.model.alert import StatusSummary
+from cloud_sink.clock import now_ms
+from cloud_sink.notify import Notices, Troubles
+from cloud_sink.notify.troubles import USUAL
 from cloud_sink.store import Access, Alerts, open_database
 from cloud_sink.store import alerts as alerts_module
 from cloud_sink.store.alerts import StoredPhoto
@@ -48,6 +51,11 @@ def test_database_of_the_first_version_keeps_all_its_data(tmp_path: Path) -> Non
     assert alert.event["data"]["labels"][0]["name"] == "person"
     assert Access(engine).all_keys()[0].name == "Home"
     assert alerts.buildings()[0].warnings[0]["code"] == "camera.silent"
+    assert alerts.buildings()[0].every == 900
+    with engine.connect() as db:
+        assert set(db.exec_driver_sql("SELECT report FROM notices").scalars()) <= {0}
+        tables = db.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name IN ('alerts', 'notices')").scalars()
+        assert all("AUTOINCREMENT" in sql for sql in tables), "a seq is never given twice"
     engine.dispose()
 
 
@@ -229,6 +237,13 @@ def test_the_same_sink_on_postgresql(folder: Path) -> None:
         engine = open_database(url)
         with engine.connect() as connection:
             assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        troubles, later = Troubles(engine, USUAL, ["slack:C"], ""), now_ms() + 3_600_000
+        assert [troubles.look(later + n) for n in range(3)] == [1, 0, 0]
+        notice = Notices(engine).next("slack:C")
+        assert notice is not None
+        assert notice.report
+        Notices(engine).shown(notice.id, "sent", 1, 0)
+        assert Notices(engine).wait("slack:C") is None
         engine.dispose()
     with pytest.raises(Unreachable):
         open_database(url)
