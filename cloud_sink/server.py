@@ -25,7 +25,7 @@ from cloud_sink.clock import DAY, now_ms
 from cloud_sink.connections import Door, ImpatientProtocol
 from cloud_sink.files import private_folder
 from cloud_sink.ingest.mqtt import Broker, MqttIngest
-from cloud_sink.notify import Channel, Notices, Notifier, Troubles, Watch
+from cloud_sink.notify import ASKED_EVERY, SILENT, Channel, Notices, Notifier, Troubles, Watch
 from cloud_sink.settings import Settings
 from cloud_sink.status import NOTICES
 from cloud_sink.store import Remembered
@@ -164,6 +164,7 @@ def _parts(sink: Sink, extras: Extras, url: str) -> dict[str, Part]:
         parts["notifier"] = notifier.run
         if sink.settings.notices:
             troubles = Troubles(sink.engine, sink.settings.notices, sink.intake.channels, url)
+            sink.intake.every = ASKED_EVERY if SILENT in sink.settings.notices else 0
             parts["watch"] = Watch(troubles, notifier.wake).run
     return parts
 

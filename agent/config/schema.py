@@ -109,7 +109,7 @@ class UplinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data that leaves the building. The sink itself is set by `edge-agent sink connect`."""
 
     status: Annotated[bool, Meta(description="Send the status summary as well as alerts.")] = True
-    status_every: Annotated[float, duration("How often the summary goes out when nothing changes.")] = 900.0
+    status_every: Annotated[float, duration("Longest pause between summaries; a sink may ask for less.")] = 900.0
     macs: Annotated[bool, Meta(description="Let MAC addresses leave in the clear instead of as a keyed hash.")] = False
     spool: Annotated[int, size("Most bytes of alerts that wait for the sink.")] = 1 << 30
 

@@ -23,7 +23,9 @@ MAX_WARNINGS = 200
 
 
 class SummarySender:
-    """Sends the summary to the sink when it changes, and every `every` seconds where it does not."""
+    """Sends the summary to the sink when it changes, and every `every` seconds where it does not, or sooner if the sink
+    asks for it.
+    """
 
     def __init__(
         self, uplink: Uplink, mesh: Mesh, health: HealthRegistry, identity: Callable[[], Identity], every: float
@@ -44,7 +46,8 @@ class SummarySender:
         # Of another node a warning's text is its code and count; the texts of this node change with every number in them.
         state = (nodes, [(w.code, w.subject, w.node, w.text if w.node else "") for w in warnings])
         at, sent = self._sent
-        if state == sent and time.monotonic() - at < self._every:
+        every = min(self._every, self._uplink.asked_every or self._every)
+        if state == sent and time.monotonic() - at < every:
             return
         self._sent = (time.monotonic(), state)
         me = self._identity()
@@ -56,7 +59,7 @@ class SummarySender:
                     time=now(),
                     nodes=nodes,
                     warnings=warnings,
-                    every=max(1, round(self._every)),
+                    every=max(1, round(every)),
                 )
             )
         except EdgeError as e:

@@ -9,6 +9,8 @@ import msgspec
 
 MAX_WAIT = 600.0
 """Longest pause in seconds that a Retry-After may ask for."""
+LEAST_EVERY = 60.0
+"""Shortest time in seconds between two summaries that a sink may ask for."""
 PERMANENT = frozenset({400, 409, 411, 413, 414, 415, 422, 431})
 """HTTP statuses of an alert that the sink will never take."""
 
@@ -39,12 +41,15 @@ class Verdict(Enum):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A verdict with its reason and the error code of its cause; `wait` is the pause in seconds that the sink asked for."""
+    """A verdict with its reason and the error code of its cause; `wait` is the pause in seconds that the sink asked for,
+    `every` the seconds between summaries that it asks for (0: it asks for none).
+    """
 
     verdict: Verdict
     reason: str = ""
     wait: float = 0.0
     code: str = ""
+    every: float = 0.0
 
 
 class SinkClient(Protocol):
@@ -84,7 +89,8 @@ def _stored(said: dict[str, object] | None, event_id: str) -> Outcome:
         return Outcome(Verdict.RETRY, "the answer 200 is not JSON from a sink")
     if event_id and (said.get("id") != event_id or not isinstance(said.get("stored"), bool)):
         return Outcome(Verdict.RETRY, "the answer 200 is not about this alert")
-    return Outcome(Verdict.STORED)
+    every = said.get("every")
+    return Outcome(Verdict.STORED, every=max(every, LEAST_EVERY) if isinstance(every, int) and every > 0 else 0.0)
 
 
 def _said(answer: Answer) -> dict[str, object] | None:

@@ -83,6 +83,8 @@ class Uplink:
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._status: bytes | None = None
+        self.asked_every = 0.0
+        """Seconds between status summaries that the sink asks for; 0 if it asks for none."""
         self._due: dict[str, float] = {}
         self._flying: dict[str, tuple[int, asyncio.Task[None]]] = {}
         """Alerts on their way: their bytes, and the task that waits for the answer."""
@@ -238,6 +240,8 @@ class Uplink:
             outcome = await client.send("status", body)
             if outcome.verdict not in (Verdict.STORED, Verdict.REFUSED) and self._status is None:
                 self._status = body
+            if outcome.verdict is Verdict.STORED:
+                self.asked_every = outcome.every
             self._after(outcome, before)
         elif not self.connected and not self._flying:
             before = self._failures
@@ -330,6 +334,6 @@ class Uplink:
     def _reset(self) -> None:
         self.connected, self._failures, self._denied, self._last_error, self._silent_since = False, 0, False, "", None
         self._due.clear()
-        self._not_before = 0.0
+        self._not_before = self.asked_every = 0.0
         self._changed.set()
         self._wake.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from agent.errors import Refused
 from cloud_sink import metrics
@@ -28,6 +29,8 @@ class Intake:
         self.on_alert: Callable[[int, str, str], None] = lambda _seq, _mesh, _root: None
         self.on_status: Callable[[str], None] = lambda _mesh: None
         self.channels: Sequence[str] = ()
+        self.every = 0
+        """Seconds between summaries that the buildings are asked for; 0: they decide."""
         self._alerts, self._access, self._photos, self._limits = alerts, access, photos, limits
 
     def alert(self, key: Key, body: bytes, via: str) -> tuple[str, bool]:
@@ -51,12 +54,13 @@ class Intake:
             self.on_alert(seq, alert.mesh, alert.event.root or alert.event.id)
         return alert.event.id, seq is not None
 
-    def status(self, key: Key, body: bytes) -> None:
-        """Store a status summary. Raises Refused."""
+    def status(self, key: Key, body: bytes) -> dict[str, Any]:
+        """Store a status summary and return the answer. Raises Refused."""
         summary = decode_status(body)
         key = self._bound(key, summary.mesh)
         self._alerts.add_status(summary, key.name)
         self.on_status(summary.mesh)
+        return {"stored": True} | ({"every": self.every} if self.every else {})
 
     def hello(self, key: Key, body: bytes) -> str:
         """Return the building's name. The first hello binds the key to its mesh and CA. Raises Refused."""

@@ -209,8 +209,7 @@ class MqttIngest:
                 event_id, new = self._intake.alert(key, body, "mqtt")
                 said: dict[str, Any] = {"id": event_id, "stored": new}
             elif kind == "status":
-                self._intake.status(key, body)
-                said = {"stored": True}
+                said = self._intake.status(key, body)
             else:
                 said = {"building": self._intake.hello(key, body), "service": "edge-sink"}
         except EdgeError as e:

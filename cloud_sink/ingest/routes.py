@@ -56,9 +56,8 @@ def ingest_routes(intake: Intake, access: Access, limits: Limits) -> APIRouter:
 
     @router.post("/status", openapi_extra=described(StatusSummary))
     async def status(request: Request, key: Authorised) -> JSONResponse:
-        """Store the building's newest status summary."""
-        await asyncio.to_thread(intake.status, key, await _body(request))
-        return JSONResponse({"stored": True})
+        """Store the building's newest status summary; `every` asks for a summary every so many seconds."""
+        return JSONResponse(await asyncio.to_thread(intake.status, key, await _body(request)))
 
     return router
 

@@ -6,7 +6,7 @@ Both modules are imported only when they are configured.
 from cloud_sink.notify.channel import Channel
 from cloud_sink.notify.notifier import Notifier
 from cloud_sink.notify.queue import Notices
-from cloud_sink.notify.troubles import parse_notices
+from cloud_sink.notify.troubles import ASKED_EVERY, SILENT, parse_notices
 from cloud_sink.notify.watch import Troubles, Watch
 
-__all__ = ["Channel", "Notices", "Notifier", "Troubles", "Watch", "parse_notices"]
+__all__ = ["ASKED_EVERY", "SILENT", "Channel", "Notices", "Notifier", "Troubles", "Watch", "parse_notices"]

@@ -20,6 +20,8 @@ SILENT = "building.silent"
 NODE_GONE = "node.gone"
 USUAL = (NODE_GONE, "camera.gone", "source.gone", SILENT)
 """The codes that `--notices on` chooses."""
+ASKED_EVERY = 240
+"""Seconds between summaries that a sink asks for where it tells silence: two are missing after ten minutes."""
 GATHER = 2 * MINUTE
 """The nodes of a building without power are found to be gone within this time, so that one report has them all."""
 LASTING = 12 * MINUTE

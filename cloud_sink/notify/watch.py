@@ -17,7 +17,7 @@ from cloud_sink.store.models import Building, Key, Notice, Report, Trouble
 logger = logging.getLogger(__name__)
 
 EVERY = 30.0
-"""Seconds between two looks at the newest summaries."""
+"""Seconds between two checks of the newest summaries."""
 HOUR = 3600 * SECOND
 PER_HOUR = 6
 """Most reports about one building in an hour, and about silent buildings. Later troubles wait for a common report."""
@@ -140,7 +140,7 @@ class Troubles(Transactions):
 
 
 class Watch:
-    """Looks at the newest summaries until cancelled; `on_report` is called after new reports."""
+    """Checks the newest summaries until cancelled; `on_report` is called after new reports."""
 
     __name__ = "watch"
 

@@ -124,7 +124,7 @@ async def test_a_summary_is_sent_again_when_a_count_changes() -> None:
     async def send_status(summary: StatusSummary) -> None:
         sent.append(summary)
 
-    uplink = SimpleNamespace(configured=True, send_status=send_status)
+    uplink = SimpleNamespace(configured=True, send_status=send_status, asked_every=0.0)
     me = SimpleNamespace(mesh_id="m", name="hall")
     sender = SummarySender(uplink, mesh, HealthRegistry(), lambda: me, 240.0)  # type: ignore[arg-type,return-value]
     for count in (1, 1, 2, 2):
@@ -132,6 +132,12 @@ async def test_a_summary_is_sent_again_when_a_count_changes() -> None:
         await sender.send()
     assert [s.warnings[0].text for s in sent] == ["porch: camera.gone", "porch: camera.gone (2 times)"]
     assert {s.every for s in sent} == {240}
+    uplink.asked_every = 1e-9
+    await sender.send()
+    assert sent[2].every == 1
+    uplink.asked_every = 900.0
+    await sender.send()
+    assert len(sent) == 3
 
 
 def test_an_absence_is_measured_until_it_ends() -> None:

@@ -19,7 +19,7 @@ from cloud_sink.clock import now_ms
 from cloud_sink.notify import Notices, Notifier, Troubles, notifier
 from cloud_sink.notify.others import read_others
 from cloud_sink.notify.slack import Slack
-from cloud_sink.notify.troubles import LASTING, MINUTE, USUAL
+from cloud_sink.notify.troubles import ASKED_EVERY, LASTING, MINUTE, USUAL
 from cloud_sink.settings import Settings
 from cloud_sink.status import lines_of, status_of
 from cloud_sink.store import open_database
@@ -184,7 +184,7 @@ def test_the_page_and_the_status_say_whether_notices_are_on(tmp_path: Path) -> N
         assert f"Notices of warnings are on: {', '.join(USUAL)}, disk.full" in on.http.get("/buildings").text
         nodes = [{"name": "ap", "alive": "yes"}]
         status = StatusSummary(mesh="mesh-test", node="ap", time="1", nodes=nodes, warnings=[GONE])
-        assert on.post("/v1/status", msgspec.msgpack.encode(status)).status_code == 200
+        assert on.post("/v1/status", msgspec.msgpack.encode(status)).json() == {"stored": True, "every": ASKED_EVERY}
         found = json.loads(on.cli("status", "--json"))
     assert (found["notices"]["codes"], found["notices"]["channels"]) == ([*USUAL, "disk.full"], ["apprise"])
     assert [(b["name"], b["level"], b["warnings"]) for b in found["buildings"]] == [("Home", "error", ["camera.gone"])]

@@ -96,7 +96,7 @@ def minute(sink: Sink, ago: int) -> str:
     return f"{datetime.fromtimestamp((sink.now - ago * MINUTE) / 1000).astimezone():%H:%M}"
 
 
-def test_a_camera_is_told_once_when_it_goes_and_once_when_it_is_back(sink: Sink) -> None:
+def test_a_camera_is_told_when_it_goes_and_when_it_is_back(sink: Sink) -> None:
     sink.hears()
     sink.look(5)
     sink.hears(camera("front"))
@@ -217,7 +217,7 @@ def test_a_building_without_a_word_is_told_once_and_its_return(sink: Sink) -> No
     assert sink.titles[1:] == ["building Home m1 reports again after 69 min"]
 
 
-def test_silence_is_measured_by_the_pause_that_a_building_announces(sink: Sink) -> None:
+def test_silence_is_measured_by_the_announced_pause(sink: Sink) -> None:
     sink.hears(every=900)
     sink.look(30)
     assert sink.titles == []
@@ -258,7 +258,7 @@ def test_all_buildings_at_once_are_one_notice(sink: Sink) -> None:
     assert sink.titles[1:] == ["30 buildings report again"]
 
 
-def test_buildings_with_a_revoked_key_or_without_summary_are_left(sink: Sink) -> None:
+def test_buildings_with_a_revoked_key_are_not_followed(sink: Sink) -> None:
     sink.hears(camera("front"), every=240)
     sink.access.revoke_key(sink.keys["m1"])
     sink.look(60)

@@ -313,6 +313,14 @@ def test_binary_or_deeply_nested_answers_are_judged_like_others(status: int, bod
     assert judge(Answer(status, {}, body), "e").verdict is not Verdict.STORED
 
 
+@pytest.mark.parametrize(
+    ("said", "every"), [("240", 240), ("1", 60), ("0", 0), ("-5", 0), ('"x"', 0), ("null", 0), ("1e9", 0), ("[]", 0)]
+)
+def test_a_sink_may_ask_for_summaries_within_limits(said: str, every: float) -> None:
+    outcome = judge(Answer(200, {}, f'{{"stored": true, "every": {said}}}'.encode()), "")
+    assert (outcome.verdict, outcome.every) == (Verdict.STORED, every)
+
+
 async def test_macs_leave_only_as_a_keyed_hash(tmp_path: Path) -> None:
     sent: list[bytes] = []
 

@@ -146,6 +146,7 @@ async def test_status_reaches_the_sink_and_the_newest_one_wins(tmp_path: Path) -
             return found == ("1",)
 
         await eventually(node_names)
+        assert uplink.asked_every == 0.0
 
 
 async def test_connect_tells_wrong_key_wrong_pin_and_no_sink_apart(tmp_path: Path) -> None:
