@@ -73,6 +73,15 @@ def add(
             "--zone", metavar="NAME=X,Y,X,Y,X,Y…", help="A polygon of the photo for inside(box, 'NAME'); repeatable."
         ),
     ] = None,
+    min_area: Annotated[
+        float,
+        typer.Option(
+            "--min-area", metavar="SHARE", min=0, max=1, help="Smallest box, as a share of the photo, for fits(box)."
+        ),
+    ] = 0,
+    max_area: Annotated[
+        float, typer.Option("--max-area", metavar="SHARE", min=0, max=1, help="Largest box for fits(box).")
+    ] = 1,
     warm: Annotated[bool, typer.Option("--warm", help="Keep it open, so that a photo takes no start-up time.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Accept any TLS certificate of the camera.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of a camera of this name.")] = False,
@@ -95,6 +104,7 @@ def add(
     body["masks"] = [m for m in masks if len(m) == 4]
     body["hidden"] = [_polygon(m) for m in masks if len(m) != 4]
     body["zones"] = dict(_zone(z) for z in zone or [])
+    body |= {k: v for k, v, default in (("min_area", min_area, 0), ("max_area", max_area, 1)) if v != default}
     body |= ({"crop": _box(crop)} if crop else {}) | ({"replace": True} if replace else {})
     with connect() as client:
         found = client.post("/v1/cameras", body)

@@ -52,10 +52,9 @@ class Located(NamedTuple):
 def located(events: list[LineEvent], batch: Batch) -> list[Located]:
     """Where the events' lines are, in the lines' order, found in one pass; raises StepFailed for a line that is not there."""
     try:
-        return [
-            Located(e, batch.origin(e.line, e.at), batch.line(e.line, e.at), batch.sender(e.line, e.at))
-            for e in sorted(events, key=lambda e: e.line)
-        ]
+        ascending = sorted(events, key=lambda e: e.line)  # cheap to find
+        places = sorted(((batch.place(e.line, e.at), e) for e in ascending), key=lambda found: found[0])
+        return [Located(e, batch.origin(0, at), batch.line(0, at), batch.sender(0, at)) for at, e in places]
     except IndexError as e:
         raise StepFailed(f"the filter names {e} in its batch", code="step.answer") from None
 

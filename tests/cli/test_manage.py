@@ -178,12 +178,25 @@ async def test_an_added_camera_is_tested_at_once(edge: Shell, agent: MemoryAgent
 
 
 async def test_masks_are_boxes_or_polygons_and_zones_have_names(edge: Shell, agent: MemoryAgent) -> None:
-    words = ["--mask", "0,0,0.5,0.5", "--mask", "0,0,1,0,0,1", "--zone", "door=0.2,0.4,0.8,0.4,0.8,1", "--no-test"]
+    words = [
+        "--mask",
+        "0,0,0.5,0.5",
+        "--mask",
+        "0,0,1,0,0,1",
+        "--zone",
+        "door=0.2,0.4,0.8,0.4,0.8,1",
+        "--min-area",
+        "0.01",
+        "--max-area",
+        "0.5",
+        "--no-test",
+    ]
     assert (await edge("camera", "add", "yard", "/dev/video0", *words)).code == 0
     *_, (_, _, _, options) = agent.calls
     assert options["masks"] == [(0, 0, 0.5, 0.5)]
     assert options["hidden"] == [[(0, 0), (1, 0), (0, 1)]]
     assert options["zones"] == {"door": [(0.2, 0.4), (0.8, 0.4), (0.8, 1)]}
+    assert (options["min_area"], options["max_area"]) == (0.01, 0.5)
 
 
 @pytest.mark.parametrize(
