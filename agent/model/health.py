@@ -27,6 +27,43 @@ class HealthCount(msgspec.Struct, array_like=True, frozen=True):
     severity: str = "warning"
 
 
+WARNING_CODES = frozenset(
+    [
+        "blobs.full",
+        "camera.gone",
+        "camera.silent",
+        "certificate.expiring",
+        "clock.unsynchronised",
+        "disk.full",
+        "docker.missing",
+        "gpu.unused",
+        "labels.unsigned",
+        "mesh.closed",
+        "mesh.unlinked",
+        "node.gone",
+        "node.pending",
+        "node.removed",
+        "operator.no-backup",
+        "operator.one",
+        "presence.learning",
+        "queue.full",
+        "service.restarted",
+        "sink.denied",
+        "sink.disconnected",
+        "sink.missing",
+        "source.dropped",
+        "source.gone",
+        "source.missing",
+        "source.not-allowed",
+        "source.nothing-recognised",
+        "source.unread",
+        "source.unreadable",
+        "step.failing",
+        "step.no-node",
+        "step.not-started",
+    ]
+)
+"""The codes of all warnings; docs/errors.md explains them."""
 MAX_CODES = 32
 """Most codes that a node announces, the worst first."""
 MAX_CODE = 64

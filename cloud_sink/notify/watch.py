@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Sequence
 
 from sqlalchemy import Engine, delete, func, select
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 EVERY = 30.0
 """Seconds between two checks of the newest summaries."""
+CLOCK_SET = 60.0
+"""Seconds by which the wall clock must jump to count as set."""
 HOUR = 3600 * SECOND
 PER_HOUR = 6
 """Most reports about one building in an hour, and about silent buildings. Later troubles wait for a common report."""
@@ -56,6 +59,11 @@ class Troubles(Transactions):
                 made = self._looked(s, buildings, keys, now)
         self._heard |= {b.mesh for b in buildings if b.received >= self._started}
         return made
+
+    def restarted(self, now: int) -> None:
+        """Note that the sink could not hear the buildings, or had another time, until now."""
+        self._started = now
+        self._heard.clear()
 
     def forget(self) -> None:
         """Delete all troubles: notices are off, and what began before they are on again is not told as new."""
@@ -149,10 +157,22 @@ class Watch:
 
     async def run(self) -> None:
         """Work until cancelled; an error of the database ends it."""
+        # It is started again after an outage of the database, in which no summary could be stored.
+        offset = _offset()
+        self._troubles.restarted(now_ms())
         while True:
+            if abs(_offset() - offset) > CLOCK_SET:
+                logger.info("the clock was set, or the machine slept: silence counts from now on")
+                offset = _offset()
+                self._troubles.restarted(now_ms())
             if await asyncio.to_thread(self._troubles.look, now_ms()):
                 self._on_report()
             await asyncio.sleep(EVERY)
+
+
+def _offset() -> float:
+    """Seconds between the wall clock and the clock that is never set and stops while the machine sleeps."""
+    return now_ms() / SECOND - time.monotonic()
 
 
 def _over(ended: list[Trouble]) -> list[Trouble]:

@@ -16,7 +16,7 @@ from agent.model.alert import StatusSummary
 from agent.model.health import Warning
 from cloud_sink.app import Sink
 from cloud_sink.clock import now_ms
-from cloud_sink.notify import Notices, Notifier, Troubles, notifier
+from cloud_sink.notify import Notices, Notifier, Troubles, Watch, notifier, watch
 from cloud_sink.notify.others import read_others
 from cloud_sink.notify.slack import Slack
 from cloud_sink.notify.troubles import ASKED_EVERY, LASTING, MINUTE, USUAL
@@ -123,11 +123,11 @@ async def test_a_camera_that_goes_and_comes_gives_two_messages(desk: Desk, tmp_p
         desk.hears(minutes=1)
         desk.hears(GONE, minutes=10)
         async with running(notifier):
-            await eventually(lambda: len(service.got) == 1)
+            await eventually(lambda: Notices(desk.sink.engine).waiting() == 0)
         desk.hears(minutes=LASTING // MINUTE)
         async with running(desk.start(*read_others(tmp_path / "urls"))):  # a restart sends neither again
-            await eventually(lambda: len(service.got) == 2)
             await eventually(lambda: Notices(desk.sink.engine).waiting() == 0)
+    assert len(service.got) == 2
     assert "camera ap/front is gone since" in service.titles[0]
     assert "camera ap/front is back after" in service.titles[1]
     assert service.got[0]["message"] == f"See https://sink.example/buildings#b-{desk.building.mesh}"
@@ -159,6 +159,37 @@ async def test_a_report_whose_answer_was_lost_is_posted_once(desk: Desk, fault: 
             await eventually(lambda: Notices(desk.sink.engine).waiting() == 0)
         (message,) = slack.messages.values()
         assert "camera ap/&lt;!channel&gt; &amp; co is gone since" in str(message["blocks"])
+
+
+async def test_the_watch_wakes_the_notifier_after_a_report(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "EVERY", 0.01)
+    times = iter([now_ms()] * 4)
+    last = now_ms() + 32 * MINUTE
+    monkeypatch.setattr(watch, "now_ms", lambda: next(times, last))
+    monkeypatch.setattr(watch, "_offset", lambda: 0.0)
+    desk.start()
+    desk.hears()
+    woken = asyncio.Event()
+    troubles = Troubles(desk.sink.engine, USUAL, ["slack:C"], "")
+    task = asyncio.create_task(Watch(troubles, woken.set).run())
+    await asyncio.wait_for(woken.wait(), 10)
+    task.cancel()
+    assert Notices(desk.sink.engine).waiting() == 1
+
+
+async def test_a_clock_that_is_set_makes_no_building_silent(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "EVERY", 0.0)
+    checked: list[int] = []
+    monkeypatch.setattr(watch, "now_ms", lambda: now_ms() + len(checked) * 1440 * MINUTE)
+    desk.start()
+    desk.hears()
+    troubles = Troubles(desk.sink.engine, USUAL, ["slack:C"], "")
+    look = troubles.look
+    monkeypatch.setattr(troubles, "look", lambda now: checked.append(look(now)))
+    task = asyncio.create_task(Watch(troubles, lambda: None).run())
+    await eventually(lambda: len(checked) >= 3)
+    task.cancel()
+    assert set(checked) == {0}
 
 
 def test_reports_are_pruned_by_age_and_not_with_alerts(desk: Desk) -> None:

@@ -342,9 +342,7 @@ def test_the_setting_names_codes(text: str, codes: tuple[str, ...]) -> None:
     assert parse_notices(text) == codes
 
 
-@pytest.mark.parametrize(
-    "text", ["yes", "Node.Gone", "node.gone;x", "a." + "b" * 99, ",".join(f"a.b{n}" for n in range(40))]
-)
+@pytest.mark.parametrize("text", ["yes", "Node.Gone", "node.gone;x", "node.gon", "on,off,x.y"])
 def test_the_setting_refuses_words_that_are_no_codes(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_notices(text)
