@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,8 +12,6 @@ from agent.errors import ConfigError
 from agent.model.health import WARNING_CODES
 from cloud_sink.clock import DAY, SECOND
 from cloud_sink.store.models import Building, Trouble
-
-logger = logging.getLogger(__name__)
 
 MINUTE = 60 * SECOND
 SILENT = "building.silent"
@@ -106,8 +103,6 @@ def update(rows: Sequence[Trouble], keys: Collection[Key], mesh: str, now: int, 
     had = {Key(r.code, r.node, r.subject) for r in rows}
     new = [k for k in sorted(set(keys) - had) if k[:2] not in other]
     room = min(MOST - sum(r.state != "over" for r in rows), MOST_ROWS - len(rows))
-    if room < len(new):
-        logger.warning("mesh %s has more than %d warnings for notices; the others are not followed", mesh, MOST)
     return [_made(k, mesh, now, _since(k, now, heard)) for k in new[: max(0, room)]]
 
 
@@ -116,7 +111,7 @@ def update_silence(row: Trouble | None, building: Building, now: int, silent: bo
     since = max(building.received, building.seen)
     if row is None:
         return _made(Key(SILENT, "", _clean(building.name)), building.mesh, now, since) if silent else None
-    if row.state != "over" and since <= row.since:
+    if row.state != "over" and since == row.since:
         silent = True  # a restart of the sink ends no silence
     elif silent and row.state == "over":
         row.state, row.times, row.since, row.seen = "new", row.times + 1, since, now
@@ -144,7 +139,7 @@ def forgotten(row: Trouble, now: int) -> bool:
 def told_begun(rows: Sequence[Trouble], building: str, now: int) -> tuple[str, str]:
     """Title and lines of a report about troubles of one building that began."""
     if len(rows) > 1:
-        return _many(rows, building, "gone", "new", now)
+        return _many(rows, building, lambda r: "gone" if r.code in _NOUNS else "new", now)
     (row,) = rows
     since = f" since {_clock(row.since, now)}" if row.since else ""
     return f"{building}: {_name(row)} {'is gone' if row.code in _NOUNS else 'is a new warning'}{since}", ""
@@ -153,12 +148,9 @@ def told_begun(rows: Sequence[Trouble], building: str, now: int) -> tuple[str, s
 def told_ended(rows: Sequence[Trouble], building: str, alive: Collection[str]) -> tuple[str, str]:
     """Title and lines of a report about troubles of one building that ended; `alive` has its live nodes."""
     if len(rows) > 1:
-        return _many(rows, building, "back", "over", 0)
+        return _many(rows, building, lambda r: _ended(r, alive), 0)
     (row,) = rows
-    state = "is back" if row.code in _NOUNS else "is over"
-    if row.code == NODE_GONE and row.subject not in alive:
-        state = "is not reported any more (was it removed?)"
-    return f"{building}: {_name(row)} {state}{_after(row)}", ""
+    return f"{building}: {_name(row)} is {_ended(row, alive)}{_after(row)}", ""
 
 
 def told_silent(rows: Sequence[Trouble], now: int) -> tuple[str, str]:
@@ -189,11 +181,17 @@ def _made(key: Key, mesh: str, now: int, since: int) -> Trouble:
     )  # fmt: skip
 
 
-def _many(rows: Sequence[Trouble], building: str, gone: str, other: str, now: int) -> tuple[str, str]:
+def _ended(row: Trouble, alive: Collection[str]) -> str:
+    if row.code == NODE_GONE and row.subject not in alive:
+        return "not reported any more (removed?)"
+    return "back" if row.code in _NOUNS else "over"
+
+
+def _many(rows: Sequence[Trouble], building: str, state_of: Callable[[Trouble], str], now: int) -> tuple[str, str]:
     counts, lines = [], []
-    for code in dict.fromkeys(r.code for r in rows):
-        same = [r for r in rows if r.code == code]
-        noun, state = (f"{_NOUNS[code]}{'s' if len(same) > 1 else ''}", gone) if code in _NOUNS else (code, other)
+    for code, state in dict.fromkeys((r.code, state_of(r)) for r in rows):
+        same = [r for r in rows if (r.code, state_of(r)) == (code, state)]
+        noun = f"{_NOUNS[code]}{'s' if len(same) > 1 else ''}" if code in _NOUNS else code
         counts.append(f"{len(same)} {noun} {state}")
         since = min((r.since for r in same if r.since), default=0) if now else 0
         times = f" since {_clock(since, now)}" if since else ""

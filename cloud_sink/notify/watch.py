@@ -42,6 +42,7 @@ class Troubles(Transactions):
         self._started = now_ms() if started is None else started
         self._heard: set[str] = set()
         self._limited: set[str] = set()
+        self._full: set[str] = set()
 
     def look(self, now: int) -> int:
         """Compare the newest summaries with the troubles, and queue what has to be told; returns the number of reports.
@@ -96,9 +97,17 @@ class Troubles(Transactions):
                 heard = building.mesh in self._heard
                 rows += (new := rules.update(rows, keys[building.mesh], building.mesh, now, heard=heard))
                 s.add_all(new)
+                self._say_full(building.mesh, rows)
                 made += self._tell(s, building, rows, now)
         s.add_all(quiet)
         return made + self._tell_silence(s, quiet, now)
+
+    def _say_full(self, mesh: str, rows: list[Trouble]) -> None:
+        if sum(r.state != "over" for r in rows) < rules.MOST and len(rows) < rules.MOST_ROWS:
+            self._full.discard(mesh)
+        elif mesh not in self._full:
+            self._full.add(mesh)
+            logger.warning("mesh %s has %d warnings for notices; others are not followed", mesh, len(rows))
 
     def _tell(self, s: Session, building: Building, rows: list[Trouble], now: int) -> int:
         name, made = building.name, 0
