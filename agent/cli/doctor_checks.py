@@ -13,7 +13,7 @@ import msgspec
 
 from agent.api import Client, read, results
 from agent.config import Config, format_size, load_config
-from agent.errors import EdgeError, Unreachable
+from agent.errors import EdgeError, Unreachable, in_words
 from agent.health import clock_synchronised
 
 MDNS = "224.0.0.251"
@@ -51,7 +51,7 @@ def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
         try:
             yield from check(device)
         except (OSError, EdgeError) as e:
-            yield Finding(check.__name__.strip("_"), "warn", f"cannot be checked: {e}", "run it as root")
+            yield Finding(check.__name__.strip("_"), "warn", f"cannot be checked: {in_words(e)}", "run it as root")
 
 
 def _agent(path: Path) -> tuple[Config | None, list[Finding]]:

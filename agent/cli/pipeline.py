@@ -14,7 +14,7 @@ from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app
 from agent.cli.output import ago, escape, listing, print_json, say, since, table
 from agent.cli.status_view import view_pipeline
-from agent.errors import ConfigError
+from agent.errors import ConfigError, in_words
 
 app = new_app(
     "Apply and manage pipelines.",
@@ -225,7 +225,7 @@ def _source(client: Client, file: Path) -> dict[str, Any]:
     try:
         source: dict[str, Any] = {"text": file.read_text("utf-8"), "file": str(file)}
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{file} cannot be read: {e}", hint="check the path") from None
+        raise ConfigError(f"{file} cannot be read: {in_words(e)}", hint="check the path") from None
     files = {}
     for name in client.post_packed("/v1/pipeline-files", source):
         path = file.parent / name
@@ -250,7 +250,9 @@ def _json(text: str) -> Any:
         value = jsonlib.loads(text)
         jsonlib.dumps(value, allow_nan=False)  # raises for 1e999, which no event can hold
         return value
-    except (OSError, ValueError) as e:
+    except OSError as e:
+        raise ConfigError(f"{text[1:]} cannot be read: {in_words(e)}", hint="check the path") from None
+    except ValueError as e:
         raise ConfigError(f"this is not JSON: {e}", hint="quote it for the shell, or use @FILE") from None
 
 

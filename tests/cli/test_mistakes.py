@@ -69,6 +69,26 @@ async def test_wrong_use_has_the_form_of_all_errors(alone: Shell, line: list[str
         assert (await alone(*line, "--json")).err.startswith('{"error": {"code": "')
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["pipeline", "apply", "none"],
+        ["pipeline", "trigger", "p", "--data", "@none"],
+        ["camera", "add", "porch", "@none"],
+        ["serve", "--join", "@none"],
+        ["filter", "try", "--module", "none", "x"],
+        ["sink", "connect", "https://h#sha256=" + "0" * 64, "--key-file", "none"],
+        ["config", "check", "none"],
+        ["add", "none"],
+    ],
+)
+async def test_a_file_that_is_not_there(edge: Shell, line: list[str]) -> None:
+    failed = await edge(*line)
+    assert failed.code, line
+    assert "Errno" not in failed.err
+    assert "none" in failed.err
+
+
 async def test_a_question_that_is_not_answered_does_nothing(edge: Shell) -> None:
     ended = await edge("pipeline", "remove", "person-at-the-door", input="n\n")
     assert (ended.code, "nothing was done" in ended.err) == (1, True)

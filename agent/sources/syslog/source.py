@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, in_words
 from agent.identity import Identity
 from agent.sources.batch import Batch, Counters, Position, SenderCount
 from agent.sources.mark import new_generation
@@ -115,7 +115,7 @@ class SyslogSource:
             sock = listening(self._where, MAX_WAITING)
         except OSError as error:
             raise ConfigError(
-                f"{self.name}: {error}", hint="another program may use this port: choose another port"
+                f"{self.name}: {in_words(error)}", hint="another program may use this port: choose another port"
             ) from error
         with sock:
             self.port = int(sock.getsockname()[1])
