@@ -85,15 +85,17 @@ def _pipeline(p: results.PipelineState) -> Iterator[RenderableType]:
         if step.error:
             waits = f" [dim]({count(step.queued, 'event')} waiting)[/]" if step.queued else ""
             yield Padding(
-                f"[red]✗ {escape(step.step)} {_STATES[step.state]}[/]: {escape(step.error)}{waits}", (0, 0, 0, 2)
+                f"[red]✗ {escape(step.step)} {_STATES[step.state]}[/]: {escape(step.error)}{waits}",
+                (0, 0, 0, 2),
+                expand=False,
             )
             if step.hint:
-                yield Padding(f"[dim]→ {escape(step.hint)}[/]", (0, 0, 0, 4))
+                yield Padding(f"[dim]→ {escape(step.hint)}[/]", (0, 0, 0, 4), expand=False)
         for fault in step.elsewhere:
             what = f"{escape(step.step)} {_STATES.get(fault.state, 'fails')} on {escape(fault.node)}"
-            yield Padding(f"[red]✗ {what}[/]: {escape(fault.error)}", (0, 0, 0, 2))
+            yield Padding(f"[red]✗ {what}[/]: {escape(fault.error)}", (0, 0, 0, 2), expand=False)
             if fault.hint:
-                yield Padding(f"[dim]→ {escape(fault.hint)}[/]", (0, 0, 0, 4))
+                yield Padding(f"[dim]→ {escape(fault.hint)}[/]", (0, 0, 0, 4), expand=False)
 
 
 LAG = 1.0
@@ -217,7 +219,21 @@ def _warnings(warnings: Sequence[Warning]) -> Iterator[RenderableType]:
         yield "\n[green]✓[/] nothing is wrong"
         return
     yield ""
+    same: dict[Warning, list[str]] = {}  # many are about the mesh or the pipelines: each node reports them
     for w in warnings:
-        where = f"[bold]{escape(w.node)}[/]: " if w.node else ""
-        yield f"{_SEVERITY.get(w.severity, '!')} {where}{escape(w.text)} [dim]{escape(w.code)}[/]"
-        yield Padding(f"[dim]→ {escape(w.remedy)}[/]", (0, 0, 0, 2))
+        same.setdefault(msgspec.structs.replace(w, node="", subject=""), []).append(w.node)
+    for w, nodes in same.items():
+        others = _names(sorted(n for n in nodes if n))
+        where = f"[bold]{escape(others)}[/]: " if others and "" not in nodes else ""
+        also = f" [dim](also {escape(others)})[/]" if others and not where else ""
+        yield f"{_SEVERITY.get(w.severity, '!')} {where}{escape(w.text)}{also} [dim]{escape(w.code)}[/]"
+        yield Padding(f"[dim]→ {escape(w.remedy)}[/]", (0, 0, 0, 2), expand=False)
+
+
+NAMED = 5
+"""Most nodes that are named beside a warning that several report."""
+
+
+def _names(nodes: Sequence[str]) -> str:
+    more = len(nodes) - NAMED
+    return ", ".join(nodes[:NAMED]) + (f" and {more} more" if more > 0 else "")
