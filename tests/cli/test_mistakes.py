@@ -20,6 +20,27 @@ async def test_a_state_folder_that_cannot_be_used(alone: Shell, tmp_path: Path, 
     assert "--state FOLDER" in failed.err
 
 
+@pytest.mark.parametrize(
+    ("join", "said"),
+    [
+        ("", "--join is empty"),
+        (" ", "--join is empty"),
+        ("10.0.0.5", "10.0.0.5:7946"),
+        ("hall.lan", "hall.lan:7946"),
+        ("edge1.x", "token"),
+    ],
+)
+async def test_a_wrong_join_is_named(alone: Shell, join: str, said: str) -> None:
+    failed = await alone("serve", "--join", join)
+    assert (failed.code in (2, 3), said in failed.err) == (True, True), failed.err
+
+
+async def test_help_breaks_where_the_terminal_ends(alone: Shell) -> None:
+    lines = [x.strip() for x in (await alone("serve", "-h", COLUMNS="80")).out.splitlines()]
+    first = next(n for n, x in enumerate(lines) if x.startswith("Without state"))
+    assert all(len(x) > 60 for x in lines[first : lines.index("node again.")]), lines
+
+
 async def test_an_empty_path_is_not_the_current_folder(alone: Shell, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     for failed in (await alone("serve", "--state", ""), await alone("serve", EDGE_AGENT_STATE="")):
