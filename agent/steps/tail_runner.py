@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
@@ -160,6 +160,8 @@ class TailRunner:
                 self.clock.hear(batch.anchor.line, now_)  # the newest line of this backlog was just written
         found = await self._filtered(program, batch) if batch.data else []
         rows: list[Row] = []
+        alone: list[Event] = []
+        followed = bool(self.pipeline.children(self.step.name))
         seen: dict[tuple[str, int], int] = {}
         for item in found:
             index = seen.get(item.origin, 0)
@@ -168,30 +170,35 @@ class TailRunner:
                 continue
             point = access_point_of(item, self.context.node_name)
             age = self.clock.age(item.text, point, now_, bound=batch.max_age, anchor=batch.anchor)
-            made = self._rows(item, index, read_at, age, point)
+            event, made = self._rows(item, index, read_at, age, point)
             if rows and len(rows) + len(made) > min(self._space(), PART):
                 # The position stays before the batch: after an end of the agent its first rows come again, with the same ids.
-                await self._commit(rows)
-                rows = []
+                await self._commit(rows, alone)
+                rows, alone = [], []
                 await self._room()
             rows += made
+            if not followed:
+                alone.append(event)
+                if len(alone) == PART:
+                    await self._commit([], alone)
+                    alone = []
         self._tally.found([item.sender for item in found])
         batch.dense = batch.dense or len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position
-        if rows:
+        if rows or alone:
             await self._commit(
-                rows
+                rows, alone
             )  # the next actions start before the wait: a cancelled wait leaves no row without a sender
         elif self._timer is None and self._position is not None:
             self._commit([])
             self._timer = asyncio.get_running_loop().call_later(POSITIONS, self._later)
 
-    def _commit(self, rows: list[Row]) -> asyncio.Future[Any]:
+    def _commit(self, rows: list[Row], alone: Sequence[Event] = ()) -> asyncio.Future[Any]:
         position = None
         if self._position is not None:
             position = self.stream, {**self._position, CLOCK: self.clock.offsets()}
         self._position = None
-        return self.context.apply(self.context.lifecycle.accepted(rows, position=position))
+        return self.context.apply(self.context.lifecycle.accepted(rows, position=position, alone=alone))
 
     def _later(self) -> None:
         """The position after lines without events, from time to time: losing it only repeats the same events."""
@@ -232,7 +239,7 @@ class TailRunner:
                     break
         return None
 
-    def _rows(self, found: Located, index: int, read_at: float, age: float, point: str) -> list[Row]:
+    def _rows(self, found: Located, index: int, read_at: float, age: float, point: str) -> tuple[Event, list[Row]]:
         item, (generation, offset) = found.event, found.origin
         root_at = read_at - age
         ident = event_id(generation, offset, self.pipeline.name, self.step.name, index)
@@ -255,6 +262,5 @@ class TailRunner:
                 ident,
             ),
         ]
-        return self.context.rows.rows_for(
-            self.pipeline, event, None, self.context.mesh.live, root_at=root_at, trace=trace
-        )
+        rows = self.context.rows
+        return event, rows.rows_for(self.pipeline, event, None, self.context.mesh.live, root_at=root_at, trace=trace)

@@ -117,6 +117,20 @@ async def test_a_line_becomes_a_row_for_each_step_that_follows(ap: Ap) -> None:
     assert ap.runner.events == 2
 
 
+async def test_events_that_no_step_takes_are_shown(ap: Ap) -> None:
+    ap.pipeline = load_pipeline("".join(TEXT.splitlines(keepends=True)[:4]))
+    async with ap:
+        ap.write(joined(1), joined(2))
+        await eventually(lambda: len(ap.pipelines.recent) == 2)
+    assert [e["data"]["mac"][-2:] for e in ap.pipelines.recent] == ["01", "02"]
+    assert ap.rows == []
+    ap.restart()
+    async with ap:
+        ap.write(joined(3))
+        await eventually(lambda: ap.pipelines.recent)
+    assert [e["data"]["mac"][-2:] for e in ap.pipelines.recent] == ["03"]
+
+
 async def test_lines_and_events_are_counted(ap: Ap) -> None:
     async with ap:
         ap.write(joined(1), b"kernel: hello\n")
