@@ -183,7 +183,8 @@ def sources(facts: Facts) -> Iterator[Fault]:
         if source.missing:
             yield Fault("source.missing", source.name, f"{source.name} is not there")
         elif not source.ok:
-            yield Fault("source.unreadable", source.name, f"{source.name} cannot be read" + _because(source.text))
+            text = f"{source.name} cannot be read" + _because(source.text)
+            yield Fault("source.unreadable", source.name, text, remedy=source.hint)
         if source.unread:
             text = f"{format_size(source.unread)} of {source.name} were rotated away unread"
             yield Fault("source.unread", source.name, text)

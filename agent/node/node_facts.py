@@ -153,6 +153,7 @@ class NodeFacts:
                     unrecognised_s=counts.unrecognised_s,
                     dropped={k: n for k, n in counts.dropped.items() if k not in EXPECTED},
                     dropped_s=counts.dropped_s,
+                    hint=runner.hint,
                     unheard=_unheard(senders, counts),
                 )
             )

@@ -36,6 +36,8 @@ DENSE = 500
 """Events of one batch above which the next batches should not grow: rows are made on the event loop and committed at once."""
 PART = 1000
 """Most rows that are accepted at once: a batch may have tens of thousands of events, and other work waits meanwhile."""
+WORKS = 5.0
+"""Seconds after which a source that was opened works, also without a line: a port in use or a missing program fails at once."""
 BACKOFF = Backoff((1.0, 5.0, 30.0))
 """Pauses before a log is read again after an error."""
 
@@ -78,6 +80,8 @@ class TailRunner:
     _: KW_ONLY
     log: StepLog
     error: str = ""
+    hint: str = ""
+    """The remedy of `error`, where it is known."""
     clock: LogClock = field(default_factory=LogClock)
     """Of this log; it is stored with the position."""
     _position: Any = None
@@ -113,6 +117,7 @@ class TailRunner:
     async def run(self) -> None:
         """Read until cancelled; after a failure reading starts again from the committed position."""
         attempt = 0
+        works: asyncio.TimerHandle | None = None
         while True:
             try:
                 program = await self.make_filter()
@@ -120,21 +125,28 @@ class TailRunner:
                     await program.feed(b"", self.log)  # compiles it, so that the first line need not wait
                     position = self.context.journal.positions.get(self.stream)
                     self.clock = LogClock((position or {}).get(CLOCK))
+                    works = asyncio.get_running_loop().call_later(WORKS, self._works)
                     async with aclosing(self.source.batches(position)) as batches:  # type: ignore[type-var]
                         async for batch in batches:
                             await self._room()
                             await self._batch(program, batch)
-                            attempt, self.error = 0, ""
+                            attempt = 0
+                            self._works()
                             del batch  # or it stays until there are new lines
                 finally:
+                    if works is not None:
+                        works.cancel()
                     self._stop_timer()
                     await program.close()
                 return
             except EdgeError as e:
-                self.error = e.message
+                self.error, self.hint = e.message, e.hint
                 log.warning("%s/%s: %s; reading goes on from the same line", self.pipeline.name, self.step.name, e)
                 attempt += 1
                 await asyncio.sleep(BACKOFF.after(attempt))
+
+    def _works(self) -> None:
+        self.error = self.hint = ""
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -234,7 +246,7 @@ class TailRunner:
             try:
                 return located(await program.feed(batch.data, self.log), batch)
             except StepFailed as e:
-                batch.dense, self.error = True, e.message
+                batch.dense, self.error, self.hint = True, e.message, e.hint
                 if e.final:
                     break
         return None

@@ -114,9 +114,8 @@ class SyslogSource:
         try:
             sock = listening(self._where, MAX_WAITING)
         except OSError as error:
-            raise ConfigError(
-                f"{self.name}: {in_words(error)}", hint="another program may use this port: choose another port"
-            ) from error
+            hint = "another program or pipeline may use this port: choose another port"
+            raise ConfigError(f"it cannot listen: {in_words(error)}", hint=hint) from error
         with sock:
             self.port = int(sock.getsockname()[1])
             if self._where.scheme == "udp":
