@@ -31,7 +31,7 @@ def _parts(s: results.Status) -> Iterator[RenderableType]:
     yield ""
     yield view_nodes(s.nodes)
     if s.cameras:
-        yield _cameras(s.cameras)
+        yield from _cameras(s.cameras)
     for pipeline in s.pipelines:
         yield ""
         yield from _pipeline(pipeline)
@@ -54,15 +54,25 @@ def _head(s: results.Status) -> Iterator[str]:
     yield f"[dim]mesh[/] {escape(mesh.id)}  " + " · ".join(words)
 
 
-def _cameras(cameras: Sequence[results.CameraState]) -> str:
-    words = []
+def _cameras(cameras: Sequence[results.CameraState]) -> Iterator[RenderableType]:
+    """Those without a fault in one text, then a line for each of the others."""
+    words, faults = [], []
     for c in cameras:
         text = (
             f"{dot(None if c.ok and not c.worked else c.ok)} {escape(c.node)}/{escape(c.name)} [dim]{escape(c.kind)}[/]"
         )
-        text += "" if c.worked or not c.ok else " [dim]not used yet[/]"
-        words.append(text + (f" [red]{escape(c.text)}[/]" if c.text and not c.ok else ""))
-    return "\n[dim]cameras[/]  " + "   ".join(words)
+        if c.ok:
+            words.append(text + ("" if c.worked else " [dim]not used yet[/]"))
+        else:
+            faults.append(f"{text} [red]{escape(camera_fault(c.name, c.text))}[/]")
+    yield ""
+    lines = ["   ".join(words), *faults] if words else faults
+    yield table(["", ""], [["" if n else "[dim]cameras[/]", line] for n, line in enumerate(lines)])
+
+
+def camera_fault(name: str, text: str) -> str:
+    """The error of a camera beside its name, which the error has at its start."""
+    return text.removeprefix(f"camera {name}: ")
 
 
 def view_pipeline(p: results.PipelineState) -> RenderableType:

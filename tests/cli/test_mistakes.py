@@ -35,6 +35,11 @@ async def test_a_wrong_join_is_named(alone: Shell, join: str, said: str) -> None
     assert (failed.code in (2, 3), said in failed.err) == (True, True), failed.err
 
 
+async def test_a_wrong_rotation_is_named(edge: Shell) -> None:
+    failed = await edge("camera", "add", "porch", "file:/x", "--rotate", "45")
+    assert (failed.code, "0, 90, 180 or 270" in failed.err) == (2, True)
+
+
 async def test_help_breaks_where_the_terminal_ends(alone: Shell) -> None:
     lines = [x.strip() for x in (await alone("serve", "-h", COLUMNS="80")).out.splitlines()]
     first = next(n for n, x in enumerate(lines) if x.startswith("Without state"))

@@ -95,6 +95,21 @@ async def test_json_of_a_trace_and_an_event_has_its_promised_keys(edge: Shell) -
     }  # fmt: skip
 
 
+async def test_each_camera_with_a_fault_has_its_line(edge: Shell, agent: MemoryAgent) -> None:
+    fault = "camera {}: nothing listens at 10.0.0.9, port 554, as it should"
+    agent.state.cameras = [
+        r.CameraState(
+            "porch", name, "rtsp", not name[0].isupper(), fault.format(name) if name[0].isupper() else "", True
+        )
+        for name in ("a", "B", "c", "D")
+    ]
+    shown = (await edge("status", COLUMNS="80")).out
+    assert "cameras  ● porch/a rtsp   ● porch/c rtsp\n" in re.sub(" +\n", "\n", shown)
+    assert "○ porch/B rtsp nothing listens at 10.0.0.9, port 554, as it should" in shown
+    agent.cameras = {"B": r.Camera("gpu", "B", "rtsp", "rtsp://h/x", True, False, fault.format("B"), False)}
+    assert "camera B:" not in (await edge("camera", "list")).out
+
+
 async def test_a_warning_of_several_nodes_is_shown_once(edge: Shell, agent: MemoryAgent) -> None:
     own = Warning("operator.one", "mesh", "only one operator", "add one", "info")
     clock = Warning("clock.unsynchronised", "x", "no clock", "start one", "info")
