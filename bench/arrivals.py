@@ -26,7 +26,7 @@ from demo.waiting import wait_for
 ARRIVALS, WITHIN, SHOTS = 20, 10.0, 2
 NODES, CAMERAS = ("porch", "garage"), ("left", "right")
 SETTLED = 1.0
-"""Seconds that a photo may be on its way to the labels step; one that has begun is not taken back for it."""
+"""Seconds that a photo may be on its way to the labels step: a photo that has begun is not interrupted."""
 LABELS = """
 import json, sys, time
 out = open(sys.argv[1], "a")
@@ -119,7 +119,7 @@ def _round(made: Agents, log: Path, notes: Path, arrivals: int) -> tuple[list[Lo
 
 
 def measure(*, quick: bool = False) -> list[Figure]:
-    """The share of second photos that wait for the first ones."""
+    """The share of second photos that wait for the first photos."""
     with agents() as made:
         log, notes = _start(made)
         _round(made, log, notes, 1)
@@ -141,7 +141,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
     return [
         Figure(
             name="first-photos",
-            what=f"{ARRIVALS} arrivals in {WITHIN:.0f} s, four cameras: second photos that wait for all first ones",
+            what=f"{ARRIVALS} arrivals in {WITHIN:.0f} s, four cameras: second photos after all first photos",
             figure=1 - len(too_early) / len(seconds),
             goal=1.0,
             unit="×",

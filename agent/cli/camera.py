@@ -12,6 +12,7 @@ from agent.api import path_of, read, results
 from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app, read_secret
 from agent.cli.output import dot, escape, listing, print_json, say, size
+from agent.cli.status_view import camera_fault
 from agent.errors import ConfigError
 
 app = new_app(
@@ -49,7 +50,7 @@ def list_(json: JsonFlag = False) -> None:
 def _state(c: results.Camera) -> str:
     if not c.added:
         return "[dim]not added[/]"
-    return escape(c.text) if c.text or c.worked else "[dim]not used yet[/]"
+    return escape(camera_fault(c.name, c.text)) if c.text or c.worked else "[dim]not used yet[/]"
 
 
 @app.command()
@@ -97,6 +98,8 @@ def add(
             "a password on the command line can be seen by everybody on this machine",
             hint=f"edge-agent camera add {name} -   asks for the source, @FILE reads it",
         )
+    if rotate not in (0, 90, 180, 270):
+        raise ConfigError(f"--rotate {rotate} is not possible", hint="0, 90, 180 or 270 degrees clockwise")
     if source == "-" or source.startswith("@"):
         source = read_secret(source, "Source")
     body: dict[str, Any] = {"name": name, "source": source, "rotate": rotate, "warm": warm, "insecure": insecure}
