@@ -86,6 +86,7 @@ class RollCalls:
     def absent(self, since: float, until: float, away: float) -> bool:
         """See Watch."""
         shown, end = self._until(since, until)
+        end = min(end, until - TOGETHER)  # a call that began just now is the one that it answers
         missed = [c for c in shown.calls if since < c.at < end]
         if len(missed) < MISSED or sum(c.answers for c in missed) < ANSWERS:
             return False
