@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.steps.access_points import AccessPoints, restored, stored
-from agent.steps.presence_rules import HELD, LATE, Around, Place, Seen, Sign, judge
+from agent.steps.presence_rules import HELD, HOUR, LATE, Around, Place, Seen, Sign, judge
 from agent.steps.roll_calls import RollCalls
 
 AWAY = 1800.0
@@ -82,3 +85,12 @@ def test_damaged_records_of_other_nodes_are_taken_as_empty(value: dict[str, str]
     points.load("place a|b|c", 5.0, value)
     points.load("ap a|b", 5.0, value)
     assert points.restarted(Place("a", "b", "c")) == 5.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_signs_at_random_moments_are_no_calls(seed: int) -> None:
+    rng, calls = random.Random(seed), RollCalls()
+    signs = [(rng.uniform(0, 24 * HOUR), f"{device}") for device in range(10) for _ in range(24 * 12)]
+    for at, mac in sorted(signs):
+        calls.heard(mac, at)
+        assert not calls.absent(at - 2 * HOUR, at, AWAY)
