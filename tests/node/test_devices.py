@@ -12,6 +12,7 @@ from agent.errors import NotFound, Refused
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import rank
 from agent.node import Node
+from agent.steps import DeviceInfo
 from agent.steps.learning import decider_key
 from tests.node.site import Site
 from tests.support import eventually
@@ -119,6 +120,15 @@ async def test_merged_devices_share_record_name_and_known(site: Site) -> None:
     assert {d.id for d in await devices.all()} == {FIRST, THIRD}
     with pytest.raises(Refused):
         await devices.merge("ada", Merge(THIRD, undo=True))
+
+
+async def test_merge_of_two_operators_in_a_circle_can_be_undone(site: Site) -> None:
+    hall = await site.start("hall")
+    for mac, other in ((FIRST, SECOND), (SECOND, FIRST)):
+        await hall.mesh.documents.put("device", mac, msgspec.json.encode(DeviceInfo(same_as=other)))
+    devices = hall.api.devices
+    assert [d.id for d in await devices.all()] == [FIRST]
+    assert (await devices.merge(FIRST, Merge(SECOND, undo=True))).addresses == []
 
 
 async def test_forget_takes_all_addresses_and_says_if_there_is_none(site: Site) -> None:

@@ -126,6 +126,8 @@ class Devices:
                     f"{other} is no further address of {mac}", hint="edge-agent device list", code="device.merge"
                 )
             await self._put(other, None)
+            if (mine := self._records.info(mac)).same_as:  # two operators had merged them at once, each the other way
+                await self._put(mac, DeviceInfo(mine.name, mine.known))
             return await self._shown(mac)
         other = self._records.device_of(other)
         if other == mac:
@@ -136,9 +138,9 @@ class Devices:
                 f"a device has at most {MAX_ADDRESSES} addresses", hint="undo a merge first", code="device.merge"
             )
         mine, theirs = self._records.info(mac), self._records.info(other)
+        await self._put(mac, DeviceInfo(mine.name or theirs.name, mine.known or theirs.known))  # a failure later loses no name
         for address in moved:
             await self._put(address, DeviceInfo(same_as=mac))
-        await self._put(mac, DeviceInfo(mine.name or theirs.name, mine.known or theirs.known))
         return await self._shown(mac)
 
     async def forget(self, ident: str) -> results.Id:
