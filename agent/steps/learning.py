@@ -93,9 +93,20 @@ class Learning:
                 nodes = context.mesh.live()
                 for step in pipeline.steps:
                     ranked = rank(decider_key(pipeline.name), matches(step, nodes), weighed=False)
-                    if step.kind == "presence" and ranked and ranked[0].id == context.node_id:
-                        await self._due(f"presence:{pipeline.name}/{step.name}", learn_of(step))
+                    if step.kind != "presence" or not ranked:
+                        continue
+                    due = self._due if ranked[0].id == context.node_id else self.catch_up
+                    await due(f"presence:{pipeline.name}/{step.name}", learn_of(step))
             await ticks.sleep(EVERY)
+
+    async def catch_up(self, scope: str, learn: float) -> None:
+        """Ask the others where nobody tells this node the count: it may have joined after the step had learned."""
+        here = self._deciders.records.get((scope, KEY))
+        if self.left(scope, learn) <= 0 or (here is not None and boottime() - here.at < 2 * EVERY):
+            return
+        found = await self._deciders.witnessed(_record(scope, 0.0)._replace(until=0.0), TOLD)
+        if found.until > boottime() and _ran(found) > _ran(here):
+            await self._deciders.keep(found)
 
     async def _due(self, scope: str, learn: float) -> None:
         record = self._deciders.records.get((scope, KEY))
