@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 from collections.abc import Callable
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 NAME = 64
 """Most characters of a device's name."""
+LISTED = 20_000
+"""Most devices that a node tells of, those that were heard last: phones with private addresses leave a record each day."""
 
 
 class Seen(msgspec.Struct):
@@ -231,7 +234,8 @@ class Devices:
         def row(present: bool, told: Callable[[str, str], str]) -> Seen:
             return Seen(present, *(told(k, "") for k in Seen.__struct_fields__[1:]))
 
-        found = {mac: row(r.present, r.value.get) for mac, r in self._records.seen().items()}
+        newest = heapq.nlargest(LISTED, self._records.seen().items(), key=lambda item: item[1].at)
+        found = {mac: row(r.present, r.value.get) for mac, r in newest}
         return msgspec.msgpack.encode(found)
 
     async def serve_forget(self, peer: PeerIdentity, body: bytes) -> bytes:
