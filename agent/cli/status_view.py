@@ -44,7 +44,12 @@ def _parts(s: results.Status) -> Iterator[RenderableType]:
 
 def _head(s: results.Status) -> Iterator[str]:
     node, mesh, days = s.node, s.mesh, s.certificate.days_left
-    words = [escape(node.role), labels(node.labels), f"up {since(s.uptime_s)}", *map(escape, (s.version, node.arch, node.id))]
+    words = [
+        escape(node.role),
+        labels(node.labels),
+        f"up {since(s.uptime_s)}",
+        *map(escape, (s.version, node.arch, node.id)),
+    ]
     yield f"[bold cyan]{escape(node.name)}[/]  " + " · ".join(w for w in words if w)
     alive = sum(n.alive for n in s.nodes)
     words = [f"{alive} of {count(len(s.nodes), 'node')} alive", count(mesh.operators, "operator")]
@@ -85,7 +90,8 @@ def _pipeline(p: results.PipelineState) -> Iterator[RenderableType]:
         if step.error:
             waits = f" [dim]({count(step.queued, 'event')} waiting)[/]" if step.queued else ""
             yield Padding(
-                f"[red]✗ {escape(step.step)} {_STATES.get(step.state, 'fails')}[/]: {escape(step.error)}{waits}", (0, 0, 0, 2)
+                f"[red]✗ {escape(step.step)} {_STATES.get(step.state, 'fails')}[/]: {escape(step.error)}{waits}",
+                (0, 0, 0, 2),
             )
             if step.hint:
                 yield Padding(f"[dim]→ {escape(step.hint)}[/]", (0, 0, 0, 4))

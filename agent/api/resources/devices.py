@@ -141,7 +141,9 @@ class Devices:
                 f"a device has at most {MAX_ADDRESSES} addresses", hint="undo a merge first", code="device.merge"
             )
         mine, theirs = self._records.info(mac), self._records.info(other)
-        await self._put(mac, DeviceInfo(mine.name or theirs.name, mine.known or theirs.known))  # a failure later loses no name
+        await self._put(
+            mac, DeviceInfo(mine.name or theirs.name, mine.known or theirs.known)
+        )  # a failure later loses no name
         for address in moved:
             await self._put(address, DeviceInfo(same_as=mac))
         return await self._shown(mac)
