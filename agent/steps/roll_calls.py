@@ -21,9 +21,9 @@ CALLS = 12
 MISSED = 2
 """Calls that a device must miss."""
 STEADY = 3
-"""Least calls that have a rhythm, and the last ones that the next is measured by: more than one of them must fit."""
+"""Least calls that have a rhythm, and the last calls that the next is measured by: more than one of them must fit."""
 SHORTEST = 60.0
-"""Least seconds between two calls that have a rhythm; shorter ones are chance."""
+"""Least seconds between two calls that have a rhythm; shorter pauses are chance."""
 ANSWERS = 6
 """Answers of others in those calls, in all."""
 
