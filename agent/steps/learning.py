@@ -25,6 +25,8 @@ LEARN = 86400.0
 """Seconds that a step learns where it does not say."""
 KEY = "learning"
 """The key of the record in the scope of the step."""
+OF_THIS_VERSION = "signs"
+"""A value of a device's record that version 0.1 does not write (device_records.py)."""
 TOLD = 64
 """Most nodes that are told the count."""
 EVERY = 60.0
@@ -69,8 +71,14 @@ class Learning:
         return self.left(scope, learn) <= 0
 
     def load(self) -> None:
-        """After the start: a step that has records of devices and no count worked before this version has learned."""
-        scopes = {s for s, key in self._deciders.records if s.startswith("presence:") and is_mac(key)}
+        """After the start: a step that has records of devices by version 0.1 and no count worked before this version and has learned.
+
+        Records of this version prove nothing: a node that joined a moment ago keeps them before it is told the count.
+        """
+        records = self._deciders.records.items()
+        scopes = {
+            s for (s, mac), r in records if s.startswith("presence:") and is_mac(mac) and OF_THIS_VERSION not in r.value
+        }
         for scope in scopes:
             if (scope, KEY) not in self._deciders.records:
                 self._deciders.keep(_record(scope, LEARNED))
