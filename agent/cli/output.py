@@ -104,13 +104,13 @@ def since(seconds: float | None) -> str:
 
 
 def ago(time: str | None) -> str:
-    """How long ago an RFC 3339 time was; in the future: `in 59m`. Any other text is returned unchanged."""
+    """How long ago an RFC 3339 time was; in the future: `in 59m`. Any other text is returned escaped."""
     if not time:
         return ""
     try:
         seconds = (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
     except (ValueError, TypeError):
-        return time
+        return escape(time)
     return f"{since(seconds)} ago" if seconds >= 0 else f"in {since(-seconds)}"
 
 

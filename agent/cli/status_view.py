@@ -44,7 +44,12 @@ def _parts(s: results.Status) -> Iterator[RenderableType]:
 
 def _head(s: results.Status) -> Iterator[str]:
     node, mesh, days = s.node, s.mesh, s.certificate.days_left
-    words = [node.role, labels(node.labels), f"up {since(s.uptime_s)}", s.version, node.arch, node.id]
+    words = [
+        escape(node.role),
+        labels(node.labels),
+        f"up {since(s.uptime_s)}",
+        *map(escape, (s.version, node.arch, node.id)),
+    ]
     yield f"[bold cyan]{escape(node.name)}[/]  " + " · ".join(w for w in words if w)
     alive = sum(n.alive for n in s.nodes)
     words = [f"{alive} of {count(len(s.nodes), 'node')} alive", count(mesh.operators, "operator")]
@@ -95,7 +100,7 @@ def _pipeline(p: results.PipelineState) -> Iterator[RenderableType]:
         if step.error:
             waits = f" [dim]({count(step.queued, 'event')} waiting)[/]" if step.queued else ""
             yield Padding(
-                f"[red]✗ {escape(step.step)} {_STATES[step.state]}[/]: {escape(step.error)}{waits}",
+                f"[red]✗ {escape(step.step)} {_STATES.get(step.state, 'fails')}[/]: {escape(step.error)}{waits}",
                 (0, 0, 0, 2),
                 expand=False,
             )

@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from agent.errors import EdgeError
 from agent.health import HealthRegistry
 from agent.identity import Identity
@@ -18,8 +20,8 @@ from agent.uplink import Uplink
 log = logging.getLogger(__name__)
 
 
-MAX_WARNINGS = 200
-"""Most warnings that a sink takes (cloud_sink/ingest/check.py)."""
+MAX_WARNINGS, MAX_NODES, MAX_TEXT = 200, 1000, 1000
+"""Most warnings and nodes that a sink takes, and the longest text in characters (cloud_sink/ingest/check.py)."""
 
 
 class SummarySender:
@@ -39,8 +41,8 @@ class SummarySender:
         if not self._uplink.configured:
             return
         nodes = [
-            {"name": n.name, "alive": "yes" if self._mesh.is_live(n.id) else "no", "version": n.version}
-            for n in self._mesh.known()
+            {"name": n.name, "alive": "yes" if self._mesh.is_live(n.id) else "no", "version": _fitting(n.version)}
+            for n in self._mesh.known()[:MAX_NODES]
         ]
         warnings = self.warnings()
         # Of another node a warning's text is its code and count; the texts of this node change with every number in them.
@@ -67,7 +69,7 @@ class SummarySender:
 
     def warnings(self) -> list[Warning]:
         """The warnings of this node, and those of the others as codes; as many as a sink takes."""
-        return [*self._health.list(), *self._of_others()][:MAX_WARNINGS]
+        return [_fitted(w) for w in [*self._health.list(), *self._of_others()][:MAX_WARNINGS]]
 
     def _of_others(self) -> list[Warning]:
         """The warnings that the other live nodes announce, as codes and counts."""
@@ -78,3 +80,14 @@ class SummarySender:
                 remedy = f"on an operator: edge-agent status --node {node.name}"
                 made.append(Warning(c.code, node.name, text, remedy, c.severity, node.name))
         return sorted(made, key=lambda w: (SEVERITIES.index(w.severity), w.node, w.code))
+
+
+def _fitted(w: Warning) -> Warning:
+    """The warning as a sink takes it: the error of a step may be longer, and one such text would hide the state of the building."""
+    texts = {k: _fitting(getattr(w, k)) for k in ("code", "subject", "text", "remedy")}
+    return msgspec.structs.replace(w, **texts)
+
+
+def _fitting(text: str) -> str:
+    plain = text.replace("\0", "")
+    return plain if len(plain) <= MAX_TEXT else plain[: MAX_TEXT - 1] + "…"

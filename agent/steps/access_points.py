@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agent.steps.presence_rules import Place, Seen, Sign
 from agent.steps.roll_calls import Call, RollCalls, Shown
@@ -51,8 +51,7 @@ class AccessPoints:
         key = self.keys(place)[0]
         calls = self._places.pop(key, None) or RollCalls()
         self._places[key] = calls  # the last one is the newest
-        while len(self._places) > MOST:
-            self._places.pop(next(iter(self._places)))
+        _bound(self._places)
         return calls
 
     def restarted(self, place: Place) -> float:
@@ -71,7 +70,8 @@ class AccessPoints:
         rejoins = sign.kind == "joined" and seen is not None and seen.present and seen.place.is_same(sign.place)
         if seen is None or not rejoins or sign.at - seen.at < AGAIN:
             return []
-        joined = self._again.setdefault(access_point, deque(maxlen=64))
+        joined = self._again[access_point] = self._again.pop(access_point, deque(maxlen=64))
+        _bound(self._again)
         joined.append((sign.at, mac))
         while joined[0][0] < sign.at - AT_ONCE:
             joined.popleft()
@@ -85,12 +85,12 @@ class AccessPoints:
         _, key = self.keys(place)
         if at <= self._restarted.get(key, NEVER):
             return []
-        while len(self._restarted) > MOST:
-            self._restarted.pop(next(iter(self._restarted)))
+        self._restarted.pop(key, None)
         self._restarted[key] = at
-        changed = [Stored(key, at, {})]
+        _bound(self._restarted)
+        changed, places = [Stored(key, at, {})], f"place{key[2:]}|"
         for name, calls in self._places.items():
-            if name.startswith(f"place{key[2:]}|"):
+            if name.startswith(places):
                 calls.restart(at)
                 changed.append(stored(name, calls))
         return changed
@@ -101,6 +101,14 @@ class AccessPoints:
             self._restarted[key] = max(at, self._restarted.get(key, NEVER))
         elif key not in self._places or self._places[key].shown.heard < at:
             self._places[key] = restored(at, value)
+        _bound(self._places)
+        _bound(self._restarted)
+
+
+def _bound(table: dict[str, Any]) -> None:
+    """Forget the oldest above MOST: a sender may call itself by any name."""
+    while len(table) > MOST:
+        table.pop(next(iter(table)))
 
 
 def stored(key: str, calls: RollCalls) -> Stored:

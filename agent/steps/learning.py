@@ -25,6 +25,8 @@ LEARN = 86400.0
 """Seconds that a step learns where it does not say."""
 KEY = "learning"
 """The key of the record in the scope of the step."""
+OF_THIS_VERSION = "signs"
+"""A value of a device's record that version 0.1 does not write (device_records.py)."""
 TOLD = 64
 """Most nodes that are told the count."""
 EVERY = 60.0
@@ -69,8 +71,14 @@ class Learning:
         return self.left(scope, learn) <= 0
 
     def load(self) -> None:
-        """After the start: a step that has records of devices and no count worked before this version has learned."""
-        scopes = {s for s, key in self._deciders.records if s.startswith("presence:") and is_mac(key)}
+        """After the start: a step that has records of devices by version 0.1 and no count worked before this version and has learned.
+
+        Records of this version prove nothing: a node that joined a moment ago keeps them before it is told the count.
+        """
+        records = self._deciders.records.items()
+        scopes = {
+            s for (s, mac), r in records if s.startswith("presence:") and is_mac(mac) and OF_THIS_VERSION not in r.value
+        }
         for scope in scopes:
             if (scope, KEY) not in self._deciders.records:
                 self._deciders.keep(_record(scope, LEARNED))
@@ -93,9 +101,20 @@ class Learning:
                 nodes = context.mesh.live()
                 for step in pipeline.steps:
                     ranked = rank(decider_key(pipeline.name), matches(step, nodes), weighed=False)
-                    if step.kind == "presence" and ranked and ranked[0].id == context.node_id:
-                        await self._due(f"presence:{pipeline.name}/{step.name}", learn_of(step))
+                    if step.kind != "presence" or not ranked:
+                        continue
+                    due = self._due if ranked[0].id == context.node_id else self.catch_up
+                    await due(f"presence:{pipeline.name}/{step.name}", learn_of(step))
             await ticks.sleep(EVERY)
+
+    async def catch_up(self, scope: str, learn: float) -> None:
+        """Ask the others where nobody tells this node the count: it may have joined after the step had learned."""
+        here = self._deciders.records.get((scope, KEY))
+        if self.left(scope, learn) <= 0 or (here is not None and boottime() - here.at < 2 * EVERY):
+            return
+        found = await self._deciders.witnessed(_record(scope, 0.0)._replace(until=0.0), TOLD)
+        if found.until > boottime() and _ran(found) > _ran(here):
+            await self._deciders.keep(found)
 
     async def _due(self, scope: str, learn: float) -> None:
         record = self._deciders.records.get((scope, KEY))

@@ -47,9 +47,14 @@ class Place(msgspec.Struct, frozen=True):
             return False
         if not (self.sender and other.sender):
             return self.node == other.node
-        if self.access_point and other.access_point and self.access_point != other.access_point:
+        if self._named and other._named and self.access_point != other.access_point:
             return False
         return self.sender == other.sender
+
+    @property
+    def _named(self) -> bool:
+        """Whether the line named its access point; else its sender stands for it."""
+        return self.access_point not in ("", self.sender)
 
 
 class Sign(NamedTuple):

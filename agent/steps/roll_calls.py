@@ -20,6 +20,10 @@ CALLS = 12
 """Calls that are kept."""
 MISSED = 2
 """Calls that a device must miss."""
+STEADY = 3
+"""Least calls that have a rhythm, and the last calls that the next is measured by: more than one of them must fit."""
+SHORTEST = 60.0
+"""Least seconds between two calls that have a rhythm; shorter pauses are chance."""
 ANSWERS = 6
 """Answers of others in those calls, in all."""
 
@@ -86,8 +90,9 @@ class RollCalls:
     def absent(self, since: float, until: float, away: float) -> bool:
         """See Watch."""
         shown, end = self._until(since, until)
+        end = min(end, until - TOGETHER)  # a call that began just now is the one that it answers
         missed = [c for c in shown.calls if since < c.at < end]
-        if len(missed) < MISSED or sum(c.answers for c in missed) < ANSWERS:
+        if len(missed) < MISSED or not _rhythm(shown.calls) or sum(c.answers for c in missed) < ANSWERS:
             return False
         # It may have left just before the first call that it missed; that one is not known where all kept calls were missed.
         return len(missed) == CALLS or until - missed[0].at > away
@@ -116,9 +121,21 @@ class RollCalls:
 
     def _in_step(self) -> bool:
         """Whether the group comes when a call is due: then one device is enough."""
-        calls = self._shown.calls
-        if len(calls) < 2:
-            return False
-        period = min(b.at - a.at for a, b in pairwise(calls))
-        off = (self._since - calls[-1].at) % period
-        return min(off, period - off) <= TOGETHER
+        period, last = _rhythm(self._shown.calls), self._shown.calls[-STEADY:]
+        return period > 0 and sum(_off(self._since - c.at, period) <= TOGETHER for c in last) > 1
+
+
+def _rhythm(calls: tuple[Call, ...]) -> float:
+    """The seconds of which most pauses between calls are multiples; 0 where they have no rhythm, as meetings by chance have none."""
+    gaps = [b.at - a.at for a, b in pairwise(calls)]
+    if len(calls) < STEADY:
+        return 0.0
+    period = max(gaps, key=lambda gap: (sum(_off(other, gap) <= TOGETHER for other in gaps), gap))
+    steady = 2 * sum(_off(gap, period) <= TOGETHER for gap in gaps) > len(gaps)
+    return period if steady and period >= SHORTEST else 0.0
+
+
+def _off(time: float, period: float) -> float:
+    """Seconds between a time and the nearest multiple of the period."""
+    rest = time % period if period > 0 else time
+    return min(rest, period - rest)

@@ -8,10 +8,13 @@ import msgspec
 import pytest
 
 from agent.api.requests import Merge, Source, StopLearning, Trigger, UpdateDevice
+from agent.api.resources import devices
+from agent.delivery import Decision
 from agent.errors import NotFound, Refused
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import rank
 from agent.node import Node
+from agent.steps import DeviceInfo
 from agent.steps.learning import decider_key
 from tests.node.site import Site
 from tests.support import eventually
@@ -119,6 +122,24 @@ async def test_merged_devices_share_record_name_and_known(site: Site) -> None:
     assert {d.id for d in await devices.all()} == {FIRST, THIRD}
     with pytest.raises(Refused):
         await devices.merge("ada", Merge(THIRD, undo=True))
+
+
+async def test_merge_of_two_operators_in_a_circle_can_be_undone(site: Site) -> None:
+    hall = await site.start("hall")
+    for mac, other in ((FIRST, SECOND), (SECOND, FIRST)):
+        await hall.mesh.documents.put("device", mac, msgspec.json.encode(DeviceInfo(same_as=other)))
+    devices = hall.api.devices
+    assert [d.id for d in await devices.all()] == [FIRST]
+    assert (await devices.merge(FIRST, Merge(SECOND, undo=True))).addresses == []
+
+
+async def test_list_of_very_many_devices_has_the_last_heard(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "LISTED", 2)
+    hall = await site.start("hall")
+    for i in range(5):
+        mac = f"02:00:00:00:00:0{i}"
+        hall.delivery.engine.deciders.records["presence:p/s", mac] = Decision("presence:p/s", mac, "", i, 1e9)
+    assert [d.id for d in await hall.api.devices.all()] == ["02:00:00:00:00:03", "02:00:00:00:00:04"]
 
 
 async def test_forget_takes_all_addresses_and_says_if_there_is_none(site: Site) -> None:

@@ -14,10 +14,12 @@ from agent.errors import EdgeError, NotFound, Refused, Unreachable
 from agent.health import HealthRegistry
 from agent.mesh import Mesh
 from agent.model.alert import StatusSummary
+from agent.model.event import now
 from agent.model.health import HealthCount, Warning
 from agent.model.node import NodeRecord
 from agent.node.node_facts import Absences
 from agent.node.status_summary import SummarySender
+from cloud_sink.ingest.check import decode_status
 from tests.api.memory import STATUS
 from tests.node.site import Site
 from tests.support import eventually
@@ -138,6 +140,15 @@ async def test_a_summary_is_sent_again_when_a_count_changes() -> None:
     uplink.asked_every = 900.0
     await sender.send()
     assert len(sent) == 3
+
+
+async def test_the_sink_takes_a_summary_with_long_texts(site: Site) -> None:
+    hall = await site.start("hall")
+    hall.health.set(Warning("step.failing", "p/s", "p/s failed: " + "x\0" * 2000, "see edge-agent logs p/s", "error"))
+    sender = SummarySender(hall.delivery.uplink, hall.mesh, hall.health, lambda: hall.admission.identity, 900.0)
+    summary = StatusSummary(mesh=hall.admission.identity.mesh_id, node="hall", time=now(), warnings=sender.warnings())
+    taken = decode_status(msgspec.msgpack.encode(summary))
+    assert [w.text[:13] for w in taken.warnings if w.code == "step.failing"] == ["p/s failed: x"]
 
 
 def test_an_absence_is_measured_until_it_ends() -> None:

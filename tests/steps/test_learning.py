@@ -102,6 +102,31 @@ async def test_empty_node_that_comes_to_decide_asks_the_others(council: Council)
     assert await sees(council, MAC) == ["device.arrived"]
 
 
+async def test_node_that_joins_later_asks_for_the_count(council: Council, clock: Clock) -> None:
+    await runs(council, 4.1 * HOUR)
+    clock.now += HOUR  # nobody counts any more
+    council.start("new")
+    learning = council.devices["new"].learning
+    assert learning.left(SCOPE, 4 * HOUR) == 4 * HOUR
+    await learning.catch_up(SCOPE, 4 * HOUR)
+    assert learning.left(SCOPE, 4 * HOUR) == 0.0
+    await learning.catch_up("presence:q/other", 4 * HOUR)  # nobody has begun to count
+    assert learning.left("presence:q/other", 4 * HOUR) == 4 * HOUR
+
+
+async def test_node_that_restarts_before_it_is_told_ends_no_learning(council: Council) -> None:
+    for name in ("d", "e"):
+        council.stop(name)
+    await runs(council, HOUR)
+    council.start("new")
+    for i in range(16):
+        await sees(council, f"02:00:00:00:01:{i:02x}")
+    council.stop("new")
+    council.start("new")
+    await runs(council, 60)
+    assert set(left(council)) == {3.0}
+
+
 async def test_stopped_pipeline_has_learned(council: Council) -> None:
     for devices in council.devices.values():
         devices.learning.stopped.add("p")

@@ -79,6 +79,14 @@ async def test_a_leave_without_an_interface_is_of_any_interface(building: Buildi
     assert await building.after(HOUR, "joined")
 
 
+async def test_leave_that_names_no_access_point_is_of_its_sender(building: Building) -> None:
+    assert await building.after(0, "joined", ap="10.0.0.1", access_point="hall")
+    assert not await building.after(HOUR, "left", ap="10.0.0.2")
+    assert not await building.after(AWAY + 1, "joined", ap="10.0.0.1", access_point="hall")
+    assert not await building.after(HOUR, "left", ap="10.0.0.1")  # the sender stands for the access point
+    assert await building.after(AWAY + 1, "joined", ap="10.0.0.1", access_point="hall")
+
+
 async def test_phone_asleep_for_13_hours_without_a_leave_is_present(building: Building) -> None:
     assert await building.after(0, "joined")
     assert not await building.after(13 * HOUR, "joined")

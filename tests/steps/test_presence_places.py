@@ -35,6 +35,16 @@ async def test_last_device_in_the_building_answers_calls_too(building: Building)
     assert await building.after(MINUTE, "joined")
 
 
+async def test_device_that_answers_a_call_has_not_missed_it(building: Building) -> None:
+    others = [f"02:00:00:00:01:{i:02x}" for i in range(9)]
+    for mac in (*others, MAC):
+        assert await building.after(0, "joined", mac)
+    await calls(building, 5, *others, MAC, every=HOUR)
+    for mac, pause in zip(others, (10 * MINUTE, 1), strict=False):  # two renew their addresses at once, by chance
+        assert not await building.after(pause, "active", mac)
+    await calls(building, 3, *others, MAC, every=HOUR)
+
+
 async def test_renewals_one_by_one_do_not_make_a_sleeper_gone(building: Building) -> None:
     others = [f"02:00:00:00:01:{i:02x}" for i in range(4)]
     for mac in (MAC, *others):

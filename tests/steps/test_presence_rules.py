@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.steps import access_points
 from agent.steps.access_points import AccessPoints, restored, stored
-from agent.steps.presence_rules import HELD, LATE, Around, Place, Seen, Sign, judge
+from agent.steps.presence_rules import HELD, HOUR, LATE, Around, Place, Seen, Sign, judge
 from agent.steps.roll_calls import RollCalls
 
 AWAY = 1800.0
@@ -82,3 +86,27 @@ def test_damaged_records_of_other_nodes_are_taken_as_empty(value: dict[str, str]
     points.load("place a|b|c", 5.0, value)
     points.load("ap a|b", 5.0, value)
     assert points.restarted(Place("a", "b", "c")) == 5.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_signs_at_random_moments_are_no_calls(seed: int) -> None:
+    rng, calls = random.Random(seed), RollCalls()
+    signs = [(rng.uniform(0, 24 * HOUR), f"{device}") for device in range(10) for _ in range(24 * 12)]
+    for at, mac in sorted(signs):
+        calls.heard(mac, at)
+        assert not calls.absent(at - 2 * HOUR, at, AWAY)
+
+
+def test_names_of_access_points_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_points, "MOST", 50)
+    points = AccessPoints()
+    for i in range(200):
+        place = Place("10.0.0.1", f"name{i}", "wlan0", "n")
+        seen = Seen(at=1.0 * i, present=True, place=place, first_seen="", last_seen="")
+        points.notice("02:00:00:00:00:01", Sign("joined", i + 20.0, place, "e", "t"), seen)
+        points.restart(place, i + 21.0)
+        for key in points.keys(place):
+            points.load(f"{key}x", 1.0 * i, {})
+    assert points.restarted(place) == 220.0
+    assert points.again(place) == 1
+    assert {len(table) for table in vars(points).values()} == {50}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 from collections.abc import Callable
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 NAME = 64
 """Most characters of a device's name."""
+LISTED = 20_000
+"""Most devices that a node tells of, those that were heard last: phones with private addresses leave a record each day."""
 
 
 class Seen(msgspec.Struct):
@@ -126,6 +129,8 @@ class Devices:
                     f"{other} is no further address of {mac}", hint="edge-agent device list", code="device.merge"
                 )
             await self._put(other, None)
+            if (mine := self._records.info(mac)).same_as:  # two operators had merged them at once, each the other way
+                await self._put(mac, DeviceInfo(mine.name, mine.known))
             return await self._shown(mac)
         other = self._records.device_of(other)
         if other == mac:
@@ -136,9 +141,11 @@ class Devices:
                 f"a device has at most {MAX_ADDRESSES} addresses", hint="undo a merge first", code="device.merge"
             )
         mine, theirs = self._records.info(mac), self._records.info(other)
+        await self._put(
+            mac, DeviceInfo(mine.name or theirs.name, mine.known or theirs.known)
+        )  # a failure later loses no name
         for address in moved:
             await self._put(address, DeviceInfo(same_as=mac))
-        await self._put(mac, DeviceInfo(mine.name or theirs.name, mine.known or theirs.known))
         return await self._shown(mac)
 
     async def forget(self, ident: str) -> results.Id:
@@ -230,7 +237,8 @@ class Devices:
         def row(present: bool, told: Callable[[str, str], str]) -> Seen:
             return Seen(present, *(told(k, "") for k in Seen.__struct_fields__[1:]))
 
-        found = {mac: row(r.present, r.value.get) for mac, r in self._records.seen().items()}
+        newest = heapq.nlargest(LISTED, self._records.seen().items(), key=lambda item: item[1].at)
+        found = {mac: row(r.present, r.value.get) for mac, r in newest}
         return msgspec.msgpack.encode(found)
 
     async def serve_forget(self, peer: PeerIdentity, body: bytes) -> bytes:
