@@ -117,8 +117,10 @@ static const wifi_form FORMS[] = {
      * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@hall-5g(Home) roamed to 06:AA:10:20:30:40@hall-2g(Home), signal strength -60 => roamed 06:aa:10:20:30:40 hall-2g @attic
      * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@wlan1: lost connection, synchronization timeout => nothing
      * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@wlan1: disconnected, ok (10.0.0.9): login failed: invalid username or password => nothing
+     * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@wlan1: disconnected logged in, 10.0.0.9 from 10.0.0.8 => nothing
      * ex: Jan 10 20:00:01 attic script,info: 06:AA:10:20:30:40@wlan1: connected, said a script => nothing */
-    MIKROTIK("joined", "connected{end}"), MIKROTIK("joined", "connected, signal strength {skip}{end}"), MIKROTIK("left", "disconnected"),
+    MIKROTIK("joined", "connected{end}"), MIKROTIK("joined", "connected, signal strength {skip}{end}"),
+    MIKROTIK("left", "disconnected{end}"), MIKROTIK("left", "disconnected, {rest}"),
     MIKROTIK("roamed", "reassociat{ed|ing}"),
     {"mikrotik", "-", "roamed", "{mac}@{rest} roamed to {skip}@{interface}({rest}), signal strength {skip}{end}", .topics = WIRELESS},
     {"mikrotik", "-", "roamed", "{mac}@{rest} roamed to {skip}@{interface}, signal strength {skip}{end}", .topics = WIRELESS},
