@@ -50,9 +50,10 @@ async def suggest(
             "this filter has no --explain, so no form can be proposed", hint="leave --module out: wifi-join has it"
         )
     line = _line(result, mac)
-    device = choose_mac(line.split.get("message", ""), mac)
+    parts = _parts(line)
+    device = choose_mac(parts.get("message", ""), mac)
     first: Suggestion | None = None
-    for proposal in propose(line.split, device, event):
+    for proposal in propose(parts, device, event):
         tried = await _tried(open_filter, arguments, result, line, proposal)
         if tried.verified:
             return tried
@@ -61,12 +62,23 @@ async def suggest(
     return first
 
 
+def _parts(line: ExplainedLine) -> dict[str, str]:
+    """The line's parts; a MAC in the place of the host or program begins the message."""
+    split = line.split
+    for part in ("host", "program"):
+        if part in split and macs_of(split[part]) and not macs_of(split.get("message", "")):
+            return {"message": line.text[line.text.rindex(split[part]) :].rstrip("\r\0")}
+    return split
+
+
 def _line(result: Explanation, mac: str) -> ExplainedLine:
     """The line to propose a form for: the first without an event that names a MAC."""
+    if not result.lines:
+        raise ConfigError("there is no line", hint="give the line that has no event")
     without = [line for line in result.lines if line.event is None]
     if not without:
         raise ConfigError("every line has an event already: no form is needed", hint="give the line that has none")
-    wanted = [line for line in without if macs_of(line.split.get("message", ""))]
+    wanted = [line for line in without if macs_of(_parts(line).get("message", ""))]
     if mac:
         named = [
             line for line in wanted if macs_of(mac)[:1] == [m for m in macs_of(line.text) if m in macs_of(mac)][:1]

@@ -51,6 +51,10 @@ def try_(
         list[str] | None,
         typer.Option("--form", metavar="FORM", help="Short for --arg --form --arg FORM; repeatable."),
     ] = None,
+    dhcp: Annotated[bool, typer.Option("--dhcp", help="Short for --arg --dhcp: count dnsmasq's lines.")] = False,
+    logger: Annotated[
+        bool, typer.Option("--logger", help="Short for --arg --logger: count hostapd's own lines.")
+    ] = False,
     suggest_form: Annotated[
         bool, typer.Option("--suggest", help="Propose a form for the first line that has a MAC and no event.")
     ] = False,
@@ -71,7 +75,8 @@ def try_(
     """
     chosen = module or wifi_join()
     need_module(chosen)
-    arguments = [*(arg or []), *(word for text in form or [] for word in ("--form", text))]
+    switches = [name for name, on in (("--dhcp", dhcp), ("--logger", logger)) if on]
+    arguments = [*(arg or []), *switches, *(word for text in form or [] for word in ("--form", text))]
     data = b"".join(map(_lines, lines))
     result, proposed = asyncio.run(
         _run(chosen, arguments, data, (mac, event) if suggest_form or mac or event else None)

@@ -18,11 +18,13 @@ _MAC = re.compile(
     r"(?![0-9A-Za-z]|[:.-][0-9A-Fa-f]{2}(?![0-9A-Za-z]))"
 )
 _EVENTS = {
-    "left": r"disassoc|deauth|disconnect|disjoin|(?<![\w-])left(?![\w-])|leav(?:e|ing)|abgemeldet|getrennt|verlassen|expired"
-    r"|inactiv|logged off",
+    "left": r"dis-?assoc|de-?auth|(?:dis-?|d[ée]s?)con+e|dis-?join|(?<![\w-])left(?![\w-])|leav(?:e|ing)|abgemeldet|getrennt|verlassen"
+    r"|expired|inactiv|timed out|logged o(?:ff|ut)|sign(?:ed)? ?-?o(?:ff|ut)|(?:de|un)-?regist|unassoc|offline|went away"
+    r"|departed|removed|(?<![\w-])(?:del|gone|kicked|aged)(?![\w-])|deleted|connection lost",
     "roamed": r"roam|re-?assoc|handover",
     "active": r"renew|rekey|key handshake|dhcpack",
-    "joined": r"assoc|connect|join|angemeldet|verbunden|authenticat|client-auth|logged on|online|success",
+    "joined": r"assoc|con+e(?:[ct]|ss)|join|angemeldet|verbunden|authenticat|client-auth|logged (?:on|in)|online|success|allowed"
+    r"|accepted|regist",
 }
 """For each event the words that say it, the first that is found: "disconnect" is in the line of a leave and has "connect"."""
 _SAYS = re.compile(rf"[\w%-]*(?:{'|'.join(_EVENTS.values())})[\w-]*(?!\w*[\"']?=)", re.IGNORECASE)
@@ -33,10 +35,12 @@ _INTERFACE = re.compile(
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    r"(?:\b(?:host|hostname|name|user|username|client|alias|ssid|essid|vlan)\b|\w*(?:Alias|Ip|WifiName))"
-    r"[\"']?[=:]\s?[\"']?(?P<value>[^\s\"',;:=|\]\[()]+)|\b(?:sta|station|user|host)\s(?!(?:went|goes|has|had|is|was|from|to|on|with|the|mac)\b)(?P<word>[^\s\"',;:=|\]\[()]+)",
+    r"(?:\b(?:host|hostname|name|user|username|client|alias|ssid|essid|vlan|wlan)\b|\w*(?:Alias|Ip|WifiName))"
+    r"[\"']?[=:]\s?[\"']?(?P<value>[^\s\"',;:=|\]\[()]+)|\b(?:sta|station|user|host|ssid)\s(?!(?:went|goes|has|had|is|was|from|to|on|with|the|mac)\b)(?P<word>[^\s\"',;:=|\]\[()]+)",
     re.IGNORECASE,
 )
+_QUOTED = re.compile(r"(?:(?<=[\s(])|^)\"(?P<value>[^\"]+)\"(?![\w\":=])")
+"""A name that somebody chose; not a value of KEY="VALUE" or JSON."""
 _ACCESS_POINT = re.compile(
     r"(?:(?<![\w-])[Aa][Pp](?:[_-]?[Nn]ame)?[\"']?[=:]|ToDeviceName=|(?<![\w-])AP )[\"']?(?P<value>[^\s\"',;:=|\]\[()]+)"
 )
@@ -89,7 +93,9 @@ def propose(split: dict[str, str], mac: str, event: str = "") -> Iterator[Propos
 
     `event` is joined, left, roamed or active; by default the words of the message decide.
     """
-    message = split.get("message", "")
+    message, tag = split.get("message", ""), split.get("program", "")
+    if tag and "pid" not in split and _INTERFACE.fullmatch(tag):
+        message, tag = f"{tag}: {message}", ""  # the line has no program
     parts = _parts(message, mac, split.get("host", ""))
     words = " ".join(part.text for part in parts if part.kind == "says")
     said = next((kind for kind, signs in _EVENTS.items() if re.search(signs, words, re.IGNORECASE)), "")
@@ -100,9 +106,14 @@ def propose(split: dict[str, str], mac: str, event: str = "") -> Iterator[Propos
         )
     chosen = event or said or "joined"
     # Without a word of the event any word may say it: all of them stay.
-    of_interest = {"mac", "interface", "ap", "says"} | (set() if said else {"text"})
-    last = max((i for i, part in enumerate(parts) if part.kind in of_interest), default=-1) + 1
-    program = f"{split['program']}: " if split.get("program") else ""
+    of_interest = {"mac", "interface", "ap"} | (set() if said else {"text"})
+    says = [i for i, part in enumerate(parts) if part.kind == "says"]
+    if (
+        said == "left"
+    ):  # one word is enough: a reason that follows is of this leave. A join may still say "failed" there.
+        says = [i for i in says if re.search(_EVENTS[said], parts[i].text, re.IGNORECASE)][:1]
+    last = max((i for i, part in enumerate(parts) if i in says or part.kind in of_interest), default=-1) + 1
+    program = f"{tag}: " if tag else ""
     end = "{rest}" if parts[last:] else ""
     for form in dict.fromkeys((_close(parts[:last]), _wide(parts[:last]))):
         # A space of a form stands for any number of them, so that a second one fits nowhere.
@@ -114,7 +125,7 @@ class _Part(NamedTuple):
 
     text: str
     kind: str
-    """mac, interface, ap, skip; `says` for words of the event, `text` for all others."""
+    """mac, interface, ap, skip, most, rest; `says` for words of the event, `text` for all others."""
 
 
 def _parts(message: str, mac: str, host: str) -> list[_Part]:
@@ -128,6 +139,10 @@ def _parts(message: str, mac: str, host: str) -> list[_Part]:
 
     for m in _MAC.finditer(message):
         take(*m.span(), "mac" if _plain(m.group()) == mac else "skip")
+    device = next((m.start() for m in _MAC.finditer(message) if _plain(m.group()) == mac), 0)
+    for m in _QUOTED.finditer(message):
+        if not _SAYS.search(m["value"]):  # a guest may have put another MAC into the name: the last one counts
+            take(*m.span("value"), "most" if m.start() < device else "rest")
     for m in _NAMED.finditer(message):
         if not _SAYS.search(m["value"] or m["word"]):
             take(*m.span("value" if m["value"] else "word"), "skip")

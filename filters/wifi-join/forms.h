@@ -19,7 +19,7 @@ typedef struct {
   const char *topics;                                     /* if the line has topics, they begin with one of these */
 } wifi_form;
 
-#define HOSTAPD "hostapd hostapd-* hostapd@* wpa_supplicant libubnt -"
+#define HOSTAPD "hostapd hostapd-* hostapd@* wpad wpa_supplicant libubnt -"
 #define UNIFI "wevent libubnt syslog"
 #define ASUS "wlceventd WLCEVENTD syslog -"
 #define WIRELESS "wireless caps wifi"
@@ -28,10 +28,11 @@ typedef struct {
 #define ENGLISH "{WLAN|Wireless|Wi-Fi|WiFi|Wireless LAN} device {|has |has been |was |newly |has newly |is being }"
 
 /* Forms that differ in a word */
-#define CEF_HEAD "CEF:0|Ubiquiti|UniFi Network{| Application}|{skip}|{skip}|WiFi Client "
-#define CEF(verb, type)                                                                                                          \
-  {"unifi-cef", "-", type, CEF_HEAD verb "|{rest}UNIFI{c|lastC}onnectedToDeviceName={ap} UNIFI{most}clientMac={mac}"},           \
-  {"unifi-cef", "-", type, CEF_HEAD verb "|{most}UNIFIclientMac={mac}"}
+#define CEF_HEAD "0|Ubiquiti|UniFi Network{| Application}|{skip}|{skip}|WiFi Client "
+#define CEF(verb, type) CEF_OF("-", "CEF:", verb, type), CEF_OF("CEF", "", verb, type) /* a relay takes "CEF:" for the program */
+#define CEF_OF(program, start, verb, type)                                                                                       \
+  {"unifi-cef", program, type, start CEF_HEAD verb "|{rest}UNIFI{c|lastC}onnectedToDeviceName={ap} UNIFI{most}clientMac={mac}"}, \
+  {"unifi-cef", program, type, start CEF_HEAD verb "|{most}UNIFIclientMac={mac}"}
 #define MIKROTIK(type, verb)                                                                                                     \
   {"mikrotik", "-", type, "{mac}@{interface}: " verb, .topics = WIRELESS},                                                       \
   {"mikrotik", "-", type, "{mac}@{interface}({rest}) " verb, .topics = WIRELESS},                                                \
@@ -54,6 +55,8 @@ typedef struct {
 #define KEENETIC(type, programs, before, what)                                                                                   \
   {"mediatek", programs, type, before "STA({mac}) had " what}, {"mediatek", programs, type, before "{interface}: STA({mac}) had " what}, \
   {"mediatek", programs, type, before "\"{interface}\": STA({mac}) had " what}
+#define KERNEL(type, programs, what)       /* "7981@C15L2,NAME() 12: …": other kernel lines quote names of networks and of devices */  \
+  {"mediatek", programs, type, what}, {"mediatek", programs, type, "{skip}() {skip}: " what}, {"mediatek", programs, type, "{skip}(): {skip}() {skip}: " what}
 
 static const wifi_form FORMS[] = {
     /* hostapd (OpenWrt and others), also hostapd -f FILE without a program, and wpa_supplicant as an access point
@@ -102,6 +105,7 @@ static const wifi_form FORMS[] = {
      * ex: Jan 10 20:00:01 UDM CEF:0|Ubiquiti|UniFi Network|9.4.19|400|WiFi Client Connected|1|UNIFIhost=UDM UNIFIconnectedToDeviceName=Loft AP UNIFIclientHostname=x UNIFIclientMac=06:aa:10:20:30:99 y UNIFIclientMac=06:aa:10:20:30:40 UNIFIwifiName=Home => joined 06:aa:10:20:30:40 @Loft AP
      * ex: Jan 10 20:00:01 UDM CEF:0|Ubiquiti|UniFi Network|9.4.19|402|WiFi Client Roamed|1|UNIFIhost=UDM UNIFIconnectedToDeviceName=Loft UNIFIclientMac=06:aa:10:20:30:40 UNIFIwifiName=Home => roamed 06:aa:10:20:30:40 @Loft
      * ex: Jan 10 20:00:01 UDM CEF:0|Ubiquiti|UniFi Network|9.4.19|401|WiFi Client Disconnected|2|UNIFIhost=UDM UNIFIclientMac=06:aa:10:20:30:40 => left 06:aa:10:20:30:40 @UDM
+     * ex: <14>1 2026-01-10T20:00:01Z UDM CEF - - - 0|Ubiquiti|UniFi Network|9.4.19|400|WiFi Client Connected|1|UNIFIhost=UDM UNIFIclientMac=06:aa:10:20:30:40 => joined 06:aa:10:20:30:40 @UDM
      * ex: Jan 10 20:00:01 UDM CEF:0|Ubiquiti|UniFi Network|9.4.19|403|Wired Client Connected|1|UNIFIhost=UDM UNIFIclientMac=06:aa:10:20:30:40 => nothing */
     CEF("Connected", "joined"), CEF("Roamed", "roamed"), CEF("Disconnected", "left"),
 
@@ -113,8 +117,10 @@ static const wifi_form FORMS[] = {
      * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@hall-5g(Home) roamed to 06:AA:10:20:30:40@hall-2g(Home), signal strength -60 => roamed 06:aa:10:20:30:40 hall-2g @attic
      * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@wlan1: lost connection, synchronization timeout => nothing
      * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@wlan1: disconnected, ok (10.0.0.9): login failed: invalid username or password => nothing
+     * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@wlan1: disconnected logged in, 10.0.0.9 from 10.0.0.8 => nothing
      * ex: Jan 10 20:00:01 attic script,info: 06:AA:10:20:30:40@wlan1: connected, said a script => nothing */
-    MIKROTIK("joined", "connected{end}"), MIKROTIK("joined", "connected, signal strength {skip}{end}"), MIKROTIK("left", "disconnected"),
+    MIKROTIK("joined", "connected{end}"), MIKROTIK("joined", "connected, signal strength {skip}{end}"),
+    MIKROTIK("left", "disconnected{end}"), MIKROTIK("left", "disconnected, {rest}"),
     MIKROTIK("roamed", "reassociat{ed|ing}"),
     {"mikrotik", "-", "roamed", "{mac}@{rest} roamed to {skip}@{interface}({rest}), signal strength {skip}{end}", .topics = WIRELESS},
     {"mikrotik", "-", "roamed", "{mac}@{rest} roamed to {skip}@{interface}, signal strength {skip}{end}", .topics = WIRELESS},
@@ -177,6 +183,7 @@ static const wifi_form FORMS[] = {
     /* FRITZ!Box, German and English; a device's name stands between two fixed texts, or after the MAC
      * ex: 10.01.26 20:00:01 WLAN-Gerät angemeldet (2,4 GHz), 72 Mbit/s, esp32, IP 192.0.2.42, MAC 06:AA:10:20:30:40. => joined 06:aa:10:20:30:40
      * ex: 10.01.26 20:00:01 [Repeater Loft] WLAN-Gerät wurde abgemeldet (5 GHz), x, IP 1.2.3.4, MAC 06:AA:10:20:30:99., IP 192.0.2.42, MAC 06:AA:10:20:30:40. => left 06:aa:10:20:30:40 @Repeater Loft
+     * ex: 10.01.26 20:00:01 [repeater] WLAN-Gerät angemeldet (5 GHz), 866 Mbit/s, phone, IP 192.0.2.42, MAC 06:AA:10:20:30:40. => joined 06:aa:10:20:30:40 @repeater
      * ex: 10.01.26 20:00:01 WLAN-Gerät hat sich neu angemeldet (5 GHz), 866 Mbit/s, phone, IP 192.0.2.42, MAC 06:AA:10:20:30:40. => joined 06:aa:10:20:30:40
      * ex: 10.01.26 20:00:01 WLAN-Gerät hat sich abgemeldet (5 GHz). MAC-Adresse: 06:AA:10:20:30:40, Name: x, IP 1.2.3.4, MAC 06:AA:10:20:30:99. => left 06:aa:10:20:30:40
      * ex: 10.01.26 20:00:01 WLAN-Gerät wird abgemeldet (5 GHz): WLAN-Gerät antwortet nicht. MAC-Adresse: 06:AA:10:20:30:40. => left 06:aa:10:20:30:40
@@ -193,16 +200,20 @@ static const wifi_form FORMS[] = {
     /* MediaTek and Ralink drivers (their kernel lines), Keenetic, DrayTek's VigorAP
      * ex: Sat Jan 10 20:00:01 2026 kern.warn kernel: [129533.774564] 7981@C15L2,PeerPairMsg4Action() 6999: AP SETKEYS DONE(rax0) - AKMMap=WPA2PSK, wcid=4 from 06:aa:10:20:30:40 => joined 06:aa:10:20:30:40 rax0
      * ex: Sat Jan 10 20:00:01 2026 kern.warn kernel: [129533.774564] 7981@C13L2,MacTableDeleteEntry() 1921: Del Sta:06:aa:10:20:30:40 => left 06:aa:10:20:30:40
+     * ex: Jan 10 20:00:01 loft kernel: [5.5] 7981@C08L2,ap_peer_disassoc_action() 2050: ASSOC - 1 receive DIS-ASSOC request from 06:aa:10:20:30:40 => left 06:aa:10:20:30:40 @loft
+     * ex: Jan 10 20:00:01 loft kernel: wifi_sys_disconn_act(): MacTableDeleteEntry() 1921: Del Sta:06:aa:10:20:30:40 => left 06:aa:10:20:30:40 @loft
+     * ex: Jan 10 20:00:01 loft kernel: usb 1-1: Product: AP SETKEYS DONE(ra0) - x from 06:aa:10:20:30:40 => nothing
+     * ex: Jan 10 20:00:01 loft kernel: [5.5] 7981@C08L2,scan() 7: SSID=AP SETKEYS DONE - x from 06:aa:10:20:30:40 => nothing
      * ex: Jan 10 20:00:01 keenetic wmond: WifiMaster0/AccessPoint0: (MT76x2) STA(06:aa:10:20:30:40) had associated successfully. => joined 06:aa:10:20:30:40 WifiMaster0/AccessPoint0 @keenetic
      * ex: Jan 10 20:00:01 keenetic ndm: Network::Interface::Rtx::WifiMonitor: "WifiMaster1/AccessPoint0": STA(06:aa:10:20:30:40) had associated successfully (FT mode). => roamed 06:aa:10:20:30:40 WifiMaster1/AccessPoint0 @keenetic
      * ex: Jan 10 20:00:01 keenetic wmond: WifiMaster0/AccessPoint0: (MT76x2) STA(06:aa:10:20:30:40) had disassociated by STA (reason: 8). => left 06:aa:10:20:30:40 WifiMaster0/AccessPoint0 @keenetic
      * ex: Jan 10 20:00:01 keenetic ndm: Core::Scgi::Auth: user "STA(06:aa:10:20:30:40) had associated successfully." failed to log in => nothing
      * ex: Jan 10 20:00:01 VigorAP903: (5G) 06:AA:10:20:30:40 had associated successfully => joined 06:aa:10:20:30:40
      * ex: Sat Jan 10 20:00:01 2026 kern.warn kernel: [5.5] 7981@C08L3,ap_peer_auth_req_at_idle_action() 2: Recv AUTH from 06:aa:10:20:30:40 => nothing */
-    {"mediatek", "kernel", "joined", "{rest}AP SETKEYS DONE({interface}) - {rest}from {mac}"},
-    {"mediatek", "kernel VigorAP*", "joined", "{rest}AP SETKEYS DONE - {rest}from {mac}"},
-    {"mediatek", "kernel", "left", "{rest}MacTableDeleteEntry{rest}Del Sta:{mac}"},
-    {"mediatek", "kernel", "left", "{rest}receive {DE-AUTH|DIS-ASSOC}{rest} from {mac}{,|}"},
+    KERNEL("joined", "kernel VigorAP*", "AP SETKEYS DONE({interface}) - {rest}from {mac}"),
+    KERNEL("joined", "kernel VigorAP*", "AP SETKEYS DONE - {rest}from {mac}"), KERNEL("left", "kernel", "Del Sta:{mac}"),
+    KERNEL("left", "kernel", "{|ASSOC - |AUTH - }receive {DE-AUTH|DIS-ASSOC}{rest} from {mac}{,|}"),
+    KERNEL("left", "kernel", "{ASSOC|AUTH} - {skip} receive {DE-AUTH|DIS-ASSOC}{rest} from {mac}{,|}"),
     MEDIATEK("roamed", "{associated successfully (FT mode)|reassociated|re-associated}"), MEDIATEK("joined", "associated successfully"),
     MEDIATEK("left", "{disassociated|deauthenticated|been aged-out and disassociated}"),
 
@@ -213,9 +224,9 @@ static const wifi_form FORMS[] = {
      * ex: --dhcp Sat Jan 10 20:00:01 2026 daemon.info dnsmasq-dhcp[1]: DHCPREQUEST(br-lan) 192.168.1.132 06:aa:10:20:30:40 DHCPACK(br-lan) 192.168.1.1 06:aa:10:20:30:99 => nothing
      * ex: Sat Jan 10 20:00:01 2026 daemon.info dnsmasq-dhcp[1]: DHCPACK(br-lan) 192.168.1.132 06:aa:10:20:30:40 phone => nothing */
     {"dnsmasq", "dnsmasq-dhcp dnsmasq", "joined", "DHCPACK({skip}) {skip} {mac}", .when = WITH_DHCP},
-    {"dnsmasq", "dnsmasq-dhcp dnsmasq", "joined", "{skip} DHCPACK({skip}) {skip} {mac}", .when = WITH_DHCP},
+    {"dnsmasq", "dnsmasq-dhcp", "joined", "{skip} DHCPACK({skip}) {skip} {mac}", .when = WITH_DHCP},
     {"dnsmasq", "dnsmasq-dhcp dnsmasq", "left", "DHCPRELEASE({skip}) {skip} {mac}", .when = WITH_DHCP},
-    {"dnsmasq", "dnsmasq-dhcp dnsmasq", "left", "{skip} DHCPRELEASE({skip}) {skip} {mac}", .when = WITH_DHCP},
+    {"dnsmasq", "dnsmasq-dhcp", "left", "{skip} DHCPRELEASE({skip}) {skip} {mac}", .when = WITH_DHCP},
 
     /* A start of the access point itself
      * ex: Sat Jan 10 20:00:01 2026 kern.notice kernel: [    0.000000] Linux version 6.6.63 (builder@buildhost) => restarted

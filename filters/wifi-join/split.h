@@ -111,7 +111,7 @@ static bool tag(log_header *h, edge_span w, log_readings *all) {
   edge_span rest = trimmed(h->rest);
   size_t time = time_length(rest, true); /* Cisco: hall: 000045: *Mar  1 00:12:13.123:, MikroTik: NAME: wireless,info */
   if (plain && ((time && rest.p[time - 1] == ':') || is_counter(next) || is_topics(next))) {
-    h->now.host = split.program;
+    if (*w.p != '*') h->now.host = split.program; /* Cisco's controllers: *TASK: */
     return true;
   }
   if (plain && prefix && is_severity(next)) return true;
@@ -183,8 +183,9 @@ static void split_line(edge_span line, log_readings *all) {
     else if (w.p[w.n - 1] == ':' && w.n > 1) {
       if (!tag(&h, w, all)) break;
       begin(&h);
-    } else if (h.severity || h.now.device.n || h.dashes > 2 || !has_name(w)) break;
+    } else if (h.severity || h.now.device.n || h.dashes > 2 || !has_name(w) || (*w.p == '[' && !memchr(w.p, ']', w.n))) break;
     else {
+      if (w.n > 2 && *w.p == '[' && w.p[w.n - 1] == ']') w = edge_make(w.p + 1, w.n - 2);
       if (!h.names++) h.first = w, h.capitals = true;
       h.twice = h.names == 2 && same_host(h.first, w);
       h.capitals = h.capitals && w.n < LOG_NAME && is_capital(w);

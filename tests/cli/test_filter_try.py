@@ -112,6 +112,23 @@ async def test_the_user_says_which_device_and_what_happened(alone: Shell, filter
     assert "no form is needed" in (await alone("filter", "try", "--suggest", JOIN)).err
 
 
+@pytest.mark.parametrize("head", ["", "Mar  4 09:10:11 ", "Mar  4 09:10:11 gate "])
+@pytest.mark.parametrize("tag", ["", ":"])
+async def test_a_line_may_begin_with_the_mac(alone: Shell, filters: Path, head: str, tag: str) -> None:
+    shown = await alone("filter", "try", "--json", "--suggest", f"{head}02:00:00:00:00:01{tag} joined wlan0")
+    made = shown.json["suggestion"]
+    assert (made["form"], made["verified"]) == (f"joined:{{mac}}{tag} joined {{interface}}", True)
+
+
+async def test_switches_of_the_filter_are_options(alone: Shell, filters: Path) -> None:
+    lease = "dnsmasq-dhcp[1]: DHCPACK(br-lan) 192.168.1.2 02:00:00:00:00:01"
+    own = "hostapd: wlan0: STA 02:00:00:00:00:01 IEEE 802.11: associated"
+    assert (await alone("filter", "try", lease, own)).code == 1
+    both = (await alone("filter", "try", "--json", "--dhcp", "--logger", lease, own)).json
+    assert both["arguments"] == ["--dhcp", "--logger"]
+    assert [line["event"]["type"] for line in both["lines"]] == ["wifi.client.joined"] * 2
+
+
 async def test_a_form_that_the_filter_cannot_use_is_not_verified(alone: Shell, filters: Path) -> None:
     shown = await alone("filter", "try", "--suggest", "--event", "joined", "Mar  4 09:10:11 a b: 02:00:00:00:00:01 x")
     assert (shown.code, "the filter does not find the event with it" in shown.out) == (1, True)
@@ -137,6 +154,7 @@ async def test_no_event_ends_with_1(alone: Shell, plain: Path) -> None:
     [
         (("/var/log/not-there",), "there is no file /var/log/not-there"),
         ((".",), "cannot be read"),
+        (("--suggest", "-"), "there is no line"),
         (("",), "an empty word"),
         (("--module", "not-there.wasm", "a line"), "there is no module not-there.wasm"),
     ],

@@ -29,6 +29,13 @@ def form(message: str, **split: str) -> str:
         (f"Station went online.(StationMAC={MAC}, RadioID=1)", "joined:Station went online.(StationMAC={mac}{rest}"),
         (f"12:30:01 192.168.1.4 renewed by {MAC}", "active:{skip} {skip} renewed by {mac}"),
         (f"{MAC} connected at left-5g", "joined:{mac} connected{rest}"),
+        (f"{MAC} is de-authenticated from wlan", "left:{mac} is de-authenticated{rest}"),
+        (f"{MAC} is now offline via 5G", "left:{mac} is now offline{rest}"),
+        (f"client {MAC} déconnecté", "left:client {mac} déconnecté"),
+        (f"Disassociated {MAC} [phone], reason: left BSS", "left:Disassociated {mac}{rest}"),
+        (f'Device "Ada\'s phone" ({MAC}) joined "Home"', 'joined:Device "{most}" ({mac}) joined{rest}'),
+        (f"{MAC} of SSID home online", "joined:{mac} of SSID {skip} online"),
+        (f"{MAC} authentication: success", "joined:{mac} authentication: success"),
         (f"type=association client_mac='{MAC}' ssid='Home'", "joined:type=association client_mac='{mac}{rest}"),
     ],
 )
@@ -38,6 +45,11 @@ def test_the_event_stays_and_changing_words_do_not(message: str, wanted: str) ->
 
 def test_the_program_and_the_name_of_the_access_point_are_kept() -> None:
     assert form(f"attic: {MAC} joined", host="attic", program="wlctl") == "joined:wlctl: {ap}: {mac} joined"
+
+
+def test_an_interface_is_no_program() -> None:
+    assert form(f"station {MAC} joined", program="wlan0") == "joined:{interface}: station {mac} joined"
+    assert form(f"station {MAC} joined", program="wlan0", pid="7") == "joined:wlan0: station {mac} joined"
 
 
 def test_a_wider_form_follows_with_only_what_matters() -> None:

@@ -56,6 +56,20 @@ def test_rest_ends_at_the_first_and_most_at_the_last_place(run: Run) -> None:
     assert (first["data"]["mac"], last["data"]["mac"]) == ("02:02:02:02:02:02", MAC)
 
 
+@pytest.mark.parametrize("end", ["{rest}", "{most}"])
+def test_a_name_before_rest_is_whole(end: str, run: Run) -> None:
+    lines = [f"{HEAD}apd: {MAC} at phy0.1-ap_0, rssi -61", f"{HEAD}apd: {MAC} at Radio0/Ap1"]
+    found = run(lines, "--form", "apd: {mac} at {interface}" + end)
+    assert [e["data"]["interface"] for e in found] == ["phy0.1-ap_0", "Radio0/Ap1"]
+    assert [e["access_point"] for e in run(lines[1:], "--form", "apd: {mac} at {ap}" + end)] == ["Radio0/Ap1"]
+
+
+def test_a_task_and_half_a_bracket_are_no_host(run: Run) -> None:
+    lines = [f"{HEAD}*task_1: Jan 10 20:00:01.123: %APF-6-X: {MAC} up", f"[WLAN access allowed] from {MAC}"]
+    found = run(lines, "--form", "%APF-6-X: {mac} up", "--form", "[WLAN access allowed] from {mac}")
+    assert [e.get("access_point") for e in found] == ["loft", None]
+
+
 def test_many_forms_are_tried_in_their_order(run: Run) -> None:
     forms = [x for i in range(16) for x in ("--form", f"left: apd{i}: {{mac}} gone")]
     found = run([f"{HEAD}apd{i}: {MAC} gone" for i in range(17)], *forms)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
 import time
 
 import pytest
 
 from agent.errors import ConfigError
 from agent.sources import Batch, Decisions, Reception, SenderCount, SyslogSource, network
+from agent.sources.syslog import streams
 from agent.sources.syslog.allow_list import LOOPBACK, AllowList
 from agent.sources.syslog.frames import GARBAGE
 from agent.sources.syslog.inbox import MAX_MESSAGE
@@ -141,6 +143,29 @@ async def test_waiting_lines_are_bounded_while_the_reader_stalls() -> None:
     batch = await reading
     assert 0 < len(batch.data) <= 1024 * 1024
     await batches.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_reset_connection_loses_no_message_before_it() -> None:
+    source = SyslogSource("tcp://127.0.0.1:0", rate=5.0)
+    async with Collector(source) as reader:
+        await eventually(lambda: source.port)
+        with socket.create_connection(("127.0.0.1", source.port)) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sender.sendall(b"".join(b"<29>ap: %d\n" % n for n in range(51)) + b"<29>ap: last")
+            await asyncio.sleep(0.05)
+        await eventually(lambda: len(reader.lines) == 52)
+    assert reader.lines[-1].endswith(b"ap: last")
+
+
+async def test_a_silent_connection_loses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "IDLE", 0.05)
+    source = SyslogSource("tcp://127.0.0.1:0")
+    async with Collector(source) as reader:
+        await eventually(lambda: source.port)
+        with socket.create_connection(("127.0.0.1", source.port)) as sender:
+            sender.sendall(b"<29>ap: no end of line")
+            await eventually(lambda: len(reader.lines) == 1)
+    assert reader.lines[0].endswith(b"ap: no end of line")
 
 
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "tcp://:0"])

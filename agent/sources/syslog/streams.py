@@ -30,6 +30,13 @@ LOOKS_RATE, LOOKS_BURST = 0.2, 3.0
 """Such connections of one sender a second, and at once."""
 
 
+class _Protocol(asyncio.StreamReaderProtocol):
+    """Takes a connection that the sender resets as ended: what came before is still read."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(None)
+
+
 class Streams:
     """Accepts connections and puts their messages into the inbox."""
 
@@ -109,7 +116,7 @@ class Streams:
         reader, context = asyncio.StreamReader(limit=MAX_MESSAGE), self._context()
         try:
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: asyncio.StreamReaderProtocol(reader),
+                lambda: _Protocol(reader),
                 sock,
                 ssl=context,
                 ssl_handshake_timeout=HANDSHAKE if context else None,
@@ -133,9 +140,12 @@ class Streams:
                 async with asyncio.timeout(PAUSE if pause else IDLE):
                     data = await reader.read(MAX_MESSAGE * 4)
             except TimeoutError:
-                if not pause:
-                    return
-                messages, settled = framer.settle(), True
+                settled = pause
+                if pause:
+                    messages = framer.settle()
+                else:
+                    data = b""
+                    messages = framer.rest()
             else:
                 messages, settled = framer.feed(data) if data else framer.rest(), False
             self._inbox.counters.cut += framer.cut
