@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ async def test_a_refused_connection_has_the_words_of_the_system(unused_tcp_port:
     with pytest.raises(OSError, match="Connect call failed") as caught:
         await asyncio.open_connection("127.0.0.1", unused_tcp_port)
     assert in_words(caught.value) == "Connection refused"
+
+
+def test_a_port_in_use_has_the_words_of_the_system() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="bind") as caught:
+        socket.create_server(("127.0.0.1", taken.getsockname()[1]))
+    assert in_words(caught.value) == os.strerror(errno.EADDRINUSE)
 
 
 def test_several_addresses_of_a_name_are_one_reason() -> None:
