@@ -52,6 +52,8 @@ Db = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DATA = Path("/var/lib/edge-sink")
+ADDRESS = "address"
+"""File in the data folder with the address that the last start of the sink printed."""
 
 
 def _version(wanted: bool) -> None:
@@ -142,6 +144,7 @@ def serve_command(
 
     def ready(facts: Ready, new_key: str) -> None:
         facts = msgspec.structs.replace(facts, pid=os.getpid())
+        write_private(data.absolute() / ADDRESS, facts.url.encode())
         if ready_file is not None:
             write_private(ready_file.absolute(), msgspec.json.encode(facts))
         _announce(facts, new_key, as_json)
@@ -293,10 +296,14 @@ def user_login_link(
     name: Annotated[str, typer.Argument()] = "owner",
     data: Data = DATA,
     db: Db = "",
-    url: Annotated[str, typer.Option(envvar="EDGE_SINK_URL", help="The sink's address.")] = "https://localhost:8443",
+    url: Annotated[
+        str, typer.Option(envvar="EDGE_SINK_URL", help="The sink's address; default: that of its last start.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Print a link that logs a user in. It works once, within an hour."""
+    known = data / ADDRESS
+    url = url or (known.read_text("utf-8") if known.exists() else "https://localhost:8443")
     link = f"{url.rstrip('/')}/login/{_access(data, db).login_link(name)}"
     _print({"name": name, "link": link}, link, as_json)
 

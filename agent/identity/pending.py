@@ -27,7 +27,7 @@ _AGE_COMMITTED = 60.0
 _AGE_SILENT = 900.0
 """Seconds since its last Poll after which a waiting node is forgotten."""
 _AGE_RESTARTED = 10.0
-"""Seconds since its last Poll after which a waiting node that asks with another code is forgotten under the old one: it polls every two."""
+"""Seconds since its last Poll after which a node that asks with another code is forgotten under the old one; it polls every two."""
 
 _NONCE = 16
 

@@ -80,8 +80,8 @@ class Ap:
             return self.program
 
         self.runner = TailRunner(
-            self.pipelines.context, self.pipeline, self.pipeline.steps[0], self.source or FileSource(self.log, from_start=True), "stream",
-            make, log=self.lines,
+            self.pipelines.context, self.pipeline, self.pipeline.steps[0],
+            self.source or FileSource(self.log, from_start=True), "stream", make, log=self.lines,
         )  # fmt: skip
         self.task = asyncio.create_task(self.runner.run())
         return self
