@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, NotFound
 from agent.files import write_private
 from agent.terminal import run_app
 from cloud_sink.files import private_folder
@@ -217,7 +217,7 @@ def key_create(
     as_json: Json = False,
 ) -> None:
     """Make a key for another building. It is shown only once; the sink stores only its hash."""
-    text = _access(data, db).create_key(name)
+    text = _access(data, db, make=True).create_key(name)
     if out is not None:
         write_private(out.absolute(), f"{text}\n".encode())
         shown = str(out)
@@ -267,7 +267,7 @@ def user_add(
     as_json: Json = False,
 ) -> None:
     """Add a user; asks for the password."""
-    _access(data, db).add_user(name, _password(password_file))
+    _access(data, db, make=True).add_user(name, _password(password_file))
     _print({"name": name}, f"{name} may look at the page", as_json)
 
 
@@ -308,11 +308,17 @@ def user_login_link(
     _print({"name": name, "link": link}, link, as_json)
 
 
-def _access(data: Path, db: str) -> Access:
+def _access(data: Path, db: str, *, make: bool = False) -> Access:
+    """The sink's users and keys; raises NotFound where it has no data yet, unless `make`."""
     from cloud_sink.store import Access, open_database
 
+    settings = Settings(data=data, database=db)
+    readable = not data.exists() or os.access(data, os.R_OK | os.X_OK)
+    if not make and not db and readable and not settings.file.exists():
+        hint = "name its folder with --data or EDGE_SINK_DATA, or start it once: edge-sink serve"
+        raise NotFound(f"there is no sink in {data}", hint=hint)
     _folder(data)
-    return Access(open_database(Settings(data=data, database=db).database_url))
+    return Access(open_database(settings.database_url))
 
 
 def _folder(data: Path) -> None:
