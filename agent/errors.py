@@ -130,6 +130,8 @@ def in_words(error: BaseException, *, file: bool = False) -> str:
             return os.strerror(error.errno)
         if numbers := dict.fromkeys(_ASYNCIO.findall(str(error))):  # asyncio tried several addresses of a name
             return ", ".join(os.strerror(int(n)) for n in numbers)
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
     nothing = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
     words = getattr(error, "strerror", None) or str(error) or nothing
     name = getattr(error, "filename", None)

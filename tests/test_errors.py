@@ -39,5 +39,6 @@ def test_a_file_is_named_only_where_asked(tmp_path: Path) -> None:
 
 def test_an_error_without_a_text_has_words() -> None:
     assert in_words(TimeoutError()) == "no answer in time"
+    assert in_words(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")) == "it is not UTF-8 text"
     assert in_words(ValueError("no pin")) == "no pin"
     assert in_words(EOFError()) == "EOFError"

@@ -515,3 +515,12 @@ async def test_a_module_that_is_no_filter_does_not_stop_the_log(
         await eventually(lambda: ap.journal.counts["p", "wifi"]["failed_batches"] >= 1, 20)
         assert not ap.task.done()
     ap.journal.close()
+
+
+async def test_the_reason_of_a_filter_that_ends_is_shown(tmp_path: Path, filters: Path, executor: WasmExecutor) -> None:
+    ap = Ap(tmp_path, filters / "wifi-join.wasm", executor)
+    ap.program = executor.filter(filters / "wifi-join.wasm", WasmTask(module="m", args=["--form", "x"]))
+    async with ap:
+        await eventually(lambda: ap.runner.problem)
+        assert "--form x has no {mac}" in ap.runner.problem
+    ap.journal.close()
