@@ -118,16 +118,20 @@ class NotFound(EdgeError):
     exit_code = 6
 
 
+_PYTHON = re.compile("Connect call failed|attempting to bind")
+"""Words that Python puts into `strerror`, with the address."""
 _ASYNCIO = re.compile(r"\[Errno (\d+)\] Connect call failed")
 
 
 def in_words(error: BaseException, *, file: bool = False) -> str:
     """An error as a user reads it: what the system says, without its number and asyncio's words; with `file` its file too."""
     if isinstance(error, OSError):
-        if error.errno and "Connect call failed" in (error.strerror or ""):
+        if error.errno and _PYTHON.search(error.strerror or ""):
             return os.strerror(error.errno)
         if numbers := dict.fromkeys(_ASYNCIO.findall(str(error))):  # asyncio tried several addresses of a name
             return ", ".join(os.strerror(int(n)) for n in numbers)
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
     nothing = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
     words = getattr(error, "strerror", None) or str(error) or nothing
     name = getattr(error, "filename", None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, NotFound
 from agent.files import write_private
 from agent.terminal import run_app
 from cloud_sink.files import private_folder
@@ -52,6 +52,8 @@ Db = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DATA = Path("/var/lib/edge-sink")
+ADDRESS = "address"
+"""File in the data folder with the address that the last start of the sink printed."""
 
 
 def _version(wanted: bool) -> None:
@@ -156,6 +158,7 @@ def serve_command(
 
     def ready(facts: Ready, new_key: str) -> None:
         facts = msgspec.structs.replace(facts, pid=os.getpid())
+        write_private(data.absolute() / ADDRESS, facts.url.encode())
         if ready_file is not None:
             write_private(ready_file.absolute(), msgspec.json.encode(facts))
         _announce(facts, new_key, as_json)
@@ -248,7 +251,7 @@ def key_create(
     as_json: Json = False,
 ) -> None:
     """Make a key for another building. It is shown only once; the sink stores only its hash."""
-    text = _access(data, db).create_key(name)
+    text = _access(data, db, make=True).create_key(name)
     if out is not None:
         write_private(out.absolute(), f"{text}\n".encode())
         shown = str(out)
@@ -298,7 +301,7 @@ def user_add(
     as_json: Json = False,
 ) -> None:
     """Add a user; asks for the password."""
-    _access(data, db).add_user(name, _password(password_file))
+    _access(data, db, make=True).add_user(name, _password(password_file))
     _print({"name": name}, f"{name} may look at the page", as_json)
 
 
@@ -327,19 +330,29 @@ def user_login_link(
     name: Annotated[str, typer.Argument()] = "owner",
     data: Data = DATA,
     db: Db = "",
-    url: Annotated[str, typer.Option(envvar="EDGE_SINK_URL", help="The sink's address.")] = "https://localhost:8443",
+    url: Annotated[
+        str, typer.Option(envvar="EDGE_SINK_URL", help="The sink's address; default: that of its last start.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Print a link that logs a user in. It works once, within an hour."""
+    known = data / ADDRESS
+    url = url or (known.read_text("utf-8") if known.exists() else "https://localhost:8443")
     link = f"{url.rstrip('/')}/login/{_access(data, db).login_link(name)}"
     _print({"name": name, "link": link}, link, as_json)
 
 
-def _access(data: Path, db: str) -> Access:
+def _access(data: Path, db: str, *, make: bool = False) -> Access:
+    """The sink's users and keys; raises NotFound where it has no data yet, unless `make`."""
     from cloud_sink.store import Access, open_database
 
+    settings = Settings(data=data, database=db)
+    readable = not data.exists() or os.access(data, os.R_OK | os.X_OK)
+    if not make and not db and readable and not settings.file.exists():
+        hint = "name its folder with --data or EDGE_SINK_DATA, or start it once: edge-sink serve"
+        raise NotFound(f"there is no sink in {data}", hint=hint)
     _folder(data)
-    return Access(open_database(Settings(data=data, database=db).database_url))
+    return Access(open_database(settings.database_url))
 
 
 def _folder(data: Path) -> None:

@@ -40,7 +40,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL."""
-        return self.database or f"sqlite:///{self.data / 'sink.db'}"
+        return self.database or f"sqlite:///{self.file}"
+
+    @property
+    def file(self) -> Path:
+        """The SQLite file, where `database` is empty."""
+        return self.data / "sink.db"
 
     @property
     def photos(self) -> Path:

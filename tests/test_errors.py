@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ async def test_a_refused_connection_has_the_words_of_the_system(unused_tcp_port:
     with pytest.raises(OSError, match="Connect call failed") as caught:
         await asyncio.open_connection("127.0.0.1", unused_tcp_port)
     assert in_words(caught.value) == "Connection refused"
+
+
+def test_a_port_in_use_has_the_words_of_the_system() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="bind") as caught:
+        socket.create_server(("127.0.0.1", taken.getsockname()[1]))
+    assert in_words(caught.value) == os.strerror(errno.EADDRINUSE)
 
 
 def test_several_addresses_of_a_name_are_one_reason() -> None:
@@ -32,5 +39,6 @@ def test_a_file_is_named_only_where_asked(tmp_path: Path) -> None:
 
 def test_an_error_without_a_text_has_words() -> None:
     assert in_words(TimeoutError()) == "no answer in time"
+    assert in_words(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")) == "it is not UTF-8 text"
     assert in_words(ValueError("no pin")) == "no pin"
     assert in_words(EOFError()) == "EOFError"

@@ -327,7 +327,10 @@ def serve(link: socket.socket) -> None:
         threading.Thread(target=watch, args=(link, worker), daemon=True, name="watch").start()
     while (message := receive(link)) is not None:
         if worker is None:
-            reply = Reply(error="OpenCV is missing on this node: install edge-agent[camera]", code="camera.worker")
+            reply = Reply(
+                error="OpenCV is missing on this node: pip install 'edge-agent[camera]', or in a checkout pip install '.[camera]'",
+                code="camera.worker",
+            )
         else:
             reply = worker.answer(msgspec.msgpack.decode(message, type=Ask))
         send(link, msgspec.msgpack.encode(reply))

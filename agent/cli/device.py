@@ -86,7 +86,10 @@ def forget(device: Device, yes: YesFlag = False, json: JsonFlag = False) -> None
 @app.command()
 def merge(
     device: Device,
-    other: Annotated[str, typer.Argument(metavar="OTHER", help="Name or MAC of the other address.")],
+    other: Annotated[
+        str,
+        typer.Argument(metavar="OTHER", help="Name or MAC of the other address.", autocompletion=completion.devices),
+    ],
     undo: Annotated[bool, typer.Option("--undo", help="Make OTHER a separate device again.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -107,7 +110,9 @@ def merge(
 @app.command()
 def learn(
     stop: Annotated[bool, typer.Option("--stop", help="End it: unknown devices arrive from now on.")] = False,
-    pipeline: Annotated[str, typer.Argument(help="Only this pipeline.")] = "",
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="Only this pipeline.", autocompletion=completion.pipelines)
+    ] = "",
     json: JsonFlag = False,
 ) -> None:
     """Show how long presence steps still learn, or end it.

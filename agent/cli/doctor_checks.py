@@ -16,6 +16,7 @@ from agent.cli.output import count, size
 from agent.config import Config, load_config
 from agent.errors import EdgeError, Unreachable, in_words
 from agent.health import clock_synchronised
+from agent.terminal import missing
 
 MDNS = "224.0.0.251"
 """The IPv4 group of multicast DNS (RFC 6762)."""
@@ -211,7 +212,7 @@ def cameras(device: Device) -> Iterator[Finding]:
         names = " ".join(map(str, closed))
         yield Finding("cameras", "warn", f"this user may not open {names}", "add it to the group video")
     if device.config.cameras_file.exists() and find_spec("cv2") is None:
-        yield Finding("cameras", "fail", "OpenCV is not installed", "pip install 'edge-agent[camera]'")
+        yield Finding("cameras", "fail", "OpenCV is not installed", missing("", "cv2", "camera").hint)
     elif not closed:
         text = f"{len(found)} video devices" if found else "no video device here"
         yield Finding("cameras", "ok", text)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from agent.api import path_of, read, results
+from agent.cli import completion
 from agent.cli.context import JsonFlag, connect, single
 from agent.cli.output import escape, print_json, say
 from agent.errors import EdgeError, Unreachable
@@ -17,7 +18,9 @@ _WAYS = {"self": "this node", "direct": "direct", "relayed": "relayed by other n
 
 
 def ping(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="Name or id, see edge-agent nodes.")],
+    node: Annotated[
+        str, typer.Argument(metavar="NODE", help="Name or id, see edge-agent nodes.", autocompletion=completion.nodes)
+    ],
     count: Annotated[int, typer.Option("--count", "-c", min=1, max=10_000, help="Number of round trips.")] = 4,
     interval: Annotated[
         float, typer.Option("--interval", "-i", metavar="SECONDS", min=0.0, max=3600.0, help="Pause between two.")

@@ -22,7 +22,7 @@ app = new_app(
         "edge-agent pipeline apply door.yaml",
         "edge-agent pipeline diff door.yaml",
         "edge-agent pipeline pause person-at-the-door --for 2h",
-        'edge-agent pipeline trigger person-at-the-door --data \'{"device": {"known": false}}\'',
+        "edge-agent pipeline trigger door --type wifi.client.joined --data @join.json",
     ),
 )
 
@@ -153,11 +153,13 @@ def trigger(
             "--step", help="Step that gets the event; default: the first steps.", autocompletion=completion.steps
         ),
     ] = "",
-    kind: Annotated[str, typer.Option("--type", help="Type of the event.")] = "edge.trigger",
+    kind: Annotated[
+        str, typer.Option("--type", help="Type of the event. A presence step takes wifi.client.joined and the like.")
+    ] = "edge.trigger",
     data: Annotated[str, typer.Option("--data", metavar="JSON|@FILE|-", help="Data of the event.")] = "{}",
     json: JsonFlag = False,
 ) -> None:
-    """Put an event into a pipeline by hand."""
+    """Put an event into a pipeline by hand, on a node that runs the step before it."""
     value = _json(data)
     if not isinstance(value, dict):
         raise ConfigError("the data must be a JSON object", hint='like {"camera": "door"}')

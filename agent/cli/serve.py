@@ -78,7 +78,8 @@ def out(text: str) -> None:
     """Print a line for the user. Tokens appear only on a terminal: any other output may be a log."""
     from agent.health import redact
 
-    print(text if sys.stdout.isatty() else redact(text), flush=True)
+    shown = text if sys.stdout.isatty() else redact(text)
+    print(shown if shown == text else f"{shown}   (edge-agent token create prints it in full)", flush=True)
 
 
 def _join(join: str | None) -> tuple[str | None, str | None]:

@@ -10,6 +10,7 @@ from agent.api import results
 from agent.cli.context import JsonFlag, YesFlag, ask, new_app, read_secret
 from agent.cli.output import count, escape, say
 from agent.cli.status_view import uplink
+from agent.errors import ConfigError
 
 app = new_app(
     "The sink that alerts go to.",
@@ -34,6 +35,11 @@ def connect_(
     json: JsonFlag = False,
 ) -> None:
     """Test a sink, remember it on this node only, and label the node uplink=true. The key is asked for."""
+    if not url.startswith(("https://", "mqtt://", "mqtts://")) or (
+        url.startswith("https://") and "#sha256=" not in url
+    ):
+        hint = "copy the whole line that `edge-sink serve` printed: https://HOST:PORT#sha256=…"
+        raise ConfigError("this is not the whole address of a sink", hint=hint)  # before the key is asked for
     key = read_secret(key_file, "Key")
     password = read_secret(password_file, "Broker's password") if password_file else ""
     made = ask(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from agent.api import read, results
+from agent.cli import completion
 from agent.cli.context import JsonFlag, ask, connect, single
 from agent.cli.output import console, print_json, say
 from agent.errors import EdgeError, Unreachable
@@ -22,7 +23,14 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until interrupted.")] = False,
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="How often, with --watch.")] = 2.0,
     node: Annotated[
-        str, typer.Option("--node", metavar="NODE", help="Only the view of this node.", show_default=False)
+        str,
+        typer.Option(
+            "--node",
+            metavar="NODE",
+            help="Only the view of this node.",
+            show_default=False,
+            autocompletion=completion.nodes,
+        ),
     ] = WHOLE,
 ) -> None:
     """Show the state of this agent and its mesh.

@@ -27,7 +27,7 @@ _AGE_COMMITTED = 60.0
 _AGE_SILENT = 900.0
 """Seconds since its last Poll after which a waiting node is forgotten."""
 _AGE_RESTARTED = 10.0
-"""The same where the node asks with another code since. It polls every two seconds."""
+"""Seconds since its last Poll after which a node that asks with another code is forgotten under the old one; it polls every two."""
 
 _NONCE = 16
 

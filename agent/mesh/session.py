@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import re
 import threading
 import time
@@ -120,10 +121,11 @@ async def open_session(settings: dict[str, Any]) -> Any:
         await asyncio.sleep(_closed_at + SETTLE_SECONDS - time.monotonic())
         return await asyncio.to_thread(zenoh.open, config)
     except zenoh.ZError as error:
-        where = settings.get("listen/endpoints", [])
+        where, number = settings.get("listen/endpoints", []), _number(error)
+        places = ", ".join(w.removeprefix("tls/") for w in where) or "no port"
         raise Unreachable(
-            f"the mesh could not be opened on {', '.join(where) or 'no port'}: {_short(error)}",
-            hint=listen_hint(_number(error), "mesh.port", "mesh.listen"),
+            f"the mesh cannot listen on {places}: {os.strerror(number) if number else _short(error)}",
+            hint=listen_hint(number, "mesh.port", "mesh.listen"),
             code="mesh.open",
         ) from None
 

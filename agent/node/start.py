@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import msgspec
 from agent.cameras import CameraBook
 from agent.config import Config
 from agent.discovery import Found, listen_for_meshes
-from agent.errors import ConfigError
+from agent.errors import CannotListen, ConfigError, in_words, listen_hint
 from agent.files import write_private
 from agent.identity import Identity, IdentityStore, Joined, clean_name, join, wait_as_pending
 from agent.model.decoding import DAMAGED
@@ -53,6 +54,7 @@ async def begin(config: Config, token: str | None, new: bool, out: Out) -> Begin
         if token:
             out("this node is in a mesh already; the token is not used")
         return Beginning(identity, labels, _read(remembered))
+    check_ports(config)
     if token:
         joined = await join(token, store, name, out, labels=labels)
     else:
@@ -69,6 +71,18 @@ async def begin(config: Config, token: str | None, new: bool, out: Out) -> Begin
     out(f"joined mesh {joined.identity.mesh_id} as {joined.identity.name}")
     write_private(remembered, msgspec.json.encode(joined.endpoints))
     return Beginning(joined.identity, labels, joined.endpoints)
+
+
+def check_ports(config: Config) -> None:
+    """Raise CannotListen where a port of this node is not free: before a token is used, or a person asked to admit it."""
+    host = config.mesh.listen
+    for key, port in (("mesh.port", config.mesh.port), ("mesh.enrol_port", config.mesh.enrol_port)):
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.create_server((host, port), family=family).close()
+        except OSError as e:
+            text = f"{key}: cannot listen on {host}, port {port}: {in_words(e)}"
+            raise CannotListen(text, hint=listen_hint(e.errno or 0, key, "mesh.listen")) from None
 
 
 async def _listen(config: Config, out: Out) -> list[Found]:

@@ -66,6 +66,12 @@ def access_point_of(found: Located, node: str) -> str:
     return found.event.access_point or found.sender or node
 
 
+def _told(error: EdgeError) -> str:
+    """The error, with the last line that a filter wrote about it: why a `--form` cannot be used, for example."""
+    last = [line for line in error.fields.get("stderr", ()) if line.strip()][-1:]
+    return ": ".join([error.message, *last])[:400]
+
+
 @dataclass(eq=False)
 class TailRunner:
     """One log of one source step on this node."""
@@ -139,7 +145,7 @@ class TailRunner:
                     await program.close()
                 return
             except EdgeError as e:
-                self.error, self.hint = e.message, e.hint
+                self.error, self.hint = _told(e), e.hint
                 log.warning("%s/%s: %s; reading goes on from the same line", self.pipeline.name, self.step.name, e)
                 attempt += 1
                 await asyncio.sleep(BACKOFF.after(attempt))
@@ -245,7 +251,7 @@ class TailRunner:
             try:
                 return located(await program.feed(batch.data, self.log), batch)
             except StepFailed as e:
-                batch.dense, self.error, self.hint = True, e.message, e.hint
+                batch.dense, self.error, self.hint = True, _told(e), e.hint
                 if e.final:
                     break
         return None

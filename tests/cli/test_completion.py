@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
+import typer
+
+from agent.cli.main import app
 from tests.api.memory import MAC
 from tests.cli.conftest import Shell
 
@@ -31,6 +36,25 @@ async def complete(shell: Shell, line: str) -> list[str]:
 )
 async def test_names_of_the_running_agent_are_completed(edge: Shell, line: str, names: list[str]) -> None:
     assert await complete(edge, line) == names
+
+
+def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    yield path, command
+    inner = getattr(command, "commands", None) or {n.name: n.load() for n in getattr(command, "nouns", ())}
+    for name, one in inner.items():
+        yield from commands(one, f"{path} {name}")
+
+
+def test_each_argument_that_names_a_thing_is_completed() -> None:
+    names = {"NODE", "PIPELINE", "DEVICE", "PIPELINE[/STEP]", "OTHER"}
+    without = [
+        f"{path} {parameter.name}"
+        for path, command in commands(typer.main.get_command(app), "edge-agent")
+        for parameter in command.params
+        if (parameter.metavar in names or parameter.name in ("node", "pipeline", "device"))
+        and getattr(parameter, "_custom_shell_complete", None) is None
+    ]
+    assert without == []
 
 
 async def test_steps_of_a_file_are_completed_without_an_agent(alone: Shell) -> None:

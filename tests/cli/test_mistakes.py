@@ -35,6 +35,12 @@ async def test_a_wrong_join_is_named(alone: Shell, join: str, said: str) -> None
     assert (failed.code in (2, 3), said in failed.err) == (True, True), failed.err
 
 
+@pytest.mark.parametrize("url", ["10.0.0.9:8443", "https://10.0.0.9:8443"])
+async def test_a_wrong_address_of_a_sink_is_named_before_the_key(edge: Shell, url: str) -> None:
+    failed = await edge("sink", "connect", url)
+    assert (failed.code, "not the whole address" in failed.err) == (2, True), failed.err
+
+
 async def test_a_wrong_rotation_is_named(edge: Shell) -> None:
     failed = await edge("camera", "add", "porch", "file:/x", "--rotate", "45")
     assert (failed.code, "0, 90, 180 or 270" in failed.err) == (2, True)

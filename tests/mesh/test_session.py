@@ -85,10 +85,12 @@ async def test_a_session_that_breaks_while_opening_is_opened_again(alone: MeshSe
 
 async def test_first_opening_fails_where_the_port_is_taken(building: Building) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        made = MeshSession(building.operator, MeshSettings(listen="127.0.0.1", port=taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        made = MeshSession(building.operator, MeshSettings(listen="127.0.0.1", port=port))
         with pytest.raises(Unreachable) as refused:
             await made.open()
     assert refused.value.code == "mesh.open"
+    assert refused.value.message == f"the mesh cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
 def test_a_session_that_broke_inside_has_no_links() -> None:

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from agent.api.requests import CreateToken
 from agent.config import LogConfig
-from agent.errors import ConfigError, EdgeError, JoinRefused
+from agent.errors import CannotListen, ConfigError, EdgeError, JoinRefused
 from agent.health.logs import setup_logging
 from agent.identity import Token
 from agent.mesh import Mesh
@@ -76,6 +77,15 @@ async def test_a_token_lets_a_node_in_and_a_second_one_is_not_used(site: Site) -
     assert caught.value.code == "join.used"
     secret = Token.parse(token.token).encode()
     assert all(secret not in line for line in said)
+
+
+async def test_a_port_in_use_is_named_before_anything_is_made(site: Site) -> None:
+    config = site.config("first")
+    with socket.create_server((config.mesh.listen, config.mesh.enrol_port)), pytest.raises(CannotListen) as caught:
+        await begin(config, None, True, print)
+    assert "mesh.enrol_port" in caught.value.message
+    assert "mesh.enrol_port" in caught.value.hint
+    assert not list((config.state / "identity").glob("*"))
 
 
 @pytest.mark.parametrize("token", ["nonsense", "edge1.AAAA"])

@@ -109,6 +109,17 @@ async def test_the_version_is_that_of_the_package() -> None:
     assert (await edge_sink("--version"))[1] == f"edge-sink {__version__}\n"
 
 
+@pytest.mark.parametrize("command", [["key", "list"], ["key", "revoke", "x"], ["user", "list"], ["user", "login-link"]])
+def test_a_folder_without_a_sink_is_named_and_not_made(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["edge-sink", *command, "--data", str(tmp_path / "wrong")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, "--data" in capsys.readouterr().err) == (6, True)
+    assert not (tmp_path / "wrong").exists()
+
+
 async def test_every_command_has_a_json_form(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("correct horse battery\n")
     given = ("--data", str(tmp_path / "sink"), "--json")

@@ -54,6 +54,7 @@ def test_the_live_stream_needs_a_login_too(browser: httpx.Client) -> None:
 
 def test_link_logs_in_once_and_sets_a_safe_cookie(sink: Caller, browser: httpx.Client) -> None:
     printed = json.loads(sink.cli("user", "login-link", "--json"))["link"]
+    assert str(printed).startswith(f"{sink.http.base_url}/login/")
     link = "/login/" + str(printed).rsplit("/", 1)[1]
     answer = browser.get(link)
     assert answer.status_code == 303

@@ -81,8 +81,7 @@ class Ap:
 
         self.runner = TailRunner(
             self.pipelines.context, self.pipeline, self.pipeline.steps[0],
-            self.source or FileSource(self.log, from_start=True), "stream",
-            make, log=self.lines,
+            self.source or FileSource(self.log, from_start=True), "stream", make, log=self.lines,
         )  # fmt: skip
         self.task = asyncio.create_task(self.runner.run())
         return self
@@ -515,4 +514,13 @@ async def test_a_module_that_is_no_filter_does_not_stop_the_log(
         ap.write(joined(1))
         await eventually(lambda: ap.journal.counts["p", "wifi"]["failed_batches"] >= 1, 20)
         assert not ap.task.done()
+    ap.journal.close()
+
+
+async def test_the_reason_of_a_filter_that_ends_is_shown(tmp_path: Path, filters: Path, executor: WasmExecutor) -> None:
+    ap = Ap(tmp_path, filters / "wifi-join.wasm", executor)
+    ap.program = executor.filter(filters / "wifi-join.wasm", WasmTask(module="m", args=["--form", "x"]))
+    async with ap:
+        await eventually(lambda: ap.runner.problem)
+        assert "--form x has no {mac}" in ap.runner.problem
     ap.journal.close()
