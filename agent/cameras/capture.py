@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from agent.cameras.jpeg import START, examine
+from agent.cameras.jpeg import START, examine, picture_code
 from agent.cameras.network import place
 from agent.cameras.rtsp import Described, describe
 from agent.cameras.rtsp_relay import Relay
@@ -172,5 +172,5 @@ def _not_a_picture(data: bytes, error: ValueError) -> CameraError:
     if start.startswith((b"<", b"{")):
         return failed("it sends a page of text, not a picture", "camera.picture")
     if START in data[:4096]:
-        return failed(f"its picture cannot be used: {error}", DAMAGED)
+        return failed(f"its picture cannot be used: {error}", picture_code(error, DAMAGED))
     return failed(f"its data is not a picture: {error}", "camera.picture")

@@ -13,12 +13,13 @@ import httpx
 
 from agent.cameras.capture import MARGIN, Converter, as_frame, is_other_picture
 from agent.cameras.frames import Frames
-from agent.cameras.jpeg import MAX_JPEG
+from agent.cameras.jpeg import MAX_JPEG, picture_code
 from agent.cameras.login import Login, login_error, read_challenges
 from agent.cameras.mjpeg import FRESH, Stream
 from agent.cameras.network import network_error, place
 from agent.cameras.session import DAMAGED, Frame, failed
 from agent.cameras.spec import View, masked, split_credentials
+from agent.cameras.web_body import body_of
 from agent.cameras.web_login import get
 from agent.errors import CameraError
 
@@ -29,6 +30,8 @@ for _name in ("httpx", "httpcore"):
 DAMAGED_IN_ROW = 5
 """Damaged pictures of a stream that are skipped before the error is said."""
 REDIRECTS = 5
+MAX_TEXT = 120
+"""Characters of an answer that is not HTTP in an error."""
 
 
 class WebSession:
@@ -52,6 +55,7 @@ class WebSession:
             verify=_any_certificate() if self._insecure else True,
             timeout=httpx.Timeout(timeout * MARGIN),
             trust_env=False,
+            headers={"Accept-Encoding": "identity"},
         )
         self._client = await self._stack.enter_async_context(client)
         await self._converter.start()
@@ -65,7 +69,7 @@ class WebSession:
         async with AsyncExitStack() as stack:
             try:
                 response = await self._answer(self._client, stack)
-                chunks = response.aiter_bytes()
+                chunks = body_of(response)
                 if response.headers.get("content-type", "").lower().startswith("multipart/"):
                     self._stream = Stream(chunks, self._url)
                     self._stack.push_async_exit(stack.pop_all())
@@ -117,8 +121,8 @@ class WebSession:
     def _named(self, error: httpx.HTTPError) -> CameraError:
         if isinstance(error, httpx.TimeoutException):
             return failed(f"{place(self._asked)} does not answer in time", "camera.timeout")
-        if isinstance(error, httpx.RemoteProtocolError):
-            return failed(f"its answer is not HTTP: {error}", "camera.answer")
+        if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):
+            return failed(f"its answer is not HTTP: {str(error)[:MAX_TEXT]}", "camera.answer")
         known = network_error(error, self._asked)
         return known or failed(f"it cannot be reached ({type(error).__name__})", "camera.unreachable")
 
@@ -171,15 +175,13 @@ async def _first_picture(chunks: AsyncIterator[bytes], response: httpx.Response)
     try:
         async for chunk in chunks:
             data += chunk
-            if is_other_picture(data):
-                continue
-            if found := frames.feed(chunk):
+            if not is_other_picture(data) and (found := frames.feed(chunk)):
                 return found[0], frames
             if len(data) > MAX_JPEG:
                 break
     except ValueError as e:
-        raise failed(str(e), "camera.picture") from e
-    except httpx.RemoteProtocolError:
+        raise failed(str(e), picture_code(e)) from e
+    except (httpx.RemoteProtocolError, httpx.DecodingError):
         if not frames.rest():
             raise
     if len(data) > MAX_JPEG:

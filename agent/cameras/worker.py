@@ -274,7 +274,12 @@ class Worker:
 
         whole = not picture.startswith(START) or picture.rfind(END) > 0
         data = numpy.frombuffer(picture + END, numpy.uint8)
-        frame = self._cv2.imdecode(data, self._cv2.IMREAD_COLOR)
+        try:
+            frame = self._cv2.imdecode(data, self._cv2.IMREAD_COLOR)
+        except self._cv2.error as e:
+            if e.func == "validateInputImageSize":
+                raise CaptureError("the picture has more than 50 million pixels", "camera.too-large") from e
+            raise CaptureError(f"the picture cannot be decoded: {e.func} {e.code}", "camera.picture") from e
         if frame is None:
             raise CaptureError("the picture cannot be decoded", DAMAGED)
         if not whole and (frame == GREY).all(axis=2).mean() > MISSING:

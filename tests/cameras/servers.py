@@ -119,6 +119,7 @@ class Snapshots(http.server.ThreadingHTTPServer):
         self.requests: list[str] = []
         self.challenges: list[str] = []
         self.elsewhere = "192.0.2.7"
+        self.raw = b""
 
     @property
     def at(self) -> str:
@@ -331,6 +332,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def get_odd_header(self) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n")
+        self.close_connection = True
+
+    def get_raw(self) -> None:
+        self.wfile.write(self.server.raw)
         self.close_connection = True
 
     def get_junk(self) -> None:
