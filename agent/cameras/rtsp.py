@@ -8,7 +8,7 @@ import ssl
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from agent.cameras.login import Challenge, Login, choose, login_error, read_challenges
+from agent.cameras.login import BYTES, Challenge, Login, choose, login_error, read_challenges
 from agent.cameras.network import PORTS, network_error
 from agent.cameras.session import failed
 from agent.cameras.spec import masked, split_credentials
@@ -86,10 +86,10 @@ async def _ask(url: str, login: Login, *, insecure: bool) -> Answer:
         header = login.header("DESCRIBE", url)
         lines = [f"DESCRIBE {url} RTSP/1.0", "CSeq: 1", "User-Agent: edge-agent", "Accept: application/sdp"]
         lines += [f"Authorization: {header}"] if header else []
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode(*BYTES))
         await writer.drain()
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            head = (await reader.readuntil(b"\r\n\r\n")).decode(*BYTES)
         except asyncio.LimitOverrunError:
             return Answer("")
         length = next((v for k, v in Answer(head).headers if k == "content-length"), "0")

@@ -14,13 +14,13 @@ import httpx
 from agent.cameras.capture import MARGIN, Converter, as_frame, is_other_picture
 from agent.cameras.frames import Frames
 from agent.cameras.jpeg import MAX_JPEG, picture_code
-from agent.cameras.login import Login, login_error, read_challenges
+from agent.cameras.login import Login, login_error
 from agent.cameras.mjpeg import FRESH, Stream
 from agent.cameras.network import network_error, place
 from agent.cameras.session import DAMAGED, Frame, failed
 from agent.cameras.spec import View, masked, split_credentials
 from agent.cameras.web_body import body_of
-from agent.cameras.web_login import get
+from agent.cameras.web_login import challenges_in, get
 from agent.errors import CameraError
 
 # Both log addresses and headers, credentials included.
@@ -107,8 +107,7 @@ class WebSession:
         if status == 200:
             return
         if status == 401:
-            challenges = read_challenges(response.headers.get_list("www-authenticate"))
-            raise login_error("HTTP 401", challenges, self._login, masked(self._url))
+            raise login_error("HTTP 401", challenges_in(response), self._login, masked(self._url))
         if status in (404, 410):
             path = masked(str(response.url)).partition("://")[2].partition("/")[2]
             raise failed(f"it has no /{path} (HTTP {status})", "camera.not-found")

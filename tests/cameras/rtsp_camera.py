@@ -118,7 +118,9 @@ class RtspCamera(asyncio.DatagramProtocol):
                 status, more, body = await self._answer(method, url, fields, player)
                 length = f"Content-Length: {len(body)}\r\n" if body else ""
                 writer.write(
-                    f"RTSP/1.0 {status}\r\nCSeq: {fields.get('cseq', '0')}\r\n{more}{length}\r\n{body}".encode()
+                    f"RTSP/1.0 {status}\r\nCSeq: {fields.get('cseq', '0')}\r\n{more}{length}\r\n{body}".encode(
+                        "latin-1"
+                    )
                 )
                 await writer.drain()
                 if method == "PLAY" and status.startswith("200") and self.stalls != "RTP":

@@ -60,6 +60,8 @@ async def test_a_camera_without_tcp_is_read_over_udp(book: CameraBook) -> None:
         'Digest realm="cam", nonce="n1"',
         'Digest realm="cam", nonce="n1", qop="auth", algorithm=MD5',
         'Digest realm="cam", nonce="n1", qop="auth", algorithm=SHA-256',
+        'Digest realm="B\xc3\xbcro", nonce="n1"',
+        'Digest realm="B\xfcro", nonce="n1", qop="auth", algorithm=SHA-256',
     ],
 )
 async def test_logins_work_also_where_ffmpeg_does_not_know_them(challenge: str, book: CameraBook) -> None:

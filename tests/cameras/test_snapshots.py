@@ -104,6 +104,8 @@ CHALLENGES = {
     "comma": ['Digest realm="cam,door \\"1\\"", nonce="n1", qop="auth"'],
     "two-headers": ['Digest realm="a", nonce="n0", algorithm=WHIRLPOOL', 'Digest realm="cam", nonce="n1", qop="auth"'],
     "one-header": ['NTLM, Basic realm="b", Digest realm="cam", nonce="n1", qop="auth", algorithm=SHA-256'],
+    "utf-8": ['Digest realm="B\xc3\xbcro", nonce="n1", qop="auth"'],
+    "latin-1": ['Digest realm="B\xfcro", nonce="n1", qop="auth"'],
     "basic": ['Basic realm="cam", charset="UTF-8"'],
     "basic-behind-unknown": ['Digest realm="a", nonce="n0", algorithm=WHIRLPOOL', 'Basic realm="cam"'],
 }
@@ -117,6 +119,19 @@ async def test_every_challenge_of_the_standards_is_answered(
     await book.add("cam", f"http://{URL_LOGIN}@{server.at}/challenge")
     assert [p.jpeg for p in await book.shoot("cam", 2)] == [PICTURE] * 2
     assert len(server.requests) == 3
+
+
+async def test_a_connection_that_ends_after_a_refusal_is_replaced(server: Snapshots, book: CameraBook) -> None:
+    await book.add("cam", f"http://{URL_LOGIN}@{server.at}/hangup")
+    assert [p.jpeg for p in await book.shoot("cam")] == [PICTURE]
+
+
+async def test_an_unknown_login_of_odd_bytes_is_named(server: Snapshots, book: CameraBook) -> None:
+    server.raw = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest nonce="n", algorithm=B\xfc\r\nContent-Length: 0\r\n\r\n'
+    await book.add("cam", f"http://{URL_LOGIN}@{server.at}/raw")
+    with pytest.raises(CameraError, match="by Digest B") as caught:
+        await book.shoot("cam")
+    assert caught.value.message.encode()
 
 
 async def test_an_old_nonce_is_replaced(server: Snapshots, book: CameraBook) -> None:
