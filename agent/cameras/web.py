@@ -82,6 +82,8 @@ class WebSession:
                 return picture, taken
             except httpx.HTTPError as e:
                 raise self._named(e) from e
+            except (httpx.InvalidURL, UnicodeError) as e:
+                raise failed("its address, or the one that it redirects to, has no valid host", "camera.address") from e
 
     async def _answer(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> httpx.Response:
         """The answer with status 200; redirects on the same host are followed, with the login. Raises CameraError."""
@@ -96,6 +98,8 @@ class WebSession:
                 target = url.join(response.headers["location"])
             except httpx.InvalidURL as e:
                 raise failed("it redirects to an invalid address", "camera.redirect") from e
+            if (target.port or 0) > 65535:
+                raise failed("it redirects to an invalid address", "camera.redirect")
             if target.host != url.host or target.scheme not in ("http", "https") or target.scheme < url.scheme:
                 raise failed(f"it redirects to {masked(str(target))}", "camera.redirect")
             await response.aclose()

@@ -93,6 +93,16 @@ async def test_unknown_host_and_closed_port_have_their_own_codes(book: CameraBoo
         assert caught.value.code == code
 
 
+async def test_addresses_that_the_library_refuses_have_their_code(server: Snapshots, book: CameraBook) -> None:
+    await book.add("own", "http://xn--/x")
+    await book.add("redirect", f"http://{server.at}/raw")
+    for name, location in [("own", ""), ("redirect", "http://xn--/x"), ("redirect", "http://127.0.0.1:99999/x")]:
+        server.raw = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location.encode() + b"\r\n\r\n"
+        with pytest.raises(CameraError) as caught:
+            await book.shoot(name)
+        assert caught.value.code in ("camera.address", "camera.redirect")
+
+
 CHALLENGES = {
     "md5": ['Digest realm="cam", nonce="n1", qop="auth"'],
     "session": ['Digest realm="cam", nonce="n1", qop="auth", algorithm=MD5-sess'],
