@@ -96,6 +96,11 @@ class Login:
         """The hash of the challenge that is answered; empty for none and for Basic."""
         return self._challenge.algorithm if self._challenge is not None and self._challenge.scheme == "digest" else ""
 
+    @property
+    def whole_body(self) -> bool:
+        """Whether the answer covers the body too (`auth-int`)."""
+        return self._challenge is not None and self._challenge.quality == "auth-int"
+
     def take(self, challenge: Challenge) -> None:
         """Answer this challenge from now on."""
         self._challenge, self._count = challenge, 0
