@@ -25,8 +25,14 @@ class TooLarge(ValueError):
     """A picture beyond MAX_JPEG or MAX_PIXELS."""
 
 
+class Unsupported(ValueError):
+    """A whole picture of a kind that no decoder here takes."""
+
+
 def picture_code(error: ValueError, code: str = "camera.picture") -> str:
-    """The code of a camera's error for a picture that cannot be used: `code`, or that of a picture that is too large."""
+    """The code of a camera's error for a picture that cannot be used: `code` where the error's kind has none."""
+    if isinstance(error, Unsupported):
+        return "camera.picture"
     return "camera.too-large" if isinstance(error, TooLarge) else code
 
 
@@ -74,6 +80,6 @@ def _number(data: bytes, at: int) -> int:
 
 def _check_size(width: int, height: int) -> None:
     if not width or not height:
-        raise ValueError("a JPEG of an unsupported kind")
+        raise Unsupported("a JPEG of an unsupported kind")
     if width * height > MAX_PIXELS:
         raise TooLarge("the picture has more than 50 million pixels")

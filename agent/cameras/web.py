@@ -131,13 +131,17 @@ class WebSession:
 
     async def frame(self, timeout: float) -> Frame:
         """See Session."""
+        last: CameraError | None = None
         for _ in range(DAMAGED_IN_ROW):
             picture, taken = await self._picture()
             try:
                 return await as_frame(picture, taken, self._view, self._converter)
             except CameraError as e:
-                if e.code != DAMAGED or self._stream is None:
+                if e.code not in (DAMAGED, "camera.picture") or self._stream is None:
                     raise
+                last = e
+        if last is not None and last.code != DAMAGED:
+            raise last
         raise failed(f"the last {DAMAGED_IN_ROW} pictures of its stream are damaged", DAMAGED)
 
     async def _picture(self) -> tuple[bytes, float]:

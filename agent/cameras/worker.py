@@ -291,7 +291,7 @@ class Worker:
                 raise CaptureError("the picture has more than 50 million pixels", "camera.too-large") from e
             raise CaptureError(f"the picture cannot be decoded: {e.func} {e.code}", "camera.picture") from e
         if frame is None:
-            raise CaptureError("the picture cannot be decoded", DAMAGED)
+            raise CaptureError("the picture cannot be decoded", "camera.picture" if whole else DAMAGED)
         if not whole and (frame == GREY).all(axis=2).mean() > MISSING:
             raise CaptureError(f"a JPEG that is cut off: more than {MISSING:.0%} of it is missing", DAMAGED)
         return frame

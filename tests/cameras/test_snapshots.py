@@ -283,6 +283,19 @@ async def test_a_picture_of_too_many_pixels_has_its_own_code(server: Snapshots, 
         assert caught.value.code == "camera.too-large"
 
 
+@pytest.mark.parametrize("marker", [b"\xff\xc1\x00\x11\x0c", b"\xff\xc3\x00\x11\x08", b"\xff\xc0\x00\x11\x08\x00\x00"])
+async def test_a_kind_of_jpeg_that_nothing_decodes_is_no_damage(
+    marker: bytes, server: Snapshots, book: CameraBook
+) -> None:
+    at = PICTURE.index(b"\xff\xc0")
+    server.picture = PICTURE[:at] + marker + PICTURE[at + len(marker) :]
+    for path in ("open", "stream"):
+        await book.add("cam", f"http://{server.at}/{path}", replace=True)
+        with pytest.raises(CameraError, match="cannot be") as caught:
+            await book.shoot("cam")
+        assert caught.value.code == "camera.picture"
+
+
 async def test_an_error_quotes_little_of_an_answer(server: Snapshots, book: CameraBook) -> None:
     server.raw = b"\xff" * 60000 + b"\r\n\r\n"
     await book.add("cam", f"http://{server.at}/raw")
