@@ -9,7 +9,7 @@ from agent.errors import ConfigError
 
 _ALLOWED = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*\Z")
 _KEPT = "-._~!$&'()*+,;="
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?(?=[/?#]|\Z)")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(:\d{1,5})?(?=[/?#]|\Z)")
 
 
 def check_login(source: str) -> None:
@@ -41,10 +41,10 @@ def _split_login(rest: str) -> tuple[str, int]:
     ends = [at for at, host in hosts.items() if host]
     certain = [at for at, host in hosts.items() if host and _certain(host[1], bool(host[2]))]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    host, _, port = authority.rpartition("@")[2].partition(":")
+    host, colon, port = authority.rpartition("@")[2].partition(":")
     if _certain(host, port.isdigit() and "@" in authority):
         return authority.rpartition("@")[0], authority.rfind("@")
-    if port and not port.isdigit() and ends:
+    if colon and not port.isdigit() and ends:
         return rest[: ends[-1]], ends[-1]
     if ("@" in authority or port) and certain and "?" not in rest[: certain[-1]]:
         return rest[: certain[-1]], certain[-1]

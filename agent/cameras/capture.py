@@ -7,12 +7,12 @@ import time
 
 import msgspec
 
-from agent.cameras.jpeg import START, examine
+from agent.cameras.jpeg import START, examine, picture_code
 from agent.cameras.network import place
 from agent.cameras.rtsp import Described, describe
 from agent.cameras.rtsp_relay import Relay
 from agent.cameras.session import DAMAGED, Frame, failed
-from agent.cameras.spec import View, split_credentials
+from agent.cameras.spec import View
 from agent.cameras.worker import Ask, Reply
 from agent.children import Child, TooLarge
 from agent.errors import CameraError
@@ -74,7 +74,7 @@ class CaptureSession:
                 raise
             if before is not None:
                 self.asked = await self._describe(end)
-            if self.asked.status == 200 or 300 <= self.asked.status < 400:  # FFmpeg follows redirects
+            if self.asked.status == 200:
                 raise
             raise failed(f"it answers with RTSP {self.asked.status}", "camera.answer") from e
 
@@ -88,17 +88,17 @@ class CaptureSession:
     async def _open_stream(self, asked: Described, end: float) -> None:
         source = self._source
         if asked.needs_relay:
-            self._relay = Relay(split_credentials(source)[0], asked.login, insecure=self._insecure)
+            self._relay = Relay(asked.url, asked.login, insecure=self._insecure)
             source = await self._relay.start()
         await self._open(source, end, late=asked.late)
 
     async def _open(self, source: str, end: float, *, late: bool = False) -> None:
-        left = max(end - time.monotonic(), 0.1)
-        await _ask(self._child, Ask("open", source, timeout=left, insecure=self._insecure, late=late))
+        await _ask(self._child, Ask("open", source, until=end, insecure=self._insecure, late=late))
 
     async def frame(self, timeout: float) -> Frame:
         """See Session."""
-        reply = await _ask(self._child, Ask("frame", view=self._view, timeout=timeout * MARGIN))
+        until = time.monotonic() + timeout * MARGIN
+        reply = await _ask(self._child, Ask("frame", view=self._view, until=until))
         return Frame(reply.jpeg, reply.width, reply.height, reply.taken)
 
     @property
@@ -172,5 +172,5 @@ def _not_a_picture(data: bytes, error: ValueError) -> CameraError:
     if start.startswith((b"<", b"{")):
         return failed("it sends a page of text, not a picture", "camera.picture")
     if START in data[:4096]:
-        return failed(f"its picture cannot be used: {error}", DAMAGED)
+        return failed(f"its picture cannot be used: {error}", picture_code(error, DAMAGED))
     return failed(f"its data is not a picture: {error}", "camera.picture")

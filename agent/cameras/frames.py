@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from agent.cameras.jpeg import ALONE, MAX_JPEG, SOS, START
+from agent.cameras.jpeg import ALONE, MAX_JPEG, SOS, START, TooLarge
 
 _AFTER_SCAN = frozenset({0xC4, 0xDB, 0xDC, 0xDD, SOS, *range(0xE0, 0xF0), 0xFE})
 """Segments that may stand between two scans; any other marker within a scan is damage."""
@@ -40,7 +40,7 @@ class Frames:
         while (picture := self._next()) is not None:
             found.append(picture)
         if len(self._held) > self._limit:
-            raise ValueError(f"a picture is larger than {self._limit >> 20} MiB")
+            raise TooLarge(f"a picture is larger than {self._limit >> 20} MiB")
         if self._skipped > self._limit:
             raise ValueError(f"its first {self._limit >> 20} MiB hold no picture")
         return found

@@ -21,6 +21,21 @@ _LEADING = 4096
 """Bytes before the picture that are skipped: line ends, a part's header, padding."""
 
 
+class TooLarge(ValueError):
+    """A picture beyond MAX_JPEG or MAX_PIXELS."""
+
+
+class Unsupported(ValueError):
+    """A whole picture of a kind that no decoder here takes."""
+
+
+def picture_code(error: ValueError, code: str = "camera.picture") -> str:
+    """The code of a camera's error for a picture that cannot be used: `code` where the error's kind has none."""
+    if isinstance(error, Unsupported):
+        return "camera.picture"
+    return "camera.too-large" if isinstance(error, TooLarge) else code
+
+
 class Jpeg(NamedTuple):
     """The facts in the headers of a JPEG. `start` is where it begins; `sound`: every decoder takes it as it is."""
 
@@ -33,7 +48,7 @@ class Jpeg(NamedTuple):
 def examine(data: bytes) -> Jpeg:
     """The size and the state of a JPEG; raises ValueError with the fault where no decoder could help."""
     if len(data) > MAX_JPEG:
-        raise ValueError(f"the picture is larger than {MAX_JPEG >> 20} MiB")
+        raise TooLarge(f"the picture is larger than {MAX_JPEG >> 20} MiB")
     start = data.find(START, 0, _LEADING)
     if start < 0:
         raise ValueError("not a JPEG")
@@ -65,6 +80,6 @@ def _number(data: bytes, at: int) -> int:
 
 def _check_size(width: int, height: int) -> None:
     if not width or not height:
-        raise ValueError("a JPEG of an unsupported kind")
+        raise Unsupported("a JPEG of an unsupported kind")
     if width * height > MAX_PIXELS:
-        raise ValueError("the picture has more than 50 million pixels")
+        raise TooLarge("the picture has more than 50 million pixels")

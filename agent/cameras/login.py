@@ -19,6 +19,8 @@ from agent.errors import CameraError
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256", "SHA": "sha1", "SHA-512": "sha512"}
 _ITEM = re.compile(r"""([\w!#$%&'*+.^`|~/-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?""")
 _MAX_HEADER = 8192
+BYTES = ("utf-8", "surrogateescape")
+"""The encoding of headers with challenges and logins, for any bytes."""
 
 
 class Challenge(msgspec.Struct, frozen=True):
@@ -94,6 +96,11 @@ class Login:
         """The hash of the challenge that is answered; empty for none and for Basic."""
         return self._challenge.algorithm if self._challenge is not None and self._challenge.scheme == "digest" else ""
 
+    @property
+    def whole_body(self) -> bool:
+        """Whether the answer covers the body too (`auth-int`)."""
+        return self._challenge is not None and self._challenge.quality == "auth-int"
+
     def take(self, challenge: Challenge) -> None:
         """Answer this challenge from now on."""
         self._challenge, self._count = challenge, 0
@@ -110,7 +117,7 @@ class Login:
 
     def _digest(self, c: Challenge, method: str, uri: str, own: str) -> str:
         def digest(*parts: str) -> str:
-            return hashlib.new(_HASHES[c.algorithm], ":".join(parts).encode(), usedforsecurity=False).hexdigest()
+            return hashlib.new(_HASHES[c.algorithm], ":".join(parts).encode(*BYTES), usedforsecurity=False).hexdigest()
 
         realm, nonce, quality, count = c.fields.get("realm", ""), c.fields["nonce"], c.quality, f"{self._count:08x}"
         secret = digest(self.user, realm, self._password)
@@ -142,7 +149,7 @@ def login_error(status: str, challenges: list[Challenge], login: Login, url: str
         hint = "add it again with USER:PASSWORD@ before the host of its address: edge-agent camera add NAME - --replace"
         return failed(f"it asks for a user and a password ({status}) at {url}", "camera.password", hint)
     if challenges and choose(challenges) is None:
-        asked = ", ".join(sorted({_described(c) for c in challenges}))
+        asked = ", ".join(sorted({_described(c) for c in challenges})).encode(*BYTES).decode(errors="replace")
         return failed(f"it asks for a login by {asked}, which edge-agent does not know", "camera.authentication")
     return failed(f"it refuses the user {login.user!r} or the password ({status}) at {url}", "camera.password")
 

@@ -25,6 +25,14 @@ KEY, BOTH_WAYS = ord("I"), ord("B")
 REORDER = 4
 """Frames that may come out between a loss and its effect where frames are reordered."""
 _REFUSED = re.compile(rb"method SETUP failed: 461")
+_FAILED = re.compile(rb"method (\w+) failed: (\d{3})")
+_INTERRUPTED = b"Immediate exit requested"
+_SLICE = re.compile(rb"nal_unit_type: (?:[0-5]|1\d|2[01])\(")
+"""A part of a picture of H.264 or H.265, as opposed to parameters."""
+_CODES = {
+    401: "camera.password", 403: "camera.denied", 404: "camera.not-found", 410: "camera.not-found",
+    453: "camera.busy", 503: "camera.busy",
+}  # fmt: skip
 
 
 PIPE = 1 << 20
@@ -55,9 +63,21 @@ class Messages:
         return bytes(found)
 
 
-def transports_refused(messages: bytes) -> bool:
-    """Whether the camera refused both TCP and UDP."""
-    return len(_REFUSED.findall(messages)) >= 2
+def why_closed(messages: bytes) -> tuple[str, str]:
+    """Why a source could not be opened, as far as FFmpeg's messages tell it, and the code of this error."""
+    if len(_REFUSED.findall(messages)) >= 2:
+        return "it offers its stream neither over TCP nor over UDP", "camera.transport"
+    if answers := _FAILED.findall(messages):
+        method, status = answers[-1]
+        return f"it answers {method.decode()} with RTSP {status.decode()}", _CODES.get(int(status), "camera.answer")
+    if _INTERRUPTED in messages:
+        return "it stops answering while its stream is opened", "camera.timeout"
+    return "it cannot be opened", "camera.stream"
+
+
+def udp_alone(messages: bytes) -> bool:
+    """Whether the camera has refused TCP, and nothing of a picture has come over UDP."""
+    return len(_REFUSED.findall(messages)) == 1 and not _SLICE.search(messages)
 
 
 class Losses:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from agent.cameras.frames import Frames
-from agent.cameras.jpeg import END
+from agent.cameras.jpeg import END, picture_code
 from agent.cameras.network import network_error
 from agent.cameras.session import failed
 from agent.errors import CameraError
@@ -45,7 +45,7 @@ class Stream:
             reason = network_error(e, self._url)
             error = failed(f"its stream ended too early: {reason or type(e).__name__}", "camera.ended")
         except ValueError as e:
-            error = failed(f"its stream has no pictures that can be used: {e}", "camera.picture")
+            error = failed(f"its stream has no pictures that can be used: {e}", picture_code(e))
         finally:
             if rest := self._frames.rest():
                 self._give(rest)

@@ -48,8 +48,9 @@ class StillSession:
         return await as_frame(picture, time.monotonic(), self._view, self._converter)
 
     def _read(self) -> bytes:
-        path = self._order.next(self._path)
+        path = self._path
         try:
+            path = self._order.next(path)
             if not path.is_file():
                 raise failed(
                     f"{path} does not exist", "camera.not-found", "is its path right, and is its disk mounted?"
@@ -72,6 +73,8 @@ class StillSession:
 def file_session(source: str, view: View, order: PictureOrder) -> Session:
     """The session for `file:PATH`: by its suffix a picture, else a folder or a video."""
     path = Path(source.removeprefix("file:"))
-    if path.suffix.lower() in PICTURES or path.is_dir() or not path.exists():
-        return StillSession(path, view, order)
-    return CaptureSession(source, view)
+    try:
+        video = path.suffix.lower() not in PICTURES and path.exists() and not path.is_dir()
+    except OSError:  # a folder above it may not be read; StillSession says so
+        video = False
+    return CaptureSession(source, view) if video else StillSession(path, view, order)

@@ -6,9 +6,9 @@ import asyncio
 import re
 import ssl
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
-from agent.cameras.login import Challenge, Login, choose, login_error, read_challenges
+from agent.cameras.login import BYTES, Challenge, Login, choose, login_error, read_challenges
 from agent.cameras.network import PORTS, network_error
 from agent.cameras.session import failed
 from agent.cameras.spec import masked, split_credentials
@@ -17,7 +17,8 @@ _MAX_HEAD = 16 * 1024
 _MAX_BODY = 256 * 1024
 _LATE = re.compile(rb"a=rtpmap:\d+ H26[45]/", re.IGNORECASE)
 _KNOWN_TO_FFMPEG = frozenset({"MD5"})
-"""The digests that the bundled FFmpeg answers; its version 8.1 knows no other."""
+"""The digests that the bundled FFmpeg answers, with `auth`; its version 8.1 knows no other."""
+_REDIRECTS = 5
 
 
 class Answer:
@@ -38,17 +39,19 @@ class Answer:
 class Described(NamedTuple):
     """The status of the answer (200, or one that FFmpeg may know better), and the login that the camera took.
 
+    `url` is the address behind all redirects, without the login.
     `late`: the description has no parameters of the stream's H.264 or H.265; they come with a key frame.
     """
 
     status: int
     login: Login
+    url: str
     late: bool = False
 
     @property
     def needs_relay(self) -> bool:
         """Whether FFmpeg does not know this login."""
-        return self.login.digest not in ("", *_KNOWN_TO_FFMPEG)
+        return self.login.digest not in ("", *_KNOWN_TO_FFMPEG) or self.login.whole_body
 
 
 async def describe(source: str, *, insecure: bool = False) -> Described:
@@ -56,14 +59,32 @@ async def describe(source: str, *, insecure: bool = False) -> Described:
     url, parts = split_credentials(source)
     login = Login(unquote(parts.username or ""), unquote(parts.password or ""))
     try:
-        answer = await _ask(url, login, insecure=insecure)
-        if answer.status == 401 and login and (chosen := choose(challenges_of(answer))) is not None:
-            login.take(chosen)
+        for _ in range(_REDIRECTS + 1):
             answer = await _ask(url, login, insecure=insecure)
+            if answer.status == 401 and login and (chosen := choose(challenges_of(answer))) is not None:
+                login.take(chosen)
+                answer = await _ask(url, login, insecure=insecure)
+            if not 300 <= answer.status < 400 or not answer.all("location"):
+                break
+            url = _target(url, answer.all("location")[0])
+        else:
+            raise failed(f"it redirects more than {_REDIRECTS} times", "camera.redirect")
     except (OSError, EOFError, ValueError) as e:
         raise network_error(e, url) or failed(f"it cannot be reached ({type(e).__name__})", "camera.unreachable") from e
     _check(answer, login, url)
-    return Described(answer.status, login, _LATE.search(answer.body) is not None and b"sprop-" not in answer.body)
+    return Described(answer.status, login, url, _LATE.search(answer.body) is not None and b"sprop-" not in answer.body)
+
+
+def _target(url: str, location: str) -> str:
+    """The address of a redirect on the same host; raises CameraError for any other."""
+    try:
+        target, parts = split_credentials(urljoin(url, location))
+    except ValueError:
+        raise failed("it redirects to an invalid address", "camera.redirect") from None
+    before = urlsplit(url)
+    if parts.hostname != before.hostname or parts.scheme not in ("rtsp", "rtsps") or parts.scheme < before.scheme:
+        raise failed(f"it redirects to {masked(location)}", "camera.redirect")
+    return target
 
 
 async def connect(url: str, *, insecure: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -86,10 +107,10 @@ async def _ask(url: str, login: Login, *, insecure: bool) -> Answer:
         header = login.header("DESCRIBE", url)
         lines = [f"DESCRIBE {url} RTSP/1.0", "CSeq: 1", "User-Agent: edge-agent", "Accept: application/sdp"]
         lines += [f"Authorization: {header}"] if header else []
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode(*BYTES))
         await writer.drain()
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            head = (await reader.readuntil(b"\r\n\r\n")).decode(*BYTES)
         except asyncio.LimitOverrunError:
             return Answer("")
         length = next((v for k, v in Answer(head).headers if k == "content-length"), "0")

@@ -10,7 +10,7 @@ import asyncio
 import re
 from urllib.parse import urlsplit
 
-from agent.cameras.login import Login, choose
+from agent.cameras.login import BYTES, Login, choose
 from agent.cameras.rtsp import Answer, challenges_of, connect
 
 _MAX_BODY = 256 * 1024
@@ -87,7 +87,7 @@ class Relay:
         method, uri, *_ = first.split(" ")
         header = self._login.header(method, uri)
         added = [f"Authorization: {header}"] if header else []
-        camera.write(("\r\n".join([first, *lines, *added]) + "\r\n\r\n").encode() + body)
+        camera.write(("\r\n".join([first, *lines, *added]) + "\r\n\r\n").encode(*BYTES) + body)
 
     async def _answers(
         self, reader: asyncio.StreamReader, camera: asyncio.StreamWriter, player: asyncio.StreamWriter
@@ -108,7 +108,7 @@ class Relay:
                 self._send(camera, *asked)
                 await camera.drain()
                 continue
-            player.write(("\r\n".join([first, *lines]) + "\r\n\r\n").encode("latin-1") + body)
+            player.write(("\r\n".join([first, *lines]) + "\r\n\r\n").encode(*BYTES) + body)
             await player.drain()
 
 
@@ -120,7 +120,7 @@ async def _packet(reader: asyncio.StreamReader) -> bytes:
 
 async def _message(start: bytes, reader: asyncio.StreamReader) -> tuple[str, list[str], bytes]:
     """First line, headers and body of a request or an answer that begins with `start`."""
-    head = (start + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lstrip("\r\n")
+    head = (start + await reader.readuntil(b"\r\n\r\n")).decode(*BYTES).lstrip("\r\n")
     first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
     length = _field(lines, "content-length")
     size = int(length) if re.fullmatch(r"\d{1,6}", length) else 0

@@ -21,7 +21,13 @@ Kind = Literal["v4l2", "rtsp", "http", "file"]
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?\Z")
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _VIDEO_DEVICE = re.compile(r"/dev/(video\d+|v4l/[\w./:+-]+)\Z")
-_SECRET = re.compile(r"(?i)\b((?:[a-z]*pass?[a-z]*|pas|pwd|psw|token|auth|key|user[a-z]*|usr|login[a-z]*)=)[^&/?;]+")
+_SECRET = re.compile(
+    r"(?i)(?<![a-z])((?:[a-z]*pass?[a-z]*|pas|pwd|psw|token|auth|key|user[a-z]*|usr|login[a-z]*)[=:])[^&/?;]+"
+)
+_LOGIN_IN_PATH = re.compile(r"(/[^/:;=&]+:)[^/]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_ZONE = re.compile(r"(://(?:[^/?#]*@)?\[[0-9A-Fa-f:.]+)%25")
+"""The zone of an IPv6 address as RFC 6874 writes it; the resolver wants the `%` alone."""
 _HINT = "a source is /dev/video0, rtsp://…, http://… (a snapshot or MJPEG) or file:PATH"
 
 
@@ -90,12 +96,15 @@ class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 def normal_source(source: str) -> str:
     """The source in its normal form: devices as /dev/…, files as file:/absolute. Raises ConfigError."""
     source = source.strip()
+    if scheme := _SCHEME.match(source):
+        source = scheme[0].lower() + source.removeprefix(scheme[0])
+    source = _ZONE.sub(r"\1%", source)
     if source.startswith("v4l2:"):
         source = source.removeprefix("v4l2:")
     if source.startswith("file:"):
         path = source.removeprefix("file:")
         if path.startswith("//"):
-            path = path.removeprefix("//")
+            path = path.removeprefix("//localhost" if path.startswith("//localhost/") else "//")
         if not path:
             raise ConfigError("file: needs a path", hint=_HINT)
         source = f"file:{Path(path).expanduser().absolute()}"
@@ -128,20 +137,20 @@ def masked(source: str) -> str:
 
     The user is shown where it is certain which part of the address it is.
     """
-    scheme, found, rest = source.partition("://")
-    if not found:
+    if source.startswith(("/", "file:")):
         return source
-    authority, slash, tail = rest.partition("/")
-    if "@" in rest:  # a password may hold a slash or an @: all up to the last @ is hidden
-        before, _, after = rest.rpartition("@")
-        _, slash, tail = after.partition("/")
-        user = re.match(r"([^:/?#@]*):[^/?#@]*\Z", before)
-        login = f"{user[1]}:***" if user else "***"
-        authority = f"{login}@{after.partition('/')[0]}" if before else authority
-    path, question, query = tail.partition("?")
-    path = _SECRET.sub(r"\1***", path)
+    scheme, found, rest = source.partition("://")
+    if not found:  # an address without its scheme, or something else
+        scheme, rest = "", source
+    before, at, after = rest.rpartition("@")  # a password may hold a slash or an @: all up to the last @ is hidden
+    user = re.match(r"([^:/?#@]*):[^/?#@]*\Z", before)
+    login = f"{user[1]}:***" if user else "***" if before else ""
+    address, mark, fragment = after.partition("#")
+    address, question, query = address.partition("?")
+    host, slash, path = address.partition("/")
+    path = _LOGIN_IN_PATH.sub(r"\1***", _SECRET.sub(r"\1***", slash + path))
     hidden = "&".join(f"{part.partition('=')[0]}=***" if "=" in part else "***" for part in query.split("&") if part)
-    return f"{scheme}://{authority}{slash}{path}{question}{hidden}"
+    return f"{scheme}{found}{login}{at}{host}{path}{question}{hidden}{mark}{'***' if fragment else ''}"
 
 
 def split_credentials(url: str) -> tuple[str, SplitResult]:

@@ -13,13 +13,14 @@ import httpx
 
 from agent.cameras.capture import MARGIN, Converter, as_frame, is_other_picture
 from agent.cameras.frames import Frames
-from agent.cameras.jpeg import MAX_JPEG
-from agent.cameras.login import Login, login_error, read_challenges
+from agent.cameras.jpeg import MAX_JPEG, picture_code
+from agent.cameras.login import Login, login_error
 from agent.cameras.mjpeg import FRESH, Stream
 from agent.cameras.network import network_error, place
 from agent.cameras.session import DAMAGED, Frame, failed
 from agent.cameras.spec import View, masked, split_credentials
-from agent.cameras.web_login import get
+from agent.cameras.web_body import body_of
+from agent.cameras.web_login import challenges_in, get
 from agent.errors import CameraError
 
 # Both log addresses and headers, credentials included.
@@ -29,6 +30,8 @@ for _name in ("httpx", "httpcore"):
 DAMAGED_IN_ROW = 5
 """Damaged pictures of a stream that are skipped before the error is said."""
 REDIRECTS = 5
+MAX_TEXT = 120
+"""Characters of an answer that is not HTTP in an error."""
 
 
 class WebSession:
@@ -52,6 +55,7 @@ class WebSession:
             verify=_any_certificate() if self._insecure else True,
             timeout=httpx.Timeout(timeout * MARGIN),
             trust_env=False,
+            headers={"Accept-Encoding": "identity"},
         )
         self._client = await self._stack.enter_async_context(client)
         await self._converter.start()
@@ -65,7 +69,7 @@ class WebSession:
         async with AsyncExitStack() as stack:
             try:
                 response = await self._answer(self._client, stack)
-                chunks = response.aiter_bytes()
+                chunks = body_of(response)
                 if response.headers.get("content-type", "").lower().startswith("multipart/"):
                     self._stream = Stream(chunks, self._url)
                     self._stack.push_async_exit(stack.pop_all())
@@ -78,6 +82,8 @@ class WebSession:
                 return picture, taken
             except httpx.HTTPError as e:
                 raise self._named(e) from e
+            except (httpx.InvalidURL, UnicodeError) as e:
+                raise failed("its address, or the one that it redirects to, has no valid host", "camera.address") from e
 
     async def _answer(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> httpx.Response:
         """The answer with status 200; redirects on the same host are followed, with the login. Raises CameraError."""
@@ -92,6 +98,8 @@ class WebSession:
                 target = url.join(response.headers["location"])
             except httpx.InvalidURL as e:
                 raise failed("it redirects to an invalid address", "camera.redirect") from e
+            if (target.port or 0) > 65535:
+                raise failed("it redirects to an invalid address", "camera.redirect")
             if target.host != url.host or target.scheme not in ("http", "https") or target.scheme < url.scheme:
                 raise failed(f"it redirects to {masked(str(target))}", "camera.redirect")
             await response.aclose()
@@ -103,8 +111,7 @@ class WebSession:
         if status == 200:
             return
         if status == 401:
-            challenges = read_challenges(response.headers.get_list("www-authenticate"))
-            raise login_error("HTTP 401", challenges, self._login, masked(self._url))
+            raise login_error("HTTP 401", challenges_in(response), self._login, masked(self._url))
         if status in (404, 410):
             path = masked(str(response.url)).partition("://")[2].partition("/")[2]
             raise failed(f"it has no /{path} (HTTP {status})", "camera.not-found")
@@ -117,20 +124,24 @@ class WebSession:
     def _named(self, error: httpx.HTTPError) -> CameraError:
         if isinstance(error, httpx.TimeoutException):
             return failed(f"{place(self._asked)} does not answer in time", "camera.timeout")
-        if isinstance(error, httpx.RemoteProtocolError):
-            return failed(f"its answer is not HTTP: {error}", "camera.answer")
+        if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):
+            return failed(f"its answer is not HTTP: {str(error)[:MAX_TEXT]}", "camera.answer")
         known = network_error(error, self._asked)
         return known or failed(f"it cannot be reached ({type(error).__name__})", "camera.unreachable")
 
     async def frame(self, timeout: float) -> Frame:
         """See Session."""
+        last: CameraError | None = None
         for _ in range(DAMAGED_IN_ROW):
             picture, taken = await self._picture()
             try:
                 return await as_frame(picture, taken, self._view, self._converter)
             except CameraError as e:
-                if e.code != DAMAGED or self._stream is None:
+                if e.code not in (DAMAGED, "camera.picture") or self._stream is None:
                     raise
+                last = e
+        if last is not None and last.code != DAMAGED:
+            raise last
         raise failed(f"the last {DAMAGED_IN_ROW} pictures of its stream are damaged", DAMAGED)
 
     async def _picture(self) -> tuple[bytes, float]:
@@ -171,15 +182,13 @@ async def _first_picture(chunks: AsyncIterator[bytes], response: httpx.Response)
     try:
         async for chunk in chunks:
             data += chunk
-            if is_other_picture(data):
-                continue
-            if found := frames.feed(chunk):
+            if not is_other_picture(data) and (found := frames.feed(chunk)):
                 return found[0], frames
             if len(data) > MAX_JPEG:
                 break
     except ValueError as e:
-        raise failed(str(e), "camera.picture") from e
-    except httpx.RemoteProtocolError:
+        raise failed(str(e), picture_code(e)) from e
+    except (httpx.RemoteProtocolError, httpx.DecodingError):
         if not frames.rest():
             raise
     if len(data) > MAX_JPEG:

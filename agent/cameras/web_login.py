@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import httpx
 
-from agent.cameras.login import Challenge, Login, choose, read_challenges
+from agent.cameras.login import BYTES, Challenge, Login, choose, read_challenges
 
 _READ = 64 * 1024
 """Bytes of a refusal that are read, so that its connection serves the next request too."""
@@ -17,18 +17,28 @@ async def get(client: httpx.AsyncClient, stack: AsyncExitStack, url: httpx.URL, 
     response = await _send(client, stack, url, login)
     if response.status_code != 401 or not login:
         return response
-    challenges = read_challenges(response.headers.get_list("www-authenticate"))
+    challenges = challenges_in(response)
     chosen = choose(challenges) if challenges else Challenge("basic")
     if chosen is None:
         return response
     login.take(chosen)
     await _read_refusal(response)
-    return await _send(client, stack, url, login)
+    try:
+        return await _send(client, stack, url, login)
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+        # Many cameras close the connection after a refusal without saying so; the next request has a new one.
+        return await _send(client, stack, url, login)
+
+
+def challenges_in(response: httpx.Response) -> list[Challenge]:
+    """The challenges of an answer. A realm may be in any encoding: its bytes come back in the answer to the challenge."""
+    raw = (value for name, value in response.headers.raw if name.lower() == b"www-authenticate")
+    return read_challenges(value.decode(*BYTES) for value in raw)
 
 
 async def _send(client: httpx.AsyncClient, stack: AsyncExitStack, url: httpx.URL, login: Login) -> httpx.Response:
     header = login.header("GET", url.raw_path.decode("latin-1"))
-    headers = [(b"Authorization", header.encode())] if header else []
+    headers = [(b"Authorization", header.encode(*BYTES))] if header else []
     return await stack.enter_async_context(client.stream("GET", url, headers=headers))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from agent.cameras.jpeg import END, MAX_PIXELS, START
-from agent.cameras.losses import Losses, Messages, transports_refused
+from agent.cameras.losses import Losses, Messages, udp_alone, why_closed
 from agent.cameras.spec import View
 from agent.worker import end_with_parent, receive, send
 
@@ -43,6 +43,8 @@ PATIENT = f"{TRANSPORT}|analyzeduration;60000000|probesize;50000000|fpsprobesize
 FAST may give up at that key frame, and then needs another one; PATIENT needs seven frames more of a stream of H.264.
 """
 INSECURE = "|tls_verify;0"
+REACTION = 0.2
+"""Seconds in which FFmpeg may notice that its time is over, and the worker say why."""
 GREY = 128
 """The value of pixels that a JPEG decoder has no data for."""
 MISSING = 0.4
@@ -51,15 +53,16 @@ DAMAGED = "camera.damaged"
 
 
 class Ask(msgspec.Struct, array_like=True):
-    """`open` a source, take a `frame` of it, or `convert` a picture's bytes; `timeout` in seconds is a hint.
+    """`open` a source, take a `frame` of it, or `convert` a picture's bytes.
 
+    `until`: the monotonic time in seconds at which there must be an answer; loading OpenCV takes a part of the time before.
     `late`: the parameters of the stream come with a key frame.
     """
 
     verb: str
     source: str = ""
     view: View = View()
-    timeout: float = 10.0
+    until: float = 0.0
     picture: bytes = b""
     insecure: bool = False
     late: bool = False
@@ -220,7 +223,7 @@ class Worker:
                 return self._encoded(self._decoded(ask.picture), ask.view, time.monotonic())
             if self._source is None:
                 return Reply(error="the camera is not open", code="camera.worker")
-            frame, taken = self._source.frame(ask.timeout)
+            frame, taken = self._source.frame(max(ask.until - time.monotonic(), 0.1))
             return self._encoded(frame, ask.view, taken)
         except CaptureError as e:
             return Reply(error=str(e), code=e.code)
@@ -233,7 +236,7 @@ class Worker:
         return self._source is not None and self._source.broken
 
     def _open(self, ask: Ask) -> None:
-        cv2, end = self._cv2, time.monotonic() + ask.timeout
+        cv2, start, end = self._cv2, time.monotonic(), ask.until
         if ask.source.startswith("/dev/"):
             capture = cv2.VideoCapture(ask.source, cv2.CAP_V4L2)
             if capture.isOpened():
@@ -242,24 +245,31 @@ class Worker:
                 capture.set(cv2.CAP_PROP_FRAME_HEIGHT, 1080)
                 capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         else:
-            capture = self._ffmpeg(ask, PATIENT if ask.late else FAST, ask.timeout)
+            capture = self._ffmpeg(ask, PATIENT if ask.late else FAST, end - start)
             understood = capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0
             if not understood and ask.source.startswith("rtsp") and (left := end - time.monotonic()) > 1:
                 capture.release()
                 capture = self._ffmpeg(ask, FAST if ask.late else PATIENT, left)
+        said = self._messages.take()
         if not capture.isOpened():
-            if transports_refused(self._messages.take()):
-                raise CaptureError("it offers its stream neither over TCP nor over UDP", "camera.transport")
-            raise CaptureError("it cannot be opened")
+            raise CaptureError(*why_closed(said))
         if ask.source.startswith("file:"):
             self._source = Film(cv2, capture)
         else:
-            self._messages.take()  # of the examination of the stream
             self._source = live = Live(capture, self._messages, cv2.CAP_PROP_FRAME_TYPE)
-            live.settled(max(end - time.monotonic(), 0.1))
+            try:
+                live.settled(max(end - time.monotonic(), 0.01))
+            except CaptureError as e:
+                if e.code != "camera.timeout":
+                    raise
+                if udp_alone(said + self._messages.take()):
+                    raise CaptureError(
+                        "it sends its stream over UDP alone, and none arrives", "camera.transport"
+                    ) from e
+                raise CaptureError(f"it answers, but gives no picture within {end - start:.1f} s", e.code) from e
 
     def _ffmpeg(self, ask: Ask, options: str, seconds: float) -> Any:
-        cv2, milliseconds = self._cv2, max(int(seconds * 1000), 1)
+        cv2, milliseconds = self._cv2, max(int((seconds - REACTION) * 1000), 1)
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = options + (INSECURE if ask.insecure else verified())
         limits = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds,
@@ -274,9 +284,14 @@ class Worker:
 
         whole = not picture.startswith(START) or picture.rfind(END) > 0
         data = numpy.frombuffer(picture + END, numpy.uint8)
-        frame = self._cv2.imdecode(data, self._cv2.IMREAD_COLOR)
+        try:
+            frame = self._cv2.imdecode(data, self._cv2.IMREAD_COLOR)
+        except self._cv2.error as e:
+            if e.func == "validateInputImageSize":
+                raise CaptureError("the picture has more than 50 million pixels", "camera.too-large") from e
+            raise CaptureError(f"the picture cannot be decoded: {e.func} {e.code}", "camera.picture") from e
         if frame is None:
-            raise CaptureError("the picture cannot be decoded", DAMAGED)
+            raise CaptureError("the picture cannot be decoded", "camera.picture" if whole else DAMAGED)
         if not whole and (frame == GREY).all(axis=2).mean() > MISSING:
             raise CaptureError(f"a JPEG that is cut off: more than {MISSING:.0%} of it is missing", DAMAGED)
         return frame

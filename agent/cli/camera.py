@@ -102,6 +102,8 @@ def add(
         raise ConfigError(f"--rotate {rotate} is not possible", hint="0, 90, 180 or 270 degrees clockwise")
     if source == "-" or source.startswith("@"):
         source = read_secret(source, "Source")
+    if (path := source.removeprefix("file:")) not in (source, "") and not path.startswith("/"):
+        source = f"file:{Path(path).expanduser().absolute()}"  # the agent runs in another folder, with another home
     body: dict[str, Any] = {"name": name, "source": source, "rotate": rotate, "warm": warm, "insecure": insecure}
     masks = [_numbers(m) for m in mask or []]
     body["masks"] = [m for m in masks if len(m) == 4]

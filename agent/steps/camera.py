@@ -28,7 +28,7 @@ class CameraTask(Task, omit_defaults=True, frozen=True, kw_only=True):
     """Photos from every camera of the node: `shots` of them, `every` seconds apart."""
 
     policy: ClassVar[str] = "camera"
-    shots: Annotated[int, key("photos a camera takes for an event", 2, ge=1, le=100)] = 1
+    shots: Annotated[int, key("photos a camera takes for an event", 2, ge=1, le=32)] = 1
     every: Annotated[float, duration("time between them", "2s", le=3600.0)] = 2.0
     cameras: Annotated[
         list[str],

@@ -47,6 +47,7 @@ class RtspCamera(asyncio.DatagramProtocol):
         challenges: tuple[str, ...] = (),
         statuses: dict[str, str] | None = None,
         stalls: str = "",
+        redirect: str = "",
         lost: Callable[[int], bool] = lambda n: False,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -57,6 +58,7 @@ class RtspCamera(asyncio.DatagramProtocol):
         self.off = asyncio.Event()
         self.lost = lost
         self.stalls = stalls
+        self.redirect = redirect
         self.o = SimpleNamespace(
             codec=codec, keyframe=keyframe, parameters=parameters, transports=transports, challenges=challenges,
             statuses=statuses or {}, tls=tls,
@@ -118,7 +120,9 @@ class RtspCamera(asyncio.DatagramProtocol):
                 status, more, body = await self._answer(method, url, fields, player)
                 length = f"Content-Length: {len(body)}\r\n" if body else ""
                 writer.write(
-                    f"RTSP/1.0 {status}\r\nCSeq: {fields.get('cseq', '0')}\r\n{more}{length}\r\n{body}".encode()
+                    f"RTSP/1.0 {status}\r\nCSeq: {fields.get('cseq', '0')}\r\n{more}{length}\r\n{body}".encode(
+                        "latin-1"
+                    )
                 )
                 await writer.drain()
                 if method == "PLAY" and status.startswith("200") and self.stalls != "RTP":
@@ -140,6 +144,8 @@ class RtspCamera(asyncio.DatagramProtocol):
             return "401 Unauthorized", "".join(f"WWW-Authenticate: {c}\r\n" for c in self.o.challenges), ""
         if method in self.o.statuses:
             return self.o.statuses[method], "", ""
+        if method == "DESCRIBE" and self.redirect and not url.endswith("/moved"):
+            return "302 Moved", f"Location: {self.redirect}\r\n", ""
         if method == "DESCRIBE":
             return "200 OK", f"Content-Base: {url}/\r\nContent-Type: application/sdp\r\n", self._sdp
         if method != "SETUP":

@@ -119,6 +119,7 @@ class Snapshots(http.server.ThreadingHTTPServer):
         self.requests: list[str] = []
         self.challenges: list[str] = []
         self.elsewhere = "192.0.2.7"
+        self.raw = b""
 
     @property
     def at(self) -> str:
@@ -174,7 +175,7 @@ def answers(challenge: str, given: str, path: str, method: str = "GET") -> bool:
     name = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}[algorithm.removesuffix("-sess")]
 
     def digest(*parts: str) -> str:
-        return hashlib.new(name, ":".join(parts).encode()).hexdigest()
+        return hashlib.new(name, ":".join(parts).encode("latin-1")).hexdigest()
 
     if got.get("nonce") != asked["nonce"] or got.get("uri") != path or got.get("username") != USER:
         return False
@@ -245,6 +246,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("WWW-Authenticate", challenge)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def get_hangup(self) -> None:
+        """A refusal, and an end of the connection when the next request has come over it."""
+        self.get_basic()
+        if "Authorization" not in self.headers:
+            self.rfile.readline()
+            self.close_connection = True
 
     def get_unknown_digest(self) -> None:
         self._answer(401, b"", WWW_Authenticate='Digest realm="c", nonce="n", algorithm=WHIRLPOOL, qop="auth"')
@@ -331,6 +339,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def get_odd_header(self) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n")
+        self.close_connection = True
+
+    def get_raw(self) -> None:
+        self.wfile.write(self.server.raw)
         self.close_connection = True
 
     def get_junk(self) -> None:

@@ -91,12 +91,29 @@ async def test_invalid_source_is_refused(source: str, book: CameraBook) -> None:
         ("http://h/snap?secret", "http://h/snap?***"),
         ("rtsp://h/user=admin&password=secret&channel=1", "rtsp://h/user=***&password=***&channel=1"),
         ("rtsp://h/user=admin_password=secret_channel=1", "rtsp://h/user=***"),
+        ("rtsp://h/stream=0_password=secret", "rtsp://h/stream=0_password=***"),
+        ("rtsp://h/live/admin:secret/ch1", "rtsp://h/live/admin:***/ch1"),
+        ("rtsp://h/a@b?token=secret", "rtsp://***@b?token=***"),
+        ("http://h:80?usr=admin&pwd=secret", "http://h:80?usr=***&pwd=***"),
+        ("http://h/x#secret", "http://h/x#***"),
+        ("user:secret@10.0.0.7/live", "user:***@10.0.0.7/live"),
+        ("rtsp:/user:secret@10.0.0.7/live", "***@10.0.0.7/live"),
+        ("http:/10.0.0.7/x?secret", "http:/10.0.0.7/x?***"),
+        ("video0", "video0"),
+        ("file:/srv/a@b", "file:/srv/a@b"),
         ("/dev/video0", "/dev/video0"),
         ("file:/srv/pictures", "file:/srv/pictures"),
     ],
 )
 def test_credentials_are_masked(source: str, shown: str) -> None:
     assert masked(source) == shown
+
+
+async def test_a_source_that_is_refused_hides_its_password(book: CameraBook) -> None:
+    for source in ("u:s3cret@10.0.0.7/x", "rtsp:/u:s3cret@cam/x", "rtsp//u:s3cret@cam:554/x", "onvif://u:s3cret@cam"):
+        with pytest.raises(ConfigError, match="not a camera's source") as caught:
+            await book.add("cam", source)
+        assert "s3cret" not in str(caught.value.to_dict())
 
 
 async def test_a_camera_in_a_log_or_an_error_hides_its_credentials(book: CameraBook) -> None:
@@ -110,7 +127,11 @@ async def test_sources_have_one_spelling(tmp_path: Path, monkeypatch: pytest.Mon
     assert normal_source("v4l2:/dev/video2") == "/dev/video2"
     assert normal_source("file:pictures") == f"file:{tmp_path}/pictures"
     assert normal_source("file:///srv/x") == "file:/srv/x"
+    assert normal_source("file://localhost/srv/x") == "file:/srv/x"
     assert normal_source(" http://h/x ") == "http://h/x"
+    assert normal_source("RTSP://H/Live") == "rtsp://H/Live"
+    assert normal_source("File:/srv/X") == "file:/srv/X"
+    assert normal_source("rtsp://u:p@[fe80::1%25eth0]:554/x") == "rtsp://u:p@[fe80::1%eth0]:554/x"
 
 
 async def test_names_options_and_shots_are_checked(book: CameraBook) -> None:
@@ -180,6 +201,8 @@ def test_probing_finds_the_first_node_of_each_device_in_order(tmp_path: Path) ->
         ("user:p#x", "# as %23"),
         ("user:p?x", "? as %3F"),
         ("user:p%zz", "% as %25"),
+        ("user:/word", "/ as %2F"),
+        ("user:#word", "# as %23"),
         ("user:pa ss", "a space as %20"),
         ("user:pä", "ä as %C3%A4"),
         ("me@home:x", "@ as %40: rtsp://me%40home:***@10.0.0.7:554/"),

@@ -68,6 +68,13 @@ async def test_a_file_that_is_no_picture_is_an_error(
         await book.shoot("cam")
 
 
+async def test_a_path_that_cannot_be_read_is_named(book: CameraBook) -> None:
+    await book.add("cam", f"file:/{'x' * 300}")
+    with pytest.raises(CameraError, match="cannot be read: File name too long") as caught:
+        await book.shoot("cam")
+    assert caught.value.code == "camera.permission"
+
+
 async def test_an_empty_folder_and_a_text_as_a_video_are_errors(tmp_path: Path, book: CameraBook) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "film.mp4").write_text("no film")

@@ -60,6 +60,9 @@ async def test_a_camera_without_tcp_is_read_over_udp(book: CameraBook) -> None:
         'Digest realm="cam", nonce="n1"',
         'Digest realm="cam", nonce="n1", qop="auth", algorithm=MD5',
         'Digest realm="cam", nonce="n1", qop="auth", algorithm=SHA-256',
+        'Digest realm="cam", nonce="n1", qop="auth-int"',
+        'Digest realm="B\xc3\xbcro", nonce="n1"',
+        'Digest realm="B\xfcro", nonce="n1", qop="auth", algorithm=SHA-256',
     ],
 )
 async def test_logins_work_also_where_ffmpeg_does_not_know_them(challenge: str, book: CameraBook) -> None:
@@ -67,6 +70,15 @@ async def test_logins_work_also_where_ffmpeg_does_not_know_them(challenge: str, 
         await book.add("cam", url(camera))
         for _ in range(2):  # a camera that has worked is opened without a question before
             assert len(await book.shoot("cam", 2, deadline=DEADLINE)) == 2
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+async def test_rtsp_redirect_on_the_host_is_followed_with_the_login(algorithm: str, book: CameraBook) -> None:
+    challenge = f'Digest realm="cam", nonce="n1", qop="auth", algorithm={algorithm}'
+    async with rtsp_camera(challenges=(challenge,)) as camera:
+        camera.redirect = f"rtsp://127.0.0.1:{camera.port}/moved"
+        await book.add("cam", url(camera))
+        assert len(await book.shoot("cam", deadline=DEADLINE)) == 1
 
 
 async def test_login_over_tls_that_ffmpeg_does_not_know_works(tmp_path: Path, book: CameraBook) -> None:
@@ -84,6 +96,14 @@ CAUSES = {
     "busy": ({"statuses": {"DESCRIBE": "453 Not Enough Bandwidth"}}, "", "camera.busy", "RTSP 453"),
     "odd": ({"statuses": {"DESCRIBE": "551 Option not supported"}}, "", "camera.answer", "RTSP 551"),
     "no transport": ({"transports": ()}, "", "camera.transport", "neither over TCP nor over UDP"),
+    "viewers": ({"statuses": {"SETUP": "453 Not Enough Bandwidth"}}, "", "camera.busy", "SETUP with RTSP 453"),
+    "session": ({"statuses": {"PLAY": "454 Session Not Found"}}, "", "camera.answer", "PLAY with RTSP 454"),
+    "elsewhere": ({"redirect": "rtsp://127.0.0.2/x?pw=s3cret"}, "", "camera.redirect", "rtsp://127.0.0.2/x?pw=***"),
+    "web": ({"redirect": "http://127.0.0.1/x"}, "", "camera.redirect", "http://127.0.0.1/x"),
+    "loop": ({"redirect": "/live"}, "", "camera.redirect", "more than 5 times"),
+    "invalid": ({"redirect": "rtsp://[::1/x"}, "", "camera.redirect", "an invalid address"),
+    "blocked": ({"transports": ("udp",), "stalls": "RTP"}, "", "camera.transport", "over UDP alone"),
+    "stalls later": ({"stalls": "SETUP"}, "", "camera.timeout", "stops answering"),
     "stalls": ({"stalls": "DESCRIBE"}, "", "camera.timeout", "does not answer in time"),
     "no pictures": ({"stalls": "RTP"}, "", "camera.timeout", "within"),
 }
@@ -94,7 +114,7 @@ async def test_each_cause_has_its_code(
     options: dict[str, object], login: str, code: str, says: str, book: CameraBook
 ) -> None:
     async with rtsp_camera(source=False, **options) as camera:
-        error = await error_of(book, url(camera, login).replace("//@", "//"), 2.0)
+        error = await error_of(book, url(camera, login).replace("//@", "//"), 2.5)
     assert (error.code, says in error.message) == (code, True), error.message
     assert error.hint
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import time
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -63,7 +66,7 @@ async def test_a_snapshot_may_be_a_png(server: Snapshots, book: CameraBook) -> N
         ("half", "camera.damaged", "more than 40% of it is missing"),
         ("short", "camera.damaged", "cut off"),
         ("junk", "camera.picture", "first 16 MiB hold no picture"),
-        ("huge", "camera.picture", "larger than 16 MiB"),
+        ("huge", "camera.too-large", "larger than 16 MiB"),
         ("odd_header", "camera.answer", "is not HTTP"),
         ("silent", "camera.timeout", "in time|within 1 s"),
         ("drip", "camera.timeout", "within 1 s"),
@@ -90,6 +93,16 @@ async def test_unknown_host_and_closed_port_have_their_own_codes(book: CameraBoo
         assert caught.value.code == code
 
 
+async def test_addresses_that_the_library_refuses_have_their_code(server: Snapshots, book: CameraBook) -> None:
+    await book.add("own", "http://xn--/x")
+    await book.add("redirect", f"http://{server.at}/raw")
+    for name, location in [("own", ""), ("redirect", "http://xn--/x"), ("redirect", "http://127.0.0.1:99999/x")]:
+        server.raw = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location.encode() + b"\r\n\r\n"
+        with pytest.raises(CameraError) as caught:
+            await book.shoot(name)
+        assert caught.value.code in ("camera.address", "camera.redirect")
+
+
 CHALLENGES = {
     "md5": ['Digest realm="cam", nonce="n1", qop="auth"'],
     "session": ['Digest realm="cam", nonce="n1", qop="auth", algorithm=MD5-sess'],
@@ -101,6 +114,8 @@ CHALLENGES = {
     "comma": ['Digest realm="cam,door \\"1\\"", nonce="n1", qop="auth"'],
     "two-headers": ['Digest realm="a", nonce="n0", algorithm=WHIRLPOOL', 'Digest realm="cam", nonce="n1", qop="auth"'],
     "one-header": ['NTLM, Basic realm="b", Digest realm="cam", nonce="n1", qop="auth", algorithm=SHA-256'],
+    "utf-8": ['Digest realm="B\xc3\xbcro", nonce="n1", qop="auth"'],
+    "latin-1": ['Digest realm="B\xfcro", nonce="n1", qop="auth"'],
     "basic": ['Basic realm="cam", charset="UTF-8"'],
     "basic-behind-unknown": ['Digest realm="a", nonce="n0", algorithm=WHIRLPOOL', 'Basic realm="cam"'],
 }
@@ -114,6 +129,19 @@ async def test_every_challenge_of_the_standards_is_answered(
     await book.add("cam", f"http://{URL_LOGIN}@{server.at}/challenge")
     assert [p.jpeg for p in await book.shoot("cam", 2)] == [PICTURE] * 2
     assert len(server.requests) == 3
+
+
+async def test_a_connection_that_ends_after_a_refusal_is_replaced(server: Snapshots, book: CameraBook) -> None:
+    await book.add("cam", f"http://{URL_LOGIN}@{server.at}/hangup")
+    assert [p.jpeg for p in await book.shoot("cam")] == [PICTURE]
+
+
+async def test_an_unknown_login_of_odd_bytes_is_named(server: Snapshots, book: CameraBook) -> None:
+    server.raw = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest nonce="n", algorithm=B\xfc\r\nContent-Length: 0\r\n\r\n'
+    await book.add("cam", f"http://{URL_LOGIN}@{server.at}/raw")
+    with pytest.raises(CameraError, match="by Digest B") as caught:
+        await book.shoot("cam")
+    assert caught.value.message.encode()
 
 
 async def test_an_old_nonce_is_replaced(server: Snapshots, book: CameraBook) -> None:
@@ -197,3 +225,80 @@ async def test_a_self_signed_certificate_needs_an_insecure_camera(tmp_path: Path
         assert "--insecure" in caught.value.hint
         await book.add("cam", f"https://{server.at}/open", insecure=True, replace=True)
         assert [p.jpeg for p in await book.shoot("cam")] == [PICTURE]
+
+
+def answer(body: bytes, *more: str) -> bytes:
+    return "\r\n".join(["HTTP/1.1 200 OK", *more, "", ""]).encode() + body
+
+
+async def test_compressed_pictures_are_decompressed_in_pieces(server: Snapshots, book: CameraBook) -> None:
+    for body, encoding in [
+        (gzip.compress(PICTURE), "gzip"),
+        (zlib.compress(PICTURE), "deflate"),
+        (zlib.compress(PICTURE, wbits=-15), "deflate"),
+        (PICTURE, "gzip"),
+    ]:
+        server.raw = answer(body, f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}")
+        await book.add("cam", f"http://{server.at}/raw", replace=True)
+        assert [p.jpeg for p in await book.shoot("cam")] == [PICTURE]
+
+
+BOMB = gzip.compress(PICTURE[:-2] + bytes(64 << 20))
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "code"),
+    [
+        (BOMB, "gzip", "camera.too-large"),
+        (gzip.compress(BOMB), "gzip, gzip", "camera.picture"),
+        (b"BM" + bytes(64 << 20), "identity", "camera.too-large"),
+    ],
+    ids=["bomb", "bomb in a bomb", "no JPEG"],
+)
+async def test_a_picture_without_end_costs_bounded_memory(
+    body: bytes, encoding: str, code: str, server: Snapshots, book: CameraBook
+) -> None:
+    server.raw = answer(body, f"Content-Encoding: {encoding}")
+    await book.add("cam", f"http://{server.at}/raw")
+    tracemalloc.start()
+    try:
+        with pytest.raises(CameraError) as caught:
+            await book.shoot("cam")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == code
+    assert peak < 40 << 20
+
+
+async def test_a_picture_of_too_many_pixels_has_its_own_code(server: Snapshots, book: CameraBook) -> None:
+    png = BytesIO()
+    Image.new("1", (9000, 9000)).save(png, "PNG")
+    at = PICTURE.index(b"\xff\xc0")
+    for body in (png.getvalue(), PICTURE[: at + 5] + b"\xff\xff\xff\xff" + PICTURE[at + 9 :]):
+        server.picture = body
+        await book.add("cam", f"http://{server.at}/open", replace=True)
+        with pytest.raises(CameraError, match="50 million pixels") as caught:
+            await book.shoot("cam")
+        assert caught.value.code == "camera.too-large"
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xc1\x00\x11\x0c", b"\xff\xc3\x00\x11\x08", b"\xff\xc0\x00\x11\x08\x00\x00"])
+async def test_a_kind_of_jpeg_that_nothing_decodes_is_no_damage(
+    marker: bytes, server: Snapshots, book: CameraBook
+) -> None:
+    at = PICTURE.index(b"\xff\xc0")
+    server.picture = PICTURE[:at] + marker + PICTURE[at + len(marker) :]
+    for path in ("open", "stream"):
+        await book.add("cam", f"http://{server.at}/{path}", replace=True)
+        with pytest.raises(CameraError, match="cannot be") as caught:
+            await book.shoot("cam")
+        assert caught.value.code == "camera.picture"
+
+
+async def test_an_error_quotes_little_of_an_answer(server: Snapshots, book: CameraBook) -> None:
+    server.raw = b"\xff" * 60000 + b"\r\n\r\n"
+    await book.add("cam", f"http://{server.at}/raw")
+    with pytest.raises(CameraError, match="is not HTTP") as caught:
+        await book.shoot("cam")
+    assert len(caught.value.message) < 200

@@ -169,6 +169,12 @@ async def test_a_password_on_the_command_line_is_refused(edge: Shell, agent: Mem
     assert [c[2] for c in agent.calls] == [source, source]
 
 
+async def test_a_cameras_file_is_that_of_the_shells_folder(edge: Shell, agent: MemoryAgent, tmp_path: Path) -> None:
+    for source in ("file:porch.jpg", "file:~/porch.jpg", "file:/srv/porch.jpg"):
+        assert (await edge("camera", "add", "porch", source, "--replace", "--no-test")).code == 0
+    assert [c[2] for c in agent.calls] == [*[f"file:{tmp_path}/porch.jpg"] * 2, "file:/srv/porch.jpg"]
+
+
 async def test_a_camera_test_writes_the_photo(edge: Shell, tmp_path: Path) -> None:
     result = await edge("camera", "test", "door", "-o", "door.jpg")
     assert "1920×1080" in result.out

@@ -98,7 +98,7 @@ NOT_FOR_THIS_VERSION = [
     pipeline(step(dedupe=Window(["data["], 5.0))),
     pipeline(step(attempts=11)),
     pipeline(step(deadline=-1.0)),
-    pipeline(step("camera", {"shots": 1000})),
+    pipeline(step("camera", {"shots": 33})),
     pipeline(step(task={"module": ["m"]})),
     pipeline(step("docker", {})),
     pipeline(step("tail", {"source": nested(200), "wasm": {"module": "m"}}, after=[])),

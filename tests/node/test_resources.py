@@ -13,9 +13,12 @@ from PIL import Image
 
 from agent.api import results
 from agent.api.requests import AddCamera, EventsQuery, NodesQuery, Trigger
+from agent.api.resources.photo_steps import PhotoSteps
 from agent.errors import CameraError
 from agent.identity import PendingNode
+from agent.model.event import Event
 from agent.model.pipeline import Pipeline, Step
+from agent.model.task import StepOutput
 from agent.node import Node
 from tests.node.site import Site
 from tests.support import eventually
@@ -109,7 +112,12 @@ async def test_the_last_hop_of_a_trace_says_how_the_event_ended(site: Site) -> N
     assert (trace.hops[-1].step, trace.hops[-1].end) == ("seen", "delivered")
 
 
-async def test_a_camera_test_takes_the_way_of_the_pipeline(site: Site, filters: Path) -> None:
+DOOR = [(0.2, 0.4), (0.8, 0.4), (0.8, 1.0)]
+
+
+async def test_a_camera_test_takes_the_way_of_the_pipeline(
+    site: Site, filters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hall = await site.start("hall")
     image = Image.new("RGB", (1280, 720), (200, 40, 40))
     image.save(site.folder / "good.jpg")
@@ -117,7 +125,7 @@ async def test_a_camera_test_takes_the_way_of_the_pipeline(site: Site, filters: 
     # The scan's data is invalid in the middle: its markers and its end are whole.
     (site.folder / "damaged.jpg").write_bytes(good[: len(good) // 2] + b"\x55" * 400 + good[len(good) // 2 + 400 :])
     for name in ("good", "damaged"):
-        await hall.api.cameras.add(AddCamera(name, f"file:{site.folder}/{name}.jpg"))
+        await hall.api.cameras.add(AddCamera(name, f"file:{site.folder}/{name}.jpg", zones={"door": DOOR}))
     before = await hall.api.cameras.test("good")
     assert before.passed == []
     cid, _ = await hall.stores.blobs.put((filters / "rescale.wasm").read_bytes(), owner="test")
@@ -130,6 +138,14 @@ async def test_a_camera_test_takes_the_way_of_the_pipeline(site: Site, filters: 
     await eventually(lambda: "p" in hall.delivery.engine.definitions.current)
     tested = await hall.api.cameras.test("good")
     assert [(p.step, p.width, p.height) for p in tested.passed] == [("p/small", 640, 360)]
+    run, seen = PhotoSteps._run, []
+
+    async def spied(self: PhotoSteps, step: Step, event: Event) -> list[StepOutput]:
+        seen.append(event.data)
+        return await run(self, step, event)
+
+    monkeypatch.setattr(PhotoSteps, "_run", spied)
     with pytest.raises(CameraError, match=r"p/small cannot use it: .*damaged") as caught:
         await hall.api.cameras.test("damaged")
     assert caught.value.code == "camera.picture"
+    assert (seen[0]["camera"], seen[0]["zones"]) == ("hall/damaged", {"door": DOOR})

@@ -62,11 +62,11 @@ class Cameras:
 
     async def test(self, name: str) -> results.CameraTest:
         """Take one photo, and give it to the WASM steps behind the camera; raises NotFound, CameraError."""
-        start = time.perf_counter()
+        camera, start = self._book.get(name), time.perf_counter()
         try:
             photo = await self._book.test(name)
         finally:
             self._mesh.announce(cameras=self._book.infos())
         took = round((time.perf_counter() - start) * 1e3, 1)
-        passed = await self._steps.pass_on(name, photo)
+        passed = await self._steps.pass_on(name, camera, photo)
         return results.CameraTest(name, True, photo.width, photo.height, len(photo.jpeg), took, photo.jpeg, passed)

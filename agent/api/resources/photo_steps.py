@@ -10,7 +10,7 @@ import msgspec
 from agent.api import results
 from agent.api.resources.common import ShownLog
 from agent.blobs import BlobStore
-from agent.cameras import Photo
+from agent.cameras import Camera, Photo
 from agent.delivery import DeliveryEngine, step_input
 from agent.errors import CameraError, EdgeError
 from agent.mesh import Mesh
@@ -46,26 +46,28 @@ class PhotoSteps:
             if kinds.of(after).task is WasmTask and may_run(pipeline, after, labels)
         ]
 
-    async def pass_on(self, camera: str, photo: Photo) -> list[results.PassedStep]:
+    async def pass_on(self, name: str, camera: Camera, photo: Photo) -> list[results.PassedStep]:
         """The photo through each step; raises CameraError with the name of the step that cannot use it."""
         passed = []
         async with self._busy:
             try:
-                for pipeline, step in self.of(camera):
-                    passed.append(await self._passed(pipeline, step, camera, photo))
+                for pipeline, step in self.of(name):
+                    passed.append(await self._passed(pipeline, step, name, camera, photo))
             finally:
                 self._blobs.unpin(OWNER)
         return passed
 
-    async def _passed(self, pipeline: Pipeline, step: Step, camera: str, photo: Photo) -> results.PassedStep:
-        name, start = f"{pipeline.name}/{step.name}", time.perf_counter()
+    async def _passed(
+        self, pipeline: Pipeline, step: Step, name: str, camera: Camera, photo: Photo
+    ) -> results.PassedStep:
+        node, place, start = self._mesh.me.name, f"{pipeline.name}/{step.name}", time.perf_counter()
         cid, size = await self._blobs.put(photo.jpeg, owner=OWNER)
-        blob = BlobRef(f"{camera}-0.jpg", cid, "image/jpeg", size)
+        blob = BlobRef(f"{name}-0.jpg", cid, "image/jpeg", size)
         data = {
-            "camera": camera, "node": self._mesh.me.name, "shot": 0, "width": photo.width, "height": photo.height,
+            "camera": f"{node}/{name}", "node": node, "shot": 0, "width": photo.width, "height": photo.height,
             "blobs": [msgspec.to_builtins(blob)],
-        }  # fmt: skip
-        source = f"/{self._mesh.me.name}/{pipeline.name}/{step.after[0]}"
+        } | ({"zones": camera.zones} if camera.zones else {})  # fmt: skip
+        source = f"/{node}/{pipeline.name}/{step.after[0]}"
         event = Event(
             id=event_id(OWNER, now(), cid.encode()), source=source, type="camera.photo", time=now(), data=data
         )
@@ -75,17 +77,17 @@ class PhotoSteps:
         except (EdgeError, TimeoutError) as e:
             why = e.message if isinstance(e, EdgeError) else f"no answer within {LIMIT:g} s"
             raise CameraError(
-                f"camera {camera} gives a picture, but {name} cannot use it: {why}",
-                hint=f"choose another picture format in the camera's settings; edge-agent logs {name}",
+                f"camera {name} gives a picture, but {place} cannot use it: {why}",
+                hint=f"choose another picture format in the camera's settings; edge-agent logs {place}",
                 code="camera.picture",
-                camera=camera,
+                camera=name,
             ) from e
         took = round((time.perf_counter() - start) * 1e3, 1)
         made = next((o for o in outputs if o.blobs), None)
         if made is None:
-            return results.PassedStep(name, 0, 0, 0, took)
+            return results.PassedStep(place, 0, 0, 0, took)
         return results.PassedStep(
-            name, int(made.data.get("width", 0)), int(made.data.get("height", 0)), made.blobs[0].size, took
+            place, int(made.data.get("width", 0)), int(made.data.get("height", 0)), made.blobs[0].size, took
         )
 
     async def _run(self, step: Step, event: Event) -> list[StepOutput]:
