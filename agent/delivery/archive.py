@@ -1,7 +1,7 @@
 """The closed rows that are on the disk only: which there are, oldest first.
 
-It takes 24 to 40 bytes of memory for each row, in a few large arrays. Small objects that stay, such as ints in a dict, would keep whole
-arenas of Python's allocator from being given back after a burst.
+It takes 24 to 40 bytes of memory for each row, in a few large arrays. Small objects that stay, such as ints in a dict, would keep
+whole arenas of Python's allocator from being given back after a burst.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class DeliveryEngine(Generic[S]):
         return found.keep if found is not None else None
 
     def tidy(self) -> None:
-        """Let go of what is no longer needed: in memory, and photos."""
+        """Let closed rows leave the memory, and photos go whose time is over."""
         self.journal.rest()
         self.expire_kept()
 

@@ -1,4 +1,4 @@
-"""The journal: the rows that this node has accepted, on disk first; in memory those that are not closed, and closed ones for a while.
+"""The journal: the rows that this node has accepted, on disk first; in memory those that are not closed, and those that closed lately.
 
 Every change is made in memory and handed to the writer at once, so the order in the file is the order in memory;
 a caller that must not answer before it is on the disk awaits the returned future. Counters of accepted rows and of ends are kept
@@ -289,7 +289,8 @@ class Journal(Table):
 
     def stored_roots(self, beginning: str) -> set[str]:
         """Some roots of rows on the disk: of events, and of roots, whose id begins so."""
-        sql = "SELECT root FROM row WHERE event >= ?1 AND event < ?2 UNION SELECT root FROM row WHERE root >= ?1 AND root < ?2 LIMIT ?3"
+        within = "SELECT root FROM row WHERE {0} >= ?1 AND {0} < ?2"
+        sql = f"{within.format('event')} UNION {within.format('root')} LIMIT ?3"
         return {root for (root,) in self.query(sql, beginning, f"{beginning}\U0010ffff", MAX_OF_ROOT)}
 
     def stored_steps(self) -> list[tuple[str, str, str]]:
@@ -303,7 +304,7 @@ class Journal(Table):
 
     def _is_archived(self, values: Values) -> bool:
         """Whether this row is on the disk only; one that is about to be deleted is not."""
-        return self.archive.find(key_of(values)) == values[0]
+        return self.archive.find(key_of(values)) == int(values[0])
 
     def _row(self, values: Values) -> Row:
         """Raises UNREADABLE."""
