@@ -7,6 +7,8 @@ purpose: callers branch on a class only where they can do something different.
 from __future__ import annotations
 
 import errno
+import os
+import re
 from typing import Any
 
 
@@ -114,6 +116,22 @@ class NotFound(EdgeError):
 
     code = "not-found"
     exit_code = 6
+
+
+_ASYNCIO = re.compile(r"\[Errno (\d+)\] Connect call failed")
+
+
+def in_words(error: BaseException, *, file: bool = False) -> str:
+    """An error as a user reads it: what the system says, without its number and asyncio's words; with `file` its file too."""
+    if isinstance(error, OSError):
+        if error.errno and "Connect call failed" in (error.strerror or ""):
+            return os.strerror(error.errno)
+        if numbers := dict.fromkeys(_ASYNCIO.findall(str(error))):  # asyncio tried several addresses of a name
+            return ", ".join(os.strerror(int(n)) for n in numbers)
+    nothing = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    words = getattr(error, "strerror", None) or str(error) or nothing
+    name = getattr(error, "filename", None)
+    return f"{os.fsdecode(name)}: {words}" if file and isinstance(name, (str, bytes)) else words
 
 
 def listen_hint(number: int, port: str, address: str) -> str:

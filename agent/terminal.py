@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import inspect
 import io
 import json
 import os
@@ -80,7 +81,7 @@ def run_app(name: str, app: Any, arguments: list[str] | None = None, *, debug: s
 
     def program() -> None:
         try:
-            code = typer.main.get_command(app).main(args=arguments, prog_name=name, standalone_mode=False)
+            code = flow_help(typer.main.get_command(app)).main(args=arguments, prog_name=name, standalone_mode=False)
         except NoArgsIsHelpError as e:
             e.show()
             sys.exit(e.exit_code)
@@ -96,6 +97,16 @@ def run_app(name: str, app: Any, arguments: list[str] | None = None, *, debug: s
         sys.exit(code if isinstance(code, int) else 0)
 
     run_program(name, program, debug=debug)
+
+
+def flow_help(command: Any) -> Any:
+    """The command with the lines of each paragraph of its help joined, so that they break where the terminal ends."""
+    if command.help:
+        paragraphs = inspect.cleandoc(command.help).split("\n\n")
+        command.help = "\n\n".join(p if "\n " in p else p.replace("\n", " ") for p in paragraphs)
+    for inner in getattr(command, "commands", {}).values():
+        flow_help(inner)
+    return command
 
 
 def as_error(error: BaseException, program: str, debug: str) -> EdgeError:

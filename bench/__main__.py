@@ -16,7 +16,7 @@ from bench.figure import Missing, Result, load
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "bench" / "out" / "latest.json"
-BENCHMARKS = ("tail", "story", "shutter", "hop", "blob", "rescale", "once", "detector", "idle", "egress")
+BENCHMARKS = ("tail", "story", "arrivals", "shutter", "hop", "blob", "rescale", "once", "detector", "idle", "egress")
 LIMIT = 300.0
 """Most seconds for one benchmark."""
 

@@ -1,6 +1,7 @@
 /* edge.h: helpers for filters and steps of edge-agent, in plain C; needs only libc.
  *
- * A source filter reads log lines on stdin and writes one JSON event per line: {"line": n, "type": ..., "data": {...}}, n from 1.
+ * A source filter reads log lines on stdin and writes one JSON event per line: {"line": n, "type": ..., "data": {...}}, n from 1,
+ * or {"at": byte, "type": ..., "data": {...}} with the byte of stdin where the line starts.
  * A step reads one JSON event per line and answers each with {"id": ..., "events": [...]} or {"id": ..., "error": "..."}.
  * Include it once, in the file that has main(). It allocates nothing; all sizes are in bytes.
  */
@@ -117,32 +118,8 @@ typedef struct {
 /* The position in stdin of a byte of the piece that edge_lines() returned. */
 static inline uint64_t edge_at(const edge_reader *r, const uint8_t *p) { return r->passed + (size_t)(p - edge_in); }
 
-/* A word with 1 in each byte in which w has no newline, and 0 in the others. */
-static inline uint64_t edge_others(uint64_t w) {
-  const uint64_t lowest = 0x0101010101010101u, low = 0x7f7f7f7f7f7f7f7fu;
-  w ^= lowest * '\n';
-  return ((((w & low) + low) | w) >> 7) & lowest;
-}
-
-static inline uint64_t edge_add_bytes(uint64_t w) {
-  const uint64_t even = 0x00ff00ff00ff00ffu;
-  return (((w & even) + ((w >> 8) & even)) * 0x0001000100010001u) >> 48;
-}
-
-/* Count the newlines in [p, end), 32 bytes per round in four sums. */
 EDGE_API uint64_t edge_newlines(const uint8_t *p, const uint8_t *end) {
   uint64_t total = 0;
-  while (end - p >= 32) {
-    size_t turns = (size_t)(end - p) / 32;
-    if (turns > 255) turns = 255; /* each byte of a sum counts up to 255 */
-    uint64_t sum[4] = {0, 0, 0, 0}, w[4];
-    for (const uint8_t *stop = p + turns * 32; p < stop; p += 32) {
-      memcpy(w, p, 32);
-      for (int i = 0; i < 4; i++) sum[i] += edge_others(w[i]);
-    }
-    total += turns * 32;
-    for (int i = 0; i < 4; i++) total -= edge_add_bytes(sum[i]);
-  }
   for (; p < end; p++) total += *p == '\n';
   return total;
 }

@@ -12,6 +12,8 @@
 #include "edge.h"
 #include "wifi-join/match.h"
 
+/* Lines have numbers in so many bytes from the start: beyond them counting would cost as much as searching, and `at` is enough. */
+#define NUMBERED (64 * 1024)
 #define NEEDLE_COUNT(list) (sizeof(list) / sizeof *(list))
 #define ALL_NEEDLES (NEEDLE_COUNT(NEEDLES) + NEEDLE_COUNT(DHCP_NEEDLES) + NEEDLE_COUNT(LOGGER_NEEDLES) + USER_FORMS)
 
@@ -43,9 +45,13 @@ static void put_event(uint64_t line, uint64_t at, const wifi_match *m) {
   const wifi_event *e = &m->event;
   edge_span access_point = shortened(e->access_point.n ? e->access_point : m->split->host);
   const char *comma = "";
-  edge_puts("{\"line\":");
-  edge_put_number(line);
-  edge_puts(",\"at\":");
+  edge_puts("{");
+  if (line) {
+    edge_puts("\"line\":");
+    edge_put_number(line);
+    edge_puts(",");
+  }
+  edge_puts("\"at\":");
   edge_put_number(at);
   edge_puts(strcmp(e->type, "restarted") ? ",\"type\":\"wifi.client." : ",\"type\":\"wifi.access_point.");
   edge_puts(e->type);
@@ -115,16 +121,17 @@ static void every_line(edge_reader *reader, edge_span piece) {
 }
 
 static void lines_with_words(edge_reader *reader, edge_span piece) {
+  bool numbered = reader->passed + piece.n <= NUMBERED;
   const uint8_t *p = piece.p, *end = piece.p + piece.n, *hit;
   while ((hit = edge_find(&finder, p, end))) {
     const uint8_t *from = hit, *to = memchr(hit, '\n', (size_t)(end - hit));
     while (from > p && from[-1] != '\n') from--;
     if (!to) to = end;
-    reader->lines += edge_newlines(p, from);
-    one_line(reader->lines + 1, edge_at(reader, from), edge_make(from, (size_t)(to - from)));
+    if (numbered) reader->lines += edge_newlines(p, from);
+    one_line(numbered ? reader->lines + 1 : 0, edge_at(reader, from), edge_make(from, (size_t)(to - from)));
     p = to; /* its newline is counted with the next hit */
   }
-  reader->lines += edge_newlines(p, end);
+  if (numbered) reader->lines += edge_newlines(p, end);
 }
 
 static void fail(const char *argument, const char *text, const char *problem) {

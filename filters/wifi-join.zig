@@ -133,8 +133,7 @@ fn parseMac(word: []const u8) ?[17]u8 {
         else => return null,
     };
     const separator = if (group == 12) 0 else word[group];
-    if (group == 4 and separator != '.') return null;
-    if (group == 2 and mem.findScalar(u8, ":-.", separator) == null) return null;
+    if (group != 12 and mem.findScalar(u8, ":-.", separator) == null) return null;
     var out: [17]u8 = @splat(':');
     var digits: usize = 0;
     for (word, 0..) |byte, i| {
@@ -258,6 +257,7 @@ fn parseHeader(whole: []const u8) ?Header {
             return .{ .program = programName(word[0 .. word.len - 1]), .message = words.rest };
         } else {
             if (severity and !device) return null;
+            if (only(word, "#>|*$-")) return null; // a line that somebody quotes
             if (!isTime(word) and (names > 0 or !isTimeWord(word))) names += 1;
         }
     }

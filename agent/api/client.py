@@ -83,7 +83,7 @@ class Client:
             for line in response.iter_lines():
                 if not line.strip():
                     continue
-                row = msgspec.json.decode(line)
+                row = _decoded(line)
                 if isinstance(row.get("error"), dict) and "specversion" not in row:
                     raise RemoteError(row["error"])
                 yield row
@@ -94,7 +94,7 @@ class Client:
         with self._errors():
             response = self._http.request(method, path, **arguments)
             _raise_for(response)
-            return msgspec.json.decode(response.content)
+            return _decoded(response.content)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -127,11 +127,19 @@ def read(answer: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(answer, kind)
     except msgspec.ValidationError as e:
-        raise EdgeError(
-            f"the agent's answer cannot be decoded: {e}",
-            hint="is the running agent of the same version?",
-            code="api.request",
-        ) from None
+        raise _strange(e) from None
+
+
+def _decoded(answer: bytes | str) -> Any:
+    try:
+        return msgspec.json.decode(answer)
+    except (msgspec.DecodeError, UnicodeError) as e:
+        raise _strange(e) from None
+
+
+def _strange(why: Exception) -> EdgeError:
+    hint = "is the running agent of the same version?"
+    return EdgeError(f"the agent's answer cannot be decoded: {why}", hint=hint, code="api.request")
 
 
 def path_of(*parts: str) -> str:

@@ -164,7 +164,7 @@ Polygon = Annotated[list[tuple[Share, Share]], Meta(min_length=3, max_length=32)
 class AddCamera(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A camera for the book; boxes are [x, y, width, height] and polygons lists of [x, y], in 0..1.
 
-    `hidden` is blackened, `zones` are for conditions on labels. `replace`: it may take the place of one of this name.
+    `hidden` is blackened; `zones`, `min_area` and `max_area` are for conditions on labels. `replace`: it may take the place of one of this name.
     """
 
     name: str
@@ -177,6 +177,8 @@ class AddCamera(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     replace: bool = False
     hidden: list[Polygon] = []
     zones: Annotated[dict[str, Polygon], Meta(max_length=16)] = {}
+    min_area: Share = 0
+    max_area: Share = 1
 
 
 class ConnectSink(msgspec.Struct, forbid_unknown_fields=True):

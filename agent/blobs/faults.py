@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from agent.errors import BlobError
+from agent.errors import BlobError, in_words
 
 
 def too_large(size: int | str, limit: int) -> BlobError:
@@ -53,7 +53,7 @@ def disk_error(error: OSError) -> BlobError:
     """The error for a file or folder that the system refused."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = "free some space on the disk of the state folder" if full else "check its permissions and the disk"
-    return BlobError(f"blob store: {error}", code="blob.disk", hint=hint)
+    return BlobError(f"blob store: {in_words(error, file=True)}", code="blob.disk", hint=hint)
 
 
 def index_error(error: Exception) -> BlobError:

@@ -139,7 +139,7 @@ def _quoted(text: str) -> str:
 def login_error(status: str, challenges: list[Challenge], login: Login, url: str) -> CameraError:
     """Why a camera refuses the login; `status` like `HTTP 401`, `url` as it may be shown."""
     if not login:
-        hint = "add it again with its login: rtsp://USER:PASSWORD@HOST/…, by edge-agent camera add NAME - --replace"
+        hint = "add it again with USER:PASSWORD@ before the host of its address: edge-agent camera add NAME - --replace"
         return failed(f"it asks for a user and a password ({status}) at {url}", "camera.password", hint)
     if challenges and choose(challenges) is None:
         asked = ", ".join(sorted({_described(c) for c in challenges}))

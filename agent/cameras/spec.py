@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -46,7 +46,8 @@ class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     """One camera of the book. `source` may hold credentials: show `shown` instead.
 
     `warm` keeps it open; `insecure` accepts any TLS certificate (many cameras sign their own). `zones` are polygons of the photo
-    as it is sent on, by name, for conditions on labels.
+    as it is sent on, by name, for conditions on labels; `min_area` and `max_area` are the shares of that photo between which a
+    label's box fits.
     """
 
     source: str
@@ -57,6 +58,8 @@ class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     insecure: bool = False
     hidden: list[Polygon] = []
     zones: Zones = {}
+    min_area: Share = 0
+    max_area: Share = 1
 
     def __repr__(self) -> str:
         """The camera without credentials: it may appear in a log."""
@@ -71,6 +74,12 @@ class Camera(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     def shown(self) -> str:
         """The source without credentials."""
         return masked(self.source)
+
+    @property
+    def about_labels(self) -> dict[str, Any]:
+        """The members of a photo's data that conditions on labels read: `zones`, `min_area` and `max_area`, where they are set."""
+        areas = ("min_area", self.min_area, 0), ("max_area", self.max_area, 1)
+        return ({"zones": dict(self.zones)} if self.zones else {}) | {k: v for k, v, default in areas if v != default}
 
     @property
     def view(self) -> View:
@@ -152,7 +161,12 @@ def check_name(name: str) -> None:
 
 
 def check_camera(camera: Camera) -> None:
-    """Raise ConfigError where a box has no area or leaves the picture, or a zone has no valid name."""
+    """Raise ConfigError where a box has no area or leaves the picture, a zone has no valid name, or no area fits."""
+    if camera.min_area >= camera.max_area:
+        raise ConfigError(
+            f"no label fits between an area of {camera.min_area:g} and one of {camera.max_area:g}",
+            hint="shares of the photo: --min-area 0.01 --max-area 0.5",
+        )
     for zone in camera.zones:
         if not NAME.match(zone):
             raise ConfigError(f"{zone!r} is not a name of a zone", hint="letters, digits, '-', '_' and '.', at most 63")

@@ -29,9 +29,10 @@ ASKED = {
     "devices": "/v1/devices",
     "cameras": "/v1/cameras",
     "sink": "/v1/sink",
-    "events": "/v1/events?limit=200",
 }
 """The answers of the local API that go into the archive, by the name of their file."""
+EVENTS = 200
+"""Recent events that go into it."""
 
 
 class Report(msgspec.Struct):
@@ -79,10 +80,11 @@ def _gather() -> tuple[dict[str, Any], dict[str, str]]:
     missing: dict[str, str] = {}
     named = context.chosen.socket or os.environ.get("EDGE_AGENT_SOCKET")
     parts["doctor"] = msgspec.to_builtins(list(look(context.chosen.config, Path(named) if named else None)))
-    for name, path in ASKED.items():
+    for name, path in {**ASKED, "events": "/v1/events"}.items():
         try:
             with connect(timeout=60.0) as client:
-                parts[name] = client.get(path)
+                rows = name == "events"  # a stream: one JSON document per line
+                parts[name] = list(client.stream(path, limit=EVENTS)) if rows else client.get(path)
         except EdgeError as e:
             missing[name] = e.message
     log = agent_log()

@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agent.errors import in_words
+
 LIBRARIES = (
     "eclipse-zenoh", "zeroconf", "cryptography", "msgspec", "wasmtime", "pywasm3", "docker", "opencv-python-headless", "starlette",
     "uvicorn", "httpx", "typer", "rich",
@@ -72,7 +74,7 @@ def agent_log() -> str | Missing:
         try:
             done = subprocess.run([path, *arguments], capture_output=True, timeout=SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as e:
-            why = f"{program} failed: {e}"
+            why = f"{program} failed: {in_words(e)}"
             continue
         text = done.stdout.decode(errors="replace")
         if done.returncode == 0 and text.strip() and "-- No entries --" not in text:

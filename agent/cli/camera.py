@@ -12,6 +12,7 @@ from agent.api import path_of, read, results
 from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app, read_secret
 from agent.cli.output import dot, escape, listing, print_json, say, size
+from agent.cli.status_view import camera_fault
 from agent.errors import ConfigError
 
 app = new_app(
@@ -49,7 +50,7 @@ def list_(json: JsonFlag = False) -> None:
 def _state(c: results.Camera) -> str:
     if not c.added:
         return "[dim]not added[/]"
-    return escape(c.text) if c.text or c.worked else "[dim]not used yet[/]"
+    return escape(camera_fault(c.name, c.text)) if c.text or c.worked else "[dim]not used yet[/]"
 
 
 @app.command()
@@ -73,6 +74,15 @@ def add(
             "--zone", metavar="NAME=X,Y,X,Y,X,Y…", help="A polygon of the photo for inside(box, 'NAME'); repeatable."
         ),
     ] = None,
+    min_area: Annotated[
+        float,
+        typer.Option(
+            "--min-area", metavar="SHARE", min=0, max=1, help="Smallest box, as a share of the photo, for fits(box)."
+        ),
+    ] = 0,
+    max_area: Annotated[
+        float, typer.Option("--max-area", metavar="SHARE", min=0, max=1, help="Largest box for fits(box).")
+    ] = 1,
     warm: Annotated[bool, typer.Option("--warm", help="Keep it open, so that a photo takes no start-up time.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Accept any TLS certificate of the camera.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of a camera of this name.")] = False,
@@ -88,6 +98,8 @@ def add(
             "a password on the command line can be seen by everybody on this machine",
             hint=f"edge-agent camera add {name} -   asks for the source, @FILE reads it",
         )
+    if rotate not in (0, 90, 180, 270):
+        raise ConfigError(f"--rotate {rotate} is not possible", hint="0, 90, 180 or 270 degrees clockwise")
     if source == "-" or source.startswith("@"):
         source = read_secret(source, "Source")
     body: dict[str, Any] = {"name": name, "source": source, "rotate": rotate, "warm": warm, "insecure": insecure}
@@ -95,6 +107,7 @@ def add(
     body["masks"] = [m for m in masks if len(m) == 4]
     body["hidden"] = [_polygon(m) for m in masks if len(m) != 4]
     body["zones"] = dict(_zone(z) for z in zone or [])
+    body |= {k: v for k, v, default in (("min_area", min_area, 0), ("max_area", max_area, 1)) if v != default}
     body |= ({"crop": _box(crop)} if crop else {}) | ({"replace": True} if replace else {})
     with connect() as client:
         found = client.post("/v1/cameras", body)

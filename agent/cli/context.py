@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, in_words
 
 if TYPE_CHECKING:
     from agent.api import Client
@@ -116,7 +116,9 @@ def read_secret(where: str, prompt: str) -> str:
         try:
             text = file.read_text("utf-8")[:65536]
         except (OSError, UnicodeDecodeError) as e:
-            raise ConfigError(f"{file} cannot be read: {e}", hint="give a file with nothing else in it") from None
+            raise ConfigError(
+                f"{file} cannot be read: {in_words(e)}", hint="give a file with nothing else in it"
+            ) from None
     if not text.strip():
         raise ConfigError(f"no {prompt.lower()} was given", hint="write it on one line")
     return text.strip()

@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from agent.api import Client, read, results
-from agent.config import Config, format_size, load_config
-from agent.errors import EdgeError, Unreachable
+from agent.cli.output import count, size
+from agent.config import Config, load_config
+from agent.errors import EdgeError, Unreachable, in_words
 from agent.health import clock_synchronised
 
 MDNS = "224.0.0.251"
@@ -43,7 +44,7 @@ def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", "fail", e.message, e.hint)
         config = Config()
     else:
-        yield Finding("configuration", "ok", f"{len(config.origins)} values are set, the rest are defaults")
+        yield Finding("configuration", "ok", _values(len(config.origins)))
     running, findings = _agent(socket_path or config.run)
     yield from findings
     device = Device(running or config, running is not None)
@@ -51,7 +52,7 @@ def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
         try:
             yield from check(device)
         except (OSError, EdgeError) as e:
-            yield Finding(check.__name__.strip("_"), "warn", f"cannot be checked: {e}", "run it as root")
+            yield Finding(check.__name__.strip("_"), "warn", f"cannot be checked: {in_words(e)}", "run it as root")
 
 
 def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
@@ -72,6 +73,10 @@ def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
         if not any((f.check, f.text) == (w.code, w.text) for f in out):
             out.append(Finding(w.code, "fail" if w.severity == "error" else "warn", w.text, w.remedy))
     return config, out
+
+
+def _values(number: int) -> str:
+    return "all values are defaults" if not number else f"{count(number, 'value')} set, the rest are defaults"
 
 
 def _warned(check: str, wrong: bool, text: str, remedy: str) -> Finding:
@@ -108,7 +113,7 @@ def disk(device: Device) -> Iterator[Finding]:
     """There is room for blobs and the journal."""
     folder = next(p for p in (device.config.state, *device.config.state.parents) if p.exists())
     free = shutil.disk_usage(folder).free
-    text, remedy = f"{format_size(free)} are free at {folder}", "free some space, or set state to a larger disk"
+    text, remedy = f"{size(free)} are free at {folder}", "free some space, or set state to a larger disk"
     yield _warned("disk", free < 200 << 20, text, remedy)
 
 
@@ -117,7 +122,7 @@ def memory(device: Device) -> Iterator[Finding]:
     import psutil
 
     available = psutil.virtual_memory().available
-    yield _warned("memory", available < 64 << 20, f"{format_size(available)} are available", "stop other programs")
+    yield _warned("memory", available < 64 << 20, f"{size(available)} are available", "stop other programs")
     if not SHM.is_dir():
         yield Finding("shared memory", "fail", f"{SHM} is missing", f"mount -t tmpfs tmpfs {SHM}")
 

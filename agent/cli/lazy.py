@@ -14,7 +14,7 @@ from typer._click import Command, Context, HelpFormatter
 from typer.core import TyperCommand, TyperGroup
 
 from agent.errors import ConfigError, NotFound
-from agent.terminal import extra_of, missing
+from agent.terminal import extra_of, flow_help, missing
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -46,7 +46,7 @@ class Noun(NamedTuple):
         """Import the noun's module and make its command; raises NotFound where that fails."""
         try:
             module = importlib.import_module(self.path)
-            command: Command = typer.main.get_command(getattr(module, self.attribute))
+            command: Command = flow_help(typer.main.get_command(getattr(module, self.attribute)))
         except ModuleNotFoundError as e:
             if e.name and e.name.startswith("agent"):
                 raise NotFound(f"this installation has no {self.name}", hint="install the whole package") from e

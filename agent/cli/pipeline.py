@@ -14,7 +14,7 @@ from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app
 from agent.cli.output import ago, escape, listing, print_json, say, since, table
 from agent.cli.status_view import view_pipeline
-from agent.errors import ConfigError
+from agent.errors import ConfigError, in_words
 
 app = new_app(
     "Apply and manage pipelines.",
@@ -220,12 +220,18 @@ def _ask_about(file: Path, path: str, kind: type[T], json: bool, **more: Any) ->
     return ask(lambda c: c.post_packed(path, _source(c, file) | more), kind, json, timeout=APPLY_TIMEOUT)
 
 
+_BUILD = (
+    "build it first: in a checkout, python3 scripts/setup.py demo builds the modules of this project; "
+    "docs/write-your-own-filter.md shows how to build your own"
+)
+
+
 def _source(client: Client, file: Path) -> dict[str, Any]:
     """The pipeline file and all files that it names, relative to its folder."""
     try:
         source: dict[str, Any] = {"text": file.read_text("utf-8"), "file": str(file)}
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{file} cannot be read: {e}", hint="check the path") from None
+        raise ConfigError(f"{file} cannot be read: {in_words(e)}", hint="check the path") from None
     files = {}
     for name in client.post_packed("/v1/pipeline-files", source):
         path = file.parent / name
@@ -235,9 +241,7 @@ def _source(client: Client, file: Path) -> dict[str, Any]:
                 raise ConfigError(f"{path} is larger than 32 MiB", hint="is this the module?")
             files[name] = path.read_bytes()
         except OSError as e:
-            raise ConfigError(
-                f"{file} names {name}, but {path} cannot be read: {e.strerror}", hint="build it first"
-            ) from None
+            raise ConfigError(f"{file} names {name}, but {path} cannot be read: {e.strerror}", hint=_BUILD) from None
     return source | {"files": files}
 
 
@@ -250,7 +254,9 @@ def _json(text: str) -> Any:
         value = jsonlib.loads(text)
         jsonlib.dumps(value, allow_nan=False)  # raises for 1e999, which no event can hold
         return value
-    except (OSError, ValueError) as e:
+    except OSError as e:
+        raise ConfigError(f"{text[1:]} cannot be read: {in_words(e)}", hint="check the path") from None
+    except ValueError as e:
         raise ConfigError(f"this is not JSON: {e}", hint="quote it for the shell, or use @FILE") from None
 
 
@@ -263,6 +269,11 @@ def _applied(p: results.AppliedPipeline, what: str) -> None:
         say(table(["step", "kind", "on"], rows))
     for warning in p.warnings:
         say(f"[yellow]![/] {escape(warning)}")
+    without = {s.kind for s in p.steps if not s.nodes}
+    if without - {"sink"}:
+        say("  [dim]→ edge-agent nodes shows the labels; edge-agent node label NODE KEY=VALUE adds one[/]")
+    if "sink" in without:
+        say("  [dim]→ edge-agent sink connect URL, on the node that may reach the sink[/]")
     if p.learning_s:
         say(f"[blue]i[/] it learns for {since(p.learning_s)}: devices that it meets cause no alert")
         say("  [dim]→ to end it: edge-agent device learn --stop[/]")

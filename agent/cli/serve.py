@@ -12,8 +12,11 @@ import typer
 
 from agent.cli import context
 from agent.cli.context import parse_labels, read_secret, single
+from agent.errors import ConfigError
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
+_HOST = re.compile(r"(?!edge\d)(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+){1,8}|localhost)\Z")
+"""A host without a port; not a token, which has a dot too."""
 
 
 def serve(
@@ -83,8 +86,12 @@ def _join(join: str | None) -> tuple[str | None, str | None]:
         return None, None
     if join == "-" or join.startswith("@"):
         return read_secret(join, "Token"), None
+    if not join.strip():
+        raise ConfigError("--join is empty", hint="edge-agent token create, on an operator, prints the whole command")
     if _ADDRESS.match(join):
         return None, join
+    if _HOST.match(join):
+        raise ConfigError(f"--join {join} has no port", hint=f"write the port of that member's mesh: {join}:7946")
     return join, None
 
 
@@ -94,6 +101,6 @@ app = single(
         "edge-agent serve",
         "edge-agent serve --join edge1.…          what the operator's device printed",
         "edge-agent serve --join @/run/token      from a file that only root can read",
-        "edge-agent serve --join 10.0.0.5:7946    a member whose mDNS does not reach here",
+        "edge-agent serve --join 10.0.0.5:7946    a member that mDNS does not find",
     ),
 )

@@ -31,7 +31,7 @@ def _parts(s: results.Status) -> Iterator[RenderableType]:
     yield ""
     yield view_nodes(s.nodes)
     if s.cameras:
-        yield _cameras(s.cameras)
+        yield from _cameras(s.cameras)
     for pipeline in s.pipelines:
         yield ""
         yield from _pipeline(pipeline)
@@ -54,15 +54,25 @@ def _head(s: results.Status) -> Iterator[str]:
     yield f"[dim]mesh[/] {escape(mesh.id)}  " + " · ".join(words)
 
 
-def _cameras(cameras: Sequence[results.CameraState]) -> str:
-    words = []
+def _cameras(cameras: Sequence[results.CameraState]) -> Iterator[RenderableType]:
+    """Those without a fault in one text, then a line for each of the others."""
+    words, faults = [], []
     for c in cameras:
         text = (
             f"{dot(None if c.ok and not c.worked else c.ok)} {escape(c.node)}/{escape(c.name)} [dim]{escape(c.kind)}[/]"
         )
-        text += "" if c.worked or not c.ok else " [dim]not used yet[/]"
-        words.append(text + (f" [red]{escape(c.text)}[/]" if c.text and not c.ok else ""))
-    return "\n[dim]cameras[/]  " + "   ".join(words)
+        if c.ok:
+            words.append(text + ("" if c.worked else " [dim]not used yet[/]"))
+        else:
+            faults.append(f"{text} [red]{escape(camera_fault(c.name, c.text))}[/]")
+    yield ""
+    lines = ["   ".join(words), *faults] if words else faults
+    yield table(["", ""], [["" if n else "[dim]cameras[/]", line] for n, line in enumerate(lines)])
+
+
+def camera_fault(name: str, text: str) -> str:
+    """The error of a camera beside its name, which the error has at its start."""
+    return text.removeprefix(f"camera {name}: ")
 
 
 def view_pipeline(p: results.PipelineState) -> RenderableType:
@@ -85,15 +95,17 @@ def _pipeline(p: results.PipelineState) -> Iterator[RenderableType]:
         if step.error:
             waits = f" [dim]({count(step.queued, 'event')} waiting)[/]" if step.queued else ""
             yield Padding(
-                f"[red]✗ {escape(step.step)} {_STATES[step.state]}[/]: {escape(step.error)}{waits}", (0, 0, 0, 2)
+                f"[red]✗ {escape(step.step)} {_STATES[step.state]}[/]: {escape(step.error)}{waits}",
+                (0, 0, 0, 2),
+                expand=False,
             )
             if step.hint:
-                yield Padding(f"[dim]→ {escape(step.hint)}[/]", (0, 0, 0, 4))
+                yield Padding(f"[dim]→ {escape(step.hint)}[/]", (0, 0, 0, 4), expand=False)
         for fault in step.elsewhere:
             what = f"{escape(step.step)} {_STATES.get(fault.state, 'fails')} on {escape(fault.node)}"
-            yield Padding(f"[red]✗ {what}[/]: {escape(fault.error)}", (0, 0, 0, 2))
+            yield Padding(f"[red]✗ {what}[/]: {escape(fault.error)}", (0, 0, 0, 2), expand=False)
             if fault.hint:
-                yield Padding(f"[dim]→ {escape(fault.hint)}[/]", (0, 0, 0, 4))
+                yield Padding(f"[dim]→ {escape(fault.hint)}[/]", (0, 0, 0, 4), expand=False)
 
 
 LAG = 1.0
@@ -217,7 +229,21 @@ def _warnings(warnings: Sequence[Warning]) -> Iterator[RenderableType]:
         yield "\n[green]✓[/] nothing is wrong"
         return
     yield ""
+    same: dict[Warning, list[str]] = {}  # many are about the mesh or the pipelines: each node reports them
     for w in warnings:
-        where = f"[bold]{escape(w.node)}[/]: " if w.node else ""
-        yield f"{_SEVERITY.get(w.severity, '!')} {where}{escape(w.text)} [dim]{escape(w.code)}[/]"
-        yield Padding(f"[dim]→ {escape(w.remedy)}[/]", (0, 0, 0, 2))
+        same.setdefault(msgspec.structs.replace(w, node="", subject=""), []).append(w.node)
+    for w, nodes in same.items():
+        others = _names(sorted(n for n in nodes if n))
+        where = f"[bold]{escape(others)}[/]: " if others and "" not in nodes else ""
+        also = f" [dim](also {escape(others)})[/]" if others and not where else ""
+        yield f"{_SEVERITY.get(w.severity, '!')} {where}{escape(w.text)}{also} [dim]{escape(w.code)}[/]"
+        yield Padding(f"[dim]→ {escape(w.remedy)}[/]", (0, 0, 0, 2), expand=False)
+
+
+NAMED = 5
+"""Most nodes that are named beside a warning that several report."""
+
+
+def _names(nodes: Sequence[str]) -> str:
+    more = len(nodes) - NAMED
+    return ", ".join(nodes[:NAMED]) + (f" and {more} more" if more > 0 else "")

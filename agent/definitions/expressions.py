@@ -16,7 +16,7 @@ import jmespath.parser
 import jmespath.visitor
 import msgspec
 
-from agent.definitions.geometry import area, contains_foot
+from agent.definitions.geometry import area, contains_foot, fits
 from agent.model.event import Event
 
 MAX_EXPRESSION = 4096
@@ -35,10 +35,10 @@ _RAISED = (
 
 
 class _Functions(jmespath.functions.Functions):
-    """JMESPath's functions, and those about boxes of labels; zones by name are those of the event (`data.zones`)."""
+    """JMESPath's functions, and those about boxes of labels; zones and limits are those of the event's data, by its camera."""
 
-    def __init__(self, zones: Any = None) -> None:
-        self._zones = zones if isinstance(zones, dict) else {}
+    def __init__(self, data: dict[str, Any] | None = None) -> None:
+        self._data = data or {}
 
     @jmespath.functions.signature({"types": ["array", "null"]})
     def _func_area(self, box: Any) -> float | None:
@@ -46,7 +46,14 @@ class _Functions(jmespath.functions.Functions):
 
     @jmespath.functions.signature({"types": ["array", "null"]}, {"types": ["string", "array"]})
     def _func_inside(self, box: Any, zone: Any) -> bool:
-        return contains_foot(self._zones.get(zone) if isinstance(zone, str) else zone, box)
+        zones = self._data.get("zones")
+        if isinstance(zone, str):
+            zone = zones.get(zone) if isinstance(zones, dict) else None
+        return contains_foot(zone, box)
+
+    @jmespath.functions.signature({"types": ["array", "null"]})
+    def _func_fits(self, box: Any) -> bool:
+        return fits(box, self._data.get("min_area"), self._data.get("max_area"))
 
 
 class _Parser(jmespath.parser.Parser):
@@ -97,8 +104,7 @@ def _view(event: Event) -> dict[str, Any]:
 
 
 def _search(text: str, seen: dict[str, Any]) -> Any:
-    data = seen.get("data")
-    options = jmespath.visitor.Options(custom_functions=_Functions(data.get("zones") if data else None))
+    options = jmespath.visitor.Options(custom_functions=_Functions(seen.get("data")))
     return compile_expression(text).search(seen, options=options)
 
 

@@ -13,6 +13,15 @@ def area(box: Any) -> float | None:
     return numbers[2] * numbers[3] if numbers else None
 
 
+def fits(box: Any, least: Any, most: Any) -> bool:
+    """Whether the box's share of the picture is at least `least` and at most `most`, each only where it is a number."""
+    share = area(box)
+    if share is None:
+        return False
+    bounds = [bound if isinstance(bound, int | float) else None for bound in (least, most)]
+    return (bounds[0] is None or share >= bounds[0]) and (bounds[1] is None or share <= bounds[1])
+
+
 def contains_foot(zone: Any, box: Any) -> bool:
     """Whether the middle of the box's lower edge, where a person stands, is in the zone; false where either is malformed.
 

@@ -186,7 +186,8 @@ class DeliveryEngine(Generic[S]):
         except (msgspec.ValidationError, ValueError, BlobError) as e:
             raise Refused(f"nodes would refuse the event: {e}", code="bad") from None
         rows = self.context.rows.rows_for(pipeline, event, None, self.context.mesh.live, root_at=boottime(), trace=())
-        await self.apply(self.lifecycle.accepted(rows))
+        alone = [] if pipeline.children(parent) else [event]
+        await self.apply(self.lifecycle.accepted(rows, alone=alone))
         return ident
 
     def _show(self, row: Row) -> None:

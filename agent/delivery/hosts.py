@@ -13,8 +13,8 @@ from agent.delivery.changes import Changes
 from agent.delivery.conditions import Condition, StepNow
 from agent.delivery.context import Context
 from agent.delivery.retry import BACKOFF
+from agent.delivery.row_queue import RowQueue
 from agent.delivery.rows import Row, State, hop
-from agent.delivery.step_queue import StepQueue
 from agent.errors import EdgeError, Refused, StepFailed, Unreachable
 from agent.model.event import BlobRef, Event, event_id, now, traceparent
 from agent.model.pipeline import Pipeline, Step
@@ -72,7 +72,7 @@ class StepHost:
         self.step = step
         self.work = work
         self.width = width
-        self.queue = StepQueue()
+        self.queue = RowQueue()
         self.running = 0
         self.condition = condition
         self._ready = asyncio.Event()
@@ -96,7 +96,7 @@ class StepHost:
             while not len(self.queue):
                 self._ready.clear()
                 await self._ready.wait()
-            row = self.queue.take()
+            row, _ = self.queue.take()
             try:
                 if row.state is State.QUEUED:
                     await self._one(row)

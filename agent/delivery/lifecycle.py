@@ -37,11 +37,17 @@ class Lifecycle:
 
     # -- new rows -----------------------------------------------------------------------------------------------------
 
-    def accepted(self, rows: list[Row], changes: Changes | None = None, *, position: Any = None) -> Changes:
-        """New rows, made here or delivered, and a source's (stream, position). Raises ValueError before anything changes."""
+    def accepted(
+        self, rows: list[Row], changes: Changes | None = None, *, position: Any = None, alone: Sequence[Event] = ()
+    ) -> Changes:
+        """New rows, made here or delivered, a source's (stream, position), and the events that no step takes, which are only shown.
+
+        Raises ValueError before anything changes.
+        """
         changes = changes if changes is not None else Changes()
         changes.encode(rows)
         changes.position = position if position is not None else changes.position
+        changes.shown += alone
         for row in rows:
             self._table.insert(row)
             self._count(changes, row, "accepted", 1)

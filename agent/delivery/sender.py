@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import NamedTuple
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from agent.clock import boottime
 from agent.delivery.changes import Changes
 from agent.delivery.context import Context
+from agent.delivery.row_queue import RowQueue
 from agent.delivery.rows import Row, State
 from agent.delivery.validation import decoded
 from agent.delivery.wire import INLINE, MAX_ITEMS, MAX_REQUEST, DeliverRequest, Delivery, Verdict
@@ -45,7 +45,7 @@ class Senders:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._queues: dict[str, deque[tuple[Row, int]]] = {}
+        self._queues: dict[str, RowQueue] = {}
         self._busy: dict[str, int] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._refused: set[tuple[str, str]] = set()
@@ -63,7 +63,7 @@ class Senders:
 
     def send(self, row: Row) -> None:
         """Send the row to `row.target` soon."""
-        self._queues.setdefault(row.target, deque()).append((row, row.choice))
+        self._queues.setdefault(row.target, RowQueue()).put(row)
         self._pump(row.target)
 
     def _pump(self, node: str) -> None:
@@ -79,7 +79,7 @@ class Senders:
         queue, size = self._queues[node], 0
         batch: Batch = {}
         while queue and len(batch) < MAX_ITEMS and size < MAX_REQUEST // 4:
-            row, choice = queue.popleft()
+            row, choice = queue.take()
             if row.state is State.SENDING and row.choice == choice:
                 batch[row] = Item(row.event.encode(), choice)
                 size += 512 + len(batch[row].event) + sum(b.size for b in row.event.blobs() if b.size <= INLINE)

@@ -12,6 +12,7 @@ import msgspec
 
 from agent.errors import StepFailed
 from agent.executors.log_lines import NoLog
+from agent.executors.wasm.filter import line_numbers
 from agent.model.task import FilterRunner, LineEvent
 
 BATCH = 1 << 20
@@ -157,23 +158,18 @@ class _Check:
         except StepFailed as e:
             raise _Bad(f"{what}, from line {start + 1} on: {e.message}") from e
         count = batch.count(b"\n") + (not batch.endswith(b"\n") and batch != b"")
-        number, place = 1, 0
-        for event in events:
-            if not 1 <= event.line <= count:
-                raise _Bad(f"{what}: it names line {event.line} of a batch of {count}")
+        numbers = line_numbers(events, batch)
+        for number, event in zip(numbers, events, strict=True):
+            if not 1 <= number <= count:
+                raise _Bad(f"{what}: it names line {number} of a batch of {count}")
             if not event.type:
-                raise _Bad(f"{what}: the event of line {start + event.line} has no type")
-            if event.at < 0:
-                continue
-            number = (
-                1 + batch.count(b"\n", 0, event.at)
-                if event.at < place
-                else number + batch.count(b"\n", place, event.at)
-            )
-            place = event.at
-            if number != event.line:
+                raise _Bad(f"{what}: the event of line {start + number} has no type")
+            if event.line not in (0, number):
                 raise _Bad(f"{what}: it has line {event.line} at byte {event.at}, where another line starts")
-        return [LineEvent(e.line + start, e.type, e.data, access_point=e.access_point) for e in events]
+        return [
+            LineEvent(number + start, e.type, e.data, access_point=e.access_point)
+            for number, e in zip(numbers, events, strict=True)
+        ]
 
     def _compare(self, found: list[LineEvent], wanted: list[LineEvent], what: str) -> None:
         if found == wanted:

@@ -13,7 +13,7 @@ import msgspec
 
 from agent.errors import StepFailed
 from agent.executors.log_lines import NoLog
-from agent.executors.wasm.filter import WasmFilter
+from agent.executors.wasm.filter import WasmFilter, line_numbers
 from agent.model.decoding import DAMAGED
 
 BATCH = 1 << 18
@@ -50,10 +50,6 @@ class Explanation(msgspec.Struct):
 
     explained: bool
     lines: list[ExplainedLine]
-
-
-class _PlainEvent(FoundEvent, kw_only=True):
-    line: int
 
 
 class _NotExplained(Exception):
@@ -98,10 +94,10 @@ async def _events(runner: WasmFilter, lines: list[bytes]) -> list[ExplainedLine]
     found: list[ExplainedLine] = []
     for batch in _batches(lines):
         raw = b"\n".join(batch) + b"\n"
-        await runner.feed(raw, NoLog())  # checks the output as the agent does
+        answers = await runner.feed(raw, NoLog())
         events: dict[int, FoundEvent] = {}
-        for event in msgspec.json.Decoder(_PlainEvent).decode_lines(await runner.output(raw, NoLog())):
-            events.setdefault(event.line, FoundEvent(event.type, event.data, event.access_point))
+        for number, event in zip(line_numbers(answers, raw), answers, strict=True):
+            events.setdefault(number, FoundEvent(event.type, event.data, event.access_point))
         for number, line in enumerate(batch, 1):
             found.append(ExplainedLine(len(found) + 1, {}, event=events.get(number), text=_text(line)))
     return found

@@ -24,7 +24,10 @@ RULES = {
     "source.gone": ("error", "check sources.tail and the file's owner and mode"),
     "step.failing": ("error", "see edge-agent logs {subject}"),
     "step.not-started": ("error", "see edge-agent logs {subject}"),
-    "step.no-node": ("warning", "check the step's `where`, and see edge-agent nodes"),
+    "step.no-node": (
+        "warning",
+        "edge-agent nodes shows the labels; edge-agent node label NODE KEY=VALUE adds one, or change the step's `where`",
+    ),
     "gpu.unused": ("warning", "install the GPU's container toolkit, or remove gpus from the step"),
     "docker.missing": ("error", "start Docker, or set docker.host in the configuration"),
     "queue.full": ("warning", "edge-agent status shows which step or node is behind"),
@@ -88,7 +91,13 @@ def membership(facts: Facts) -> Iterator[Fault]:
     if facts.backup is False:
         yield Fault("operator.no-backup", facts.node, "this operator's key has no backup")
     if facts.pending:
-        yield Fault("node.pending", "mesh", f"{facts.pending} wait for approval")
+        yield Fault(
+            "node.pending",
+            "mesh",
+            "1 node or label waits for approval"
+            if facts.pending == 1
+            else f"{facts.pending} nodes or labels wait for approval",
+        )
 
 
 def certificate(facts: Facts) -> Iterator[Fault]:
@@ -147,7 +156,7 @@ def steps(facts: Facts) -> Iterator[Fault]:
         else:
             yield Fault("step.failing", name, f"{name} failed {failing.streak} times in a row: {failing.error}")
     for name in facts.steps_without_node:
-        yield Fault("step.no-node", name, f"no live node can run {name}")
+        yield Fault("step.no-node", name, name)
 
 
 def engines(facts: Facts) -> Iterator[Fault]:
@@ -174,7 +183,8 @@ def sources(facts: Facts) -> Iterator[Fault]:
         if source.missing:
             yield Fault("source.missing", source.name, f"{source.name} is not there")
         elif not source.ok:
-            yield Fault("source.unreadable", source.name, f"{source.name} cannot be read" + _because(source.text))
+            text = f"{source.name} cannot be read" + _because(source.text)
+            yield Fault("source.unreadable", source.name, text, remedy=source.hint)
         if source.unread:
             text = f"{format_size(source.unread)} of {source.name} were rotated away unread"
             yield Fault("source.unread", source.name, text)

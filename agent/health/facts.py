@@ -24,7 +24,7 @@ class SourceFact(msgspec.Struct, frozen=True):
 
     `missing`: there is no such log now. `events` were found; `unrecognised` lines came since the last of them, the first of these
     `unrecognised_s` seconds ago. `dropped` are lines by reason, the last of them `dropped_s` seconds ago. `unheard` are senders
-    of many lines without an event, beside others that have some. `strangers` are
+    of many lines without an event, beside others that have some. `hint` is the remedy where it is not `ok`. `strangers` are
     addresses that send to it, are not allowed, and that no operator decided about; the last heard first.
     """
 
@@ -41,6 +41,7 @@ class SourceFact(msgspec.Struct, frozen=True):
     dropped: dict[str, int] = {}
     dropped_s: float = 0.0
     unheard: list[str] = []
+    hint: str = ""
 
 
 class LearningFact(msgspec.Struct, frozen=True):

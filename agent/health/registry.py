@@ -28,7 +28,8 @@ class HealthRegistry:
             return
         self._now[key] = warning
         if old is None:
-            logger.warning("%s: %s", warning.code, warning.text, extra={"subject": warning.subject})
+            level = logging.INFO if warning.severity == "info" else logging.WARNING
+            logger.log(level, "%s: %s", warning.code, warning.text, extra={"subject": warning.subject})
         self._changed()
 
     def clear(self, code: str, subject: str | None = None) -> None:

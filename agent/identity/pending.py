@@ -26,6 +26,8 @@ MAX_COMMITTED = 256
 _AGE_COMMITTED = 60.0
 _AGE_SILENT = 900.0
 """Seconds since its last Poll after which a waiting node is forgotten."""
+_AGE_RESTARTED = 10.0
+"""Seconds since its last Poll after which a waiting node that asks with another code is forgotten under the old one: it polls every two."""
 
 _NONCE = 16
 
@@ -151,3 +153,9 @@ class PendingBook:
         self._nodes = {
             k: n for k, n in self._nodes.items() if now - n.seen < (_AGE_SILENT if n.code else _AGE_COMMITTED)
         }
+        self._nodes = {k: n for k, n in self._nodes.items() if not (n.open and self._is_old(n))}
+
+    def _is_old(self, node: PendingNode) -> bool:
+        """Whether the node was restarted since and asks with another code, or was admitted by it."""
+        later = (n for n in self._nodes.values() if n.node_id == node.node_id and n.seen > node.seen)
+        return any(n.envelope or n.seen - node.seen > _AGE_RESTARTED for n in later)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from agent import __version__
-from agent.errors import Refused, Unreachable
+from agent.errors import Refused, Unreachable, in_words
 from agent.identity import PeerIdentity
 from agent.mesh.addresses import split_address, usable_addresses
 from agent.mesh.callbacks import Handler
@@ -137,10 +136,8 @@ async def _tried(address: str) -> Tried:
             _, writer = await asyncio.open_connection(host, port)
     except TimeoutError:
         return Tried(address, "no answer")
-    except socket.gaierror as error:
-        return Tried(address, error.strerror or str(error))
-    except OSError as error:  # asyncio puts the address into `strerror`
-        return Tried(address, os.strerror(error.errno) if error.errno else str(error))
+    except OSError as error:
+        return Tried(address, in_words(error))
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()

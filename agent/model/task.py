@@ -129,14 +129,15 @@ class StepOutput(msgspec.Struct):
 
 
 class LineEvent(msgspec.Struct):
-    """One event of a source filter; `line` counts from 1 within the batch that was fed.
+    """One event of a source filter, about one line of the batch that was fed.
 
-    `at` is where that line starts in the batch, in bytes; -1 where the filter leaves it to be counted. `access_point` is
-    the name of the access point that the line is about; empty where the line does not say.
+    `line` is the line's number from 1, 0 where the filter gives only `at`: where the line starts in the batch, in bytes; -1 where
+    the filter leaves it to be counted. `access_point` is the name of the access point that the line is about; empty where the
+    line does not say.
     """
 
-    line: int
-    type: str
+    line: int = 0
+    type: str = ""
     data: dict[str, Any] = {}
     at: int = -1
     access_point: str = ""

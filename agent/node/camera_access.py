@@ -18,9 +18,9 @@ class BookCameras:
         """All cameras of this node."""
         return sorted(self._book.list())
 
-    def zones(self, name: str) -> dict[str, Any]:
-        """The named polygons of a camera; raises NotFound."""
-        return dict(self._book.get(name).zones)
+    def about_labels(self, name: str) -> dict[str, Any]:
+        """The members of a photo's data that conditions on labels read; raises NotFound."""
+        return self._book.get(name).about_labels
 
     async def shoot(self, name: str, shots: int, every: float, taken: Callable[[Any], Awaitable[None]]) -> None:
         """Photos, each given to `taken` at once; raises CameraError when the camera gave none."""

@@ -82,7 +82,7 @@ class NodeFacts:
             certificate_days=(identity.not_after - time.time()) / 86400,
             nodes=len(known),
             sink_wanted=any(k.is_alert for k in kinds),
-            sink_connected=self._sink_connected(),
+            sink_connected=self._sink_connected(uplink["last_error"]),
             sink_error=uplink["last_error"],
             clock_synchronised=synchronised,
             cameras=self.cameras.infos(),
@@ -121,9 +121,9 @@ class NodeFacts:
         absent = [n for n in known if not self.mesh.is_live(n.id)]
         return [Gone(n.name, self.mesh.since_record(n.id)) for n in absent]
 
-    def _sink_connected(self) -> bool | None:
+    def _sink_connected(self, error: str) -> bool | None:
         if self.uplink.configured:
-            return self.uplink.connected
+            return self.uplink.connected or not error  # no error yet: just after the start it was not asked
         return True if any(n.labels.get("uplink") == "true" for n in self.mesh.known()) else None
 
     def _failing(self) -> list[FailingStep]:
@@ -153,6 +153,7 @@ class NodeFacts:
                     unrecognised_s=counts.unrecognised_s,
                     dropped={k: n for k, n in counts.dropped.items() if k not in EXPECTED},
                     dropped_s=counts.dropped_s,
+                    hint=runner.hint,
                     unheard=_unheard(senders, counts),
                 )
             )

@@ -28,9 +28,9 @@ Key = tuple[str, str, str, str]
 class UnusableSource:
     """A SourceRunner for a source that cannot run here; `status` and the health checks show why."""
 
-    def __init__(self, name: str, problem: str) -> None:
+    def __init__(self, name: str, problem: str, hint: str = "") -> None:
         self.name = name
-        self.problem = problem
+        self.problem, self.hint = problem, hint
 
     def counts(self) -> SourceCounts:
         """Nothing."""
@@ -113,7 +113,7 @@ class SourceSteps:
             if self._told.get(key) != e.message:
                 log.warning("%s/%s has no source here: %s; it is tried again", pipeline.name, step.name, e)
             self._told[key] = e.message
-            return UnusableSource(source.strip('"'), e.message)
+            return UnusableSource(source.strip('"'), e.message, e.hint)
         except Exception as e:
             problem = f"internal: {type(e).__name__}: {e}"
             if self._told.get(key) != problem:

@@ -95,29 +95,31 @@ class Batch:
     def origin(self, line: int, at: int = -1) -> tuple[str, int]:
         """The (stream, offset) that ids of events from this line are made of; raises IndexError.
 
-        `at` is the byte of `data` where the line starts, where it is known; it saves the search.
+        `at` is the byte of `data` where the line starts, where it is known: it saves the search, and `line` may be 0 then.
         """
         if self._origins is None:
             return self.stream, self.offset_of(line, at)
+        line = line or self._number(at)
         if not 1 <= line <= len(self._origins):
             raise IndexError(f"line {line} of {len(self._origins)}")
         return self._origins[line - 1], 0
 
     def offset_of(self, line: int, at: int = -1) -> int:
         """The offset of this line in the stream; cheap for ascending line numbers. Raises IndexError."""
-        place = at if at >= 0 else self._place(line)
+        place = self.place(line, at)
         start, offset = self._segments[bisect_right(self._segments, place, key=lambda s: s[0]) - 1]
         return offset + place - start
 
     def line(self, line: int, at: int = -1) -> bytes:
         """The line without its newline; raises IndexError."""
-        place = at if at >= 0 else self._place(line)
+        place = self.place(line, at)
         return self.data[place : self.data.find(b"\n", place)]
 
     def sender(self, line: int, at: int = -1) -> str:
         """The network address that the line came from, empty for a log of this host; raises IndexError. `at` is as in `origin`."""
         if self._senders is None:
             return ""
+        line = line or self._number(at)
         if not 1 <= line <= len(self._senders):
             raise IndexError(f"line {line} of {len(self._senders)}")
         return self._senders[line - 1]
@@ -137,6 +139,17 @@ class Batch:
                 senders = self._senders[first:line] if self._senders is not None else None
             yield Batch(self.stream, offset, data, None, segments=segments, origins=origins, senders=senders)
             start = end
+
+    def place(self, line: int, at: int = -1) -> int:
+        """The byte of `data` where this line starts; arguments and errors are as in `origin`."""
+        return at if at >= 0 else self._place(line)
+
+    def _number(self, at: int) -> int:
+        """The number of the line that starts at this byte: the lines from the last place in use are counted."""
+        number, place = self._known if self._known[1] <= at else (1, 0)
+        number += self.data.count(b"\n", place, at)
+        self._known = (number, at)
+        return number
 
     def _place(self, line: int) -> int:
         """The start of the line in `data`, counted (40 ns per line) from the last place in use or from the beginning."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from agent import ticks
 from agent.backoff import Backoff, doubling
+from agent.errors import in_words
 from agent.sources.batch import Batch, Counters, Position, SenderCount
 from agent.sources.follower import Follower
 from agent.sources.inotify import Inotify
@@ -172,8 +173,8 @@ class FileSource:
                 result = await in_thread(work, self._thread)
             except OSError as error:
                 if not self.problem:
-                    logger.warning("%s cannot be read: %s", self._path, error)
-                self.problem = str(error)
+                    logger.warning("%s cannot be read: %s", self._path, in_words(error))
+                self.problem = in_words(error)
                 failures += 1
                 await asyncio.sleep(UNREADABLE.after(failures))
             else:

@@ -18,6 +18,8 @@ from agent.model.task import StepOutput, Task
 from agent.steps.kind import EventKind
 from agent.steps.parts import Parts, Photo
 
+ABOUT_LABELS = ("zones", "min_area", "max_area")
+"""Members of a photo's data that come from its camera alone."""
 WIDTH = 4
 """Events that a node's cameras take at once."""
 
@@ -86,11 +88,9 @@ async def _shoot(parts: Parts, name: str, task: CameraTask, row: Row, emit: Emit
     async def taken(photo: Photo) -> None:
         nonlocal shot
         cid, size = await parts.writer.put(photo.jpeg)
-        data = {k: v for k, v in row.event.data.items() if k != "blobs"} | {
+        data = {k: v for k, v in row.event.data.items() if k not in ("blobs", *ABOUT_LABELS)} | {
             "camera": f"{node.node_name}/{name}", "node": node.node_name, "shot": shot, "width": photo.width, "height": photo.height,
-        }  # fmt: skip
-        if zones := parts.cameras.zones(name):
-            data["zones"] = zones
+        } | parts.cameras.about_labels(name)  # fmt: skip
         blob = BlobRef(f"{name}-{shot}.jpg", cid, "image/jpeg", size)
         await emit([(StepOutput("camera.photo", data, [blob]), (node.node_id, name, shot))])
         shot += 1

@@ -34,6 +34,11 @@ class SourceRunner(Protocol):
         """The reason why it gives no events now; empty while it works."""
         ...
 
+    @property
+    def hint(self) -> str:
+        """The remedy of the problem; empty where none is known."""
+        ...
+
     def counts(self) -> SourceCounts:
         """Its lines, events and losses since it started."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ DENSE = 500
 """Events of one batch above which the next batches should not grow: rows are made on the event loop and committed at once."""
 PART = 1000
 """Most rows that are accepted at once: a batch may have tens of thousands of events, and other work waits meanwhile."""
+WORKS = 5.0
+"""Seconds after which a source that was opened works, also without a line: a port in use or a missing program fails at once."""
 BACKOFF = Backoff((1.0, 5.0, 30.0))
 """Pauses before a log is read again after an error."""
 
@@ -52,10 +54,9 @@ class Located(NamedTuple):
 def located(events: list[LineEvent], batch: Batch) -> list[Located]:
     """Where the events' lines are, in the lines' order, found in one pass; raises StepFailed for a line that is not there."""
     try:
-        return [
-            Located(e, batch.origin(e.line, e.at), batch.line(e.line, e.at), batch.sender(e.line, e.at))
-            for e in sorted(events, key=lambda e: e.line)
-        ]
+        ascending = sorted(events, key=lambda e: e.line)  # cheap to find
+        places = sorted(((batch.place(e.line, e.at), e) for e in ascending), key=lambda found: found[0])
+        return [Located(e, batch.origin(0, at), batch.line(0, at), batch.sender(0, at)) for at, e in places]
     except IndexError as e:
         raise StepFailed(f"the filter names {e} in its batch", code="step.answer") from None
 
@@ -78,6 +79,8 @@ class TailRunner:
     _: KW_ONLY
     log: StepLog
     error: str = ""
+    hint: str = ""
+    """The remedy of `error`, where it is known."""
     clock: LogClock = field(default_factory=LogClock)
     """Of this log; it is stored with the position."""
     _position: Any = None
@@ -113,6 +116,7 @@ class TailRunner:
     async def run(self) -> None:
         """Read until cancelled; after a failure reading starts again from the committed position."""
         attempt = 0
+        works: asyncio.TimerHandle | None = None
         while True:
             try:
                 program = await self.make_filter()
@@ -120,21 +124,28 @@ class TailRunner:
                     await program.feed(b"", self.log)  # compiles it, so that the first line need not wait
                     position = self.context.journal.positions.get(self.stream)
                     self.clock = LogClock((position or {}).get(CLOCK))
+                    works = asyncio.get_running_loop().call_later(WORKS, self._works)
                     async with aclosing(self.source.batches(position)) as batches:  # type: ignore[type-var]
                         async for batch in batches:
                             await self._room()
                             await self._batch(program, batch)
-                            attempt, self.error = 0, ""
+                            attempt = 0
+                            self._works()
                             del batch  # or it stays until there are new lines
                 finally:
+                    if works is not None:
+                        works.cancel()
                     self._stop_timer()
                     await program.close()
                 return
             except EdgeError as e:
-                self.error = e.message
+                self.error, self.hint = e.message, e.hint
                 log.warning("%s/%s: %s; reading goes on from the same line", self.pipeline.name, self.step.name, e)
                 attempt += 1
                 await asyncio.sleep(BACKOFF.after(attempt))
+
+    def _works(self) -> None:
+        self.error = self.hint = ""
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -160,6 +171,8 @@ class TailRunner:
                 self.clock.hear(batch.anchor.line, now_)  # the newest line of this backlog was just written
         found = await self._filtered(program, batch) if batch.data else []
         rows: list[Row] = []
+        alone: list[Event] = []
+        followed = bool(self.pipeline.children(self.step.name))
         seen: dict[tuple[str, int], int] = {}
         for item in found:
             index = seen.get(item.origin, 0)
@@ -168,30 +181,35 @@ class TailRunner:
                 continue
             point = access_point_of(item, self.context.node_name)
             age = self.clock.age(item.text, point, now_, bound=batch.max_age, anchor=batch.anchor)
-            made = self._rows(item, index, read_at, age, point)
+            event, made = self._rows(item, index, read_at, age, point)
             if rows and len(rows) + len(made) > min(self._space(), PART):
                 # The position stays before the batch: after an end of the agent its first rows come again, with the same ids.
-                await self._commit(rows)
-                rows = []
+                await self._commit(rows, alone)
+                rows, alone = [], []
                 await self._room()
             rows += made
+            if not followed:
+                alone.append(event)
+                if len(alone) == PART:
+                    await self._commit([], alone)
+                    alone = []
         self._tally.found([item.sender for item in found])
         batch.dense = batch.dense or len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position
-        if rows:
+        if rows or alone:
             await self._commit(
-                rows
+                rows, alone
             )  # the next actions start before the wait: a cancelled wait leaves no row without a sender
         elif self._timer is None and self._position is not None:
             self._commit([])
             self._timer = asyncio.get_running_loop().call_later(POSITIONS, self._later)
 
-    def _commit(self, rows: list[Row]) -> asyncio.Future[Any]:
+    def _commit(self, rows: list[Row], alone: Sequence[Event] = ()) -> asyncio.Future[Any]:
         position = None
         if self._position is not None:
             position = self.stream, {**self._position, CLOCK: self.clock.offsets()}
         self._position = None
-        return self.context.apply(self.context.lifecycle.accepted(rows, position=position))
+        return self.context.apply(self.context.lifecycle.accepted(rows, position=position, alone=alone))
 
     def _later(self) -> None:
         """The position after lines without events, from time to time: losing it only repeats the same events."""
@@ -227,12 +245,12 @@ class TailRunner:
             try:
                 return located(await program.feed(batch.data, self.log), batch)
             except StepFailed as e:
-                batch.dense, self.error = True, e.message
+                batch.dense, self.error, self.hint = True, e.message, e.hint
                 if e.final:
                     break
         return None
 
-    def _rows(self, found: Located, index: int, read_at: float, age: float, point: str) -> list[Row]:
+    def _rows(self, found: Located, index: int, read_at: float, age: float, point: str) -> tuple[Event, list[Row]]:
         item, (generation, offset) = found.event, found.origin
         root_at = read_at - age
         ident = event_id(generation, offset, self.pipeline.name, self.step.name, index)
@@ -255,6 +273,5 @@ class TailRunner:
                 ident,
             ),
         ]
-        return self.context.rows.rows_for(
-            self.pipeline, event, None, self.context.mesh.live, root_at=root_at, trace=trace
-        )
+        rows = self.context.rows
+        return event, rows.rows_for(self.pipeline, event, None, self.context.mesh.live, root_at=root_at, trace=trace)

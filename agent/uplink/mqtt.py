@@ -17,7 +17,7 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.errors import IdentityError
+from agent.errors import IdentityError, in_words
 from agent.model.envelope import PREFIX, check, key_digest, key_id, open_envelope, seal
 from agent.tls import WrongPin, pinned_context
 from agent.uplink.address import SinkAddress
@@ -81,7 +81,7 @@ class MqttClient:
         except TimeoutError:
             outcome = Outcome(Verdict.DOWN, f"no answer from the sink through {self.address.url} in time")
         except (OSError, ValueError) as e:
-            outcome = Outcome(Verdict.DOWN, f"the broker at {self.address.url} cannot be reached: {e}")
+            outcome = Outcome(Verdict.DOWN, f"the broker at {self.address.url} cannot be reached: {in_words(e)}")
         finally:
             if self._client is not None:
                 self._book(self._client, kind, event_id, outcome.reason or "stored")

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import h11
 
-from agent.errors import SinkError, Unreachable
+from agent.errors import SinkError, Unreachable, in_words
 from agent.tls import WrongPin, pinned_context
 from agent.uplink.address import SinkAddress
 from agent.uplink.meter import Meter
@@ -207,6 +207,4 @@ class PinnedConnection:
 
 
 def _reason(e: BaseException) -> str:
-    if isinstance(e, TimeoutError):
-        return "no answer in time"
-    return getattr(e, "strerror", None) or str(e) or type(e).__name__
+    return "no answer in time" if isinstance(e, TimeoutError) else in_words(e)

@@ -66,14 +66,25 @@ static size_t longest(edge_span name, edge_span text) {
   return n;
 }
 
-/* Try each length of a placeholder's text, the shortest first; for {most} the longest first. */
+/* Whether a word goes on after n bytes of s: "wl0" ends before ", rssi", and "radio1.0" at its end. */
+static bool in_word(edge_span s, size_t n) {
+  if (n < s.n && (s.p[n] == '.' || s.p[n] == '/')) n++;
+  else if (n < s.n && (s.p[n] == '_' || s.p[n] == '-')) return true;
+  return n < s.n && (is_letter(s.p[n]) || is_digit(s.p[n]));
+}
+
+/* Try each length of a placeholder's text, the shortest first; for {most} the longest first. A named text before a {rest}, which
+ * fits everywhere, ends where its word ends. */
 static bool fits_span(edge_span name, edge_span form, edge_span text, form_match *m) {
   bool any = edge_is(name, "rest") || edge_is(name, "most"), last = edge_is(name, "most");
   if (any && !form.n) { m->end = text.p + text.n; return true; }
   size_t most = longest(name, text), least = any || edge_is(name, "name") ? 0 : 1;
   uint8_t next = form.n && *form.p != '{' && *form.p != ' ' ? *form.p : 0;
+  bool open = edge_starts(form, "{rest}") || edge_starts(form, "{most}");
+  bool word = open && (edge_is(name, "interface") || edge_is(name, "ap") || edge_is(name, "auth"));
   for (size_t i = least; i <= most; i++) {
     size_t n = last ? most + least - i : i;
+    if (word && in_word(text, n)) continue;
     edge_span rest = edge_from(text, n);
     if (next && (!rest.n || *rest.p != next)) continue;
     if (!fits(form, rest, m)) continue;

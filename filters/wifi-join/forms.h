@@ -24,7 +24,7 @@ typedef struct {
 #define ASUS "wlceventd WLCEVENTD syslog -"
 #define WIRELESS "wireless caps wifi"
 #define BAND "{| (2,4 GHz)| (2.4 GHz)| (5 GHz)| (6 GHz)}"
-#define GERMAN "{|neu |erneut |erstmalig |hat sich |hat sich neu |hat sich erneut |hat sich erstmalig |wurde |wird }"
+#define GERMAN "{|neu |erneut |erstmalig |\xc3\xbc" "ber Repeater |hat sich |hat sich neu |hat sich erneut |hat sich erstmalig |wurde |wird }"
 #define ENGLISH "{WLAN|Wireless|Wi-Fi|WiFi|Wireless LAN} device {|has |has been |was |newly |has newly |is being }"
 
 /* Forms that differ in a word */
@@ -43,9 +43,17 @@ typedef struct {
   {"fritzbox", "-", type, box what BAND ". {Geschwindigkeit|Speed} {skip} Mbit/s. MAC" address ": {mac}{.|,|}{rest}"},           \
   {"fritzbox", "-", type, box what BAND ", {rest} MAC {mac}.{end}"},                                                             \
   {"fritzbox", "-", type, box what BAND ": {rest} MAC" address ": {mac}{.|,|}{rest}"}
+#define FRITZBOX_FAILED(box)                                                                                                     \
+  {"fritzbox", "-", "rejected", box "WLAN-Anmeldung {|ist }gescheitert" BAND ": {rest}MAC-Adresse: {mac}{.|,|}{rest}", "refused"}, \
+  {"fritzbox", "-", "rejected", box "WLAN-Ger{skip} Anmeldung gescheitert" BAND ": {rest}MAC-Adresse: {mac}{.|,|}{rest}", "refused"}
 #define MEDIATEK(type, what)                                                                                                     \
-  {"mediatek", "kernel wmond ndm", type, "{interface}: ({skip}) STA({mac}) had " what},                                          \
-  {"mediatek", "kernel wmond ndm", type, "{rest}STA({mac}) had " what}, {"mediatek", "VigorAP*", type, "({skip}) {mac} had " what}
+  {"mediatek", "kernel wmond", type, "{interface}: ({skip}) STA({mac}) had " what},                                               \
+  {"mediatek", "kernel wmond", type, "({skip}) STA({mac}) had " what},                                                           \
+  {"mediatek", "VigorAP*", type, "({skip}) {mac} had " what}, KEENETIC(type, "kernel wmond", "", what),                          \
+  KEENETIC(type, "ndm", "Network::Interface::{skip} ", what)
+#define KEENETIC(type, programs, before, what)                                                                                   \
+  {"mediatek", programs, type, before "STA({mac}) had " what}, {"mediatek", programs, type, before "{interface}: STA({mac}) had " what}, \
+  {"mediatek", programs, type, before "\"{interface}\": STA({mac}) had " what}
 
 static const wifi_form FORMS[] = {
     /* hostapd (OpenWrt and others), also hostapd -f FILE without a program, and wpa_supplicant as an access point
@@ -104,6 +112,7 @@ static const wifi_form FORMS[] = {
      * ex: caps,info attic: 06:AA:10:20:30:40@cap2 disconnected, group key exchange timeout, signal strength -81 => left 06:aa:10:20:30:40 cap2
      * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@hall-5g(Home) roamed to 06:AA:10:20:30:40@hall-2g(Home), signal strength -60 => roamed 06:aa:10:20:30:40 hall-2g @attic
      * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@wlan1: lost connection, synchronization timeout => nothing
+     * ex: Jan 10 20:00:01 attic 06:AA:10:20:30:40@wlan1: disconnected, ok (10.0.0.9): login failed: invalid username or password => nothing
      * ex: Jan 10 20:00:01 attic script,info: 06:AA:10:20:30:40@wlan1: connected, said a script => nothing */
     MIKROTIK("joined", "connected{end}"), MIKROTIK("joined", "connected, signal strength {skip}{end}"), MIKROTIK("left", "disconnected"),
     MIKROTIK("roamed", "reassociat{ed|ing}"),
@@ -154,11 +163,10 @@ static const wifi_form FORMS[] = {
      * ex: Jan 10 20:00:01 stm[2452]: <501100> <2452> <NOTI> <wcp2>  Assoc success @ 20:00:01.606562: 06:aa:10:20:30:40: AP 10.0.0.2-02:00:00:00:00:09-loft => joined 06:aa:10:20:30:40 @loft
      * ex: Jan 10 20:00:01 2026 10.0.0.2 <10.0.0.2 02:00:00:00:00:09> stm[2764]: <501105> <NOTI> |AP loft@10.0.0.2 stm|  Deauth from sta: 06:aa:10:20:30:40: AP 10.0.0.2-02:00:00:00:00:09-loft Reason STA has left => left 06:aa:10:20:30:40 @loft
      * ex: Jan 10 20:00:01 stm[2764]: <501106> <NOTI> |AP loft@10.0.0.2 stm|  Deauth to sta: 06:aa:10:20:30:40: Ageout AP 10.0.0.2-02:00:00:00:00:09-loft wifi_deauth_sta => left 06:aa:10:20:30:40 @loft
+     * ex: Jan 10 20:00:01 2026 10.0.0.2 <10.0.0.2 02:00:00:00:00:09> cli[2464]: <541004> <WARN> |AP loft@10.0.0.2 cli|  recv_sta_online: receive station msg, mac-06:aa:10:20:30:40 bssid-02:00:00:00:00:09 essid-Home. => joined 06:aa:10:20:30:40 @10.0.0.2
+     * ex: Jan 10 20:00:01 stm[2764]: <501090> <NOTI> |AP loft@10.0.0.2 stm|  Probe request: 06:aa:10:20:30:99: SSID Assoc success @ 1: 06:aa:10:20:30:40: AP 1-2-x => nothing
      * ex: Jan 10 20:00:01 stm[2764]: <501095> <NOTI> |AP loft@10.0.0.2 stm|  Assoc request @ 20:00:01.6: 06:aa:10:20:30:40 (SN 5): AP 10.0.0.2-02:00:00:00:00:09-loft => nothing */
-    {"aruba", "stm", "roamed", "<{skip}> {rest}Reassoc success @ {skip} {mac}: AP {skip}-{skip}-{ap}"},
-    {"aruba", "stm", "joined", "<{skip}> {rest}Assoc success @ {skip} {mac}: AP {skip}-{skip}-{ap}"},
-    {"aruba", "stm", "left", "<{skip}> {rest}{Deauth from|Deauth to|Disassoc from|Disassoc to} sta: {mac}: {rest}AP {skip}-{skip}-{ap}"},
-    {"aruba", "stm", "left", "<{skip}> {rest}{Deauth from|Deauth to|Disassoc from|Disassoc to} sta: {mac}:"},
+    {"aruba", "stm cli", NULL, NULL, .read = read_aruba},
 
     /* FortiAP and FortiGate
      * ex: <189>date=2026-01-10 time=20:00:01 devname="FG" type="event" subtype="wireless" ap="Loft" vap="home" ssid="Home" stamac="06:aa:10:20:30:40" action="client-authentication" msg="Client authenticated" => joined 06:aa:10:20:30:40 home @Loft
@@ -173,21 +181,22 @@ static const wifi_form FORMS[] = {
      * ex: 10.01.26 20:00:01 WLAN-Gerät hat sich abgemeldet (5 GHz). MAC-Adresse: 06:AA:10:20:30:40, Name: x, IP 1.2.3.4, MAC 06:AA:10:20:30:99. => left 06:aa:10:20:30:40
      * ex: 10.01.26 20:00:01 WLAN-Gerät wird abgemeldet (5 GHz): WLAN-Gerät antwortet nicht. MAC-Adresse: 06:AA:10:20:30:40. => left 06:aa:10:20:30:40
      * ex: 10.01.26 20:00:01 WLAN-Anmeldung ist gescheitert (5 GHz): Ungültiger WLAN-Schlüssel. MAC-Adresse: 06:AA:10:20:30:40. => rejected 06:aa:10:20:30:40 reason=refused
+     * ex: 10.01.26 20:00:01 WLAN-Gerät Anmeldung gescheitert (5 GHz): ungültiger WLAN-Schlüssel. MAC-Adresse: 06:AA:10:20:30:40. => rejected 06:aa:10:20:30:40 reason=refused
      * ex: Jan 10 20:00:01 fritz.box Wireless device logged on (5 GHz), 866 Mbit/s, phone, IP 192.0.2.42, MAC 06:AA:10:20:30:40. => joined 06:aa:10:20:30:40 @fritz.box
      * ex: 10.01.26 20:00:01 Anmeldung der App an der FRITZ!Box von WLAN-Gerät angemeldet, MAC 06:AA:10:20:30:40. => nothing */
-    FRITZBOX("joined", "WLAN-Ger{skip} " GERMAN "angemeldet", "-Adresse"), FRITZBOX("left", "WLAN-Ger{skip} " GERMAN "abgemeldet", "-Adresse"),
+    FRITZBOX("joined", "{|Neues }WLAN-Ger{skip} " GERMAN "angemeldet", "-Adresse"), FRITZBOX("left", "WLAN-Ger{skip} " GERMAN "abgemeldet", "-Adresse"),
     FRITZBOX("joined", ENGLISH "{registered|logged on|logged in|connected|signed in|re-registered}", " address"),
     FRITZBOX("left", ENGLISH "{deregistered|unregistered|logged off|logged out|disconnected|signed out|signed off}", " address"),
-    {"fritzbox", "-", "rejected", "WLAN-Anmeldung ist gescheitert" BAND ": {rest}MAC-Adresse: {mac}{.|,|}{rest}", "refused"},
-    {"fritzbox", "-", "rejected", "[{ap}] WLAN-Anmeldung ist gescheitert" BAND ": {rest}MAC-Adresse: {mac}{.|,|}{rest}", "refused"},
+    FRITZBOX_FAILED(""), FRITZBOX_FAILED("[{ap}] "),
     {"fritzbox", "-", "rejected", "{WLAN|Wireless} {login|logon|registration} failed" BAND ": {rest}MAC address: {mac}{.|,|}{rest}", "refused"},
 
     /* MediaTek and Ralink drivers (their kernel lines), Keenetic, DrayTek's VigorAP
      * ex: Sat Jan 10 20:00:01 2026 kern.warn kernel: [129533.774564] 7981@C15L2,PeerPairMsg4Action() 6999: AP SETKEYS DONE(rax0) - AKMMap=WPA2PSK, wcid=4 from 06:aa:10:20:30:40 => joined 06:aa:10:20:30:40 rax0
      * ex: Sat Jan 10 20:00:01 2026 kern.warn kernel: [129533.774564] 7981@C13L2,MacTableDeleteEntry() 1921: Del Sta:06:aa:10:20:30:40 => left 06:aa:10:20:30:40
      * ex: Jan 10 20:00:01 keenetic wmond: WifiMaster0/AccessPoint0: (MT76x2) STA(06:aa:10:20:30:40) had associated successfully. => joined 06:aa:10:20:30:40 WifiMaster0/AccessPoint0 @keenetic
-     * ex: Jan 10 20:00:01 keenetic ndm: Network::Interface::Rtx::WifiMonitor: "WifiMaster1/AccessPoint0": STA(06:aa:10:20:30:40) had associated successfully (FT mode). => roamed 06:aa:10:20:30:40 @keenetic
+     * ex: Jan 10 20:00:01 keenetic ndm: Network::Interface::Rtx::WifiMonitor: "WifiMaster1/AccessPoint0": STA(06:aa:10:20:30:40) had associated successfully (FT mode). => roamed 06:aa:10:20:30:40 WifiMaster1/AccessPoint0 @keenetic
      * ex: Jan 10 20:00:01 keenetic wmond: WifiMaster0/AccessPoint0: (MT76x2) STA(06:aa:10:20:30:40) had disassociated by STA (reason: 8). => left 06:aa:10:20:30:40 WifiMaster0/AccessPoint0 @keenetic
+     * ex: Jan 10 20:00:01 keenetic ndm: Core::Scgi::Auth: user "STA(06:aa:10:20:30:40) had associated successfully." failed to log in => nothing
      * ex: Jan 10 20:00:01 VigorAP903: (5G) 06:AA:10:20:30:40 had associated successfully => joined 06:aa:10:20:30:40
      * ex: Sat Jan 10 20:00:01 2026 kern.warn kernel: [5.5] 7981@C08L3,ap_peer_auth_req_at_idle_action() 2: Recv AUTH from 06:aa:10:20:30:40 => nothing */
     {"mediatek", "kernel", "joined", "{rest}AP SETKEYS DONE({interface}) - {rest}from {mac}"},
@@ -220,8 +229,8 @@ static const char *const NEEDLES[] = {
     "-CONNECTED ", "SCONNECTED ", "POSSIBLE-PS", "-EAP-FAILUR", "e completed", " AP-ENABLED", "VENT_STA_JO", "VENT_STA_LE",
     "STA_ASSOC_T", "|WiFi Clien", "l strength ", ": connected", "isconnected", " reassociat", "er rebooted", "as rebooted",
     "entd_proc_e", "ected to [a", "nnect to [a", "fline from ", "ing from [a", "med from [a", "events type", "11-6-ASSOC:",
-    "-6-DISASSOC", "11-6-ROAMED", "-4-MAXRETRI", "11-7-AUTH_F", "5-RESTART: ", " success @ ", " from sta: ", "th to sta: ",
-    "oc to sta: ", "tion=\"clien", "ction=clien", " angemeldet", " abgemeldet", "WLAN-Anmeld", "WLAN device", "less device",
+    "-6-DISASSOC", "11-6-ROAMED", "-4-MAXRETRI", "11-7-AUTH_F", "5-RESTART: ", " success @ ", "_sta_online", "sta_offline", " from sta: ", "th to sta: ",
+    "oc to sta: ", "tion=\"clien", "ction=clien", " angemeldet", " abgemeldet", "WLAN-Anmeld", "gescheitert", "WLAN device", "less device",
     "i-Fi device", "WiFi device", "AP SETKEYS ", "bleDeleteEn", "ive DE-AUTH", "e DIS-ASSOC", "ad associat", "d disassoci",
     "ad deauthen", "een aged-ou", "ad reassoci", "-associated", "Linux versi",
 };

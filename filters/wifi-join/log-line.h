@@ -184,7 +184,7 @@ static bool starts_with_epoch(edge_span s) {
   return w.n > 11 && edge_digits(w, 0) == 10 && w.p[10] == '.' && has_only(edge_from(w, 11), "");
 }
 
-/* A MAC at the start of s: pairs with ':', '-' or '.', fours with '.', or no separator, the same throughout; its length or 0. */
+/* A MAC at the start of s: pairs or fours with ':', '-' or '.', or no separator, the same throughout; its length or 0. */
 static size_t mac_length(edge_span s, uint8_t out[17]) {
   static const char hex[] = "0123456789abcdef";
   size_t first = 0;
@@ -192,7 +192,7 @@ static size_t mac_length(edge_span s, uint8_t out[17]) {
   size_t group = first == 2 || first == 4 ? first : 12, n = group == 2 ? 17 : group == 4 ? 14 : 12, digits = 0;
   if (s.n < n || (group == 12 && first != 12)) return 0;
   uint8_t separator = group == 12 ? 0 : s.p[group];
-  if (group == 4 ? separator != '.' : group == 2 && !memchr(":-.", separator, 3)) return 0;
+  if (separator && !memchr(":-.", separator, 3)) return 0;
   for (size_t i = 0; i < n; i++) {
     if (i % (group + 1) == group) {
       if (s.p[i] != separator) return 0;
@@ -204,7 +204,9 @@ static size_t mac_length(edge_span s, uint8_t out[17]) {
     out[digits / 2 * 3 + digits % 2] = (uint8_t)hex[v];
     digits++;
   }
-  return n < s.n && edge_hex(s.p[n]) < 16 ? 0 : n;
+  if (n == s.n) return n;
+  bool longer = edge_hex(s.p[n]) < 16 || (group == 4 && separator == ':' && s.p[n] == ':'); /* an IPv6 address */
+  return longer ? 0 : n;
 }
 
 /* UniFi's tag: a MAC, the model and the firmware in any order, with ',', ';', '|' or '||' between, perhaps quoted. */

@@ -46,9 +46,16 @@ static void unwrap(log_split *s) {
   }
 }
 
+static bool contains(edge_span s, const char *text) {
+  for (size_t n = strlen(text); s.n >= n; s = edge_from(s, 1)) if (edge_starts(s, text)) return true;
+  return false;
+}
+
 static bool form_fits(const wifi_form *form, const log_split *s, wifi_event *event) {
   if (!is_program(s->program, form->programs)) return false;
   if (form->text && *form->text != '{' && (!s->message.n || *s->message.p != (uint8_t)*form->text)) return false; /* most forms end here */
+  /* in MikroTik's lines without topics "NAME (ADDRESS): …" is of its hotspot, whose guests choose the name */
+  if (!s->topics.n && !strcmp(form->name, "mikrotik") && contains(s->message, "): ")) return false;
   /* topics are MikroTik's, and those of its hotspot have names that guests choose */
   if (s->topics.n && (!form->topics || !is_one_of(edge_make(s->topics.p, strcspn((const char *)s->topics.p, ",")), form->topics))) return false;
   form_match m = {0};

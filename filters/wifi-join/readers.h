@@ -73,6 +73,32 @@ static bool read_omada(edge_span s, wifi_event *event) {
   return false;
 }
 
+/* "<501100> <2452> <NOTI> <wcp2 10.0.0.1>  Assoc success @ …", with "|AP loft@10.0.0.2 stm|" or "AP:loft <…>" before the text instead:
+ * what is in brackets is skipped, and nothing else, since a probe request quotes the network that a device asks for */
+static bool read_aruba(edge_span s, wifi_event *event) {
+  static const char *const texts[] = {
+      "roamed", "Reassoc success @ {skip} {mac}: AP {skip}-{skip}-{ap}", "roamed", "Reassoc success @ {skip} {mac}: AP",
+      "joined", "Assoc success @ {skip} {mac}: AP {skip}-{skip}-{ap}", "joined", "Assoc success @ {skip} {mac}: AP",
+      "left", "{Deauth|Disassoc} {from|to} sta: {mac}: {rest}AP {skip}-{skip}-{ap}", "left", "{Deauth|Disassoc} {from|to} sta: {mac}:",
+      "joined", "recv_sta_online: receive station msg, mac-{mac} bssid-{skip}", "left", "recv_sta_offline: receive station msg, mac-{mac} bssid-{skip}", NULL};
+  if (!s.n || *s.p != '<') return false;
+  for (; s.n; s = trimmed(s)) {
+    uint8_t close = *s.p == '<' ? '>' : *s.p == '|' ? '|' : 0;
+    const uint8_t *end = close ? memchr(s.p + 1, close, s.n - 1) : NULL;
+    if (end) s = edge_from(s, (size_t)(end - s.p) + 1);
+    else if (edge_starts(s, "AP:")) word(&s);
+    else break;
+  }
+  for (const char *const *text = texts; *text; text += 2) {
+    form_match m = {0};
+    if (!fits(span_of(text[1]), s, &m)) continue;
+    *event = m.event;
+    event->type = *text;
+    return true;
+  }
+  return false;
+}
+
 /* "events type=association radio='1' … client_mac='06:…'" */
 static bool read_meraki(edge_span s, wifi_event *event) {
   static const char *const types[] = {"association", "joined", "wpa_auth", "joined", "8021x_eap_success", "joined",

@@ -94,7 +94,8 @@ static bool header_5424(log_header *h) {
   }
   h->rest = trimmed(h->rest);
   if (edge_starts(h->rest, "\xef\xbb\xbf")) h->rest = edge_from(h->rest, 3);
-  if (!app.n || !program_of(app, &h->now)) return false;
+  if (is_topics(app)) h->now.topics = app;
+  if (!app.n || h->now.topics.n || !program_of(app, &h->now)) return false;
   if (pid.n) h->now.pid = pid;
   return true;
 }
@@ -129,6 +130,12 @@ static bool tag(log_header *h, edge_span w, log_readings *all) {
 static bool is_capital(edge_span w) {
   for (size_t i = 0; i < w.n; i++) if (!is_letter(w.p[i]) && !is_digit(w.p[i]) && !memchr("-_.'()!&+#", w.p[i], 10)) return false;
   return is_upper(*w.p) || is_digit(*w.p) || *w.p == '(' || *w.p > 127;
+}
+
+/* Whether w may be a name: "#" and ">" stand before a line that somebody quotes. */
+static bool has_name(edge_span w) {
+  for (size_t i = 0; i < w.n; i++) if (is_letter(w.p[i]) || is_digit(w.p[i])) return true;
+  return false;
 }
 
 /* All readings of a line. */
@@ -176,7 +183,7 @@ static void split_line(edge_span line, log_readings *all) {
     else if (w.p[w.n - 1] == ':' && w.n > 1) {
       if (!tag(&h, w, all)) break;
       begin(&h);
-    } else if (h.severity || h.now.device.n) break;
+    } else if (h.severity || h.now.device.n || h.dashes > 2 || !has_name(w)) break;
     else {
       if (!h.names++) h.first = w, h.capitals = true;
       h.twice = h.names == 2 && same_host(h.first, w);

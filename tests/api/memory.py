@@ -156,6 +156,7 @@ class MemoryAgent:
         }
         self.cameras = {"door": r.Camera("gpu", "door", "file", "file:door.jpg", True, True, "")}
         self.blobs: dict[str, bytes] = {}
+        self.recent = 1
         self.events_queue: asyncio.Queue[r.EventRow] = asyncio.Queue()
         self.sink_key = ""
         self.resources = Resources(
@@ -202,8 +203,9 @@ class Status(Resource):
 
 class Events(Resource):
     async def passing(self, asked: EventsQuery) -> AsyncIterator[r.EventRow]:
-        if asked.type in ("", EVENT.type) and asked.limit:
-            yield copy.copy(EVENT)
+        if asked.type in ("", EVENT.type):
+            for _ in range(min(asked.limit, self.agent.recent)):
+                yield copy.copy(EVENT)
         while asked.follow:
             yield await self.agent.events_queue.get()
 

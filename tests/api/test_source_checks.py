@@ -10,7 +10,7 @@ from agent.steps import SourceCounts
 
 
 class Runner:
-    problem = ""
+    problem = hint = ""
     name = "/var/log/ap"
 
     def __init__(self, counts: SourceCounts) -> None:

@@ -120,6 +120,8 @@ async def test_names_options_and_shots_are_checked(book: CameraBook) -> None:
         await book.add("a", "/dev/video0", rotate=33)
     with pytest.raises(ConfigError):
         await book.add("a", "/dev/video0", colour="red")
+    with pytest.raises(ConfigError, match=r"no label fits between an area of 0\.5 and one of 0\.1"):
+        await book.add("a", "/dev/video0", min_area=0.5, max_area=0.1)
     await book.add("hall", "/dev/video0")
     with pytest.raises(NotFound, match="no camera 'hal'") as caught:
         await book.shoot("hal")

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from tests.api import memory
 from tests.api.memory import MAC, MemoryAgent
 from tests.cli.conftest import Shell
 
@@ -97,11 +99,22 @@ async def test_applying_sends_the_modules_beside_the_file(edge: Shell, agent: Me
     assert agent.calls == [("apply", "home/door.yaml", {"f.wasm": b"\0asm"}, False)]
 
 
+async def test_applying_says_how_a_step_gets_a_node(
+    edge: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "door.yaml").write_text("steps: {}\n")
+    monkeypatch.setattr(memory, "STEPS", [msgspec.structs.replace(s, nodes=[]) for s in memory.STEPS])
+    shown = await edge("pipeline", "apply", "door.yaml")
+    assert "edge-agent node label NODE KEY=VALUE" in shown.out
+    assert "edge-agent sink connect URL" in shown.out
+
+
 async def test_a_missing_module_is_named(edge: Shell, agent: MemoryAgent, tmp_path: Path) -> None:
     (tmp_path / "door.yaml").write_text("steps:\n    module: nowhere.wasm\n")
     result = await edge("pipeline", "apply", "door.yaml")
     assert (result.code, agent.calls) == (2, [])
     assert "nowhere.wasm" in result.err
+    assert "scripts/setup.py" in result.err
 
 
 async def test_a_wrong_pipeline_is_shown_with_its_line(edge: Shell, tmp_path: Path) -> None:
@@ -178,12 +191,25 @@ async def test_an_added_camera_is_tested_at_once(edge: Shell, agent: MemoryAgent
 
 
 async def test_masks_are_boxes_or_polygons_and_zones_have_names(edge: Shell, agent: MemoryAgent) -> None:
-    words = ["--mask", "0,0,0.5,0.5", "--mask", "0,0,1,0,0,1", "--zone", "door=0.2,0.4,0.8,0.4,0.8,1", "--no-test"]
+    words = [
+        "--mask",
+        "0,0,0.5,0.5",
+        "--mask",
+        "0,0,1,0,0,1",
+        "--zone",
+        "door=0.2,0.4,0.8,0.4,0.8,1",
+        "--min-area",
+        "0.01",
+        "--max-area",
+        "0.5",
+        "--no-test",
+    ]
     assert (await edge("camera", "add", "yard", "/dev/video0", *words)).code == 0
     *_, (_, _, _, options) = agent.calls
     assert options["masks"] == [(0, 0, 0.5, 0.5)]
     assert options["hidden"] == [[(0, 0), (1, 0), (0, 1)]]
     assert options["zones"] == {"door": [(0.2, 0.4), (0.8, 0.4), (0.8, 1)]}
+    assert (options["min_area"], options["max_area"]) == (0.01, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,32 @@ async def test_a_state_folder_that_cannot_be_used(alone: Shell, tmp_path: Path, 
     assert "--state FOLDER" in failed.err
 
 
+@pytest.mark.parametrize(
+    ("join", "said"),
+    [
+        ("", "--join is empty"),
+        (" ", "--join is empty"),
+        ("10.0.0.5", "10.0.0.5:7946"),
+        ("hall.lan", "hall.lan:7946"),
+        ("edge1.x", "token"),
+    ],
+)
+async def test_a_wrong_join_is_named(alone: Shell, join: str, said: str) -> None:
+    failed = await alone("serve", "--join", join)
+    assert (failed.code in (2, 3), said in failed.err) == (True, True), failed.err
+
+
+async def test_a_wrong_rotation_is_named(edge: Shell) -> None:
+    failed = await edge("camera", "add", "porch", "file:/x", "--rotate", "45")
+    assert (failed.code, "0, 90, 180 or 270" in failed.err) == (2, True)
+
+
+async def test_help_breaks_where_the_terminal_ends(alone: Shell) -> None:
+    lines = [x.strip() for x in (await alone("serve", "-h", COLUMNS="80")).out.splitlines()]
+    first = next(n for n, x in enumerate(lines) if x.startswith("Without state"))
+    assert all(len(x) > 60 for x in lines[first : lines.index("node again.")]), lines
+
+
 async def test_an_empty_path_is_not_the_current_folder(alone: Shell, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     for failed in (await alone("serve", "--state", ""), await alone("serve", EDGE_AGENT_STATE="")):
@@ -67,6 +93,26 @@ async def test_wrong_use_has_the_form_of_all_errors(alone: Shell, line: list[str
     assert (failed.code, said in failed.err) == (2, True), failed.err
     if line[0] == "status":
         assert (await alone(*line, "--json")).err.startswith('{"error": {"code": "')
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["pipeline", "apply", "none"],
+        ["pipeline", "trigger", "p", "--data", "@none"],
+        ["camera", "add", "porch", "@none"],
+        ["serve", "--join", "@none"],
+        ["filter", "try", "--module", "none", "x"],
+        ["sink", "connect", "https://h#sha256=" + "0" * 64, "--key-file", "none"],
+        ["config", "check", "none"],
+        ["add", "none"],
+    ],
+)
+async def test_a_file_that_is_not_there(edge: Shell, line: list[str]) -> None:
+    failed = await edge(*line)
+    assert failed.code, line
+    assert "Errno" not in failed.err
+    assert "none" in failed.err
 
 
 async def test_a_question_that_is_not_answered_does_nothing(edge: Shell) -> None:

@@ -53,6 +53,7 @@ async def test_netcheck_names_what_to_do_and_fails_for_a_fault(edge: Shell) -> N
 
 async def test_a_bug_report_has_the_parts_and_hides_people(edge: Shell, agent: MemoryAgent) -> None:
     agent.devices[MAC].name = "Ada's phone"
+    agent.recent = 3
     done = await edge("bugreport", "-o", "r.tar.gz", "--json")
     assert done.code == 0, done.err
     file = edge.folder / "r.tar.gz"
@@ -64,6 +65,7 @@ async def test_a_bug_report_has_the_parts_and_hides_people(edge: Shell, agent: M
     assert not MAC_IN_TEXT.search(whole)
     assert "Ada" not in whole
     assert "device-1" in whole
+    assert len(json.loads(texts["edge-agent-bugreport/events.json"])) == 3
     assert "person-at-the-door" in whole
 
 

@@ -14,6 +14,7 @@ from agent.api import results as r
 from agent.api.results import TraceHop
 from agent.cli.status_view import adds_up
 from agent.cli.trace import draw, from_reading, longest_hop
+from agent.model.health import Warning
 from tests.api.memory import EVENT, MAC, TRACE, MemoryAgent, serving, step
 from tests.cli.conftest import Shell
 
@@ -92,6 +93,34 @@ async def test_json_of_a_trace_and_an_event_has_its_promised_keys(edge: Shell) -
         "time": "2026-11-22T09:59:57.000Z", "data": {"mac": MAC, "interface": "wlan0"}, "node": "ap",
         "pipeline": "person-at-the-door", "step": "wifi",
     }  # fmt: skip
+
+
+async def test_each_camera_with_a_fault_has_its_line(edge: Shell, agent: MemoryAgent) -> None:
+    fault = "camera {}: nothing listens at 10.0.0.9, port 554, as it should"
+    agent.state.cameras = [
+        r.CameraState(
+            "porch", name, "rtsp", not name[0].isupper(), fault.format(name) if name[0].isupper() else "", True
+        )
+        for name in ("a", "B", "c", "D")
+    ]
+    shown = (await edge("status", COLUMNS="80")).out
+    assert "cameras  ● porch/a rtsp   ● porch/c rtsp\n" in re.sub(" +\n", "\n", shown)
+    assert "○ porch/B rtsp nothing listens at 10.0.0.9, port 554, as it should" in shown
+    agent.cameras = {"B": r.Camera("gpu", "B", "rtsp", "rtsp://h/x", True, False, fault.format("B"), False)}
+    assert "camera B:" not in (await edge("camera", "list")).out
+
+
+async def test_a_warning_of_several_nodes_is_shown_once(edge: Shell, agent: MemoryAgent) -> None:
+    own = Warning("operator.one", "mesh", "only one operator", "add one", "info")
+    clock = Warning("clock.unsynchronised", "x", "no clock", "start one", "info")
+    others = [msgspec.structs.replace(own, node=n) for n in ("porch", "ap")]
+    agent.state.warnings = [own, *others, *(msgspec.structs.replace(clock, node=f"n{i}") for i in range(1, 9))]
+    shown = [x for x in (await edge("status")).out.splitlines() if x.startswith("i ")]
+    assert shown == [
+        "i only one operator (also ap, porch) operator.one",
+        "i n1, n2, n3, n4, n5 and 3 more: no clock clock.unsynchronised",
+    ]
+    assert len((await edge("status", "--json")).json["warnings"]) == 11
 
 
 async def test_a_camera_that_never_worked_is_not_green(edge: Shell, agent: MemoryAgent) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.definitions import passes
-from agent.definitions.geometry import area, contains_foot
+from agent.definitions.geometry import area, contains_foot, fits
 from agent.model.event import Event
 
 DOOR = [[0.2, 0.4], [0.8, 0.4], [0.8, 1], [0.2, 1]]
@@ -40,10 +40,25 @@ def test_small_and_large_boxes_are_told_apart() -> None:
     assert [passes(when, event([0, 0, w, w])) for w in (0.05, 0.2, 0.9)] == [False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("limits", "fitting"),
+    [
+        ({}, [True, True, True]),
+        ({"min_area": 0.01}, [False, True, True]),
+        ({"max_area": 0.5}, [True, True, False]),
+        ({"min_area": 0.01, "max_area": 0.5}, [False, True, False]),
+        ({"min_area": "x", "max_area": None}, [True, True, True]),
+    ],
+)
+def test_a_box_fits_between_the_areas_of_its_camera(limits: dict[str, Any], fitting: list[bool]) -> None:
+    assert [passes("data.labels[?fits(box)]", event([0, 0, w, w], **limits)) for w in (0.05, 0.2, 0.9)] == fitting
+
+
 @pytest.mark.parametrize("box", [None, [], [1, 2, 3], ["a", 1, 1, 1], [0, 0, True, 1], {"x": 1}, "box"])
 def test_what_is_not_a_box_is_in_no_zone(box: Any) -> None:
     assert not passes("data.labels[?inside(box, 'door')]", event(box, zones={"door": DOOR}))
     assert not passes("data.labels[?area(box) > `0`]", event(box))
+    assert not passes("data.labels[?fits(box)]", event(box))
 
 
 @given(SHARE, SHARE, st.floats(0, 0.5), st.floats(0, 0.5))
@@ -60,5 +75,7 @@ def test_a_rectangle_holds_the_feet_between_its_edges(x: float, y: float, w: flo
 )
 def test_any_values_are_judged_without_an_error(value: Any) -> None:
     area(value)
+    fits(value, value, value)
+    fits([0.1, 0.1, 0.2, 0.2], value, value)
     contains_foot(value, [0.1, 0.1, 0.2, 0.2])
     contains_foot(DOOR, value)

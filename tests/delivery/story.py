@@ -72,7 +72,7 @@ class Cameras:
     def __init__(self, node: str) -> None:
         self.node, self.shots = node, 0
 
-    def zones(self, name: str) -> dict[str, Any]:
+    def about_labels(self, name: str) -> dict[str, Any]:
         return {}
 
     def names(self) -> list[str]:

@@ -212,7 +212,7 @@ class Cameras:
     def __init__(self, town: Town, node: str) -> None:
         self.town, self.node = town, node
 
-    def zones(self, name: str) -> dict[str, Any]:
+    def about_labels(self, name: str) -> dict[str, Any]:
         return {}
 
     def names(self) -> list[str]:

@@ -33,6 +33,16 @@ def honest(lines: list[bytes]) -> list[LineEvent]:
     return [LineEvent(n, "t", {"text": line.decode()}) for n, line in enumerate(lines, 1) if line.endswith(b"7")]
 
 
+async def test_a_filter_may_name_places_instead_of_lines() -> None:
+    def places(lines: list[bytes]) -> list[LineEvent]:
+        starts = [0]
+        for line in lines:
+            starts.append(starts[-1] + len(line) + 1)
+        return [LineEvent(type="t", at=starts[e.line - 1]) for e in honest(lines)]
+
+    assert (await check_filter(Scripted(places), LINES * 20)).ok
+
+
 async def test_wifi_join_keeps_the_contract(open_filter: Callable[[str], FilterRunner]) -> None:
     lines = Path(__file__).parents[1] / "filters" / "lines.jsonl"
     data = b"".join(msgspec.json.decode(x)["line"].encode() + b"\n" for x in lines.read_bytes().splitlines())

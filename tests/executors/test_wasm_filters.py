@@ -73,7 +73,7 @@ async def test_several_filters_run_at_once(make_filter: MakeFilter, log: Lines) 
         ("crash", "step.trap", "crashed"),
         ("garbage", "step.answer", "one event a line"),
         ("beyond", "step.answer", "line 99999 of a batch of 2 lines"),
-        ("zero", "step.answer", "line 0"),
+        ("zero", "step.answer", "neither its line"),
         ("type", "step.answer", "has the type 'bad type'"),
         ("flood", "step.stdout", "bytes to stdout"),
         ("partial", "step.exit", "exited with 3"),

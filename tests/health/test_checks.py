@@ -72,6 +72,12 @@ def test_a_fault_gives_its_warning_with_a_remedy(code: str, severity: str, fault
     assert found[0].subject
 
 
+def test_the_remedy_of_a_source_is_its_own() -> None:
+    fact = SourceFact("udp://:514", False, "in use", hint="choose another port")
+    (found,) = run_checks(Facts(**HEALTHY | {"sources": [fact]}))
+    assert found.remedy == "choose another port"
+
+
 def test_the_remedy_names_the_address_that_is_not_allowed() -> None:
     fact = SourceFact("udp://:514", True, strangers=["192.0.2.7", "192.0.2.8", "192.0.2.9"])
     (found,) = run_checks(Facts(**HEALTHY | {"sources": [fact]}))

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from agent.health import HealthRegistry
-from agent.model.health import Warning
+from agent.model.health import SEVERITIES, Warning
 
 
 def warning(code: str, subject: str = "x", severity: str = "warning", text: str = "t") -> Warning:
@@ -34,6 +34,14 @@ def test_a_warning_is_logged_only_when_it_comes_and_goes(caplog: pytest.LogCaptu
         registry.clear("a.a", "x")
         registry.clear("a.a", "x")
     assert [r.getMessage() for r in caplog.records] == ["a.a: t", "a.a: over"]
+
+
+def test_an_information_is_not_logged_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    registry = HealthRegistry()
+    with caplog.at_level(logging.INFO):
+        for severity in SEVERITIES:
+            registry.set(Warning("a.a", severity, "t", "r", severity))
+    assert [r.levelname for r in caplog.records] == ["WARNING", "WARNING", "INFO"]
 
 
 def test_on_change_is_called_for_changes_only() -> None:

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.errors import JoinRefused, NotFound, Unreachable
 from agent.identity import IdentityStore, Joined, PendingBook, wait_as_pending, wire
@@ -165,8 +166,27 @@ async def test_somebody_in_the_middle_cannot_choose_the_code(mesh: Mesh) -> None
     assert mesh.desk.pending.list() == []
 
 
-async def _poll(mesh: Mesh) -> wire.Answer:
-    key, nonce = generate_key(), new_nonce()
+async def test_a_restarted_node_waits_with_its_new_code_alone(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, now = generate_key(), 1000.0
+    monkeypatch.setattr("agent.identity.pending.time.monotonic", lambda: now)
+    await _poll(mesh, key)
+    (old,) = mesh.desk.pending.list()
+    now += 4
+    await _poll(mesh, key)
+    assert len(mesh.desk.pending.list()) == 2  # somebody may have copied its request: both stay while both ask
+    new = next(n for n in mesh.desk.pending.list() if n is not old)
+    await mesh.desk.approve(new.code)
+    assert mesh.desk.pending.list() == []
+    now += 4
+    await _poll(mesh, key)  # it lost its admission, and asks again
+    assert len(mesh.desk.pending.list()) == 1
+    now += 11
+    await _poll(mesh, key)
+    assert len(mesh.desk.pending.list()) == 1
+
+
+async def _poll(mesh: Mesh, key: ec.EllipticCurvePrivateKey | None = None) -> wire.Answer:
+    key, nonce = key or generate_key(), new_nonce()
     commitment = commitment_of(mesh.identity.ca_der, key.public_key(), nonce)
     await mesh.desk.handle(wire.Commit(commitment))
     return await mesh.desk.handle(wire.Poll(mesh.identity.node_id, commitment, nonce, make_csr(key), "porch", {}))

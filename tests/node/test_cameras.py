@@ -26,7 +26,7 @@ async def test_cameras_of_one_name_on_two_nodes_are_two(site: Site, tmp_path: Pa
     (tmp_path / "front.jpg").write_bytes(jpeg())
     hall, porch = await site.start("hall"), await site.start("porch")
     for node in (hall, porch):
-        await node.api.cameras.add(AddCamera("front", f"file:{tmp_path / 'front.jpg'}", zones=ZONES))
+        await node.api.cameras.add(AddCamera("front", f"file:{tmp_path / 'front.jpg'}", zones=ZONES, min_area=0.02))
         await hall.labels.change(node.mesh.me.id, {"camera": "true"}, [])
     await eventually(lambda: all(n.labels.get("camera") == "true" for n in hall.mesh.live()))
     await hall.api.pipelines.apply(Source(text=TEXT, files={"m.wasm": COMMAND}))
@@ -41,3 +41,4 @@ async def test_cameras_of_one_name_on_two_nodes_are_two(site: Site, tmp_path: Pa
     assert photos() == {"hall/front", "porch/front"}
     (photo, *_) = (e for e in hall.delivery.engine.recent if e["type"] == "camera.photo")
     assert {k: [list(c) for c in v] for k, v in photo["data"]["zones"].items()} == {"door": [[0, 0], [1, 0], [1, 1]]}
+    assert (photo["data"]["min_area"], "max_area" in photo["data"]) == (0.02, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import StepFailed
-from agent.executors.wasm.filter import EXACT, parse_events
+from agent.executors.wasm.filter import EXACT, line_numbers, parse_events
 from agent.model.task import LineEvent
 from agent.sources import Batch
 from agent.steps.tail_runner import located
@@ -41,3 +41,25 @@ def test_a_lines_start_is_believed_where_a_line_starts() -> None:
     for at in (b"201", b"500", b"-2", b"9" * 30):
         with pytest.raises(StepFailed):
             parse_events(out.replace(b"200", at), LINE * 5)
+
+
+def test_a_place_without_a_number_finds_line_sender_and_origin() -> None:
+    out = b'{"at":300,"type":"b"}\n{"at":0,"type":"a"}\n{"line":4,"type":"c"}\n{"at":100,"type":"d"}\n'
+    made = Batch("s", 0, LINE * 5, None, origins=list("vwxyz"), senders=["1", "2", "3", "4", "5"])
+    found = located(parse_events(out, LINE * 5), made)
+    assert [(f.event.type, f.origin[0], f.sender) for f in found] == [
+        ("a", "v", "1"), ("d", "w", "2"), ("b", "y", "4"), ("c", "y", "4"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "event", [b'{"type":"a"}', b'{"line":0,"type":"a"}', b'{"line":-1,"at":100,"type":"a"}', b'{"at":101,"type":"a"}']
+)
+def test_an_event_needs_a_line_or_the_place_of_one(event: bytes) -> None:
+    with pytest.raises(StepFailed, match=r"neither its line|lines count from 1|where no line starts"):
+        parse_events(event + b"\n", LINE * 5)
+
+
+def test_events_without_numbers_get_those_of_their_places() -> None:
+    events = [LineEvent(type="a", at=200), LineEvent(7, "b"), LineEvent(type="c", at=0), LineEvent(type="d", at=400)]
+    assert line_numbers(events, LINE * 5) == [3, 7, 1, 5]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.executors import NoLog, WasmExecutor
+from agent.executors.wasm.filter import line_numbers
 from agent.model.event import Event, event_id
 from agent.model.task import StepOutput, WasmTask
 from tests.delivery.deciding import Clock, Council
@@ -84,8 +85,10 @@ async def test_filter_reads_the_lines_of_the_day(filters: Path, executor: WasmEx
     lines = [x for x in Day(40).lines if x.kind in ("joined", "roamed", "left")]
     program = executor.filter(filters / "wifi-join.wasm", WasmTask(module="wifi-join"))
     try:
-        found = await program.feed("".join(f"{text(x)}\n" for x in lines).encode(), NoLog())
+        log = "".join(f"{text(x)}\n" for x in lines).encode()
+        found = await program.feed(log, NoLog())
     finally:
         await program.close()
-    made = [(lines[e.line - 1], e.type, e.data["mac"], e.data["interface"]) for e in found]
+    numbers = line_numbers(found, log)
+    made = [(lines[n - 1], e.type, e.data["mac"], e.data["interface"]) for n, e in zip(numbers, found, strict=True)]
     assert made == [(x, f"wifi.client.{x.kind}", x.mac, x.interface) for x in lines]

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from agent.backoff import Backoff
 from agent.clock import boottime
 from agent.delivery import DeliveryEngine, Journal
 from agent.delivery.rows import Row
-from agent.errors import StepFailed
+from agent.errors import ConfigError, StepFailed
 from agent.executors import NoLog, WasmExecutor
 from agent.model.task import FilterRunner, LineEvent, WasmTask
-from agent.sources import MAX_BATCH, FileSource
+from agent.sources import MAX_BATCH, Batch, Counters, FileSource, LineSource, Position, SenderCount
 from agent.steps import KINDS
 from agent.steps.tail_runner import TailRunner
 from tests.delivery.driver import no_steps
@@ -48,6 +49,7 @@ class Ap:
         self.log.touch()
         self.program: FilterRunner = executor.filter(module_file, WasmTask(module="m"))
         self.pipeline = PIPELINE
+        self.source: LineSource | None = None
         self.open()
 
     def open(self) -> None:
@@ -78,7 +80,7 @@ class Ap:
             return self.program
 
         self.runner = TailRunner(
-            self.pipelines.context, self.pipeline, self.pipeline.steps[0], FileSource(self.log, from_start=True), "stream",
+            self.pipelines.context, self.pipeline, self.pipeline.steps[0], self.source or FileSource(self.log, from_start=True), "stream",
             make, log=self.lines,
         )  # fmt: skip
         self.task = asyncio.create_task(self.runner.run())
@@ -115,6 +117,20 @@ async def test_a_line_becomes_a_row_for_each_step_that_follows(ap: Ap) -> None:
     assert second.event.id != e.id
     assert [h.step for h in first.trace] == ["line", "wifi"]
     assert ap.runner.events == 2
+
+
+async def test_events_that_no_step_takes_are_shown(ap: Ap) -> None:
+    ap.pipeline = load_pipeline("".join(TEXT.splitlines(keepends=True)[:4]))
+    async with ap:
+        ap.write(joined(1), joined(2))
+        await eventually(lambda: len(ap.pipelines.recent) == 2)
+    assert [e["data"]["mac"][-2:] for e in ap.pipelines.recent] == ["01", "02"]
+    assert ap.rows == []
+    ap.restart()
+    async with ap:
+        ap.write(joined(3))
+        await eventually(lambda: ap.pipelines.recent)
+    assert [e["data"]["mac"][-2:] for e in ap.pipelines.recent] == ["03"]
 
 
 async def test_lines_and_events_are_counted(ap: Ap) -> None:
@@ -183,7 +199,7 @@ async def test_position_and_rows_are_one_transaction(ap: Ap) -> None:
     async with ap:
         for i in range(10):
             ap.write(joined(i))
-            await eventually(lambda n=i: len(ap.rows) == n + 1)
+            await eventually(lambda n=i: any(count == n + 1 for count, _ in seen))
     by_position: dict[Any, set[int]] = {}
     for count, position in seen:
         if position:
@@ -370,6 +386,36 @@ async def test_a_batch_that_always_fails_is_counted_and_passed_over(
 
 CHUNK = b"Mar  4 09:12:18 ap kernel: br-lan: port 3(wlan0) entered forwarding state\n" * 500
 """Lines between two events of a backlog; its batches are of 1 MiB, then of 2 MiB, where nobody says they are dense."""
+
+
+class InUse:
+    """A source whose port is in use at first; then nothing comes."""
+
+    name, problem = "udp://:5514", ""
+
+    def __init__(self) -> None:
+        self.counters, self.opened = Counters(), 0
+
+    def senders(self) -> list[SenderCount]:
+        return []
+
+    async def batches(self, position: Position | None) -> AsyncIterator[Batch]:
+        self.opened += 1
+        if self.opened == 1:
+            raise ConfigError("it cannot listen", hint="choose another port")
+        await asyncio.Event().wait()
+        yield Batch(b"", 0, b"", None)
+
+
+async def test_a_source_that_works_again_without_a_line_is_no_fault(ap: Ap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.steps.tail_runner.WORKS", 0.05)
+    monkeypatch.setattr("agent.steps.tail_runner.BACKOFF", Backoff((0.2,)))
+    ap.source = InUse()
+    async with ap:
+        await eventually(lambda: ap.runner.problem)
+        assert (ap.runner.problem, ap.runner.hint) == ("it cannot listen", "choose another port")
+        await eventually(lambda: not ap.runner.problem)
+    assert ap.runner.hint == ""
 
 
 class Small(Failing):

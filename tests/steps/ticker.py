@@ -32,6 +32,7 @@ class TickerRunner:
     step: Step
     name: str
     problem: str = ""
+    hint: str = ""
     ticks: int = 0
 
     def counts(self) -> SourceCounts:

@@ -179,7 +179,8 @@ class Devices:
             case [mac]:
                 return mac
             case []:
-                names = known(i.name for i in self._records.devices.values() if i.name)
+                named = [i.name for i in self._records.devices.values() if i.name]
+                names = known(named) if named else "edge-agent device list shows them"
                 raise NotFound(f"no device is called {ident}", hint=f"give its MAC; {names}")
             case several:
                 raise Refused(

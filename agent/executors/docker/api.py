@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from agent.errors import EdgeError, NotFound, Unreachable
+from agent.errors import EdgeError, NotFound, Unreachable, in_words
 from agent.executors.contract import broken
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ async def follow_output(host: str, container: str) -> tuple[asyncio.StreamReader
 
 
 def _away(e: Exception) -> Unreachable:
-    return Unreachable(f"no Docker engine answers: {e}", hint=_HINT, code="docker.away")
+    return Unreachable(f"no Docker engine answers: {in_words(e)}", hint=_HINT, code="docker.away")
 
 
 def _refused(text: str) -> EdgeError:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from agent.errors import in_words
 from agent.executors.contract import broken
 from agent.executors.folders import Folders
 from agent.executors.process.child import ended
@@ -123,7 +124,11 @@ async def spawn(task: ProcessTask, folders: Folders, listener: Listener, environ
             start_new_session=True,
         )
     except (OSError, ValueError) as e:
-        raise broken(f"{task.command[0]} does not start: {e}", code="step.start", hint="check process.command") from e
+        raise broken(
+            f"{task.command[0]} does not start: {in_words(e, file=True)}",
+            code="step.start",
+            hint="check process.command",
+        ) from e
     process = asyncio.subprocess.Process(transport, protocol, loop)
     with suppress(ProcessLookupError):
         limit(process.pid, task.limits.memory, task.limits.outputs)

@@ -89,6 +89,22 @@ def _starts_line(lines: bytes, at: int) -> bool:
     return 0 <= at < len(lines) and (at == 0 or lines[at - 1] == ord("\n"))
 
 
+def line_numbers(events: list[LineEvent], lines: bytes) -> list[int]:
+    """The number of each event's line, counted where the filter names its place."""
+    numbers: list[int] = []
+    number, place = 1, 0
+    for event in events:
+        if event.at < 0:
+            numbers.append(event.line)
+            continue
+        if event.at < place:
+            number, place = 1, 0
+        number += lines.count(b"\n", place, event.at)
+        place = event.at
+        numbers.append(number)
+    return numbers
+
+
 def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
     """The filter's events, checked: their types and sizes are those of events, their lines (up to EXACT) in the batch."""
     if not stdout:
@@ -98,15 +114,17 @@ def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
     except DAMAGED as e:
         raise broken(f"the filter's output is not one event a line: {e}") from e
     for event in events:
-        if event.line < 1:
+        if not event.line and event.at < 0:
+            raise broken("an event of the filter names neither its line, from 1, nor the byte where it starts")
+        if event.line < 0:
             raise broken(f"the filter names line {event.line}; lines count from 1")
-        what = f"the event of line {event.line}"
+        what = f"the event of line {event.line}" if event.line else f"the event at byte {event.at}"
         check_type(event.type, what)
         check_data(event.data, what)
         if len(event.access_point.encode()) > ACCESS_POINT:
             raise broken(f"the access point of {what} has a name of more than {ACCESS_POINT} bytes")
         if event.at != -1 and not _starts_line(lines, event.at):
-            raise broken(f"the filter has line {event.line} at byte {event.at}, where no line starts")
+            raise broken(f"the filter has {what} at byte {event.at}, where no line starts")
     last = max(event.line for event in events)
     if not _may_have_line(lines, last):
         raise broken(f"the filter names line {last} of a batch of {len(lines.splitlines())} lines")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, in_words
 from agent.identity import Identity, node_context
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Credentials:
             if self._made is None:
                 names = ", ".join(name for name in self._files if name) or "the node's certificate"
                 raise ConfigError(
-                    f"{names} cannot be used for TLS: {error}",
+                    f"{names} cannot be used for TLS: {in_words(error, file=True)}",
                     hint="certificate, key and client_ca are PEM files that the agent may read; the key has no password",
                 ) from None
             logger.warning("the last certificate stays in use: %s", error)

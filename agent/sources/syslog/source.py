@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, in_words
 from agent.identity import Identity
 from agent.sources.batch import Batch, Counters, Position, SenderCount
 from agent.sources.mark import new_generation
@@ -114,9 +114,8 @@ class SyslogSource:
         try:
             sock = listening(self._where, MAX_WAITING)
         except OSError as error:
-            raise ConfigError(
-                f"{self.name}: {error}", hint="another program may use this port: choose another port"
-            ) from error
+            hint = "another program or pipeline may use this port: choose another port"
+            raise ConfigError(f"it cannot listen: {in_words(error)}", hint=hint) from error
         with sock:
             self.port = int(sock.getsockname()[1])
             if self._where.scheme == "udp":

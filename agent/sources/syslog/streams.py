@@ -9,6 +9,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+from agent.errors import in_words
 from agent.rates import Rates
 from agent.sources.syslog.frames import Framer
 from agent.sources.syslog.inbox import MAX_MESSAGE, SENDERS, Inbox
@@ -63,7 +64,7 @@ class Streams:
                 return await asyncio.get_running_loop().sock_accept(listener)
             except OSError as error:  # too many open files, or the peer is gone already
                 if str(error) != self._problem:
-                    logger.warning("%s: a connection has to wait: %s", self._inbox.name, error)
+                    logger.warning("%s: a connection has to wait: %s", self._inbox.name, in_words(error))
                 self._problem = str(error)
                 await asyncio.sleep(0.1)
 

@@ -1,16 +1,22 @@
-"""The order in which a step takes its waiting events."""
+"""The order in which waiting events are taken."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.delivery import step_queue
-from agent.delivery.rows import Row
-from agent.delivery.step_queue import LATER, StepQueue
+from agent.delivery import Context, row_queue
+from agent.delivery.row_queue import LATER, RowQueue
+from agent.delivery.rows import Row, State
+from agent.delivery.sender import Senders
+from agent.delivery.wire import DeliverRequest, Verdict
+from agent.delivery.writable_row import writable
 from tests.delivery.driver import Driven
 from tests.delivery.events import event
 
@@ -22,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(step_queue, "boottime", lambda: made.now)
+    monkeypatch.setattr(row_queue, "boottime", lambda: made.now)
     return made
 
 
@@ -32,12 +38,12 @@ def row(journal: Driven, name: str, **data: Any) -> Row:
     return journal.new(made, "p", "v", "labels")
 
 
-def taken(queue: StepQueue) -> list[str]:
-    return [queue.take().event.id for _ in range(len(queue))]
+def taken(queue: RowQueue) -> list[str]:
+    return [queue.take()[0].event.id for _ in range(len(queue))]
 
 
 def test_first_photos_of_many_arrivals_come_before_any_second(journal: Driven, clock: Clock) -> None:
-    queue = StepQueue()
+    queue = RowQueue()
     for arrival in range(20):
         clock.now += 0.5
         for camera in "abcd":
@@ -48,7 +54,7 @@ def test_first_photos_of_many_arrivals_come_before_any_second(journal: Driven, c
 
 
 def test_second_photos_go_before_first_photos_of_much_later(journal: Driven, clock: Clock) -> None:
-    queue = StepQueue()
+    queue = RowQueue()
     queue.put(row(journal, "second", shot=1))
     clock.now += LATER + 1
     queue.put(row(journal, "late", shot=0))
@@ -57,14 +63,14 @@ def test_second_photos_go_before_first_photos_of_much_later(journal: Driven, clo
 
 @pytest.mark.parametrize("shot", ["1", None, -3, 10**30, [1], True])
 def test_events_with_odd_shots_are_taken_too(journal: Driven, clock: Clock, shot: Any) -> None:
-    queue = StepQueue()
+    queue = RowQueue()
     queue.put(row(journal, "odd", shot=shot))
     queue.put(row(journal, "plain"))
     assert sorted(taken(queue)) == ["odd", "plain"]
 
 
 def test_the_lag_is_that_of_the_oldest_event(journal: Driven, clock: Clock) -> None:
-    queue = StepQueue()
+    queue = RowQueue()
     assert queue.lag() == 0.0
     queue.put(row(journal, "second", shot=1))
     clock.now += 4
@@ -78,8 +84,42 @@ def test_the_lag_is_that_of_the_oldest_event(journal: Driven, clock: Clock) -> N
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.floats(0, 10), max_size=30))
 def test_events_without_shots_are_taken_as_they_came(journal: Driven, clock: Clock, pauses: list[float]) -> None:
-    queue = StepQueue()
+    queue = RowQueue()
     for number, pause in enumerate(pauses):
         clock.now += pause
         queue.put(row(journal, f"{number:02}"))
     assert taken(queue) == [f"{n:02}" for n in range(len(pauses))]
+
+
+class _Mesh:
+    """A way to a node that takes everything and remembers what came."""
+
+    def __init__(self, expected: int) -> None:
+        self.came: list[str] = []
+        self.all = asyncio.Event()
+        self._expected = expected
+
+    async def call(self, node: str, name: str, body: bytes, *, timeout: float) -> bytes:
+        items = msgspec.msgpack.decode(body, type=DeliverRequest).items
+        self.came += [msgspec.json.decode(item.event)["id"] for item in items]
+        if len(self.came) == self._expected:
+            self.all.set()
+        return msgspec.msgpack.encode([Verdict("accepted")] * len(items))
+
+
+async def test_first_photos_go_to_another_node_before_any_second(journal: Driven, clock: Clock) -> None:
+    mesh = _Mesh(160)
+    changes = SimpleNamespace(placed=lambda rows: rows)
+    senders = Senders(cast("Context", SimpleNamespace(mesh=mesh, lifecycle=changes, apply=lambda rows: rows)))
+    for arrival in range(20):
+        clock.now += 0.5
+        for camera in "abcd":
+            for shot in (0, 1):
+                name = f"{shot}-{arrival:02}-{camera}"
+                made = writable(row(journal, name, shot=shot))
+                made.target, made.state = "box", State.SENDING
+                senders.send(made)
+    running = asyncio.create_task(senders.run())
+    await asyncio.wait_for(mesh.all.wait(), 10)
+    running.cancel()
+    assert mesh.came == sorted(mesh.came)
