@@ -237,21 +237,27 @@ class Storage:
             self._broke(e)
             db = sqlite3.connect(":memory:")  # every write to it fails, as it should
         try:
-            while (first := self._queue.get()) is not None:
-                group, more = [first], True
-                while more and len(group) < MAX_GROUP:
-                    try:
-                        item = self._queue.get_nowait()
-                    except queue.Empty:
-                        break
-                    if item is None:
-                        self._queue.put(None)
-                        more = False
-                    else:
-                        group.append(item)
+            while group := self._group():
                 self._commit(db, group)
+                del group  # while the next write is waited for, the last writes must not keep what they wrote in memory
         finally:
             db.close()
+
+    def _group(self) -> list[tuple[Write, asyncio.Future[Any]]]:
+        """Wait for a write; returns it with all that wait already, in their order; nothing once `stop` was called."""
+        group = []
+        item = self._queue.get()
+        while item is not None:
+            group.append(item)
+            if len(group) == MAX_GROUP:
+                return group
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group
+        if group:
+            self._queue.put(None)
+        return group
 
     def _broke(self, error: Exception) -> None:
         if self.failed is None:

@@ -79,4 +79,4 @@ def make(folder: Path) -> Node:
     }
     config = load_config(None, {}, {"name": "near", "state": state, "run": folder / "agent.sock", **settings})
     identity = IdentityStore(state / "identity").create_mesh("near")
-    return build_node(config, identity, wanted={}, had_state=False)
+    return build_node(config, identity, wanted={})

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.database import Migration, Schema, Unusable, open_database, transaction
+from agent.database import Migration, Schema, Storage, Unusable, open_database, transaction
 from agent.errors import EdgeError
+from tests.support import eventually
 
 
 def schema(*migrations: Migration, hint: str = "") -> Schema:
@@ -228,3 +230,21 @@ def test_a_file_on_a_disk_that_is_full_is_not_called_damaged(path: Path) -> None
         open_database(path, schema(ONE, full))
     assert not caught.value.damaged
     assert dump(path)[0] == 1
+
+
+class Value:
+    """Something that a write holds."""
+
+    def write(self, db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO a VALUES (1)")
+
+
+async def test_a_write_that_is_done_is_not_held_in_memory(path: Path) -> None:
+    storage = Storage(path, schema(ONE))
+    storage.start()
+    value = Value()
+    held = weakref.ref(value)
+    await storage.write(value.write)
+    del value
+    await eventually(lambda: held() is None)
+    storage.stop()

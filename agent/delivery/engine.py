@@ -65,11 +65,13 @@ class DeliveryEngine(Generic[S]):
         )  # fmt: skip
         self.deciders = Deciders(node_id, mesh, journal, self.definitions.longest)
         self.senders = Senders(context)
-        self.router = Router(context, self.deciders, self.expire_kept, check)
+        self.router = Router(context, self.deciders, self.tidy, check)
         self.receiver = Receiver(context, check)
         self.reports = Reports(context)
         self.traces = Traces(context)
-        self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
+        self._recent: deque[bytes] = deque(maxlen=RECENT)
+        """The newest events as JSON: many small objects that stay would keep memory from being given back after a burst."""
+        self._shown = ""
         self.steps = steps(context, self.deciders)
         self.hosts = Hosts(context, self.steps)
         self._publish = show
@@ -123,6 +125,11 @@ class DeliveryEngine(Generic[S]):
         found = self.definitions.get(pipeline, version)
         return found.keep if found is not None else None
 
+    def tidy(self) -> None:
+        """Let closed rows leave the memory, and photos go whose time is over."""
+        self.journal.rest()
+        self.expire_kept()
+
     def expire_kept(self) -> None:
         """Delete photos that were kept for a match until now, and blobs that could not be deleted before."""
         self.context.blobs.retry()
@@ -149,6 +156,11 @@ class DeliveryEngine(Generic[S]):
                 self.apply(self.lifecycle.resumed())
         finally:
             await self.steps.close()
+
+    @property
+    def recent(self) -> list[dict[str, Any]]:
+        """The newest events that this node made, oldest first."""
+        return [msgspec.json.decode(e) for e in self._recent]
 
     # -- questions of users -----------------------------------------------------------------------------------------------
 
@@ -183,8 +195,9 @@ class DeliveryEngine(Generic[S]):
             self._show_event(row.event)
 
     def _show_event(self, event: Event) -> None:
-        if self.recent and self.recent[-1]["id"] == event.id:
+        if self._shown == event.id:
             return
         shown: dict[str, Any] = {**msgspec.to_builtins(event), "node": self.context.node_name}
-        self.recent.append(shown)
+        self._shown = event.id
+        self._recent.append(msgspec.json.encode(shown))
         self._publish(shown)

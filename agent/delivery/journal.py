@@ -1,4 +1,4 @@
-"""The journal: rows that this node has accepted and not yet settled, on disk first, in memory for speed.
+"""The journal: the rows that this node has accepted, on disk first; in memory those that are not closed, and those that closed lately.
 
 Every change is made in memory and handed to the writer at once, so the order in the file is the order in memory;
 a caller that must not answer before it is on the disk awaits the returned future. Counters of accepted rows and of ends are kept
@@ -8,6 +8,7 @@ beside the rows in the same transactions and outlive them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import time
@@ -22,12 +23,21 @@ import msgspec
 from agent.clock import boot_id, boottime, shift_after_reboot
 from agent.database import Schema, Storage, Unusable, transaction
 from agent.delivery.changes import Changes
-from agent.delivery.rows import Row, State
-from agent.delivery.table import KEEP_ROWS, Table
-from agent.delivery.writable_row import new_row
-from agent.model.alert import Hop
+from agent.delivery.rows import Row
+from agent.delivery.stored_rows import (
+    COLUMNS,
+    UNREADABLE,
+    Values,
+    delete_rows,
+    is_over,
+    key_of,
+    parent_of,
+    row_of,
+    values_of,
+    write_rows,
+)
+from agent.delivery.table import KEEP_ROWS, RECENT_ROWS, REST, Table
 from agent.model.decoding import DAMAGED
-from agent.model.event import check_depth, decode_event
 
 log = logging.getLogger(__name__)
 
@@ -80,26 +90,25 @@ JOURNAL = Schema(
     newer_code="journal.version",
     hint="check the disk and the file's owner; a damaged journal can be moved away to start with an empty one",
 )
-_pack = msgspec.msgpack.encode
-_COLUMNS = (
-    "n, event, root, pipeline, version, step, slot, parent, state, ending, reason, target, attempts, avoid, deadline, root_at, "
-    "trace, matched, closed, claims, decided, at"
-)
-_INSERT = f"INSERT OR REPLACE INTO row ({_COLUMNS}) VALUES ({','.join('?' * 22)})"  # noqa: S608
+MAX_OF_ROOT = 2_000
+"""Most rows on the disk that `of_root` reads."""
 
 
 class Journal(Table):
     """The table of rows with its file. All methods are for the loop's thread."""
 
     def __init__(
-        self, path: Path, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS, storage: Storage | None = None
-    ) -> None:
+        self, path: Path, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS, recent_rows: int = RECENT_ROWS,
+        rest: float = REST, storage: Storage | None = None,
+    ) -> None:  # fmt: skip
         """`storage` writes the file at `path`; None: the usual storage, with a thread."""
-        super().__init__(max_open=max_open, keep_rows=keep_rows)
+        super().__init__(max_open=max_open, keep_rows=keep_rows, recent_rows=recent_rows, rest=rest)
         self.storage = Storage(path, JOURNAL) if storage is None else storage
         self.positions: dict[str, Any] = {}
         """Reading positions of sources, by stream."""
         self._stamped = 0.0
+        self._leaving: dict[int, Row] = {}
+        """Closed rows that leave the memory once the disk has them, unless they change before."""
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -109,6 +118,9 @@ class Journal(Table):
         try:
             self._shift(db)
             unreadable = self._load(db)
+        except Unusable:
+            self.close()
+            raise
         except (OSError, sqlite3.Error, *DAMAGED) as e:
             self.close()
             raise Unusable(JOURNAL, self.storage.path, e) from None
@@ -116,26 +128,29 @@ class Journal(Table):
         self._stamp()
         self._leave_out(unreadable)
 
-    def _load(self, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
-        """Load the file's rows; returns the rows that cannot be loaded."""
-        unreadable: list[tuple[Any, ...]] = []
-        events = {i: bytes(body) for i, body in db.execute("SELECT id, body FROM event")}
-        for values in db.execute(f"SELECT {_COLUMNS} FROM row ORDER BY n"):  # noqa: S608
+    def _load(self, db: sqlite3.Connection) -> list[Values]:
+        """Load the rows that are needed in memory; returns the rows that cannot be read."""
+        unreadable: list[Values] = []
+        for values in db.execute(f"SELECT {COLUMNS} FROM row ORDER BY n"):  # noqa: S608
             self.next_n = values[0] + 1
             try:
-                row = _row(values, events)
-            except (LookupError, TypeError, ValueError, *DAMAGED) as e:
+                if (
+                    is_over(values)
+                    and parent_of(values) not in self.by_n
+                    and self.archive.add(key_of(values), values[0])
+                ):
+                    continue
+                self.insert(self._row(values))
+            except UNREADABLE as e:
                 log.debug("row %d of the journal cannot be read: %r", values[0], e)
                 unreadable.append(values)
-                continue
-            self.insert(row)
         for pipeline, step, what, n in db.execute("SELECT pipeline, step, what, n FROM count"):
             self.counts[pipeline, step][what] = n
         self.positions = {s: msgspec.json.decode(v) for s, v in db.execute("SELECT stream, value FROM position")}
         self.kept = dict(db.execute("SELECT cid, until FROM kept"))
         return unreadable
 
-    def _leave_out(self, unreadable: list[tuple[Any, ...]]) -> None:
+    def _leave_out(self, unreadable: list[Values]) -> None:
         """Delete such rows; those that were open count as lost, so that the sums hold."""
         if not unreadable:
             return
@@ -145,7 +160,7 @@ class Journal(Table):
             self.counts[key]["lost"] += n
 
         def write(db: sqlite3.Connection) -> None:
-            db.executemany("DELETE FROM row WHERE n = ?", [(v[0],) for v in unreadable])
+            delete_rows(db, [v[0] for v in unreadable])
             _count(db, {(*key, "lost"): n for key, n in lost.items()})
 
         self.storage.write(write)
@@ -179,7 +194,9 @@ class Journal(Table):
 
     def write(self, changes: Changes) -> asyncio.Future[Any]:
         """Write the changes in one transaction; resolves when they are on the disk."""
-        values = [_values(r) for r in changes.written.values()]
+        values = [values_of(r) for r in changes.written.values()]
+        for n in changes.written if self._leaving else ():
+            self._leaving.pop(n, None)
         if boottime() - self._stamped > STAMP_EVERY:
             self._stamp()
         if changes.position is not None:
@@ -187,6 +204,8 @@ class Journal(Table):
         future = self.storage.write(lambda db: _write(db, changes, values))
         if changes.closed:
             self._purge()
+            if self.crowded:
+                self._let_go(self.rested(), future)
             if released := changes.released():
                 future.add_done_callback(partial(self._closing_written, released))
                 return asyncio.shield(future)  # a cancelled caller does not cancel the write
@@ -212,9 +231,85 @@ class Journal(Table):
         return self.storage.write(lambda db: db.executemany("DELETE FROM kept WHERE cid = ?", [(c,) for c in cids]))
 
     def _purge(self) -> None:
-        numbers = [(r.n,) for r in self.purge()]
-        if numbers:
-            self.storage.write(lambda db: _delete(db, numbers))
+        if numbers := self.purge():
+            self.storage.write(lambda db: delete_rows(db, numbers))
+
+    def rest(self) -> None:
+        """Closed rows that have rested leave the memory as soon as the disk has them as they are."""
+        if rested := self.rested():
+            self._let_go(rested, self.commit())
+
+    def _let_go(self, rested: list[Row], written: asyncio.Future[Any]) -> None:
+        if rested and not self._leaving:
+            self._leaving = {row.n: row for row in rested}
+            written.add_done_callback(self._rested)
+
+    def _rested(self, written: asyncio.Future[Any]) -> None:
+        leaving, self._leaving = self._leaving, {}
+        if written.exception() is None:
+            self.leave(leaving.values())
+
+    # -- rows that are on the disk only ---------------------------------------------------------------------------------
+
+    def find(self, event: str, pipeline: str, step: str, slot: str) -> Row | None:
+        """The row with this key; one that is on the disk only comes back into memory."""
+        key = (event, pipeline, step, slot)
+        row = self.rows.get(key)
+        if row is None and (n := self.archive.find(key)):
+            self._recall(n)
+            row = self.rows.get(key)
+        return row
+
+    def _recall(self, n: int) -> None:
+        """Take the row back into memory, with the rows below it."""
+        family: set[int] = set()
+        unreadable: list[Values] = []
+        sql = f"SELECT {COLUMNS} FROM row WHERE root = (SELECT root FROM row WHERE n = ?) AND n >= ? ORDER BY n"  # noqa: S608
+        for values in self.query(sql, n, n):
+            if values[0] != n and parent_of(values) not in family:
+                continue
+            family.add(values[0])
+            if self._is_archived(values):
+                self.archive.remove(key_of(values))
+                try:
+                    self.insert(self._row(values))
+                except UNREADABLE as e:
+                    log.debug("row %d of the journal cannot be read: %r", values[0], e)
+                    unreadable.append(values)
+        self._leave_out(unreadable)
+
+    def of_root(self, root: str) -> list[Row]:
+        """The rows of one root event, oldest first; those that are on the disk only stay there."""
+        rows = super().of_root(root)
+        for values in self.query(f"SELECT {COLUMNS} FROM row WHERE root = ? LIMIT ?", root, MAX_OF_ROOT):  # noqa: S608
+            if self._is_archived(values):
+                with contextlib.suppress(*UNREADABLE):
+                    rows.append(self._row(values))
+        return sorted(rows, key=lambda r: r.n)
+
+    def stored_roots(self, beginning: str) -> set[str]:
+        """Some roots of rows on the disk: of events, and of roots, whose id begins so."""
+        within = "SELECT root FROM row WHERE {0} >= ?1 AND {0} < ?2"
+        sql = f"{within.format('event')} UNION {within.format('root')} LIMIT ?3"
+        return {root for (root,) in self.query(sql, beginning, f"{beginning}\U0010ffff", MAX_OF_ROOT)}
+
+    def stored_steps(self) -> list[tuple[str, str, str]]:
+        """(pipeline, version, step) of the rows on the disk."""
+        return self.query("SELECT DISTINCT pipeline, version, step FROM row")
+
+    def stored_events(self, pipeline: str, version: str, step: str) -> list[tuple[str, str]]:
+        """(event, root) of the rows of a step on the disk."""
+        sql = "SELECT event, root FROM row WHERE pipeline = ? AND version = ? AND step = ?"
+        return self.query(sql, pipeline, version, step)
+
+    def _is_archived(self, values: Values) -> bool:
+        """Whether this row is on the disk only; one that is about to be deleted is not."""
+        return self.archive.find(key_of(values)) == int(values[0])
+
+    def _row(self, values: Values) -> Row:
+        """Raises UNREADABLE."""
+        found = self.query("SELECT body FROM event WHERE id = ?", values[1])
+        return row_of(values, bytes(found[0][0]))  # without the event: IndexError, which is a LookupError
 
 
 def _stamp(db: sqlite3.Connection) -> None:
@@ -222,42 +317,16 @@ def _stamp(db: sqlite3.Connection) -> None:
     db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
 
 
-def _values(row: Row) -> tuple[Any, ...]:
-    return (
-        row.n, row.event.id, row.event.root or row.event.id, row.pipeline, row.version, row.step, row.slot, row.parent,
-        int(row.state), row.end, row.reason, row.target, row.attempts, _pack(row.avoid), row.deadline, row.root_at,
-        _pack(row.trace), row.matched, row.closed, _pack(row.claims), row.decided, boottime(),
-    )  # fmt: skip
-
-
-def _row(v: tuple[Any, ...], events: dict[str, bytes]) -> Row:
-    event = decode_event(events[v[1]])
-    if not v[18]:
-        check_depth(event.data)  # before this limit, an event too deep to encode could be stored
-    return new_row(
-        v[0], event, v[3], v[4], v[5], slot=v[6], parent=v[7],
-        state=State(v[8]), end=v[9], reason=v[10], target=v[11], attempts=v[12],
-        avoid=msgspec.msgpack.decode(v[13], type=tuple[str, ...]), deadline=v[14], root_at=v[15],
-        trace=msgspec.msgpack.decode(v[16], type=tuple[Hop, ...]), matched=bool(v[17]), closed=bool(v[18]),
-        claims=msgspec.msgpack.decode(v[19], type=dict[str, int]), decided=bool(v[20]),
-    )  # fmt: skip
-
-
-def _write(db: sqlite3.Connection, changes: Changes, values: list[tuple[Any, ...]]) -> None:
+def _write(db: sqlite3.Connection, changes: Changes, values: list[Values]) -> None:
     if changes.events:
         db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?)", list(changes.events.values()))
-    db.executemany(_INSERT, values)
+    write_rows(db, values)
     _count(db, changes.counts)
     if changes.kept:
         db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", list(changes.kept.items()))
     if changes.position is not None:
         stream, position = changes.position
         db.execute("INSERT OR REPLACE INTO position VALUES (?, ?)", (stream, msgspec.json.encode(position)))
-
-
-def _delete(db: sqlite3.Connection, numbers: list[tuple[int]]) -> None:
-    db.executemany("DELETE FROM row WHERE n = ?", numbers)
-    db.execute("DELETE FROM event WHERE id NOT IN (SELECT event FROM row)")
 
 
 def _count(db: sqlite3.Connection, counts: Mapping[tuple[str, str, str], int]) -> None:

@@ -244,7 +244,7 @@ class Lifecycle:
         """A run failed. Its earlier outputs are in the journal and are delivered; nothing runs again."""
         changes, it = Changes(), writable(row)
         if row.state is State.RAN:
-            for child in self._table.children[row.n]:
+            for child in self._table.children.get(row.n, ()):
                 if child.state is State.WAITING:
                     changes.then(Do.ROUTE, child)
         elif row.state is State.QUEUED:
@@ -347,7 +347,7 @@ class Lifecycle:
 
     def _settle(self, row: WritableRow, changes: Changes) -> None:
         """End a row that ran, once each of its outputs is placed or ended."""
-        if all(c.state >= State.PLACED for c in self._table.children[row.n]):
+        if all(c.state >= State.PLACED for c in self._table.children.get(row.n, ())):
             self._end(row, "delivered", "", changes)
 
     def _close_if_done(self, row: WritableRow, changes: Changes, *, told: bool = False) -> None:

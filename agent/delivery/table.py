@@ -1,5 +1,6 @@
 """The rows of this node in memory, with an index for each question.
 
+Closed rows leave the memory after a while; the journal looks for them on the disk. While a row is in memory, its children are too.
 Only `lifecycle.py`, `new_rows.py` (the next number) and the journal change it.
 """
 
@@ -7,26 +8,40 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import islice
 
 from agent.blobs import GivesWay
+from agent.clock import boottime
+from agent.delivery.archive import Archive
 from agent.delivery.rows import ENDS, Key, Row
 
 StepName = tuple[str, str]
 """Pipeline and step."""
-KEEP_ROWS = 50_000 if sys.maxsize > 1 << 32 else 5_000
-"""Closed rows kept for traces and against late repeats; the oldest go first. One takes 2 KiB of memory; small devices have 32 bits."""
+_SMALL = sys.maxsize < 1 << 32
+"""Small devices have 32 bits."""
+KEEP_ROWS = 5_000 if _SMALL else 50_000
+"""Closed rows kept on the disk for traces and against late repeats; the oldest go first."""
+RECENT_ROWS = 500 if _SMALL else 2_000
+"""Closed rows in memory above which the oldest leave before their time. One takes 2 KiB."""
+REST = 60.0
+"""Seconds that closed rows stay in memory: most repeats come within them."""
 
 
 class Table:
-    """Every row that is not closed, and the closed rows that are still kept. All methods are for the loop's thread."""
+    """Every row that is not closed, and closed rows that are still in memory. All methods are for the loop's thread."""
 
-    def __init__(self, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS) -> None:
+    def __init__(
+        self, *, max_open: int = 10_000, keep_rows: int = KEEP_ROWS, recent_rows: int = RECENT_ROWS, rest: float = REST
+    ) -> None:
         self.max_open = max_open
         self.keep_rows = keep_rows
+        self.recent_rows = recent_rows
+        self.rest_for = rest
         self.rows: dict[Key, Row] = {}
         self.by_n: dict[int, Row] = {}
         self.children: dict[int, list[Row]] = defaultdict(list)
-        """Rows of the events that a row's run made, by the row's number."""
+        """Rows in memory of the events that a row's run made, by the row's number."""
         self.by_cid: dict[str, set[int]] = defaultdict(set)
         """Numbers of the rows whose event names a blob."""
         self.open_count = 0
@@ -40,7 +55,11 @@ class Table:
         """Blobs of rows that are closed in memory and not yet on the disk: a restart would take these rows up again."""
         self.next_n = 1
         self._from_others: set[int] = set()
-        self._closed: list[Row] = []
+        self._closed: dict[int, float] = {}
+        """Closed rows in memory → since when, the first to leave first."""
+        self._full = recent_rows
+        """How many of them there are when the next should leave."""
+        self.archive = Archive()
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -49,7 +68,7 @@ class Table:
         return max(0, self.max_open - self.open_count)
 
     def find(self, event: str, pipeline: str, step: str, slot: str) -> Row | None:
-        """The row with this key."""
+        """The row in memory with this key."""
         return self.rows.get((event, pipeline, step, slot))
 
     def open_rows(self) -> list[Row]:
@@ -57,8 +76,13 @@ class Table:
         return sorted((r for r in self.rows.values() if r.open), key=lambda r: r.n)
 
     def of_root(self, root: str) -> list[Row]:
-        """The rows of one root event, oldest first."""
+        """The rows of one root event in memory, oldest first."""
         return sorted((r for r in self.rows.values() if (r.event.root or r.event.id) == root), key=lambda r: r.n)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether closed rows should leave the memory before their time."""
+        return len(self._closed) >= self._full
 
     # -- which blobs the rows need (agent.blobs.Need) ----------------------------------------------------------------
 
@@ -72,7 +96,7 @@ class Table:
         return any(not r.closed for r in rows if r is not None)
 
     def may_read(self, node_id: str, cid: str) -> bool:
-        """Whether a row that this node sends to the other, or has sent, names the blob.
+        """Whether a row in memory that this node sends to the other, or has sent, names the blob.
 
         Rows that the other delivered do not count: a node could name any CID in an event and then read the photo.
         """
@@ -112,7 +136,7 @@ class Table:
         for blob in row.event.blobs():
             self.by_cid[blob.cid].add(row.n)
         if row.closed:
-            self._closed.append(row)
+            self._closed[row.n] = boottime()
 
     def rekey(self, row: Row, old: Key) -> None:
         """The row's slot has changed."""
@@ -131,7 +155,7 @@ class Table:
 
     def count_closed(self, row: Row) -> None:
         """The row's whole branch has ended; `count_written` follows when that is on the disk."""
-        self._closed.append(row)
+        self._closed[row.n] = boottime()
         self.closing.update(b.cid for b in row.event.blobs())
 
     def count_written(self, cids: list[str]) -> None:
@@ -143,23 +167,65 @@ class Table:
 
     def count_unclosed(self, row: Row) -> None:
         """A closed row was taken up again."""
-        self._closed = [r for r in self._closed if r is not row]
+        self._closed.pop(row.n, None)
 
-    def purge(self) -> list[Row]:
-        """Forget the oldest closed rows beyond `keep_rows`, many at a time; returns them."""
-        over = len(self._closed) - self.keep_rows
+    def rested(self) -> list[Row]:
+        """Closed rows that may leave the memory once the disk has them; a row that must stay is due again later."""
+        now, due = boottime(), list[Row]()
+        early = min(len(self._closed) - self.recent_rows, self.recent_rows)
+        for n, since in self._closed.items():
+            if len(due) >= early and now - since < self.rest_for:
+                break
+            due.append(self.by_n[n])
+        rested = [row for row in due if _is_whole(row, now)]
+        self._stay(set(due) - set(rested))
+        return rested
+
+    def leave(self, rows: Iterable[Row]) -> None:
+        """These closed rows are on the disk as they are here: they leave the memory, parents before their children."""
+        for row in sorted(rows, key=lambda r: r.n):
+            if self.by_n.get(row.n) is not row or not row.closed:
+                continue
+            if row.parent not in self.by_n and self.archive.add(row.key, row.n):
+                self.forget(row)
+            else:
+                self._stay([row])
+        self._full = max(self.recent_rows, len(self._closed)) + self.recent_rows // 4
+
+    def _stay(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._closed.pop(row.n, None)
+            self._closed[row.n] = boottime()
+
+    def forget(self, row: Row) -> None:
+        """The row leaves the memory."""
+        self.rows.pop(row.key, None)
+        self.by_n.pop(row.n, None)
+        self._closed.pop(row.n, None)
+        if (siblings := self.children.get(row.parent)) is not None:
+            siblings.remove(row)
+            if not siblings:
+                del self.children[row.parent]
+        for blob in row.event.blobs():
+            self.by_cid[blob.cid].discard(row.n)
+            if not self.by_cid[blob.cid]:
+                del self.by_cid[blob.cid]
+
+    def purge(self) -> list[int]:
+        """Forget the oldest closed rows beyond `keep_rows`, many at a time; returns the numbers of those to be deleted."""
+        over = len(self._closed) + len(self.archive) - self.keep_rows
         if over < max(64, self.keep_rows // 100):
             return []
-        gone, self._closed = self._closed[:over], self._closed[over:]
-        for row in gone:
-            self.rows.pop(row.key, None)
-            self.by_n.pop(row.n, None)
-            self.children.pop(row.n, None)
-            for blob in row.event.blobs():
-                self.by_cid[blob.cid].discard(row.n)
-                if not self.by_cid[blob.cid]:
-                    del self.by_cid[blob.cid]
-        return gone
+        gone = self.archive.take_oldest(over)
+        more = list(islice(self._closed, over - len(gone)))
+        for n in more:
+            self.forget(self.by_n[n])
+        return gone + more
+
+
+def _is_whole(row: Row, now: float) -> bool:
+    """Whether the disk has all that matters of a closed row: its reports were heard, and nothing in memory only counts any more."""
+    return all(knows == 2 for knows in row.claims.values()) and (now >= row.deadline or not (row.free or row.final))
 
 
 class KeptPhotos:

@@ -40,21 +40,22 @@ class Traces:
         """The roots of the local events and alerts whose id begins with `ident`."""
         if len(ident) < MIN_PREFIX:
             return []
-        found = set()
-        for row in self.context.journal.rows.values():
-            if (
-                row.event.id.startswith(ident)
-                or (row.event.root or "").startswith(ident)
-                or self._alert(row).startswith(ident)
-            ):
-                found.add(row.event.root or row.event.id)
+        journal = self.context.journal
+        found = journal.stored_roots(ident)
+        for pipeline, version, step in journal.stored_steps():
+            if self._is_alert(pipeline, version, step):
+                events = journal.stored_events(pipeline, version, step)
+                found |= {root for event, root in events if alert_id(version, step, event).startswith(ident)}
         return sorted(found)[:10]
 
+    def _is_alert(self, pipeline: str, version: str, step: str) -> bool:
+        found = self.context.definitions.step(pipeline, version, step)
+        return found is not None and self.context.definitions.kinds.of(found[1]).is_alert
+
     def _alert(self, row: Row) -> str:
-        found = self.context.step_of(row)
-        if found is None or not self.context.definitions.kinds.of(found[1]).is_alert:
+        if not self._is_alert(row.pipeline, row.version, row.step):
             return ""
-        return alert_id(row.version, row.step, row.event)
+        return alert_id(row.version, row.step, row.event.id)
 
     def here(self, root: str) -> list[TraceRow]:
         """This node's rows of a root event."""

@@ -77,6 +77,6 @@ class StatusSummary(msgspec.Struct, omit_defaults=True, kw_only=True):
     every: int = 900
 
 
-def alert_id(version: str, step: str, event: Event) -> str:
-    """The id of the alert that a sink step makes of an event."""
-    return event_id(version, step, event.id, "alert")
+def alert_id(version: str, step: str, event: str) -> str:
+    """The id of the alert that a sink step makes of the event with this id."""
+    return event_id(version, step, event, "alert")

@@ -55,7 +55,7 @@ async def _alert(parts: Parts, pipeline: Pipeline, step: Step, task: SinkTask, r
             content = await context.blobs.read(blob.cid)
             photos.append(AlertPhoto(blob.name, blob.cid, blob.type, blob.size, content))
     made: dict[str, Any] = msgspec.to_builtins(row.event)
-    made["id"] = alert_id(pipeline.version, step.name, row.event)
+    made["id"] = alert_id(pipeline.version, step.name, row.event.id)
     made["parent"] = row.event.id
     made["source"] = f"/{context.node_id}/{pipeline.name}/{step.name}"
     made["step"] = step.name

@@ -9,7 +9,8 @@ from typing import Any
 from agent.delivery import Context, Deciders, Journal, StepKey, StepMaker, Work
 from agent.delivery.changes import Changes
 from agent.delivery.lifecycle import Lifecycle
-from agent.delivery.rows import End, Row, State
+from agent.delivery.rows import End, Key, Row, State
+from agent.delivery.stored_rows import COLUMNS
 from agent.delivery.writable_row import WritableRow, new_row, writable
 from agent.errors import Refused, StepFailed
 from agent.model.event import Event
@@ -96,3 +97,17 @@ class _NoSteps:
 def no_steps(context: Context, deciders: Deciders) -> StepMaker:
     """For an engine that only makes rows."""
     return _NoSteps()
+
+
+def every_row(j: Journal) -> list[Row]:
+    """The rows in memory, and those that are on the disk only, which stay there."""
+    stored = [j._row(v) for v in j.query(f"SELECT {COLUMNS} FROM row") if j._is_archived(v)]
+    return sorted([*j.rows.values(), *stored], key=lambda r: r.n)
+
+
+def known_row(j: Journal, key: Key) -> Row | None:
+    """The row with this key, in memory or on the disk only, where it stays."""
+    if (row := j.rows.get(key)) is not None or not (n := j.archive.find(key)):
+        return row
+    (values,) = j.query(f"SELECT {COLUMNS} FROM row WHERE n = ?", n)
+    return j._row(values)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.delivery.driver import every_row
 from tests.delivery.story import STORY, Building, Node
 from tests.support import eventually
 
@@ -57,15 +58,13 @@ async def test_random_deaths_and_cuts_lose_and_repeat_nothing(tmp_path: Path, se
     except AssertionError:
         pytest.fail(b.unfinished())
     b.check_sums()
-    alerted = [
-        r.event.root for r in b.nodes["up"].p.journal.rows.values() if r.step == "alert" and r.end == "delivered"
-    ]
+    alerted = [r.event.root for r in every_row(b.nodes["up"].p.journal) if r.step == "alert" and r.end == "delivered"]
     assert len(alerted) == len(set(alerted)) == len(b.alerts)
     # A camera node that is down when the list of targets is frozen is no target: that end is recorded, with its reason.
     without = {
         r.event.root
         for n in b.nodes.values()
-        for r in n.p.journal.rows.values()
+        for r in every_row(n.p.journal)
         if r.step == "photos" and r.end == "skipped" and r.reason == "no node"
     }
     assert roots == set(alerted) | without

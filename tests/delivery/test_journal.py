@@ -29,7 +29,7 @@ from agent.delivery.table import KeptPhotos
 from agent.errors import EdgeError
 from agent.model.alert import Hop
 from agent.steps import KINDS
-from tests.delivery.driver import Driven
+from tests.delivery.driver import Driven, every_row
 from tests.delivery.events import event
 from tests.support import eventually
 
@@ -62,7 +62,7 @@ def content(j: Journal) -> dict[int, tuple[Any, ...]]:
             r.key, r.version, r.parent, r.state, r.end, r.reason, r.target, r.attempts, r.avoid, r.deadline, r.root_at,
             r.matched, r.closed, r.claims, r.decided, [(h.step, h.node, h.at_ms) for h in r.trace], r.event.encode(),
         )
-        for r in j.rows.values()
+        for r in every_row(j)
     }  # fmt: skip
 
 
@@ -242,7 +242,22 @@ async def test_other_threads_may_ask_while_rows_come_and_go(path: Path) -> None:
 
 _ops = st.lists(
     st.tuples(
-        st.sampled_from(["add", "child", "ended", "change", "end", "end twice", "close", "reopen", "restart", "many"]),
+        st.sampled_from(
+            [
+                "add",
+                "child",
+                "ended",
+                "change",
+                "end",
+                "end twice",
+                "close",
+                "reopen",
+                "restart",
+                "many",
+                "rest",
+                "recall",
+            ]
+        ),
         st.integers(0, 1000),
     ),
     max_size=30,
@@ -259,7 +274,7 @@ def test_any_history_adds_up_and_survives_restarts(
 
 
 async def _history(path: Path, ops: list[tuple[str, int]]) -> None:
-    j = opened(path)
+    j = opened(path, rest=0.0)
     made = 0
     for op, n in ops:
         rows = sorted(j.rows.values(), key=lambda r: r.n)
@@ -285,16 +300,21 @@ async def _history(path: Path, ops: list[tuple[str, int]]) -> None:
             j.close_row(some, keep=float(n % 2))
         elif op == "reopen" and not some.open:
             j.reopen(some)
+        elif op == "rest":
+            j.rest()
+            await j.commit()
+        elif op == "recall":
+            assert all(j.find(*r.key) is not None for r in every_row(j)[n % 5 :: 5])
         elif op == "restart":
             before, totals = content(j), j.totals()
             j.close()
-            j = opened(path)
+            j = opened(path, rest=0.0)
             assert content(j) == before
             assert j.totals() == totals
         assert sums_hold(j), j.totals()
     before = content(j)
     j.close()
-    j = opened(path)
+    j = opened(path, rest=0.0)
     assert content(j) == before
     assert sums_hold(j)
     j.close()
@@ -306,7 +326,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from agent.model.event import Event
-from tests.delivery.driver import Driven
+from tests.delivery.driver import Driven, every_row
 
 async def main():
     j = Driven(Path(sys.argv[1]))
@@ -579,7 +599,7 @@ async def test_a_journal_of_the_first_format_opens(path: Path) -> None:
     db.executescript((DATA / "journal-v1.sql").read_text())
     db.close()
     j = opened(path)
-    rows = sorted(j.rows.values(), key=lambda r: r.n)
+    rows = every_row(j)
     assert [(r.event.id, r.step, r.slot, r.state, r.end, r.closed) for r in rows] == [
         ("root", "arrived", "", State.ENDED, "delivered", True),
         ("child", "photos", "porch", State.PLACED, None, False),

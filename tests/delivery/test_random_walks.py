@@ -40,6 +40,7 @@ class Walk:
     largest: int = 1
     commit: float = 0.002
     max_open: int = 10_000
+    rests: bool = True
 
 
 @contextlib.contextmanager
@@ -71,7 +72,7 @@ def walk(plan: Walk, prepare: Callable[[Town], None] = lambda town: None) -> tup
     """Run the walk and what follows until all is quiet; raises AssertionError with the history of what went wrong."""
     watch = Watch()
     with scratch() as path, virtual_time() as loop, only_errors(watch):
-        town = Town(loop, path, plan.seed, watch, plan.names, plan.weather, plan.trouble, plan.max_open)
+        town = Town(loop, path, plan.seed, watch, plan.names, plan.weather, plan.trouble, plan.max_open, plan.rests)
         for node in town.nodes.values():
             node.disk.slowest, node.disk.largest = plan.commit, plan.largest
         prepare(town)
@@ -229,6 +230,7 @@ walks = st.builds(
     largest=st.sampled_from([1, 4, 512]),
     commit=st.sampled_from([0.0, 0.002, 0.3]),
     max_open=st.sampled_from([10_000, 10_000, 10]),
+    rests=st.booleans(),
 )  # fmt: skip
 LONG = "WALKS" in os.environ
 """WALKS=5000 in the environment takes so many walks, in new places each time; without it they are few and always the same."""

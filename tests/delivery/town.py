@@ -268,7 +268,12 @@ class TownNode:
         self.mesh = SimulatedMesh(town.net, self.name, LABELS[self.name], f"boot-{self.deaths}", self.context)
         self.blobs = MemoryBlobs(self.data)
         self.storage = SimulatedStorage(self.disk)
-        journal = Journal(self.disk.path, max_open=town.max_open, storage=self.storage)
+        journal = Journal(
+            self.disk.path,
+            max_open=town.max_open,
+            storage=self.storage,
+            **({} if town.rests else {"recent_rows": 1, "rest": 0.0}),
+        )
         self.p = DeliveryEngine(
             self.name, self.name, self.mesh, journal, self.blobs, self._fetch, self._steps, kinds=KINDS
         )
@@ -393,6 +398,8 @@ class Town:
     weather: Weather = field(default_factory=Weather)
     trouble: Trouble = field(default_factory=Trouble)
     max_open: int = 10_000
+    rests: bool = True
+    """Whether closed rows stay in memory for a while."""
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)

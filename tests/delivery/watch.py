@@ -17,6 +17,7 @@ from agent.delivery.rows import State
 from agent.delivery.wire import DeliverRequest, Report, Verdict
 from agent.model.event import Event, decode_event, event_id
 from agent.model.placement import matches
+from tests.delivery.driver import every_row, known_row
 from tests.delivery.town import Town, TownNode, outputs_of
 
 W, S, Q, R, P, E = State.WAITING, State.SENDING, State.QUEUED, State.RAN, State.PLACED, State.ENDED
@@ -108,11 +109,12 @@ class Watch:
         name = node.name
         self.seen[name], self.ends[name] = {}, Counter()
         self.open[name] = {}
-        for row in node.p.journal.rows.values():
+        for row in every_row(node.p.journal):
             self.seen[name][row.n] = (row.state, row.end, row.closed)
             self.ends[name][row.n] = int(row.end is not None)
             self.since[name, row.n] = self.town.loop.time()
-            self.open[name][row.n] = row
+            if row.n in node.p.journal.by_n:
+                self.open[name][row.n] = row
             known = self.disk[name].get(row.n, (-1, None, 0))
             if self.scanned[name] == node.disk.commits and known != (int(row.state), row.end, int(row.closed)):
                 self.wrong(f"{name}: row {row.n} {row.event.id[:5]} is read otherwise than it was committed")
@@ -263,7 +265,7 @@ class Watch:
     def _told(self, node: TownNode, row: Row, who: str) -> None:
         """While messages pass, a producer hears soon that its row has ended."""
         other = self.town.nodes[row.target]
-        there = other.p.journal.find(*row.key) if other.up else None
+        there = known_row(other.p.journal, row.key) if other.up else None
         if there is not None and there.end is not None and node.name in there.claims:
             since = self.town.loop.time() - max(self.since[other.name, there.n], self.since[node.name, row.n])
             soon = SLACK + 4 * self.town.net.weather.slowest + 4 * other.disk.slowest
@@ -326,7 +328,7 @@ class Watch:
 
     def _told_of(self, node: TownNode, body: bytes) -> list[tuple[Key, str | None, int]]:
         keys = [(r.event, r.pipeline, r.step, r.slot) for r in msgspec.msgpack.decode(body, type=list[Report])]
-        rows = [(key, node.p.journal.find(*key)) for key in keys]
+        rows = [(key, known_row(node.p.journal, key)) for key in keys]
         return [(key, row.end, row.attempts) for key, row in rows if row is not None]
 
     def served(self, number: int, source: str, target: str, verb: str, body: bytes, answer: bytes) -> None:
@@ -354,7 +356,7 @@ class Watch:
                     self.wrong(f"{node.name} has heard that {key} is {end} ({attempts}) and its disk says {found}")
 
     def _accepted(self, node: TownNode, key: Key) -> None:
-        found, row = self._on_disk(node, key), node.p.journal.find(*key)
+        found, row = self._on_disk(node, key), known_row(node.p.journal, key)
         if found is None:
             self.wrong(f"{node.name} accepts {key} and it is not on its disk")
         elif row is not None and row.open and found[0] is not None and node.storage.idle:
@@ -371,16 +373,17 @@ class Watch:
         town = self.town
         by_key: dict[tuple[Key, str], Row] = {}
         for node in town.nodes.values():
-            for row in node.p.journal.rows.values():
+            for row in every_row(node.p.journal):
                 by_key[row.key, node.name] = row
                 if self.ends[node.name][row.n] != 1:
                     self.wrong(f"{node.name}: row {row.n} {row.step} has {self.ends[node.name][row.n]} ends")
         events = {key[0] for key, _ in by_key}
+        matched = {(name, row.parent) for (_, name), row in by_key.items() if row.matched}
         for (key, name), row in by_key.items():
             who = f"{name}: row {row.n} {row.step} {row.event.id[:5]}"
             if row.end == "delivered":
                 self._true(who, row, name, by_key, events)
-            if any(c.matched for c in town.nodes[name].p.journal.children.get(row.n, ())) and not row.matched:
+            if (name, row.n) in matched and not row.matched:
                 self.wrong(f"{who} led to a match and does not know it")
         for node in town.nodes.values():
             self._blobs(node)

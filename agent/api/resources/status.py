@@ -147,9 +147,9 @@ class Status:
         )
 
     def _last(self) -> results.LastEvent | None:
-        if not self.delivery.recent:
+        if not (recent := self.delivery.recent):
             return None
-        last = self.delivery.recent[-1]
+        last = recent[-1]
         age = time.time() - datetime.fromisoformat(last["time"]).timestamp()
         return results.LastEvent(
             **{k: last.get(k, "") for k in ("id", "type", "time", "node", "pipeline", "step")},
