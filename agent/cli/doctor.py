@@ -13,7 +13,7 @@ from agent.cli.context import JsonFlag, single
 from agent.cli.doctor_checks import Finding, look
 from agent.cli.output import count, escape, print_json, say, table
 
-MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
+MARKS = {"ok": "[green]✓[/]", "info": "[blue]i[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
 
 
 def doctor(json: JsonFlag = False) -> None:

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -22,6 +23,8 @@ MDNS = "224.0.0.251"
 """The IPv4 group of multicast DNS (RFC 6762)."""
 
 SHM = Path("/dev/shm")  # noqa: S108
+STATES: dict[str, Literal["info", "fail"]] = {"info": "info", "error": "fail"}
+"""A finding's state by the severity of a warning; others are `warn`."""
 
 
 class Finding(results.Check, omit_defaults=False):
@@ -72,7 +75,7 @@ def _agent(path: Path) -> tuple[Config | None, list[Finding]]:
     out = [Finding("agent", "ok", f"{node.name} runs as {node.role}, version {status.version}"), *inside]
     for w in status.warnings:
         if not any((f.check, f.text) == (w.code, w.text) for f in out):
-            out.append(Finding(w.code, "fail" if w.severity == "error" else "warn", w.text, w.remedy))
+            out.append(Finding(w.code, STATES.get(w.severity, "warn"), w.text, w.remedy))
     return config, out
 
 
@@ -196,7 +199,11 @@ def docker(device: Device) -> Iterator[Finding]:
             version = client.version().get("Version", "?")
         finally:
             client.close()
-    except (sdk.errors.DockerException, requests.exceptions.RequestException, OSError):
+    except (sdk.errors.DockerException, requests.exceptions.RequestException, OSError) as e:
+        if "Permission denied" in str(e):
+            text = "this user may not use the container engine"
+            yield Finding("docker", "warn", text, "run it as root, or add the user to the group docker")
+            return
         yield Finding("docker", "warn", "no container engine answers", remedy)
         return
     yield Finding("docker", "ok", f"version {version}")

@@ -159,6 +159,11 @@ class TokenBook:
         """
         if identity.ca_key_pem is None:
             raise IdentityError("this node cannot issue tokens", hint="create the token on an operator")
+        if not addresses:
+            raise ConfigError(
+                "this device has no address that others reach",
+                hint="connect it to a network or set mesh.advertise, then edge-agent token create",
+            )
         labels = dict(labels or {})
         for key, value in labels.items():
             check_label(key, value)

@@ -62,8 +62,11 @@ async def _life(config: Config, token: str | None, new: bool, out: Out, api: Api
     begun = await begin(config, token, new, out)
     node = build_node(config, begun.identity, wanted=begun.labels, endpoints=begun.endpoints)
     if begun.identity.is_operator and begun.made:
-        out(f"this is the first node of mesh {begun.identity.mesh_id}; the line for the next device:")
-        out(f"  {node.admission.join_line()}")
+        first = f"this is the first node of mesh {begun.identity.mesh_id}"
+        try:
+            out(f"{first}; the line for the next device:\n  {node.admission.join_line()}")
+        except ConfigError as e:  # without a network the mesh is made all the same
+            out(f"{first}; {e.message}: {e.hint}")
     await run_node(node, api)
 
 

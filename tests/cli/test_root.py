@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import doctor_checks
 from agent.cli.main import NOUNS, main
+from agent.config import Config
 from tests.api.memory import MemoryAgent
 from tests.cli.conftest import Shell
 
@@ -171,6 +173,19 @@ async def test_the_doctor_finds_a_port_that_another_program_has(alone: Shell) ->
 async def test_the_doctor_asks_the_running_agent(edge: Shell) -> None:
     found = (await edge("doctor", "--json")).json["findings"]
     assert {"camera.silent", "mesh"} <= {f["check"] for f in found}
+    assert {f["state"] for f in found if f["check"] == "operator.one"} == {"info"}
+
+
+def test_the_doctor_tells_a_missing_right_from_a_missing_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    import docker
+
+    def refused(**_: object) -> None:
+        raise docker.errors.DockerException("('Connection aborted.', PermissionError(13, 'Permission denied'))")
+
+    monkeypatch.setattr(docker, "DockerClient", refused)
+    monkeypatch.setattr(docker, "from_env", refused)
+    (found,) = doctor_checks.docker(doctor_checks.Device(Config(), running=False))
+    assert ("may not use" in found.text, "group docker" in found.remedy) == (True, True)
 
 
 async def test_the_doctor_reports_a_wrong_configuration_and_goes_on(alone: Shell, tmp_path: Path) -> None:

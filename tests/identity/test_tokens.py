@@ -159,7 +159,7 @@ def test_a_token_with_values_out_of_range_is_not_made(mesh: Mesh, wrong: dict[st
 
 
 def test_a_token_needs_an_address(mesh: Mesh) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="no address that others reach"):
         mesh.token()
     with pytest.raises(ConfigError):
         mesh.token("nowhere")

@@ -19,7 +19,7 @@ from agent.errors import CannotListen, ConfigError, EdgeError, JoinRefused
 from agent.health.logs import setup_logging
 from agent.identity import Token
 from agent.mesh import Mesh
-from agent.node import entry, run_agent
+from agent.node import admission, entry, run_agent
 from agent.node.entry import locked
 from agent.node.start import begin, wanted_labels
 from tests.node.site import Site
@@ -141,6 +141,17 @@ async def test_run_agent_prints_the_join_line_and_ends_on_a_signal(site: Site, t
     assert token.encode() not in everything
     loose = [p for p in config.state.rglob("*") if p.stat().st_mode & 0o077 and not p.is_symlink()]
     assert not loose, loose
+
+
+@pytest.mark.usefixtures("restored_process")
+async def test_a_mesh_is_made_on_a_device_without_a_network(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "local_addresses", lambda *_: [])
+    said: list[str] = []
+    life = asyncio.create_task(run_agent(site.config("first"), new=True, out=said.append))
+    await eventually(lambda: any("no address that others reach" in line for line in said) or life.done(), 20)
+    assert not life.done()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(life, 30) == 0
 
 
 @pytest.mark.usefixtures("restored_process")

@@ -268,6 +268,6 @@ class Check(Answer):
     """A check that the agent made for `doctor`."""
 
     check: str
-    state: Literal["ok", "warn", "fail"]
+    state: Literal["ok", "info", "warn", "fail"]
     text: str
     remedy: str
