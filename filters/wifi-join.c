@@ -43,7 +43,7 @@ static edge_span shortened(edge_span name) {
 
 static void put_event(uint64_t line, uint64_t at, const wifi_match *m) {
   const wifi_event *e = &m->event;
-  edge_span access_point = shortened(e->access_point.n ? e->access_point : m->split->host);
+  edge_span access_point = shortened(e->access_point.n || e->controller ? e->access_point : m->split->host);
   const char *comma = "";
   edge_puts("{");
   if (line) {

@@ -21,6 +21,7 @@ typedef struct {
   edge_span interface, access_point, auth, reason;
   uint8_t mac[17];
   bool has_mac;
+  bool controller; /* see wifi_form */
 } wifi_event;
 
 typedef struct { const uint8_t *end; size_t steps; wifi_event event; } form_match;

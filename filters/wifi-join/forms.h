@@ -17,6 +17,7 @@ typedef struct {
   int when;
   bool (*read)(edge_span message, wifi_event *event);     /* instead of a text */
   const char *topics;                                     /* if the line has topics, they begin with one of these */
+  bool controller;                                        /* the header's host sends for many access points */
 } wifi_form;
 
 #define HOSTAPD "hostapd hostapd-* hostapd@* wpad wpa_supplicant libubnt -"
@@ -31,8 +32,8 @@ typedef struct {
 #define CEF_HEAD "0|Ubiquiti|UniFi Network{| Application}|{skip}|{skip}|WiFi Client "
 #define CEF(verb, type) CEF_OF("-", "CEF:", verb, type), CEF_OF("CEF", "", verb, type) /* a relay takes "CEF:" for the program */
 #define CEF_OF(program, start, verb, type)                                                                                       \
-  {"unifi-cef", program, type, start CEF_HEAD verb "|{rest}UNIFI{c|lastC}onnectedToDeviceName={ap} UNIFI{most}clientMac={mac}"}, \
-  {"unifi-cef", program, type, start CEF_HEAD verb "|{most}UNIFIclientMac={mac}"}
+  {"unifi-cef", program, type, start CEF_HEAD verb "|{rest}UNIFI{c|lastC}onnectedToDeviceName={ap} UNIFI{most}clientMac={mac}", .controller = true}, \
+  {"unifi-cef", program, type, start CEF_HEAD verb "|{most}UNIFIclientMac={mac}", .controller = true}
 #define MIKROTIK(type, verb)                                                                                                     \
   {"mikrotik", "-", type, "{mac}@{interface}: " verb, .topics = WIRELESS},                                                       \
   {"mikrotik", "-", type, "{mac}@{interface}({rest}) " verb, .topics = WIRELESS},                                                \
@@ -104,8 +105,8 @@ static const wifi_form FORMS[] = {
     /* UniFi Network, Activity Logging (CEF); a client's name comes before its MAC
      * ex: Jan 10 20:00:01 UDM CEF:0|Ubiquiti|UniFi Network|9.4.19|400|WiFi Client Connected|1|UNIFIhost=UDM UNIFIconnectedToDeviceName=Loft AP UNIFIclientHostname=x UNIFIclientMac=06:aa:10:20:30:99 y UNIFIclientMac=06:aa:10:20:30:40 UNIFIwifiName=Home => joined 06:aa:10:20:30:40 @Loft AP
      * ex: Jan 10 20:00:01 UDM CEF:0|Ubiquiti|UniFi Network|9.4.19|402|WiFi Client Roamed|1|UNIFIhost=UDM UNIFIconnectedToDeviceName=Loft UNIFIclientMac=06:aa:10:20:30:40 UNIFIwifiName=Home => roamed 06:aa:10:20:30:40 @Loft
-     * ex: Jan 10 20:00:01 UDM CEF:0|Ubiquiti|UniFi Network|9.4.19|401|WiFi Client Disconnected|2|UNIFIhost=UDM UNIFIclientMac=06:aa:10:20:30:40 => left 06:aa:10:20:30:40 @UDM
-     * ex: <14>1 2026-01-10T20:00:01Z UDM CEF - - - 0|Ubiquiti|UniFi Network|9.4.19|400|WiFi Client Connected|1|UNIFIhost=UDM UNIFIclientMac=06:aa:10:20:30:40 => joined 06:aa:10:20:30:40 @UDM
+     * ex: Jan 10 20:00:01 UDM CEF:0|Ubiquiti|UniFi Network|9.4.19|401|WiFi Client Disconnected|2|UNIFIhost=UDM UNIFIclientMac=06:aa:10:20:30:40 => left 06:aa:10:20:30:40
+     * ex: <14>1 2026-01-10T20:00:01Z UDM CEF - - - 0|Ubiquiti|UniFi Network|9.4.19|400|WiFi Client Connected|1|UNIFIhost=UDM UNIFIclientMac=06:aa:10:20:30:40 => joined 06:aa:10:20:30:40
      * ex: Jan 10 20:00:01 UDM CEF:0|Ubiquiti|UniFi Network|9.4.19|403|Wired Client Connected|1|UNIFIhost=UDM UNIFIclientMac=06:aa:10:20:30:40 => nothing */
     CEF("Connected", "joined"), CEF("Roamed", "roamed"), CEF("Disconnected", "left"),
 
@@ -141,7 +142,7 @@ static const wifi_form FORMS[] = {
      * ex: Jan 10 20:00:01 OC200 2026-01-10 20:00:01 Home - - - [client:Phone:06-AA-10-20-30-40] (IP: 10.0.0.2) went offline from SSID "Home" on [ap:Loft:AA-BB-CC-00-00-01] (3h58m connected, 25.26MB). => left 06:aa:10:20:30:40 @Loft
      * ex: Jan 10 20:00:01 OC200 2026-01-10 20:00:01 Our Home - - - [client:Phone:06-AA-10-20-30-40] is roaming from [ap:Loft:AA-BB-CC-00-00-01][Channel 36] to [ap:Hall:AA-BB-CC-00-00-02][Channel 1] with SSID "Home" => roamed 06:aa:10:20:30:40 @Hall
      * ex: Jan 10 20:00:01 OC200 2026-01-10 20:00:01 Home - - - [client:PC:06-AA-10-20-30-40] is connected to [switch:Rack:AA-BB-CC-00-00-03] on LAN network. => nothing */
-    {"omada", "-", NULL, NULL, .read = read_omada},
+    {"omada", "-", NULL, NULL, .read = read_omada, .controller = true},
 
     /* Cisco Meraki MR
      * ex: <134>1 1701108917.492881624 AP_loft events type=association radio='1' vap='0' client_mac='06:AA:10:20:30:40' channel='36' rssi='40' => joined 06:aa:10:20:30:40 @AP_loft
@@ -178,7 +179,7 @@ static const wifi_form FORMS[] = {
      * ex: <189>date=2026-01-10 time=20:00:01 devname="FG" type="event" subtype="wireless" ap="Loft" vap="home" ssid="Home" stamac="06:aa:10:20:30:40" action="client-authentication" msg="Client authenticated" => joined 06:aa:10:20:30:40 home @Loft
      * ex: date=2026-01-10 time=20:00:01 devname=FG type=event subtype=wireless action=client-disassociation stamac=06:aa:10:20:30:40 ap=Loft => left 06:aa:10:20:30:40 @Loft
      * ex: date=2026-01-10 time=20:00:01 devname="FG" type="event" subtype="wireless" action="probe-req" msg="action=\"client-authentication\" stamac=\"06:aa:10:20:30:40\"" => nothing */
-    {"fortinet", "-", NULL, NULL, .read = read_fortinet},
+    {"fortinet", "-", NULL, NULL, .read = read_fortinet, .controller = true},
 
     /* FRITZ!Box, German and English; a device's name stands between two fixed texts, or after the MAC
      * ex: 10.01.26 20:00:01 WLAN-Gerät angemeldet (2,4 GHz), 72 Mbit/s, esp32, IP 192.0.2.42, MAC 06:AA:10:20:30:40. => joined 06:aa:10:20:30:40

@@ -65,6 +65,7 @@ static bool form_fits(const wifi_form *form, const log_split *s, wifi_event *eve
   if (!s->program.n && !strncmp(form->name, "hostapd", 7) && !looks_like_interface(m.event.interface)) return false;
   if (form->type) m.event.type = form->type;
   if (form->reason) m.event.reason = span_of(form->reason);
+  m.event.controller = form->controller;
   *event = m.event;
   return true;
 }
