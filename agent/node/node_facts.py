@@ -115,11 +115,17 @@ class NodeFacts:
         ]
 
     def _gone(self, known: list[NodeRecord]) -> list[Gone]:
-        """Nodes that were seen since the start and are gone. Every node sees them, so only two kinds of nodes tell."""
+        """Nodes that are gone; those that were not seen since the start count from then. Every node sees them, so only two
+        kinds of nodes tell.
+        """
         if self.identity().role != ROLE_OPERATOR and not self.uplink.configured:
             return []
         absent = [n for n in known if not self.mesh.is_live(n.id)]
-        return [Gone(n.name, self.mesh.since_record(n.id)) for n in absent]
+        seen = {n.id for n in known}
+        names = {n.name for n in known}  # a device that joined again has the document of its old id, too
+        never = {name for node, name in self.labels.names().items() if node not in seen and name not in names}
+        gone = [Gone(n.name, self.mesh.since_record(n.id)) for n in absent]
+        return gone + self.absent.of("node", sorted(never), time.monotonic())
 
     def _sink_connected(self, error: str) -> bool | None:
         if self.uplink.configured:

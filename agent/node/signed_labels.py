@@ -60,6 +60,11 @@ class SignedLabels:
         found = self._document(node_id)
         return found.name if found else ""
 
+    def names(self) -> dict[str, str]:
+        """The names of the admitted nodes by their ids, as operators signed them; without removed nodes."""
+        admitted = (d.name for d in self._mesh.documents.list(LABEL) if not self._mesh.is_removed(d.name))
+        return {node: name for node in admitted if (name := self.name_of(node))}
+
     def _document(self, node_id: str) -> NodeLabels | None:
         document = self._mesh.documents.get(LABEL, node_id)
         if document is None:

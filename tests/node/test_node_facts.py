@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agent.errors import StepFailed
+from agent.errors import NotFound, StepFailed
 from agent.health import run_checks
 from agent.node import Node
 from tests.node.site import Site
@@ -79,3 +79,18 @@ async def test_an_engine_is_wanted_by_steps_for_this_node(site: Site, more: str,
     await eventually(lambda: hall.mesh.me.labels.get("docker") == label)
     assert (await hall.self_checks.facts.collect()).docker_wanted is wanted
     assert ("docker.missing" in await faults(hall)) is wanted
+
+
+async def test_a_node_gone_before_the_start_is_gone_until_removed(site: Site) -> None:
+    hall = await site.start("hall")
+    porch = await site.start("porch")
+    await hall.labels.sign(porch.mesh.me.id, {}, "porch")
+    await site.stop("porch")
+    await site.stop("hall")
+    hall = await site.start("hall")
+    assert [g.name for g in (await hall.self_checks.facts.collect()).gone] == ["porch"]
+    assert (await hall.api.nodes.remove("porch")).node == "porch"
+    assert hall.mesh.is_removed(porch.mesh.me.id)
+    assert (await hall.self_checks.facts.collect()).gone == []
+    with pytest.raises(NotFound):
+        await hall.api.nodes.remove("porch")

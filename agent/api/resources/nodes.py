@@ -12,7 +12,7 @@ from agent.api import results
 from agent.api.requests import Approve, Label, NodesQuery, Rename
 from agent.api.resources.common import SignedLabels, certificate, name_of, open_desk, when
 from agent.definitions import Definitions
-from agent.errors import ConfigError, EdgeError, IdentityError, Refused
+from agent.errors import ConfigError, EdgeError, IdentityError, NotFound, Refused
 from agent.identity import AdmissionDesk, clean_name
 from agent.mesh import REMOVAL, Mesh
 from agent.model.labels import Selector
@@ -146,9 +146,9 @@ class Nodes:
         return results.LabelledNode(record.id, record.name, labels)
 
     async def remove(self, node: str) -> results.RemovedNode:
-        """Remove a node from the mesh for good; raises NotFound, and Refused for this node itself."""
+        """Remove a node from the mesh for good, seen or not; raises NotFound, and Refused for this node itself."""
         mesh = self.mesh
-        record = mesh.node(node)
+        record = self._admitted(node)
         if record.id == mesh.me.id:
             raise Refused("a node does not remove itself", hint="do it on another operator", code="node.self")
         await self._tell(record)
@@ -162,6 +162,23 @@ class Nodes:
             unconfirmed=[n.name for n in others if n.id in silent] + [n.name for n in absent],
             hint=KEY_HINT if record.labels.get("uplink") == "true" else "",
         )
+
+    def _admitted(self, node: str) -> NodeRecord:
+        """The record of a node, or what is signed about one that was not seen since this node started; raises NotFound."""
+        try:
+            return self.mesh.node(node)
+        except NotFound:
+            found = [
+                NodeRecord(id=i, name=n, labels=self.labels.signed(i))
+                for i, n in self.labels.names().items()
+                if node in (i, n)
+            ]
+            if len(found) > 1:
+                ids = ", ".join(record.id for record in found)
+                raise ConfigError(f"several nodes were called {node!r}", hint=f"give the id: {ids}") from None
+            if not found:
+                raise
+            return found[0]
 
     async def _tell(self, record: NodeRecord) -> None:
         """Tell a node that it is removed: afterwards nobody answers it. An absent node is not told."""
