@@ -191,6 +191,7 @@ static const wifi_form FORMS[] = {
      * ex: 10.01.26 20:00:01 WLAN-Anmeldung ist gescheitert (5 GHz): Ungültiger WLAN-Schlüssel. MAC-Adresse: 06:AA:10:20:30:40. => rejected 06:aa:10:20:30:40 reason=refused
      * ex: 10.01.26 20:00:01 WLAN-Gerät Anmeldung gescheitert (5 GHz): ungültiger WLAN-Schlüssel. MAC-Adresse: 06:AA:10:20:30:40. => rejected 06:aa:10:20:30:40 reason=refused
      * ex: Jan 10 20:00:01 fritz.box Wireless device logged on (5 GHz), 866 Mbit/s, phone, IP 192.0.2.42, MAC 06:AA:10:20:30:40. => joined 06:aa:10:20:30:40 @fritz.box
+     * ex: 10.01.26 20:00:01 Internetverbindung WLAN-Gerät angemeldet (5 GHz), 866 Mbit/s, phone, IP 192.0.2.42, MAC 06:AA:10:20:30:40. => nothing
      * ex: 10.01.26 20:00:01 Anmeldung der App an der FRITZ!Box von WLAN-Gerät angemeldet, MAC 06:AA:10:20:30:40. => nothing */
     FRITZBOX("joined", "{|Neues }WLAN-Ger{skip} " GERMAN "angemeldet", "-Adresse"), FRITZBOX("left", "WLAN-Ger{skip} " GERMAN "abgemeldet", "-Adresse"),
     FRITZBOX("joined", ENGLISH "{registered|logged on|logged in|connected|signed in|re-registered}", " address"),

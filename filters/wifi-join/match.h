@@ -56,6 +56,8 @@ static bool form_fits(const wifi_form *form, const log_split *s, wifi_event *eve
   if (form->text && *form->text != '{' && (!s->message.n || *s->message.p != (uint8_t)*form->text)) return false; /* most forms end here */
   /* in MikroTik's lines without topics "NAME (ADDRESS): …" is of its hotspot, whose guests choose the name */
   if (!s->topics.n && !strcmp(form->name, "mikrotik") && contains(s->message, "): ")) return false;
+  /* FRITZ!Box's own time, 10.01.26 20:00:01, has no host after it: a word there begins another message */
+  if (s->host.n && s->time.n > 2 && s->time.p[2] == '.' && !strcmp(form->name, "fritzbox")) return false;
   /* topics are MikroTik's, and those of its hotspot have names that guests choose */
   if (s->topics.n && (!form->topics || !is_one_of(edge_make(s->topics.p, strcspn((const char *)s->topics.p, ",")), form->topics))) return false;
   form_match m = {0};
