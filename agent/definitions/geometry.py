@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 MOST_CORNERS = 64
@@ -16,10 +17,8 @@ def area(box: Any) -> float | None:
 def fits(box: Any, least: Any, most: Any) -> bool:
     """Whether the box's share of the picture is at least `least` and at most `most`, each only where it is a number."""
     share = area(box)
-    if share is None:
-        return False
-    bounds = [bound if isinstance(bound, int | float) else None for bound in (least, most)]
-    return (bounds[0] is None or share >= bounds[0]) and (bounds[1] is None or share <= bounds[1])
+    low, high = (bound if isinstance(bound, int | float) else none for bound, none in ((least, -inf), (most, inf)))
+    return share is not None and low <= share <= high
 
 
 def contains_foot(zone: Any, box: Any) -> bool:

@@ -69,7 +69,7 @@ class Archive:
         return taken
 
     def _place(self, mark: int) -> int:
-        """The row's place; -1 where there is none."""
+        """The row's place, or -1."""
         last = len(self._slots) - 1
         slot = mark & last
         while at := self._slots[slot]:

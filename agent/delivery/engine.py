@@ -162,6 +162,11 @@ class DeliveryEngine(Generic[S]):
         """The newest events that this node made, oldest first."""
         return [msgspec.json.decode(e) for e in self._recent]
 
+    @property
+    def newest(self) -> dict[str, Any] | None:
+        """The newest of them; None before the first."""
+        return msgspec.json.decode(self._recent[-1]) if self._recent else None
+
     # -- questions of users -----------------------------------------------------------------------------------------------
 
     def totals(self) -> dict[str, dict[str, dict[str, int]]]:

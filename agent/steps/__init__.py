@@ -4,6 +4,7 @@ A module that adds kinds has them in its `KINDS`; nothing else names it.
 """
 
 from agent.steps.alerts import Alerts
+from agent.steps.camera import photo_data
 from agent.steps.device_records import MAX_ADDRESSES, DeviceInfo, DeviceRecords
 from agent.steps.every_kind import every_kind
 from agent.steps.kind import EventKind, SourceKind, SourceRunner
@@ -33,4 +34,5 @@ __all__ = [
     "StepPrograms",
     "every_kind",
     "learn_of",
+    "photo_data",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -82,15 +82,25 @@ class Camera(EventKind):
         return work, WIDTH
 
 
+def photo_data(node: str, name: str, shot: int, photo: Photo, about_labels: dict[str, Any]) -> dict[str, Any]:
+    """The data that a camera adds to the event of a photo; `shot` counts from 0."""
+    return {
+        "camera": f"{node}/{name}",
+        "node": node,
+        "shot": shot,
+        "width": photo.width,
+        "height": photo.height,
+    } | about_labels
+
+
 async def _shoot(parts: Parts, name: str, task: CameraTask, row: Row, emit: Emit) -> None:
     node, shot = parts.context, 0
 
     async def taken(photo: Photo) -> None:
         nonlocal shot
         cid, size = await parts.writer.put(photo.jpeg)
-        data = {k: v for k, v in row.event.data.items() if k not in ("blobs", *ABOUT_LABELS)} | {
-            "camera": f"{node.node_name}/{name}", "node": node.node_name, "shot": shot, "width": photo.width, "height": photo.height,
-        } | parts.cameras.about_labels(name)  # fmt: skip
+        data = {k: v for k, v in row.event.data.items() if k not in ("blobs", *ABOUT_LABELS)}
+        data |= photo_data(node.node_name, name, shot, photo, parts.cameras.about_labels(name))
         blob = BlobRef(f"{name}-{shot}.jpg", cid, "image/jpeg", size)
         await emit([(StepOutput("camera.photo", data, [blob]), (node.node_id, name, shot))])
         shot += 1

@@ -20,9 +20,12 @@ from agent.steps.programs import StepPrograms
 class Photo(Protocol):
     """One photo of a camera."""
 
-    jpeg: bytes
-    width: int
-    height: int
+    @property
+    def jpeg(self) -> bytes: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
 
 
 class Cameras(Protocol):

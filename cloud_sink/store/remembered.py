@@ -17,7 +17,7 @@ class Remembered(Transactions):
             s.merge(Setting(name=name, value=value))
 
     def get(self, name: str) -> Any:
-        """The stored value; None if there is none."""
+        """The stored value, or None."""
         with self.read() as s:
             row = s.get(Setting, name)
         return None if row is None else row.value

@@ -125,7 +125,9 @@ async def test_a_camera_test_takes_the_way_of_the_pipeline(
     # The scan's data is invalid in the middle: its markers and its end are whole.
     (site.folder / "damaged.jpg").write_bytes(good[: len(good) // 2] + b"\x55" * 400 + good[len(good) // 2 + 400 :])
     for name in ("good", "damaged"):
-        await hall.api.cameras.add(AddCamera(name, f"file:{site.folder}/{name}.jpg", zones={"door": DOOR}))
+        await hall.api.cameras.add(
+            AddCamera(name, f"file:{site.folder}/{name}.jpg", zones={"door": DOOR}, min_area=0.02)
+        )
     before = await hall.api.cameras.test("good")
     assert before.passed == []
     cid, _ = await hall.stores.blobs.put((filters / "rescale.wasm").read_bytes(), owner="test")
@@ -148,4 +150,4 @@ async def test_a_camera_test_takes_the_way_of_the_pipeline(
     with pytest.raises(CameraError, match=r"p/small cannot use it: .*damaged") as caught:
         await hall.api.cameras.test("damaged")
     assert caught.value.code == "camera.picture"
-    assert (seen[0]["camera"], seen[0]["zones"]) == ("hall/damaged", {"door": DOOR})
+    assert (seen[0]["camera"], seen[0]["zones"], seen[0]["min_area"]) == ("hall/damaged", {"door": DOOR}, 0.02)

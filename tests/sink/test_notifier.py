@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from cloud_sink.notify.channel import Books
 from cloud_sink.notify.queue import Pending
 from cloud_sink.settings import Limits
 from cloud_sink.store import Alerts, PhotoStore, open_database
+from tests.sink.notifying import running
 from tests.sink.running import Building, jpeg
 from tests.support import eventually
 
@@ -58,16 +56,8 @@ class Desk:
         names = [c.name for c in self.channels]
         assert self.alerts.add(alert, stored, size=1, via="https", name="ap", channels=names)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.notifier.run())
-        try:
-            yield
-            assert not task.done()
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return running(self.notifier)
 
 
 async def test_a_notice_that_cannot_be_shown_waits_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from cloud_sink.settings import Settings
 from cloud_sink.status import lines_of, status_of
 from cloud_sink.store import open_database
 from cloud_sink.store.models import Notice, Report
+from tests.sink.notifying import running
 from tests.sink.running import Building, Caller, calling_sink
 from tests.sink.slack_server import CHANNEL, TOKEN, slack_server
 from tests.support import eventually
@@ -89,18 +89,6 @@ class Desk:
         names = [c.name for c in channels]  # type: ignore[attr-defined]
         self.troubles = Troubles(self.sink.engine, USUAL[:3], names, "https://sink.example", self.now)
         return Notifier(channels, Notices(self.sink.engine), self.sink.alerts, self.sink.photos)  # type: ignore[arg-type]
-
-
-@asynccontextmanager
-async def running(notifier: Notifier) -> AsyncIterator[None]:
-    task = asyncio.create_task(notifier.run())
-    try:
-        yield
-        assert not task.done()
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture

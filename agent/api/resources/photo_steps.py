@@ -18,7 +18,7 @@ from agent.model.event import BlobRef, Event, event_id, now
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
 from agent.model.task import StepOutput, WasmTask
-from agent.steps import NodeSteps
+from agent.steps import NodeSteps, photo_data
 
 OWNER = "camera test"
 LIMIT = 60.0
@@ -63,10 +63,7 @@ class PhotoSteps:
         node, place, start = self._mesh.me.name, f"{pipeline.name}/{step.name}", time.perf_counter()
         cid, size = await self._blobs.put(photo.jpeg, owner=OWNER)
         blob = BlobRef(f"{name}-0.jpg", cid, "image/jpeg", size)
-        data = {
-            "camera": f"{node}/{name}", "node": node, "shot": 0, "width": photo.width, "height": photo.height,
-            "blobs": [msgspec.to_builtins(blob)],
-        } | ({"zones": camera.zones} if camera.zones else {})  # fmt: skip
+        data = {**photo_data(node, name, 0, photo, camera.about_labels), "blobs": [msgspec.to_builtins(blob)]}
         source = f"/{node}/{pipeline.name}/{step.after[0]}"
         event = Event(
             id=event_id(OWNER, now(), cid.encode()), source=source, type="camera.photo", time=now(), data=data

@@ -147,9 +147,8 @@ class Status:
         )
 
     def _last(self) -> results.LastEvent | None:
-        if not (recent := self.delivery.recent):
+        if (last := self.delivery.newest) is None:
             return None
-        last = recent[-1]
         age = time.time() - datetime.fromisoformat(last["time"]).timestamp()
         return results.LastEvent(
             **{k: last.get(k, "") for k in ("id", "type", "time", "node", "pipeline", "step")},
