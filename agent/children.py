@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 GONE = 10.0
 """Seconds that a killed worker may take to end: a busy machine needs seconds to free its memory."""
 
+CHECK = 120.0
+"""Seconds that a worker may take to start and end when it is only checked: an emulated processor is 20 times slower."""
+
 
 class TooLarge(Exception):
     """A worker announces a message beyond MAX_MESSAGE."""
@@ -36,6 +39,35 @@ def worker_command(module: str, subcommand: str, *arguments: str) -> list[str]:
     if getattr(sys, "frozen", False):
         return [sys.executable, subcommand, *arguments]
     return [sys.executable, "-P", "-m", module, *arguments]
+
+
+async def check_worker(module: str, subcommand: str, *arguments: str) -> str:
+    """Start a worker whose parent is gone at once; returns why it does not end well, empty where it does."""
+    mine, its = socket.socketpair()
+    mine.close()
+    with its:
+        process = await asyncio.create_subprocess_exec(
+            *worker_command(module, subcommand, *arguments, str(its.fileno())),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=(its.fileno(),),
+            env=clean_environment(),
+            start_new_session=True,
+        )
+    try:
+        async with asyncio.timeout(CHECK):
+            _, err = await process.communicate()
+    except TimeoutError:
+        return f"it does not end in {CHECK:.0f} s"
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    if process.returncode == 0:
+        return ""
+    last = err.decode(errors="replace").strip().rpartition("\n")[2][-200:]
+    return f"it ended with {process.returncode}" + (f": {last}" if last else "")
 
 
 class Child:

@@ -19,6 +19,7 @@ NOUNS = (
     Noun("logs", "The logs of steps.", "See"),
     Noun("egress", "Every byte that left the building.", "See"),
     Noun("doctor", "Find problems of this device.", "See"),
+    Noun("selftest", "Exercise the installed agent on this device.", "See"),
     Noun("ping", "Measure the way to a node.", "See"),
     Noun("netcheck", "Check ports, mDNS, clocks and links.", "See"),
     Noun("bugreport", "Pack a redacted archive for a bug report.", "See"),

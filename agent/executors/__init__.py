@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from agent.executors.pool import WORKER_REST
     from agent.executors.process.executor import ProcessExecutor
     from agent.executors.programs import Executors
+    from agent.executors.wasm.available import engine_name
     from agent.executors.wasm.executor import WasmExecutor
+    from agent.executors.wasm.probe import check_engine
 
 __all__ = [
     "OWNER_LABEL", "WORKER_REST", "DockerExecutor", "Executors", "ExplainedLine", "Explanation", "FilterReport", "NoLog",
-    "OpenFilter", "Policy", "ProcessExecutor", "WasmExecutor", "check_filter", "explain_lines",
+    "OpenFilter", "Policy", "ProcessExecutor", "WasmExecutor", "check_engine", "check_filter", "engine_name",
+    "explain_lines",
 ]  # fmt: skip
 
 _MODULES = {
@@ -38,7 +41,9 @@ _MODULES = {
     "Policy": "policy",
     "ProcessExecutor": "process.executor",
     "WasmExecutor": "wasm.executor",
+    "check_engine": "wasm.probe",
     "check_filter": "filter_check",
+    "engine_name": "wasm.available",
     "explain_lines": "filter_explain",
 }
 

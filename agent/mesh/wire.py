@@ -14,9 +14,10 @@ from typing import TypeVar
 
 import msgspec
 
+from agent import PROTOCOL
 from agent.model.node import NodeRecord
 
-VERSION = 1
+VERSION = PROTOCOL
 MAX_BODY = 8 << 20
 """Default largest body of a request or a reply, in bytes."""
 BULK = 64 << 10
