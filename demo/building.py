@@ -162,10 +162,7 @@ class Building(Agents):
         """The pipeline without a time of learning; without Docker the detector is a local process on gpu, not a container."""
         text = self.checkout.pipeline.read_text()
         command = [sys.executable, "-m", "detector.worker", "--model", str(self.checkout.model)]
-        changes = {
-            "presence: {away: 30m}": "presence: {away: 30m, learn: 0}",
-            "../build/": f"{self.checkout.root}/build/",
-        }
+        changes = {"presence: {away: 30m}": "presence: {away: 30m, learn: 0}"}
         if not self.docker:
             changes |= {
                 "docker: {image: edge/detector:1}": f"process: {{command: {msgspec.json.encode(command).decode()}}}",

@@ -30,7 +30,7 @@ class Checkout:
         self.root = Path(agent.__file__).resolve().parent.parent
         self.pipeline = self._needed("examples/person-at-the-door.yaml")
         self.scenes = self._needed("build/scenes")
-        self.modules = self._needed("build/filters")
+        self._needed("build/filters")
         self.model = self._needed("build/models/nanodet/manifest.json")
 
     def _needed(self, name: str) -> Path:

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from agent.cli.context import JsonFlag, epilog, new_app
-from agent.cli.filter_module import need_module, opened
+from agent.cli.filter_module import module_file, opened
 from agent.cli.filter_try import EXAMPLES, try_
 from agent.cli.output import escape, print_json, say
 from agent.errors import ConfigError
@@ -37,7 +37,12 @@ def group() -> None:
 
 @app.command()
 def check(
-    module: Annotated[Path, typer.Argument(metavar="MODULE", help="The filter, a WASI preview 1 command.")],
+    module: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE", help="The filter, a WASI preview 1 command, or a name such as edge/wifi-join."
+        ),
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Log that the filter reads.")],
     *,
     arg: Annotated[list[str] | None, typer.Option("--arg", help="Argument for the filter; repeatable.")] = None,
@@ -50,12 +55,12 @@ def check(
     Needs no running agent. Ends with 1 when the filter breaks the contract.
     """
     data = _read(file)
-    need_module(module)
-    report = asyncio.run(_check(module, data, arg or [], rounds, seed))
+    program = module_file(module)
+    report = asyncio.run(_check(program, data, arg or [], rounds, seed))
     if json:
         print_json(msgspec.to_builtins(report))
     else:
-        _show(module, report)
+        _show(program, report)
     raise typer.Exit(0 if report.ok else 1)
 
 

@@ -8,34 +8,26 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import agent
 from agent.errors import ConfigError
+from agent.shared import builtin_program
 
 if TYPE_CHECKING:
     from agent.executors import OpenFilter
 
 STDOUT = 1 << 20
 """Bytes that a filter may write to stdout for one batch, beside four for each byte of it: as in a pipeline."""
-BUILT = Path("build/filters/wifi-join.wasm")
-"""The built filter of access points' lines, in a checkout."""
 
 
-def need_module(module: Path) -> None:
-    """Raise ConfigError unless there is such a file."""
-    if not module.is_file():
+WIFI_JOIN = "edge/wifi-join"
+"""The filter of access points' lines that comes with the agent."""
+
+
+def module_file(module: str) -> Path:
+    """The file of a module: a path, or the name of a program that comes with the agent. Raises ConfigError, NotFound."""
+    file = builtin_program(module) or Path(module)
+    if not file.is_file():
         raise ConfigError(f"there is no module {module}", hint="build it first: docs/write-your-own-filter.md")
-
-
-def wifi_join() -> Path:
-    """The built filter wifi-join: in the checkout of this program, else below the current folder; raises ConfigError."""
-    places = (Path(agent.__file__).resolve().parents[1] / BUILT, Path.cwd() / BUILT)
-    for place in places:
-        if place.is_file():
-            return place
-    raise ConfigError(
-        f"the filter wifi-join is not built: there is no {places[0]}",
-        hint="python scripts/build_filters.py wifi-join in a checkout builds it; or name a filter with --module FILE",
-    )
+    return file
 
 
 @asynccontextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent.cli.filter_module import WIFI_JOIN
 from agent.cli.form_proposal import Proposal, choose_mac, macs_of, propose
 from agent.cli.output import console, count, escape
 from agent.errors import ConfigError, NotFound, StepFailed
@@ -120,12 +120,14 @@ async def _tried(
     return made
 
 
-def show_suggestion(s: Suggestion, module: Path, named: bool) -> None:
-    """Print the form, its use in a pipeline, and what the filter finds with it."""
-    option = f" --module {shlex.quote(str(module))}" if named else ""
+def show_suggestion(s: Suggestion, module: str) -> None:
+    """Print the form, its use in a pipeline with this module, and what the filter finds with it."""
+    option = f" --module {shlex.quote(module)}" if module != WIFI_JOIN else ""
     _say(f"[bold]line {s.line}, {s.event} {s.mac}[/]")
     _say(f"   try it  edge-agent filter try --form {escape(shlex.quote(s.form))}{option} FILE")
-    _say(f"   use it  wasm: {{module: …, args: [--form, {escape(json.dumps(s.form, ensure_ascii=False))}]}}")
+    _say(
+        f"   use it  wasm: {{module: {escape(module)}, args: [--form, {escape(json.dumps(s.form, ensure_ascii=False))}]}}"
+    )
     if not s.sure:
         _say(
             "[yellow]![/] no word of the line says what happened: joined is assumed; --event left, roamed or active says otherwise"

@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from agent.cli.context import JsonFlag
-from agent.cli.filter_module import need_module, opened, wifi_join
+from agent.cli.filter_module import WIFI_JOIN, module_file, opened
 from agent.cli.filter_suggest import Suggestion, show_suggestion, suggest
 from agent.cli.output import console, count, escape, print_json
 from agent.errors import ConfigError, StepFailed
@@ -43,9 +43,7 @@ def try_(
         list[str], typer.Argument(metavar="LINE|FILE|-...", help="A log line, a file of lines, or - for stdin.")
     ],
     *,
-    module: Annotated[
-        Path | None, typer.Option("--module", metavar="FILE", help="Another filter; default: the built wifi-join.")
-    ] = None,
+    module: Annotated[str, typer.Option("--module", metavar="FILE", help="The filter, a file or a name.")] = WIFI_JOIN,
     arg: Annotated[list[str] | None, typer.Option("--arg", help="Argument for the filter; repeatable.")] = None,
     form: Annotated[
         list[str] | None,
@@ -73,8 +71,7 @@ def try_(
     running agent. With --suggest it proposes a form for a line that the filter does not know, runs the filter with it and says
     whether the line then has the event; docs/access-points.md explains forms. Ends with 1 where no line has an event.
     """
-    chosen = module or wifi_join()
-    need_module(chosen)
+    chosen = module_file(module)
     switches = [name for name, on in (("--dhcp", dhcp), ("--logger", logger)) if on]
     arguments = [*(arg or []), *switches, *(word for text in form or [] for word in ("--form", text))]
     data = b"".join(map(_lines, lines))
@@ -87,7 +84,7 @@ def try_(
     else:
         _show(result, found, brief=proposed is not None)
         if proposed is not None:
-            show_suggestion(proposed, chosen, module is not None)
+            show_suggestion(proposed, module)
     ok = proposed.verified if proposed is not None else found > 0
     raise typer.Exit(0 if ok else 1)
 

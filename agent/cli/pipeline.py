@@ -14,7 +14,8 @@ from agent.cli import completion
 from agent.cli.context import JsonFlag, YesFlag, ask, connect, new_app
 from agent.cli.output import ago, escape, listing, print_json, say, since, table
 from agent.cli.status_view import view_pipeline
-from agent.errors import ConfigError, in_words
+from agent.errors import ConfigError, NotFound, in_words
+from agent.shared import builtin_program, examples
 
 app = new_app(
     "Apply and manage pipelines.",
@@ -211,6 +212,32 @@ def remove(name: Name, yes: YesFlag = False, json: JsonFlag = False) -> None:
 
 
 @app.command()
+def example(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="Name of the example.", autocompletion=lambda: list(examples()))
+    ] = "",
+    json: JsonFlag = False,
+) -> None:
+    """Print an example of a pipeline file, to be changed and applied; without a name, list the examples."""
+    found = examples()
+    if name and name not in found:
+        raise NotFound(
+            f"there is no example {name!r}",
+            hint=f"there are {', '.join(found)}" if found else "install the whole package",
+        )
+    if name:
+        text = found[name].read_text("utf-8")
+        print_json({"name": name, "text": text}) if json else typer.echo(text, nl=False)
+    elif json:
+        print_json(list(found))
+    else:
+        rows = [
+            [escape(n), escape(file.read_text("utf-8").partition("\n")[0].lstrip("# "))] for n, file in found.items()
+        ]
+        say(listing(["example", ""], rows, empty="no example comes with this installation"))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a pipeline file, for editors."""
     with connect() as client:
@@ -236,7 +263,7 @@ def _source(client: Client, file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read: {in_words(e)}", hint="check the path") from None
     files = {}
     for name in client.post_packed("/v1/pipeline-files", source):
-        path = file.parent / name
+        path = builtin_program(name) or file.parent / name
         try:
             size = path.stat().st_size
             if size > MOST_FILE:

@@ -23,7 +23,7 @@ _WORDS: dict[Any, str] = {
     list[str]: "a list of strings",
     dict[str, str]: "a mapping of strings",
 }
-_STEPS = {"wifi": {"tail": "auto", "wasm": {"module": "filters/wifi-join.wasm"}}}
+_STEPS = {"wifi": {"tail": "auto", "wasm": {"module": "edge/wifi-join"}}}
 _PARSED: dict[str, Callable[[Any], Any]] = {
     "duration": parse_duration,
     "size": parse_size,

@@ -41,7 +41,12 @@ class WasmTask(Task, omit_defaults=True, frozen=True, kw_only=True):
     policy: ClassVar[str] = "wasm"
 
     module: Annotated[
-        str, key("the module, relative to the file; a CID once applied", "filters/rescale.wasm", "a path")
+        str,
+        key(
+            "the module, relative to the file, or `edge/NAME`, which comes with the agent; a CID once applied",
+            "edge/rescale",
+            "a path",
+        ),
     ]
     args: Annotated[list[str], key("arguments", ["--max", "640"])] = []
     env: Annotated[dict[str, str], key("environment", {"LANG": "C.UTF-8"})] = {}

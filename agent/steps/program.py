@@ -27,7 +27,7 @@ class ProgramKind(EventKind):
 
 
 KINDS = (
-    ProgramKind("wasm", WasmTask, "run a WASM module", {"module": "filters/rescale.wasm"}, pick="here"),
+    ProgramKind("wasm", WasmTask, "run a WASM module", {"module": "edge/rescale"}, pick="here"),
     ProgramKind("docker", DockerTask, "run a container", {"image": "edge/detector:1"}),
     ProgramKind(
         "process",

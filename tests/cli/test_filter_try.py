@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent import shared
 from agent.cli import filter_module
-from agent.errors import ConfigError
+from agent.errors import NotFound
 from tests.cli.conftest import Result, Shell
 from tests.filters.conftest import filters
 
@@ -165,11 +166,11 @@ async def test_a_mistake_is_a_clear_error(alone: Shell, filters: Path, arguments
     assert "hint:" in shown.err
 
 
-def test_a_filter_that_is_not_built_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filter_module, "BUILT", Path("nowhere.wasm"))
-    with pytest.raises(ConfigError, match="is not built") as raised:
-        filter_module.wifi_join()
-    assert "--module" in raised.value.hint
+def test_a_filter_that_is_not_built_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shared, "HERE", tmp_path / "agent")
+    with pytest.raises(NotFound, match="no program edge/wifi-join comes with this agent") as raised:
+        filter_module.module_file("edge/wifi-join")
+    assert "setup.py demo builds them" in raised.value.hint
 
 
 async def test_a_file_that_is_no_filter_is_a_clear_error(alone: Shell, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ import pytest
 from tests.api import memory
 from tests.api.memory import MAC, MemoryAgent
 from tests.cli.conftest import Shell
+from tests.filters.conftest import filters
+
+__all__ = ["filters"]
 
 NAME = "person-at-the-door"
 
@@ -97,6 +100,15 @@ async def test_applying_sends_the_modules_beside_the_file(edge: Shell, agent: Me
     assert (result.code, result.err) == (0, "")
     assert "instead of 8f3a91c2 by gpu" in result.out
     assert agent.calls == [("apply", "home/door.yaml", {"f.wasm": b"\0asm"}, False)]
+
+
+async def test_applying_sends_a_module_of_the_agent(
+    edge: Shell, agent: MemoryAgent, tmp_path: Path, filters: Path
+) -> None:
+    (tmp_path / "door.yaml").write_text("steps:\n  wifi:\n    wasm:\n      module: edge/wifi-join\n")
+    assert (await edge("pipeline", "apply", "door.yaml")).code == 0
+    module = (filters / "wifi-join.wasm").read_bytes()
+    assert agent.calls == [("apply", "door.yaml", {"edge/wifi-join": module}, False)]
 
 
 async def test_applying_says_how_a_step_gets_a_node(
@@ -261,3 +273,12 @@ async def test_a_blob_that_nobody_has_leaves_no_file(edge: Shell, tmp_path: Path
     before = set(tmp_path.iterdir())
     assert (await edge("get", "bafkreinobody", "-o", "out")).code == 6
     assert set(tmp_path.iterdir()) == before
+
+
+async def test_an_example_is_printed_and_listed(alone: Shell) -> None:
+    listed = (await alone("pipeline", "example", "--json")).json
+    assert "person-at-the-door" in listed
+    printed = await alone("pipeline", "example", "person-at-the-door")
+    assert "name: person-at-the-door" in printed.out
+    wrong = await alone("pipeline", "example", "nothing")
+    assert (wrong.code, "person-at-the-door" in wrong.err) == (6, True)

@@ -13,6 +13,7 @@ import pytest
 from agent.errors import ConfigError, NotFound
 from agent.executors import WasmExecutor
 from agent.model.task import WasmTask
+from agent.shared import builtin_program
 from demo import phone
 from demo.children import Children
 from demo.environment import HOST, Running, announced, demo_folder, find_running, free_ports, start_time
@@ -113,7 +114,7 @@ def test_the_example_is_a_pipeline_whose_modules_are_built() -> None:
     assert [s.name for s in made.steps] == ["wifi", "arrived", "photos", "small", "labels", "alert"]
     for step in made.steps:
         module = step.task.get("wasm", step.task).get("module") if step.kind in ("tail", "wasm") else None
-        assert module is None or (file.parent / module).exists()
+        assert module is None or builtin_program(module) is not None
 
 
 def test_arrival_without_alert_or_with_losses_is_a_failure() -> None:

@@ -36,7 +36,7 @@ def test_our_commands_of_the_page_give_the_shown_output(filters: Path, tmp_path:
 def test_the_pages_settings_are_read() -> None:
     pipeline, arguments = (text for kind, text in BLOCKS if kind == "yaml")
     assert load_pipeline(pipeline).name == "arrivals"
-    step = pipeline.replace("    wasm: {module: ../build/filters/wifi-join.wasm}\n", arguments)
+    step = pipeline.replace("    wasm: {module: edge/wifi-join}\n", arguments)
     assert load_pipeline(step).steps[0].task["wasm"]["args"][0] == "--form"
 
 

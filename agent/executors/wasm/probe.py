@@ -48,7 +48,7 @@ async def check_engine(folder: Path, engine: str = "") -> str:
 async def _run(
     cache: CompileCache, folder: Path, engine: str, name: str, module: bytes, seconds: float
 ) -> Outcome | None:
-    """The outcome in a worker of its own; None where a limit ended the worker with the program."""
+    """The outcome in a new worker; None where a limit ended the worker with the program."""
     source = folder / f"{name}.wasm"
     source.write_bytes(module)
     compiled = await cache.compiled(source)
