@@ -25,7 +25,7 @@ class Installed(msgspec.Struct, kw_only=True):
 
 
 def installed() -> Installed:
-    """What runs here; a frozen tree without a readable description is one of this machine's architecture."""
+    """The running installation; a frozen tree without a readable description is one of this machine's architecture."""
     folder: str | None = getattr(sys, "_MEIPASS", None)
     if folder is None:
         return Installed(arch=_arch())

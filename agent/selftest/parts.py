@@ -1,4 +1,4 @@
-"""The parts of an agent that a self-test exercises with files and connections of its own."""
+"""The parts of an agent that a self-test exercises, with temporary files and connections."""
 
 from __future__ import annotations
 

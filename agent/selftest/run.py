@@ -39,7 +39,7 @@ PARTS = (
 
 
 async def run_parts(config: Config, chosen: Sequence[Part] = PARTS) -> AsyncIterator[Seen]:
-    """What each part saw, as it ends; an exception that no part expects is a failure too."""
+    """The result of each part, as it ends; an exception that no part expects is a failure too."""
     for part in chosen:
         began = time.monotonic()
         folder = Path(tempfile.mkdtemp(prefix="edge-agent-selftest-", dir=_place(config)))

@@ -6,7 +6,7 @@ from agent.api import results
 
 
 class Seen(results.Check, omit_defaults=False, kw_only=True):
-    """What a part saw; `state` is `fail` where an agent could not do its work here. `ms` says how long it took."""
+    """The result of one part; `state` is `fail` where an agent could not do its work here. `ms` says how long it took."""
 
     remedy: str = ""
     ms: float = 0.0
