@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fmt clean
+.PHONY: help demo test bench lint fmt man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,10 @@ fmt: ## format the code
 	@$(PYTHON) scripts/setup.py lint
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format .
+
+man: ## the man pages edge-agent(1) and edge-sink(1), in build/man
+	@$(PYTHON) scripts/setup.py lint
+	@$(BIN)/python scripts/man_pages.py build/man
 
 clean: ## remove what was built here; caches stay in ~/.cache/edge-agent
 	rm -rf .venv build dist bench/out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -79,6 +79,7 @@ TESTS = (
     Need("gstreamer1.0-tools", "gst-launch-1.0"),
     Need("iproute2", "ip"),
     Need("iptables", "iptables"),
+    Need("mandoc", "mandoc"),
     Need("mosquitto", "mosquitto"),
     Need("openssl", "openssl"),
     Need("postgresql"),
