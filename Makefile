@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fmt man clean
+.PHONY: help demo test bench lint fmt man wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,11 @@ fmt: ## format the code
 man: ## the man pages edge-agent(1) and edge-sink(1), in build/man
 	@$(PYTHON) scripts/setup.py lint
 	@$(BIN)/python scripts/man_pages.py build/man
+
+wheel: ## the Python package with its WASM programs, examples and man pages, in dist
+	@$(PYTHON) scripts/setup.py lint
+	@$(BIN)/python scripts/build_filters.py
+	@$(BIN)/python packaging/make_wheel.py
 
 clean: ## remove what was built here; caches stay in ~/.cache/edge-agent
 	rm -rf .venv build dist bench/out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
