@@ -113,7 +113,7 @@ class Batch:
     def line(self, line: int, at: int = -1) -> bytes:
         """The line without its newline; raises IndexError."""
         place = self.place(line, at)
-        return self.data[place : self.data.find(b"\n", place)]
+        return bytes(self.data[place : self.data.find(b"\n", place)])
 
     def sender(self, line: int, at: int = -1) -> str:
         """The network address that the line came from, empty for a log of this host; raises IndexError. `at` is as in `origin`."""

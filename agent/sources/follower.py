@@ -18,6 +18,7 @@ import msgspec
 
 from agent.errors import ConfigError
 from agent.sources.batch import MAX_BACKLOG, MAX_BATCH, Anchor, Batch, Counters, Position
+from agent.sources.block import BlockReader
 from agent.sources.lines import shape
 from agent.sources.mark import REMEMBERED, Mark, before, bind, continues, identity, moved, new_generation, place
 from agent.sources.rotated import RotatedFile, compressed_files, rotated_files
@@ -31,8 +32,6 @@ CLOCK_TICK = 20_000_000
 
 NEWEST = 16 * 1024
 """Bytes at the end of the log in which its last line is looked for."""
-PEEK = 4096
-"""Bytes at the end of a large block that are searched for the last newline."""
 
 
 class Follower:
@@ -46,6 +45,7 @@ class Follower:
         self._waiting: deque[int] = deque()
         self._superseded = False
         self._most = MAX_BATCH
+        self._blocks = BlockReader()
         self._seen = SeenFiles()
         self.absent = False
         """Whether no file has the log's name now."""
@@ -136,7 +136,7 @@ class Follower:
             if self._overtaken():
                 continue
             previous = before(mark, self._fd)
-            block, last = _block(self._fd, mark.offset, self._most)
+            block, last = self._blocks.read(self._fd, mark.offset, self._most)
             final = last and self._complete()
             shaped = shape(block, mark.offset, mark.skip, final=final)
             if not shaped.consumed:
@@ -363,20 +363,6 @@ class Follower:
             os.close(fd)
             raise ConfigError(f"{path} is not a regular file", hint="tail a log file, journald, logread or {syslog: …}")
         return fd
-
-
-def _block(fd: int, offset: int, most: int) -> tuple[bytes, bool]:
-    """At most `most` bytes from `offset` on, and whether they reach to the end of the file.
-
-    From the middle of a backlog it ends with a line: looking for its end first is cheaper than copying megabytes.
-    """
-    left = max(0, os.fstat(fd).st_size - offset)  # truncated meanwhile, it ends before
-    if left <= most:
-        room = min(left + PEEK, most)
-        block = os.pread(fd, room, offset)
-        return block, len(block) < room
-    newline = os.pread(fd, PEEK, offset + most - PEEK).rfind(b"\n")
-    return os.pread(fd, most if newline < 0 else most - PEEK + newline + 1, offset), False
 
 
 def _is_file_of(fd: int, mark: Mark) -> bool:

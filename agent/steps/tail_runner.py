@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 RESERVE = 0.1
 """Part of the journal's room that sources leave for deliveries of other nodes."""
 POSITIONS = 0.1
-"""Seconds between two positions without events: a backlog has hundreds of batches a second."""
+"""Seconds between two positions without rows: a backlog has hundreds of batches a second."""
 CLOCK = "clock"
 """The key of the log's clock in a stored position, beside those of the source."""
 DENSE = 500
@@ -197,16 +197,18 @@ class TailRunner:
             if not followed:
                 alone.append(event)
                 if len(alone) == PART:
-                    await self._commit([], alone)
+                    self._show(alone)
                     alone = []
+                    await asyncio.sleep(0)
         self._tally.found([item.sender for item in found])
         batch.dense = batch.dense or len(found) > DENSE
         self._position = batch.position if batch.position is not None else self._position
-        if rows or alone:
-            await self._commit(
-                rows, alone
-            )  # the next actions start before the wait: a cancelled wait leaves no row without a sender
-        elif self._timer is None and self._position is not None:
+        if rows:
+            # The next actions start before the wait: a cancelled wait leaves no row without a sender.
+            await self._commit(rows, alone)
+            return
+        self._show(alone)
+        if self._timer is None and self._position is not None:
             self._commit([])
             self._timer = asyncio.get_running_loop().call_later(POSITIONS, self._later)
 
@@ -217,8 +219,13 @@ class TailRunner:
         self._position = None
         return self.context.apply(self.context.lifecycle.accepted(rows, position=position, alone=alone))
 
+    def _show(self, alone: Sequence[Event]) -> None:
+        """Show events that no step takes; they are not stored."""
+        if alone:
+            self.context.apply(self.context.lifecycle.accepted([], alone=alone))
+
     def _later(self) -> None:
-        """The position after lines without events, from time to time: losing it only repeats the same events."""
+        """The position after lines without rows, from time to time: losing it only repeats the same events."""
         self._timer = None
         if self._position is not None:
             self._commit([])

@@ -20,6 +20,7 @@ from wasmtime import _ffi as ffi
 
 from agent.errors import StepFailed
 from agent.executors.record import STREAMS
+from agent.executors.wasm.direct_stdin import DirectStdin, suits_call, suits_module
 from agent.executors.wasm.sandbox import WASI, Call, Kind, Outcome, Output, Take, invalid, nothing
 from agent.files import write_private
 
@@ -47,13 +48,10 @@ class Wasmtime:
 
     def __init__(self) -> None:
         self._engine = wasmtime.Engine(_config())
-        self._linker = wasmtime.Linker(self._engine)
-        self._linker.define_wasi()
-        self._linker.allow_shadowing = True
-        i32 = wasmtime.ValType.i32()
-        for name, arity in _SHADOWED.items():
-            kind = wasmtime.FuncType([i32] * arity, [i32])
-            self._linker.define_func(WASI, name, kind, lambda *_: _ENOTSUP)
+        self._linker = _linker(self._engine)
+        self._stdin = DirectStdin()
+        self._direct = _linker(self._engine)
+        self._stdin.define(self._direct)
         self._ticker = Ticker(self._engine)
         self._follower = Follower()
 
@@ -80,7 +78,9 @@ class Wasmtime:
             module = wasmtime.Module.deserialize_file(self._engine, str(compiled))
         except wasmtime.WasmtimeError as e:
             raise StepFailed(f"{compiled.name}: {_first_lines(e)}", code="wasm.stale") from e
-        return WasmtimeProgram(self._engine, self._ticker, self._follower, self._linker.instantiate_pre(module))
+        direct = self._direct.instantiate_pre(module) if suits_module(module) else None
+        pre = self._linker.instantiate_pre(module)
+        return WasmtimeProgram(self._engine, self._ticker, self._follower, pre, self._stdin, direct)
 
     def close(self) -> None:
         """Stop the threads."""
@@ -91,18 +91,33 @@ class Wasmtime:
 class WasmtimeProgram:
     """A compiled module, ready to be instantiated; any thread may run it, several at once."""
 
-    def __init__(self, engine: Any, ticker: Ticker, follower: Follower, pre: Any) -> None:
+    def __init__(
+        self, engine: Any, ticker: Ticker, follower: Follower, pre: Any, stdin: DirectStdin, direct: Any | None
+    ) -> None:
+        """`direct` is the same module with `stdin`, where that suits it."""
         self._engine = engine
         self._ticker = ticker
         self._follower = follower
         self._pre = pre
+        self._stdin = stdin
+        self._direct = direct
 
     def run(self, call: Call, take: Take = nothing) -> Outcome:
         """See Program."""
+        direct = self._direct
+        if direct is not None and suits_call(call):
+            with self._stdin.feeding(call.stdin) as served:
+                outcome = self._run(call, take, direct, b"")
+            if not served.odd:
+                return outcome
+            self._direct = None
+        return self._run(call, take, self._pre, call.stdin)
+
+    def _run(self, call: Call, take: Take, pre: Any, stdin: bytes | bytearray) -> Outcome:
         wasi = wasmtime.WasiConfig()
         wasi.argv = call.argv
         wasi.env = call.env
-        _set_stdin(wasi, call.stdin)
+        _set_stdin(wasi, stdin)
         for d in call.dirs:
             wasi.preopen_dir(d.host, d.guest, d.writable)
         with _captured(wasi, call) as (out, err):
@@ -116,7 +131,7 @@ class WasmtimeProgram:
                 followed = {stream: captures[stream] for stream in call.follow}
                 with self._ticker.running(), self._follower.following(followed, take):
                     store.set_epoch_deadline(int(call.seconds / TICK) + 2)
-                    kind, code, note, peak = self._start(store)
+                    kind, code, note, peak = _start(pre, store)
             finally:
                 store.close()
             (stdout, out_overrun), (stderr, err_overrun) = out.read(), err.read()
@@ -126,23 +141,24 @@ class WasmtimeProgram:
         full = kind in ("ok", "exit", "trap") and peak + max(PAGE, call.memory // 8) > call.memory
         return Outcome(kind, code, stdout, stderr, note, full and kind != "ok", peak=peak)
 
-    def _start(self, store: Any) -> tuple[Kind, int, str, int]:
-        exports: Any = None
-        kind: Kind = "ok"
-        code, note = 0, ""
-        try:
-            exports = self._pre.instantiate(store).exports(store)
-            exports["_start"](store)
-        except wasmtime.ExitTrap as e:
-            kind, code = ("exit" if e.code else "ok"), e.code
-        except wasmtime.Trap as e:
-            if e.trap_code == wasmtime.TrapCode.INTERRUPT:
-                kind, code = "deadline", -1
-            else:
-                kind, code, note = "trap", -1, _last_line(e)
-        except wasmtime.WasmtimeError as e:
-            kind, code, note = "error", -1, _first_lines(e)
-        return kind, code, note, _memory_of(exports, store)
+
+def _start(pre: Any, store: Any) -> tuple[Kind, int, str, int]:
+    exports: Any = None
+    kind: Kind = "ok"
+    code, note = 0, ""
+    try:
+        exports = pre.instantiate(store).exports(store)
+        exports["_start"](store)
+    except wasmtime.ExitTrap as e:
+        kind, code = ("exit" if e.code else "ok"), e.code
+    except wasmtime.Trap as e:
+        if e.trap_code == wasmtime.TrapCode.INTERRUPT:
+            kind, code = "deadline", -1
+        else:
+            kind, code, note = "trap", -1, _last_line(e)
+    except wasmtime.WasmtimeError as e:
+        kind, code, note = "error", -1, _first_lines(e)
+    return kind, code, note, _memory_of(exports, store)
 
 
 class Ticker:
@@ -314,14 +330,27 @@ class _Capture:
 def _config() -> Any:
     config = wasmtime.Config()
     config.epoch_interruption = True
+    config.memory_may_move = False
     for proposal in reversed(_SWITCHED_OFF):
         setattr(config, f"wasm_{proposal}", False)
     return config
 
 
-def _set_stdin(wasi: Any, data: bytes) -> None:
+def _linker(engine: Any) -> Any:
+    linker = wasmtime.Linker(engine)
+    linker.define_wasi()
+    linker.allow_shadowing = True
+    i32 = wasmtime.ValType.i32()
+    for name, arity in _SHADOWED.items():
+        kind = wasmtime.FuncType([i32] * arity, [i32])
+        linker.define_func(WASI, name, kind, lambda *_: _ENOTSUP)
+    return linker
+
+
+def _set_stdin(wasi: Any, data: bytes | bytearray) -> None:
     vector = ffi.wasm_byte_vec_t()
-    ffi.wasm_byte_vec_new(ctypes.byref(vector), len(data), ctypes.cast(ctypes.c_char_p(data), _BYTES))
+    start = ctypes.c_char_p(data) if isinstance(data, bytes) else (ctypes.c_char * len(data)).from_buffer(data)
+    ffi.wasm_byte_vec_new(ctypes.byref(vector), len(data), ctypes.cast(start, _BYTES))
     ffi.wasi_config_set_stdin_bytes(wasi.ptr(), ctypes.byref(vector))
 
 
