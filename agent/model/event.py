@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from base64 import b32encode
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +20,9 @@ MAX_BLOBS = 32
 """Most blobs that one event may name."""
 MAX_EVENT_BLOB = 64 * 1024 * 1024
 """Largest blob in bytes that an event from another node may name: a receiver fetches it before it accepts the event."""
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [a + b for a in _BASE32 for b in _BASE32]
+"""Two letters for each ten bits (RFC 4648)."""
 MAX_DEPTH = 64
 """How deeply an event's data may be nested: decoding, encoding and expressions all recurse."""
 
@@ -86,7 +88,9 @@ def event_id(*parts: str | int | bytes) -> str:
     for part in parts:
         b = part if isinstance(part, bytes) else str(part).encode()
         h.update(len(b).to_bytes(4, "big") + b)
-    return b32encode(h.digest()[:16]).decode().rstrip("=").lower()
+    # `base64.b32encode` takes five times as long, for each event.
+    bits = int.from_bytes(h.digest()[:16], "big") << 2
+    return "".join([_PAIRS[bits >> at & 1023] for at in range(120, -1, -10)])
 
 
 def traceparent(root: str) -> str:

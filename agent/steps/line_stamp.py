@@ -7,7 +7,6 @@ Forms: `Mar  4 09:12:18` and `Tue Mar  3 18:02:41 2026` (RFC 3164, OpenWrt's log
 
 from __future__ import annotations
 
-import calendar
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -87,11 +86,13 @@ def _valid(*parts: int) -> float | None:
 
 
 def _seconds(year: int, month: int, day: int, hour: int, minute: int, second: int) -> float:
-    return float(calendar.timegm(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timetuple()))
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
 
 
 def _offset(zone: str) -> float:
     """Seconds east of UTC."""
+    if not zone:
+        return 0.0
     match = re.search(r"([+-])(\d{1,2}):?(\d\d)?", zone)
     if match is None:
         return 0.0

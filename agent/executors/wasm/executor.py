@@ -91,7 +91,12 @@ class WasmExecutor:
 
     async def _run_here(self, module: Path, call: Call) -> Outcome:
         program = await self._load_here(module)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, program.run, call)
+        calls = [call]
+
+        def run() -> Outcome:
+            return program.run(calls.pop())  # the input's memory is used again: the thread must not hold it after the run
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     async def _load_here(self, module: Path) -> Program:
         compiled = await self._cache.compiled(module)
