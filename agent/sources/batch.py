@@ -35,7 +35,8 @@ class Anchor(NamedTuple):
 class Batch:
     """Whole lines as they were read, each ending in a newline, and the origin of each.
 
-    `data` may be empty: then there is only a new `position` to commit. The lines of a batch belong to one `stream` (a
+    `data` may be empty: then there is only a new `position` to commit. It may be a bytearray whose memory is used again when nothing
+    refers to it, so a reader that keeps batches keeps their memory, too. The lines of a batch belong to one `stream` (a
     random generation); the first of them starts at `offset` in it. Lines count from 1.
     """
 

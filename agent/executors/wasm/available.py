@@ -9,7 +9,7 @@ from agent.executors.wasm.sandbox import Sandbox
 
 _WASMTIME_MACHINES = ("x86_64", "aarch64")
 """The machines that wasmtime has wheels for; on others the package installs and its import fails."""
-_SETTINGS = 1
+_SETTINGS = 2
 """Increased when the engine's settings change: compiled forms of other settings do not load."""
 
 

@@ -60,7 +60,7 @@ class Input:
 
     __slots__ = ("_at", "_data", "_memory", "_reads", "_size", "odd")
 
-    def __init__(self, data: bytes | bytearray) -> None:
+    def __init__(self, data: bytes) -> None:
         self.odd = False
         self._data = memoryview(data)
         self._at = 0
@@ -100,9 +100,12 @@ class Input:
             return False
         context, memory = ffi.wasmtime_caller_context(with_caller), ctypes.byref(found.of.memory)
         start = ctypes.cast(ffi.wasmtime_memory_data(context, memory), ctypes.c_void_p).value
-        self._size = ffi.wasmtime_memory_data_size(context, memory)
-        self._memory = memoryview((ctypes.c_ubyte * self._size).from_address(start or 0)).cast("B")
-        return start is not None
+        size = ffi.wasmtime_memory_data_size(context, memory)
+        if not start or not size:
+            return False
+        self._memory = memoryview((ctypes.c_ubyte * size).from_address(start)).cast("B")
+        self._size = size
+        return True
 
 
 class DirectStdin:
@@ -127,7 +130,7 @@ class DirectStdin:
             raise wasmtime.WasmtimeError._from_ptr(error)
 
     @contextmanager
-    def feeding(self, data: bytes | bytearray) -> Iterator[Input]:
+    def feeding(self, data: bytes) -> Iterator[Input]:
         """Serve the guest that runs on this thread within the block."""
         served = self._thread.input = Input(data)
         try:
@@ -145,9 +148,7 @@ class DirectStdin:
             if served.read(caller, fd, vectors, count, done):
                 numbers[0] = 0
                 return 0
-            served.odd = True
-            return ctypes.cast(wasmtime.Trap("not a plain read")._consume(), ctypes.c_void_p).value or 0
-        except BaseException:  # ctypes would print it and go on
+        except BaseException:  # ctypes would print it, and the program would go on
             logger.exception("a read of a WASM program failed")
-            self._thread.input.odd = True
-            return 0
+        self._thread.input.odd = True
+        return ctypes.cast(wasmtime.Trap("not a plain read")._consume(), ctypes.c_void_p).value or 0

@@ -50,8 +50,8 @@ class Wasmtime:
         self._engine = wasmtime.Engine(_config())
         self._linker = _linker(self._engine)
         self._stdin = DirectStdin()
-        self._direct = _linker(self._engine)
-        self._stdin.define(self._direct)
+        self._host_linker = _linker(self._engine)
+        self._stdin.define(self._host_linker)
         self._ticker = Ticker(self._engine)
         self._follower = Follower()
 
@@ -78,9 +78,9 @@ class Wasmtime:
             module = wasmtime.Module.deserialize_file(self._engine, str(compiled))
         except wasmtime.WasmtimeError as e:
             raise StepFailed(f"{compiled.name}: {_first_lines(e)}", code="wasm.stale") from e
-        direct = self._direct.instantiate_pre(module) if suits_module(module) else None
         pre = self._linker.instantiate_pre(module)
-        return WasmtimeProgram(self._engine, self._ticker, self._follower, pre, self._stdin, direct)
+        by_host = self._host_linker.instantiate_pre(module) if suits_module(module) else None
+        return WasmtimeProgram(self._engine, self._ticker, self._follower, pre, self._stdin, by_host)
 
     def close(self) -> None:
         """Stop the threads."""
@@ -92,28 +92,29 @@ class WasmtimeProgram:
     """A compiled module, ready to be instantiated; any thread may run it, several at once."""
 
     def __init__(
-        self, engine: Any, ticker: Ticker, follower: Follower, pre: Any, stdin: DirectStdin, direct: Any | None
+        self, engine: Any, ticker: Ticker, follower: Follower, pre: Any, stdin: DirectStdin, by_host: Any | None
     ) -> None:
-        """`direct` is the same module with `stdin`, where that suits it."""
+        """`by_host` is the same module with `stdin` as its stdin, where that suits it."""
         self._engine = engine
         self._ticker = ticker
         self._follower = follower
         self._pre = pre
         self._stdin = stdin
-        self._direct = direct
+        self._by_host = by_host
+        self.direct = by_host is not None
+        """Whether large inputs come from the host; after a read that is not plain they do not."""
 
     def run(self, call: Call, take: Take = nothing) -> Outcome:
         """See Program."""
-        direct = self._direct
-        if direct is not None and suits_call(call):
+        if self.direct and suits_call(call):
             with self._stdin.feeding(call.stdin) as served:
-                outcome = self._run(call, take, direct, b"")
+                outcome = self._run(call, take, self._by_host, b"")
             if not served.odd:
                 return outcome
-            self._direct = None
+            self.direct = False
         return self._run(call, take, self._pre, call.stdin)
 
-    def _run(self, call: Call, take: Take, pre: Any, stdin: bytes | bytearray) -> Outcome:
+    def _run(self, call: Call, take: Take, pre: Any, stdin: bytes) -> Outcome:
         wasi = wasmtime.WasiConfig()
         wasi.argv = call.argv
         wasi.env = call.env
@@ -330,7 +331,7 @@ class _Capture:
 def _config() -> Any:
     config = wasmtime.Config()
     config.epoch_interruption = True
-    config.memory_may_move = False
+    config.memory_may_move = False  # `direct_stdin` keeps its address
     for proposal in reversed(_SWITCHED_OFF):
         setattr(config, f"wasm_{proposal}", False)
     return config
@@ -347,10 +348,10 @@ def _linker(engine: Any) -> Any:
     return linker
 
 
-def _set_stdin(wasi: Any, data: bytes | bytearray) -> None:
+def _set_stdin(wasi: Any, data: bytes) -> None:
     vector = ffi.wasm_byte_vec_t()
-    start = ctypes.c_char_p(data) if isinstance(data, bytes) else (ctypes.c_char * len(data)).from_buffer(data)
-    ffi.wasm_byte_vec_new(ctypes.byref(vector), len(data), ctypes.cast(start, _BYTES))
+    start = ctypes.cast(ctypes.c_char_p(bytes(data)), _BYTES)  # a block of a log may be a bytearray
+    ffi.wasm_byte_vec_new(ctypes.byref(vector), len(data), start)
     ffi.wasi_config_set_stdin_bytes(wasi.ptr(), ctypes.byref(vector))
 
 
