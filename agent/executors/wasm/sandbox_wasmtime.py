@@ -357,9 +357,8 @@ def _set_stdin(wasi: Any, data: bytes) -> None:
 
 def _memory_of(exports: Any, store: Any) -> int:
     """The size in bytes of the guest's memory, which never shrinks; 0 where it has none."""
-    if exports is None or "memory" not in {name for name, _ in exports.items()}:
-        return 0
-    return int(exports["memory"].data_len(store))
+    memory = exports.get("memory") if exports is not None else None
+    return int(memory.data_len(store)) if isinstance(memory, wasmtime.Memory) else 0
 
 
 def _first_lines(e: Exception) -> str:
