@@ -16,7 +16,7 @@ MAX_BATCH = 1024 * 1024
 MAX_BACKLOG = 4 * MAX_BATCH if sys.maxsize > 1 << 32 else MAX_BATCH
 """The same in the backlog of a file in which filters find little: the fixed cost of a batch then weighs less.
 
-The batch, its copy for the filter and the batch before it are in memory at once; small devices have 32 bits.
+The batch is in memory twice where the filter reads it in small pieces; small devices have 32 bits.
 """
 MAX_LINE = 64 * 1024
 """Longest line in bytes without its newline; longer lines are cut and counted."""

@@ -37,7 +37,11 @@ PIPELINE = load_pipeline(TEXT)
 
 
 def joined(i: int, stamp: str = "") -> bytes:
-    return f"{stamp}hostapd: wlan0: AP-STA-CONNECTED 02:00:00:00:{i >> 8:02x}:{i & 255:02x}\n".encode()
+    return f"{stamp}hostapd: wlan0: AP-STA-CONNECTED {mac(i)}\n".encode()
+
+
+def mac(i: int) -> str:
+    return f"02:00:00:00:{i >> 8:02x}:{i & 255:02x}"
 
 
 class Ap:
@@ -131,6 +135,19 @@ async def test_events_that_no_step_takes_are_shown(ap: Ap) -> None:
         ap.write(joined(3))
         await eventually(lambda: ap.pipelines.recent)
     assert [e["data"]["mac"][-2:] for e in ap.pipelines.recent] == ["03"]
+
+
+async def test_position_follows_events_that_are_only_shown(ap: Ap) -> None:
+    def stored() -> bytes:
+        return b"".join(value for (value,) in ap.journal.query("SELECT value FROM position"))
+
+    ap.pipeline = load_pipeline("".join(TEXT.splitlines(keepends=True)[:4]))
+    async with ap:
+        for many in (1, 2500):
+            ap.write(*(joined(i) for i in range(many)))
+            await eventually(lambda n=many - 1: ap.pipelines.recent and ap.pipelines.recent[-1]["data"]["mac"] == mac(n))
+            await eventually(lambda: b'"offset":%d,' % ap.log.stat().st_size in stored())
+    assert ap.runner.events == 2501
 
 
 async def test_lines_and_events_are_counted(ap: Ap) -> None:

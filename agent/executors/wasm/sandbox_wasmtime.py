@@ -1,7 +1,7 @@
 """WASM by wasmtime: compiled ahead, a fresh instance per run, stopped by epochs and limits.
 
-stdin is bytes through the C binding; stdout and stderr are memfds sealed at their limit, so that the kernel is the cap
-and no Python runs per guest write. wasmtime-py is pinned because the stdin binding has no public property.
+stdin is bytes through the C binding (large inputs: `direct_stdin`); stdout and stderr are memfds sealed at their limit, so
+that the kernel is the cap and no Python runs per guest write. wasmtime-py is pinned because the stdin binding has no public property.
 """
 
 from __future__ import annotations
