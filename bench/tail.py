@@ -144,13 +144,12 @@ def measure(*, quick: bool = False) -> list[Figure]:
         "native_lines_per_s": sorted(round(LINES / p[1]) for p in pairs),
     }
     bound = (
-        "by a profile: the filter itself (search, count of newlines) takes three tenths, the kernel three tenths (an eighth"
-        " is reading the file), Python between the batches a sixth, and copies into the sandbox a sixth"
+        "by a profile: the filter's search takes two fifths; Python between the batches a quarter, half of it for the hundred"
+        " events; reading the file a fourteenth, the copy into the sandbox a twenty-fifth; the rest is fresh instances and wake-ups"
     )
     sandbox = (
-        "by profiles: two fifths of the native run are reading the file, which takes the agent as long. The same search takes"
-        " 1.5 times as long in the sandbox and the count of newlines three times (no vector instructions). Copies into the"
-        " sandbox, the hundred events, commits and hand-overs exist only in the agent"
+        "by profiles: both sides read the file and search it, in the sandbox a tenth slower. Fresh instances, hand-overs between"
+        " threads, the hundred events and commits exist only in the agent"
     )
     return [
         Figure(
