@@ -1,4 +1,4 @@
-"""Blocks of a log file. Large ones are read into the same memory again: the kernel takes longer to give new memory than to read."""
+"""Blocks of a log file. Large blocks use their memory again: the kernel takes longer to give new memory than to read."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_several_programs_read_their_own_inputs_at_once(both: Both) -> None:
     assert program.direct
 
 
-def test_failure_of_the_host_function_gives_the_run_to_the_engine(
+def test_failing_host_function_leaves_the_run_to_the_engine(
     both: Both, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> bool:

@@ -1,4 +1,4 @@
-"""Blocks of a file: large ones end with a line and use their memory again, once nothing refers to it."""
+"""Large blocks of a file end with a line, and their memory is used again once nothing refers to it."""
 
 from __future__ import annotations
 

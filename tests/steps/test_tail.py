@@ -145,7 +145,9 @@ async def test_position_follows_events_that_are_only_shown(ap: Ap) -> None:
     async with ap:
         for many in (1, 2500):
             ap.write(*(joined(i) for i in range(many)))
-            await eventually(lambda n=many - 1: ap.pipelines.recent and ap.pipelines.recent[-1]["data"]["mac"] == mac(n))
+            await eventually(
+                lambda n=many - 1: ap.pipelines.recent and ap.pipelines.recent[-1]["data"]["mac"] == mac(n)
+            )
             await eventually(lambda: b'"offset":%d,' % ap.log.stat().st_size in stored())
     assert ap.runner.events == 2501
 

@@ -1,4 +1,4 @@
-"""Large inputs of WASM programs: wasmtime's guest reads stdin straight from the host's bytes.
+"""Large inputs of WASM programs: they read stdin straight from the host's bytes.
 
 wasmtime copies its stdin when the run is set up, and again for each read. Here a host function stands in for `fd_read` and
 copies once, into the guest's memory. It serves plain reads only: stdin, one buffer, large pieces. At any other read the run
@@ -24,7 +24,7 @@ from agent.executors.wasm.sandbox import WASI, Call
 LARGE = 256 * 1024
 """Smallest input in bytes that is read so: a smaller one costs as much to copy as the calls."""
 PIECE = 32 * 1024
-"""Smallest mean size of a guest's reads in bytes: a call of the host function, 3 µs, costs more than copying less."""
+"""Smallest mean size of a guest's reads in bytes: a call of the host function, 1 to 3 µs, costs more than a copy of less."""
 _FREE = 16
 """Reads beyond those: the last piece of each buffer, the end of the input."""
 _MOVES_STDIN = {"fd_close", "fd_renumber"}
@@ -53,9 +53,9 @@ def suits_call(call: Call) -> bool:
 
 
 class Input:
-    """The stdin of one run: what is left of it, and the guest's memory.
+    """The stdin of one run, and the guest's memory.
 
-    `odd` is set when a read was not plain: the outcome of the run does not count.
+    `odd` is set at a read that is not plain: the outcome of the run does not count.
     """
 
     __slots__ = ("_at", "_data", "_memory", "_reads", "_size", "odd")

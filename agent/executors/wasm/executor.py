@@ -94,7 +94,9 @@ class WasmExecutor:
         calls = [call]
 
         def run() -> Outcome:
-            return program.run(calls.pop())  # the input's memory is used again: the thread must not hold it after the run
+            return program.run(
+                calls.pop()
+            )  # the input's memory is used again: the thread must not hold it after the run
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 

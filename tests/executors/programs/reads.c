@@ -3,7 +3,7 @@
  *   g PAGES            grow the memory
  *   v AT START ROOM    put a vector at an address
  *   r FD VECTORS COUNT DONE   one read; writes its errno and the number at DONE
- *   loop               run for ever
+ *   loop               never end
  * Numbers may begin with `-`, and end in `e`, for "from the end of the memory on", or `a`, for "from the area on". At the end: the area's checksum. */
 #include <stdint.h>
 #include <stdlib.h>
