@@ -94,9 +94,8 @@ class WasmExecutor:
         calls = [call]
 
         def run() -> Outcome:
-            return program.run(
-                calls.pop()
-            )  # the input's memory is used again: the thread must not hold it after the run
+            # The input's memory is used again: the thread must not hold it after the run.
+            return program.run(calls.pop())
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
