@@ -85,6 +85,8 @@ TESTS = (
     Need("postgresql"),
     Need("procps", "ps"),
     Need("python3-gi"),
+    Need("shellcheck", "shellcheck"),
+    Need("signify-openbsd", "signify-openbsd"),
 )
 
 

@@ -34,6 +34,7 @@ NOUNS = (
     Noun("add", "Short for blob add.", "Manage", "blob", "add_app"),
     Noun("get", "Short for blob get.", "Manage", "blob", "get_app"),
     Noun("filter", "Try filters on log lines, and check your own.", "Develop"),
+    Noun("release", "Make the key of releases; sign and check releases.", "Develop"),
     Noun("config", "Show and check the configuration.", "Develop"),
     Noun("version", "The version of this program.", "Develop"),
 )
