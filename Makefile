@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fmt man wheel clean
+.PHONY: help demo test bench packages lint fmt man wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,10 @@ test: ## all tests, the story with a real Docker engine among them; ARGS go to p
 bench: ## the figures, against their goals
 	@$(PYTHON) scripts/setup.py bench
 	@PATH="$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh $(BIN)/python -m bench $(ARGS)
+
+packages: ## the packages of a release, from the trees of make dist; KEY=FILE signs them, CHANNEL=beta
+	@$(PYTHON) scripts/setup.py lint
+	@$(BIN)/python packaging/make_packages.py --channel $(or $(CHANNEL),stable) $(if $(KEY),--key $(KEY)) $(ARGS)
 
 lint: ## ruff, mypy and the layers of the packages
 	@$(PYTHON) scripts/setup.py lint

@@ -235,6 +235,12 @@ def scenes(p: Progress) -> None:
     p.run(PYTHON, "scripts/scenes.py")
 
 
+def apk(p: Progress) -> None:
+    """Fetch a real apk-tools for the tests of packages; without it these tests are skipped."""
+    p.next("apk-tools, for the tests of packages")
+    p.run(PYTHON, "scripts/fetch_apk.py", also=(1,))
+
+
 def image(p: Progress, *, needed: bool) -> None:
     """Build the detector's image; starts a Docker engine for it if none runs."""
     p.next("detector image for Docker")
@@ -278,6 +284,7 @@ STEPS: dict[str, list[Step]] = {
         lambda p: environment(p, "dev"),
         filters,
         scenes,
+        apk,
         lambda p: image(p, needed=True),
     ],
 }

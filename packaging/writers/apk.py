@@ -28,7 +28,7 @@ _BUILD_TIME, _INSTALLED_SIZE, _FILE_SIZE = 11, 12, 13
 
 @dataclass(frozen=True)
 class Info:
-    """What the package says about itself. `arch` is `noarch` where OpenWrt has a name for each core."""
+    """The facts that a package tells about itself. `arch` is `noarch` where OpenWrt has a name for each core."""
 
     name: str
     version: str
@@ -73,7 +73,7 @@ def write_apk(path: Path, info: Info, entries: list[Entry], *, scripts: Mapping[
     root = adb.object({1: adb.object(fields), 2: paths, 3: adb.object(script_fields)})
     data = adb.finish(root)
     data[place_of(identity) : place_of(identity) + 20] = hashlib.sha256(data).digest()[:20]
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
     with path.open("wb") as out:
         out.write(b"ADBd")
         for piece in itertools.chain((b"ADB." + PACKAGE, block(0, bytes(data))), _contents(folders)):

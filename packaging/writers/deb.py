@@ -23,11 +23,18 @@ def deb_version(version: str) -> str:
 
 def control_text(fields: Mapping[str, str]) -> str:
     """A control paragraph; lines after the first of a text are indented, and empty fields left out."""
-    return "".join(f"{name}: {value.strip().replace(chr(10), chr(10) + ' ')}\n" for name, value in fields.items() if value)
+    return "".join(
+        f"{name}: {value.strip().replace(chr(10), chr(10) + ' ')}\n" for name, value in fields.items() if value
+    )
 
 
 def write_deb(
-    path: Path, fields: Mapping[str, str], entries: list[Entry], *, scripts: Mapping[str, str], conffiles: tuple[str, ...] = ()
+    path: Path,
+    fields: Mapping[str, str],
+    entries: list[Entry],
+    *,
+    scripts: Mapping[str, str],
+    conffiles: tuple[str, ...] = (),
 ) -> None:
     """Write the package; `fields` are those of its control file without Installed-Size (which is in KiB)."""
     entries = complete(entries)
@@ -65,5 +72,3 @@ def _md5(entry: Entry) -> str:
     for piece in entry.pieces():
         digest.update(piece)
     return digest.hexdigest()
-
-

@@ -1,4 +1,4 @@
-"""What a package puts onto a machine: folders, files and links, in one order."""
+"""The things that a package puts onto a machine: folders, files and links, in one order."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def tree(folder: Path, at: str) -> list[Entry]:
         name = f"{at}/{path.relative_to(folder).as_posix()}"
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            found.append(link(name, os.readlink(path)))
+            found.append(link(name, str(path.readlink())))
         elif stat.S_ISDIR(mode):
             found.append(Entry(name))
         elif stat.S_ISREG(mode):
@@ -89,10 +89,10 @@ def complete(entries: Iterable[Entry]) -> list[Entry]:
             raise ValueError(f"{entry.path} is in the package twice")
         found[entry.path] = entry
     for path in list(found):
-        while "/" in path:
-            path = path.rpartition("/")[0]
-            if not found.setdefault(path, Entry(path)).is_folder:
-                raise ValueError(f"{path} is not a folder")
+        parts = path.split("/")
+        for parent in ("/".join(parts[:n]) for n in range(1, len(parts))):
+            if not found.setdefault(parent, Entry(parent)).is_folder:
+                raise ValueError(f"{parent} is not a folder")
     return [found[path] for path in sorted(found, key=lambda p: p.split("/"))]
 
 

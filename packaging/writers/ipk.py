@@ -19,7 +19,12 @@ SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 
 
 def write_ipk(
-    path: Path, fields: Mapping[str, str], entries: list[Entry], *, scripts: Mapping[str, str], conffiles: tuple[str, ...] = ()
+    path: Path,
+    fields: Mapping[str, str],
+    entries: list[Entry],
+    *,
+    scripts: Mapping[str, str],
+    conffiles: tuple[str, ...] = (),
 ) -> None:
     """Write the package; `fields` are those of its control file without Installed-Size (which is in bytes)."""
     entries = complete(entries)
@@ -37,7 +42,11 @@ def write_ipk(
         data = Path(folder, "data.tar.gz")
         with data.open("wb") as inner:
             write_tar_gz(inner, entries, before="./")
-        members = (file("debian-binary", "2.0\n"), Entry("data.tar.gz", 0o644, data), file("control.tar.gz", packed.getvalue()))
+        members = (
+            file("debian-binary", "2.0\n"),
+            Entry("data.tar.gz", 0o644, data),
+            file("control.tar.gz", packed.getvalue()),
+        )
         write_tar_gz(out, members, before="./")
 
 

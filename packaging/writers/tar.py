@@ -12,7 +12,7 @@ from typing import IO
 
 from writers.entries import EPOCH, Entry
 
-_XZ = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 16 * 1024 * 1024}]
+_XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 16 * 1024 * 1024}]
 """A dictionary of 16 MiB: unpacking needs as much memory, which an access point with 128 MB has."""
 
 
@@ -45,5 +45,5 @@ def write_tar_xz(out: IO[bytes], entries: Iterable[Entry], *, before: str = "") 
 
 def write_tar_gz(out: IO[bytes], entries: Iterable[Entry], *, before: str = "") -> None:
     """The same, packed with gzip."""
-    with gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0, compresslevel=9) as packed:
+    with gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0, compresslevel=6) as packed:
         write_tar(packed, entries, before=before)  # type: ignore[arg-type]

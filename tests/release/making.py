@@ -35,7 +35,7 @@ def signed(key: SigningKey, version: str = "0.1.0", **more: object) -> tuple[byt
 
 
 def fill(folder: Path, version: str = "0.1.0") -> None:
-    """What `make packages` leaves, in small: packages, installer, indexes and an unsigned manifest."""
+    """Fill a folder as `make packages` does, in small: packages, installer, indexes and an unsigned manifest."""
     names = {"x86_64": f"edge-agent-{version}-x86_64.tar.xz", "armv7": f"edge-agent-{version}-armv7.tar.xz"}
     packages = []
     for arch, name in names.items():

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Enables and starts the service, as every package of OpenWrt does.
+[ "${IPKG_NO_SCRIPT:-}" = 1 ] && exit 0
+[ -s "${IPKG_INSTROOT:-}/lib/functions.sh" ] || exit 0
+# shellcheck source=/dev/null
+. "${IPKG_INSTROOT:-}/lib/functions.sh"
+export root="${IPKG_INSTROOT:-}" pkgname=edge-agent
+default_postinst "$0" "$@"
