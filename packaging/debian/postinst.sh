@@ -8,7 +8,7 @@ getent passwd @PROGRAM@ >/dev/null ||
 	useradd --system --gid @PROGRAM@ --no-create-home --home-dir /var/lib/@PROGRAM@ --shell /usr/sbin/nologin @PROGRAM@
 @GROUPS@
 [ -d /var/lib/@PROGRAM@ ] || install -d -m 0700 -o @PROGRAM@ -g @PROGRAM@ /var/lib/@PROGRAM@
-if [ -z "$2" ]; then # the first installation; later ones leave what an administrator chose
+if [ -z "$2" ]; then # the first installation; an upgrade leaves the choices of an administrator
 	@DROP_INS@
 	if command -v systemctl >/dev/null && [ -e "/lib/systemd/system/$unit" ]; then systemctl enable --quiet "$unit"; fi
 	action=start
