@@ -42,7 +42,7 @@ man: ## the man pages edge-agent(1) and edge-sink(1), in build/man
 	@$(PYTHON) scripts/setup.py lint
 	@$(BIN)/python scripts/man_pages.py build/man
 
-wheel: ## the Python package with its WASM programs, examples and man pages, in dist
+wheel: ## the Python package with its WASM programs, examples and man pages, in build/wheel
 	@$(PYTHON) scripts/setup.py lint
 	@$(BIN)/python scripts/build_filters.py
 	@$(BIN)/python packaging/make_wheel.py

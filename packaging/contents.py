@@ -5,12 +5,17 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from writers.apk import Info
-from writers.entries import Entry, complete, file, link, tree
+from writers.entries import EPOCH, Entry, complete, file, link, tree
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -114,10 +119,18 @@ def units(program: str) -> list[Entry]:
 
 
 def manual(program: str) -> list[Entry]:
-    """The man page, where one was generated."""
-    page = ROOT / f"build/man/{program}.1"
-    packed = gzip.compress(page.read_bytes(), 9, mtime=0) if page.is_file() else b""
-    return [file(f"usr/share/man/man1/{program}.1.gz", packed)] if packed else []
+    """The man page."""
+    packed = gzip.compress(manual_pages()[f"{program}.1"], 9, mtime=0)
+    return [file(f"usr/share/man/man1/{program}.1.gz", packed)]
+
+
+@cache
+def manual_pages() -> dict[str, bytes]:
+    """The man pages of both programs, by file name; their date is that of the packages."""
+    with tempfile.TemporaryDirectory() as folder:
+        environ = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)}
+        subprocess.run([sys.executable, ROOT / "scripts/man_pages.py", folder], check=True, env=environ)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def openwrt(of: Tree) -> list[Entry]:

@@ -1,6 +1,6 @@
 """Builds the Python package with the WASM programs, the examples and the man pages inside: `make wheel`.
 
-python packaging/make_wheel.py [FOLDER]     exit code 0 when the wheel is in FOLDER (dist by default); prints its path
+python packaging/make_wheel.py [FOLDER]     exit code 0 when the wheel is in FOLDER (build/wheel by default); prints its path
 
 The programs must be built (scripts/build_filters.py). Installed by pip, pipx or uv, the package needs no checkout.
 """
@@ -54,7 +54,7 @@ def build(target: Path) -> Path:
 def main() -> int:
     """Build it."""
     try:
-        print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"))
+        print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/wheel"))
     except FileNotFoundError as e:
         print(f"wheel: {e.filename} is missing; python scripts/build_filters.py builds the programs", file=sys.stderr)
         return 1
