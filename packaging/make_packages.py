@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import os
 import shutil
 import sys
@@ -150,17 +151,11 @@ def write(kind: str, of: Tree, folder: Path, paragraphs: list[dict[str, str]]) -
 
 
 def installer(version: str, channel: str, packages: list[Package]) -> bytes:
-    """The installer with its parts and the list of packages; signing adds the keys. Empty where there is none."""
-    main_script = HERE / "install.sh"
-    if not main_script.is_file():
+    """The installer with the list of packages; signing adds the keys. Empty where packaging/ has no maker of it."""
+    if not (HERE / "make_installer.py").is_file():
         return b""
-    parts = "\n".join(p.read_text() for p in sorted((HERE / "install").glob("[0-9]*.sh")))
-    rows = [
-        f"{p.kind} {p.program} {p.arch} {p.variant or '-'} {p.size} {p.unpacked} {p.sha256} {p.file}" for p in packages
-    ]
-    text = main_script.read_text().replace("#@parts\n", parts)
-    for mark, value in (("@VERSION@", version), ("@CHANNEL@", channel), ("@PACKAGES@", "\n".join(rows))):
-        text = text.replace(mark, value)
+    make_installer = importlib.import_module("make_installer").make_installer
+    text: str = make_installer(version, channel, [msgspec.to_builtins(p) for p in packages])
     return text.encode()
 
 
