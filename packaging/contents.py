@@ -165,15 +165,15 @@ def opkg_scripts(arch: str) -> dict[str, str]:
 
 
 def apk_scripts(arch: str) -> dict[str, str]:
-    """The scripts under apk's names; those of an upgrade say so, which keeps the service enabled or disabled as it is."""
-    found = {
-        name: script(f"openwrt/{name}.sh", {"@ARCH@": arch})
-        for name in ("pre-install", "post-install", "pre-deinstall", "post-deinstall")
-    }
+    """The scripts under apk's names. After a failed check nothing is enabled or started; an upgrade leaves both as they are."""
+    ours = opkg_scripts(arch)
+    check = ours["preinst"]
+    after = check + ours["postinst"].removeprefix("#!/bin/sh\n")
     upgrade = "#!/bin/sh\nexport PKG_UPGRADE=1\n"
-    return found | {
-        f"{when}-upgrade": upgrade + found[f"{when}-install"].removeprefix("#!/bin/sh\n") for when in ("pre", "post")
-    }
+    return {
+        "pre-install": check, "post-install": after, "pre-deinstall": ours["prerm"], "post-deinstall": ours["postrm"],
+        "pre-upgrade": check, "post-upgrade": upgrade + after.removeprefix("#!/bin/sh\n"),
+    }  # fmt: skip
 
 
 def ipk_fields(of: Tree) -> dict[str, str]:

@@ -6,3 +6,10 @@
 . "${IPKG_INSTROOT:-}/lib/functions.sh"
 export root="${IPKG_INSTROOT:-}" pkgname=edge-agent
 default_postinst "$0" "$@"
+result=$?
+# apk stops nothing before an upgrade, and procd's start leaves a running instance with equal settings alone.
+init="${IPKG_INSTROOT:-}/etc/init.d/edge-agent"
+if [ "${PKG_UPGRADE:-}" = 1 ] && [ -z "${IPKG_INSTROOT:-}" ] && "$init" enabled; then
+	"$init" restart
+fi
+exit $result

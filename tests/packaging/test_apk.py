@@ -180,3 +180,28 @@ def test_apk_verifies_a_whole_package_alone(root: Root, fetch: Callable[[], int]
 def fetch() -> Callable[[], int]:
     """The second run of the script that fetches the tool."""
     return lambda: subprocess.run([sys.executable, small.ROOT / "scripts/fetch_apk.py"], check=False).returncode
+
+
+def test_a_package_for_another_processor_starts_nothing(root: Root) -> None:
+    """apk 3 installs the files although pre-install fails: the service must not start then."""
+    import contents
+
+    root.trust()
+    entries = [
+        file("etc/init.d/edge-agent", "#!/bin/sh\n", 0o755),
+        file("lib/functions.sh", "default_postinst() { >/started; }\n"),
+    ]
+    index = root.repository / "packages-x86_64.adb"
+    for name, arch in (("wrong", "armv7"), ("right", "x86_64")):
+        info = Info(name, "1.0.0-r1", "A thing", "Apache-2.0", "https://example.org/", "S <a@example.org>")
+        listed = write_apk(root.repository / f"{name}-1.0.0-r1.apk", info, entries, scripts=contents.apk_scripts(arch))
+        write_index(index, listed, f"{name}-1.0.0-r1.apk")
+        index.write_bytes(sign_adb(index.read_bytes(), KEY))
+        for applet in ("uname", "head", "tail", "printf", "grep"):
+            (root.root / "bin" / applet).unlink(missing_ok=True)
+            (root.root / "bin" / applet).symlink_to("busybox")
+        done = root("add", name)
+        assert (done.returncode == 0) is (name == "right")
+        assert ("cannot run here" in done.stderr + done.stdout) is (name == "wrong")
+        assert (root.root / "started").exists() is (name == "right")
+        assert root("del", name).returncode == 0
