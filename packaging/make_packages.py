@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,24 @@ def find(folder: Path) -> list[Tree]:
 
 def make(trees: list[Tree], folder: Path, channel: str) -> Manifest:
     """Fill the folder; raises ValueError, EdgeError, OSError."""
-    packages: list[Package] = []
-    paragraphs: list[dict[str, str]] = []
-    for of in trees:
-        for kind in KINDS:
-            if kind in ("ipk", "apk") and (of.program != "edge-agent" or of.variant):
-                continue
-            began = time.monotonic()
-            package = write(kind, of, folder, paragraphs)
-            packages.append(package)
-            say(f"{package.file}  {package.size / 1e6:.1f} MB  {time.monotonic() - began:.0f} s")
+    jobs = [
+        (kind, of)
+        for of in trees
+        for kind in KINDS
+        if kind in ("tar.xz", "deb") or (of.program == "edge-agent" and not of.variant)
+    ]
+
+    def run(kind: str, of: Tree) -> tuple[Package, list[dict[str, str]]]:
+        began = time.monotonic()
+        listed: list[dict[str, str]] = []
+        package = write(kind, of, folder, listed)
+        say(f"{package.file}  {package.size / 1e6:.1f} MB  {time.monotonic() - began:.0f} s")
+        return package, listed
+
+    with ThreadPoolExecutor(2) as pool:  # packing leaves Python's lock
+        made = list(pool.map(run, *zip(*jobs, strict=True)))
+    packages = [package for package, _ in made]
+    paragraphs = [paragraph for _, listed in made for paragraph in listed]
     if paragraphs:
         for name, data in zip(("Packages", "Packages.gz"), feed(paragraphs), strict=True):
             (folder / name).write_bytes(data)
