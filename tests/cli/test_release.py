@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.cli.conftest import ROOT, Shell
+from tests.cli.test_completion import complete
 from tests.release.making import fill
 
 
@@ -99,3 +100,8 @@ async def test_a_forged_release_is_refused_with_words(alone: Shell) -> None:
 
 async def test_help_has_examples(alone: Shell) -> None:
     assert "Examples" in (await alone("release", "--help")).out
+
+
+async def test_the_shell_completes_its_verbs(alone: Shell) -> None:
+    assert await complete(alone, "edge-agent rel") == ["release"]
+    assert await complete(alone, "edge-agent release s") == ["sign", "show"]
