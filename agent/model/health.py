@@ -34,6 +34,8 @@ WARNING_CODES = frozenset(
         "camera.silent",
         "certificate.expiring",
         "clock.unsynchronised",
+        "config.invalid",
+        "config.restart",
         "disk.full",
         "docker.missing",
         "gpu.unused",
