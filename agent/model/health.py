@@ -60,6 +60,7 @@ WARNING_CODES = frozenset(
         "source.nothing-recognised",
         "source.unread",
         "source.unreadable",
+        "state.memory",
         "step.failing",
         "step.no-node",
         "step.not-started",

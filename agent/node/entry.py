@@ -10,13 +10,13 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from agent import ticks
 from agent.config import Config
 from agent.errors import ConfigError, EdgeError
 from agent.mesh import watch_handshakes
 from agent.node.build import build_node
+from agent.node.memory_state import MemoryState, copy_of, memory_state, unwritable
 from agent.node.node import Node
 from agent.node.reload import Reload, Reread
 from agent.node.run import Api, run_node
@@ -62,8 +62,8 @@ async def run_agent(
         await Reload(node, reread, manager).run(hangup)
 
     watch_handshakes()
-    with locked(config.state):
-        life = asyncio.create_task(_life(config, join, new, out, api, manager, reload if reloads else None))
+    with locked(config) as memory:
+        life = asyncio.create_task(_life(config, join, new, out, api, manager, reload if reloads else None, memory))
         stopped = asyncio.create_task(stop.wait())
         beat = asyncio.create_task(keep_alive(manager))
         await asyncio.wait({life, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -99,7 +99,9 @@ async def _life(
     api: Api | None,
     manager: ServiceManager,
     reload: Callable[[Node], Awaitable[None]] | None,
+    memory: MemoryState | None,
 ) -> None:
+    config = memory.config if memory else config
     begun = await begin(config, token, new, out, manager)
     node = build_node(config, begun.identity, wanted=begun.labels, endpoints=begun.endpoints)
     if begun.identity.is_operator and begun.made:
@@ -108,15 +110,19 @@ async def _life(
             out(f"{first}; the line for the next device:\n  {node.admission.join_line()}")
         except ConfigError as e:  # without a network the mesh is made all the same
             out(f"{first}; {e.message}: {e.hint}")
-    await run_node(node, api, manager=manager, reload=reload)
+    await run_node(node, api, manager=manager, reload=reload, memory=memory)
 
 
 @contextmanager
-def locked(state: Path) -> Iterator[None]:
-    """Makes the state folder and holds its lock; raises ConfigError where another agent holds it, or it cannot be used."""
+def locked(config: Config) -> Iterator[MemoryState | None]:
+    """Makes the state folder and holds its lock; gives the state in memory where the folder takes no writes.
+
+    Raises ConfigError where another agent holds it, or it cannot be used.
+    """
+    state = config.state
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = (state / "lock").open("a")
+        cause = unwritable(config)
+        file = (copy_of(config).with_name("state.lock") if cause else state / "lock").open("a")
     except OSError as e:
         why = "it is not a folder" if isinstance(e, FileExistsError | NotADirectoryError) else e.strerror
         raise ConfigError(
@@ -131,7 +137,7 @@ def locked(state: Path) -> Iterator[None]:
             raise ConfigError(
                 f"another agent uses {state}", hint="stop it, or give this one its own --state", code="state.locked"
             ) from None
-        yield
+        yield memory_state(config, cause) if cause else None
 
 
 def _first(error: BaseException) -> BaseException:

@@ -83,7 +83,7 @@ class Reload:
             node.mesh.add_endpoint(address)
 
     def _change_labels(self, old: dict[str, str], new: dict[str, str]) -> None:
-        """Ask for the new labels. What an operator signed stays until an operator drops it."""
+        """Ask for the new labels. Signed labels stay until an operator drops them."""
         me = self._node.mesh.me.name
         for key in old.keys() - new.keys():
             if self._node.wanted.pop(key, None) is not None:

@@ -13,6 +13,7 @@ from agent.api import Resources
 from agent.model.documents import PIPELINE
 from agent.node.capacity import announce_capacity
 from agent.node.leftovers import sweep
+from agent.node.memory_state import MemoryState
 from agent.node.node import Node
 from agent.node.removal import ask_when_alone
 from agent.node.wanted_labels import keep_labels
@@ -37,10 +38,12 @@ async def run_node(
     *,
     manager: ServiceManager | None = None,
     reload: Callable[[Node], Awaitable[None]] | None = None,
+    memory: MemoryState | None = None,
 ) -> None:
     """Run until cancelled, then close the parts; raises the errors that end a node.
 
-    `api` serves the local API, `reload` applies changes of the configuration, `manager` is told when the node is ready.
+    `api` serves the local API, `reload` applies changes of the configuration, `manager` is told when the node is ready, `memory`
+    is set where the disk takes no writes.
     """
     listening = asyncio.Event()
     try:
@@ -50,6 +53,9 @@ async def run_node(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(node.mesh.run())
             tasks.create_task(node.removal.run())
+            if memory is not None:
+                memory.warn(node.health)
+                tasks.create_task(memory.wait(lambda: node.stores.journal.open_count))
             await node.mesh.ready.wait()
             await node.programs.docker.start()
             tasks.create_task(node.delivery.engine.run())
