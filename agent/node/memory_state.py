@@ -53,6 +53,8 @@ class MemoryState(msgspec.Struct, frozen=True):
     config: Config
     folder: Path
     cause: str
+    protected: bool = False
+    """Whether the whole file system is read-only, not only this process's view of it."""
 
     def warn(self, health: HealthRegistry) -> None:
         """Say it in `status`."""
@@ -72,6 +74,9 @@ class MemoryState(msgspec.Struct, frozen=True):
                 )
 
     def _writable(self) -> bool:
+        # systemd gives a service its own view of the disk, which stays read-only when the file system does not any more.
+        if self.protected and not read_only_file_system(self.folder):
+            return True
         try:
             return fault(self.folder, LEAST) == "" and shutil.disk_usage(self.folder).free >= ENOUGH
         except OSError:
@@ -114,7 +119,8 @@ def memory_state(config: Config, cause: str) -> MemoryState:
         ) from None
     log.error("the disk of %s is %s: this run works in memory, in %s", folder, cause, copy)
     journal = msgspec.structs.replace(config.journal, dir=Path())
-    return MemoryState(msgspec.structs.replace(config, state=copy, journal=journal), folder, cause)
+    changed = msgspec.structs.replace(config, state=copy, journal=journal)
+    return MemoryState(changed, folder, cause, read_only_file_system(folder))
 
 
 def fault(folder: Path, size: int) -> str:
@@ -133,6 +139,22 @@ def fault(folder: Path, size: int) -> str:
             return NO_WRITES[e.errno]
         raise
     return ""
+
+
+def read_only_file_system(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether the file system of the folder is read-only for everybody (proc(5): the last of the options are the file system's)."""
+    found = (0, "")
+    try:
+        lines = mountinfo.read_text(errors="replace").splitlines()
+        place = folder.resolve()
+    except OSError:
+        return False
+    for line in lines:
+        fields = line.split(" ")
+        point = Path(fields[4].encode().decode("unicode_escape"))  # octal escapes for spaces
+        if (place == point or point in place.parents) and len(point.parts) >= found[0]:
+            found = (len(point.parts), fields[-1])  # a later mount covers an earlier one
+    return "ro" in found[1].split(",")
 
 
 def _copy(folder: Path, copy: Path, journal: Path) -> None:

@@ -19,7 +19,7 @@ from agent.health import HealthRegistry
 from agent.identity import IdentityStore
 from agent.node import memory_state, run_agent
 from agent.node.entry import locked
-from agent.node.memory_state import copy_of, fault
+from agent.node.memory_state import copy_of, fault, read_only_file_system
 from tests.node.site import Site
 from tests.support import eventually
 
@@ -121,6 +121,20 @@ def test_the_copy_is_the_same_node_without_its_events(disk: Disk, config: Config
         with pytest.raises(ConfigError) as caught, locked(config):
             pass
         assert caught.value.code == "state.locked"
+
+
+@pytest.mark.parametrize(
+    ("options", "whole"), [("ro,relatime - ext4 /dev/x rw", False), ("ro - ext4 /dev/x ro,errors=continue", True)]
+)
+def test_a_read_only_view_is_told_from_a_read_only_file_system(tmp_path: Path, options: str, whole: bool) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    info = tmp_path / "mountinfo"
+    place = str(folder).replace(" ", "\\040")
+    info.write_text(
+        f"1 0 0:1 / / rw - ext4 /dev/r rw\n2 1 0:2 / {place} {options}\n3 1 0:3 / {place}/below rw - tmpfs t ro\n"
+    )
+    assert read_only_file_system(folder, info) is whole
 
 
 def test_a_disk_that_takes_writes_is_used(disk: Disk, config: Config) -> None:

@@ -1,14 +1,15 @@
 """The agent as a service of a machine with a real systemd: the files of packaging/systemd, and the agent of this checkout.
 
-A frozen tree is not needed: the program at /opt/edge-agent/current is a script that starts the machine's own Python with the
-packages of this checkout. The unit, its user and its sandbox are the real ones.
+The program at /opt/edge-agent/current is the frozen tree with cameras of this checkout (build/dist), or the tree that
+EDGE_AGENT_TREE names. Where there is none, it is a script that starts the machine's own Python with the packages of this checkout.
+The unit, its user and its sandbox are real in each case.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
-import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,13 +29,21 @@ exec python3 -P -c 'from agent.cli import main; main()' "$@"
 """
 
 
+def frozen() -> Path | None:
+    """The frozen tree to test."""
+    named = os.environ.get("EDGE_AGENT_TREE")
+    found = Path(named) if named else ROOT / "build/dist/x86_64-camera/edge-agent"
+    return found if (found / "edge-agent").exists() else None
+
+
 def mounts() -> dict[str, Path]:
-    """What the machine must see of this checkout."""
+    """The program and the WASM modules, as the machine sees them."""
+    if (tree := frozen()) is not None:
+        return {TREE: tree, FILTERS: ROOT / "build/filters"}
     import msgspec
 
     # The packages of the tests' environment, not this environment's own folder: that may only name them.
     packages = Path(msgspec.__file__).parents[1]
-    assert (packages / "msgspec").is_dir(), sysconfig.get_paths()
     return {
         f"{TREE}/lib/agent": ROOT / "agent",
         f"{TREE}/lib/demo": ROOT / "demo",
@@ -48,7 +57,8 @@ class Service:
 
     def __init__(self, machine: SystemdMachine) -> None:
         self.machine = machine
-        machine.put(_LAUNCHER.encode(), f"{TREE}/edge-agent", mode=0o755)
+        if frozen() is None:
+            machine.put(_LAUNCHER.encode(), f"{TREE}/edge-agent", mode=0o755)
         machine.run(f"ln -s {TREE} /opt/edge-agent/current").text()
         machine.run("ln -s /opt/edge-agent/current/edge-agent /usr/local/bin/edge-agent").text()
         machine.put(UNIT / "edge-agent.service", "/etc/systemd/system/edge-agent.service")
@@ -112,6 +122,16 @@ class Service:
         """Apply a pipeline."""
         self.machine.put(text.encode(), "/run/pipeline.yaml")
         self.machine.run("edge-agent pipeline apply /run/pipeline.yaml", timeout=PATIENCE).text()
+
+    def read(self, step: str) -> None:
+        """Wait until the step follows the machine's journal: a new source reads from its end on."""
+
+        def hears() -> bool:
+            self.machine.run(["logger", "a line without a device"]).text()
+            sources = (self.status() or {"sources": []})["sources"]
+            return any(f"/{step} " in s["name"] and s["lines"] for s in sources)
+
+        self.until(f"{step} reads", hears)
 
     def joins(self, device: int) -> None:
         """A device joins the Wi-Fi: its line comes into the machine's journal."""

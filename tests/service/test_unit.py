@@ -112,7 +112,7 @@ def test_a_line_becomes_an_alert_under_the_sandbox(service: Service, sink: Sink,
     machine.run(["edge-agent", "sink", "connect", sink.url], sink.key.encode(), timeout=90).text()
     service.cli("camera", "add", "porch", f"file:{state}/photos")
     service.apply(story(FILTERS).replace("tail: auto", "tail: journald"))
-    service.until("the log is read", lambda: "journald" in machine.run("edge-agent status").stdout)
+    service.read("wifi")
     service.joins(1)
     service.until("an alert", sink.building.alerts)
     kinds = {json.loads(line)["type"] for line in machine.run("edge-agent events --json").text().splitlines()}
@@ -121,7 +121,7 @@ def test_a_line_becomes_an_alert_under_the_sandbox(service: Service, sink: Sink,
 
 def test_a_program_that_runs_once_outlives_the_agent(service: Service) -> None:
     service.apply(ONCE)
-    service.until("it is read", lambda: "long/lines" in service.machine.run("edge-agent status").stdout)
+    service.read("lines")
     service.joins(2)
     service.until("the program runs", service.sleeper)
     sleeper, agent = service.sleeper(), service.show("MainPID")
@@ -226,13 +226,18 @@ def test_a_full_or_read_only_disk_is_a_warning_and_the_agent_goes_on(service: Se
     service.configure("mesh: {mdns: false}\n")
     service.systemctl("start")
     node = service.node()
+    small = "/var/lib/edge-agent"
     for stop, allow, cause in (
-        ("dd if=/dev/zero of=/var/lib/edge-agent/ballast bs=64k; true", "rm /var/lib/edge-agent/ballast", "full"),
-        ("mount -o remount,ro /var/lib/edge-agent", "mount -o remount,rw /var/lib/edge-agent", "read-only"),
+        (f"dd if=/dev/zero of={small}/ballast bs=64k", f"rm {small}/ballast", "full"),
+        (f"systemctl stop edge-agent && mount -o remount,ro {small}", f"mount -o remount,rw {small}", "read-only"),
     ):
-        service.machine.run(stop).text()
-        if cause == "read-only":  # a file system that stops taking writes; no next write has to come soon
+        service.machine.run(stop)
+        if cause == "full":
+            service.until("it is told", lambda: "disk.full" in service.show("StatusText"))
+            # An agent goes on with what its files have room for; the next start needs room for new files.
             service.machine.run("systemctl kill -s KILL edge-agent").text()
+        else:
+            service.systemctl("start")
         service.until(f"a run in memory, {cause}", lambda: "state.memory" in service.show("StatusText"))
         warnings = {w["code"]: w["text"] for w in (service.status() or {})["warnings"]}
         assert cause in warnings["state.memory"]
