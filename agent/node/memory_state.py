@@ -143,18 +143,18 @@ def fault(folder: Path, size: int) -> str:
 
 def read_only_file_system(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> bool:
     """Whether the file system of the folder is read-only for everybody (proc(5): the last of the options are the file system's)."""
-    found = (0, "")
+    most, options = 0, b""
     try:
-        lines = mountinfo.read_text(errors="replace").splitlines()
+        lines = mountinfo.read_bytes().splitlines()
         place = folder.resolve()
     except OSError:
         return False
     for line in lines:
-        fields = line.split(" ")
-        point = Path(fields[4].encode().decode("unicode_escape"))  # octal escapes for spaces
-        if (place == point or point in place.parents) and len(point.parts) >= found[0]:
-            found = (len(point.parts), fields[-1])  # a later mount covers an earlier one
-    return "ro" in found[1].split(",")
+        fields = line.split(b" ")
+        point = Path(os.fsdecode(fields[4].decode("unicode_escape").encode("latin-1")))  # a space is \040 there
+        if (place == point or point in place.parents) and len(point.parts) >= most:
+            most, options = len(point.parts), fields[-1]  # a later mount covers an earlier one
+    return b"ro" in options.split(b",")
 
 
 def _copy(folder: Path, copy: Path, journal: Path) -> None:

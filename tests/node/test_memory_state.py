@@ -127,7 +127,7 @@ def test_the_copy_is_the_same_node_without_its_events(disk: Disk, config: Config
     ("options", "whole"), [("ro,relatime - ext4 /dev/x rw", False), ("ro - ext4 /dev/x ro,errors=continue", True)]
 )
 def test_a_read_only_view_is_told_from_a_read_only_file_system(tmp_path: Path, options: str, whole: bool) -> None:
-    folder = tmp_path / "a folder"
+    folder = tmp_path / "å folder"
     folder.mkdir()
     info = tmp_path / "mountinfo"
     place = str(folder).replace(" ", "\\040")

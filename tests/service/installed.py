@@ -143,7 +143,7 @@ class Service:
         return self.machine.run(["pgrep", "-u", "edge-agent", "-x", "-f", "/bin/sleep 7777"]).stdout.strip()
 
     def journal(self, *options: str) -> str:
-        """What the service wrote."""
+        """The lines of the service."""
         return self.machine.run(["journalctl", "--no-pager", "-o", "cat", "-u", "edge-agent", *options]).text()
 
     def until(self, what: str, look: Callable[[], object]) -> None:
