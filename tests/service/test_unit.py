@@ -168,7 +168,7 @@ def test_the_unit_never_gives_up(service: Service) -> None:
     service.systemctl("restart")
 
 
-def test_reload_applies_a_configuration_and_keeps_the_old_one_on_a_fault(service: Service, state: Path) -> None:
+def test_reload_applies_a_file_and_a_fault_keeps_the_old_values(service: Service, state: Path) -> None:
     agent = service.show("MainPID")
     service.configure(config(state / "state", "log: {level: debug}\njournal: {max_open: 77}\n"))
     service.systemctl("reload")
@@ -219,7 +219,7 @@ def test_a_power_cycle_changes_nothing(service: Service) -> None:
     assert after["cameras"] == before["cameras"]
 
 
-def test_a_full_or_read_only_disk_is_a_warning_and_the_agent_goes_on(service: Service) -> None:
+def test_an_agent_goes_on_with_a_full_or_read_only_disk(service: Service) -> None:
     service.systemctl("stop")
     service.machine.run("mount -t tmpfs -o size=40m,mode=700 small /var/lib/edge-agent").text()
     service.drop_in("quick", "[Service]\nRestartSec=0\n")
