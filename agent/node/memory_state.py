@@ -40,7 +40,6 @@ MAX_JOURNAL = 64 << 20
 """Largest journal in bytes that is copied to memory; a run without it does not know the devices."""
 MAX_FILE = 8 << 20
 NOT_COPIED = frozenset({"blobs", "added-blobs", "cache", "scratch", "logs", "lock"})
-CODE = "state.memory"
 _REMEDY = {
     "read-only": "see dmesg for the cause, then mount -o remount,rw its file system",
     "full": "free some space on its disk, or lower blobs.quota and logs.size",
@@ -60,7 +59,7 @@ class MemoryState(msgspec.Struct, frozen=True):
         """Say it in `status`."""
         text = f"the disk of {self.folder} is {self.cause}: this run works in memory, and what it does ends with it"
         remedy = f"{_REMEDY[self.cause]}; the agent then goes back to its disk by itself"
-        health.set(Warning(CODE, str(self.folder), text, remedy, "error"))
+        health.set(Warning("state.memory", str(self.folder), text, remedy, "error"))
 
     async def wait(self, open_events: Callable[[], int]) -> None:
         """Wait until the disk takes writes again and no event of this run is open, then raise EdgeError (`state.back`)."""

@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 RUNNING = frozenset({"api.operators", "labels", "log.format", "log.level", "mesh.join", "sources.tail"})
 """The keys that change while the node runs; all others wait for the next start."""
-INVALID, RESTART = "config.invalid", "config.restart"
 Reread = Callable[[], Config]
 """Reads the configuration as the start did, from the file, the environment and the options; raises EdgeError."""
 
@@ -53,9 +52,9 @@ class Reload:
             log.error("the configuration stays as it was: %s", fault.message)
             remedy = f"{fault.hint}; then reload the agent" if fault.hint else "correct it, then reload the agent"
             text = f"the new configuration is not used: {fault.message}"
-            health.set(Warning(INVALID, self._node.config.name, text, remedy, "error"))
+            health.set(Warning("config.invalid", self._node.config.name, text, remedy, "error"))
             return False
-        health.clear(INVALID)
+        health.clear("config.invalid")
         changed = changed_keys(old, new)
         now = [key for key in changed if key in RUNNING]
         later = [key for key in changed if key not in RUNNING]
@@ -63,9 +62,9 @@ class Reload:
         if later:
             text = f"restart to apply {', '.join(later)}"
             log.warning("the configuration was read again: %s", text)
-            health.set(Warning(RESTART, self._node.config.name, text, "systemctl restart edge-agent"))
+            health.set(Warning("config.restart", self._node.config.name, text, "systemctl restart edge-agent"))
         else:
-            health.clear(RESTART)
+            health.clear("config.restart")
         log.info("the configuration was read again; changed: %s", ", ".join(now) or "nothing")
         return True
 

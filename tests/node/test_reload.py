@@ -12,7 +12,7 @@ import pytest
 
 from agent.config import Config, load_config
 from agent.node import Node
-from agent.node.reload import INVALID, RESTART, Reload
+from agent.node.reload import Reload
 from agent.service_manager import ServiceManager
 from tests.node.site import Site
 from tests.support import eventually
@@ -25,6 +25,9 @@ def level_restored() -> Iterator[None]:
     yield
     root.setLevel(level)
     root.handlers[:] = handlers
+
+
+INVALID, RESTART = "config.invalid", "config.restart"
 
 
 class Reloaded:
