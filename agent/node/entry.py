@@ -57,12 +57,13 @@ async def run_agent(
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, hangup.set if reloads else stop.set)
 
-    async def reload(node: Node) -> None:
-        assert reread is not None
-        await Reload(node, reread, manager).run(hangup)
-
     watch_handshakes()
     with locked(config) as memory:
+
+        async def reload(node: Node) -> None:
+            assert reread is not None
+            await Reload(node, lambda: memory.moved(reread()) if memory else reread(), manager).run(hangup)
+
         life = asyncio.create_task(_life(config, join, new, out, api, manager, reload if reloads else None, memory))
         stopped = asyncio.create_task(stop.wait())
         beat = asyncio.create_task(keep_alive(manager))

@@ -55,6 +55,10 @@ class MemoryState(msgspec.Struct, frozen=True):
     protected: bool = False
     """Whether the whole file system is read-only, not only this process's view of it."""
 
+    def moved(self, config: Config) -> Config:
+        """A newer configuration as this run uses it: its folders move only at a start."""
+        return _moved(config) if config.state == self.folder else config
+
     def warn(self, health: HealthRegistry) -> None:
         """Say it in `status`."""
         text = f"the disk of {self.folder} is {self.cause}: this run works in memory, and what it does ends with it"
@@ -117,9 +121,7 @@ def memory_state(config: Config, cause: str) -> MemoryState:
             code="state.folder",
         ) from None
     log.error("the disk of %s is %s: this run works in memory, in %s", folder, cause, copy)
-    journal = msgspec.structs.replace(config.journal, dir=Path())
-    changed = msgspec.structs.replace(config, state=copy, journal=journal)
-    return MemoryState(changed, folder, cause, read_only_file_system(folder))
+    return MemoryState(_moved(config), folder, cause, read_only_file_system(folder))
 
 
 def fault(folder: Path, size: int) -> str:
@@ -138,6 +140,11 @@ def fault(folder: Path, size: int) -> str:
             return NO_WRITES[e.errno]
         raise
     return ""
+
+
+def _moved(config: Config) -> Config:
+    journal = msgspec.structs.replace(config.journal, dir=Path())
+    return msgspec.structs.replace(config, state=copy_of(config), journal=journal)
 
 
 def read_only_file_system(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent.api import Client, serve_api
-from agent.config import Config
+from agent.config import Config, changed_keys
 from agent.errors import ConfigError, EdgeError
 from agent.health import HealthRegistry
 from agent.identity import IdentityStore
@@ -113,6 +113,7 @@ def test_the_copy_is_the_same_node_without_its_events(disk: Disk, config: Config
         assert held == {"row": 0, "event": 0, "decision": 1}
         assert not (memory.config.state / "blobs").exists()
         assert memory.config.state.stat().st_mode & 0o077 == 0
+        assert changed_keys(memory.config, memory.moved(config)) == []
         health = HealthRegistry()
         memory.warn(health)
         (warning,) = health.list()
