@@ -52,7 +52,7 @@ async def run_agent(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     hangup = asyncio.Event()
-    reloads = reread is not None and not sys.stdin.isatty()
+    reloads = reread is not None and not (sys.stdin and sys.stdin.isatty())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, hangup.set if reloads else stop.set)

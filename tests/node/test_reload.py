@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Config, load_config
-from agent.node import Node
+from agent.node import Node, run_agent
 from agent.node.reload import Reload
 from agent.service_manager import ServiceManager
 from tests.node.site import Site
@@ -141,3 +143,25 @@ async def test_the_service_manager_hears_of_a_reload_even_of_a_bad_one(hall: Rel
         finally:
             task.cancel()
             await asyncio.wait({task})
+
+
+@pytest.mark.usefixtures("restored_process")
+async def test_sighup_reloads_an_agent_that_can_read_again(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    config = site.config("first")
+    life = asyncio.create_task(run_agent(config, new=True, out=lambda _: None, reread=lambda: config))
+    with caplog.at_level(logging.INFO):
+        await eventually(lambda: "is in mesh" in caplog.text or life.done(), 20)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await eventually(lambda: "was read again; changed: nothing" in caplog.text or life.done(), 20)
+    assert not life.done()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(life, 30) == 0
+
+
+@pytest.mark.usefixtures("restored_process")
+async def test_sighup_ends_an_agent_without_a_way_to_read_again(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    life = asyncio.create_task(run_agent(site.config("first"), new=True, out=lambda _: None))
+    with caplog.at_level(logging.INFO):
+        await eventually(lambda: "is in mesh" in caplog.text or life.done(), 20)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert await asyncio.wait_for(life, 30) == 0
