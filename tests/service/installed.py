@@ -1,8 +1,8 @@
 """The agent as a service of a machine with a real systemd: the files of packaging/systemd, and the agent of this checkout.
 
-The program at /opt/edge-agent/current is the frozen tree with cameras of this checkout (build/dist), or the tree that
-EDGE_AGENT_TREE names. Where there is none, it is a script that starts the machine's own Python with the packages of this checkout.
-The unit, its user and its sandbox are real in each case.
+The program at /opt/edge-agent/current is the frozen tree that EDGE_AGENT_TREE names. Without the variable it is a script that
+starts the machine's own Python with the packages of this checkout: it needs no build, and a tree of older sources is not tested by
+mistake. The unit, its user and its sandbox are real in both cases.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ exec python3 -P -c 'from agent.cli import main; main()' "$@"
 def frozen() -> Path | None:
     """The frozen tree to test."""
     named = os.environ.get("EDGE_AGENT_TREE")
-    found = Path(named) if named else ROOT / "build/dist/x86_64-camera/edge-agent"
-    return found if (found / "edge-agent").exists() else None
+    return Path(named) if named else None
 
 
 def mounts() -> dict[str, Path]:
