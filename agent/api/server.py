@@ -8,7 +8,7 @@ import grp
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -41,8 +41,10 @@ def make_app(resources: Resources) -> Starlette:
     return app
 
 
-async def serve_api(resources: Resources) -> None:
+async def serve_api(resources: Resources, listening: Callable[[], None] = lambda: None) -> None:
     """Serve the API on the configuration's `run` until cancelled, then leave no socket behind.
+
+    `listening` is called when clients can connect.
 
     Raises Refused when another agent listens there, CannotListen when the socket cannot be made.
     """
@@ -50,6 +52,7 @@ async def serve_api(resources: Resources) -> None:
     path = config.run
     app = make_app(resources)
     sock = open_socket(path, config.api.group)
+    listening()
     server = _Server(
         Config(
             app,

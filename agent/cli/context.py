@@ -41,9 +41,16 @@ def socket_path() -> Path:
     named = chosen.socket or os.environ.get("EDGE_AGENT_SOCKET")
     if named:
         return Path(named)
-    from agent.config import load_config
+    from agent.config import DEFAULT_SOCKET, load_config
 
-    return load_config(chosen.config).run
+    try:
+        return load_config(chosen.config).run
+    except ConfigError as e:
+        # An agent that runs keeps its old configuration, and its status says what is wrong with the new one.
+        if chosen.config or not DEFAULT_SOCKET.is_socket():
+            raise
+        print(f"warning: {e.message}; asking the agent at {DEFAULT_SOCKET}", file=sys.stderr)
+        return DEFAULT_SOCKET
 
 
 def connect(*, timeout: float = 60.0) -> Client:

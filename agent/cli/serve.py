@@ -47,31 +47,34 @@ def serve(
     for the next device. If it finds one, it shows a short code and waits until an operator admits it. With
     state it starts as the same node again.
     """
-    from agent.config import load_config
+    from msgspec.structs import replace
+
+    from agent.config import Config, load_config
     from agent.health import setup_logging
 
     token, address = _join(join)
-    settings = load_config(
-        config or context.chosen.config,
-        overrides={
-            "name": name,
-            "state": state,
-            "run": context.chosen.socket if socket is None else socket,
-            "labels": parse_labels(label) if label else None,
-            "mesh.port": port,
-            "mesh.enrol_port": enrol_port,
-            "log.level": log_level,
-        },
-    )
-    if address:
-        from msgspec.structs import replace
+    overrides = {
+        "name": name,
+        "state": state,
+        "run": context.chosen.socket if socket is None else socket,
+        "labels": parse_labels(label) if label else None,
+        "mesh.port": port,
+        "mesh.enrol_port": enrol_port,
+        "log.level": log_level,
+    }
 
-        settings = replace(settings, mesh=replace(settings.mesh, join=[*settings.mesh.join, address]))
+    def read() -> Config:
+        settings = load_config(config or context.chosen.config, overrides=overrides)
+        if address:
+            settings = replace(settings, mesh=replace(settings.mesh, join=[*settings.mesh.join, address]))
+        return settings
+
+    settings = read()
     setup_logging(settings.log)
     from agent.api import serve_api
     from agent.node import run_agent
 
-    raise typer.Exit(asyncio.run(run_agent(settings, join=token, new=new, out=out, api=serve_api)))
+    raise typer.Exit(asyncio.run(run_agent(settings, join=token, new=new, out=out, api=serve_api, reread=read)))
 
 
 def out(text: str) -> None:

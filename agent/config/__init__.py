@@ -1,5 +1,6 @@
 """The configuration: one frozen struct, every value with its origin."""
 
+from agent.config.changes import changed_keys, with_keys
 from agent.config.document import show_config
 from agent.config.loader import load_config
 from agent.config.quota import blob_quota, logs_size
@@ -24,5 +25,6 @@ from agent.config.units import format_duration, format_size, parse_duration, par
 __all__ = [
     "DEFAULT_FILE", "DEFAULT_SOCKET", "DEFAULT_STATE", "ApiConfig", "BlobsConfig", "Config", "DockerConfig",
     "JournalConfig", "LogConfig", "LogsConfig", "MeshConfig", "PolicyConfig", "SourcesConfig", "UplinkConfig", "blob_quota",
-    "format_duration", "format_size", "load_config", "logs_size", "parse_duration", "parse_size", "show_config",
+    "changed_keys", "format_duration", "format_size", "load_config", "logs_size", "parse_duration", "parse_size",
+    "show_config", "with_keys",
 ]  # fmt: skip

@@ -88,6 +88,7 @@ def build_node(
             programs=programs.all.running,
             gpus=platform.gpus,
         ),
+        changed=changed,
         warm_programs=WarmPrograms(delivery.engine, mesh, changed.listen()),
         self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),
         api=make_resources(config, health, mesh, discovery, labels, wanted, admission, stores, programs, delivery),

@@ -17,6 +17,7 @@ from agent.mesh import Mesh
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
 from agent.node.capacity import CapacityMeter
+from agent.node.change_signal import ChangeSignal
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
 from agent.node.removal import Removal
@@ -100,6 +101,8 @@ class Node:
     """Applies signed documents."""
     meter: CapacityMeter
     """Measures what this node can still take."""
+    changed: ChangeSignal
+    """Wakes what depends on nodes, pipelines and the configuration."""
     warm_programs: WarmPrograms
     """Starts programs before their first event."""
     self_checks: SelfChecks

@@ -13,9 +13,11 @@ from agent.api import Resources
 from agent.model.documents import PIPELINE
 from agent.node.capacity import announce_capacity
 from agent.node.leftovers import sweep
+from agent.node.memory_state import MemoryState
 from agent.node.node import Node
 from agent.node.removal import ask_when_alone
 from agent.node.wanted_labels import keep_labels
+from agent.service_manager import ServiceManager
 from agent.supervise import supervised
 
 log = logging.getLogger(__name__)
@@ -24,11 +26,26 @@ FORGET_EVERY = 60.0
 """Seconds until logs of removed pipelines are deleted, at most."""
 
 Service = tuple[str, Callable[[], Awaitable[None]]]
-Api = Callable[[Resources], Awaitable[None]]
+Api = Callable[[Resources, Callable[[], None]], Awaitable[None]]
+"""Serves the local API; calls its second argument when clients can connect."""
+API_OPENS = 10.0
+"""Seconds that the start waits for the API, at most: a node works without it."""
 
 
-async def run_node(node: Node, api: Api | None = None) -> None:
-    """Run until cancelled, then close the parts; raises the errors that end a node. `api` serves the local API."""
+async def run_node(
+    node: Node,
+    api: Api | None = None,
+    *,
+    manager: ServiceManager | None = None,
+    reload: Callable[[Node], Awaitable[None]] | None = None,
+    memory: MemoryState | None = None,
+) -> None:
+    """Run until cancelled, then close the parts; raises the errors that end a node.
+
+    `api` serves the local API, `reload` applies changes of the configuration, `manager` is told when the node is ready, `memory`
+    is set where the disk takes no writes.
+    """
+    listening = asyncio.Event()
     try:
         node.delivery.engine.load()
         node.documents.load()
@@ -36,21 +53,34 @@ async def run_node(node: Node, api: Api | None = None) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(node.mesh.run())
             tasks.create_task(node.removal.run())
+            if memory is not None:
+                memory.warn(node.health)
+                tasks.create_task(memory.wait(lambda: node.stores.journal.open_count))
             await node.mesh.ready.wait()
             await node.programs.docker.start()
             tasks.create_task(node.delivery.engine.run())
-            for name, run in _services(node, api):
+            services = _services(node)
+            if api is not None:
+                services.append(("api", lambda: api(node.api, listening.set)))
+            if reload is not None:
+                services.append(("reload", lambda: reload(node)))
+            for name, run in services:
                 tasks.create_task(supervised(name, run, node.health.restarted))
             me = node.admission.identity
             if node.discovery is not None:
                 ports = node.config.mesh.port, node.config.mesh.enrol_port
                 node.discovery.announce(me.mesh_id, me.node_id, me.name, *ports, version=agent.__version__)
             log.info("node %s (%s) is in mesh %s", me.name, me.node_id, me.mesh_id)
+            if manager is not None:
+                if api is not None:
+                    await ticks.wait(listening, API_OPENS)
+                show_status(node, manager)
+                manager.ready()
     finally:
         await close_node(node)
 
 
-def _services(node: Node, api: Api | None) -> list[Service]:
+def _services(node: Node) -> list[Service]:
     admission, delivery, cameras = node.admission, node.delivery, node.programs.cameras
     parts = delivery.engine.steps.parts
     services: list[Service] = [
@@ -73,9 +103,22 @@ def _services(node: Node, api: Api | None) -> list[Service]:
     ]
     if node.discovery is not None:
         services.append(("discovery", node.discovery.run))
-    if api is not None:
-        services.append(("api", lambda: api(node.api)))
     return services
+
+
+def show_status(node: Node, manager: ServiceManager) -> None:
+    """Tell the service manager in one line how the node is, now and after each change."""
+
+    def show() -> None:
+        known, live = len(node.mesh.known()), len(node.mesh.live())
+        bad = [w.code for w in node.health.list() if w.severity != "info"]
+        warnings = f"; warnings: {', '.join(dict.fromkeys(bad))}" if bad else ""
+        me = node.admission.identity
+        manager.status(f"{me.name} is in mesh {me.mesh_id}, {live} of {max(known, live)} nodes are here{warnings}")
+
+    node.mesh.on_change(lambda _record, _alive: show())
+    node.health.on_change(show)
+    show()
 
 
 async def forget_logs(node: Node) -> None:

@@ -20,6 +20,7 @@ from agent.model.labels import RESERVED, check_label
 from agent.node.configured import cameras_file, mdns_interfaces
 from agent.node.removal import removal_of, removed_error, set_aside
 from agent.platforms import detect
+from agent.service_manager import ServiceManager
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,14 @@ class Beginning(msgspec.Struct):
     """Whether this start made the mesh."""
 
 
-async def begin(config: Config, token: str | None, new: bool, out: Out) -> Beginning:
-    """The node's identity, from its state or by joining; raises JoinRefused, ConfigError, IdentityError."""
+async def begin(
+    config: Config, token: str | None, new: bool, out: Out, manager: ServiceManager | None = None
+) -> Beginning:
+    """The node's identity, from its state or by joining; raises JoinRefused, ConfigError, IdentityError.
+
+    `manager` is told what it waits for. A node that waits for a person is ready: the boot must not wait for it.
+    """
+    manager = manager or ServiceManager()
     store, remembered = IdentityStore(config.state / "identity"), config.state / "join.json"
     labels, name = wanted_labels(config), clean_name(config.name)
     removed = removal_of(config.state)
@@ -56,8 +63,10 @@ async def begin(config: Config, token: str | None, new: bool, out: Out) -> Begin
         return Beginning(identity, labels, _read(remembered))
     check_ports(config)
     if token:
+        manager.status("joins a mesh with a token")
         joined = await join(token, store, name, out, labels=labels)
     else:
+        manager.status("listens for a mesh")
         found = [] if new else await _listen(config, out)
         if not found and config.mesh.join and not new:
             raise ConfigError(
@@ -67,7 +76,7 @@ async def begin(config: Config, token: str | None, new: bool, out: Out) -> Begin
             )
         if not found:
             return Beginning(store.create_mesh(name), labels, made=True)
-        joined = await _wait(found, store, name, labels, out)
+        joined = await _wait(found, store, name, labels, out, manager)
     out(f"joined mesh {joined.identity.mesh_id} as {joined.identity.name}")
     write_private(remembered, msgspec.json.encode(joined.endpoints))
     return Beginning(joined.identity, labels, joined.endpoints)
@@ -94,9 +103,17 @@ async def _listen(config: Config, out: Out) -> list[Found]:
     return found
 
 
-async def _wait(found: list[Found], store: IdentityStore, name: str, labels: dict[str, str], out: Out) -> Joined:
+async def _wait(
+    found: list[Found], store: IdentityStore, name: str, labels: dict[str, str], out: Out, manager: ServiceManager
+) -> Joined:
     """Wait until an operator of the first mesh admits this node."""
     near = found[0]
+
+    def show(code: str) -> None:
+        out(f"code: {code}")
+        manager.status(f"waits to be let into mesh {near.mesh}: on an operator, edge-agent node approve {code}")
+        manager.ready()
+
     out(f"mesh {near.mesh} is here ({near.name}); this node waits to be let in (--new makes another mesh)")
     return await wait_as_pending(
         [a for f in found if f.mesh == near.mesh for a in f.enrol_addresses][:8],
@@ -104,7 +121,7 @@ async def _wait(found: list[Found], store: IdentityStore, name: str, labels: dic
         store,
         name,
         out,
-        on_code=lambda code: out(f"code: {code}"),
+        on_code=show,
         labels=labels,
     )
 

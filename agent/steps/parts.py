@@ -40,9 +40,9 @@ LogSpec = str | dict[str, Any]
 """A log as written in a pipeline or in the configuration; an argument of `agent.sources.open_source`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Logs:
-    """The logs of this node: those that `tail: auto` means, and the folder for positions.
+    """The logs of this node: those that `tail: auto` means, which change with the configuration, and the folder for positions.
 
     `reception` is for logs that other devices send.
     """

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,27 +18,11 @@ from agent.errors import CannotListen, ConfigError, EdgeError, JoinRefused
 from agent.health.logs import setup_logging
 from agent.identity import Token
 from agent.mesh import Mesh
-from agent.node import admission, entry, run_agent
+from agent.node import admission, run_agent
 from agent.node.entry import locked
 from agent.node.start import begin, wanted_labels
 from tests.node.site import Site
 from tests.support import eventually
-
-
-@pytest.fixture
-async def restored_process() -> AsyncIterator[None]:
-    """Undoes what `run_agent` sets for its process."""
-    umask = os.umask(0)
-    yield
-    os.umask(umask)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().remove_signal_handler(number)
-
-
-@pytest.fixture(autouse=True)
-def own_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves the file descriptors of this process to pytest."""
-    monkeypatch.setattr(entry, "watch_handshakes", lambda: None)
 
 
 async def test_a_node_without_state_and_mdns_makes_a_mesh(site: Site) -> None:
@@ -109,11 +92,11 @@ def test_labels_to_ask_for_are_checked(site: Site) -> None:
 
 async def test_a_state_folder_has_one_agent(site: Site) -> None:
     config = site.config("hall")
-    with locked(config.state), pytest.raises(ConfigError) as caught:
+    with locked(config), pytest.raises(ConfigError) as caught:
         await run_agent(config)
     assert caught.value.code == "state.locked"
     assert "--state" in caught.value.hint
-    with locked(config.state):
+    with locked(config):
         pass  # free again
 
 

@@ -7,7 +7,7 @@ from agent.config import Config, blob_quota, show_config
 
 
 class Configuration:
-    """The values that this node was started with."""
+    """The values in force: those that this node was started with, and changes that it has applied since."""
 
     def __init__(self, values: Config) -> None:
         self.values = values
