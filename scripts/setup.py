@@ -68,6 +68,8 @@ TESTS = (
     Need("avahi-utils", "avahi-browse"),
     Need("busybox-static"),
     Need("chromium", "chromium"),
+    Need("curl", "curl"),
+    Need("dash", "dash"),
     Need("dbus", "dbus-daemon"),
     Need("ffmpeg", "ffmpeg"),
     Need("gir1.2-gst-rtsp-server-1.0"),
@@ -85,6 +87,8 @@ TESTS = (
     Need("postgresql"),
     Need("procps", "ps"),
     Need("python3-gi"),
+    Need("shellcheck", "shellcheck"),
+    Need("sudo", "sudo"),
 )
 
 
