@@ -11,6 +11,7 @@ from agent.config.schema import (
     BlobsConfig,
     Config,
     DockerConfig,
+    InstallConfig,
     JournalConfig,
     LogConfig,
     LogsConfig,
@@ -23,6 +24,6 @@ from agent.config.units import format_duration, format_size, parse_duration, par
 
 __all__ = [
     "DEFAULT_FILE", "DEFAULT_SOCKET", "DEFAULT_STATE", "ApiConfig", "BlobsConfig", "Config", "DockerConfig",
-    "JournalConfig", "LogConfig", "LogsConfig", "MeshConfig", "PolicyConfig", "SourcesConfig", "UplinkConfig", "blob_quota",
-    "format_duration", "format_size", "load_config", "logs_size", "parse_duration", "parse_size", "show_config",
+    "InstallConfig", "JournalConfig", "LogConfig", "LogsConfig", "MeshConfig", "PolicyConfig", "SourcesConfig", "UplinkConfig",
+    "blob_quota", "format_duration", "format_size", "load_config", "logs_size", "parse_duration", "parse_size", "show_config",
 ]  # fmt: skip

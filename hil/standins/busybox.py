@@ -1,4 +1,4 @@
-"""A small machine without a C library: a root that holds nothing but a static busybox, in namespaces of its own.
+"""A small machine without a C library: a root that holds nothing but a static busybox, in new namespaces.
 
 It stands for access points and other embedded systems. The shell and the tools are the real busybox; the kernel, its /proc and
 the processor are this machine's. Needs root and Debian's `busybox-static`.
@@ -117,7 +117,7 @@ class BusyboxRoot:
         return done.stdout
 
     def restart(self) -> None:
-        """See `Machine`. What is in RAM is lost: /tmp, /run and /dev/shm."""
+        """See `Machine`. The content of /tmp, /run and /dev/shm is lost."""
         self._stop()
         self._start()
 
