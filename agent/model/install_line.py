@@ -31,5 +31,5 @@ def install_lines(url: str, pin: str, script: str, token: str = "") -> InstallLi
     return InstallLines(
         curl=f"curl -fsSk --pinnedpubkey 'sha256//{pin}' {url} | {given}sh -s -- {source}",
         wget=f'f=$(mktemp) && wget -q --no-check-certificate -O "$f" {url} && echo "{script}  $f" | sha256sum -c - && '
-        f'{given}sh "$f" {source}; rm -f "$f"',
+        f'{given}sh "$f" {source}; e=$?; rm -f "$f"; (exit $e)',
     )

@@ -32,8 +32,14 @@ choose_user() {
 make_user() {
     if has useradd; then
         has groupadd && groupadd --system --force "$program"
-        useradd --system --gid "$program" --no-create-home --home-dir "$state" --shell /usr/sbin/nologin "$program"
-        return
+        useradd --system --gid "$program" --no-create-home --home-dir "$state" --shell /usr/sbin/nologin "$program" || return 1
+        [ "$program" = edge-agent ] || return 0
+        # Its members may change things; the groups of the system's logs let the agent read them.
+        groupadd --system --force edge-operator
+        for group in systemd-journal adm; do
+            if grep -q "^$group:" /etc/group; then usermod --append --groups $group "$program"; fi
+        done
+        return 0
     fi
     number=900
     while grep -q "^[^:]*:[^:]*:$number:" /etc/passwd /etc/group 2>/dev/null; do number=$((number + 1)); done
@@ -214,7 +220,7 @@ write_boot_hook() {
 
 start_service() {
     case $init in
-        systemd) systemctl daemon-reload && systemctl enable --quiet "$program" && systemctl restart "$program" ;;
+        systemd) systemctl daemon-reload && systemctl enable --quiet "$program" && systemctl restart --no-block "$program" ;;
         procd) "/etc/init.d/$program" enable && "/etc/init.d/$program" restart ;;
         busybox)
             if ! grep -q ":$etc/run" /etc/inittab; then

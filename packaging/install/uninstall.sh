@@ -56,6 +56,7 @@ remove_user() {
     if command -v userdel >/dev/null 2>&1; then
         userdel "$program" 2>/dev/null
         if grep -q "^$program:" /etc/group; then groupdel "$program"; fi
+        if [ "$program" = edge-agent ] && grep -q '^edge-operator:[^:]*:[^:]*:$' /etc/group; then groupdel edge-operator; fi
         return 0
     fi
     for file in /etc/passwd /etc/group /etc/shadow; do

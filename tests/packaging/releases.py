@@ -1,7 +1,7 @@
 """Releases for tests: a folder as `make packages` leaves it, around a program that is a few lines of shell.
 
-The stand-in program answers `version`, `selftest`, `serve` and `status` like the agent; it joins with any token that begins
-with `edge1.good`. Tests that need the real agent take a frozen tree instead.
+The stand-in program answers `version`, `selftest`, `serve` and `status` like the agent; it joins with any token but `edge1.used`.
+Tests that need the real agent take a frozen tree instead.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ROOT = Path(__file__).resolve().parents[2]
+TREE = ROOT / "build/dist/x86_64/edge-agent"
+"""The frozen tree that `make dist` leaves."""
 TOKEN = "edge1.good-secret-of-the-test"
 PROGRAM = """#!/bin/sh
 # A stand-in of edge-agent.
@@ -39,8 +41,8 @@ case $1 in
     serve)
         if [ ! -e "$state/identity/member.pem" ]; then
             case $(cat "$state/join-token" 2>/dev/null) in
-                edge1.good* | new) ;;
-                *) echo 'the token was used already' >&2 && exit 1 ;;
+                edge1.used | '') echo 'the token was used already' >&2 && exit 1 ;;
+                *) ;;
             esac
             mkdir -p "$state/identity" && echo "id $$" >"$state/identity/member.pem" && rm "$state/join-token"
         fi
