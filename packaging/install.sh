@@ -78,6 +78,7 @@ option() {
 
 main() {
     work='' undo=0
+    checked=0
     trap clean EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP

@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +34,27 @@ _KINDS = ("tar.xz", "deb", "ipk")
 _WORD = re.compile(r"[A-Za-z0-9._+-]{1,120}")
 
 
-def make_installer(manifest: dict[str, Any], release_pub: str, usign_pub: str) -> str:
-    """The text of install.sh for the packages of a manifest.
+def make_installer(
+    version: str, channel: str, packages: Iterable[Mapping[str, Any]], *, release_pub: str = "", usign_pub: str = ""
+) -> str:
+    """The text of install.sh for these packages, each with the fields of a manifest.
 
-    `release_pub` is the P-256 key in PEM, `usign_pub` the Ed25519 key in usign's form. Raises ValueError for a package whose
-    fields do not fit in the script's table.
+    `release_pub` is the P-256 key in PEM, `usign_pub` the Ed25519 key in usign's form; without them their marks stay, which
+    signing a release replaces. Raises ValueError for a package whose fields do not fit in the script's table.
     """
     parts = [file.read_text().rstrip("\n") for file in sorted((HERE / "install").glob("[0-9]*.sh"))]
     files = [_printer(name, file) for name, file in EMBEDDED.items()]
     script = (HERE / "install.sh").read_text().replace("#@parts\n", "\n\n".join([*parts, *files]) + "\n")
-    rows = [row for package in manifest["packages"] if (row := _row(package))]
-    values = {
-        "VERSION": _word(manifest["version"]),
-        "CHANNEL": _word(manifest.get("channel", "stable")),
-        "PACKAGES": "\n".join(rows),
-        "RELEASE_PUB": _key(release_pub),
-        "RELEASE_USIGN_PUB": _key(usign_pub),
-    }
+    rows = [row for package in packages if (row := _row(package))]
+    values = {"VERSION": _word(version), "CHANNEL": _word(channel), "PACKAGES": "\n".join(rows)}
+    if release_pub:
+        values |= {"RELEASE_PUB": _key(release_pub), "RELEASE_USIGN_PUB": _key(usign_pub)}
     for name, value in values.items():
         script = script.replace(f"@{name}@", value)
     return script
 
 
-def _row(package: dict[str, Any]) -> str:
+def _row(package: Mapping[str, Any]) -> str:
     if package["kind"] not in _KINDS:
         return ""
     words = [package["kind"], package["program"], package["arch"], package.get("variant") or "-"]
@@ -91,7 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(option, type=Path, required=True)
     chosen = parser.parse_args(arguments)
     manifest = json.loads(chosen.manifest.read_text())
-    script = make_installer(manifest, chosen.release_pub.read_text(), chosen.usign_pub.read_text())
+    keys = {"release_pub": chosen.release_pub.read_text(), "usign_pub": chosen.usign_pub.read_text()}
+    script = make_installer(manifest["version"], manifest["channel"], manifest["packages"], **keys)
     chosen.output.write_text(script)
     chosen.output.chmod(0o755)
     return 0

@@ -86,7 +86,6 @@ choose_release() {
     [ -n "$found" ] || fail "$from has no release ${asked_version:-of the channel $asked_channel}"
     VERSION=$(field version) CHANNEL=$(field channel)
     matches "$VERSION" '0-9A-Za-z.+-' 40 || fail 'the manifest has no proper version'
-    checked=0
     check_signature
     [ "$checked" = 1 ] ||
         fail "nothing here can check the signature of another release (openssl, usign or signify): use the installer of that release"
@@ -128,7 +127,6 @@ choose_package() {
 
 # Where a tool for signatures is, the manifest must be signed by the release key of this script.
 check_signature() {
-    checked=${checked:-0}
     [ "$dry_run" = 0 ] || [ -n "$work" ] || return 0
     [ "$checked" = 0 ] || return 0
     [ -e "$work/manifest.json" ] || get manifest.json "$work/manifest.json"
@@ -140,8 +138,8 @@ check_signature() {
     fi
     if [ "$tool" = openssl ]; then
         release_key >"$work/key"
-        get manifest.json.sig "$work/signature"
-        openssl dgst -sha256 -verify "$work/key" -signature "$work/signature" "$work/manifest.json" >/dev/null 2>&1 ||
+        get manifest.json.sig "$work/manifest.json.sig"
+        openssl dgst -sha256 -verify "$work/key" -signature "$work/manifest.json.sig" "$work/manifest.json" >/dev/null 2>&1 ||
             fail "the signature of the manifest in $from is wrong: nothing was installed"
     else
         release_usign_key >"$work/key"

@@ -84,7 +84,10 @@ start_and_wait() {
     say "  wait until it is in the mesh, $wait_s s at most"
     if wait_for_it; then
         undo=0
-        [ "$fresh" = 0 ] || forget_old
+        if [ "$fresh" = 1 ]; then
+            forget_old
+            accept_release
+        fi
         say ''
         "$base/current/$program" status
         say ''
@@ -110,6 +113,18 @@ forget_old() {
     for old in "$base/versions"/*; do
         case ${old##*/} in "$folder" | "$installed") ;; *) rm -rf "$old" ;; esac
     done
+}
+
+# The signed manifest of this release, for `edge-agent upgrade`: its signature in base64 on a line, then its bytes.
+accept_release() {
+    if [ "$checked" = 0 ] || [ ! -s "$work/manifest.json.sig" ] || ! has base64 || [ "$program" != edge-agent ]; then return 0; fi
+    kept_at=$state/release
+    { base64 <"$work/manifest.json.sig" | tr -d '\n' && printf '\n' && cat "$work/manifest.json"; } >"$work/current" || return 0
+    cmp -s "$work/current" "$kept_at/current" && return 0
+    [ ! -e "$kept_at/current" ] || write_private "$kept_at/previous" <"$kept_at/current"
+    write_private "$kept_at/current" <"$work/current"
+    newest=$(cat "$kept_at/newest" 2>/dev/null)
+    if [ -z "$newest" ] || older "$newest" "$VERSION"; then printf '%s' "$VERSION" | write_private "$kept_at/newest"; fi
 }
 
 go_back() {

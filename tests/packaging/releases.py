@@ -88,7 +88,8 @@ def release(folder: Path, keys: Keys, version: str = "1.0.0", *, tree: Path | No
         "schema": 1, "version": version, "protocol": 1, "channel": "stable", "released": "2026-11-28T00:00:00Z",
         "installer": "", "packages": packages, "next_key": None,
     }  # fmt: skip
-    script = maker().make_installer(manifest, keys.public, "untrusted comment: none\nnone")
+    keyed = {"release_pub": keys.public, "usign_pub": "untrusted comment: none\nnone"}
+    script = maker().make_installer(version, "stable", packages, **keyed)
     (folder / "install.sh").write_text(script)
     manifest["installer"] = hashlib.sha256(script.encode()).hexdigest()
     (folder / "release.pub").write_text(keys.public)
