@@ -1,7 +1,7 @@
 """Handing out the files of a release: `/install` is the installer, `/install/FILE` a file of the folder. Nodes and the sink do it.
 
 An ASGI application without a framework. It answers GET and HEAD, reads only plain files of one flat folder, and has limits for
-each sender and for all. What it hands out is no secret: a device knows a file by its SHA-256 and the release's signature.
+each sender and for all. The files are no secrets: a device knows a file by its SHA-256 and the release's signature.
 """
 
 from __future__ import annotations

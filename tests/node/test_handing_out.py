@@ -109,7 +109,7 @@ async def test_one_sender_cannot_take_all_connections(site: Site, address: str) 
         assert await asyncio.to_thread(held[-1].recv, 1) == b""
 
 
-async def test_node_without_a_release_gives_no_line_and_does_not_listen(site: Site) -> None:
+async def test_node_without_a_release_gives_no_line(site: Site) -> None:
     port = free_port()
     hall = await site.start("hall", **{"install.port": port})
     token = await hall.api.tokens.create(CreateToken(ttl=600))
