@@ -1,1 +1,1 @@
-"""Tests of the installer and the packages."""
+"""Tests of what devices get: frozen trees."""

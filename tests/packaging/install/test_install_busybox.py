@@ -11,8 +11,8 @@ import pytest
 from hil.standins import busybox
 from hil.standins.busybox import BusyboxRoot
 from hil.standins.machine import Done
-from tests.packaging.releases import TOKEN, Keys, release
-from tests.packaging.test_install_script import listing
+from tests.packaging.install.releases import TOKEN, Keys, release
+from tests.packaging.install.test_install_script import listing
 
 IDENTITY = "/var/lib/edge-agent/identity/member.pem"
 

@@ -18,8 +18,8 @@ from hil.standins import busybox
 from hil.standins.busybox import BusyboxRoot
 from tests import netns
 from tests.netns import Host
-from tests.packaging.releases import ROOT, TREE, Keys, release
-from tests.packaging.test_install_script import listing
+from tests.packaging.install.releases import ROOT, TREE, Keys, release
+from tests.packaging.install.test_install_script import listing
 
 pytestmark = [
     pytest.mark.root,

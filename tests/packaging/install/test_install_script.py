@@ -11,7 +11,7 @@ import pytest
 
 from hil.standins import busybox
 from hil.standins.busybox import BusyboxRoot
-from tests.packaging.releases import ROOT, TOKEN, Keys, release
+from tests.packaging.install.releases import ROOT, TOKEN, Keys, release
 
 SHELLS = (["/bin/busybox", "ash"], ["dash"], ["bash"])
 

@@ -9,7 +9,7 @@ import pytest
 
 from hil.standins import busybox
 from hil.standins.busybox import BusyboxRoot
-from tests.packaging.releases import Keys, release
+from tests.packaging.install.releases import Keys, release
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TREE = ROOT / "build/dist/x86_64/edge-agent"
 """The frozen tree that `make dist` leaves."""
 TOKEN = "edge1.good-secret-of-the-test"
