@@ -32,11 +32,11 @@ case $1 in
     --version | version) echo "edge-agent @VERSION@" ;;
     selftest) echo "selftest: @SELFTEST@" && [ "@SELFTEST@" = good ] ;;
     status)
-        [ -e $up ] && kill -0 "$(cat $up)" 2>/dev/null || { echo 'no agent' >&2 && exit 4; }
+        read -r pid runs 2>/dev/null <$up && kill -0 "$pid" 2>/dev/null || { echo 'no agent' >&2 && exit 4; }
         if [ "$2" = --json ]; then
-            printf '{"version": "@VERSION@", "nodes": [{"linked": true}, {"linked": @LINKED@}]}\\n'
+            printf '{"version": "'$runs'", "nodes": [{"linked": true}, {"linked": @LINKED@}]}\\n'
         else
-            echo "node box in the mesh, version @VERSION@"
+            echo "node box in the mesh, version $runs"
         fi ;;
     serve)
         if [ ! -e "$state/identity/member.pem" ]; then
@@ -48,7 +48,10 @@ case $1 in
         fi
         echo "serving @VERSION@"
         [ "@SERVE@" = good ] || { echo 'it cannot run' >&2 && exit 1; }
-        echo $$ >$up
+        echo $$ @VERSION@ >$up
+        [ -z "$NOTIFY_SOCKET" ] || exec perl -MSocket -e '
+            socket(my $s, AF_UNIX, SOCK_DGRAM, 0); my $to = pack_sockaddr_un($ENV{NOTIFY_SOCKET});
+            send($s, "READY=1", 0, $to); while (1) { sleep 15; send($s, "WATCHDOG=1", 0, $to) }'
         trap 'rm -f $up; kill $!; exit 0' TERM
         while :; do sleep 3600 & wait $!; done ;;
 esac
@@ -108,7 +111,7 @@ def _package(folder: Path, version: str, arch: str, tree: Path | None, facts: di
     file = folder / f"edge-agent-{version}-{arch}.tar.xz"
     with tarfile.open(file, "w:xz", preset=1) as archive:
         if tree is not None:
-            archive.add(tree, "edge-agent")
+            archive.add(tree.resolve(), "edge-agent")
             unpacked = sum(f.lstat().st_size for f in tree.rglob("*") if f.is_file())
         else:
             text = PROGRAM.replace("@VERSION@", version)

@@ -180,6 +180,8 @@ def test_full_disk_and_no_ram_is_refused_before_any_change(first: Path, box: Bus
 
 def listing(box: BusyboxRoot) -> list[str]:
     """Every file with its mode and owner, and the content of those that an installation could change."""
-    found = box.run("find / -path /proc -prune -o -path /dev -prune -o -exec stat -c '%A %U %n' {} + | sort").text()
+    found = box.run(
+        "find / -path /proc -prune -o -path /dev -prune -o -path /run/utmp -o -exec stat -c '%A %U %n' {} + | sort"
+    ).text()
     texts = box.run("cat /etc/passwd /etc/group; ! [ -e /etc/inittab ] || cat /etc/inittab").text()
     return [*found.splitlines(), *texts.splitlines()]
