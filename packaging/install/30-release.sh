@@ -89,7 +89,7 @@ choose_release() {
     check_signature
     [ "$checked" = 1 ] ||
         fail "nothing here can check the signature of another release (openssl, usign or signify): use the installer of that release"
-    list=$(tr '{' '\n' <"$work/manifest.json" | while IFS= read -r object; do
+    list=$({ tr -d '\n' <"$work/manifest.json" && echo; } | tr '{' '\n' | while IFS= read -r object; do
         case $object in *'"sha256"'*) ;; *) continue ;; esac
         of() { printf '%s' "$object" | sed -n "s/.*\"$1\" *: *\"\{0,1\}\([^\",}]*\).*/\1/p"; }
         v=$(of variant)

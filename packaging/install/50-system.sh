@@ -254,8 +254,8 @@ stop_runner() {
 
 last_words() {
     case $init in
-        systemd) journalctl -u "$program" -n 6 -o cat --no-pager 2>/dev/null ;;
-        procd) logread -e "$program" 2>/dev/null | tail -n 6 ;;
-        *) tail -n 6 "$run/log" 2>/dev/null ;;
+        systemd) journalctl -u "$program" -n "${1:-6}" -o cat --no-pager 2>/dev/null ;;
+        procd) logread -e "$program" 2>/dev/null | tail -n "${1:-6}" ;;
+        *) tail -n "${1:-6}" "$run/log" 2>/dev/null ;;
     esac | sed 's/^/    /'
 }

@@ -45,7 +45,7 @@ ask_status() { "$base/current/$program" status --json >"$work/status" 2>/dev/nul
 # Whether the agent runs, and, where it joins or had company before, whether it sees another node.
 is_back() {
     if [ "$program" = edge-sink ]; then
-        "$base/current/$program" status >"$work/status" 2>/dev/null
+        [ -s "$state/address" ] # the sink writes it when it is ready
         return
     fi
     ask_status && has_identity || return 1
@@ -67,7 +67,7 @@ version_of() { "$base/versions/$1/$program" --version 2>/dev/null | sed 's/.* //
 
 start_and_wait() {
     if [ "$dry_run" = 1 ]; then
-        say "  would start $program and wait until it is in the mesh"
+        say "  would start $program and wait until it ${ready_words:-is in the mesh}"
         say 'nothing was changed'
         return
     fi
@@ -80,8 +80,12 @@ start_and_wait() {
     step "make version $folder the current one" switch_to "$folder"
     new_version=$(version_of "$folder")
     [ "$back$ram" != 11 ] || return 0 # the runner starts it
+    if [ "$program" = edge-sink ]; then
+        rm -f "$state/address"
+        ready_words='answers'
+    fi
     step "start $program" start_service
-    say "  wait until it is in the mesh, $wait_s s at most"
+    say "  wait until it ${ready_words:-is in the mesh}, $wait_s s at most"
     if wait_for_it; then
         undo=0
         if [ "$fresh" = 1 ]; then
@@ -89,16 +93,19 @@ start_and_wait() {
             accept_release
         fi
         say ''
-        "$base/current/$program" status
+        if [ "$program" = edge-agent ]; then "$base/current/$program" status; else last_words 12; fi
         say ''
         say "done: $program $VERSION runs${bin:+; $program-uninstall removes it}"
         [ $init != none ] || say "nothing here starts programs after a reboot: run $etc/run from the system's start"
         return
     fi
-    say "the agent's last lines:"
+    say "its last lines:"
     last_words
     if [ -z "$installed" ] || [ "$fresh" = 0 ]; then
-        fail "$program did not come into the mesh within $wait_s s${undo:+; $([ "$undo" = 0 ] || echo 'the installation is undone')}"
+        not_there="$program did not come into the mesh within $wait_s s"
+        [ "$program" = edge-agent ] || not_there="$program was not ready within $wait_s s"
+        if [ "$undo" = 1 ]; then fail "$not_there; the installation is undone"; fi
+        fail "$not_there"
     fi
     go_back
 }

@@ -56,6 +56,17 @@ case $1 in
         while :; do sleep 3600 & wait $!; done ;;
 esac
 """
+SINK = """#!/bin/sh
+# A stand-in of edge-sink.
+case $1 in
+    --version) echo "edge-sink @VERSION@" ;;
+    serve)
+        echo 'In the building, run: edge-agent sink connect https://192.0.2.1:8443#sha256=ab'
+        echo https://192.0.2.1:8443 >/var/lib/edge-sink/address
+        trap 'kill $!; exit 0' TERM
+        while :; do sleep 3600 & wait $!; done ;;
+esac
+"""
 
 
 def maker() -> ModuleType:
@@ -86,7 +97,7 @@ def release(folder: Path, keys: Keys, version: str = "1.0.0", *, tree: Path | No
     `facts` of the stand-in are `selftest`, `serve` (good or bad) and `linked` (true or false).
     """
     folder.mkdir(parents=True)
-    packages = [_package(folder, version, "x86_64", tree, facts)]
+    packages = [_package(folder, version, "edge-agent", tree, facts), _package(folder, version, "edge-sink", None, {})]
     manifest: dict[str, Any] = {
         "schema": 1, "version": version, "protocol": 1, "channel": "stable", "released": "2026-11-28T00:00:00Z",
         "installer": "", "packages": packages, "next_key": None,
@@ -107,22 +118,22 @@ def write_manifest(folder: Path, manifest: dict[str, Any], keys: Keys) -> None:
     (folder / "manifest.json.sig").write_bytes(keys.sign(data))
 
 
-def _package(folder: Path, version: str, arch: str, tree: Path | None, facts: dict[str, str]) -> dict[str, Any]:
-    file = folder / f"edge-agent-{version}-{arch}.tar.xz"
+def _package(folder: Path, version: str, program: str, tree: Path | None, facts: dict[str, str]) -> dict[str, Any]:
+    file = folder / f"{program}-{version}-x86_64.tar.xz"
     with tarfile.open(file, "w:xz", preset=1) as archive:
         if tree is not None:
-            archive.add(tree.resolve(), "edge-agent")
+            archive.add(tree.resolve(), program)
             unpacked = sum(f.lstat().st_size for f in tree.rglob("*") if f.is_file())
         else:
-            text = PROGRAM.replace("@VERSION@", version)
+            text = (PROGRAM if program == "edge-agent" else SINK).replace("@VERSION@", version)
             for fact, value in {"selftest": "good", "serve": "good", "linked": "true", **facts}.items():
                 text = text.replace(f"@{fact.upper()}@", value)
-            entry = tarfile.TarInfo("edge-agent/edge-agent")
+            entry = tarfile.TarInfo(f"{program}/{program}")
             entry.size, entry.mode = len(text), 0o755
             archive.addfile(entry, io.BytesIO(text.encode()))
             unpacked = len(text)
     data = file.read_bytes()
     return {
-        "file": file.name, "kind": "tar.xz", "program": "edge-agent", "arch": arch, "variant": "", "size": len(data),
+        "file": file.name, "kind": "tar.xz", "program": program, "arch": "x86_64", "variant": "", "size": len(data),
         "unpacked": unpacked, "sha256": hashlib.sha256(data).hexdigest(),
     }  # fmt: skip
