@@ -62,6 +62,9 @@ class BusyboxRoot:
     what it can do; it is also a context manager.
     """
 
+    setup = _START
+    """What makes its file systems and starts its first process; $1 is its folder here, $2 empty where the network is given."""
+
     def __init__(self, *, init: str = "busybox", namespace: str = "", programs: Sequence[str] = ()) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="edge-busybox-"))
         self._namespace = namespace
@@ -185,7 +188,16 @@ class BusyboxRoot:
     def _start(self) -> None:
         words = ["ip", "netns", "exec", self._namespace] if self._namespace else []
         words += ["unshare", "--mount", "--pid", "--ipc", "--uts", *([] if self._namespace else ["--net"])]
-        words += ["--fork", "--kill-child", "sh", "-c", _START, "sh", str(self.root), "" if self._namespace else "lo"]
+        words += [
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            self.setup,
+            "sh",
+            str(self.root),
+            "" if self._namespace else "lo",
+        ]
         self._process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             env={"PATH": PATH, "HOME": "/root"},
@@ -199,7 +211,10 @@ class BusyboxRoot:
     def _is_up(self) -> bool:
         with contextlib.suppress(OSError, IndexError):
             name = Path(f"/proc/{self.pid}/root").readlink()
-            return name == self.root and Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")[0] != b"chroot"
+            return (
+                name.is_relative_to(self.root)
+                and Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")[0] != b"chroot"
+            )
         return False
 
     def _stop(self) -> None:
