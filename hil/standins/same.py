@@ -47,7 +47,7 @@ class SameSystem(BusyboxRoot):
     setup = _START
 
     def changed(self) -> set[str]:
-        """The files that differ from this machine's: new, changed or deleted ones, without folders."""
+        """The files that differ from this machine's: new, changed and deleted files."""
         upper = self.root / "upper"
         return {str(p.relative_to(upper)) for p in upper.rglob("*") if p.is_symlink() or not p.is_dir()}
 
