@@ -92,11 +92,13 @@ main() {
     fi
     facts
     paths
+    not_a_package
     if [ "$uninstall" = 1 ]; then
         remove
         exit $?
     fi
     supported
+    relink
     [ "$back" = 0 ] || recall
     place_of_release
     choose_release

@@ -63,7 +63,7 @@ class BusyboxRoot:
     """
 
     setup = _START
-    """The script that makes its file systems and starts its first process; $1 is its folder here, $2 empty where the network is given."""
+    """The script that makes its file systems and starts its first process; $1 is its folder, $2 empty where it has a network."""
 
     def __init__(self, *, init: str = "busybox", namespace: str = "", programs: Sequence[str] = ()) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="edge-busybox-"))

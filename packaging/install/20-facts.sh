@@ -48,6 +48,13 @@ paths() {
     [ $os != unifi-os ] || kept=/data/$program
 }
 
+# A package of the system is the system's to change.
+not_a_package() {
+    for found in "/var/lib/dpkg/info/$program.list:dpkg" "/usr/lib/opkg/info/$program.list:opkg" "/lib/apk/packages/$program.list:apk"; do
+        [ ! -e "${found%:*}" ] || fail "$program is installed as a package of ${found##*:}: use ${found##*:} to upgrade and to remove it"
+    done
+}
+
 supported() {
     [ "$(uname -s)" = Linux ] || fail "this runs on Linux, not on $(uname -s)"
     case $machine in mips*) unsupported_mips ;; esac

@@ -31,6 +31,9 @@ recall() {
 
 use_ram() {
     ram=1 base=/tmp/$program-tree volatile=/tmp/$program state=$etc/state bin=''
+    if [ -e "$base" ] && [ -z "$(find "$base" -prune -type d -user 0)" ]; then
+        fail "$base is there already and not root's: remove it first"
+    fi
     unpacked_room=$(room /tmp)
 }
 
@@ -120,6 +123,14 @@ install_program() {
     fi
     if [ "$fresh" = 0 ]; then return; fi
     step "unpack it to $base/versions/$folder" unpack
+}
+
+# After an update of the console only /data is left.
+relink() {
+    if [ -z "$kept" ] || [ ! -d "$kept" ] || [ "$dry_run" = 1 ]; then return 0; fi
+    for there in "$base" "$etc" "$state"; do
+        [ ! -d "$kept/${there#/}" ] || [ -L "$there" ] || step "make $there a link to $kept/${there#/} again" keep_at "$there"
+    done
 }
 
 keep_at() {

@@ -54,7 +54,9 @@ set_up() {
     if ! id -u "$program" >/dev/null 2>&1; then
         step "create the user and the group $program" make_user
     fi
-    [ -d "$state" ] || step "make $state, for $run_as only" make_state
+    if [ -z "$(find -L "$state" -prune -type d -user "$run_as" 2>/dev/null)" ]; then
+        step "make $state, for $run_as only" make_state
+    fi
     [ "$back" = 1 ] || set_up_files
     if [ "$fresh" = 1 ]; then
         step "test the new version${selftest_words:-}" test_program_or_say
@@ -63,7 +65,7 @@ set_up() {
 }
 
 make_state() {
-    mkdir -p "$etc" "$state" && chmod 755 "$etc" && chmod 700 "$state" && chown "$run_as:" "$state"
+    mkdir -p "$etc" "$state" && chmod 755 "$etc" && chmod 700 "$state" && chown -R "$run_as:" "$state/."
 }
 
 test_program_or_say() {
@@ -201,7 +203,7 @@ drop_in() {
     "edge_agent_$1_conf" >"$units/edge-agent.service.d/$1.conf"
 }
 
-write_runner() { run_sh | sed "s|@BASE@|$base|g; s|@ETC@|$etc|g; s|@RUN@|$run|g; s|@USER@|$run_as|g; s|@PROGRAM@|$program|g" >"$etc/run" && chmod 755 "$etc/run"; }
+write_runner() { run_sh | sed "s|@BASE@|$base|g; s|@ETC@|$etc|g; s|@RUN@|$run|g; s|@USER@|$run_as|g; s|@PROGRAM@|$program|g; s|@VOLATILE@|$volatile|g" >"$etc/run" && chmod 755 "$etc/run"; }
 
 write_procd() {
     if [ $ram = 0 ]; then

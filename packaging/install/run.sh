@@ -5,6 +5,8 @@ set -u
 
 main() {
     mkdir -p @RUN@ && chown @USER@: @RUN@
+    volatile=@VOLATILE@
+    [ -z "$volatile" ] || { mkdir -p "$volatile" && chown @USER@: "$volatile" && chmod 700 "$volatile"; }
     echo $$ >@RUN@/run.pid
     child='' keeper=''
     trap stop TERM INT

@@ -101,3 +101,45 @@ def test_sink_is_installed_and_says_how_to_connect_it(first: Path, box: BusyboxR
     assert box.run("edge-sink-uninstall").code == 0
     box.run("rm -r /mnt")
     assert [line for line in listing(box) if not line.endswith("/mnt")] == before
+
+
+def test_program_of_a_package_is_left_to_the_system(first: Path, box: BusyboxRoot) -> None:
+    box.put(first, "/mnt")
+    box.put(b"/usr/bin/edge-agent\n", "/var/lib/dpkg/info/edge-agent.list")
+    before = listing(box)
+    for options in ("", "--uninstall"):
+        done = box.run(f"sh /mnt/install.sh {options}", env={"EDGE_AGENT_TOKEN": TOKEN})
+        assert (done.code, "installed as a package of dpkg" in done.stderr) == (1, True)
+    assert listing(box) == before
+
+
+def test_folder_of_another_user_in_ram_is_not_used(first: Path, box: BusyboxRoot) -> None:
+    box.put(first, "/mnt")
+    box.run(
+        "mkdir /opt /tmp/edge-agent-tree && chown 65534 /tmp/edge-agent-tree && mount -t tmpfs -o size=2m tmpfs /opt"
+    ).text()
+    done = box.run("sh /mnt/install.sh", env={"EDGE_AGENT_TOKEN": TOKEN})
+    assert (done.code, "not root's" in done.stderr) == (1, True)
+
+
+def test_console_brings_the_agent_back_after_an_update(first: Path, box: BusyboxRoot) -> None:
+    """The form only: the folders are those of a UniFi OS console, its init is busybox, and the test is the update."""
+    box.put(first, "/mnt")
+    box.run("mkdir /data").text()
+    box.put(b"#!/bin/sh\n", "/usr/bin/ubnt-device-info", mode=0o755)
+    done = box.run("sh /mnt/install.sh --wait 20", env={"EDGE_AGENT_TOKEN": TOKEN})
+    assert done.code == 0, done.stderr
+    assert "this machine: unifi-os" in done.stdout
+    identity = box.get("/var/lib/edge-agent/identity/member.pem")
+    box.run(
+        "rm /opt/edge-agent /etc/edge-agent /var/lib/edge-agent /usr/local/bin/edge-agent*; "
+        "sed -i /edge-agent/d /etc/passwd; sed -i /edge-agent/d /etc/group; sed -i /edge-agent/d /etc/inittab"
+    ).text()
+    box.restart()
+    assert box.run("edge-agent status").code != 0
+    done = box.run("for hook in /data/on_boot.d/*.sh; do $hook || exit; done")
+    assert done.code == 0, done.stderr
+    assert box.run("edge-agent status").text() == "node box in the mesh, version 1.0.0\n"
+    assert box.get("/var/lib/edge-agent/identity/member.pem") == identity
+    assert box.run("edge-agent-uninstall").code == 0
+    assert box.run("ls /data/on_boot.d /data/edge-agent").code != 0 or box.run("ls /data/on_boot.d").text() == ""
