@@ -13,8 +13,10 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.routing import Route
 
 from agent.errors import EdgeError
+from agent.handout import Handout
 from cloud_sink import metrics
 from cloud_sink.ingest import Intake, answer_error, complete, ingest_routes
 from cloud_sink.settings import Settings
@@ -25,7 +27,8 @@ from cloud_sink.web import HERE, Live, NeedLogin, Pages, SecureHeaders, SmallFor
 class Sink:
     """The parts of one sink, connected. Opening the database may raise ConfigError or Unreachable."""
 
-    def __init__(self, settings: Settings, connect_line: str = "") -> None:
+    def __init__(self, settings: Settings, connect_line: str = "", install: Callable[[], str] = str) -> None:
+        """`install` gives the line that installs the agent on a device; empty where the sink holds no release."""
         self.settings = settings
         self.engine = open_database(settings.database_url)
         self.alerts, self.access = Alerts(self.engine), Access(self.engine)
@@ -35,7 +38,7 @@ class Sink:
         self.intake.on_alert = self._told
         self.intake.on_status = lambda mesh: self.live.tell("building", mesh=mesh)
         self.on_alert: Callable[[], None] = lambda: None
-        self.pages = Pages(self.alerts, self.access, self.photos, self.live, connect_line, settings.notices)
+        self.pages = Pages(self.alerts, self.access, self.photos, self.live, connect_line, settings.notices, install)
 
     def close(self) -> None:
         """Close the database."""
@@ -58,6 +61,8 @@ def create_app(sink: Sink) -> FastAPI:
     app.include_router(ingest_routes(sink.intake, sink.access, sink.settings.limits))
     app.include_router(page_routes(sink.pages))
     app.include_router(login_routes(sink.pages))
+    handout = Handout(sink.settings.handed_out)
+    app.router.routes += [Route("/install", handout), Route("/install/{file}", handout)]
     app.mount("/static", _Assets(directory=HERE / "static"))
 
     @app.get("/v1/openapi.json", include_in_schema=False)

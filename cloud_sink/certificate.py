@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import socket
@@ -37,6 +38,13 @@ def ensure_certificate(data: Path, names: list[str]) -> tuple[Path, Path, str]:
             hint=f"restore it from a backup; or remove {folder} and connect every building again",
         ) from e
     return certificate, key, hashlib.sha256(parsed.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+def key_pin(certificate: Path) -> str:
+    """The pin of the certificate's key as `curl --pinnedpubkey` takes it after `sha256//`."""
+    key = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(der).digest()).decode()
 
 
 def local_names(host: str) -> list[str]:

@@ -121,6 +121,13 @@ def serve_command(
             "codes of docs/errors.md, or `on,CODE,…`; `off` by default.",
         ),
     ] = "off",
+    packages: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="EDGE_SINK_PACKAGES",
+            help="Folder of a release that new devices install from; default: DATA/packages.",
+        ),
+    ] = None,
     ready_file: Annotated[
         Path | None,
         typer.Option(help="When ready, write address, pin, key file and login link to this file as JSON (0600)."),
@@ -147,7 +154,9 @@ def serve_command(
 
     _log_to_stderr()
     codes = parse_notices(notices)
-    settings = Settings(data=data, host=host, port=port, public=url, database=db, keep=keep, notices=codes)
+    settings = Settings(
+        data=data, host=host, port=port, public=url, database=db, keep=keep, notices=codes, packages=packages
+    )
     extras = Extras(
         broker=parse_broker(mqtt) if mqtt else None,
         broker_password=_secret(mqtt_password_file, "EDGE_SINK_MQTT_PASSWORD"),

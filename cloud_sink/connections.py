@@ -7,16 +7,14 @@ takes to arrive, nor connections that have not finished their TLS handshake (asy
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import socket
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from agent import door
+from agent.door import holder
 from cloud_sink import metrics
 
 logger = logging.getLogger(__name__)
@@ -31,18 +29,6 @@ COMES_WITHIN: dict[Any, float] = {h11.IDLE: 20.0, h11.SEND_BODY: 90.0}
 _told: set[tuple[str, str]] = set()
 
 
-def holder(address: str) -> str:
-    """The holder that an address counts for.
-
-    It is the IPv4 address itself, also if it is mapped into IPv6. For IPv6 it is the /64 network, because one host can
-    have all its addresses (RFC 4291, 2.5.1).
-    """
-    ip = ipaddress.ip_address(address)
-    if ip.version == 6:
-        return str(ip.ipv4_mapped or ipaddress.IPv6Network((int(ip), 64), strict=False))
-    return address
-
-
 def _refused(why: str, address: str) -> None:
     metrics.REFUSED.labels(why).inc()
     if (why, address) not in _told and len(_told) < 1000:
@@ -50,40 +36,16 @@ def _refused(why: str, address: str) -> None:
         logger.warning("closing connections from %s: %s", address, why)
 
 
-class _Counted(socket.socket):
-    """An accepted connection that calls `left` when it is closed."""
-
-    left: Callable[[], None] | None = None
-
-    def close(self) -> None:
-        super().close()
-        left, self.left = self.left, None
-        if left is not None:
-            left()
-
-
-class Door(socket.socket):
+class Door(door.Door):
     """A listening socket that closes connections over ALL or PER_ADDRESS at once."""
 
-    def __init__(self, family: int, kind: int, protocol: int) -> None:
-        super().__init__(family, kind, protocol)
-        self._open: Counter[str] = Counter()
+    def limits(self) -> tuple[int, int]:
+        """See `agent.door`."""
+        return ALL, PER_ADDRESS
 
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. Raises ConnectionAbortedError, which asyncio ignores, for a connection over the limit."""
-        plain, peer = super().accept()
-        address = holder(peer[0])
-        if self._open[address] >= PER_ADDRESS or self._open.total() >= ALL:
-            plain.close()
-            _refused("too many connections", address)
-            raise ConnectionAbortedError
-        self._open[address] += 1
-        connection = _Counted(plain.family, plain.type, plain.proto, plain.detach())
-        connection.left = lambda: self._leave(address)
-        return connection, peer
-
-    def _leave(self, address: str) -> None:
-        self._open -= Counter([address])
+    def refused(self, address: str) -> None:
+        """Count it; the log has one line for each address."""
+        _refused("too many connections", address)
 
 
 class ImpatientProtocol(H11Protocol):

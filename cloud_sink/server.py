@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import signal
@@ -18,9 +19,11 @@ import uvicorn
 from agent.backoff import Backoff, doubling
 from agent.errors import ConfigError, listen_hint
 from agent.files import write_private
+from agent.handout import SCRIPT, is_complete
+from agent.model.install_line import install_lines
 from agent.supervise import supervised
 from cloud_sink.app import Sink, create_app
-from cloud_sink.certificate import ensure_certificate, local_names, primary_address
+from cloud_sink.certificate import ensure_certificate, key_pin, local_names, primary_address
 from cloud_sink.clock import DAY, now_ms
 from cloud_sink.connections import Door, ImpatientProtocol
 from cloud_sink.files import private_folder
@@ -94,7 +97,14 @@ async def serve(
     listener = _listen(settings.host, settings.port)
     url = settings.public.rstrip("/") or _url(settings.host, listener.getsockname()[1])
     extras = extras or Extras()
-    sink = await asyncio.to_thread(Sink, settings, f"edge-agent sink connect {url}#sha256={pin}")
+
+    def install() -> str:
+        if not is_complete(settings.handed_out):
+            return ""
+        script = hashlib.sha256((settings.handed_out / SCRIPT).read_bytes()).hexdigest()
+        return install_lines(f"{url}/install", key_pin(certificate), script).curl
+
+    sink = await asyncio.to_thread(Sink, settings, f"edge-agent sink connect {url}#sha256={pin}", install)
     try:
         await asyncio.to_thread(_remember, sink, extras)
         facts, new_key = await asyncio.to_thread(_first_start, sink, url, pin, listener.getsockname()[1], login_link)

@@ -22,8 +22,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """One sink. `data` holds certificate, photos and, unless `database` names another database, the SQLite file.
+    """One sink. `packages` is the folder of a release that the sink hands out to new devices (default: `packages` in `data`).
 
+    `data` holds certificate, photos and, unless `database` names another database, the SQLite file.
     `public` is the address that buildings and browsers use, if it differs from host and port. `keep` is the number of
     days that alerts are kept; 0 keeps all. `notices` has the codes of the warnings that are told like alerts.
     """
@@ -35,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: str = ""
     keep: int = 0
     notices: tuple[str, ...] = ()
+    packages: Path | None = None
     limits: Limits = Limits()
 
     @property
@@ -46,6 +48,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def file(self) -> Path:
         """The SQLite file, where `database` is empty."""
         return self.data / "sink.db"
+
+    @property
+    def handed_out(self) -> Path:
+        """The folder of the release that the sink hands out, if it holds one."""
+        return self.packages or self.data / "packages"
 
     @property
     def photos(self) -> Path:

@@ -68,6 +68,8 @@ TESTS = (
     Need("avahi-utils", "avahi-browse"),
     Need("busybox-static"),
     Need("chromium", "chromium"),
+    Need("curl", "curl"),
+    Need("dash", "dash"),
     Need("dbus", "dbus-daemon"),
     Need("ffmpeg", "ffmpeg"),
     Need("gir1.2-gst-rtsp-server-1.0"),
@@ -87,6 +89,7 @@ TESTS = (
     Need("python3-gi"),
     Need("shellcheck", "shellcheck"),
     Need("signify-openbsd", "signify-openbsd"),
+    Need("sudo", "sudo"),
 )
 
 

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agent.api import resources, results
     from agent.api.client import Client, RemoteError, path_of, read
+    from agent.api.install import serve_install
     from agent.api.resolve import Resolver, serve_image
     from agent.api.resources import Resources
     from agent.api.server import make_app, serve_api
 
 __all__ = [
     "Client", "RemoteError", "Resolver", "Resources", "make_app", "path_of", "read", "resources", "results",
-    "serve_api", "serve_image",
+    "serve_api", "serve_image", "serve_install",
 ]  # fmt: skip
 
 _PLACES = {
     "client": ("Client", "RemoteError", "path_of", "read"),
+    "install": ("serve_install",),
     "resolve": ("Resolver", "serve_image"),
     "resources": ("Resources",),
     "server": ("make_app", "serve_api"),

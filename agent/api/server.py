@@ -53,7 +53,7 @@ async def serve_api(resources: Resources, listening: Callable[[], None] = lambda
     app = make_app(resources)
     sock = open_socket(path, config.api.group)
     listening()
-    server = _Server(
+    server = QuietServer(
         Config(
             app,
             http=PeerProtocol,
@@ -142,7 +142,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return response
 
 
-class _Server(Server):
+class QuietServer(Server):
     """uvicorn inside a program that handles its signals itself, and that sleeps while there are no requests."""
 
     def __init__(self, config: Config) -> None:

@@ -166,7 +166,8 @@ def _facts(s: results.Status) -> Iterator[tuple[str, str]]:
     text = f"{j.accepted} accepted = {ended(j.ends)} ended + {j.open} open"
     if len(s.counted) > 1:
         yield "counts", f"of {escape(', '.join(s.counted))} [dim]together; --node NAME shows one of them[/]"
-    yield "journal", f"{text} [dim](room for {j.max_open})[/]{law}{unread}"
+    ram = "" if j.durable else " · [yellow]not durable[/] [dim]in RAM: a power cut loses open events[/]"
+    yield "journal", f"{text} [dim](room for {j.max_open})[/]{law}{unread}{ram}"
     for source in s.sources:
         yield "source", _source(source)
         for sender in source.senders[:SENDERS]:

@@ -32,6 +32,11 @@ def create(
 
     body = {"ttl": parse_duration(ttl), "uses": uses, "role": role, "labels": parse_labels(label or [])}
     t = ask(lambda c: c.post("/v1/tokens", body), results.NewToken, json)
+    if t.install is not None:
+        # A shell that ignores lines with a space in front keeps the token out of its history.
+        say("[dim]installs the agent on a device and lets it join; without curl, the second line:[/]")
+        typer.echo(f" {t.install.curl}\n\n {t.install.wget}\n")
+        say("[dim]where the agent is installed already:[/]")
     typer.echo(t.line)
     say(f"[dim]{escape(t.id)}: {escape(t.role)}, good for {t.uses} and until {escape(t.expires)}[/]")
 

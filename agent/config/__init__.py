@@ -12,6 +12,7 @@ from agent.config.schema import (
     BlobsConfig,
     Config,
     DockerConfig,
+    InstallConfig,
     JournalConfig,
     LogConfig,
     LogsConfig,
@@ -24,7 +25,7 @@ from agent.config.units import format_duration, format_size, parse_duration, par
 
 __all__ = [
     "DEFAULT_FILE", "DEFAULT_SOCKET", "DEFAULT_STATE", "ApiConfig", "BlobsConfig", "Config", "DockerConfig",
-    "JournalConfig", "LogConfig", "LogsConfig", "MeshConfig", "PolicyConfig", "SourcesConfig", "UplinkConfig", "blob_quota",
-    "changed_keys", "format_duration", "format_size", "load_config", "logs_size", "parse_duration", "parse_size",
+    "InstallConfig", "JournalConfig", "LogConfig", "LogsConfig", "MeshConfig", "PolicyConfig", "SourcesConfig", "UplinkConfig",
+    "blob_quota", "changed_keys", "format_duration", "format_size", "load_config", "logs_size", "parse_duration", "parse_size",
     "show_config", "with_keys",
 ]  # fmt: skip

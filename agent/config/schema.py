@@ -75,7 +75,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_open: Annotated[int, Meta(description="Most events open at once; above it deliveries are refused.", ge=1)] = (
         10000
     )
-    dir: Annotated[Path, Meta(description="Folder of the journal; empty: in `state` (OpenWrt: in RAM).")] = Path()
+    dir: Annotated[Path, Meta(description="Folder of the journal; empty: `volatile`.")] = Path()
 
 
 class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,7 +84,7 @@ class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[
         int,
         size(
-            "Most bytes of all logs, beside the journal (OpenWrt: in RAM); the oldest executions go first. 0: the lesser of 64 MiB "
+            "Most bytes of all logs, beside the journal; the oldest executions go first. 0: the lesser of 64 MiB "
             "and 10 % of the space that is free or has logs."
         ),
     ] = 0
@@ -132,6 +132,13 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "auto"
 
 
+class InstallConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The install server: it hands out the packages of a release to new devices, from `packages` in `state`."""
+
+    serve: Annotated[bool, Meta(description="Serve packages where this node holds some.")] = True
+    port: Annotated[int, port("TCP port (HTTPS) of the installer and its packages; the host is `mesh.listen`.")] = 7948
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole configuration of one agent. `origins` has the origin of each value by its dotted key."""
 
@@ -143,6 +150,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         ),
     ] = msgspec.field(default_factory=default_name)
     state: Annotated[Path, Meta(description="Folder of identity, journal, blobs and documents.")] = DEFAULT_STATE
+    volatile: Annotated[
+        Path,
+        Meta(
+            description="Folder of the files that may be lost in a power cut: journal, logs, blobs, caches; empty: `state`. "
+            "Where flash is small the installer names a folder in RAM."
+        ),
+    ] = Path()
     run: Annotated[Path, Meta(description="Unix socket of the local API.")] = DEFAULT_SOCKET
     labels: Annotated[
         dict[str, str], Meta(description="Labels that this node asks for; an operator confirms them.")
@@ -158,6 +172,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()
     logs: LogsConfig = LogsConfig()
+    install: InstallConfig = InstallConfig()
     origins: dict[str, str] = {}
 
     def origin(self, key: str) -> str:

@@ -25,10 +25,11 @@ from agent.node.applied_documents import AppliedDocuments
 from agent.node.camera_access import BookCameras
 from agent.node.capacity import CapacityMeter
 from agent.node.change_signal import ChangeSignal
-from agent.node.configured import cameras_file, journal_file, logs_folder, mdns_interfaces
+from agent.node.configured import cameras_file, journal_file, logs_folder, mdns_interfaces, volatile_folder
 from agent.node.event_feed import publish_event
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
+from agent.node.handing_out import HandingOut
 from agent.node.node import Delivery, Node, Programs, Stores
 from agent.node.node_facts import NodeFacts
 from agent.node.removal import Removal
@@ -66,6 +67,7 @@ def build_node(
     sources = Logs(config.sources.tail, config.state, reception)
     delivery = _delivery(config, identity, mesh, stores, programs, changed, sources, kinds)
     discovery = _discovery(config, identity, mesh) if config.mesh.mdns else None
+    handing_out = HandingOut(config, lambda: admission.identity, admission.enrol_addresses)
     node = Node(
         config=config,
         health=health,
@@ -91,7 +93,10 @@ def build_node(
         changed=changed,
         warm_programs=WarmPrograms(delivery.engine, mesh, changed.listen()),
         self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),
-        api=make_resources(config, health, mesh, discovery, labels, wanted, admission, stores, programs, delivery),
+        handing_out=handing_out,
+        api=make_resources(
+            config, health, mesh, discovery, labels, wanted, admission, stores, programs, delivery, handing_out
+        ),
     )
     _serve(node)
     return node
@@ -152,16 +157,18 @@ def _stores(config: Config, mesh: Mesh) -> Stores:
         operator = any(n.id == node_id and n.role == ROLE_OPERATOR for n in mesh.live())
         return operator or blobs.needs.may_read(node_id, cid)
 
-    blobs = BlobStore(config.state / "blobs", blob_quota(config.blobs.quota, config.state))
-    added = ByHand(config.state / "added-blobs")
+    folder = volatile_folder(config)
+    blobs = BlobStore(folder / "blobs", blob_quota(config.blobs.quota, folder))
+    added = ByHand(folder / "added-blobs")
     blobs.needs.add(added)
     journal = Journal(journal_file(config), max_open=config.journal.max_open)
     return Stores(journal, blobs, BlobExchange(blobs, mesh.call, may_read), added, FreshBlobs(blobs, journal))
 
 
 def _programs(config: Config, node_id: str, stores: Stores) -> Programs:
-    scratch = config.state / "scratch"
-    wasm = WasmExecutor(config.state / "cache" / "wasm", scratch / "wasm")
+    folder = volatile_folder(config)
+    scratch = folder / "scratch"
+    wasm = WasmExecutor(folder / "cache" / "wasm", scratch / "wasm")
     docker = DockerExecutor(node_id, scratch / "docker", host=config.docker.host)
     process = ProcessExecutor(scratch / "process")
     every = Executors(wasm, docker, process, Policy.of(config.policy), stores.fresh)

@@ -20,6 +20,7 @@ from agent.node.capacity import CapacityMeter
 from agent.node.change_signal import ChangeSignal
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
+from agent.node.handing_out import HandingOut
 from agent.node.removal import Removal
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
@@ -107,5 +108,7 @@ class Node:
     """Starts programs before their first event."""
     self_checks: SelfChecks
     """The health checks."""
+    handing_out: HandingOut
+    """Hands out packages to new devices."""
     api: Resources
     """The answers to the local API."""

@@ -10,8 +10,11 @@ from agent.health import HealthRegistry
 from agent.identity import Identity
 from agent.mesh import Mesh, Probes
 from agent.node.admission import Admission
+from agent.node.configured import journal_file
+from agent.node.handing_out import HandingOut
 from agent.node.node import Delivery, Programs, Stores
 from agent.node.signed_labels import SignedLabels
+from agent.platforms import survives_power_cut
 
 
 def make_resources(
@@ -25,6 +28,7 @@ def make_resources(
     stores: Stores,
     programs: Programs,
     delivery: Delivery,
+    handing_out: HandingOut,
 ) -> Resources:
     """Give each resource the parts that it needs."""
     engine, blobs, desk = delivery.engine, stores.blobs, admission.desk
@@ -55,6 +59,7 @@ def make_resources(
         health=health,
         logs=delivery.logs,
         others=resources.OtherNodes(mesh),
+        durable=survives_power_cut(journal_file(config).parent),
     )
     return Resources(
         status=status,
@@ -64,7 +69,12 @@ def make_resources(
         nodes=nodes,
         network=resources.Network(config, mesh, Probes(mesh, config.mesh.port), discovery),
         tokens=resources.Tokens(
-            admission.tokens, mesh, desk=desk, identity=identity, addresses=admission.enrol_addresses
+            admission.tokens,
+            mesh,
+            desk=desk,
+            identity=identity,
+            addresses=admission.enrol_addresses,
+            install=handing_out.lines,
         ),
         pipelines=pipelines,
         devices=resources.Devices(mesh, engine.steps.parts.devices, engine.definitions),

@@ -88,6 +88,7 @@ def _services(node: Node) -> list[Service]:
         ("renewal", admission.renewal.run),
         ("standing", lambda: ask_when_alone(node.config.state, node.mesh, node.health, admission.ask_standing)),
         ("certificate", admission.certificate.run),
+        ("install server", node.handing_out.run),
         ("labels", lambda: keep_labels(node.labels, node.wanted, cameras, delivery.uplink)),
         ("sources", delivery.sources.run),
         ("learning", lambda: parts.devices.learning.run(parts.context)),

@@ -13,7 +13,7 @@ from agent.cameras import CameraBook
 from agent.config import Config
 from agent.discovery import Found, listen_for_meshes
 from agent.errors import CannotListen, ConfigError, in_words, listen_hint
-from agent.files import write_private
+from agent.files import read_private, write_private
 from agent.identity import Identity, IdentityStore, Joined, clean_name, join, wait_as_pending
 from agent.model.decoding import DAMAGED
 from agent.model.labels import RESERVED, check_label
@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 
 LISTEN = 3.0
 """Seconds that a node without state listens for a mesh before it makes one."""
+JOIN_TOKEN = "join-token"  # noqa: S105 - the name of a file
+"""File in the state folder from which the first start takes its token; an installer writes it."""
+MAKE_MESH = "new"
+"""Content of that file which makes a new mesh, as `--new` does."""
+_MOST = 8192
+"""Most bytes of that file; a token with all its addresses and labels has fewer."""
 Out = Callable[[str], None]
 
 
@@ -46,9 +52,18 @@ async def begin(
 ) -> Beginning:
     """The node's identity, from its state or by joining; raises JoinRefused, ConfigError, IdentityError.
 
-    `manager` is told what it waits for. A node that waits for a person is ready: the boot must not wait for it.
+    `manager` is told what it waits for. A node that waits for a person is ready: the boot must not wait for it. Without `token`
+    and `new` the file `join-token` in the state folder may hold a token. It is deleted when the node is in a mesh.
     """
-    manager = manager or ServiceManager()
+    stored = config.state / JOIN_TOKEN
+    if not token and not new:
+        token, new = _stored(stored)
+    begun = await _begin(config, token, new, out, manager or ServiceManager())
+    stored.unlink(missing_ok=True)
+    return begun
+
+
+async def _begin(config: Config, token: str | None, new: bool, out: Out, manager: ServiceManager) -> Beginning:
     store, remembered = IdentityStore(config.state / "identity"), config.state / "join.json"
     labels, name = wanted_labels(config), clean_name(config.name)
     removed = removal_of(config.state)
@@ -80,6 +95,12 @@ async def begin(
     out(f"joined mesh {joined.identity.mesh_id} as {joined.identity.name}")
     write_private(remembered, msgspec.json.encode(joined.endpoints))
     return Beginning(joined.identity, labels, joined.endpoints)
+
+
+def _stored(file: Path) -> tuple[str | None, bool]:
+    """The token of the file and whether it asks for a new mesh; (None, False) where there is no file."""
+    text = (read_private(file, limit=_MOST) or b"").decode("ascii", "replace").strip()
+    return (None, True) if text == MAKE_MESH else (text or None, False)
 
 
 def check_ports(config: Config) -> None:

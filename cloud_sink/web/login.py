@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
+from agent.door import holder
 from agent.errors import ConfigError
 from agent.rates import Rates
-from cloud_sink.connections import holder
 from cloud_sink.store import Visitor
 from cloud_sink.store.access import SESSION_LIFE
 from cloud_sink.web.routes import Pages

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,9 +40,10 @@ class Pages:
         live: Live,
         connect_line: str,
         notices: Sequence[str] = (),
+        install: Callable[[], str] = str,
     ) -> None:
         self.alerts, self.access, self.photos, self.live = alerts, access, photos, live
-        self.connect_line, self.notices = connect_line, notices
+        self.connect_line, self.notices, self.install = connect_line, notices, install
         self.templates = Jinja2Templates(HERE / "templates")
         self.templates.env.globals["asset"] = asset
         self.templates.env.filters.update(ms=views.milliseconds, bytes=views.size)
@@ -126,6 +127,7 @@ def page_routes(pages: Pages) -> APIRouter:
             buildings=found,
             notices=pages.notices,
             connect_line=pages.connect_line,
+            install_line=pages.install(),
         )
 
     @router.get("/photos/{photo_id}.jpg")

@@ -39,6 +39,7 @@ from agent.api.requests import (
 from agent.config import Config
 from agent.errors import CameraError, ConfigError, NotFound, PipelineError, Refused, Unreachable
 from agent.model.health import Warning
+from agent.model.install_line import InstallLines
 
 MAC = "3c:22:fb:00:00:01"
 PIPELINE = "person-at-the-door"
@@ -159,6 +160,7 @@ class MemoryAgent:
         self.recent = 1
         self.events_queue: asyncio.Queue[r.EventRow] = asyncio.Queue()
         self.sink_key = ""
+        self.install: InstallLines | None = None
         self.resources = Resources(
             status=Status(self), events=Events(self), logs=Logs(self), config=resources.Configuration(config), nodes=Nodes(self),
             network=Network(self),
@@ -291,7 +293,9 @@ class Tokens(Resource):
         self.agent.calls.append(("token", asked.ttl, asked.uses, asked.role, asked.labels))
         secret = "edge1.c2VjcmV0"
         line = f"edge-agent serve --join {secret}"
-        return r.NewToken("t1", secret, "2026-11-22T11:00:00Z", asked.uses, asked.role, asked.labels, line)
+        return r.NewToken(
+            "t1", secret, "2026-11-22T11:00:00Z", asked.uses, asked.role, asked.labels, line, self.agent.install
+        )
 
     async def all(self) -> list[r.ListedToken]:
         return [r.ListedToken("t1", "member", {}, "2026-11-22T11:00:00Z", 1, 1, "2026-11-22T10:00:00Z", "open")]

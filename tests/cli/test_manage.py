@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.model.install_line import install_lines
 from tests.api import memory
 from tests.api.memory import MAC, MemoryAgent
 from tests.cli.conftest import Shell
@@ -77,6 +78,17 @@ async def test_senders_are_listed_with_the_line_that_allows_them(edge: Shell) ->
     assert "<13>guest" in shown
     assert "3 not allowed" in shown
     assert "edge-agent source allow 192.0.2.66" in shown
+
+
+async def test_token_of_an_operator_with_a_release_is_the_install_line(edge: Shell, agent: MemoryAgent) -> None:
+    agent.install = install_lines("https://10.0.0.4:7948/install", "cGlu", "ab12", "edge1.c2VjcmV0")
+    shown = (await edge("token", "create")).out.splitlines()
+    curl = next(line for line in shown if "curl" in line and "EDGE_AGENT_TOKEN" in line)
+    assert curl == f" {agent.install.curl}"
+    assert f" {agent.install.wget}" in shown
+    assert "edge-agent serve --join edge1.c2VjcmV0" in shown
+    answer = (await edge("token", "create", "--json")).json
+    assert answer["install"] == {"curl": agent.install.curl, "wget": agent.install.wget}
 
 
 async def test_a_token_is_the_line_for_the_next_device(edge: Shell) -> None:

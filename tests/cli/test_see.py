@@ -54,6 +54,12 @@ async def test_status_names_a_step_that_is_not_started(edge: Shell, agent: Memor
     assert "load it on this node" in shown
 
 
+async def test_status_says_that_a_journal_in_ram_is_not_durable(edge: Shell, agent: MemoryAgent) -> None:
+    assert "not durable" not in (await edge("status")).out
+    agent.state.journal.durable = False
+    assert "not durable" in (await edge("status")).out
+
+
 async def test_status_says_when_the_counts_do_not_add_up(edge: Shell, agent: MemoryAgent) -> None:
     agent.state.pipelines[0].steps[0].accepted += 1
     assert (await edge("status")).out.count("does not add up") == 1

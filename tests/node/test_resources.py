@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,3 +153,16 @@ async def test_a_camera_test_takes_the_way_of_the_pipeline(
         await hall.api.cameras.test("damaged")
     assert caught.value.code == "camera.picture"
     assert (seen[0]["camera"], seen[0]["zones"], seen[0]["min_area"]) == ("hall/damaged", {"door": DOOR}, 0.02)
+
+
+async def test_volatile_folder_holds_what_may_be_lost(site: Site) -> None:
+    ram = Path("/dev/shm") / f"edge-agent-test-{os.getpid()}"
+    try:
+        hall = await site.start("hall", volatile=str(ram))
+        assert not (await hall.api.status.show()).journal.durable
+        assert (ram / "journal.db").exists()
+        kept = {p.name for p in hall.config.state.iterdir()}
+        assert not kept & {"journal.db", "logs", "blobs", "cache", "scratch", "added-blobs"}
+        await site.stop("hall")
+    finally:
+        shutil.rmtree(ram, ignore_errors=True)

@@ -62,6 +62,41 @@ async def test_a_token_lets_a_node_in_and_a_second_one_is_not_used(site: Site) -
     assert all(secret not in line for line in said)
 
 
+async def test_a_token_in_the_state_folder_is_used_and_deleted(site: Site) -> None:
+    hall = await site.start("hall")
+    token = await hall.api.tokens.create(CreateToken(ttl=600))
+    config, said = site.config("porch"), list[str]()
+    config.state.mkdir(parents=True)
+    file = config.state / "join-token"
+    file.write_text(f"{token.token}\n")
+    begun = await begin(config, None, False, said.append)
+    assert begun.identity.mesh_id == hall.admission.identity.mesh_id
+    assert not file.exists()
+    file.write_text(token.token)
+    again = await begin(config, None, False, said.append)
+    assert again.identity.node_id == begun.identity.node_id
+    assert not file.exists()
+
+
+async def test_a_refused_token_stays_in_the_state_folder(site: Site) -> None:
+    config = site.config("porch")
+    config.state.mkdir(parents=True)
+    (config.state / "join-token").write_text("edge1.AAAA")
+    with pytest.raises(EdgeError):
+        await begin(config, None, False, lambda line: None)
+    assert (config.state / "join-token").exists()
+    assert (config.state / "join-token").stat().st_mode & 0o077 == 0
+
+
+async def test_the_word_new_in_the_state_folder_makes_a_mesh(site: Site) -> None:
+    config = site.config("first")
+    config.state.mkdir(parents=True)
+    (config.state / "join-token").write_text("new\n")
+    begun = await begin(config, None, False, lambda line: None)
+    assert begun.made
+    assert not (config.state / "join-token").exists()
+
+
 async def test_a_port_in_use_is_named_before_anything_is_made(site: Site) -> None:
     config = site.config("first")
     with socket.create_server((config.mesh.listen, config.mesh.enrol_port)), pytest.raises(CannotListen) as caught:

@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from agent.door import holder
 from cloud_sink import connections
-from cloud_sink.connections import Door, ImpatientProtocol, holder
+from cloud_sink.connections import Door, ImpatientProtocol
 from tests.sink.running import running_sink
 from tests.support import eventually
 

@@ -59,6 +59,8 @@ class Status:
     health: HealthRegistry
     logs: LogStore
     others: OtherNodes
+    durable: bool = True
+    """Whether the journal survives a power cut."""
     started: float = field(default_factory=time.monotonic)
 
     async def show(self, node: str = "") -> results.Status:
@@ -135,6 +137,7 @@ class Status:
             max_open=self.delivery.journal.max_open,
             ends=results.Ends(**{e: sum(c[e] for c in totals) for e in ENDS}),
             unread=sum(r.counts().unread for r in self.sources.values()),
+            durable=self.durable,
         )
 
     def _engines(self) -> results.Engines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
 
 from agent.api import results
@@ -10,6 +10,7 @@ from agent.api.requests import CreateToken
 from agent.api.resources.common import open_desk, when
 from agent.identity import AdmissionDesk, Identity, TokenBook
 from agent.mesh import Mesh
+from agent.model.install_line import InstallLines
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Tokens:
     desk: AdmissionDesk | None
     identity: Callable[[], Identity]
     addresses: Callable[[], list[str]]
+    install: Callable[[str], Awaitable[InstallLines | None]]
+    """The lines that install a device and let it join with this token."""
 
     async def create(self, asked: CreateToken) -> results.NewToken:
         """A new token, and the line that uses it; raises Refused."""
@@ -32,7 +35,8 @@ class Tokens:
         )
         text = token.encode()
         line = f"edge-agent serve --join {text}"
-        return results.NewToken(token.id, text, when(token.expires), uses, role, labels, line)
+        install = await self.install(text)
+        return results.NewToken(token.id, text, when(token.expires), uses, role, labels, line, install)
 
     async def all(self) -> list[results.ListedToken]:
         """All tokens without their secrets, the newest first."""

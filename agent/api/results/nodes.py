@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from agent.api.results.base import Answer, NodeName, Role, Size, Time
 from agent.api.results.status import Certificate, NodeCamera, NodeState
+from agent.model.install_line import InstallLines
 
 
 class ListedNode(NodeState):
@@ -81,6 +82,10 @@ class NewToken(Answer):
     role: Role
     labels: dict[str, str]
     line: Annotated[str, Meta(description="the command for the next device")]
+    install: Annotated[
+        InstallLines | None,
+        Meta(description="the commands that also install it; null where this node holds no release"),
+    ] = None
 
 
 class ListedToken(Answer):

@@ -177,6 +177,9 @@ class JournalState(Answer):
     max_open: int
     ends: Ends
     unread: Annotated[int, Meta(description="bytes of logs that were rotated away unread")]
+    durable: Annotated[
+        bool, Meta(description="whether accepted events survive a power cut; false where the journal is in RAM")
+    ] = True
 
 
 class Engines(Answer):

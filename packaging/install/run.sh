@@ -1,0 +1,65 @@
+#!/bin/sh
+# Runs the program and starts it again 5 s after each end; for systems without systemd and procd.
+# The first 200 lines of each start are in @RUN@/log; a syslog daemon gets all.
+set -u
+
+main() {
+    mkdir -p @RUN@ && chown @USER@: @RUN@
+    volatile=@VOLATILE@
+    [ -z "$volatile" ] || { mkdir -p "$volatile" && chown @USER@: "$volatile" && chmod 700 "$volatile"; }
+    echo $$ >@RUN@/run.pid
+    child='' keeper=''
+    trap stop TERM INT
+    # A program in RAM did not survive the restart: it is fetched again.
+    while [ ! -x @BASE@/current/@PROGRAM@ ] && ! sh @ETC@/install.sh --return >@RUN@/log 2>&1; do pause 30; done
+    rm -f @RUN@/lines
+    mkfifo -m 600 @RUN@/lines
+    while :; do
+        keep_lines <@RUN@/lines &
+        keeper=$!
+        run >@RUN@/lines 2>&1 &
+        child=$!
+        wait $child
+        child=''
+        kill $keeper 2>/dev/null # a program that outlived the agent may hold the pipe open
+        pause 5
+    done
+}
+
+run() {
+    cd / || exit 1
+    user=@USER@
+    if [ $user = root ]; then
+        exec @BASE@/current/@PROGRAM@ serve
+    fi
+    exec su -s /bin/sh @USER@ -c 'exec @BASE@/current/@PROGRAM@ serve'
+}
+
+keep_lines() {
+    lines=0
+    : >@RUN@/log
+    while IFS= read -r line; do
+        lines=$((lines + 1))
+        [ $lines -gt 200 ] || printf '%s\n' "$line" >>@RUN@/log
+        [ ! -S /dev/log ] || logger -t @PROGRAM@ -- "$line"
+    done
+}
+
+pause() {
+    sleep "$1" &
+    child=$!
+    wait $child
+}
+
+stop() {
+    trap - TERM INT
+    if [ -n "$child" ]; then
+        kill "$child" 2>/dev/null
+        wait "$child"
+    fi
+    [ -z "$keeper" ] || kill "$keeper" 2>/dev/null
+    rm -f @RUN@/run.pid @RUN@/lines
+    exit 0
+}
+
+{ main "$@"; }
