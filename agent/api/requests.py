@@ -121,6 +121,12 @@ class Rollback(msgspec.Struct, forbid_unknown_fields=True):
     version: str = ""
 
 
+class Upgrade(msgspec.Struct, forbid_unknown_fields=True):
+    """`wait` is how many seconds the node may take to come back after its installation."""
+
+    wait: Annotated[float, Meta(ge=1, le=86400)] = 600.0
+
+
 class Trigger(msgspec.Struct, forbid_unknown_fields=True):
     """An event for a step; empty: for the steps after the first source."""
 

@@ -21,6 +21,7 @@ from agent.api.resources import (
     Sources,
     Status,
     Tokens,
+    Upgrades,
 )
 from agent.api.route import Route, route
 from agent.api.transfer import download, upload
@@ -56,6 +57,10 @@ ROUTES = (
     get("/v1/tokens", Tokens.all, "tokens without their secrets"),
     post("/v1/tokens", Tokens.create, "make a token"),
     delete("/v1/tokens/{id}", Tokens.revoke, "take it back"),
+    # -- releases
+    get("/v1/release", Upgrades.release, "the release that this operator hands out, and the nodes' versions"),
+    post("/v1/nodes/{node}/upgrade", Upgrades.begin, "begin to upgrade it; one node at a time"),
+    get("/v1/nodes/{node}/upgrade", Upgrades.state, "how far its upgrade is"),
     # -- pipelines
     get("/v1/pipelines", Pipelines.all, "pipelines"),
     get("/v1/pipelines/{name}", Pipelines.describe, "one pipeline"),

@@ -24,6 +24,7 @@ NOUNS = (
     Noun("netcheck", "Check ports, mDNS, clocks and links.", "See"),
     Noun("bugreport", "Pack a redacted archive for a bug report.", "See"),
     Noun("node", "Admit, label, rename and remove nodes.", "Manage"),
+    Noun("upgrade", "Upgrade nodes, one at a time.", "Manage"),
     Noun("token", "Tokens that let new nodes join.", "Manage"),
     Noun("pipeline", "Apply and manage pipelines.", "Manage"),
     Noun("device", "Phones and laptops on the Wi-Fi.", "Manage"),

@@ -172,6 +172,57 @@ def show(dist: Dist, json: JsonFlag = False) -> None:
     say(listing(columns, rows, empty="it has no packages", right=("size", "unpacked")))
 
 
+@app.command("import")
+def import_(
+    dist: Dist,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="Folder of the agent's state; else the configuration's."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Check a release with the pinned key and keep it here, so that this operator hands it out: edge-agent upgrade.
+
+    Run it as root, or as the agent's user. The release that was here goes.
+    """
+    from agent.cli.context import chosen
+    from agent.config import load_config
+    from agent.release import Library, ReleaseStore
+
+    config = load_config(chosen.config)
+    key = ReleaseStore(config.release).key
+    if key is None:
+        raise ConfigError(
+            f"no release key is pinned in {config.release}",
+            hint="the installer's line pins it; a checkout has none",
+            code="release.no-key",
+        )
+    manifest = Library((state or config.state) / "packages").bring(dist, key)
+    if json:
+        print_json({"version": manifest.version, "packages": len(manifest.packages)})
+        return
+    say(f"[green]✓[/] release {escape(manifest.version)} is here; edge-agent upgrade shows the nodes' versions")
+
+
+@app.command(hidden=True)
+def install(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the staged files.")], json: JsonFlag = False
+) -> None:
+    """Install what the agent staged, as root; the service edge-agent-upgrade and agents of root run this."""
+    import msgspec
+
+    from agent.cli.context import chosen
+    from agent.config import load_config
+    from agent.release import ReleaseStore, install_staged
+
+    last = install_staged(folder, ReleaseStore(load_config(chosen.config).release))
+    if json:
+        print_json(msgspec.to_builtins(last))
+    else:
+        say(f"{'[green]✓[/]' if last.ok else '[bold red]✗[/]'} {escape(last.text)}")
+    raise typer.Exit(0 if last.ok else 1)
+
+
 def _id(pem: str | None) -> str | None:
     from agent.release import PublicKey
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 DEFAULT_STATE = Path("/var/lib/edge-agent")
 DEFAULT_SOCKET = Path("/run/edge-agent/agent.sock")
 DEFAULT_FILE = Path("/etc/edge-agent/config.yaml")
+DEFAULT_RELEASE = Path("/etc/edge-agent/release")
 
 
 def duration(description: str) -> Meta:
@@ -158,6 +159,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         ),
     ] = Path()
     run: Annotated[Path, Meta(description="Unix socket of the local API.")] = DEFAULT_SOCKET
+    release: Annotated[Path, Meta(description="Folder of root with the pinned key of releases.")] = DEFAULT_RELEASE
     labels: Annotated[
         dict[str, str], Meta(description="Labels that this node asks for; an operator confirms them.")
     ] = {}

@@ -38,8 +38,10 @@ from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
 from agent.node.source_steps import SourceSteps
 from agent.node.status_summary import SummarySender
+from agent.node.upgrades import HandedOut, Upgrades
 from agent.node.warm_programs import WarmPrograms
 from agent.platforms import detect
+from agent.release import ReleaseStore
 from agent.sources import Reception
 from agent.steps import KINDS, Alerts, DeviceRecords, Logs, NodeSteps, Parts, StepPrograms
 from agent.uplink import Uplink, UplinkSettings
@@ -77,6 +79,12 @@ def build_node(
         wanted=wanted,
         admission=admission,
         removal=Removal(config.state),
+        upgrades=Upgrades(
+            config.state / "upgrade",
+            ReleaseStore(config.release),
+            fetch=stores.exchange.fetch,
+            blobs=stores.blobs,
+        ),
         stores=stores,
         programs=programs,
         delivery=delivery,
@@ -136,6 +144,7 @@ def _serve(node: Node) -> None:
         "enrol.redeem": lambda _peer, body: node.admission.enrolment.redeem(body),
         "node.renew": node.admission.serve_renew,
         "node.removed": node.removal.serve,
+        **node.upgrades.verbs,
         "docker.image": lambda _peer, body: serve_image(node.programs.docker, body),
         "log.read": node.delivery.log_reader.serve,
         **node.api.status.verbs,
@@ -160,9 +169,13 @@ def _stores(config: Config, mesh: Mesh) -> Stores:
     folder = volatile_folder(config)
     blobs = BlobStore(folder / "blobs", blob_quota(config.blobs.quota, folder))
     added = ByHand(folder / "added-blobs")
+    handed_out = HandedOut()
     blobs.needs.add(added)
+    blobs.needs.add(handed_out)
     journal = Journal(journal_file(config), max_open=config.journal.max_open)
-    return Stores(journal, blobs, BlobExchange(blobs, mesh.call, may_read), added, FreshBlobs(blobs, journal))
+    return Stores(
+        journal, blobs, BlobExchange(blobs, mesh.call, may_read), added, FreshBlobs(blobs, journal), handed_out
+    )
 
 
 def _programs(config: Config, node_id: str, stores: Stores) -> Programs:

@@ -25,6 +25,7 @@ from agent.node.removal import Removal
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
 from agent.node.source_steps import SourceSteps
+from agent.node.upgrades import HandedOut, Upgrades
 from agent.node.warm_programs import WarmPrograms
 from agent.steps import NodeSteps
 from agent.uplink import Uplink
@@ -44,6 +45,8 @@ class Stores:
     """The blobs that were added by hand."""
     fresh: FreshBlobs
     """Blobs that no event names yet."""
+    handed_out: HandedOut
+    """Files of a release for nodes that are upgraded."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class Node:
     admission: Admission
     """Lets nodes join, and renews this node's certificate; its `identity` is this node's present one."""
     removal: Removal
+    upgrades: Upgrades
+    """Answers an operator that offers a release."""
     """Ends this node when an operator removed it."""
     stores: Stores
     programs: Programs

@@ -15,6 +15,7 @@ from agent.node.handing_out import HandingOut
 from agent.node.node import Delivery, Programs, Stores
 from agent.node.signed_labels import SignedLabels
 from agent.platforms import survives_power_cut
+from agent.release import Library
 
 
 def make_resources(
@@ -82,4 +83,5 @@ def make_resources(
         cameras=cameras,
         blobs=resources.Blobs(blobs, stores.exchange, mesh, stores.added),
         sink=sink,
+        upgrades=resources.Upgrades(mesh, blobs, Library(config.state / "packages"), stores.handed_out),
     )

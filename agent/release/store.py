@@ -1,6 +1,6 @@
 """The release folder of a node: the pinned key, the manifests that it accepted, and the rule about the next one.
 
-`<state>/release/` holds `release.pub`, `current` and `previous` (each the signature in base64 on a line, then the manifest, so
+`/etc/edge-agent/release/` holds `release.pub`, `current` and `previous` (each the signature in base64 on a line, then the manifest, so
 that a power cut leaves both or neither), and `newest`, the highest version that was ever accepted here. A manifest may be
 installed when the pinned key signed it and one of these holds: it is higher than every version before, it is the current one
 again, or it is exactly the stored previous one. Everything else is a downgrade or a replay. A new key comes only in `next_key`
@@ -12,13 +12,15 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import ConfigError, IdentityError, Refused
-from agent.files import read_private, write_private
+from agent.errors import ConfigError, IdentityError, NotFound, Refused
+from agent.files import replacing
 from agent.release.keys import MAX_KEY, MAX_SIGNATURE, PublicKey
 from agent.release.manifest import MAX_MANIFEST, Manifest, read_manifest
+from agent.release.reading import read_file
 from agent.release.version import MAX_VERSION, Version
 
 logger = logging.getLogger(__name__)
@@ -41,13 +43,13 @@ class ReleaseStore:
     """The release folder of one node. Its owner calls one method at a time."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is `<state>/release`; made when first written to."""
+        """`folder` is `/etc/edge-agent/release`; made when first written to. Its files are public, and root's."""
         self.folder = folder
 
     @property
     def key(self) -> PublicKey | None:
         """The pinned key, None before `pin`; raises IdentityError where the file is damaged."""
-        pem = read_private(self.folder / _KEY, MAX_KEY)
+        pem = self._read(_KEY, MAX_KEY)
         return None if pem is None else PublicKey.from_pem(pem)
 
     @property
@@ -70,13 +72,16 @@ class ReleaseStore:
                 "to trust another owner, uninstall and install again",
                 code="release.pinned",
             )
-        write_private(self.folder / _KEY, key.pem)
+        self._write(_KEY, key.pem)
         return key
 
-    def admit(self, raw: bytes, signature: bytes, *, channel: str | None = None) -> Admission:
+    def admit(
+        self, raw: bytes, signature: bytes, *, channel: str | None = None, running: str | None = None
+    ) -> Admission:
         """Whether this manifest may be installed here; changes nothing.
 
-        `channel` is the channel that a person asked for; without it a node keeps the channel of its current release. Raises
+        `channel` is the channel that a person asked for; without it a node keeps the channel of its current release. `running`
+        is the version that runs: the installer's first installation leaves no manifest to compare with. Raises
         IdentityError (`release.no-key`, `release.signature`), ConfigError (`release.manifest`, `release.schema`) and Refused
         (`release.downgrade`, `release.replaced`, `release.channel`).
         """
@@ -86,14 +91,14 @@ class ReleaseStore:
             return Admission(manifest, "again", raw, signature)
         if previous is not None and raw == previous[0]:
             return Admission(manifest, "back", raw, signature)
-        newest = self._newest()
+        newest = self._newest() or (Version(running) if running else None)
         if newest is not None and manifest.order < newest:
             raise Refused(
                 f"release {manifest.version} is older than {newest}, which was accepted here before",
                 hint="a node goes back only to the release that it ran before",
                 code="release.downgrade",
             )
-        if newest is not None and manifest.order == newest:
+        if self._newest() is not None and manifest.order == newest:
             raise Refused(
                 f"another manifest of release {manifest.version} was accepted here before",
                 hint="its owner gives a changed release a new version",
@@ -114,13 +119,13 @@ class ReleaseStore:
         Pins its `next_key`. After a crash in between, `admit` and this once more complete it. Raises OSError.
         """
         if admission.way != "again":
-            old = read_private(self.folder / _CURRENT, _MAX_KEPT)
+            old = self._read(_CURRENT, _MAX_KEPT)
             if old is not None:
-                write_private(self.folder / _PREVIOUS, old)
-            write_private(self.folder / _CURRENT, base64.b64encode(admission.signature) + b"\n" + admission.raw)
+                self._write(_PREVIOUS, old)
+            self._write(_CURRENT, base64.b64encode(admission.signature) + b"\n" + admission.raw)
         newest = self._newest()
         if newest is None or admission.manifest.order > newest:
-            write_private(self.folder / _NEWEST, admission.manifest.version.encode())
+            self._write(_NEWEST, admission.manifest.version.encode())
         self._pin_next(admission.manifest)
 
     def follow_key(self, raw: bytes, signature: bytes) -> PublicKey:
@@ -140,7 +145,7 @@ class ReleaseStore:
             return None
         following = PublicKey.from_pem(manifest.next_key.encode())
         if following.id != pinned.id:
-            write_private(self.folder / _KEY, following.pem)
+            self._write(_KEY, following.pem)
             logger.warning("the release key is now %s; release %s named it", following.id, manifest.version)
         return following
 
@@ -169,7 +174,7 @@ class ReleaseStore:
 
     def _kept(self, name: str) -> tuple[bytes, bytes] | None:
         """A stored manifest and its signature."""
-        data = read_private(self.folder / name, _MAX_KEPT)
+        data = self._read(name, _MAX_KEPT)
         if data is None:
             return None
         line, _, raw = data.partition(b"\n")
@@ -180,6 +185,22 @@ class ReleaseStore:
                 f"{self.folder / name} is damaged", hint="run the installer's line again", code="release.manifest"
             ) from error
 
+    def _read(self, name: str, limit: int) -> bytes | None:
+        try:
+            return read_file(self.folder / name, limit)
+        except NotFound:
+            return None
+        except OSError as error:
+            raise IdentityError(
+                f"cannot read {self.folder / name}: {error.strerror}", hint="run it as root", code="release.folder"
+            ) from error
+
+    def _write(self, name: str, data: bytes) -> None:
+        self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with replacing(self.folder / name, mode=0o644) as file:
+            os.fchmod(file.fileno(), 0o644)  # the agent, another user, reads it whatever the umask is
+            file.write(data)
+
     def _newest(self) -> Version | None:
-        text = read_private(self.folder / _NEWEST, MAX_VERSION)
+        text = self._read(_NEWEST, MAX_VERSION)
         return None if text is None else Version(text.decode("ascii", "replace"))

@@ -35,6 +35,7 @@ from agent.api.requests import (
     Trigger,
     TryStep,
     UpdateDevice,
+    Upgrade,
 )
 from agent.config import Config
 from agent.errors import CameraError, ConfigError, NotFound, PipelineError, Refused, Unreachable
@@ -165,7 +166,7 @@ class MemoryAgent:
             status=Status(self), events=Events(self), logs=Logs(self), config=resources.Configuration(config), nodes=Nodes(self),
             network=Network(self),
             tokens=Tokens(self), pipelines=Pipelines(self), devices=Devices(self), sources=Sources(self), cameras=Cameras(self),
-            blobs=Blobs(self), sink=Sink(self),
+            blobs=Blobs(self), sink=Sink(self), upgrades=Upgrades(self),
         )  # fmt: skip
 
     def node(self, name: str) -> r.NodeState:
@@ -475,6 +476,30 @@ class Sink(Resource):
     async def egress(self, asked: EgressQuery) -> r.Egress:
         row = r.EgressRow("2026-11-22T09:59:58.000Z", "alert", "alert-abc", 61440, 212, "https://192.0.2.7:8443")
         return r.Egress([row][: asked.limit], r.EgressTotal(requests=1, up=61440, down=212, alerts=1))
+
+
+class Upgrades(Resource):
+    """`porch` is upgraded in three looks; `garage` goes back."""
+
+    _looks = 0
+
+    async def release(self) -> r.ReleaseState:
+        versions = {"porch": "0.1.0", "ap": "0.2.0", "garage": "0.1.0"}
+        nodes = [r.NodeVersion(n, f"id-{n}", v, v == "0.2.0") for n, v in versions.items()]
+        return r.ReleaseState("0.2.0", "stable", 1, "2026-11-28T12:00:00Z", nodes)
+
+    async def begin(self, node: str, asked: Upgrade) -> r.UpgradeState:
+        self.agent.calls.append(("upgrade", node, asked.wait))
+        return r.UpgradeState(node.removeprefix("id-"), node, "offered", "0.2.0", "0.1.0")
+
+    async def state(self, node: str) -> r.UpgradeState:
+        self._looks += 1
+        name = node.removeprefix("id-")
+        if name == "garage":
+            return r.UpgradeState(name, node, "failed", "0.2.0", "0.1.0", "it went back", hint="see its log")
+        if self._looks == 1:
+            return r.UpgradeState(name, node, "fetching", "0.2.0", "0.1.0", "", 1 << 20, 4 << 20)
+        return r.UpgradeState(name, node, "done", "0.2.0", "0.2.0")
 
 
 @contextlib.asynccontextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -165,19 +168,21 @@ def test_a_crash_while_accepting_is_completed_by_the_next_call(
     install(store, first)
     from agent.release import store as module
 
-    real = module.write_private
+    real = module.replacing
     for allowed in range(3):
-        count = iter(range(10))
+        left = iter(range(10))
 
-        def cut(path: Path, data: bytes, left: object = count, most: int = allowed) -> None:
-            if next(left) >= most:  # type: ignore[call-overload]
+        @contextmanager
+        def cut(path: Path, *, mode: int, most: int = allowed, left: Iterator[int] = left) -> Iterator[BinaryIO]:
+            if next(left) >= most:
                 raise OSError(5, "power cut")
-            real(path, data)
+            with real(path, mode=mode) as file:
+                yield file
 
-        monkeypatch.setattr(module, "write_private", cut)
+        monkeypatch.setattr(module, "replacing", cut)
         with pytest.raises(OSError, match="power cut"):
             install(store, second)
-        monkeypatch.setattr(module, "write_private", real)
+        monkeypatch.setattr(module, "replacing", real)
         assert store.current is not None
         store.admit(*second)
         store.admit(*first)

@@ -19,10 +19,11 @@ from agent.api.resources.sink import Sink
 from agent.api.resources.sources import Sources
 from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
+from agent.api.resources.upgrades import Upgrades
 
 __all__ = [
     "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "OtherNodes", "PhotoSteps", "Pipelines",
-    "Resources", "Sink", "Sources", "Status", "Tokens",
+    "Resources", "Sink", "Sources", "Status", "Tokens", "Upgrades",
 ]  # fmt: skip
 
 
@@ -43,3 +44,4 @@ class Resources:
     cameras: Cameras
     blobs: Blobs
     sink: Sink
+    upgrades: Upgrades

@@ -71,6 +71,7 @@ from agent.api.results.things import (
     SourceCertificate,
     StoredBlob,
 )
+from agent.api.results.upgrades import NodeVersion, ReleaseState, UpgradeState
 
 __all__ = [
     "Answer",
@@ -120,6 +121,7 @@ __all__ = [
     "NodeCapacity",
     "NodeNetwork",
     "NodeState",
+    "NodeVersion",
     "Overrode",
     "PassedStep",
     "Paused",
@@ -128,6 +130,7 @@ __all__ = [
     "PipelineDiff",
     "PipelineState",
     "PipelineVersion",
+    "ReleaseState",
     "RemovedNode",
     "RemovedPipeline",
     "RenamedNode",
@@ -145,6 +148,7 @@ __all__ = [
     "TracePhoto",
     "Tried",
     "Triggered",
+    "UpgradeState",
     "UplinkState",
     "Way",
 ]  # fmt: skip
