@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from agent import PROTOCOL
 from agent.config import format_size
 from agent.health.facts import Facts, SourceFact
 from agent.model.health import Warning
@@ -20,6 +21,7 @@ RULES = {
     "clock.unsynchronised": ("info", "start a time service (systemd-timesyncd, chrony, ntpd)"),
     "camera.silent": ("warning", "run edge-agent camera test {subject}"),
     "camera.gone": ("error", "check its power and network, then edge-agent camera test {subject}"),
+    "mesh.protocol": ("error", "upgrade the older of the two: run the installer's line on it"),
     "node.gone": ("error", "check its power and network; edge-agent netcheck shows the way to it"),
     "source.gone": ("error", "check sources.tail and the file's owner and mode"),
     "step.failing": ("error", "see edge-agent logs {subject}"),
@@ -228,6 +230,12 @@ def learning(facts: Facts) -> Iterator[Fault]:
 
 def links(facts: Facts) -> Iterator[Fault]:
     """Nodes that are alive without a direct link to this one: traffic goes through other nodes, which is slower."""
+    for name in facts.strangers:
+        yield Fault(
+            "mesh.protocol",
+            name.partition(" ")[0],
+            f"{name}, and this node protocol {PROTOCOL}: they refuse each other",
+        )
     for name in facts.unlinked:
         yield Fault("mesh.unlinked", name, f"no direct link to {name}; others relay")
 

@@ -87,6 +87,7 @@ class Facts(msgspec.Struct, kw_only=True):
     blobs_quota: int | None = None
     pending: int = 0
     unlinked: list[str] = []
+    strangers: list[str] = []
     steps_without_node: list[str] = []
     learning: list[LearningFact] = []
     gone: list[Gone] = []

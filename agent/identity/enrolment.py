@@ -16,6 +16,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+from agent import PROTOCOL, __version__
 from agent.errors import CannotListen, EdgeError, JoinRefused, listen_hint
 from agent.identity import wire
 from agent.identity.attempts import Attempts
@@ -205,6 +206,12 @@ class EnrolmentServer:
         return await self._relay(operator, raw)
 
     def _welcome(self, hello: wire.Hello) -> wire.Welcome:
+        if hello.protocol != PROTOCOL:
+            raise JoinRefused(
+                f"this mesh speaks protocol {PROTOCOL} (version {__version__}), and the device protocol {hello.protocol}",
+                code="join.protocol",
+                hint="install the version of this mesh on the device: edge-agent token create prints the line",
+            )
         if hello.ca and hello.ca != hashlib.sha256(self.identity.ca_der).digest():
             raise JoinRefused(
                 "the token is for another mesh", code="join.foreign", hint="ask an operator of this mesh for a token"

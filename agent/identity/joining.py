@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from agent import PROTOCOL
 from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, IdentityError, JoinRefused, Unreachable
 from agent.identity import wire
@@ -204,7 +205,7 @@ async def join(
 
     async def attempt() -> Joined:
         progress(f"asking {', '.join(token.addresses)} for {issuer}")
-        hello = wire.Hello(ca=token.ca, issuer=token.issuer)
+        hello = wire.Hello(ca=token.ca, issuer=token.issuer, protocol=PROTOCOL)
         session = await first_session(token.addresses, hello, lambda trust: _check_hash(token, trust.ca_der))
         async with aclosing(session):
             operator = session.trust.peer(session.issuer)
@@ -295,7 +296,9 @@ async def wait_as_pending(
     poll: wire.Poll | None = None
     while True:
         try:
-            session = await first_session(addresses, wire.Hello(), lambda trust: _check_mesh(trust, mesh_id))
+            session = await first_session(
+                addresses, wire.Hello(protocol=PROTOCOL), lambda trust: _check_mesh(trust, mesh_id)
+            )
             async with aclosing(session):
                 if poll is None:
                     poll, code = await _register(session, key, csr, name, dict(labels or {}))

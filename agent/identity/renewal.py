@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass
 
+from agent import PROTOCOL
 from agent.errors import EdgeError, IdentityError, JoinRefused
 from agent.identity import wire
 from agent.identity.certificates import LIFE
@@ -86,7 +87,7 @@ async def renew_at(addresses: Sequence[str], identity: Identity, store: Identity
         if other.ca_der != trust.ca_der:
             raise JoinRefused("this is another mesh", code="join.foreign")
 
-    async with aclosing(await first_session(addresses, wire.Hello(), same_mesh)) as session:
+    async with aclosing(await first_session(addresses, wire.Hello(protocol=PROTOCOL), same_mesh)) as session:
         answer = await session.ask(renewal_request(identity))
     return accept_renewal(wire.encode(answer), identity, store)
 

@@ -32,10 +32,14 @@ NOT_NOW = frozenset({AWAY, "unreachable"})
 
 
 class Hello(msgspec.Struct, tag_field="verb", tag="hello", omit_defaults=True):
-    """First request. `ca` is the CA hash that the joiner holds a token for, empty without a token."""
+    """First request. `ca` is the CA hash that the joiner holds a token for, empty without a token.
+
+    `protocol` is the client's protocol of the mesh, 1 where the field is left out.
+    """
 
     ca: bytes = b""
     issuer: str = ""
+    protocol: int = 1
 
 
 class Join(msgspec.Struct, tag_field="verb", tag="join"):

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import zenoh
 
-from agent import ticks
+from agent import PROTOCOL, ticks
 from agent.backoff import Backoff, doubling
 from agent.errors import EdgeError, IdentityError
 from agent.identity import Identity, PeerIdentity
@@ -90,6 +90,7 @@ class PresenceBook:
             name=identity.name,
             role=identity.role,
             version=settings.version,
+            protocol=PROTOCOL,
             boot=boot,
             certificate=identity.cert_der,
         )
@@ -102,6 +103,8 @@ class PresenceBook:
         """By node: its record, its signed labels, and the view that they make."""
         rpc.on_no_way = self.doubt
         self._callbacks: list[Changed] = []
+        self.strangers: dict[str, NodeRecord] = {}
+        """Members that speak another protocol: their records are refused."""
         self._dirty = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -323,6 +326,11 @@ class PresenceBook:
             raise IdentityError("the record is for another node")
         certified = Sealed(sealed.content, sealed.signature, record.certificate)
         peer = self._certificates.verify(node_id, certified, wire.PRESENCE)
+        self.strangers.pop(node_id, None)
+        if record.protocol != PROTOCOL:
+            if len(self.strangers) < MAX_NODES:
+                self.strangers[node_id] = msgspec.structs.replace(record, name=peer.name)
+            raise IdentityError(f"{peer.name} speaks protocol {record.protocol}")
         record = msgspec.structs.replace(record, name=peer.name, role=peer.role, health=usable(record.health))
         return Presence(record, presence.session, min(presence.pause, MAX_PAUSE) if presence.pause > 0 else 0.0)
 

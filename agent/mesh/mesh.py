@@ -135,6 +135,10 @@ class Mesh:
             hint=f"did you mean {', '.join(near)}?" if near else "see `edge-agent nodes`",
         )
 
+    def strangers(self) -> list[NodeRecord]:
+        """Members of this mesh that speak another protocol, by their last records: this node refuses them."""
+        return list(self._presence.strangers.values())
+
     def awaited(self) -> set[str]:
         """Ids of the nodes that this node has met, in this run or before, and that are not live now."""
         return self._linking.awaited()

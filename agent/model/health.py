@@ -42,6 +42,7 @@ WARNING_CODES = frozenset(
         "labels.unsigned",
         "mesh.closed",
         "mesh.unlinked",
+        "mesh.protocol",
         "node.gone",
         "node.pending",
         "node.removed",

@@ -67,3 +67,4 @@ class NodeRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     endpoints: list[str] = []
     certificate: bytes = b""
     health: list[HealthCount] = []
+    protocol: int = 1

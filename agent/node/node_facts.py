@@ -99,6 +99,10 @@ class NodeFacts:
             blobs_quota=self.blobs.quota,
             pending=len(self.desk.pending.list()) + len(self.labels.wishes) if self.desk else 0,
             learning=self._learning(),
+            strangers=[
+                f"{n.name} (version {n.version or 'unknown'}) speaks protocol {n.protocol}"
+                for n in self.mesh.strangers()
+            ],
             gone=self._gone(known),
             lost_cameras=self.absent.of("camera", [c.name for c in self.cameras.infos() if not c.ok], time.monotonic()),
             lost_sources=self.absent.of("source", [s.name for s in self._sources() if not s.ok], time.monotonic()),

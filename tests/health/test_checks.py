@@ -51,6 +51,7 @@ FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("source.dropped", "warning", {"sources": [SourceFact("log", True, dropped={"rate": 7}, dropped_s=60.0)]}),
     ("source.not-allowed", "warning", {"sources": [SourceFact("udp://:514", True, strangers=["192.0.2.7"])]}),
     ("presence.learning", "info", {"learning": [LearningFact("door", 80_000.0, 7)]}),
+    ("mesh.protocol", "error", {"strangers": ["porch (version 9) speaks protocol 2"]}),
     ("mesh.unlinked", "info", {"unlinked": ["porch"]}),
 ]
 

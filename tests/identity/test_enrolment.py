@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from agent.errors import ConfigError, EdgeError, JoinRefused, Unreachable
-from agent.identity import EnrolmentServer, IdentityStore, Joined, Token, Trust, join, wire
+from agent.identity import EnrolmentServer, IdentityStore, Joined, Token, Trust, join, joining, wire
 from agent.identity.certificates import make_csr
 from agent.identity.enrolment import MAX_PER_ADDRESS
 from agent.identity.joining import meet
@@ -66,6 +66,17 @@ async def test_a_token_lets_a_device_in(mesh: Mesh, store: IdentityStore) -> Non
     assert joined.endpoints == ["192.0.2.1:7946"]
     assert mesh.joined == [(me.node_id, "front-porch", "member", joined.labels)]
     assert mesh.trust.peer(me.cert_der).id == me.node_id
+
+
+async def test_a_device_with_another_protocol_is_told(
+    mesh: Mesh, store: IdentityStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "PROTOCOL", 2)
+    server = mesh.operator_server()
+    async with serving(server):
+        error = await refused(mesh.token(server), store)
+    assert (error.code, "this mesh speaks protocol 1" in error.message) == ("join.protocol", True)
+    assert "edge-agent token create" in error.hint
 
 
 async def test_the_progress_says_whom_it_asks_and_holds_no_secret(mesh: Mesh, store: IdentityStore) -> None:

@@ -223,3 +223,11 @@ async def _answer(asker: Mesh, asked: Mesh) -> bytes:
         return await asker.call(asked.me.id, "echo", b"x", timeout=1)
     except Unreachable:
         return b""
+
+
+async def test_a_member_with_another_protocol_is_refused_and_named(building: Building) -> None:
+    hall, porch = await building.pair()
+    porch.announce(protocol=2, version="9.0.0")
+    await eventually(lambda: [(r.name, r.version, r.protocol) for r in hall.strangers()] == [("porch", "9.0.0", 2)])
+    porch.announce(protocol=1, version="0.1.0")
+    await eventually(lambda: not hall.strangers() and hall.node("porch").version == "0.1.0")
