@@ -33,7 +33,7 @@ END
 
 options() {
     from='' pin='' token='' token_file='' name='' labels='' variant='' program=edge-agent
-    asked_version='' asked_channel='' wait_s=60 dry_run=0 uninstall=0 new=0 store=0 back=0
+    asked_version='' asked_channel='' wait_s=60 dry_run=0 uninstall=0 new=0 store=0 back=0 passing=0
     while [ $# -gt 0 ]; do
         case $1 in
             --dry-run) dry_run=1 ;;
@@ -41,6 +41,7 @@ options() {
             --sink) program=edge-sink ;;
             --new) new=1 store=1 ;;
             --store) store=1 ;;
+            --passing) passing=1 ;; # a folder that goes away: edge-agent upgrade
             --return) back=1 ;; # the start of a machine whose copy of the program did not survive it
             --help | -h) usage && exit 0 ;;
             --from | --token-file | --name | --label | --variant | --version | --channel | --wait)
@@ -99,7 +100,7 @@ main() {
     fi
     supported
     relink
-    [ "$back" = 0 ] || recall
+    recall
     place_of_release
     choose_release
     choose_package

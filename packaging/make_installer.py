@@ -22,6 +22,8 @@ EMBEDDED = {
     "uninstall_sh": HERE / "install/uninstall.sh",
     "run_sh": HERE / "install/run.sh",
     "edge_agent_service": HERE / "systemd/edge-agent.service",
+    "edge_agent_upgrade_service": HERE / "systemd/edge-agent-upgrade.service",
+    "edge_agent_upgrade_path": HERE / "systemd/edge-agent-upgrade.path",
     "edge_agent_camera_conf": HERE / "systemd/edge-agent.service.d/camera.conf",
     "edge_agent_docker_conf": HERE / "systemd/edge-agent.service.d/docker.conf",
     "edge_agent_gpu_conf": HERE / "systemd/edge-agent.service.d/gpu.conf",

@@ -94,7 +94,7 @@ def _install(opened: int, private: Path, store: ReleaseStore, run: Run) -> tuple
     code, said = run(["sh", str(private / INSTALLER), "--from", str(private), "--passing"])
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if code == 0:
-        store.accept(admission)
+        store.accept(store.admit(raw, signature, running=__version__))  # the installer may have kept it already
         return manifest, True, f"version {manifest.version} is installed"
     last = next((line for line in reversed(lines) if line.startswith("install: ")), lines[-1] if lines else "")
     return manifest, False, last.removeprefix("install: ") or f"the installer ended with {code}"

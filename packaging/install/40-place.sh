@@ -25,7 +25,7 @@ missing_folders() {
 }
 
 recall() {
-    [ -n "$from" ] || from=$(setting from)
+    [ "$back" = 0 ] || [ -n "$from" ] || from=$(setting from)
     variant=${variant:-$(setting variant)}
 }
 

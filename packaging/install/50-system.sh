@@ -81,14 +81,14 @@ set_up_files() {
     elif [ -n "$name$labels" ]; then
         say "  leave $etc/config.yaml as it is: --name and --label are for a first installation"
     fi
-    step "write $etc/install.conf: where the release came from" write_source
+    [ "$passing" = 1 ] || step "write $etc/install.conf: where the release came from" write_source
     if [ $ram = 1 ] || [ -n "$kept" ]; then
         [ $back = 1 ] || step "keep the installer in $etc" keep_installer
     fi
     [ "$program" = edge-agent ] || return 0
-    if [ ! -e "$state/release/release.pub" ]; then
-        step "pin the release key in $state/release" pin_key
-    elif [ "$dry_run" = 0 ] && [ "$(cat "$state/release/release.pub")" != "$(release_key)" ]; then
+    if [ ! -e "$etc/release/release.pub" ]; then
+        step "pin the release key in $etc/release, which only root can change" pin_key
+    elif [ "$dry_run" = 0 ] && [ "$(cat "$etc/release/release.pub")" != "$(release_key)" ]; then
         fail "this node knows another release key: only a manifest that the old key signed can change it (edge-agent upgrade)"
     fi
     [ $store = 0 ] || [ "$remote" = 1 ] || store_release
@@ -121,8 +121,8 @@ write_private() { # FILE, from stdin: readable for the service alone
 write_token() { printf '%s\n' "$token" | write_private "$state/join-token"; }
 
 pin_key() {
-    mkdir -p "$state/release" && release_key >"$state/release/release.pub" &&
-        release_usign_key >"$state/release/release.usign.pub" && chown -R "$run_as:" "$state/release"
+    mkdir -p "$etc/release" && release_key >"$etc/release/release.pub" &&
+        release_usign_key >"$etc/release/release.usign.pub" && chmod 755 "$etc/release" && chmod 644 "$etc/release"/*
 }
 
 # The first machine keeps the whole release, so that it can hand it out. The manifest comes last: it makes the set complete.
@@ -186,6 +186,7 @@ write_units() {
         return
     fi
     mkdir -p $units/edge-agent.service.d && edge_agent_service >$units/edge-agent.service || return 1
+    edge_agent_upgrade_service >$units/edge-agent-upgrade.service && edge_agent_upgrade_path >$units/edge-agent-upgrade.path || return 1
     rm -f $units/edge-agent.service.d/camera.conf $units/edge-agent.service.d/docker.conf $units/edge-agent.service.d/gpu.conf
     for device in /dev/video[0-9]*; do
         [ ! -e "$device" ] || drop_in camera || return 1
@@ -222,7 +223,11 @@ write_boot_hook() {
 
 start_service() {
     case $init in
-        systemd) systemctl daemon-reload && systemctl enable --quiet "$program" && systemctl restart --no-block "$program" ;;
+        systemd)
+            systemctl daemon-reload && systemctl enable --quiet "$program" || return 1
+            [ "$program" != edge-agent ] || systemctl enable --quiet --now edge-agent-upgrade.path
+            systemctl restart --no-block "$program"
+            ;;
         procd) "/etc/init.d/$program" enable && "/etc/init.d/$program" restart ;;
         busybox)
             if ! grep -q ":$etc/run" /etc/inittab; then

@@ -125,13 +125,13 @@ forget_old() {
 # The signed manifest of this release, for `edge-agent upgrade`: its signature in base64 on a line, then its bytes.
 accept_release() {
     if [ "$checked" = 0 ] || [ ! -s "$work/manifest.json.sig" ] || ! has base64 || [ "$program" != edge-agent ]; then return 0; fi
-    kept_at=$state/release
+    kept_at=$etc/release
     { base64 <"$work/manifest.json.sig" | tr -d '\n' && printf '\n' && cat "$work/manifest.json"; } >"$work/current" || return 0
     cmp -s "$work/current" "$kept_at/current" && return 0
-    [ ! -e "$kept_at/current" ] || write_private "$kept_at/previous" <"$kept_at/current"
-    write_private "$kept_at/current" <"$work/current"
+    [ ! -e "$kept_at/current" ] || cp "$kept_at/current" "$kept_at/previous"
+    cp "$work/current" "$kept_at/current" && chmod 644 "$kept_at"/*
     newest=$(cat "$kept_at/newest" 2>/dev/null)
-    if [ -z "$newest" ] || older "$newest" "$VERSION"; then printf '%s' "$VERSION" | write_private "$kept_at/newest"; fi
+    if [ -z "$newest" ] || older "$newest" "$VERSION"; then printf '%s' "$VERSION" >"$kept_at/newest"; fi
 }
 
 go_back() {

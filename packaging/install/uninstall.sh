@@ -12,7 +12,7 @@ main() {
         exit 1
     fi
     if [ -d /run/systemd/system ]; then
-        systemctl disable --now "$program" >/dev/null 2>&1
+        systemctl disable --now "$program" "$program-upgrade.path" >/dev/null 2>&1
     elif [ -x "/etc/init.d/$program" ]; then
         "/etc/init.d/$program" stop >/dev/null 2>&1
         "/etc/init.d/$program" disable >/dev/null 2>&1
@@ -24,7 +24,8 @@ main() {
     stop "/run/$program/run.pid"
     stop "/var/run/$program/run.pid"
     made=$(sed -n 's/^made=//p' "/etc/$program/install.conf" 2>/dev/null)
-    rm -rf "/etc/systemd/system/$program.service" "/etc/systemd/system/$program.service.d" "/etc/init.d/$program" \
+    rm -rf "/etc/systemd/system/$program.service" "/etc/systemd/system/$program.service.d" \
+        "/etc/systemd/system/$program-upgrade.service" "/etc/systemd/system/$program-upgrade.path" "/etc/init.d/$program" \
         "/lib/upgrade/keep.d/$program" "/data/on_boot.d/50-$program.sh" "/data/$program" \
         "/usr/local/bin/$program" "/usr/bin/${program:?}" "/opt/$program" "/etc/${program:?}" "/var/lib/$program" \
         "/run/$program" "/var/run/$program" "/tmp/$program" "/tmp/$program-tree"
