@@ -202,6 +202,12 @@ class Storage:
         except sqlite3.Error as e:
             raise Unusable(self.schema, self.path, e) from None
 
+    def shrink(self) -> asyncio.Future[Any]:
+        """Free the pages that SQLite keeps in memory, up to 2 MB for each connection. Resolves when the writer has done so."""
+        if self._read is not None:
+            self._read.execute("PRAGMA shrink_memory")
+        return self.write(lambda db: db.execute("PRAGMA shrink_memory"))
+
     def start(self) -> None:
         """Start the writer; the running loop gets the answers."""
         self._loop = asyncio.get_running_loop()

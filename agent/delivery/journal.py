@@ -37,6 +37,7 @@ from agent.delivery.stored_rows import (
     write_rows,
 )
 from agent.delivery.table import KEEP_ROWS, RECENT_ROWS, REST, Table
+from agent.memory import give_back
 from agent.model.decoding import DAMAGED
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,10 @@ JOURNAL = Schema(
 )
 MAX_OF_ROOT = 2_000
 """Most rows on the disk that `of_root` reads."""
+
+
+BURST = 256
+"""Rows after which freed memory is given back. With fewer it is not worth the milliseconds."""
 
 
 class Journal(Table):
@@ -239,6 +244,13 @@ class Journal(Table):
         if rested := self.rested():
             self._let_go(rested, self.commit())
 
+    def give_back(self) -> None:
+        """After a burst has left the memory, give that memory back to the system."""
+        if self.left >= BURST:
+            self.left = 0
+            self.shrink()
+            self.storage.shrink().add_done_callback(_trim)
+
     def _let_go(self, rested: list[Row], written: asyncio.Future[Any]) -> None:
         if rested and not self._leaving:
             self._leaving = {row.n: row for row in rested}
@@ -310,6 +322,10 @@ class Journal(Table):
         """Raises UNREADABLE."""
         found = self.query("SELECT body FROM event WHERE id = ?", values[1])
         return row_of(values, bytes(found[0][0]))  # without the event: IndexError, which is a LookupError
+
+
+def _trim(shrunk: asyncio.Future[Any]) -> None:
+    shrunk.get_loop().run_in_executor(None, give_back)
 
 
 def _stamp(db: sqlite3.Connection) -> None:

@@ -135,6 +135,7 @@ class Status:
             max_open=self.delivery.journal.max_open,
             ends=results.Ends(**{e: sum(c[e] for c in totals) for e in ENDS}),
             unread=sum(r.counts().unread for r in self.sources.values()),
+            in_memory=len(self.delivery.journal.rows),
         )
 
     def _engines(self) -> results.Engines:
