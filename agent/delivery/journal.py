@@ -37,7 +37,6 @@ from agent.delivery.stored_rows import (
     write_rows,
 )
 from agent.delivery.table import KEEP_ROWS, RECENT_ROWS, REST, Table
-from agent.memory import give_back
 from agent.model.decoding import DAMAGED
 
 log = logging.getLogger(__name__)
@@ -249,7 +248,7 @@ class Journal(Table):
         if self.left >= BURST:
             self.left = 0
             self.shrink()
-            self.storage.shrink().add_done_callback(_trim)
+            self.storage.shrink()
 
     def _let_go(self, rested: list[Row], written: asyncio.Future[Any]) -> None:
         if rested and not self._leaving:
@@ -322,10 +321,6 @@ class Journal(Table):
         """Raises UNREADABLE."""
         found = self.query("SELECT body FROM event WHERE id = ?", values[1])
         return row_of(values, bytes(found[0][0]))  # without the event: IndexError, which is a LookupError
-
-
-def _trim(shrunk: asyncio.Future[Any]) -> None:
-    shrunk.get_loop().run_in_executor(None, give_back)
 
 
 def _stamp(db: sqlite3.Connection) -> None:
