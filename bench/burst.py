@@ -44,9 +44,12 @@ for line in sys.stdin:
     print(json.dumps({"id": json.loads(line)["id"], "events": []}), flush=True)
 """
 MIB = 1 << 20
-AFTERWARDS = "TODO"
-PEAK = "TODO"
-DEVICE = "TODO"
+AFTERWARDS = (
+    "by the allocators' statistics: eight pieces of 1 MiB of Python's allocator stay, because timers, futures and counters of now took "
+    "places of the burst in them; the C library keeps 1 to 4 MiB, of it 1 MiB for the table of the rows that are on the disk"
+)
+PEAK = "9,000 open events, 0.6 KiB each besides their encoded form, and what SQLite and the writes under way take"
+DEVICE = "a record takes 0.3 KiB; the rest is what a burst without presence leaves, too"
 STEADY, WITHIN = 15, 0.005
 """Memory has settled when so many looks, a second apart, differ by no more than that part."""
 LONGEST = 280.0

@@ -25,8 +25,8 @@ class Block:
 
     @property
     def full(self) -> bool:
-        """Whether the next values should go to another block."""
-        return len(self._data) >= BLOCK or len(self._ends) > MOST - 2
+        """Whether the next value should go to another block."""
+        return len(self._data) >= BLOCK or len(self._ends) > MOST
 
     def add(self, value: bytes) -> int:
         """Take a value in; returns its number."""
@@ -46,7 +46,7 @@ class Shelf:
         self._open = Block()
 
     def block(self) -> Block:
-        """A block with room for two values or more."""
+        """A block with room for a value."""
         if self._open.full:
             self._open = Block()
         return self._open

@@ -11,9 +11,9 @@ import msgspec
 from agent.delivery.rows import TRANSITIONS, End, Key, Row, State
 from agent.delivery.shelf import Block, Shelf
 from agent.model.alert import Hop
-from agent.model.event import Event, decode_event
+from agent.model.event import Event
 
-_TRACE = msgspec.msgpack.Decoder(tuple[Hop, ...])
+_DECODER = msgspec.msgpack.Decoder(tuple[Event, tuple[Hop, ...]])
 _NO_CLAIMS: Mapping[str, int] = {}
 """Shared by all rows that no other node delivered."""
 
@@ -55,30 +55,29 @@ class WritableRow:
     matched: bool = False
     closed: bool = False
     _block: Block | None = None
-    """The block that has the event and the trace, and the number of the event there; the trace has the next."""
+    """The block that has the event and the trace, and their number there."""
     _place: int = 0
 
     @property
     def event(self) -> Event:
-        return decode_event(self._packed(0)) if self._event is None else self._event
+        return self._packed()[0] if self._event is None else self._event
 
     @property
     def trace(self) -> tuple[Hop, ...]:
-        return _TRACE.decode(self._packed(1)) if self._trace is None else self._trace
+        return self._packed()[1] if self._trace is None else self._trace
 
     @trace.setter
     def trace(self, trace: tuple[Hop, ...]) -> None:
         self._trace = trace
 
-    def _packed(self, which: int) -> bytes:
+    def _packed(self) -> tuple[Event, tuple[Hop, ...]]:
         assert self._block is not None
-        return self._block.get(self._place + which)
+        return _DECODER.decode(self._block.get(self._place))
 
     def pack(self, shelf: Shelf) -> None:
         if self._event is not None and self._trace is not None:
             block = shelf.block()
-            self._place = block.add(self._event.encode())
-            block.add(msgspec.msgpack.encode(self._trace))
+            self._place = block.add(msgspec.msgpack.encode((self._event, self._trace)))
             self._block, self._event, self._trace = block, None, None
 
     def unpack(self) -> None:
