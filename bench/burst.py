@@ -1,8 +1,8 @@
 """Memory of an agent before, during and after 30,000 joins of distinct devices at once.
 
-The lines are written to the agent's log in one call. One agent gives the events to a program: after the burst its rows are on the disk
-only, and `journal.in_memory` of its status is 0 again. A second agent has a presence step instead, which remembers each device. Memory is
-the agent's resident set, without its children: it does not depend on the other agents of the machine.
+The lines are written to the agent's log in one call. One agent gives the events to a program: after the burst its rows are on the
+disk only, and `journal.in_memory` of its status is 0 again. A second agent has a presence step instead, which remembers each device.
+Memory is the agent's resident set, without its children: it does not depend on the other agents of the machine.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ for line in sys.stdin:
 """
 MIB = 1 << 20
 AFTERWARDS = (
-    "by the allocators' statistics: eight pieces of 1 MiB of Python's allocator stay, because timers, futures and counters of now took "
-    "places of the burst in them; the C library keeps 1 to 4 MiB, of it 1 MiB for the table of the rows that are on the disk"
+    "by the allocators' statistics: eight pieces of 1 MiB of Python's allocator stay, because timers, futures and counters of now "
+    "took places of the burst in them; the C library keeps 1 to 4 MiB, of it 1 MiB for the table of the rows that are on the disk"
 )
 PEAK = "9,000 open events, 0.6 KiB each besides their encoded form, and what SQLite and the writes under way take"
 DEVICE = "a record takes 0.3 KiB; the rest is what a burst without presence leaves, too"
