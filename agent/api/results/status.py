@@ -177,7 +177,9 @@ class JournalState(Answer):
     max_open: int
     ends: Ends
     unread: Annotated[int, Meta(description="bytes of logs that were rotated away unread")]
-    in_memory: Annotated[int, Meta(description="events in memory: those that are open, and those that closed in the last minute")] = 0
+    in_memory: Annotated[
+        int, Meta(description="events in memory: those that are open, and those that closed in the last minute")
+    ] = 0
 
 
 class Engines(Answer):
