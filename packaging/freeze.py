@@ -139,9 +139,9 @@ def environment(where: Here | Root, lock: Path) -> None:
     locks = where.inside(where.work / "locks")
     hashed = ("--require-hashes", "--no-deps", "--disable-pip-version-check", "--progress-bar", "off")
     where.run(*pip, "install", *hashed, "-r", locks / build_lock(lock).name)
-    # The lock's hashes are checked here; a library without a wheel is compiled here, and its wheel kept by pip's cache.
+    # A library without a wheel is compiled, and pip's cache keeps what came of it.
     where.run(
-        *pip, "install", *hashed, "--no-build-isolation", "--cache-dir", where.inside(where.work / "pip"), "-r", locks / lock.name,
+        *pip, "install", *hashed, "--no-build-isolation", "-r", locks / lock.name,
         env={"SOURCE_DATE_EPOCH": str(epoch()), "PYTHONHASHSEED": "0"},
     )  # fmt: skip
     stamp.write_text(wanted)

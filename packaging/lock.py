@@ -12,7 +12,7 @@ from typing import Any
 from roots import CACHE, Arch, place, say
 
 PYINSTALLER = "pyinstaller==6.22.3"
-BUILD = ("setuptools>=80,<81", "wheel", "hatchling", "setuptools-scm")
+BUILD = ("pip", "setuptools>=80,<81", "wheel", "hatchling", "setuptools-scm")
 """The tools that the libraries' own builds ask for; they run without isolation, so that their versions are locked too."""
 
 
