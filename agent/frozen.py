@@ -19,6 +19,8 @@ CERTIFICATES = (
 """Where systems keep their CA certificates; a user's own CA is there too, so these come before the tree's."""
 BUNDLE = "certifi/cacert.pem"
 """The tree's CA certificates, below `_internal/`."""
+COMM = Path("/proc/self/comm")
+"""The name of this process."""
 _LIBRARIES = "LD_LIBRARY_PATH"
 _KEPT = "LD_LIBRARY_PATH_ORIG"
 _BOOTLOADER = "_PYI_"
@@ -60,7 +62,7 @@ def prepare() -> None:
     for name in [n for n in os.environ if n.startswith(_BOOTLOADER)]:
         del os.environ[name]
     # The loader's name would be this process's in `ps` and `pidof`.
-    Path("/proc/self/comm").write_text(Path(sys.executable).name)
+    COMM.write_text(Path(sys.executable).name)
     if "SSL_CERT_FILE" not in os.environ and "SSL_CERT_DIR" not in os.environ:
         places = (*CERTIFICATES, str(folder / BUNDLE))
         os.environ["SSL_CERT_FILE"] = next((p for p in places if os.path.isfile(p)), places[-1])  # noqa: PTH113

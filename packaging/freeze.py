@@ -1,7 +1,7 @@
-"""Builds a frozen tree: a folder that runs on a device without Python, whatever C library it has.
+"""Builds a frozen tree: a folder that runs on a device without Python and brings its own C library.
 
     python3 packaging/freeze.py ARCH [--variant camera|detector] [--program edge-agent|edge-sink] [--out DIR] [--fresh]
-    python3 packaging/freeze.py ARCH [--variant …] --lock      write packaging/lock/ anew from pyproject.toml
+    python3 packaging/freeze.py ARCH [--variant …] --lock      write packaging/lock/ again from pyproject.toml
 
 ARCH is x86_64, aarch64 or armv7. A tree of this machine's architecture is built here, others in a Debian root under
 qemu-user (as root). The tree appears in build/dist/ARCH[-VARIANT]/PROGRAM. Trees, roots and libraries are kept in
@@ -36,6 +36,8 @@ GLIBC = (
 )  # fmt: skip
 """The C library's files: all that the program's libraries load, and those that look up names."""
 PROGRAMS = {"edge-agent": ("agent",), "edge-sink": ("agent", "cloud_sink")}
+BUILTIN = ("wifi-join", "rescale")
+"""The WASM programs that come with the agent."""
 VARIANTS = ("", "camera", "detector")
 LAUNCHER = """\
 #!/bin/sh
@@ -83,7 +85,9 @@ def build(arch: Arch, program: str, variant: str, target: Path, *, fresh: bool =
     name = "-".join(filter(None, (program, arch.name, variant)))
     lock = lock_file(ROOT, arch, program, variant)
     if not lock.exists():
-        raise CannotFreeze(f"there is no {lock.relative_to(ROOT)}: {name} cannot be built, or run freeze.py with --lock")
+        raise CannotFreeze(
+            f"there is no {lock.relative_to(ROOT)}: {name} cannot be built, or run freeze.py with --lock"
+        )
     kept = CACHE / "trees" / f"{name}-{key(program, lock)}"
     if fresh or not kept.exists():
         make(arch, program, variant, lock, kept)
@@ -107,11 +111,16 @@ def make(arch: Arch, program: str, variant: str, lock: Path, kept: Path) -> None
     say(f"freezing {program} for {arch.name} {variant}".rstrip())
     scratch = work / f"build.{os.getpid()}"
     try:
+        settings = {
+            "SOURCE_DATE_EPOCH": str(epoch()),
+            "PYTHONHASHSEED": "0",
+            "PYINSTALLER_CONFIG_DIR": str(where.inside(scratch / "config")),
+        }
         where.run(
             work_bin(where, "python"), "-m", "PyInstaller", "--noconfirm", "--clean", "--log-level", "WARN",
             "--workpath", where.inside(scratch / "work"), "--distpath", where.inside(scratch), where.inside(HERE / "pyinstaller.spec"),
             "--", program, variant,
-            env={"SOURCE_DATE_EPOCH": str(epoch()), "PYTHONHASHSEED": "0", "PYINSTALLER_CONFIG_DIR": str(where.inside(scratch / "config"))},
+            env=settings,
         )  # fmt: skip
         tree = scratch / program
         tree.mkdir()
@@ -127,7 +136,9 @@ def make(arch: Arch, program: str, variant: str, lock: Path, kept: Path) -> None
 def environment(where: Here | Root, lock: Path) -> None:
     """The virtual environment with exactly the lock's libraries, made again when a lock changes."""
     stamp = where.work / "stamp"
-    wanted = hashlib.sha256(b"".join(f.read_bytes() for f in (build_lock(lock), lock)) + where.python().encode() + sys.version.encode()).hexdigest()
+    wanted = hashlib.sha256(
+        b"".join(f.read_bytes() for f in (build_lock(lock), lock)) + where.python().encode() + sys.version.encode()
+    ).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
     say(f"installing the libraries of {lock.name} (once; minutes where they are compiled)")
@@ -164,11 +175,15 @@ def finish(where: Here | Root, tree: Path, program: str, variant: str) -> None:
         shutil.copyfile(where.libraries / name, internal / name)
     executable = {internal / arch.loader, internal / program, tree / program}
     if program == "edge-agent":
-        (internal / "filters").mkdir()
-        for module in filters():
-            shutil.copyfile(module, internal / "filters" / module.name)
+        share(internal / "share")
     (tree / program).write_text(LAUNCHER.format(program=program, loader=arch.loader))
-    facts = {"program": program, "version": constant("__version__"), "protocol": constant("PROTOCOL"), "arch": arch.name, "variant": variant}
+    facts = {
+        "program": program,
+        "version": constant("__version__"),
+        "protocol": constant("PROTOCOL"),
+        "arch": arch.name,
+        "variant": variant,
+    }
     (internal / "tree.json").write_text(json.dumps(facts, indent=1) + "\n")
     for path in sorted(tree.rglob("*"), reverse=True):
         if not path.is_symlink():
@@ -178,11 +193,19 @@ def finish(where: Here | Root, tree: Path, program: str, variant: str) -> None:
     os.utime(tree, (epoch(), epoch()))
 
 
-def filters() -> list[Path]:
+def share(folder: Path) -> None:
+    """Copy the WASM programs and the examples that come with the agent (agent/shared.py)."""
+    for kind, files in (("programs", programs()), ("examples", sorted((ROOT / "examples").glob("*.yaml")))):
+        (folder / kind).mkdir(parents=True)
+        for file in files:
+            shutil.copyfile(file, folder / kind / file.name)
+
+
+def programs() -> list[Path]:
     """The built WASM programs that travel with the agent."""
-    built = sorted(p for p in (ROOT / "build/filters").glob("*.wasm") if "part" not in p.name)
-    if not built:
-        raise CannotFreeze("the WASM programs are not built: python3 scripts/setup.py demo builds them")
+    built = [ROOT / f"build/filters/{name}.wasm" for name in BUILTIN]
+    if missing := [str(p) for p in built if not p.is_file()]:
+        raise CannotFreeze(f"{' and '.join(missing)} must be built first: python3 scripts/setup.py dist")
     return built
 
 
@@ -202,9 +225,9 @@ def epoch() -> int:
 def key(program: str, lock: Path) -> str:
     """A hash of all that a tree is made from."""
     sources = [f for package in PROGRAMS[program] for f in (ROOT / package).rglob("*") if f.suffix != ".pyc"]
-    scripts = [f for f in HERE.glob("*") if f.suffix in (".py", ".spec")]
+    scripts = [HERE / "freeze.py", *HERE.glob("entry*.py"), HERE / "pyinstaller.spec"]
     made_of = hashlib.sha256(f"{sys.version} {epoch()} {Path(sys.executable).resolve()}".encode())
-    for file in sorted([*sources, *scripts, lock, build_lock(lock), *filters()]):
+    for file in sorted([*sources, *scripts, lock, build_lock(lock), *programs(), *(ROOT / "examples").glob("*.yaml")]):
         if file.is_file() and not stat.S_ISLNK(file.lstat().st_mode):
             made_of.update(f"{file.relative_to(ROOT)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return made_of.hexdigest()[:16]
@@ -212,7 +235,9 @@ def key(program: str, lock: Path) -> str:
 
 def prune(folder: Path, name: str) -> None:
     """Remove all but the newest trees of this name."""
-    trees = sorted((t for t in folder.glob(f"{name}-*") if len(t.name) == len(name) + 17), key=lambda t: t.stat().st_ctime)
+    trees = sorted(
+        (t for t in folder.glob(f"{name}-*") if len(t.name) == len(name) + 17), key=lambda t: t.stat().st_ctime
+    )
     for old in trees[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
 

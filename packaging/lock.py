@@ -39,7 +39,11 @@ def write_lock(root: Path, arch: Arch, program: str, variant: str) -> None:
         _resolve(where, [python, *pip], build, list(BUILD), [])
     where.run(python, *pip, "install", "-r", _copied(where, build))
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    wanted = [PYINSTALLER, *project["dependencies"], *project["optional-dependencies"].get(lock.stem.partition("-")[2], [])]
+    wanted = [
+        PYINSTALLER,
+        *project["dependencies"],
+        *project["optional-dependencies"].get(lock.stem.partition("-")[2], []),
+    ]
     pinned = [build] if lock == base or not base.exists() else [build, base]
     _resolve(where, [python, *pip], lock, wanted, pinned)
 
@@ -65,7 +69,9 @@ def _resolve(where: Any, pip: list[Any], lock: Path, wanted: list[str], pinned: 
     for item in json.loads(report.read_text())["install"]:
         name, version = item["metadata"]["name"].lower().replace("_", "-"), item["metadata"]["version"]
         if name not in ours:
-            lines.append(f"{name}=={version} --hash=sha256:{item['download_info']['archive_info']['hashes']['sha256']}\n")
+            lines.append(
+                f"{name}=={version} --hash=sha256:{item['download_info']['archive_info']['hashes']['sha256']}\n"
+            )
     head = f"# Written by packaging/freeze.py --lock for Python {sys.version_info[0]}.{sys.version_info[1]}; not by hand.\n"
     lock.write_text(head + "".join(sorted(lines)))
 

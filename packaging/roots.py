@@ -16,7 +16,17 @@ BINFMT = Path("/proc/sys/fs/binfmt_misc")
 PACKAGES = (
     "binutils", "ca-certificates", "gcc", "libc6-dev", "libffi-dev", "python3", "python3-dev", "python3-venv", "zlib1g-dev",
 )  # fmt: skip
-"""What a root needs to compile the libraries that have no wheels, and PyInstaller's start program."""
+"""A root compiles the libraries that have no wheels, and PyInstaller's start program."""
+
+PASSED = ("http_proxy", "https_proxy", "PIP_INDEX_URL")
+"""Settings of this machine that a root's programs get too."""
+ENTER = """\
+mount -t proc proc "$1/proc" && mount --bind "$2" "$1/work" && mount -o ro,bind "$3" "$1/src" || exit 125
+root=$1
+shift 3
+exec chroot "$root" /bin/sh -c 'cd /work && exec "$@"' - "$@"
+"""
+"""Runs a command in a root: ROOT WORK CHECKOUT COMMAND..."""
 
 
 class CannotFreeze(Exception):
@@ -104,18 +114,21 @@ class Root:
     def run(self, *command: str | Path, env: dict[str, str] | None = None) -> None:
         """Run a program of the root in `work`; raises CannotFreeze."""
         settings = {
-            "HOME": "/root", "LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "PIP_CERT": "/work/ca.pem",
-            "PIP_DEFAULT_TIMEOUT": "180", **{k: v for k, v in os.environ.items() if k in ("http_proxy", "https_proxy", "PIP_INDEX_URL")}, **(env or {}),
-        }  # fmt: skip
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "PIP_CERT": "/work/ca.pem",
+            "PIP_DEFAULT_TIMEOUT": "180",
+            **{k: v for k, v in os.environ.items() if k in PASSED},
+            **(env or {}),
+        }
         shutil.copyfile("/etc/ssl/certs/ca-certificates.crt", self.work / "ca.pem")
         shutil.copyfile("/etc/resolv.conf", self.root / "etc/resolv.conf")
-        mounts = 'mount -t proc proc "$1/proc" && mount --bind "$2" "$1/work" && mount -o ro,bind "$3" "$1/src"'
-        script = f'{mounts} || exit 125; root=$1; shift 3; cd "$root/work" && exec chroot "$root" /bin/sh -c \'cd /work && exec "$@"\' - "$@"'
         words = ["env", "-i", *(f"{k}={v}" for k, v in settings.items()), *map(str, command)]
         for name in ("work", "src"):
             (self.root / name).mkdir(exist_ok=True)
         where = [str(self.root), str(self.work), str(self.checkout)]
-        run(["unshare", "--mount", "sh", "-c", script, "sh", *where, *words], log=self.log)
+        run(["unshare", "--mount", "sh", "-c", ENTER, "sh", *where, *words], log=self.log)
 
     def inside(self, path: Path) -> Path:
         """The path of a file of the checkout or of `work`, as programs see it."""
@@ -148,7 +161,10 @@ def _mirror() -> str:
     """Debian's mirror as apt knows it."""
     form = "$(CODENAME) $(COMPONENT) $(REPO_URI)"
     told = subprocess.run(
-        ["apt-get", "indextargets", "--format", form, "Created-By: Packages"], capture_output=True, text=True, check=False
+        ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout
     for line in told.splitlines():
         words = line.split()
@@ -161,7 +177,11 @@ def _need_emulator(arch: Arch) -> None:
     """Make sure that the kernel starts programs of this architecture by qemu-user."""
     if os.geteuid() != 0:
         raise CannotFreeze(f"a tree for {arch.name} is built in a Debian root, which needs root: run it with sudo")
-    lacking = [p for p, program in (("debootstrap", "debootstrap"), ("qemu-user-static", f"{arch.qemu}-static")) if not shutil.which(program)]
+    lacking = [
+        p
+        for p, program in (("debootstrap", "debootstrap"), ("qemu-user-static", f"{arch.qemu}-static"))
+        if not shutil.which(program)
+    ]
     if lacking:
         names = " ".join(lacking)
         raise CannotFreeze(f"building for {arch.name} needs: apt-get install --no-install-recommends {names}")

@@ -27,7 +27,7 @@ name: bare
 steps:
   wifi:
     tail: logread
-    wasm: {module: /opt/edge-agent/_internal/filters/wifi-join.wasm}
+    wasm: {module: edge/wifi-join}
     emit: [wifi.client.joined]
   module:
     after: wifi
@@ -44,7 +44,7 @@ while :; do echo 'Sat Nov 28 12:00:00 2026 daemon.notice {JOIN}'; sleep 1; done
 
 
 def eventually(found: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """What `found` returns once it is true."""
+    """Wait until `found` returns something true, and return it."""
     end = time.monotonic() + seconds
     while not (result := found()):
         assert time.monotonic() < end, f"it did not happen in time: {what}"
@@ -71,7 +71,8 @@ def test_tree_starts_without_a_c_library_through_any_path(bare: BareRoot) -> Non
     (bare.path / "bin/edge-agent").symlink_to("../opt/edge-agent/edge-agent")
     (bare.path / "opt/current").symlink_to("edge-agent")
     (bare.path / "bin/indirect").symlink_to("/opt/current/edge-agent")
-    for words in (("/bin/edge-agent",), ("edge-agent",), ("/bin/indirect",), (PROGRAM,), ("sh", "-c", "cd /opt/current && exec ./edge-agent \"$@\"", "-")):  # fmt: skip
+    relative = ("sh", "-c", 'cd /opt/current && exec ./edge-agent "$@"', "-")
+    for words in (("/bin/edge-agent",), ("edge-agent",), ("/bin/indirect",), (PROGRAM,), relative):
         done = bare.run(*words, "version", "--json")
         assert done.returncode == 0, (words, done.stderr)
         assert json.loads(done.stdout)["version"] == agent.__version__
@@ -113,7 +114,9 @@ def test_pipeline_runs_and_its_programs_get_a_clean_environment(serving: BareRoo
     for name in ("logread.env", "step.env"):
         found = eventually(lambda name=name: environment(name), name)
         assert not [k for k in found if k.startswith(("LD_", "_PYI", "SSL_"))], found
-    shown = eventually(lambda: "read the host: refused" in (s := serving.run(PROGRAM, "logs", "bare").stdout) and s, "the module's log")
+    shown = eventually(
+        lambda: "read the host: refused" in (s := serving.run(PROGRAM, "logs", "bare").stdout) and s, "the module's log"
+    )
     assert "WORKED" not in shown
     status = json.loads(serving.run(PROGRAM, "status", "--json").stdout)
     assert [n["alive"] for n in status["nodes"]] == [True], status
@@ -125,7 +128,9 @@ def test_host_names_are_looked_up(bare: BareRoot, tmp_path: Path) -> None:
     with subprocess.Popen(bare.beside(*names), stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
-        agent_process = bare.start(PROGRAM, "serve", "--new", "--join", "member.example.test:7946", "--port", "7950", log=tmp_path / "log")
+        agent_process = bare.start(
+            PROGRAM, "serve", "--new", "--join", "member.example.test:7946", "--port", "7950", log=tmp_path / "log"
+        )
         try:
             assert server.stdout.readline() == "asked for member.example.test\n"
             assert server.stdout.readline() == "somebody connects to 127.0.0.7\n"

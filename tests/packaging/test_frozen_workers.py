@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from agent.executors import WasmExecutor
-from agent.model.task import MIB, Limits, WasmTask
 from tests.executors import test_wasm_steps
 from tests.executors.test_wasm_steps import (
     executor,
