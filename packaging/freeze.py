@@ -22,14 +22,14 @@ import sys
 from pathlib import Path
 
 from lock import lock_file, write_lock
-from roots import ARCHES, CACHE, Arch, CannotFreeze, Here, Root, place, say
+from roots import ARCHES, CACHE, Arch, CannotFreeze, Here, Root, alone, place, say
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "packaging"
 EPOCH = 1767225600
 """Time of all files of a tree (2026-01-01) unless SOURCE_DATE_EPOCH is set: equal sources make equal trees."""
-KEEP = 3
-"""Trees that the cache keeps for each architecture and variant."""
+KEEP = 5
+"""Trees, and environments to build them, that the cache keeps for each architecture and variant."""
 GLIBC = (
     "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libresolv.so.2", "libnss_dns.so.2",
     "libnss_files.so.2",
@@ -89,9 +89,17 @@ def build(arch: Arch, program: str, variant: str, target: Path, *, fresh: bool =
             f"there is no {lock.relative_to(ROOT)}: {name} cannot be built, or run freeze.py with --lock"
         )
     kept = CACHE / "trees" / f"{name}-{key(program, lock)}"
-    if fresh or not kept.exists():
-        make(arch, program, variant, lock, kept)
-    prune(kept.parent, name)
+    made_of = [
+        build_lock(lock).read_bytes(),
+        lock.read_bytes(),
+        f"{sys.version} {Path(sys.executable).resolve()}".encode(),
+    ]
+    work = CACHE / "freeze" / f"{lock.stem}-{hashlib.sha256(b''.join(made_of)).hexdigest()[:12]}"
+    with alone(work):
+        if fresh or not kept.exists():
+            make(place(arch, work, ROOT / "build" / f"freeze-{lock.stem}.log", ROOT), program, variant, lock, kept)
+    prune(kept.parent, f"{name}-" + "?" * 16)
+    prune(work.parent, f"{lock.stem}-" + "?" * 12)
     part = target.with_name(f".{target.name}.{os.getpid()}")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(kept, part, symlinks=True)
@@ -101,15 +109,11 @@ def build(arch: Arch, program: str, variant: str, target: Path, *, fresh: bool =
     say(f"{target} is there ({size / 1e6:.1f} MB)")
 
 
-def make(arch: Arch, program: str, variant: str, lock: Path, kept: Path) -> None:
+def make(where: Here | Root, program: str, variant: str, lock: Path, kept: Path) -> None:
     """Build a tree and put it at `kept`; raises CannotFreeze."""
-    work = CACHE / "freeze" / "-".join(filter(None, (arch.name, lock.stem.partition("-")[2])))
-    log = ROOT / "build" / f"freeze-{lock.stem}.log"
-    log.unlink(missing_ok=True)
-    where = place(arch, work, log, ROOT)
     environment(where, lock)
-    say(f"freezing {program} for {arch.name} {variant}".rstrip())
-    scratch = work / f"build.{os.getpid()}"
+    say(f"freezing {program} for {where.arch.name} {variant}".rstrip())
+    scratch = where.work / f"build.{os.getpid()}"
     try:
         settings = {
             "SOURCE_DATE_EPOCH": str(epoch()),
@@ -134,12 +138,9 @@ def make(arch: Arch, program: str, variant: str, lock: Path, kept: Path) -> None
 
 
 def environment(where: Here | Root, lock: Path) -> None:
-    """The virtual environment with exactly the lock's libraries, made again when a lock changes."""
-    stamp = where.work / "stamp"
-    wanted = hashlib.sha256(
-        b"".join(f.read_bytes() for f in (build_lock(lock), lock)) + where.python().encode() + sys.version.encode()
-    ).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+    """The virtual environment with exactly the lock's libraries; `work` belongs to this lock."""
+    stamp = where.work / "installed"
+    if stamp.exists():
         return
     say(f"installing the libraries of {lock.name} (once; minutes where they are compiled)")
     shutil.rmtree(where.work / "venv", ignore_errors=True)
@@ -155,7 +156,7 @@ def environment(where: Here | Root, lock: Path) -> None:
         *pip, "install", *hashed, "--no-build-isolation", "-r", locks / lock.name,
         env={"SOURCE_DATE_EPOCH": str(epoch()), "PYTHONHASHSEED": "0"},
     )  # fmt: skip
-    stamp.write_text(wanted)
+    stamp.touch()
 
 
 def build_lock(lock: Path) -> Path:
@@ -233,12 +234,10 @@ def key(program: str, lock: Path) -> str:
     return made_of.hexdigest()[:16]
 
 
-def prune(folder: Path, name: str) -> None:
-    """Remove all but the newest trees of this name."""
-    trees = sorted(
-        (t for t in folder.glob(f"{name}-*") if len(t.name) == len(name) + 17), key=lambda t: t.stat().st_ctime
-    )
-    for old in trees[:-KEEP]:
+def prune(folder: Path, pattern: str) -> None:
+    """Remove all but the newest folders of this name."""
+    found = sorted((p for p in folder.glob(pattern) if p.is_dir()), key=lambda p: p.stat().st_ctime)
+    for old in found[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
 
 

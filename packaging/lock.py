@@ -30,6 +30,7 @@ def write_lock(root: Path, arch: Arch, program: str, variant: str) -> None:
     lock = lock_file(root, arch, program, variant)
     base = lock_file(root, arch, "edge-agent", "")
     work = CACHE / "freeze" / f"{arch.name}-lock"
+    work.mkdir(parents=True, exist_ok=True)
     where = place(arch, work, root / "build" / f"lock-{lock.stem}.log", root)
     python, pip = where.inside(work / "venv/bin/python"), ("-m", "pip", "--disable-pip-version-check")
     if not (work / "venv").exists():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +87,8 @@ class Here:
             raise CannotFreeze(f"there is no {self.libraries}/libc.so.6: freezing needs Debian 12 or later, or Ubuntu")
 
     def python(self) -> str:
-        """The interpreter that the tree will hold."""
-        return sys.executable
+        """The interpreter that the tree will hold; a virtual environment's own would be another one for each checkout."""
+        return str(Path(sys.executable).resolve())
 
     def run(self, *command: str | Path, env: dict[str, str] | None = None) -> None:
         """Run a program in `work`; raises CannotFreeze."""
@@ -151,9 +154,17 @@ class Root:
             shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """No other process builds in `work` within the block."""
+    work.mkdir(parents=True, exist_ok=True)
+    with work.with_name(f"{work.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def place(arch: Arch, work: Path, log: Path, checkout: Path) -> Here | Root:
     """Where trees of this architecture are built."""
-    work.mkdir(parents=True, exist_ok=True)
     return Here(arch, work, log) if platform.machine() == arch.machine else Root(arch, work, log, checkout)
 
 

@@ -100,6 +100,20 @@ def test_filter_finds_a_join(bare: BareRoot) -> None:
     assert "wifi.client.joined" in done.stdout
 
 
+def test_selftest_finds_no_fault(bare: BareRoot) -> None:
+    done = bare.run(PROGRAM, "selftest", "--json", timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {c["check"]: c["state"] for c in json.loads(done.stdout)["checks"]}
+    assert {name for name, state in found.items() if state == "ok"} >= {
+        "modules",
+        "identity",
+        "disk",
+        "workers",
+        "wasm",
+        "mesh",
+    }
+
+
 def test_pipeline_runs_and_its_programs_get_a_clean_environment(serving: BareRoot) -> None:
     (serving.path / "opt/step.wasm").write_bytes(build("files").read_bytes())
     (serving.path / "opt/bare.yaml").write_text(PIPELINE)
