@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench packages lint fmt man wheel clean
+.PHONY: help demo test bench dist packages lint fmt man wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,10 @@ test: ## all tests, the story with a real Docker engine among them; ARGS go to p
 bench: ## the figures, against their goals
 	@$(PYTHON) scripts/setup.py bench
 	@PATH="$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh $(BIN)/python -m bench $(ARGS)
+
+dist: ## a frozen tree in build/dist/; ARCH=x86_64|armv7|aarch64, VARIANT=camera|detector, PROGRAM=edge-sink
+	@$(PYTHON) scripts/setup.py dist
+	@$(PYTHON) packaging/freeze.py $(or $(ARCH),$(shell uname -m)) $(if $(VARIANT),--variant $(VARIANT)) $(if $(PROGRAM),--program $(PROGRAM))
 
 packages: ## the packages of a release, from the trees of make dist; KEY=FILE signs them, CHANNEL=beta
 	@$(PYTHON) scripts/setup.py lint

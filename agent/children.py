@@ -15,6 +15,7 @@ import sys
 from contextlib import suppress
 
 from agent.environment import clean_environment
+from agent.frozen import internal, own_command
 from agent.worker import HEADER, MAX_MESSAGE
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ class TooLarge(Exception):
 
 def worker_command(module: str, subcommand: str, *arguments: str) -> list[str]:
     """The command of a worker: `module` by the interpreter, or `subcommand` of the frozen agent."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, subcommand, *arguments]
+    if internal() is not None:
+        return [*own_command(), subcommand, *arguments]
     return [sys.executable, "-P", "-m", module, *arguments]
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+
+from agent.frozen import BUNDLE, internal
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 
-def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment for the system's programs: with the library path from before PyInstaller's changes.
+def child_environment() -> dict[str, str]:
+    """This process's environment, for the system's programs: without the CA certificates of a frozen tree.
 
-    PyInstaller's run-time puts its folder into LD_LIBRARY_PATH and keeps the original in LD_LIBRARY_PATH_ORIG, if there
-    was one (its manual, "LD_LIBRARY_PATH / LIBPATH considerations"). Bundled libraries crash other programs.
+    `agent.frozen.prepare` has already taken the tree's libraries out of it.
     """
-    result = dict(os.environ if environ is None else environ)
-    if "LD_LIBRARY_PATH_ORIG" in result:
-        result["LD_LIBRARY_PATH"] = result.pop("LD_LIBRARY_PATH_ORIG")
-    elif "_MEIPASS2" in result or "_PYI_APPLICATION_HOME_DIR" in result:
-        result.pop("LD_LIBRARY_PATH", None)
+    result = dict(os.environ)
+    folder = internal()
+    if folder is not None and result.get("SSL_CERT_FILE") == str(folder / BUNDLE):
+        del result["SSL_CERT_FILE"]
     return result
 
 

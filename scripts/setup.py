@@ -1,6 +1,6 @@
 """Prepares a checkout for one of the Makefile's targets, on a new Debian 12 with python3 >= 3.11; the second run is quick.
 
-    python3 scripts/setup.py demo|test|bench|lint
+    python3 scripts/setup.py demo|test|bench|dist|lint
 
 It sets up Debian packages, the virtual environment, the WASM programs, the model, the demo's scenes and the detector's
 image. It uses only the standard library, since it runs before there is an environment. Progress goes to stderr. As root it
@@ -55,6 +55,7 @@ DEVELOP = (
     Need("libc6-dev"),
     Need("python3-dev", "Python.h"),
 )
+FREEZE = (*BASE, Need("binutils", "objdump"))
 STORY = (
     *BASE,
     Need("npm", "npm"),  # the model comes from the npm registry
@@ -64,6 +65,7 @@ STORY = (
 TESTS = (
     *DEVELOP,
     *(Need(n.package, n.program) for n in STORY if n not in DEVELOP),
+    *(n for n in FREEZE if n not in BASE),
     Need("avahi-daemon", "avahi-daemon"),
     Need("avahi-utils", "avahi-browse"),
     Need("busybox-static"),
@@ -284,6 +286,7 @@ STEPS: dict[str, list[Step]] = {
         scenes,
         lambda p: image(p, needed=False),
     ],
+    "dist": [lambda p: packages(p, FREEZE), lambda p: environment(p, "demo"), filters],
     "test": [
         lambda p: packages(p, TESTS),
         lambda p: environment(p, "dev"),

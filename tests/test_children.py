@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from agent import children, worker
+from agent import worker
 from agent.children import Child, TooLarge
 
 
@@ -78,13 +78,6 @@ async def test_a_worker_that_ends_is_noticed(pair: tuple[socket.socket, socket.s
     with pytest.raises((OSError, EOFError)):
         await child.ask(b"x")
     await child.close()
-
-
-def test_a_frozen_agent_starts_itself_as_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children.sys, "executable", "/opt/edge-agent")
-    assert children.worker_command("a.b", "a-b", "7") == ["/opt/edge-agent", "-P", "-m", "a.b", "7"]
-    monkeypatch.setattr(children.sys, "frozen", True, raising=False)
-    assert children.worker_command("a.b", "a-b", "7") == ["/opt/edge-agent", "a-b", "7"]
 
 
 async def test_a_second_close_signals_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
