@@ -1,20 +1,41 @@
 #!/bin/sh
-# Makes the base image edge/base:bookworm: a minimal Debian 12 with python3 and venv, from the mirror that apt uses.
+# Makes a base image of a minimal Debian 12, from the mirror that apt uses.
 #
-#   docker-base.sh [--force]     exit 0 when the image is there
+#   docker-base.sh [base|systemd] [--force]     exit 0 when the image is there
+#
+#   base       edge/base:bookworm: python3 and venv, for the detector (default)
+#   systemd    edge/systemd:bookworm: systemd as its first process, for tests (hil/standins/systemd.py)
 #
 # Once made it is kept as a tar in ${XDG_CACHE_HOME:-~/.cache}/edge-agent, so that a later run only imports it (3 s
 # instead of a minute). The image carries the recipe's hash as a label: another recipe makes another image.
 set -eu
 
 suite=bookworm
-image=edge/base:$suite
-packages=python3,python3-venv
-recipe=$(sha256sum "$0" | cut -c1-16)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/edge-agent
 
 say() { printf 'docker-base: %s\n' "$*"; }
 fail() { printf 'docker-base: %s\n' "$*" >&2; exit 1; }
+
+kind=base
+force=
+for option in "$@"; do
+    case $option in
+    base | systemd) kind=$option ;;
+    --force) force=1 ;;
+    *) fail "unknown option $option (there are base, systemd and --force)" ;;
+    esac
+done
+case $kind in
+base)
+    packages=python3,python3-venv
+    command=python3
+    ;;
+systemd)
+    packages=systemd,systemd-sysv,dbus,python3,ca-certificates,curl,wget,dropbear-bin,iproute2,openssl,procps,sudo,xz-utils
+    command=/lib/systemd/systemd
+    ;;
+esac
+image=edge/$kind:$suite
 step() { now=$(date +%s); say "$((now - began)) s  $*"; }
 
 # The mirror as apt itself resolves it (sources.list and deb822 files alike), for Debian's main archive of this suite.
@@ -31,7 +52,7 @@ bootstrap() {
     [ -n "$uri" ] || fail "apt knows no mirror for Debian $suite (apt-get update has not run, or this is no Debian $suite)"
     [ -n "${http_proxy:-}" ] || { p=$(apt_proxy http); [ -z "$p" ] || export http_proxy="$p"; }
     [ -n "${https_proxy:-}" ] || { p=$(apt_proxy https); [ -z "$p" ] || export https_proxy="$p"; }
-    step "debootstrap $suite with $packages (about a minute)"
+    step "debootstrap $suite with ${packages} (about a minute)"
     log=$target.log
     if ! nice debootstrap --variant=minbase --include="$packages" "$suite" "$target" "$uri" >"$log" 2>&1; then
         tail -n 5 "$log" >&2
@@ -58,29 +79,25 @@ build_tar() {
     mv "$tar.part" "$tar"
 }
 
-force=
-case "${1:-}" in
-'') ;;
---force) force=1 ;;
-*) fail "unknown option $1 (there is only --force)" ;;
-esac
 command -v docker >/dev/null || fail "no docker client is installed; on Debian: apt-get install docker.io"
 docker info >/dev/null 2>&1 || fail "no Docker engine answers; start one: $(dirname "$0")/docker-engine.sh"
 
+# A change of one kind's packages must not make the other's image again.
+recipe=$({ echo "$suite $packages $command"; sed -n '/^bootstrap() {/,/^}/p' "$0"; } | sha256sum | cut -c1-16)
 began=$(date +%s)
 mkdir -p "$cache"
-exec 9>"$cache/base.lock"
+exec 9>"$cache/$kind.lock"
 flock 9
 have=$(docker image inspect --format '{{index .Config.Labels "edge.recipe"}}' "$image" 2>/dev/null || true)
 if [ -z "$force" ] && [ "$have" = "$recipe" ]; then
     say "$image is there"
     exit 0
 fi
-tar=$cache/base-$suite-$(dpkg --print-architecture)-$recipe.tar.gz
+tar=$cache/$kind-$suite-$(dpkg --print-architecture)-$recipe.tar.gz
 if [ -n "$force" ] || [ ! -s "$tar" ]; then
     build_tar
 fi
 step "importing $(basename "$tar")"
-docker import --change 'CMD ["python3"]' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+docker import --change "CMD [\"$command\"]" --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
     --change 'ENV LANG=C.UTF-8' --change "LABEL edge.recipe=$recipe" "$tar" "$image" >/dev/null
 step "$image is there ($(($(docker image inspect --format '{{.Size}}' "$image") / 1000000)) MB)"

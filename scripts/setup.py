@@ -235,7 +235,7 @@ def scenes(p: Progress) -> None:
 
 def image(p: Progress, *, needed: bool) -> None:
     """Build the detector's image; starts a Docker engine for it if none runs."""
-    p.next("detector image for Docker")
+    p.next("images for Docker")
     if shutil.which("docker", path=PATH) is None and not needed:
         p.note("Docker is not installed: the demo's detector will run as a local process")
         return
@@ -248,6 +248,8 @@ def image(p: Progress, *, needed: bool) -> None:
                 p.note("cannot start a Docker engine: the demo's detector will run as a local process")
                 return
         p.run(PYTHON, "scripts/build_detector.py")
+        if needed:
+            p.run(ROOT / "scripts/docker-base.sh", "systemd")
     finally:
         if not answered:
             p.run(ROOT / "scripts/docker-engine.sh", "--stop", also=(1,))
