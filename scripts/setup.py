@@ -2,10 +2,11 @@
 
     python3 scripts/setup.py demo|test|bench|hil|lint
 
-It sets up Debian packages, the virtual environment, the WASM programs, the model, the demo's scenes and the detector's
-image, and the stand-ins of hardware. It uses only the standard library, since it runs before there is an environment. Progress goes to stderr. As root it
-lists the missing Debian packages and installs them (not with NO_APT=1); as another user it prints the command. If it
-starts a Docker engine to build the image, it stops that engine again. Exit codes: 0 ready, 1 failed, 130 interrupted.
+It sets up Debian packages, the virtual environment, the WASM programs, the model, the demo's scenes, the detector's image
+and the stand-ins of hardware. It uses only the standard library, since it runs before there is an environment. Progress
+goes to stderr. As root it lists the missing Debian packages and installs them (not with NO_APT=1); as another user it prints
+the command. If it starts a Docker engine to build the image, it stops that engine again. Exit codes: 0 ready, 1 failed, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -291,7 +292,7 @@ STEPS: dict[str, list[Step]] = {
         lambda p: standins(p, "x86_64"),
     ],
 }
-STEPS["bench"] = STEPS["test"]
+STEPS["bench"] = STEPS["test"][:-1]
 STEPS["hil"] = [lambda p: packages(p, HIL), *STEPS["test"][1:-1], standins]
 
 
