@@ -9,4 +9,5 @@ from hil.standins.root import AARCH64
 class Aarch64(Emulated):
     """An aarch64 machine in qemu-system-aarch64."""
 
+    arch = AARCH64.name
     model = Model(AARCH64, "qemu-system-aarch64", ("-M", "virt", "-cpu", "cortex-a53"), "linux-image-arm64", memory=512)

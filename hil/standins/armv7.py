@@ -9,4 +9,5 @@ from hil.standins.root import ARMV7
 class Armv7(Emulated):
     """An armv7 machine in qemu-system-arm."""
 
+    arch = ARMV7.name
     model = Model(ARMV7, "qemu-system-arm", ("-M", "virt", "-cpu", "cortex-a7"), "linux-image-armmp")

@@ -116,7 +116,6 @@ class Emulated(StandIn):
         if shutil.which(self.model.program) is None:
             raise DeviceError(f"{self.model.program} is missing; install qemu-system-arm")
         super().__init__(lan, name)
-        self.arch = self.model.processor.name
         self._image = image(self.model)
         self._process: Process | None = None
         self.disk = self.folder / "disk"

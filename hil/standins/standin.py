@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hil.ssh import Ssh
 from hil.standins.errors import DeviceError
 from hil.standins.machine import Done
 from hil.standins.network import Lan
+from hil.standins.ssh import Ssh
 
 
 class StandIn:

@@ -1,0 +1,106 @@
+"""The devices of one run, in one mesh: those of an inventory, or stand-ins made here."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from functools import partial
+from pathlib import Path
+
+from hil.device import Device, real, until
+from hil.inventory import Inventory
+from hil.release import Release
+from hil.report import Report, Subject, this_machine
+from hil.standins import Aarch64, Armv7, Box, Lan, lan
+from hil.standins.standin import StandIn
+
+OPERATOR = "hub"
+STANDINS: dict[str, tuple[type[StandIn], str, tuple[str, ...], dict[str, str]]] = {
+    OPERATOR: (Box, "this machine's processor; namespaces, busybox, no C library", ("operator",), {}),
+    "ap": (Armv7, "qemu-system-arm, Cortex-A7, 256 MB; busybox, no C library", ("access-point",), {"wifi-log": "true"}),
+    "porch": (Box, "this machine's processor; namespaces, busybox, no C library", ("camera",), {"camera": "true"}),
+    "ap64": (
+        Aarch64, "qemu-system-aarch64, Cortex-A53, 512 MB; busybox, no C library", ("access-point",), {"wifi-log": "true"},
+    ),
+}  # fmt: skip
+"""The stand-ins by their nodes' names: how each is made, what it is, its roles and its labels."""
+
+
+class Fleet:
+    """The devices. A stand-in is made when its device is asked for the first time."""
+
+    def __init__(self, folder: Path, release: Path, inventory: Inventory | None) -> None:
+        self.folder, self.inventory = folder, inventory
+        self._ends = contextlib.ExitStack()
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.report = Report(made=now, machine=this_machine())
+        self.lan: Lan | None = None
+        self._devices: dict[str, Device] = {}
+        try:
+            if inventory is None:
+                self.lan = self._ends.enter_context(lan())
+            self.release = Release(release, self.lan, folder / "files.log")
+            self._ends.callback(self.release.close)
+        except BaseException:
+            self._ends.close()
+            raise
+        self.report.version = self.release.version
+
+    @property
+    def operator(self) -> Device:
+        """The device that makes the mesh."""
+        return self.device(OPERATOR if self.inventory is None else self.inventory.operator.name)
+
+    @property
+    def installed(self) -> list[Device]:
+        """The devices that have an agent now."""
+        return [d for d in self._devices.values() if d.installed]
+
+    def lacking(self, name: str) -> str:
+        """Why a stand-in cannot be tested: the release has no package for it; empty where it can. The report says so."""
+        if self.inventory is not None:
+            return ""
+        maker, what, _, _ = STANDINS[name]
+        if self.release.package(maker.arch) is not None:
+            return ""
+        self.report.device(Subject(name=name, mark="form only", arch=maker.arch, what=what))
+        return f"the release has no package for {maker.arch}: make dist ARCH={maker.arch}"
+
+    def device(self, name: str) -> Device:
+        """A device, reached; raises DeviceError where it is not."""
+        if name not in self._devices:
+            self._devices[name] = self._make(name)
+        return self._devices[name]
+
+    def _make(self, name: str) -> Device:
+        if self.inventory is not None:
+            (entry,) = (d for d in self.inventory.device if d.name == name)
+            return real(entry, self.folder)
+        assert self.lan is not None
+        maker, what, roles, labels = STANDINS[name]
+        standin = self._ends.enter_context(maker(self.lan, name))
+        return Device(name, standin, "emulated", what, roles, dict(labels), arch=standin.arch)
+
+    def whole(self, timeout: float) -> None:
+        """Wait until each installed device is linked with all the others; raises DeviceError."""
+        names = {d.name for d in self.installed}
+        for device in self.installed:
+            until(f"{device.name} is linked with all others", partial(_sees, device, names - {device.name}), timeout)
+
+    def close(self) -> None:
+        """End all stand-ins, and write the report."""
+        self._ends.close()
+        if self.report.rows:
+            self.report.write(self.folder)
+
+
+def _sees(device: Device, others: set[str]) -> bool:
+    return others <= device.linked()
+
+
+def names(inventory: Inventory | None) -> list[str]:
+    """The names of the devices of a run, the operator first."""
+    if inventory is None:
+        return list(STANDINS)
+    first = inventory.operator.name
+    return [first, *(d.name for d in inventory.device if d.name != first)]

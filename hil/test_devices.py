@@ -1,0 +1,120 @@
+"""The agent on whole devices: installed by its installer, joined to one mesh, measured, cut off from power, and removed.
+
+The tests run in the order of this file, since each needs what those before it made.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from hil import measure
+from hil.device import Device, until
+from hil.fleet import Fleet
+from hil.report import Subject
+from hil.standins.root import NETWORK_UP
+
+pytestmark = pytest.mark.timeout(1200)
+
+INSTALL_GOAL = 60.0
+"""Seconds of an installation, from the line to the node in the mesh."""
+PACKAGE_GOAL = 20.0
+"""MB of the armv7 package."""
+PSS_GOAL = {"armv7": 40.0, "aarch64": 40.0, "x86_64": 70.0}
+"""MB of the agent and its children at rest, on each architecture."""
+CPU_GOAL = 0.3
+"""Percent of one processor at rest."""
+BACK_GOAL = 20.0
+"""Seconds from the network's start after a power cut to the return into the mesh."""
+FILES: dict[str, set[str]] = {}
+"""The files of each device before its installation."""
+
+
+def test_device_is_reached_and_has_no_agent(device: Device, devices: Fleet) -> None:
+    machine = device.machine
+    assert machine.run("command -v edge-agent").code != 0, f"{device.name} has an agent: remove it first"
+    uname = machine.run("uname -m").text().strip()
+    device.arch = device.arch or {"armv7l": "armv7"}.get(uname, uname)
+    loop = [(measure.loop_seconds_here(), measure.loop_seconds(machine)) for _ in range(2)]
+    slower = min(there for _, there in loop) / min(here for here, _ in loop)
+    what = f"{device.what}; {measure.linux(machine)}"
+    devices.report.device(Subject(name=device.name, mark=device.mark, arch=device.arch, what=what, slower=slower))
+    FILES[device.name] = measure.files(machine)
+
+
+def test_installer_brings_the_device_into_the_mesh(device: Device, devices: Fleet) -> None:
+    report, release, operator = devices.report, devices.release, devices.operator
+    token = ""
+    if device is not operator:
+        if not operator.installed:
+            pytest.skip("the operator has no agent")
+        labels = [word for key, value in device.labels.items() for word in ("--label", f"{key}={value}")]
+        token = operator.json("token", "create", *labels)["token"]
+    began = time.monotonic()
+    done = release.install(device, *(["--new"] if device is operator else []), token=token)
+    seconds = time.monotonic() - began
+    (devices.folder / f"install-{device.name}.log").write_text(f"{done.stdout}\n{done.stderr}")
+    done.text()
+    device.installed = True
+    report.add(device.name, "installed and in the mesh", seconds, "s", INSTALL_GOAL)
+    package = release.package(device.arch, device.variant)
+    if package is not None:
+        goal = PACKAGE_GOAL if device.arch == "armv7" else None
+        report.add(device.name, "package, compressed", package["size"] / 1e6, "MB", goal, note=package["file"])
+    folders = ("/opt/edge-agent", "/tmp/edge-agent-tree")
+    report.add(device.name, "flash used by the program", measure.disk_used(device.machine, *folders), "MB")
+    report.add(device.name, "edge-agent version", measure.command_seconds(device.machine, "edge-agent version"), "s")
+
+
+def test_selftest_passes(agent: Device, devices: Fleet) -> None:
+    done = agent.agent("selftest", "--json", timeout=300.0)
+    (devices.folder / f"selftest-{agent.name}.json").write_text(done.stdout)
+    done.text()
+    devices.report.add(agent.name, "selftest")
+
+
+def test_all_devices_are_linked_with_each_other(devices: Fleet) -> None:
+    if len(devices.installed) < 2:
+        pytest.skip("there are fewer than two devices with an agent")
+    began = time.monotonic()
+    devices.whole(180.0)
+    note = f"{len(devices.installed)} nodes; asked over SSH, one after another"
+    devices.report.add(devices.operator.name, "all nodes linked with all", time.monotonic() - began, "s", note=note)
+
+
+def test_agent_at_rest_is_small(agent: Device, devices: Fleet) -> None:
+    memory = measure.lowest_memory(agent.machine)
+    goal = PSS_GOAL.get(agent.arch)
+    note = f"{memory.processes} processes, {memory.rss:.1f} MB RSS"
+    devices.report.add(agent.name, "memory at rest, PSS with children", memory.pss, "MB", goal, note)
+    devices.report.add(agent.name, "CPU at rest", measure.cpu(agent.machine, 60.0), "%", CPU_GOAL)
+
+
+def test_power_cut_and_return_into_the_mesh(agent: Device, devices: Fleet) -> None:
+    if not agent.cut:
+        pytest.skip(f"{agent.name} has no switchable socket in the inventory")
+    if len(devices.installed) < 2:
+        pytest.skip("there is no other node to come back to")
+    began = time.monotonic()
+    agent.machine.restart()
+    until(f"{agent.name} is linked again", lambda: agent.linked() or None, 300.0)
+    since_boot = measure.uptime(agent.machine)
+    total = time.monotonic() - began
+    network = agent.machine.run(f"cat {NETWORK_UP}")
+    if network.code == 0 and agent.arch != "x86_64":  # a box has this machine's uptime
+        seconds = since_boot - float(network.stdout)
+        devices.report.add(agent.name, "network up to linked again", seconds, "s", BACK_GOAL)
+    devices.report.add(agent.name, "power cut to linked again", total, "s", note="with the pause of the socket")
+    devices.whole(180.0)
+
+
+def test_removal_leaves_no_file(device: Device, devices: Fleet) -> None:
+    if not device.installed:
+        pytest.skip(f"{device.name} has no agent")
+    device.machine.run("edge-agent-uninstall", timeout=120.0).text()
+    device.installed = False
+    left = sorted(measure.files(device.machine) - FILES[device.name])
+    gone = sorted(FILES[device.name] - measure.files(device.machine))
+    assert (left, gone) == ([], [])
+    devices.report.add(device.name, "removed without a trace")
