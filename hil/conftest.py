@@ -44,7 +44,7 @@ def _inventory(config: pytest.Config) -> inventory.Inventory | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test with the fixture `device` runs on each device."""
     if "device" in metafunc.fixturenames:
-        metafunc.parametrize("device", fleet.names(_inventory(metafunc.config)), indirect=True, scope="session")
+        metafunc.parametrize("device", fleet.names(_inventory(metafunc.config)), indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def soak(request: pytest.FixtureRequest) -> float:
     return parse_duration(request.config.getoption("--soak") or (found.soak if found else "1m"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def device(request: pytest.FixtureRequest, devices: Fleet) -> Device:
     """The device under test. A stand-in for which the release has no package is not started: form only."""
     name: str = request.param
