@@ -20,6 +20,8 @@ from hil.standins.ssh import Ssh
 T = TypeVar("T")
 LOOK = 0.5
 """Seconds between two questions while a test waits: each costs a start of the CLI on the device."""
+LABELS = {"access-point": "wifi-log", "camera": "camera", "detector": "docker"}
+"""The label of each role."""
 BOOT = 300.0
 """Seconds that a real device may take from power-on to SSH."""
 
@@ -120,9 +122,10 @@ class RealMachine:
 
 
 def real(entry: Entry, folder: Path) -> Device:
-    """The device of an entry of the inventory."""
+    """The device of an entry of the inventory; its roles that pipelines need are labels too."""
+    labels = {**{LABELS[r]: "true" for r in entry.roles if r in LABELS}, **entry.labels}
     what = f"{', '.join(entry.roles) or 'device'} at {entry.host}"
     return Device(
-        entry.name, RealMachine(entry, folder), "real", what, entry.roles, entry.labels, entry.variant,
+        entry.name, RealMachine(entry, folder), "real", what, entry.roles, labels, entry.variant,
         cut=entry.power is not None,
     )  # fmt: skip

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from hil import measure, story
 from hil.device import Device, real, until
 from hil.inventory import Inventory
 from hil.release import Release
@@ -16,7 +20,9 @@ from hil.standins.standin import StandIn
 
 OPERATOR = "hub"
 STANDINS: dict[str, tuple[type[StandIn], str, tuple[str, ...], dict[str, str]]] = {
-    OPERATOR: (Box, "this machine's processor; namespaces, busybox, no C library", ("operator",), {}),
+    OPERATOR: (
+        Box, "this machine's processor; namespaces, busybox, no C library", ("operator", "detector"), {"detector": "true"},
+    ),
     "ap": (Armv7, "qemu-system-arm, Cortex-A7, 256 MB; busybox, no C library", ("access-point",), {"wifi-log": "true"}),
     "porch": (Box, "this machine's processor; namespaces, busybox, no C library", ("camera",), {"camera": "true"}),
     "ap64": (
@@ -24,6 +30,19 @@ STANDINS: dict[str, tuple[type[StandIn], str, tuple[str, ...], dict[str, str]]] 
     ),
 }  # fmt: skip
 """The stand-ins by their nodes' names: how each is made, what it is, its roles and its labels."""
+
+
+PICTURES = "/var/lib/edge-hil"
+"""The folder of a device for the files of the story; removed at the end."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The devices that the story needs."""
+
+    access_points: list[Device]
+    cameras: list[Device]
+    detectors: list[Device]
 
 
 class Fleet:
@@ -36,6 +55,7 @@ class Fleet:
         self.report = Report(made=now, machine=this_machine())
         self.lan: Lan | None = None
         self._devices: dict[str, Device] = {}
+        self._phones = 0
         try:
             if inventory is None:
                 self.lan = self._ends.enter_context(lan())
@@ -87,11 +107,75 @@ class Fleet:
         for device in self.installed:
             until(f"{device.name} is linked with all others", partial(_sees, device, names - {device.name}), timeout)
 
+    # -- the story -----------------------------------------------------------------------------------------------------
+
+    @property
+    def desk(self) -> str:
+        """The address of this machine, as the devices reach it; empty where the inventory gives none."""
+        return self.lan.desk if self.lan is not None else self.inventory.desk if self.inventory else ""
+
+    @property
+    def inside(self) -> tuple[str, ...]:
+        """The prefix of a command at the desk."""
+        return self.lan.inside if self.lan is not None else ()
+
+    def parts(self) -> Parts | None:
+        """The devices of the story; None where one is lacking."""
+        having = {
+            role: [d for d in self.installed if role in d.roles] for role in ("access-point", "camera", "detector")
+        }
+        if not all(having.values()) or not self.desk:
+            return None
+        return Parts(having["access-point"], having["camera"], having["detector"])
+
+    def tell(self, parts: Parts) -> None:
+        """Give the cameras their pictures, and apply the pipeline of the story."""
+        for device in self.installed:
+            if device.labels:
+                labels = [f"{key}={value}" for key, value in device.labels.items()]
+                self.operator.agent("node", "label", device.name, *labels).text()
+        for camera in parts.cameras:
+            story.photos(camera, PICTURES)
+            camera.agent("camera", "add", "pictures", f"file:{PICTURES}", timeout=120.0).text()
+        if self.inventory is None:  # the stand-in of the detector is a process
+            for detector in parts.detectors:
+                detector.machine.run("printf 'policy: {process: true}\n' >>/etc/edge-agent/config.yaml").text()
+                measure.end_agent(detector.machine)
+            self.whole(180.0)
+        self.operator.machine.put(story.pipeline(standins=self.inventory is None).encode(), f"{PICTURES}.yaml")
+        self.operator.agent("pipeline", "apply", f"{PICTURES}.yaml", timeout=180.0).text()
+        for device in self.installed:
+            until(f"{device.name} has the pipeline", partial(_has_pipeline, device), 180.0)
+
+    def connect(self, sink: story.Sink) -> None:
+        """Connect the operator with a sink."""
+        words = ["sink", "connect", sink.url, "--key-file", "-"]
+        self.operator.agent(*words, input=f"{sink.key}\n".encode(), timeout=120.0).text()
+
+    def arrival(self, access_point: Device, sink: story.Sink) -> tuple[float, list[dict[str, Any]]]:
+        """Let a new phone join at an access point, and wait for its alert.
+
+        The seconds from the line to the alert in the sink, by this machine's clock, and the hops of the alert's trace.
+        """
+        self._phones += 1
+        before = set(sink.alerts())
+        began = time.monotonic()
+        story.join(access_point, f"02:00:00:00:{self._phones >> 8:02x}:{self._phones & 255:02x}")
+        (alert, *_) = until("the arrival becomes an alert", lambda: set(sink.alerts()) - before, story.ARRIVAL)
+        seconds = time.monotonic() - began
+        hops: list[dict[str, Any]] = self.operator.json("trace", alert)["hops"]
+        return seconds, hops
+
     def close(self) -> None:
         """End all stand-ins, and write the report."""
         self._ends.close()
         if self.report.rows:
             self.report.write(self.folder)
+
+
+def _has_pipeline(device: Device) -> bool:
+    status = device.status()
+    return status is not None and story.PIPELINE in {p["name"] for p in status["pipelines"]}
 
 
 def _sees(device: Device, others: set[str]) -> bool:

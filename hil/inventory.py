@@ -15,7 +15,7 @@ from agent.model.labels import check_label
 
 MAX_FILE = 1 << 20
 """Bytes of an inventory, at most."""
-Role = Literal["operator", "access-point", "camera", "detector", "sink"]
+Role = Literal["operator", "access-point", "camera", "detector"]
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _HOST_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp\d{3}) [A-Za-z0-9+/=]{40,}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -61,11 +61,15 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Inventory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The devices of one run, the release to install, and what else there is."""
+    """The devices of one run, the release to install, and what else there is.
+
+    `desk` is this machine's address as the devices reach it: the sink of the test runs there.
+    """
 
     device: list[Entry]
     release: str = "dist"
     soak: str = "0s"
+    desk: str = ""
     phone: Phone | None = None
 
     @property

@@ -70,17 +70,27 @@ def lowest_memory(machine: Machine, samples: int = 5, every: float = 2.0) -> Mem
     return min(found, key=lambda m: m.pss)
 
 
-def cpu(machine: Machine, seconds: float) -> float:
-    """Percent of one processor that the agent and its children use over these seconds, without asking it anything."""
-    first = _ticks(machine)
-    time.sleep(seconds)
-    last = _ticks(machine)
-    return 100.0 * (last[0] - first[0]) / TICKS / (last[1] - first[1])
+@dataclass(frozen=True)
+class Used:
+    """Processor seconds that the agent and its children have used, at a time of the machine's own clock."""
+
+    seconds: float
+    at: float
+
+    def percent(self, before: Used) -> float:
+        """Percent of one processor since `before`."""
+        return 100.0 * (self.seconds - before.seconds) / (self.at - before.at)
 
 
-def _ticks(machine: Machine) -> tuple[float, float]:
+def used(machine: Machine) -> Used:
+    """The processor time of the agent and its children; it asks the agent nothing."""
     ticks, uptime = machine.run(_PIDS + _CPU).text().split()
-    return float(ticks), float(uptime)
+    return Used(float(ticks) / TICKS, float(uptime))
+
+
+def end_agent(machine: Machine) -> None:
+    """SIGTERM to the agent's own processes; the system's service starts it again."""
+    machine.run(f"{_PIDS}\nkill $pids").text()
 
 
 def disk_used(machine: Machine, *folders: str) -> float:

@@ -5,13 +5,14 @@ The tests run in the order of this file, since each needs what those before it m
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
 
-from hil import measure
+from hil import measure, story
 from hil.device import Device, until
-from hil.fleet import Fleet
+from hil.fleet import PICTURES, Fleet
 from hil.report import Subject
 from hil.standins.root import NETWORK_UP
 
@@ -23,6 +24,8 @@ PACKAGE_GOAL = 20.0
 """MB of the armv7 package."""
 PSS_GOAL = {"armv7": 40.0, "aarch64": 40.0, "x86_64": 70.0}
 """MB of the agent and its children at rest, on each architecture."""
+REST = 60.0
+"""Seconds of the measurement at rest."""
 CPU_GOAL = 0.3
 """Percent of one processor at rest."""
 BACK_GOAL = 20.0
@@ -83,12 +86,59 @@ def test_all_devices_are_linked_with_each_other(devices: Fleet) -> None:
     devices.report.add(devices.operator.name, "all nodes linked with all", time.monotonic() - began, "s", note=note)
 
 
-def test_agent_at_rest_is_small(agent: Device, devices: Fleet) -> None:
-    memory = measure.lowest_memory(agent.machine)
-    goal = PSS_GOAL.get(agent.arch)
-    note = f"{memory.processes} processes, {memory.rss:.1f} MB RSS"
-    devices.report.add(agent.name, "memory at rest, PSS with children", memory.pss, "MB", goal, note)
-    devices.report.add(agent.name, "CPU at rest", measure.cpu(agent.machine, 60.0), "%", CPU_GOAL)
+def test_agents_at_rest_are_small(devices: Fleet) -> None:
+    if not devices.installed:
+        pytest.skip("no device has an agent")
+    before = {d.name: measure.used(d.machine) for d in devices.installed}
+    time.sleep(REST)
+    after = {d.name: measure.used(d.machine) for d in devices.installed}
+    for d in devices.installed:
+        note = f"in {REST:.0f} s, of its own processor"
+        devices.report.add(d.name, "CPU at rest", after[d.name].percent(before[d.name]), "%", CPU_GOAL, note)
+        memory = measure.lowest_memory(d.machine)
+        note = f"{memory.processes} processes, {memory.rss:.1f} MB RSS"
+        devices.report.add(
+            d.name, "memory at rest, PSS with children", memory.pss, "MB", PSS_GOAL.get(d.arch), note
+        )  # fmt: skip
+
+
+def test_phone_at_an_access_point_becomes_an_alert(devices: Fleet) -> None:
+    parts = devices.parts()
+    if parts is None:
+        pytest.skip("no mesh of an access point, a camera, a detector and an address for the sink (`desk`)")
+    devices.tell(parts)
+    with contextlib.closing(story.Sink(devices.folder, devices.desk, devices.inside)) as sink:
+        devices.connect(sink)
+        for access_point in parts.access_points:
+            for number in range(3):
+                seconds, hops = devices.arrival(access_point, sink)
+                note = " → ".join(f"{h['step']} {h['at_ms']:.0f}" for h in hops)
+                which = "first arrival" if number == 0 else "arrival"
+                what = f"log line to alert in the sink, {which}"
+                devices.report.add(
+                    access_point.name, what, seconds * 1000.0, "ms", note=f"ms at the end of each step: {note}"
+                )
+
+
+def test_mesh_runs_under_arrivals(devices: Fleet, soak: float) -> None:
+    parts = devices.parts()
+    if parts is None or soak <= 0:
+        pytest.skip("no soak: see --soak, and the parts of the story")
+    with contextlib.closing(story.Sink(devices.folder, devices.desk, devices.inside)) as sink:
+        devices.connect(sink)
+        before = {d.name: measure.memory(d.machine).pss for d in devices.installed}
+        end, arrivals = time.monotonic() + soak, 0
+        while time.monotonic() < end:
+            devices.arrival(parts.access_points[arrivals % len(parts.access_points)], sink)
+            arrivals += 1
+        assert len(sink.alerts()) == arrivals, "each arrival is one alert"
+    assert arrivals > 0
+    devices.report.add(
+        devices.operator.name, "soak", soak / 60.0, "min", note=f"{arrivals} arrivals, {arrivals} alerts"
+    )
+    for d in devices.installed:
+        grown = measure.memory(d.machine).pss - before[d.name]
+        devices.report.add(d.name, "memory grown during the soak", grown, "MB")
 
 
 def test_power_cut_and_return_into_the_mesh(agent: Device, devices: Fleet) -> None:
@@ -113,6 +163,7 @@ def test_removal_leaves_no_file(device: Device, devices: Fleet) -> None:
     if not device.installed:
         pytest.skip(f"{device.name} has no agent")
     device.machine.run("edge-agent-uninstall", timeout=120.0).text()
+    device.machine.run(f"rm -rf {PICTURES} {PICTURES}.yaml").text()
     device.installed = False
     left = sorted(measure.files(device.machine) - FILES[device.name])
     gone = sorted(FILES[device.name] - measure.files(device.machine))
