@@ -59,7 +59,7 @@ def devices(request: pytest.FixtureRequest) -> Iterator[Fleet]:
     try:
         made = Fleet(folder, release, found)
     except DeviceError as error:
-        pytest.skip(str(error))
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     try:
         yield made
     finally:

@@ -59,8 +59,7 @@ class Fleet:
         try:
             if inventory is None:
                 self.lan = self._ends.enter_context(lan())
-            self.release = Release(release, self.lan, folder / "files.log")
-            self._ends.callback(self.release.close)
+            self.release = Release(release)
         except BaseException:
             self._ends.close()
             raise
@@ -152,15 +151,20 @@ class Fleet:
         words = ["sink", "connect", sink.url, "--key-file", "-"]
         self.operator.agent(*words, input=f"{sink.key}\n".encode(), timeout=120.0).text()
 
-    def arrival(self, access_point: Device, sink: story.Sink) -> tuple[float, list[dict[str, Any]]]:
-        """Let a new phone join at an access point, and wait for its alert.
+    def arrival(self, access_point: Device | None, sink: story.Sink) -> tuple[float, list[dict[str, Any]]]:
+        """Let a new phone join at an access point, or the inventory's real phone for None, and wait for its alert.
 
         The seconds from the line to the alert in the sink, by this machine's clock, and the hops of the alert's trace.
         """
-        self._phones += 1
         before = set(sink.alerts())
         began = time.monotonic()
-        story.join(access_point, f"02:00:00:00:{self._phones >> 8:02x}:{self._phones & 255:02x}")
+        if access_point is None:
+            assert self.inventory is not None
+            assert self.inventory.phone is not None
+            story.join_for_real(self.inventory.phone)
+        else:
+            self._phones += 1
+            story.join(access_point, f"02:00:00:00:{self._phones >> 8:02x}:{self._phones & 255:02x}")
         (alert, *_) = until("the arrival becomes an alert", lambda: set(sink.alerts()) - before, story.ARRIVAL)
         seconds = time.monotonic() - began
         hops: list[dict[str, Any]] = self.operator.json("trace", alert)["hops"]

@@ -37,6 +37,8 @@ _LOOP_TIME = f"""began=$(cut -d ' ' -f 1 /proc/uptime)
 {LOOP}
 echo "$began $(cut -d ' ' -f 1 /proc/uptime)"
 """
+ENOUGH = 10.0
+"""Seconds of the fixed loop on a machine, after which it is not run again."""
 TICKS = 100.0
 """Clock ticks of a second in /proc/PID/stat, on all architectures of Linux that matter here (proc(5), sysconf(_SC_CLK_TCK))."""
 
@@ -90,7 +92,7 @@ def used(machine: Machine) -> Used:
 
 def end_agent(machine: Machine) -> None:
     """SIGTERM to the agent's own processes; the system's service starts it again."""
-    machine.run(f"{_PIDS}\nkill $pids").text()
+    machine.run(f"{_PIDS}\n[ -z \"$pids\" ] || kill $pids").text()
 
 
 def disk_used(machine: Machine, *folders: str) -> float:
@@ -101,19 +103,19 @@ def disk_used(machine: Machine, *folders: str) -> float:
 
 
 def loop_seconds(machine: Machine) -> float:
-    """Seconds that the fixed loop takes on the machine, the least of three."""
+    """Seconds that the fixed loop takes on the machine, the least of three, or of fewer where it is slow."""
     shell = "sh" if machine.run("busybox true").code else "busybox sh"
-    times = []
-    for _ in range(3):
-        began, ended = machine.run(f"{shell} -c {shlex.quote(_LOOP_TIME)}").text().split()
+    times: list[float] = []
+    while len(times) < 3 and sum(times) < ENOUGH:
+        began, ended = machine.run(f"{shell} -c {shlex.quote(_LOOP_TIME)}", timeout=300.0).text().split()
         times.append(float(ended) - float(began))
     return min(times)
 
 
 def loop_seconds_here() -> float:
-    """Seconds that the fixed loop takes in this machine's busybox, the least of three."""
+    """Seconds that the fixed loop takes in this machine's busybox, the least of five."""
     times = []
-    for _ in range(3):
+    for _ in range(5):
         began = time.monotonic()
         subprocess.run(["busybox", "sh", "-c", LOOP], check=True)
         times.append(time.monotonic() - began)

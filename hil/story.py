@@ -7,6 +7,7 @@ import io
 import json
 import random
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from demo import phone
 from hil.device import Device, until
+from hil.inventory import Phone
 from hil.standins import DeviceError
 from hil.standins.process import Process
 
@@ -121,3 +123,12 @@ def join(access_point: Device, mac: str) -> None:
     )
     for line in lines:
         access_point.machine.run(["logger", "-p", "daemon.notice", "-t", "hostapd", line]).text()
+
+
+def join_for_real(real_phone: Phone) -> None:
+    """Let the real phone leave, and join again; raises DeviceError where its commands fail."""
+    for command in (real_phone.leave, real_phone.join):
+        if command:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60.0)
+            if done.returncode:
+                raise DeviceError(f"the phone does not obey {command[0]}: {done.stderr.strip()[-500:]}")

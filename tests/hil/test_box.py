@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hil.standins import Box, Failed, Lan, Unreachable, lan
+from hil.standins import Box, Failed, Lan, Unreachable
 from tests.hil.listening import multicast_from
-from tests.netns import available
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(not available(), reason="network namespaces need root")]
-
-
-@pytest.fixture(scope="module")
-def net() -> Iterator[Lan]:
-    with lan() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def box(net: Lan) -> Iterator[Box]:
-    with Box(net, "tried") as made:
-        yield made
+pytestmark = pytest.mark.root
 
 
 def test_box_is_reached_by_ssh_and_has_no_c_library(box: Box) -> None:
