@@ -18,7 +18,7 @@ test: ## all tests, the story with a real Docker engine among them; ARGS go to p
 	@$(PYTHON) scripts/setup.py test
 	@PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh scripts/run-tests.sh $(BIN)/python $(ARGS)
 
-hil: ## whole devices: stand-ins made here, or ARGS="--inventory FILE" for real ones; a report in build/hil
+hil: ## whole devices: stand-ins made here, or real devices with ARGS="--inventory FILE"; a report in build/hil
 	@$(PYTHON) scripts/setup.py hil
 	@PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh $(BIN)/python -m pytest hil $(ARGS)
 

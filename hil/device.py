@@ -18,6 +18,8 @@ from hil.standins import DeviceError, Done, Machine
 from hil.standins.ssh import Ssh
 
 T = TypeVar("T")
+SLOW = 120.0
+"""Seconds that a question may take: a loaded emulated processor starts the CLI in 30 s, and a question that is given up goes on there."""
 LOOK = 0.5
 """Seconds between two questions while a test waits: each costs a start of the CLI on the device."""
 LABELS = {"access-point": "wifi-log", "camera": "camera", "detector": "docker"}
@@ -52,7 +54,7 @@ class Device:
     def status(self) -> dict[str, Any] | None:
         """The answer of `status`; None while the device or its agent does not answer."""
         try:
-            done = self.agent("status", "--json", timeout=20.0)
+            done = self.agent("status", "--json", timeout=SLOW)
             found: dict[str, Any] = json.loads(done.stdout) if done.code == 0 else {}
         except (DeviceError, subprocess.TimeoutExpired, ValueError):
             return None

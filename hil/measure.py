@@ -92,7 +92,7 @@ def used(machine: Machine) -> Used:
 
 def end_agent(machine: Machine) -> None:
     """SIGTERM to the agent's own processes; the system's service starts it again."""
-    machine.run(f"{_PIDS}\n[ -z \"$pids\" ] || kill $pids").text()
+    machine.run(f'{_PIDS}\n[ -z "$pids" ] || kill $pids').text()
 
 
 def disk_used(machine: Machine, *folders: str) -> float:
