@@ -19,7 +19,8 @@ from hil.standins.ssh import Ssh
 
 T = TypeVar("T")
 SLOW = 120.0
-"""Seconds that a question may take: a loaded emulated processor starts the CLI in 30 s, and a question that is given up goes on there."""
+"""Seconds that a question may take: a loaded emulated processor needs 30 s to start
+the CLI, and an abandoned question still takes its time there."""
 LOOK = 0.5
 """Seconds between two questions while a test waits: each costs a start of the CLI on the device."""
 LABELS = {"access-point": "wifi-log", "camera": "camera", "detector": "docker"}
