@@ -49,7 +49,7 @@ class Device:
         return self.machine.run(shlex.join(["edge-agent", *words]), input, timeout=timeout)
 
     def json(self, *words: str, timeout: float = 60.0) -> Any:
-        """What `edge-agent … --json` prints; raises Failed."""
+        """The JSON that `edge-agent … --json` prints; raises Failed."""
         return json.loads(self.agent(*words, "--json", timeout=timeout).text())
 
     def status(self) -> dict[str, Any] | None:

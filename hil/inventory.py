@@ -110,7 +110,7 @@ def _with_name(said: str, content: dict[str, object]) -> str:
 
 
 def _faults(found: Inventory) -> list[str]:
-    """What the types cannot say, in words."""
+    """Mistakes that the types do not show, in words."""
     faults: list[str] = []
     if not found.device:
         faults.append("it has no [[device]]")

@@ -91,7 +91,7 @@ def test_agents_at_rest_are_small(devices: Fleet) -> None:
     time.sleep(REST)
     after = {d.name: measure.used(d.machine) for d in devices.installed}
     for d in devices.installed:
-        note = f"in {REST:.0f} s, of its own processor"
+        note = f"in {REST:.0f} s, of the device's processor"
         devices.report.add(d.name, "CPU at rest", after[d.name].percent(before[d.name]), "%", CPU_GOAL, note)
         memory = measure.lowest_memory(d.machine)
         note = f"{memory.processes} processes, {memory.rss:.1f} MB RSS"

@@ -1,4 +1,4 @@
-"""An x86_64 box: namespaces of its own for network, processes, mounts and host name, and its own root with a real SSH server.
+"""An x86_64 box in namespaces for network, processes, mounts and host name, with its own root and a real SSH server.
 
 It is this machine's processor and kernel, so its times need no calibration; its root is the static busybox of `root.py`.
 """

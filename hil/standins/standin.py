@@ -47,7 +47,7 @@ class StandIn:
 
     @property
     def facts(self) -> str:
-        """What its start scripts need to know, in the form of a kernel's command line."""
+        """The facts that its start scripts need, in the form of a kernel's command line."""
         return f"standin.name={self.name} standin.key={self.public}"
 
     def power(self) -> None:
@@ -55,7 +55,7 @@ class StandIn:
         raise NotImplementedError
 
     def cut(self) -> None:
-        """Take its power away: what is not on its disk is lost."""
+        """Take its power away: unwritten data is lost."""
         raise NotImplementedError
 
     def words(self) -> str:
