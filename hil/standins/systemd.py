@@ -1,7 +1,7 @@
 """A machine with a real systemd as its first process, in a container of the running Docker engine.
 
-What is real: systemd, its units, sandboxes, watchdogs and memory limits, journald, dbus. What is not: the kernel is this
-machine's, the disk has this machine's size, and there are no hardware devices.
+systemd, its units, sandboxes, watchdogs and memory limits, journald and dbus are real. The kernel is this machine's, the disk
+has this machine's size, and there are no hardware devices.
 
 The container has its own network, which ends at this machine: programs in it reach a server here at `network.gateway`, and
 nothing beyond it. It has its own cgroups, because systemd would take over this machine's otherwise. Docker mounts them
@@ -62,8 +62,8 @@ class Network:
 class SystemdMachine:
     """A Debian 12 with systemd. See `Machine` for what it can do; it is also a context manager.
 
-    `mounts` are read-only folders or files of this machine by their path in the container, `binds` writable ones. `hostname`
-    is the name of the machine. Without `network` it gets one of its own.
+    `mounts` are folders or files of this machine by their path in the container, read-only; `binds` are the same, writable.
+    `hostname` is the name of the machine. Without `network` a new network is made, and deleted with the machine.
     """
 
     def __init__(
