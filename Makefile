@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench dist packages lint fmt man wheel clean
+.PHONY: help demo test hil bench dist packages lint fmt man wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,10 @@ demo: ## the whole story on this machine; ARGS="--once --json" runs it unattende
 test: ## all tests, the story with a real Docker engine among them; ARGS go to pytest
 	@$(PYTHON) scripts/setup.py test
 	@PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh scripts/run-tests.sh $(BIN)/python $(ARGS)
+
+hil: ## whole devices: stand-ins made here, or real devices with ARGS="--inventory FILE"; a report in build/hil
+	@$(PYTHON) scripts/setup.py hil
+	@PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin:/sbin" scripts/with-engine.sh $(BIN)/python -m pytest hil $(ARGS)
 
 bench: ## the figures, against their goals
 	@$(PYTHON) scripts/setup.py bench
@@ -53,4 +57,4 @@ wheel: ## the Python package with its WASM programs, examples and man pages, in 
 
 clean: ## remove what was built here; caches stay in ~/.cache/edge-agent
 	rm -rf .venv build dist bench/out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
-	find agent demo cloud_sink detector tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find agent demo cloud_sink detector tests hil bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +

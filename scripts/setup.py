@@ -1,11 +1,12 @@
 """Prepares a checkout for one of the Makefile's targets, on a new Debian 12 with python3 >= 3.11; the second run is quick.
 
-    python3 scripts/setup.py demo|test|bench|dist|lint
+    python3 scripts/setup.py demo|test|bench|hil|dist|lint
 
-It sets up Debian packages, the virtual environment, the WASM programs, the model, the demo's scenes and the detector's
-image. It uses only the standard library, since it runs before there is an environment. Progress goes to stderr. As root it
-lists the missing Debian packages and installs them (not with NO_APT=1); as another user it prints the command. If it
-starts a Docker engine to build the image, it stops that engine again. Exit codes: 0 ready, 1 failed, 130 interrupted.
+It sets up Debian packages, the virtual environment, the WASM programs, the model, the demo's scenes, the detector's image
+and the stand-ins of hardware. It uses only the standard library, since it runs before there is an environment. Progress
+goes to stderr. As root it lists the missing Debian packages and installs them (not with NO_APT=1); as another user it prints
+the command. If it starts a Docker engine to build the image, it stops that engine again. Exit codes: 0 ready, 1 failed, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ TESTS = (
     Need("iptables", "iptables"),
     Need("mandoc", "mandoc"),
     Need("mosquitto", "mosquitto"),
+    Need("openssh-client", "ssh"),
     Need("openssl", "openssl"),
     Need("postgresql"),
     Need("procps", "ps"),
@@ -93,6 +95,7 @@ TESTS = (
     Need("signify-openbsd", "signify-openbsd"),
     Need("sudo", "sudo"),
 )
+HIL = (*TESTS, Need("qemu-system-arm", "qemu-system-arm"))
 
 
 def missing(needs: tuple[Need, ...]) -> list[Need]:
@@ -268,6 +271,13 @@ def image(p: Progress, *, needed: bool) -> None:
             p.run(ROOT / "scripts/docker-engine.sh", "--stop", also=(1,))
 
 
+def standins(p: Progress, *archs: str) -> None:
+    """Make the files of the stand-ins of hardware; only root can use them."""
+    p.next("stand-ins of hardware (hil/standins)")
+    if os.geteuid() == 0:
+        p.run(PYTHON, "-m", "hil.standins", *archs)
+
+
 def engine_answers() -> bool:
     """True if a Docker engine is running."""
     try:
@@ -294,9 +304,11 @@ STEPS: dict[str, list[Step]] = {
         scenes,
         apk,
         lambda p: image(p, needed=True),
+        lambda p: standins(p, "x86_64"),
     ],
 }
-STEPS["bench"] = STEPS["test"]
+STEPS["bench"] = STEPS["test"][:-1]
+STEPS["hil"] = [lambda p: packages(p, HIL), *STEPS["test"][1:-1], standins]
 
 
 def main() -> int:
