@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +20,7 @@ from agent import PROTOCOL, __version__
 from agent.blobs import BlobStore, GivesWay
 from agent.environment import clean_environment
 from agent.errors import EdgeError, IdentityError, NotFound, Refused, in_words
+from agent.frozen import own_command
 from agent.installed import Installed, installed
 from agent.mesh import Handler
 from agent.release import (
@@ -101,7 +101,7 @@ def ask_for_installation(folder: Path) -> None:
         return  # the request is the sign
     if can_install() != "root":
         raise by_hand()
-    command = [sys.executable, "release", "install", str(folder)]
+    command = [*own_command(), "release", "install", str(folder)]
     subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_environment(),
         start_new_session=True, cwd="/",
