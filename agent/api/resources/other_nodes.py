@@ -138,7 +138,6 @@ def _journal(every: list[results.JournalState]) -> results.JournalState:
         max_open=sum(j.max_open for j in every),
         ends=_ends([j.ends for j in every]),
         unread=sum(j.unread for j in every),
-        in_memory=sum(j.in_memory for j in every),
     )
 
 

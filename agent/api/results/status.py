@@ -180,9 +180,6 @@ class JournalState(Answer):
     durable: Annotated[
         bool, Meta(description="whether accepted events survive a power cut; false where the journal is in RAM")
     ] = True
-    in_memory: Annotated[
-        int, Meta(description="events in memory: those that are open, and those that closed in the last minute")
-    ] = 0
 
 
 class Engines(Answer):
