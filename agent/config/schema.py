@@ -75,7 +75,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_open: Annotated[int, Meta(description="Most events open at once; above it deliveries are refused.", ge=1)] = (
         10000
     )
-    dir: Annotated[Path, Meta(description="Folder of the journal; empty: in `state` (OpenWrt: in RAM).")] = Path()
+    dir: Annotated[Path, Meta(description="Folder of the journal and the logs of steps; empty: `volatile`.")] = Path()
 
 
 class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,7 +84,7 @@ class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[
         int,
         size(
-            "Most bytes of all logs, beside the journal (OpenWrt: in RAM); the oldest executions go first. 0: the lesser of 64 MiB "
+            "Most bytes of all logs, beside the journal; the oldest executions go first. 0: the lesser of 64 MiB "
             "and 10 % of the space that is free or has logs."
         ),
     ] = 0
@@ -143,6 +143,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         ),
     ] = msgspec.field(default_factory=default_name)
     state: Annotated[Path, Meta(description="Folder of identity, journal, blobs and documents.")] = DEFAULT_STATE
+    volatile: Annotated[
+        Path,
+        Meta(
+            description="Folder of journal, logs, blobs and caches; empty: `state` (access points and small flash: in memory)."
+        ),
+    ] = Path()
     run: Annotated[Path, Meta(description="Unix socket of the local API.")] = DEFAULT_SOCKET
     labels: Annotated[
         dict[str, str], Meta(description="Labels that this node asks for; an operator confirms them.")
@@ -159,6 +165,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     log: LogConfig = LogConfig()
     logs: LogsConfig = LogsConfig()
     origins: dict[str, str] = {}
+
+    @property
+    def volatile_folder(self) -> Path:
+        """The folder of journal, logs, blobs and caches."""
+        return self.state if self.volatile == Path() else self.volatile
 
     def origin(self, key: str) -> str:
         """The origin of a key's value: `default`, `FILE:LINE`, `environment NAME` or `option --NAME`."""

@@ -38,7 +38,7 @@ from agent.node.signed_labels import SignedLabels
 from agent.node.source_steps import SourceSteps
 from agent.node.status_summary import SummarySender
 from agent.node.warm_programs import WarmPrograms
-from agent.platforms import detect
+from agent.platforms import detect, wasm_workers
 from agent.sources import Reception
 from agent.steps import KINDS, Alerts, DeviceRecords, Logs, NodeSteps, Parts, StepPrograms
 from agent.uplink import Uplink, UplinkSettings
@@ -61,7 +61,7 @@ def build_node(
     health.on_change(lambda: mesh.announce(health=count_codes(health.list())))
     admission = Admission(config, identity, mesh, labels)
     stores = _stores(config, mesh)
-    programs = _programs(config, identity.node_id, stores)
+    programs = _programs(config, identity.node_id, stores, wasm_workers(platform))
     reception = Reception(identity=lambda: admission.identity)
     sources = Logs(config.sources.tail, config.state, reception)
     delivery = _delivery(config, identity, mesh, stores, programs, changed, sources, kinds)
@@ -90,7 +90,9 @@ def build_node(
         ),
         warm_programs=WarmPrograms(delivery.engine, mesh, changed.listen()),
         self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),
-        api=make_resources(config, health, mesh, discovery, labels, wanted, admission, stores, programs, delivery),
+        api=make_resources(
+            config, health, mesh, discovery, labels, wanted, admission, stores, programs, delivery, platform
+        ),
     )
     _serve(node)
     return node
@@ -151,16 +153,17 @@ def _stores(config: Config, mesh: Mesh) -> Stores:
         operator = any(n.id == node_id and n.role == ROLE_OPERATOR for n in mesh.live())
         return operator or blobs.needs.may_read(node_id, cid)
 
-    blobs = BlobStore(config.state / "blobs", blob_quota(config.blobs.quota, config.state))
+    folder = config.volatile_folder
+    blobs = BlobStore(folder / "blobs", blob_quota(config.blobs.quota, folder))
     added = ByHand(config.state / "added-blobs")
     blobs.needs.add(added)
     journal = Journal(journal_file(config), max_open=config.journal.max_open)
     return Stores(journal, blobs, BlobExchange(blobs, mesh.call, may_read), added, FreshBlobs(blobs, journal))
 
 
-def _programs(config: Config, node_id: str, stores: Stores) -> Programs:
-    scratch = config.state / "scratch"
-    wasm = WasmExecutor(config.state / "cache" / "wasm", scratch / "wasm")
+def _programs(config: Config, node_id: str, stores: Stores, workers: int) -> Programs:
+    scratch = config.volatile_folder / "scratch"
+    wasm = WasmExecutor(config.volatile_folder / "cache" / "wasm", scratch / "wasm", workers=workers)
     docker = DockerExecutor(node_id, scratch / "docker", host=config.docker.host)
     process = ProcessExecutor(scratch / "process")
     every = Executors(wasm, docker, process, Policy.of(config.policy), stores.fresh)

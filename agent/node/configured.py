@@ -16,7 +16,7 @@ def cameras_file(config: Config) -> Path:
 
 def journal_file(config: Config) -> Path:
     """The journal's database."""
-    return (config.state if config.journal.dir == Path() else config.journal.dir) / "journal.db"
+    return (config.volatile_folder if config.journal.dir == Path() else config.journal.dir) / "journal.db"
 
 
 def logs_folder(config: Config) -> Path:

@@ -18,7 +18,7 @@ from agent.mesh import watch_handshakes
 from agent.node.build import build_node
 from agent.node.run import Api, run_node
 from agent.node.start import begin
-from agent.platforms import use_host_zone
+from agent.platforms import placed, use_host_zone
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ async def run_agent(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     watch_handshakes()
+    config = placed(config)
     with locked(config.state):
         life = asyncio.create_task(_life(config, join, new, out, api))
         stopped = asyncio.create_task(stop.wait())

@@ -10,8 +10,10 @@ from agent.health import HealthRegistry
 from agent.identity import Identity
 from agent.mesh import Mesh, Probes
 from agent.node.admission import Admission
+from agent.node.configured import journal_file
 from agent.node.node import Delivery, Programs, Stores
 from agent.node.signed_labels import SignedLabels
+from agent.platforms import Platform, in_memory
 
 
 def make_resources(
@@ -25,6 +27,7 @@ def make_resources(
     stores: Stores,
     programs: Programs,
     delivery: Delivery,
+    platform: Platform,
 ) -> Resources:
     """Give each resource the parts that it needs."""
     engine, blobs, desk = delivery.engine, stores.blobs, admission.desk
@@ -32,7 +35,8 @@ def make_resources(
     def identity() -> Identity:
         return admission.identity
 
-    nodes = resources.Nodes(mesh, labels, engine.definitions, desk=desk, wanted=wanted)
+    others, device = resources.OtherNodes(mesh), resources.device_facts(platform)
+    nodes = resources.Nodes(mesh, labels, engine.definitions, desk=desk, wanted=wanted, others=others, device=device)
     pipelines = resources.Pipelines(
         mesh, engine, blobs, resolver=Resolver(mesh, blobs, programs.wasm, engine.definitions.kinds)
     )
@@ -54,7 +58,9 @@ def make_resources(
         docker=programs.docker,
         health=health,
         logs=delivery.logs,
-        others=resources.OtherNodes(mesh),
+        others=others,
+        device=device,
+        durable=not in_memory(journal_file(config).parent),
     )
     return Resources(
         status=status,

@@ -112,6 +112,10 @@ STATUS = r.Status(
                 "let another device join as an operator: edge-agent token create --role operator", "info"),
     ],
     logs=r.LogUsage(bytes=20_480, lost=0),
+    device=r.DeviceFacts(
+        arch="x86_64", engine="wasmtime", system="linux", name="Debian GNU/Linux 12 (bookworm)", model="LENOVO ThinkPad X220",
+        cores=4, memory=8 << 30, flash=120 << 30, init="systemd", libc="glibc", radios=["phy0"], gpus=1,
+    ),
     last_event=r.LastEvent("qx7m2k", "image.labels", "2026-11-22T09:59:57.120Z", "gpu", PIPELINE, "labels", age_s=2.9),
 )  # fmt: skip
 

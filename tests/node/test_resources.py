@@ -151,3 +151,13 @@ async def test_a_camera_test_takes_the_way_of_the_pipeline(
         await hall.api.cameras.test("damaged")
     assert caught.value.code == "camera.picture"
     assert (seen[0]["camera"], seen[0]["zones"], seen[0]["min_area"]) == ("hall/damaged", {"door": DOOR}, 0.02)
+
+
+async def test_an_operator_sees_the_device_under_each_node(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
+    own = (await hall.api.status.show()).device
+    assert own is not None
+    assert (own.arch, own.cores > 0, own.memory > 0, own.flash > 0) == (hall.mesh.me.labels["arch"], True, True, True)
+    assert (await hall.api.nodes.describe("porch")).device == own
+    assert (await porch.api.nodes.describe("porch")).device == own
+    assert (await porch.api.nodes.describe("hall")).device is None  # it is no operator

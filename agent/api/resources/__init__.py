@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agent.api.resources.blobs import Blobs
 from agent.api.resources.cameras import Cameras
 from agent.api.resources.config import Configuration
+from agent.api.resources.device_facts import device_facts
 from agent.api.resources.devices import Devices
 from agent.api.resources.events import Events
 from agent.api.resources.logs import Logs
@@ -22,7 +23,7 @@ from agent.api.resources.tokens import Tokens
 
 __all__ = [
     "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "OtherNodes", "PhotoSteps", "Pipelines",
-    "Resources", "Sink", "Sources", "Status", "Tokens",
+    "Resources", "Sink", "Sources", "Status", "Tokens", "device_facts",
 ]  # fmt: skip
 
 

@@ -59,6 +59,8 @@ class Status:
     health: HealthRegistry
     logs: LogStore
     others: OtherNodes
+    device: results.DeviceFacts
+    durable: bool
     started: float = field(default_factory=time.monotonic)
 
     async def show(self, node: str = "") -> results.Status:
@@ -101,6 +103,7 @@ class Status:
             warnings=self.health.list(),
             last_event=self._last(),
             logs=results.LogUsage(self.logs.bytes, self.logs.lost),
+            device=self.device,
         )
 
     def answer(self, asked: StatusQuery) -> Awaitable[results.Status] | AsyncIterator[results.Status]:
@@ -135,6 +138,7 @@ class Status:
             max_open=self.delivery.journal.max_open,
             ends=results.Ends(**{e: sum(c[e] for c in totals) for e in ENDS}),
             unread=sum(r.counts().unread for r in self.sources.values()),
+            durable=self.durable,
         )
 
     def _engines(self) -> results.Engines:

@@ -35,6 +35,7 @@ from agent.api.results.status import (
     CameraState,
     Certificate,
     Check,
+    DeviceFacts,
     Ends,
     Engines,
     JournalState,
@@ -50,6 +51,7 @@ from agent.api.results.status import (
     StepFault,
     StepState,
     UplinkState,
+    Video,
 )
 from agent.api.results.things import (
     BlobList,
@@ -89,7 +91,7 @@ __all__ = [
     "Connection",
     "DescribedNode",
     "DescribedPipeline",
-    "Device",
+    "Device", "DeviceFacts",
     "DisconnectedSink",
     "Egress",
     "EgressRow",
@@ -145,6 +147,6 @@ __all__ = [
     "TracePhoto",
     "Tried",
     "Triggered",
-    "UplinkState",
+    "UplinkState", "Video",
     "Way",
 ]  # fmt: skip
