@@ -12,7 +12,7 @@ from agent.platforms.facts import Host, Platform
 
 MOST_WORKERS = 4
 WORKER_MEMORY = 256 << 20
-"""Bytes of the host's memory for each WASM worker: 15 MB of its own, and 64 MiB that a module may have by default."""
+"""Bytes of memory of the host for each WASM worker: the worker takes 15 MB, and a module 64 MiB by default."""
 ORIGIN = "this device"
 
 
