@@ -50,7 +50,7 @@ class Host(msgspec.Struct, frozen=True):
     """The input of the rules: the root of the file system, the environment, the configured address of Docker, disks.
 
     Its methods never raise, and read a limited number of bytes of regular files alone: /proc and /sys have files of any
-    length, and a FIFO in the place of a file would wait for ever.
+    length, and a FIFO in the place of a file would block.
     """
 
     root: Path = Path("/")
