@@ -103,6 +103,9 @@ class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The container engine."""
 
     host: Annotated[str, Meta(description="Address of the engine; empty: `DOCKER_HOST` or the standard socket.")] = ""
+    largest_image: Annotated[
+        int, size("Largest image that this node takes from other nodes, for pipelines that name it; 0: none.")
+    ] = 4 << 30
 
 
 class UplinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

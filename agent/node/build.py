@@ -20,6 +20,7 @@ from agent.model.alert import Hello
 from agent.model.health import count_codes
 from agent.model.node import ROLE_OPERATOR
 from agent.model.step_kind import Kinds
+from agent.model.task import DockerTask
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
 from agent.node.camera_access import BookCameras
@@ -29,6 +30,8 @@ from agent.node.configured import cameras_file, journal_file, logs_folder, mdns_
 from agent.node.event_feed import publish_event
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
+from agent.node.image_fetches import ImageFetches
+from agent.node.image_offers import OFFER, ImageOffers
 from agent.node.node import Delivery, Node, Programs, Stores
 from agent.node.node_facts import NodeFacts
 from agent.node.removal import Removal
@@ -133,6 +136,7 @@ def _serve(node: Node) -> None:
         "node.renew": node.admission.serve_renew,
         "node.removed": node.removal.serve,
         "docker.image": lambda _peer, body: serve_image(node.programs.docker, body),
+        OFFER: node.delivery.offers.serve,
         "log.read": node.delivery.log_reader.serve,
         **node.api.status.verbs,
         "device.list": node.api.devices.serve_list,
@@ -188,6 +192,9 @@ def _delivery(
     def refused(event_id: str, reason: str) -> None:
         engine.steps.parts.alerts.refused(event_id, reason)
 
+    async def image_ready(task: DockerTask) -> None:
+        await fetches.ready(task)
+
     def hear(pipeline: str, step: str, line: str) -> None:
         gpu.read(pipeline, step, line)
 
@@ -196,7 +203,7 @@ def _delivery(
             context=context,
             mesh_id=identity.mesh_id,
             policy=programs.all.policy,
-            programs=StepPrograms(context, programs.all, stores.blobs.path, log_store.of),
+            programs=StepPrograms(context, programs.all, stores.blobs.path, log_store.of, image_ready),
             cameras=BookCameras(programs.cameras),
             devices=DeviceRecords(deciders),
             alerts=Alerts(context, uplink.submit),
@@ -221,8 +228,13 @@ def _delivery(
         show=lambda event: publish_event(mesh.publish_log, event),
         definition_changed=lambda _name: changed.send(),
     )
+    images, blobs = programs.docker.images, stores.blobs
+    offers = ImageOffers(images, blobs, mesh, engine.definitions)
+    blobs.needs.add(offers)
+    fetches = ImageFetches(images, blobs, stores.exchange, mesh, engine.definitions, config.docker.largest_image)
     gpu = GpuUse(engine.definitions)
-    return Delivery(SourceSteps(engine, mesh, changed.listen()), engine, log_store, Reader(log_store), gpu, uplink)
+    sources = SourceSteps(engine, mesh, changed.listen())
+    return Delivery(sources, engine, log_store, Reader(log_store), gpu, uplink, offers, fetches)
 
 
 def _uplink(
@@ -268,6 +280,7 @@ def _checks(
         docker=programs.docker,
         gpu=delivery.gpu,
         uplink=delivery.uplink,
+        images=delivery.fetches,
     )
     summary = SummarySender(delivery.uplink, mesh, health, identity, config.uplink.status_every)
     return SelfChecks(

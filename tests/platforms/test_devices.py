@@ -1,4 +1,4 @@
-"""What is found of known devices, from folders that look like them, and of broken ones."""
+"""Facts of known devices, from folders that look like them, and of broken devices."""
 
 from __future__ import annotations
 
