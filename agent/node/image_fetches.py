@@ -108,7 +108,7 @@ class ImageFetches:
         await asyncio.wait({coming.fetch}, timeout=POLL)
         if not coming.fetch.done():
             hint = "nothing to do: its step starts when it is here; the other nodes that may run it go on"
-            raise Unreachable(self._text(coming), hint=hint, code=ON_ITS_WAY)
+            raise Unreachable(self._text(coming), hint=hint, code="image.awaited")
         self._coming.pop(task.image, None)
         coming.fetch.result()
 

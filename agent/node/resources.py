@@ -73,6 +73,7 @@ def make_resources(
             admission.tokens, mesh, desk=desk, identity=identity, addresses=admission.enrol_addresses
         ),
         pipelines=pipelines,
+        images=resources.Images(mesh, engine.definitions, delivery.fetches.texts),
         devices=resources.Devices(mesh, engine.steps.parts.devices, engine.definitions),
         sources=resources.Sources(mesh, delivery.sources.runners, identity=identity),
         cameras=cameras,

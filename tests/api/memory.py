@@ -167,7 +167,7 @@ class MemoryAgent:
             status=Status(self), events=Events(self), logs=Logs(self), config=resources.Configuration(config), nodes=Nodes(self),
             network=Network(self),
             tokens=Tokens(self), pipelines=Pipelines(self), devices=Devices(self), sources=Sources(self), cameras=Cameras(self),
-            blobs=Blobs(self), sink=Sink(self),
+            blobs=Blobs(self), sink=Sink(self), images=Images(self),
         )  # fmt: skip
 
     def node(self, name: str) -> r.NodeState:
@@ -366,6 +366,16 @@ class Pipelines(Resource):
 
     async def schema(self) -> dict[str, Any]:
         return {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
+
+
+class Images(Resource):
+    async def all(self) -> list[r.UsedImage]:
+        steps = [f"{PIPELINE}/labels"]
+        nodes = [
+            r.ImageOn("gpu", "coming", "image edge/detector:1 is on its way from ap, 120 of 422 MB"),
+            r.ImageOn("ap", "here"),
+        ]
+        return [r.UsedImage("edge/detector:1", "sha256:" + "5" * 64, steps, True, nodes)]
 
 
 class Devices(Resource):

@@ -257,3 +257,10 @@ def test_a_bar_is_shaded_while_waiting_and_solid_while_running() -> None:
     assert draw(0, 50, 25, 100, 20) == "[dim]░░░░░[/][green]█████[/]"
     assert draw(0, 0, 0, 0, 20) == ""
     assert longest_hop([]) is None
+
+
+async def test_detector_list_says_who_has_the_image(edge: Shell) -> None:
+    shown = " ".join((await edge("detector", "list", COLUMNS="200")).out.split())
+    assert "edge/detector:1 555555555555 person-at-the-door/labels gpu coming image" in shown
+    assert "is on its way from ap, 120 of 422 MB" in shown
+    assert [n["state"] for n in (await edge("detector", "list", "--json")).json[0]["nodes"]] == ["coming", "here"]

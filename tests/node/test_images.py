@@ -147,9 +147,7 @@ async def offer_of(node: Node, holder: Node, image: object) -> Offer:
     return msgspec.msgpack.decode(answer, type=Offer)
 
 
-async def test_an_image_is_given_to_nodes_that_run_its_signed_step(
-    empty: Any, site: Site, engine: str
-) -> None:
+async def test_an_image_is_given_to_nodes_that_run_its_signed_step(empty: Any, site: Site, engine: str) -> None:
     hall, box = await pair(site, engine)
     porch = await site.start("porch")
     image = image_id()
@@ -215,9 +213,13 @@ async def test_an_image_on_its_way_is_told_by_status_not_as_a_fault(empty: Any, 
     hall.mesh.serve(OFFER, slow)
     await hall.mesh.documents.put("pipeline", "travel", pipeline(image))
     await eventually(lambda: "hall saves it, 2 of 4 MB" in work_state(box).error, 60)
+    (used,) = await box.api.images.all()
+    assert (used.name, used.id, used.steps, used.travels) == (IMAGE, image, ["travel/work"], True)
+    assert {n.node: n.state for n in used.nodes} == {"box": "coming", "hall": "here"}
     assert box.delivery.engine.hosts.now("travel", "work").code == ON_ITS_WAY
     await eventually(lambda: any(w.code == "image.coming" for w in box.health.list()), 30)
     assert not [w for w in box.health.list() if w.code == "step.not-started"]
     hall.mesh.serve(OFFER, real)
     await eventually(lambda: work_state(box).state == "ready", 60)
     await eventually(lambda: not [w for w in box.health.list() if w.code == "image.coming"], 30)
+    assert {n.node: n.state for n in (await hall.api.images.all())[0].nodes} == {"box": "here", "hall": "here"}

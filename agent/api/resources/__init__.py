@@ -10,6 +10,7 @@ from agent.api.resources.config import Configuration
 from agent.api.resources.device_facts import device_facts
 from agent.api.resources.devices import Devices
 from agent.api.resources.events import Events
+from agent.api.resources.images import Images
 from agent.api.resources.logs import Logs
 from agent.api.resources.network import Network
 from agent.api.resources.nodes import Nodes
@@ -22,8 +23,8 @@ from agent.api.resources.status import Status
 from agent.api.resources.tokens import Tokens
 
 __all__ = [
-    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "OtherNodes", "PhotoSteps", "Pipelines",
-    "Resources", "Sink", "Sources", "Status", "Tokens", "device_facts",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Images", "Logs", "Network", "Nodes", "OtherNodes",
+    "PhotoSteps", "Pipelines", "Resources", "Sink", "Sources", "Status", "Tokens", "device_facts",
 ]  # fmt: skip
 
 
@@ -39,6 +40,7 @@ class Resources:
     network: Network
     tokens: Tokens
     pipelines: Pipelines
+    images: Images
     devices: Devices
     sources: Sources
     cameras: Cameras

@@ -21,6 +21,7 @@ from agent.api.results.pipelines import (
     AppliedPipeline,
     AppliedStep,
     DescribedPipeline,
+    ImageOn,
     ListedPipeline,
     Overrode,
     Paused,
@@ -29,6 +30,7 @@ from agent.api.results.pipelines import (
     RemovedPipeline,
     Tried,
     Triggered,
+    UsedImage,
 )
 from agent.api.results.status import (
     BlobUsage,
@@ -91,7 +93,8 @@ __all__ = [
     "Connection",
     "DescribedNode",
     "DescribedPipeline",
-    "Device", "DeviceFacts",
+    "Device",
+    "DeviceFacts",
     "DisconnectedSink",
     "Egress",
     "EgressRow",
@@ -102,6 +105,7 @@ __all__ = [
     "Failed",
     "Failure",
     "Id",
+    "ImageOn",
     "JournalState",
     "LabelledNode",
     "LastEvent",
@@ -147,6 +151,8 @@ __all__ = [
     "TracePhoto",
     "Tried",
     "Triggered",
-    "UplinkState", "Video",
+    "UplinkState",
+    "UsedImage",
+    "Video",
     "Way",
 ]  # fmt: skip
