@@ -14,16 +14,15 @@ from agent.executors import WasmExecutor
 from agent.mesh import Mesh
 from agent.model.cid import is_cid
 from agent.model.decoding import DAMAGED
+from agent.model.node import ROLE_OPERATOR, NodeRecord
 from agent.model.pipeline import Pipeline, Step
 from agent.model.placement import may_run
 from agent.model.step_kind import Kinds
-from agent.model.task import WasmTask
+from agent.model.task import IMAGE_ID, WasmTask
 
 MAX_MODULE = 32 * 1024 * 1024
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}\Z")
 """The characters of an image's name (registry, path, tag and digest)."""
-
-IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def module_paths(pipeline: Pipeline, kinds: Kinds) -> list[str]:
@@ -86,35 +85,56 @@ class _Names:
                 raise PipelineError(f"{path} cannot run: {e.message}", hint=e.hint, key="module") from None
         return cid
 
-    async def image(self, step: Step, name: str) -> str:
-        """See Names."""
-        found: dict[str, list[str]] = {}
-        nodes = [node for node in self._by.mesh.live() if may_run(self._pipeline, step, node.labels)]
-        if not nodes:
+    async def image(self, step: Step, name: str) -> tuple[str, bool]:
+        """See Names.
+
+        An operator's image counts before all others: nodes take images from each other, and no other node may decide what they run.
+        """
+        live = self._by.mesh.live()
+        nodes = [node for node in live if may_run(self._pipeline, step, node.labels)]
+        found, lacking = await self._ask(nodes, name)
+        others, absent = await self._ask([n for n in live if n.role == ROLE_OPERATOR and n not in nodes], name)
+        vouched = _by_id([(i, n) for i, n in [*found, *others] if n.role == ROLE_OPERATOR])
+        every = vouched or _by_id(found)
+        if not every and not nodes:
             raise NotFound(
-                f"step {step.name}: no live node matches `where: {step.where}`",
-                hint="edge-agent nodes shows the labels; edge-agent node label sets one. The image's id is asked from a match",
+                f"step {step.name}: no live node matches `where: {step.where}`, and no operator has the image {name}",
+                hint="edge-agent nodes shows the labels; edge-agent node label sets one. Or load the image on an operator",
             )
+        if not every:
+            raise NotFound(
+                f"step {step.name}: no live node has the image {name}: {'; '.join([*lacking, *absent])}",
+                hint="load the image there (docker load, docker build), or start the engine, and apply again",
+            )
+        best = max(every, key=lambda i: len(every[i]))
+        source = f"nodes that lack it take it from {', '.join(every[best])}" if vouched else "load it there by hand"
+        self.notes += [f"step {step.name}: {said}; {source}" for said in lacking]
+        for other, holders in _by_id(found).items():
+            if other != best:
+                what = "will take the other" if vouched else "will not run it"
+                self.notes.append(
+                    f"step {step.name}: {', '.join(holders)} has another {name} ({other[:19]}) and {what}"
+                )
+        return best, bool(vouched)
+
+    async def _ask(self, nodes: list[NodeRecord], name: str) -> tuple[list[tuple[str, NodeRecord]], list[str]]:
+        """The id of the image on each node that has it, and the answers of the others in words."""
+        found: list[tuple[str, NodeRecord]] = []
         lacking: list[str] = []
         for node in nodes:
             try:
                 answer = await self._by.mesh.call(node.id, "docker.image", msgspec.msgpack.encode(name), timeout=10.0)
-                found.setdefault(_image_id(answer), []).append(node.name)
+                found.append((_image_id(answer), node))
             except (EdgeError, *DAMAGED) as e:
                 lacking.append(f"{node.name} answers: {e}")
-        if not found:
-            raise NotFound(
-                f"step {step.name}: no live node that may run it has the image {name}: {'; '.join(lacking)}",
-                hint="load the image there (docker load, docker build), or start the engine, and apply again",
-            )
-        self.notes += [f"step {step.name}: {said}" for said in lacking]
-        best = max(found, key=lambda i: len(found[i]))
-        for other, holders in found.items():
-            if other != best:
-                self.notes.append(
-                    f"step {step.name}: {', '.join(holders)} has another {name} ({other[:19]}) and will not run it"
-                )
-        return best
+        return found, lacking
+
+
+def _by_id(found: list[tuple[str, NodeRecord]]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for image, node in found:
+        names.setdefault(image, []).append(node.name)
+    return names
 
 
 def _image_id(answer: bytes) -> str:

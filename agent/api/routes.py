@@ -13,6 +13,7 @@ from agent.api.resources import (
     Configuration,
     Devices,
     Events,
+    Images,
     Logs,
     Network,
     Nodes,
@@ -75,6 +76,7 @@ ROUTES = (
     post("/v1/pipelines/{name}/resume", Pipelines.resume, "go on"),
     post("/v1/pipelines/{name}/trigger", Pipelines.trigger, "put an event into a step"),
     delete("/v1/pipelines/{name}", Pipelines.remove, "remove it"),
+    get("/v1/images", Images.all, "images of the applied pipelines, and which node has them"),
     # -- devices, sources, cameras, blobs, the sink
     get("/v1/devices", Devices.all, "devices"),
     post("/v1/devices/{id}", Devices.update, "name it, say whether it is known"),

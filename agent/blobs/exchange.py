@@ -69,6 +69,7 @@ class BlobExchange:
         self._may_read = may_read
         self._turns: dict[str, _Turn] = {}
         self._parked: dict[str, tuple[float, Incoming]] = {}
+        self._moving: dict[str, Transfer] = {}
         self._serving = asyncio.Semaphore(SERVED_AT_ONCE)
         self.counters = Counters()
         self.verbs: dict[str, Handler] = {HAVE: self._have, TREE: self._tree, GET: self._get}
@@ -153,6 +154,11 @@ class BlobExchange:
                 hint="the part that has arrived is kept; try again, or look at the links with edge-agent status",
             ) from None
 
+    def arrived(self, cid: str) -> int:
+        """The verified bytes of a blob that is being fetched; 0 where it is not, or has only just begun."""
+        moving = self._moving.get(cid)
+        return moving.incoming.verified if moving is not None and moving.incoming is not None else 0
+
     @asynccontextmanager
     async def _turn(self, cid: str, holders: Sequence[str]) -> AsyncIterator[None]:
         turn = self._turns.setdefault(cid, _Turn())
@@ -175,6 +181,7 @@ class BlobExchange:
     async def _from_holders(self, cid: str, holders: Sequence[str], size: int | None, owner: str | None) -> None:
         transfer = Transfer(cid, size, self._store, self._call, self._unpark(cid))
         reasons: dict[str, EdgeError] = {}
+        self._moving[cid] = transfer
         try:
             for holder in dict.fromkeys(holders):
                 try:
@@ -189,6 +196,7 @@ class BlobExchange:
                     self._note(cid, holder, error)
                     reasons[holder] = error
         finally:
+            del self._moving[cid]
             self._park(cid, transfer.incoming)
         raise _unavailable(cid, reasons)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from agent.blobs.faults import too_large
@@ -46,6 +47,31 @@ def copy_fd(source: int, target: int | None, limit: int) -> Hashed:
             write_all(target, view[:got])
         if got < CHUNK:
             break
+    return Hashed(root_cid(bytes(leaves), size), size, bytes(leaves))
+
+
+def copy_pieces(pieces: Iterable[bytes], target: int, limit: int, grown: Callable[[int], None]) -> Hashed:
+    """Write pieces of any length to `target` and hash them; `grown` gets the size that the file is about to have.
+
+    Raises BlobError (`blob.too-large`) as soon as more than `limit` bytes came.
+    """
+    held = b""
+    leaves = bytearray()
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise too_large(f"more than {limit}", limit)
+        grown(size)
+        held += piece
+        whole = len(held) - len(held) % CHUNK
+        if whole:
+            leaves += leaf_digests(memoryview(held)[:whole])
+            write_all(target, memoryview(held)[:whole])
+            held = held[whole:]
+    if held or not size:
+        leaves += leaf_digests(held)
+        write_all(target, held)
     return Hashed(root_cid(bytes(leaves), size), size, bytes(leaves))
 
 

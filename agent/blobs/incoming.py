@@ -6,10 +6,10 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from agent.blobs.hashing import write_all
+from agent.blobs.hashing import Hashed, copy_pieces, write_all
 from agent.errors import BlobError
 from agent.model.unixfs import CHUNK, DIGEST, leaf_count
 
@@ -65,6 +65,37 @@ def lacking(folder: Path, reserved: int, size: int) -> int:
     return max(0, reserved - held) + size - disk.f_bavail * disk.f_frsize if disk.f_blocks else 0
 
 
+GROWTH = 16 << 20
+"""Bytes by which the room for a stream grows."""
+
+
+def receive(
+    pieces: Iterable[bytes],
+    folder: Path,
+    reserve: Callable[[int], Reservation],
+    room: int,
+    limit: int,
+    end: Callable[[Path, int, Hashed], None],
+) -> Hashed:
+    """Write a stream of unknown size into a temporary file, which `end(path, descriptor, hashed)` may rename.
+
+    `room` bytes are reserved first, and GROWTH more each time when they are used up; raises BlobError, and what `pieces` raises.
+    """
+    with contextlib.ExitStack() as held, temporary(folder) as (fd, path):
+        held.enter_context(reserve(room))
+        reserved = room
+
+        def grown(size: int) -> None:
+            nonlocal reserved
+            while reserved < size:
+                held.enter_context(reserve(GROWTH))
+                reserved += GROWTH
+
+        hashed = copy_pieces(pieces, fd, limit, grown)
+        end(path, fd, hashed)
+        return hashed
+
+
 class Incoming:
     """Room for one blob; blocking methods are for threads. `close` deletes a file that was not committed.
 
@@ -101,6 +132,11 @@ class Incoming:
     def started(self) -> bool:
         """Whether any leaf has been verified."""
         return any(self._done)
+
+    @property
+    def verified(self) -> int:
+        """Bytes that are verified and written, to a leaf."""
+        return min(self.size, sum(self._done) * CHUNK)
 
     def missing(self) -> list[int]:
         """The numbers of the leaves that are not verified yet."""

@@ -20,10 +20,11 @@ import msgspec
 from agent.blobs.deleting import Deleter
 from agent.blobs.faults import disk_error, missing, no_room, quota_full, too_large, wrong_size
 from agent.blobs.hashing import Hashed, copy_fd, hash_bytes, write_all
-from agent.blobs.incoming import Incoming, Reservation, WrongBytes, lacking, temporary
+from agent.blobs.incoming import Incoming, Reservation, WrongBytes, lacking, receive, temporary
 from agent.blobs.index import Index
 from agent.blobs.registry import ROUNDS, Registry
 from agent.errors import BlobError
+from agent.files import sync_folder
 from agent.model.cid import is_cid, parse_cid
 
 logger = logging.getLogger(__name__)
@@ -139,6 +140,20 @@ class BlobStore:
                 return self._store(os.fstat(fd).st_size, lambda target: copy_fd(fd, target, MAX_BLOB), owner)
 
         return await self._durably(work)
+
+    async def put_stream(
+        self, pieces: Iterable[bytes], *, room: int, limit: int = MAX_BLOB, owner: str | None = None
+    ) -> tuple[str, int]:
+        """Store bytes whose number is not known before the last of them came; returns (cid, size).
+
+        `room` bytes are reserved at once, and more when needed. `pieces` is read in a thread and may raise. Raises BlobError."""
+
+        def end(path: Path, fd: int, hashed: Hashed) -> None:
+            if not self._keep(hashed.cid, owner):
+                os.fsync(fd)
+                self._adopt(path, fd, hashed, owner)
+
+        return await self._durably(lambda: receive(pieces, self._tmp, self._reserve, room, limit, end))
 
     async def begin(self, cid: str, size: int) -> Incoming:
         """Room for a blob that arrives in pieces; raises BlobError where it can never fit."""
@@ -394,15 +409,8 @@ class BlobStore:
             if self._synced >= ticket:
                 return
             until = self._renamed
-            await self._run(self._fsync_folder)
+            await self._run(lambda: sync_folder(self._files))
             self._synced = until
-
-    def _fsync_folder(self) -> None:
-        fd = os.open(self._files, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
     async def _run(self, work: Callable[[], T], reads: str = "") -> T:
         """Run it in a thread; `reads` is the CID of the blob whose file it opens."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from agent.cameras.book import CameraBook, Photo, ShootFailed
-from agent.cameras.probe import Device, probe
 from agent.cameras.spec import Camera
 
-__all__ = ["Camera", "CameraBook", "Device", "Photo", "ShootFailed", "probe"]
+__all__ = ["Camera", "CameraBook", "Photo", "ShootFailed"]

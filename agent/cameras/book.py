@@ -17,13 +17,13 @@ from agent import ticks
 from agent.backoff import Backoff, Tries, doubling
 from agent.cameras.address import check_login
 from agent.cameras.book_file import load_book, save_book
-from agent.cameras.probe import Device, probe
 from agent.cameras.session import Frame
 from agent.cameras.shared_session import SharedSession
 from agent.cameras.spec import Camera, check_camera, check_name, normal_source
 from agent.errors import CameraError, ConfigError, NotFound
 from agent.model.event import now
 from agent.model.node import CameraInfo
+from agent.platforms import VideoDevice, video_devices
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Photo(msgspec.Struct, frozen=True):
 # The method `list` hides the builtin inside the class.
 Photos: TypeAlias = list[Photo]
 Infos: TypeAlias = list[CameraInfo]
-Devices: TypeAlias = list[Device]
+Devices: TypeAlias = list[VideoDevice]
 
 
 class ShootFailed(CameraError):
@@ -120,7 +120,7 @@ class CameraBook:
     def probe(self) -> Devices:
         """The V4L2 devices of this machine that are not in the book."""
         known = {camera.source for camera in self._cameras.values()}
-        return [device for device in probe() if device.source not in known]
+        return [device for device in video_devices() if device.source not in known]
 
     async def add(self, name: str, source: str, *, replace: bool = False, **options: Any) -> Camera:
         """Add a camera, or with `replace` change it; options are Camera's fields. Raises ConfigError. It is not tried."""

@@ -17,12 +17,14 @@ from agent.cli.output import count, size
 from agent.config import Config, load_config
 from agent.errors import EdgeError, Unreachable, in_words
 from agent.health import clock_synchronised
+from agent.platforms import Platform, detect, placed
 from agent.terminal import missing
 
 MDNS = "224.0.0.251"
 """The IPv4 group of multicast DNS (RFC 6762)."""
 
 SHM = Path("/dev/shm")  # noqa: S108
+SYSLOG = "let it send its syslog to a node that has an agent (docs/access-points.md)"
 STATES: dict[str, Literal["info", "fail"]] = {"info": "info", "error": "fail"}
 """A finding's state by the severity of a warning; others are `warn`."""
 
@@ -38,6 +40,7 @@ class Device(msgspec.Struct):
 
     config: Config
     running: bool
+    platform: Platform
 
 
 def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
@@ -51,7 +54,7 @@ def look(file: str | None, socket_path: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", "ok", _values(len(config.origins)))
     running, findings = _agent(socket_path or config.run)
     yield from findings
-    device = Device(running or config, running is not None)
+    device = Device(running or placed(config), running is not None, detect(docker_host=config.docker.host))
     for check in CHECKS:
         try:
             yield from check(device)
@@ -86,6 +89,18 @@ def _values(number: int) -> str:
 def _warned(check: str, wrong: bool, text: str, remedy: str) -> Finding:
     """A warning with its hint if something is wrong, else a good finding."""
     return Finding(check, "warn", text, remedy) if wrong else Finding(check, "ok", text)
+
+
+def hardware(device: Device) -> Iterator[Finding]:
+    """The facts of this device; a processor without NEON fails, since no library of the agent runs on it."""
+    p = device.platform
+    words = [p.model, p.name, p.arch, f"{count(p.cores, 'core')}", size(p.memory) if p.memory else "", p.init, p.libc]
+    yield Finding("device", "ok", ", ".join(w for w in words if w))
+    if p.neon is False:
+        yield Finding("processor", "fail", "this processor has no NEON, which the agent's libraries need", SYSLOG)
+    if p.small_flash:
+        text = f"{size(p.flash.total)} at {p.state}: journal, logs and blobs are in memory, and a power cut loses them"
+        yield Finding("flash", "info", text)
 
 
 def state(device: Device) -> Iterator[Finding]:
@@ -213,7 +228,7 @@ def cameras(device: Device) -> Iterator[Finding]:
     """Video devices are readable, and the library for them is installed."""
     from importlib.util import find_spec
 
-    found = sorted(Path("/dev").glob("video*"))
+    found = [Path(v.source) for v in device.platform.video]
     closed = [p for p in found if not os.access(p, os.R_OK | os.W_OK)]
     if closed:
         names = " ".join(map(str, closed))
@@ -235,6 +250,7 @@ def clock(device: Device) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Device], Iterator[Finding]], ...] = (
+    hardware,
     state,
     disk,
     memory,

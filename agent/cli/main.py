@@ -30,6 +30,7 @@ NOUNS = (
     Noun("device", "Phones and laptops on the Wi-Fi.", "Manage"),
     Noun("source", "Logs, and the devices that send them.", "Manage"),
     Noun("camera", "Cameras of this node.", "Manage"),
+    Noun("detector", "The image that names what is on photos.", "Manage"),
     Noun("sink", "The sink that alerts go to.", "Manage"),
     Noun("blob", "Bytes named by their CID.", "Manage"),
     Noun("add", "Short for blob add.", "Manage", "blob", "add_app"),

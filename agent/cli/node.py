@@ -33,7 +33,12 @@ def list_(where: Where = "", json: JsonFlag = False) -> None:
 
 @app.command()
 def describe(node: Node, json: JsonFlag = False) -> None:
-    """Show one node: labels, capacity, cameras, and the steps that run on it."""
+    """Show one node: labels, capacity, cameras, the steps that run on it, and its hardware.
+
+    The hardware of other nodes is shown on an operator, while they are alive.
+    """
+    from agent.cli.status_view import device
+
     n = ask(lambda c: c.get(path_of("nodes", node)), results.DescribedNode, json)
     rows = [
         ["id", escape(n.id)],
@@ -49,6 +54,9 @@ def describe(node: Node, json: JsonFlag = False) -> None:
     ]  # fmt: skip
     if n.certificate is not None:
         rows.append(["certificate", f"{n.certificate.days_left} days left"])
+    if n.device is not None:
+        rows.append(["device", device(n.device)])
+        rows += [["video", escape(f"{v.source} ({v.text})")] for v in n.device.video]
     say(f"[bold]{escape(n.name)}[/]")
     say(table(["", ""], rows))
 

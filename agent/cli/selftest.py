@@ -24,8 +24,9 @@ def selftest(json: JsonFlag = False) -> None:
     Ends with 1 when something fails; warnings end with 0.
     """
     from agent.config import load_config
+    from agent.platforms import placed
 
-    seen = asyncio.run(_run(load_config(context.chosen.config), shown=not json))
+    seen = asyncio.run(_run(placed(load_config(context.chosen.config)), shown=not json))
     failed = [s for s in seen if s.state == "fail"]
     if json:
         import msgspec
@@ -42,6 +43,7 @@ def selftest(json: JsonFlag = False) -> None:
 
 async def _run(config: Config, *, shown: bool) -> list[Seen]:
     from agent.cli.doctor_checks import Device, cameras, clock, docker
+    from agent.platforms import detect
     from agent.selftest import Seen, run_parts
 
     out = []
@@ -49,8 +51,9 @@ async def _run(config: Config, *, shown: bool) -> list[Seen]:
         out.append(seen)
         if shown:
             _show(seen)
+    device = Device(config, False, detect(docker_host=config.docker.host))
     for check in (clock, docker, cameras):
-        for found in check(Device(config, running=False)):
+        for found in check(device):
             seen = Seen(check=found.check, state=found.state, text=found.text, remedy=found.remedy)
             out.append(seen)
             if shown:

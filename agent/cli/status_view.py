@@ -159,6 +159,22 @@ def ended(counts: results.Ends) -> int:
     return sum(msgspec.structs.astuple(counts))
 
 
+def device(d: results.DeviceFacts) -> str:
+    """The hardware and system of a node in one line."""
+    neon = {True: " with NEON", False: " [red]without NEON[/]", None: ""}[d.neon]
+    words = [
+        escape(d.model),
+        escape(d.name or d.system),
+        f"{escape(d.arch)}{neon}, {count(d.cores, 'core')}",
+        f"{size(d.memory)} of memory" if d.memory else "",
+        f"{size(d.flash)} of disk" if d.flash else "",
+        escape(", ".join(w for w in (d.init, d.libc) if w)),
+        f"radios {escape(' '.join(d.radios))}" if d.radios else "",
+        count(d.gpus, "GPU") if d.gpus else "",
+    ]
+    return " · ".join(w for w in words if w)
+
+
 def _facts(s: results.Status) -> Iterator[tuple[str, str]]:
     j, e = s.journal, s.engines
     law = "" if adds_up(j) else "  [bold red]does not add up[/]"
@@ -166,8 +182,10 @@ def _facts(s: results.Status) -> Iterator[tuple[str, str]]:
     text = f"{j.accepted} accepted = {ended(j.ends)} ended + {j.open} open"
     if len(s.counted) > 1:
         yield "counts", f"of {escape(', '.join(s.counted))} [dim]together; --node NAME shows one of them[/]"
-    ram = "" if j.durable else " · [yellow]not durable[/] [dim]in RAM: a power cut loses open events[/]"
-    yield "journal", f"{text} [dim](room for {j.max_open})[/]{law}{unread}{ram}"
+    if s.device is not None:
+        yield "device", device(s.device)
+    memory = "" if j.durable else " · [yellow]not durable[/]: in memory, a power cut loses its open events"
+    yield "journal", f"{text} [dim](room for {j.max_open})[/]{law}{memory}{unread}"
     for source in s.sources:
         yield "source", _source(source)
         for sender in source.senders[:SENDERS]:

@@ -76,7 +76,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_open: Annotated[int, Meta(description="Most events open at once; above it deliveries are refused.", ge=1)] = (
         10000
     )
-    dir: Annotated[Path, Meta(description="Folder of the journal; empty: `volatile`.")] = Path()
+    dir: Annotated[Path, Meta(description="Folder of the journal and the logs of steps; empty: `volatile`.")] = Path()
 
 
 class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,6 +104,9 @@ class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The container engine."""
 
     host: Annotated[str, Meta(description="Address of the engine; empty: `DOCKER_HOST` or the standard socket.")] = ""
+    largest_image: Annotated[
+        int, size("Largest image that this node takes from other nodes, for pipelines that name it; 0: none.")
+    ] = 4 << 30
 
 
 class UplinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,8 +157,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     volatile: Annotated[
         Path,
         Meta(
-            description="Folder of the files that may be lost in a power cut: journal, logs, blobs, caches; empty: `state`. "
-            "Where flash is small the installer names a folder in RAM."
+            description="Folder of journal, logs, blobs and caches; empty: `state` (access points and small flash: in memory)."
         ),
     ] = Path()
     run: Annotated[Path, Meta(description="Unix socket of the local API.")] = DEFAULT_SOCKET
@@ -176,6 +178,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     logs: LogsConfig = LogsConfig()
     install: InstallConfig = InstallConfig()
     origins: dict[str, str] = {}
+
+    @property
+    def volatile_folder(self) -> Path:
+        """The folder of journal, logs, blobs and caches."""
+        return self.state if self.volatile == Path() else self.volatile
 
     def origin(self, key: str) -> str:
         """The origin of a key's value: `default`, `FILE:LINE`, `environment NAME` or `option --NAME`."""

@@ -24,17 +24,18 @@ class Condition:
     error: str = ""
     hint: str = ""
     failures: int = 0
+    code: str = ""
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT))
     """Seconds that the last runs took."""
 
     def failed(self, error: EdgeError, state: StepState = "failing") -> None:
         """One more failure of this kind."""
         self.failures = self.failures + 1 if self.state == state else 1
-        self.state, self.error, self.hint = state, error.message, error.hint
+        self.state, self.error, self.hint, self.code = state, error.message, error.hint, error.code
 
     def works(self) -> None:
         """The program has started, or an event ran."""
-        self.state, self.error, self.hint, self.failures = "ready", "", "", 0
+        self.state, self.error, self.hint, self.code, self.failures = "ready", "", "", "", 0
 
 
 class StepNow(msgspec.Struct, frozen=True):
@@ -51,3 +52,5 @@ class StepNow(msgspec.Struct, frozen=True):
     queued: int = 0
     run_ms: float | None = None
     lag_s: float = 0.0
+    code: str = ""
+    """The code of the error."""

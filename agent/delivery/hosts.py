@@ -329,11 +329,11 @@ class Hosts:
         recent = [t for c in mine.values() for t in c.recent]
         it = mine[told]
         if it.state == "ready" and (error := self._steps.start_failure(told)) is not None:
-            it = Condition("failing", error.message, error.hint, 1)
+            it = Condition("failing", error.message, error.hint, 1, error.code)
         return StepNow(
             it.state, it.error, it.hint, it.failures, sum(h.running for h in hosts), queued,
             round(sum(recent) / len(recent) * 1e3, 1) if recent else None,
-            round(max((h.queue.lag() for h in hosts), default=0.0), 1),
+            round(max((h.queue.lag() for h in hosts), default=0.0), 1), it.code,
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agent.executors.docker.container import OWNER_LABEL
     from agent.executors.docker.executor import DockerExecutor
+    from agent.executors.docker.images import ImageFacts, Images
     from agent.executors.filter_check import FilterReport, check_filter
     from agent.executors.filter_explain import ExplainedLine, Explanation, OpenFilter, explain_lines
     from agent.executors.log_lines import NoLog
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from agent.executors.wasm.probe import check_engine
 
 __all__ = [
-    "OWNER_LABEL", "WORKER_REST", "DockerExecutor", "Executors", "ExplainedLine", "Explanation", "FilterReport", "NoLog",
-    "OpenFilter", "Policy", "ProcessExecutor", "WasmExecutor", "check_engine", "check_filter", "engine_name",
+    "OWNER_LABEL", "WORKER_REST", "DockerExecutor", "Executors", "ExplainedLine", "Explanation", "FilterReport",
+    "ImageFacts", "Images", "NoLog", "OpenFilter", "Policy", "ProcessExecutor", "WasmExecutor", "check_engine",
+    "check_filter", "engine_name",
     "explain_lines",
 ]  # fmt: skip
 
@@ -36,6 +38,8 @@ _MODULES = {
     "ExplainedLine": "filter_explain",
     "Explanation": "filter_explain",
     "FilterReport": "filter_check",
+    "ImageFacts": "docker.images",
+    "Images": "docker.images",
     "NoLog": "log_lines",
     "OpenFilter": "filter_explain",
     "Policy": "policy",

@@ -32,6 +32,7 @@ RULES = {
     ),
     "gpu.unused": ("warning", "install the GPU's container toolkit, or remove gpus from the step"),
     "docker.missing": ("error", "start Docker, or set docker.host in the configuration"),
+    "image.coming": ("info", "nothing to do: the step starts when it is here"),
     "queue.full": ("warning", "edge-agent status shows which step or node is behind"),
     "blobs.full": ("info", "raise blobs.quota, or keep photos for a shorter time"),
     "source.unreadable": ("error", "check sources.tail and the file's owner and mode"),
@@ -169,6 +170,12 @@ def engines(facts: Facts) -> Iterator[Fault]:
         yield Fault("docker.missing", facts.node, "a step needs a container engine and none answers")
 
 
+def images(facts: Facts) -> Iterator[Fault]:
+    """An image is on its way: its step does not run here yet."""
+    for image, text in facts.images.items():
+        yield Fault("image.coming", image[:19], text)
+
+
 def queue(facts: Facts) -> Iterator[Fault]:
     """The journal is nine tenths full (an error when full, because senders are refused), or the blob store nearly."""
     if facts.queue_max and facts.queue_open >= QUEUE_SHARE * facts.queue_max:
@@ -240,7 +247,22 @@ def links(facts: Facts) -> Iterator[Fault]:
         yield Fault("mesh.unlinked", name, f"no direct link to {name}; others relay")
 
 
-CHECKS = (disk, membership, certificate, sink, clock, cameras, gone, steps, engines, queue, sources, learning, links)
+CHECKS = (
+    disk,
+    membership,
+    certificate,
+    sink,
+    clock,
+    cameras,
+    gone,
+    steps,
+    engines,
+    images,
+    queue,
+    sources,
+    learning,
+    links,
+)
 
 
 def run_checks(facts: Facts) -> list[Warning]:

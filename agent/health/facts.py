@@ -93,3 +93,5 @@ class Facts(msgspec.Struct, kw_only=True):
     gone: list[Gone] = []
     lost_cameras: list[Gone] = []
     lost_sources: list[Gone] = []
+    images: dict[str, str] = {}
+    """Images on their way to this node, in words, by their ids."""

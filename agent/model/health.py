@@ -39,6 +39,7 @@ WARNING_CODES = frozenset(
         "disk.full",
         "docker.missing",
         "gpu.unused",
+        "image.coming",
         "labels.unsigned",
         "mesh.closed",
         "mesh.unlinked",

@@ -26,8 +26,8 @@ class Names(Protocol):
         """The CID of the module; raises PipelineError."""
         ...
 
-    async def image(self, step: Step, name: str) -> str:
-        """The id of the image on the nodes that may run the step; raises NotFound."""
+    async def image(self, step: Step, name: str) -> tuple[str, bool]:
+        """The id of the image on operators or on the nodes that may run the step, and whether an operator has it; raises NotFound."""
         ...
 
 
@@ -94,6 +94,10 @@ class StepKind:
         """The WASM modules of a step: CIDs, or paths as they are written."""
         return [str(task.get("module", "")) for t, task in self.programs_of(step) if t is WasmTask]
 
+    def images(self, step: Step) -> list[str]:
+        """The images of a step: ids, or names as they are written."""
+        return [str(task.get("image", "")) for t, task in self.programs_of(step) if t is DockerTask]
+
     def reserves(self, step: Step) -> Reserved:
         """The reservation of the running programs of a step; raises msgspec.ValidationError."""
         each = [reserves(msgspec.convert(task, t)) for t, task in self.programs_of(step)]
@@ -136,9 +140,12 @@ def _bare(annotation: Any) -> Any:
 async def _resolved(struct: type[ProgramTask], task: dict[str, Any], step: Step, names: Names) -> dict[str, Any]:
     if struct is WasmTask:
         task["module"] = await names.module(task["module"])
-    elif struct is DockerTask and not str(task["image"]).startswith("sha256:"):
+    elif struct is DockerTask and str(task["image"]).startswith("sha256:"):
+        task["vouched"] = True
+    elif struct is DockerTask:
         name = str(task["image"])
-        task["image"], task["name"] = await names.image(step, name), name
+        (task["image"], vouched), task["name"] = await names.image(step, name), name
+        task |= {"vouched": True} if vouched else {}
     return task
 
 

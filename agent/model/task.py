@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
@@ -13,6 +14,8 @@ from agent.model.keys import duration, key, size
 from agent.model.node import Reserved
 
 MIB = 1 << 20
+IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
+"""The id of an image: the SHA-256 of its configuration, which names the digests of its layers."""
 
 
 class Limits(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
@@ -55,7 +58,11 @@ class WasmTask(Task, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class DockerTask(Task, omit_defaults=True, frozen=True, kw_only=True):
-    """A container. `image` is a name in a pipeline file and an image id (`sha256:…`) once applied; `name` is that name then."""
+    """A container. `image` is a name in a pipeline file and an image id (`sha256:…`) once applied; `name` is that name then.
+
+    `vouched`: the file has the id, or an operator's engine had the image when the pipeline was signed. Nodes that lack the image
+    take it from others only then.
+    """
 
     policy: ClassVar[str] = "docker"
 
@@ -69,6 +76,7 @@ class DockerTask(Task, omit_defaults=True, frozen=True, kw_only=True):
     ] = 120.0
     limits: Limits = Limits(memory=1024 * MIB, timeout=30.0, outputs=64 * MIB, cpus=2.0)
     name: str = ""
+    vouched: bool = False
 
     @property
     def shown(self) -> str:

@@ -20,16 +20,19 @@ from agent.model.alert import Hello
 from agent.model.health import count_codes
 from agent.model.node import ROLE_OPERATOR
 from agent.model.step_kind import Kinds
+from agent.model.task import DockerTask
 from agent.node.admission import Admission
 from agent.node.applied_documents import AppliedDocuments
 from agent.node.camera_access import BookCameras
 from agent.node.capacity import CapacityMeter
 from agent.node.change_signal import ChangeSignal
-from agent.node.configured import cameras_file, journal_file, logs_folder, mdns_interfaces, volatile_folder
+from agent.node.configured import cameras_file, journal_file, logs_folder, mdns_interfaces
 from agent.node.event_feed import publish_event
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
 from agent.node.handing_out import HandingOut
+from agent.node.image_fetches import ImageFetches
+from agent.node.image_offers import OFFER, ImageOffers
 from agent.node.node import Delivery, Node, Programs, Stores
 from agent.node.node_facts import NodeFacts
 from agent.node.removal import Removal
@@ -40,7 +43,7 @@ from agent.node.source_steps import SourceSteps
 from agent.node.status_summary import SummarySender
 from agent.node.upgrades import HandedOut, Upgrades
 from agent.node.warm_programs import WarmPrograms
-from agent.platforms import detect
+from agent.platforms import detect, wasm_workers
 from agent.release import ReleaseStore
 from agent.sources import Reception
 from agent.steps import KINDS, Alerts, DeviceRecords, Logs, NodeSteps, Parts, StepPrograms
@@ -64,7 +67,7 @@ def build_node(
     health.on_change(lambda: mesh.announce(health=count_codes(health.list())))
     admission = Admission(config, identity, mesh, labels)
     stores = _stores(config, mesh)
-    programs = _programs(config, identity.node_id, stores)
+    programs = _programs(config, identity.node_id, stores, wasm_workers(platform))
     reception = Reception(identity=lambda: admission.identity)
     sources = Logs(config.sources.tail, config.state, reception)
     delivery = _delivery(config, identity, mesh, stores, programs, changed, sources, kinds)
@@ -103,7 +106,18 @@ def build_node(
         self_checks=_checks(config, health, mesh, labels, admission, stores, programs, delivery),
         handing_out=handing_out,
         api=make_resources(
-            config, health, mesh, discovery, labels, wanted, admission, stores, programs, delivery, handing_out
+            config,
+            health,
+            mesh,
+            discovery,
+            labels,
+            wanted,
+            admission,
+            stores,
+            programs,
+            delivery,
+            handing_out,
+            platform,
         ),
     )
     _serve(node)
@@ -146,6 +160,7 @@ def _serve(node: Node) -> None:
         "node.removed": node.removal.serve,
         **node.upgrades.verbs,
         "docker.image": lambda _peer, body: serve_image(node.programs.docker, body),
+        OFFER: node.delivery.offers.serve,
         "log.read": node.delivery.log_reader.serve,
         **node.api.status.verbs,
         "device.list": node.api.devices.serve_list,
@@ -166,7 +181,7 @@ def _stores(config: Config, mesh: Mesh) -> Stores:
         operator = any(n.id == node_id and n.role == ROLE_OPERATOR for n in mesh.live())
         return operator or blobs.needs.may_read(node_id, cid)
 
-    folder = volatile_folder(config)
+    folder = config.volatile_folder
     blobs = BlobStore(folder / "blobs", blob_quota(config.blobs.quota, folder))
     added = ByHand(folder / "added-blobs")
     handed_out = HandedOut()
@@ -178,10 +193,9 @@ def _stores(config: Config, mesh: Mesh) -> Stores:
     )
 
 
-def _programs(config: Config, node_id: str, stores: Stores) -> Programs:
-    folder = volatile_folder(config)
-    scratch = folder / "scratch"
-    wasm = WasmExecutor(folder / "cache" / "wasm", scratch / "wasm")
+def _programs(config: Config, node_id: str, stores: Stores, workers: int) -> Programs:
+    scratch = config.volatile_folder / "scratch"
+    wasm = WasmExecutor(config.volatile_folder / "cache" / "wasm", scratch / "wasm", workers=workers)
     docker = DockerExecutor(node_id, scratch / "docker", host=config.docker.host)
     process = ProcessExecutor(scratch / "process")
     every = Executors(wasm, docker, process, Policy.of(config.policy), stores.fresh)
@@ -206,6 +220,9 @@ def _delivery(
     def refused(event_id: str, reason: str) -> None:
         engine.steps.parts.alerts.refused(event_id, reason)
 
+    async def image_ready(task: DockerTask) -> None:
+        await fetches.ready(task)
+
     def hear(pipeline: str, step: str, line: str) -> None:
         gpu.read(pipeline, step, line)
 
@@ -214,7 +231,7 @@ def _delivery(
             context=context,
             mesh_id=identity.mesh_id,
             policy=programs.all.policy,
-            programs=StepPrograms(context, programs.all, stores.blobs.path, log_store.of),
+            programs=StepPrograms(context, programs.all, stores.blobs.path, log_store.of, image_ready),
             cameras=BookCameras(programs.cameras),
             devices=DeviceRecords(deciders),
             alerts=Alerts(context, uplink.submit),
@@ -239,8 +256,13 @@ def _delivery(
         show=lambda event: publish_event(mesh.publish_log, event),
         definition_changed=lambda _name: changed.send(),
     )
+    images, blobs = programs.docker.images, stores.blobs
+    offers = ImageOffers(images, blobs, mesh, engine.definitions)
+    blobs.needs.add(offers)
+    fetches = ImageFetches(images, blobs, stores.exchange, mesh, engine.definitions, config.docker.largest_image)
     gpu = GpuUse(engine.definitions)
-    return Delivery(SourceSteps(engine, mesh, changed.listen()), engine, log_store, Reader(log_store), gpu, uplink)
+    sources = SourceSteps(engine, mesh, changed.listen())
+    return Delivery(sources, engine, log_store, Reader(log_store), gpu, uplink, offers, fetches)
 
 
 def _uplink(
@@ -286,6 +308,7 @@ def _checks(
         docker=programs.docker,
         gpu=delivery.gpu,
         uplink=delivery.uplink,
+        images=delivery.fetches,
     )
     summary = SummarySender(delivery.uplink, mesh, health, identity, config.uplink.status_every)
     return SelfChecks(

@@ -14,14 +14,9 @@ def cameras_file(config: Config) -> Path:
     return config.state / "cameras.yaml" if config.cameras_file == Path() else config.cameras_file
 
 
-def volatile_folder(config: Config) -> Path:
-    """The folder of the files that may be lost in a power cut."""
-    return config.state if config.volatile == Path() else config.volatile
-
-
 def journal_file(config: Config) -> Path:
     """The journal's database."""
-    return (volatile_folder(config) if config.journal.dir == Path() else config.journal.dir) / "journal.db"
+    return (config.volatile_folder if config.journal.dir == Path() else config.journal.dir) / "journal.db"
 
 
 def packages_folder(config: Config) -> Path:

@@ -21,7 +21,7 @@ from agent.node.node import Node
 from agent.node.reload import Reload, Reread
 from agent.node.run import Api, run_node
 from agent.node.start import begin
-from agent.platforms import use_host_zone
+from agent.platforms import placed, use_host_zone
 from agent.service_manager import ServiceManager
 
 log = logging.getLogger(__name__)
@@ -58,11 +58,14 @@ async def run_agent(
     loop.add_signal_handler(signal.SIGHUP, hangup.set if reloads else stop.set)
 
     watch_handshakes()
+    config = placed(config)
     with locked(config) as memory:
 
         async def reload(node: Node) -> None:
             assert reread is not None
-            await Reload(node, lambda: memory.moved(reread()) if memory else reread(), manager).run(hangup)
+            await Reload(node, lambda: memory.moved(placed(reread())) if memory else placed(reread()), manager).run(
+                hangup
+            )
 
         life = asyncio.create_task(_life(config, join, new, out, api, manager, reload if reloads else None, memory))
         stopped = asyncio.create_task(stop.wait())

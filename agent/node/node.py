@@ -21,6 +21,8 @@ from agent.node.change_signal import ChangeSignal
 from agent.node.fresh import FreshBlobs
 from agent.node.gpu_use import GpuUse
 from agent.node.handing_out import HandingOut
+from agent.node.image_fetches import ImageFetches
+from agent.node.image_offers import ImageOffers
 from agent.node.removal import Removal
 from agent.node.self_checks import SelfChecks
 from agent.node.signed_labels import SignedLabels
@@ -76,6 +78,10 @@ class Delivery:
     """The detectors that have no GPU."""
     uplink: Uplink
     """The way to the sink."""
+    offers: ImageOffers
+    """Images for nodes that lack them."""
+    fetches: ImageFetches
+    """Images that this node lacks."""
 
 
 @dataclass(frozen=True, kw_only=True)

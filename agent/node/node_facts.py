@@ -20,6 +20,7 @@ from agent.model.node import ROLE_OPERATOR, NodeRecord
 from agent.model.placement import steps_without_node
 from agent.model.task import DockerTask
 from agent.node.gpu_use import GpuUse
+from agent.node.image_fetches import ON_ITS_WAY, ImageFetches
 from agent.node.signed_labels import SignedLabels
 from agent.node.source_steps import Key
 from agent.sources import SenderCount
@@ -63,6 +64,7 @@ class NodeFacts:
     docker: DockerExecutor
     gpu: GpuUse
     uplink: Uplink
+    images: ImageFetches
     absent: Absences = field(default_factory=Absences)
 
     async def collect(self) -> Facts:
@@ -106,6 +108,7 @@ class NodeFacts:
             gone=self._gone(known),
             lost_cameras=self.absent.of("camera", [c.name for c in self.cameras.infos() if not c.ok], time.monotonic()),
             lost_sources=self.absent.of("source", [s.name for s in self._sources() if not s.ok], time.monotonic()),
+            images=self.images.texts(),
             steps_without_node=[note for p in current for note in steps_without_node(p, live)],
         )
 
@@ -140,7 +143,7 @@ class NodeFacts:
         made = []
         for pipeline, step in {(p, s) for p, _, s in self.delivery.hosts.conditions}:
             now = self.delivery.hosts.now(pipeline, step)
-            if now.failures:
+            if now.failures and now.code != ON_ITS_WAY:
                 started = now.state != "not-started"
                 made.append(FailingStep(pipeline, step, now.failures, now.error, started, now.hint, now.queued))
         return made

@@ -14,7 +14,7 @@ from agent.node.configured import journal_file
 from agent.node.handing_out import HandingOut
 from agent.node.node import Delivery, Programs, Stores
 from agent.node.signed_labels import SignedLabels
-from agent.platforms import survives_power_cut
+from agent.platforms import Platform, in_memory
 from agent.release import Library
 
 
@@ -30,6 +30,7 @@ def make_resources(
     programs: Programs,
     delivery: Delivery,
     handing_out: HandingOut,
+    platform: Platform,
 ) -> Resources:
     """Give each resource the parts that it needs."""
     engine, blobs, desk = delivery.engine, stores.blobs, admission.desk
@@ -37,7 +38,8 @@ def make_resources(
     def identity() -> Identity:
         return admission.identity
 
-    nodes = resources.Nodes(mesh, labels, engine.definitions, desk=desk, wanted=wanted)
+    others, device = resources.OtherNodes(mesh), resources.device_facts(platform)
+    nodes = resources.Nodes(mesh, labels, engine.definitions, desk=desk, wanted=wanted, others=others, device=device)
     pipelines = resources.Pipelines(
         mesh, engine, blobs, resolver=Resolver(mesh, blobs, programs.wasm, engine.definitions.kinds)
     )
@@ -59,8 +61,9 @@ def make_resources(
         docker=programs.docker,
         health=health,
         logs=delivery.logs,
-        others=resources.OtherNodes(mesh),
-        durable=survives_power_cut(journal_file(config).parent),
+        others=others,
+        device=device,
+        durable=not in_memory(journal_file(config).parent),
     )
     return Resources(
         status=status,
@@ -78,6 +81,7 @@ def make_resources(
             install=handing_out.lines,
         ),
         pipelines=pipelines,
+        images=resources.Images(mesh, engine.definitions, delivery.fetches.texts),
         devices=resources.Devices(mesh, engine.steps.parts.devices, engine.definitions),
         sources=resources.Sources(mesh, delivery.sources.runners, identity=identity),
         cameras=cameras,

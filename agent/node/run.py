@@ -95,6 +95,7 @@ def _services(node: Node) -> list[Service]:
         ("cameras", cameras.run),
         ("uplink", delivery.uplink.run),
         ("fresh blobs", node.stores.fresh.run),
+        ("images for other nodes", delivery.offers.run),
         ("step logs", delivery.logs.run),
         ("logs of removed pipelines", lambda: forget_logs(node)),
         ("capacity", lambda: announce_capacity(node.mesh, node.meter, cameras)),
@@ -139,7 +140,8 @@ async def close_node(node: Node) -> None:
     """Close the parts that hold processes, containers, files and connections."""
     programs, stores = node.programs, node.stores
     executors = (programs.wasm, programs.docker, programs.process)
-    parts = (programs.cameras, *executors, stores.exchange, stores.blobs, stores.journal)
+    images = (node.delivery.fetches, node.delivery.offers)
+    parts = (*images, programs.cameras, *executors, stores.exchange, stores.blobs, stores.journal)
     await close_all(*(part.close for part in parts))
 
 

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from agent.platforms.facts import Host
 
-MOST = 64 * 1024
-"""Most bytes that are read of a file."""
 _POSIX = re.compile(r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d[A-Za-z0-9<>+\-,./:]*")
 _OPTION = re.compile(r"^\s*option\s+(timezone|zonename)\s+(['\"]?)([^'\"\s]+)\2\s*$", re.MULTILINE)
 
@@ -23,10 +21,10 @@ def zone_of(host: Host) -> str:
     """The host's zone as a value for TZ (POSIX.1, or the name of a zone that is installed); empty where nothing says it."""
     if host.exists("/etc/localtime"):
         return ""
-    text = _read(host.path("/etc/TZ")).strip()
+    text = host.text("/etc/TZ").strip()
     if _POSIX.fullmatch(text):
         return text
-    options = {m[1]: m[3] for m in _OPTION.finditer(_read(host.path("/etc/config/system")))}
+    options = {m[1]: m[3] for m in _OPTION.finditer(host.text("/etc/config/system"))}
     if _POSIX.fullmatch(options.get("timezone", "")):
         return options["timezone"]
     name = options.get("zonename", "").replace(" ", "_")
@@ -41,11 +39,3 @@ def use_host_zone(root: Path = Path("/"), environ: MutableMapping[str, str] = os
         environ["TZ"] = zone
         time.tzset()
     return zone
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open(errors="replace") as file:
-            return file.read(MOST)
-    except OSError:
-        return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from agent.delivery import Context, Emit, Made, Row, StepKey, Work, step_input
 from agent.errors import BlobError, EdgeError, StepFailed, Unreachable
 from agent.model.event import Event
 from agent.model.pipeline import Pipeline, Step, program_name
-from agent.model.task import FilterRunner, LogOf, ProgramTask, Runner, StepInput, StepLog, WasmTask
+from agent.model.task import DockerTask, FilterRunner, LogOf, ProgramTask, Runner, StepInput, StepLog, WasmTask
 
 if TYPE_CHECKING:
     from agent.executors import Executors
@@ -28,13 +28,15 @@ FETCH_TIMEOUT = 60.0
 class StepPrograms:
     """Opens the programs of steps and closes them.
 
-    `path_of` gives the file of a blob that is here; `log_of` the log of (pipeline, version, step).
+    `path_of` gives the file of a blob that is here; `log_of` the log of (pipeline, version, step). `image_ready` returns when the
+    image of a container is on this node, and raises EdgeError until then.
     """
 
     context: Context
     executors: Executors
     path_of: Callable[[str], Path]
     log_of: LogOf
+    image_ready: Callable[[DockerTask], Awaitable[None]] | None = None
     _runners: dict[StepKey, list[Runner]] = field(default_factory=dict)
     _starting: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -52,6 +54,8 @@ class StepPrograms:
         key = (pipeline.name, pipeline.version, step.name)
         runner = await self.runner(task, program_name(pipeline.name, step.name), self.log_of(*key))
         try:
+            if isinstance(task, DockerTask) and self.image_ready is not None:
+                await self.image_ready(task)
             await runner.start()
         except BaseException:
             await runner.close()

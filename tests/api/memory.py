@@ -114,6 +114,10 @@ STATUS = r.Status(
                 "let another device join as an operator: edge-agent token create --role operator", "info"),
     ],
     logs=r.LogUsage(bytes=20_480, lost=0),
+    device=r.DeviceFacts(
+        arch="x86_64", engine="wasmtime", system="linux", name="Debian GNU/Linux 12 (bookworm)", model="LENOVO ThinkPad X220",
+        cores=4, memory=8 << 30, flash=120 << 30, init="systemd", libc="glibc", radios=["phy0"], gpus=1,
+    ),
     last_event=r.LastEvent("qx7m2k", "image.labels", "2026-11-22T09:59:57.120Z", "gpu", PIPELINE, "labels", age_s=2.9),
 )  # fmt: skip
 
@@ -166,7 +170,7 @@ class MemoryAgent:
             status=Status(self), events=Events(self), logs=Logs(self), config=resources.Configuration(config), nodes=Nodes(self),
             network=Network(self),
             tokens=Tokens(self), pipelines=Pipelines(self), devices=Devices(self), sources=Sources(self), cameras=Cameras(self),
-            blobs=Blobs(self), sink=Sink(self), upgrades=Upgrades(self),
+            blobs=Blobs(self), sink=Sink(self), images=Images(self), upgrades=Upgrades(self),
         )  # fmt: skip
 
     def node(self, name: str) -> r.NodeState:
@@ -367,6 +371,16 @@ class Pipelines(Resource):
 
     async def schema(self) -> dict[str, Any]:
         return {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
+
+
+class Images(Resource):
+    async def all(self) -> list[r.UsedImage]:
+        steps = [f"{PIPELINE}/labels"]
+        nodes = [
+            r.ImageOn("gpu", "coming", "image edge/detector:1 is on its way from ap, 120 of 422 MB"),
+            r.ImageOn("ap", "here"),
+        ]
+        return [r.UsedImage("edge/detector:1", "sha256:" + "5" * 64, steps, True, nodes)]
 
 
 class Devices(Resource):

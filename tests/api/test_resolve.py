@@ -103,7 +103,7 @@ async def test_an_image_that_no_node_has_is_refused_with_what_to_do(site: Site, 
     await eventually(lambda: hall.mesh.live()[0].labels.get("docker") == "true")
     module = (filters / "wifi-join.wasm").read_bytes()
     text = TEXT.replace("  alert", DOCKER + "  alert")
-    with pytest.raises(NotFound, match="labels: no live node that may run it has the image edge/detector:1") as caught:
+    with pytest.raises(NotFound, match="labels: no live node has the image edge/detector:1") as caught:
         await Resolver(hall.mesh, hall.stores.blobs, hall.programs.wasm, KINDS).resolve(
             load_pipeline(text), {"f/join.wasm": module, "f/rescale.wasm": module}, keep=False
         )

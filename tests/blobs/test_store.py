@@ -395,13 +395,13 @@ async def test_the_folder_is_synced_before_a_put_returns(
 ) -> None:
     store = make_store()
     seen: list[set[str]] = []
-    sync = store._fsync_folder
+    sync = store_module.sync_folder
 
-    def watched() -> None:
-        seen.append({p.name for p in (store.root / "files").iterdir()})
-        sync()
+    def watched(folder: Path) -> None:
+        seen.append({p.name for p in folder.iterdir()})
+        sync(folder)
 
-    monkeypatch.setattr(store, "_fsync_folder", watched)
+    monkeypatch.setattr(store_module, "sync_folder", watched)
     cids = await asyncio.gather(*(store.put(bytes([i])) for i in range(40)))
     assert {cid for cid, _ in cids} == seen[-1]
     assert len(seen) < 40
@@ -425,3 +425,40 @@ async def test_other_files_of_the_file_system_are_not_blobs(make_store: MakeStor
     await store.put(b"0123456789")
     cid, _ = await store.put(b"9876543210")
     assert store.contents() == {cid: 10}
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK, 3 * CHUNK + 7])
+async def test_a_stream_gets_the_name_of_its_bytes(make_store: MakeStore, size: int) -> None:
+    store, data = make_store(), pattern(size)
+    pieces = [data[at : at + 100_001] for at in range(0, size, 100_001)]
+    assert await store.put_stream(iter(pieces), room=10) == (hash_bytes(data).cid, size)
+    assert await store.read(hash_bytes(data).cid) == data
+    assert await store.leaves(hash_bytes(data).cid) == (hash_bytes(data).leaves, size)
+    assert temporary_files(store) == []
+
+
+async def test_a_stream_that_ends_with_an_error_leaves_nothing(make_store: MakeStore) -> None:
+    store = make_store()
+
+    def broken() -> Iterator[bytes]:
+        yield pattern(2 * CHUNK)
+        raise BlobError("the engine went away", code="blob.missing")
+
+    with pytest.raises(BlobError, match="went away"):
+        await store.put_stream(broken(), room=10)
+    assert (temporary_files(store), store.contents(), store._reserved) == ([], {}, 0)
+
+
+async def test_a_stream_keeps_to_quota_and_limit(make_store: MakeStore) -> None:
+    store = make_store(quota=32 << 20)
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1 << 20)
+
+    with pytest.raises(BlobError) as full:
+        await store.put_stream(endless(), room=1 << 20)
+    with pytest.raises(BlobError) as large:
+        await store.put_stream(endless(), room=1, limit=3 << 20)
+    assert (full.value.code, large.value.code) == ("blob.quota", "blob.too-large")
+    assert (temporary_files(store), store.contents(), store._reserved) == ([], {}, 0)

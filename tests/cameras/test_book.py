@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from agent.cameras import CameraBook, probe
+from agent.cameras import CameraBook
 from agent.cameras.spec import masked, normal_source
 from agent.errors import CameraError, ConfigError, NotFound
 
@@ -175,21 +174,6 @@ async def test_a_device_that_is_no_camera_is_an_error(tmp_path: Path, book: Came
             await session.open(5.0)
     finally:
         await session.close()
-
-
-def test_probing_finds_the_first_node_of_each_device_in_order(tmp_path: Path) -> None:
-    for node, index, name in [
-        ("video10", "0", "B"),
-        ("video2", "0", "USB cam\x1b[0m"),
-        ("video3", "1", "meta"),
-        ("x", "0", ""),
-    ]:
-        (tmp_path / node).mkdir()
-        (tmp_path / node / "index").write_text(index + "\n")
-        (tmp_path / node / "name").write_text(name + "\n")
-    found = [msgspec.to_builtins(device) for device in probe(tmp_path)]
-    assert found == [{"source": "/dev/video2", "text": "USB cam[0m"}, {"source": "/dev/video10", "text": "B"}]
-    assert probe(tmp_path / "none") == []
 
 
 @pytest.mark.parametrize(

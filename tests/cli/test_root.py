@@ -12,6 +12,7 @@ import pytest
 from agent.cli import doctor_checks
 from agent.cli.main import NOUNS, main
 from agent.config import Config
+from agent.platforms import detect
 from tests.api.memory import MemoryAgent
 from tests.cli.conftest import Shell
 
@@ -184,7 +185,7 @@ def test_the_doctor_tells_a_missing_right_from_a_missing_engine(monkeypatch: pyt
 
     monkeypatch.setattr(docker, "DockerClient", refused)
     monkeypatch.setattr(docker, "from_env", refused)
-    (found,) = doctor_checks.docker(doctor_checks.Device(Config(), running=False))
+    (found,) = doctor_checks.docker(doctor_checks.Device(Config(), running=False, platform=detect()))
     assert ("may not use" in found.text, "group docker" in found.remedy) == (True, True)
 
 

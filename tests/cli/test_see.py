@@ -40,6 +40,14 @@ async def test_status_shows_what_a_log_gave_and_lost_by_sender(edge: Shell) -> N
     assert "40 dropped (not allowed)" in shown
 
 
+async def test_status_shows_the_device_and_a_journal_in_memory(edge: Shell, agent: MemoryAgent) -> None:
+    shown = " ".join((await edge("status", COLUMNS="200")).out.split())
+    assert "LENOVO ThinkPad X220 · Debian GNU/Linux 12 (bookworm) · x86_64, 4 cores · 8.0 GiB of memory" in shown
+    assert "not durable" not in shown
+    agent.state.journal.durable = False
+    assert "not durable: in memory, a power cut loses its open events" in " ".join((await edge("status")).out.split())
+
+
 @pytest.mark.parametrize("columns", ["80", "120"])
 async def test_status_fits_the_terminal(edge: Shell, columns: str) -> None:
     shown = (await edge("status", COLUMNS=columns)).out
@@ -72,8 +80,8 @@ async def test_status_as_json_is_what_the_agent_said(edge: Shell, agent: MemoryA
 async def test_json_of_the_status_has_its_promised_keys(edge: Shell) -> None:
     shown = (await edge("status", "--json")).json
     assert sorted(shown) == [
-        "blobs", "cameras", "certificate", "engines", "journal", "last_event", "logs", "mesh", "node", "nodes", "pipelines", "sources",
-        "time", "uplink", "uptime_s", "version", "warnings",
+        "blobs", "cameras", "certificate", "device", "engines", "journal", "last_event", "logs", "mesh", "node", "nodes", "pipelines",
+        "sources", "time", "uplink", "uptime_s", "version", "warnings",
     ]  # fmt: skip
     (pipeline,) = shown["pipelines"]
     assert pipeline["steps"][4] == {
@@ -255,3 +263,10 @@ def test_a_bar_is_shaded_while_waiting_and_solid_while_running() -> None:
     assert draw(0, 50, 25, 100, 20) == "[dim]░░░░░[/][green]█████[/]"
     assert draw(0, 0, 0, 0, 20) == ""
     assert longest_hop([]) is None
+
+
+async def test_detector_list_says_who_has_the_image(edge: Shell) -> None:
+    shown = " ".join((await edge("detector", "list", COLUMNS="200")).out.split())
+    assert "edge/detector:1 555555555555 person-at-the-door/labels gpu coming image" in shown
+    assert "is on its way from ap, 120 of 422 MB" in shown
+    assert [n["state"] for n in (await edge("detector", "list", "--json")).json[0]["nodes"]] == ["coming", "here"]

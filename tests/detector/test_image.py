@@ -102,3 +102,11 @@ def test_the_image_is_small_and_runs_as_nobody(image: str) -> None:
     config = json.loads(docker("image", "inspect", image).stdout)[0]
     assert config["Config"]["User"] == "65534:65534"
     assert config["Size"] < 425e6
+
+
+def test_the_agents_command_builds_the_same_image(image: str) -> None:
+    command = [sys.executable, "-c", "from agent.cli import main; main()", "detector", "build", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"images": ["edge/detector:cpu", image]}
+    assert "is up to date" in done.stderr

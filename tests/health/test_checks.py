@@ -39,6 +39,7 @@ FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("step.no-node", "warning", {"steps_without_node": ["p/labels"]}),
     ("gpu.unused", "warning", {"gpu_used": False}),
     ("docker.missing", "error", {"docker_available": False}),
+    ("image.coming", "info", {"images": {"sha256:0": "image x is on its way from hall, 1 of 2 MB"}}),
     ("queue.full", "warning", {"queue_open": 9_500}),
     ("queue.full", "error", {"queue_open": 10_000}),
     ("blobs.full", "info", {"blobs_bytes": 990}),

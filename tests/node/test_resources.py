@@ -166,3 +166,13 @@ async def test_volatile_folder_holds_what_may_be_lost(site: Site) -> None:
         await site.stop("hall")
     finally:
         shutil.rmtree(ram, ignore_errors=True)
+
+
+async def test_an_operator_sees_the_device_under_each_node(site: Site) -> None:
+    hall, porch = await site.start("hall"), await site.start("porch")
+    own = (await hall.api.status.show()).device
+    assert own is not None
+    assert (own.arch, own.cores > 0, own.memory > 0, own.flash > 0) == (hall.mesh.me.labels["arch"], True, True, True)
+    assert (await hall.api.nodes.describe("porch")).device == own
+    assert (await porch.api.nodes.describe("porch")).device == own
+    assert (await porch.api.nodes.describe("hall")).device is None  # it is no operator

@@ -50,7 +50,7 @@ def test_openwrt_logs_to_ram_and_keeps_its_keys_in_etc(tmp_path: Path) -> None:
     found = detect(root, {}, "armv7l")
     assert (found.openwrt, found.arch, found.log_source) == (True, "armv7", "logread")
     assert (found.state, found.volatile) == (Path("/etc/edge-agent"), Path("/tmp/edge-agent"))
-    assert found.labels == {"wifi-log": "true"}
+    assert found.labels == {"os": "openwrt", "wifi-log": "true"}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from agent.api.resources.blobs import Blobs
 from agent.api.resources.cameras import Cameras
 from agent.api.resources.config import Configuration
+from agent.api.resources.device_facts import device_facts
 from agent.api.resources.devices import Devices
 from agent.api.resources.events import Events
+from agent.api.resources.images import Images
 from agent.api.resources.logs import Logs
 from agent.api.resources.network import Network
 from agent.api.resources.nodes import Nodes
@@ -22,8 +24,8 @@ from agent.api.resources.tokens import Tokens
 from agent.api.resources.upgrades import Upgrades
 
 __all__ = [
-    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Logs", "Network", "Nodes", "OtherNodes", "PhotoSteps", "Pipelines",
-    "Resources", "Sink", "Sources", "Status", "Tokens", "Upgrades",
+    "Blobs", "Cameras", "Configuration", "Devices", "Events", "Images", "Logs", "Network", "Nodes", "OtherNodes",
+    "PhotoSteps", "Pipelines", "Resources", "Sink", "Sources", "Status", "Tokens", "Upgrades", "device_facts",
 ]  # fmt: skip
 
 
@@ -39,6 +41,7 @@ class Resources:
     network: Network
     tokens: Tokens
     pipelines: Pipelines
+    images: Images
     devices: Devices
     sources: Sources
     cameras: Cameras

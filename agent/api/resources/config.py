@@ -18,4 +18,4 @@ class Configuration:
 
     def largest_blob(self) -> int:
         """The quota of blobs in bytes."""
-        return blob_quota(self.values.blobs.quota, self.values.state)
+        return blob_quota(self.values.blobs.quota, self.values.volatile_folder)

@@ -11,6 +11,7 @@ import msgspec
 from agent.api import results
 from agent.api.requests import Approve, Label, NodesQuery, Rename
 from agent.api.resources.common import SignedLabels, certificate, name_of, open_desk, when
+from agent.api.resources.other_nodes import OtherNodes
 from agent.definitions import Definitions
 from agent.errors import ConfigError, EdgeError, IdentityError, NotFound, Refused
 from agent.identity import AdmissionDesk, clean_name
@@ -35,6 +36,8 @@ class Nodes:
     _: KW_ONLY
     desk: AdmissionDesk | None
     wanted: dict[str, str]
+    others: OtherNodes
+    device: results.DeviceFacts
 
     def states(self) -> list[results.NodeState]:
         """All known nodes: this node, then the live nodes, then the absent nodes, sorted by name."""
@@ -85,7 +88,20 @@ class Nodes:
             cameras=[results.NodeCamera(c.name, c.kind, c.ok, c.worked) for c in record.cameras],
             steps=steps,
             certificate=self._certificate(record),
+            device=await self._device(record),
         )
+
+    async def _device(self, record: NodeRecord) -> results.DeviceFacts | None:
+        """The facts of a node's hardware; None where the node does not tell them to this one."""
+        if record.id == self.mesh.me.id:
+            return self.device
+        if self.desk is None or not self.mesh.is_live(record.id):
+            return None
+        try:
+            return (await self.others.one(record.id)).device
+        except EdgeError as e:
+            log.debug("%s does not tell its facts: %s", record.name, e.message)
+            return None
 
     def _certificate(self, record: NodeRecord) -> results.Certificate | None:
         try:

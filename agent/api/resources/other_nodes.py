@@ -138,6 +138,7 @@ def _journal(every: list[results.JournalState]) -> results.JournalState:
         max_open=sum(j.max_open for j in every),
         ends=_ends([j.ends for j in every]),
         unread=sum(j.unread for j in every),
+        durable=every[0].durable,
     )
 
 

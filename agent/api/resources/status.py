@@ -59,7 +59,8 @@ class Status:
     health: HealthRegistry
     logs: LogStore
     others: OtherNodes
-    durable: bool = True
+    device: results.DeviceFacts
+    durable: bool
     """Whether the journal survives a power cut."""
     started: float = field(default_factory=time.monotonic)
 
@@ -103,6 +104,7 @@ class Status:
             warnings=self.health.list(),
             last_event=self._last(),
             logs=results.LogUsage(self.logs.bytes, self.logs.lost),
+            device=self.device,
         )
 
     def answer(self, asked: StatusQuery) -> Awaitable[results.Status] | AsyncIterator[results.Status]:

@@ -21,6 +21,7 @@ from agent.api.results.pipelines import (
     AppliedPipeline,
     AppliedStep,
     DescribedPipeline,
+    ImageOn,
     ListedPipeline,
     Overrode,
     Paused,
@@ -29,12 +30,14 @@ from agent.api.results.pipelines import (
     RemovedPipeline,
     Tried,
     Triggered,
+    UsedImage,
 )
 from agent.api.results.status import (
     BlobUsage,
     CameraState,
     Certificate,
     Check,
+    DeviceFacts,
     Ends,
     Engines,
     JournalState,
@@ -50,6 +53,7 @@ from agent.api.results.status import (
     StepFault,
     StepState,
     UplinkState,
+    Video,
 )
 from agent.api.results.things import (
     BlobList,
@@ -91,6 +95,7 @@ __all__ = [
     "DescribedNode",
     "DescribedPipeline",
     "Device",
+    "DeviceFacts",
     "DisconnectedSink",
     "Egress",
     "EgressRow",
@@ -101,6 +106,7 @@ __all__ = [
     "Failed",
     "Failure",
     "Id",
+    "ImageOn",
     "JournalState",
     "LabelledNode",
     "LastEvent",
@@ -150,5 +156,7 @@ __all__ = [
     "Triggered",
     "UpgradeState",
     "UplinkState",
+    "UsedImage",
+    "Video",
     "Way",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from agent.api.results.base import Answer, NodeName, Role, Size, Time
-from agent.api.results.status import Certificate, NodeCamera, NodeState
+from agent.api.results.status import Certificate, DeviceFacts, NodeCamera, NodeState
 from agent.model.install_line import InstallLines
 
 
@@ -33,6 +33,7 @@ class DescribedNode(NodeState, kw_only=True):
     cameras: list[NodeCamera]
     steps: Annotated[list[str], Meta(description="PIPELINE/STEP that it matches")]
     certificate: Certificate | None = None
+    device: Annotated[DeviceFacts | None, Meta(description="of this node; on an operator of live nodes too")] = None
 
 
 class Pending(Answer):

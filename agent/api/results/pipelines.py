@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from agent.api.results.base import Answer, Millis, PausedFor, Time, Version
+from agent.api.results.base import Answer, Millis, NodeName, PausedFor, Time, Version
 from agent.api.results.status import PipelineState
 
 Counter = Annotated[int, Meta(description="counts the changes of its document; the highest is in force")]
@@ -122,3 +122,21 @@ class Tried(Answer):
     ms: Millis
     log: Annotated[list[str], Meta(description="the program's stderr")]
     reason: Annotated[str, Meta(description="the reason of the failure, or the rule that skipped it")] = ""
+
+
+class ImageOn(Answer):
+    """A live node that may run a step with the image, or is an operator."""
+
+    node: NodeName
+    state: Annotated[Literal["here", "coming", "missing"], Meta(description="coming is known of this node alone")]
+    text: Annotated[str, Meta(description="how far it is, or why it is missing")] = ""
+
+
+class UsedImage(Answer):
+    """An image that applied pipelines name."""
+
+    name: Annotated[str, Meta(description="as the pipeline was written; empty where that has the id")]
+    id: str
+    steps: Annotated[list[str], Meta(description="PIPELINE/STEP that run it")]
+    travels: Annotated[bool, Meta(description="whether nodes that lack it take it from others")]
+    nodes: list[ImageOn]

@@ -177,9 +177,7 @@ class JournalState(Answer):
     max_open: int
     ends: Ends
     unread: Annotated[int, Meta(description="bytes of logs that were rotated away unread")]
-    durable: Annotated[
-        bool, Meta(description="whether accepted events survive a power cut; false where the journal is in RAM")
-    ] = True
+    durable: Annotated[bool, Meta(description="false where it is in memory: a power cut loses its open events")] = True
 
 
 class Engines(Answer):
@@ -242,6 +240,39 @@ class LogUsage(Answer):
     ]
 
 
+class Video(Answer):
+    """A V4L2 device that may be a camera."""
+
+    source: Annotated[str, Meta(description="as `camera add` takes it")]
+    text: Annotated[str, Meta(description="the name that its driver gives")]
+
+
+class DeviceFacts(Answer):
+    """The facts of the hardware and system under a node; what nothing says is left out."""
+
+    arch: str
+    engine: Annotated[str, Meta(description="the WASM engine that suits it")]
+    system: Annotated[str, Meta(description="openwrt, unifi-ap, unifi-os or linux")]
+    name: Annotated[str, Meta(description="the system's own name and version")] = ""
+    model: str = ""
+    processor: str = ""
+    cores: int = 1
+    neon: Annotated[bool | None, Meta(description="whether an ARM processor has NEON")] = None
+    memory: Size = 0
+    flash: Annotated[int, Meta(description="bytes of the file system for what must survive a power cut")] = 0
+    init: Annotated[str, Meta(description="systemd, procd, openrc, busybox or sysv")] = ""
+    libc: Annotated[str, Meta(description="glibc, musl or uclibc")] = ""
+    log_source: Annotated[str, Meta(description="a path, journald or logread")] = ""
+    gpus: int = 0
+    radios: Annotated[list[str], Meta(description="its Wi-Fi radios")] = msgspec.field(default_factory=list)
+    video: Annotated[list[Video], Meta(description="video devices, added as cameras or not")] = msgspec.field(
+        default_factory=list
+    )
+    labels: Annotated[dict[str, str], Meta(description="the labels that follow from these facts")] = msgspec.field(
+        default_factory=dict
+    )
+
+
 class Status(Answer):
     """The state of the whole mesh. `nodes` has this node first, then the live nodes, then the absent nodes, sorted by name."""
 
@@ -262,6 +293,7 @@ class Status(Answer):
     warnings: Annotated[list[Warning], Meta(description="worst first; with `node=*` those of the other nodes too")]
     last_event: LastEvent | None = None
     logs: LogUsage | None = None
+    device: DeviceFacts | None = None
     counted: Annotated[
         list[NodeName], Meta(description="with `node=*`: the nodes whose counts are in the sums of steps and journal")
     ] = msgspec.field(default_factory=list)

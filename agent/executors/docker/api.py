@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,10 +28,14 @@ class NoImage(NotFound):
 
 
 class DockerApi:
-    """The engine's API; the connection is made at the first call and again after a failure."""
+    """The engine's API; the connection is made at the first call and again after a failure.
 
-    def __init__(self, host: str = "") -> None:
+    `timeout` is the seconds that the engine may be silent.
+    """
+
+    def __init__(self, host: str = "", *, timeout: int = TIMEOUT) -> None:
         self.host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+        self._timeout = timeout
         self._client: Any = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
 
@@ -42,7 +47,17 @@ class DockerApi:
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work)
 
+    def stream(self, work: Callable[[Any], Iterator[T]]) -> Iterator[T]:
+        """The items of `work(client)`, for a thread of the caller; raises as `call` does."""
+        with self._failures():
+            yield from work(self._connected())
+
     def _work(self, work: Callable[[Any], T]) -> T:
+        with self._failures():
+            return work(self._connected())
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
         try:
             _probe(self.host)
         except OSError as e:
@@ -53,7 +68,7 @@ class DockerApi:
         import requests
 
         try:
-            return work(self._connected())
+            yield
         except docker.errors.ImageNotFound as e:
             raise NoImage(f"docker: {_text(e)}", hint="load, pull or build it on this node") from e
         except docker.errors.NotFound as e:
@@ -70,7 +85,7 @@ class DockerApi:
         if self._client is None:
             if self.host.startswith("https://"):
                 raise Unreachable("a Docker engine behind TLS is not supported", hint="use its unix socket")
-            self._client = docker.DockerClient(base_url=self.host, timeout=TIMEOUT, max_pool_size=THREADS)
+            self._client = docker.DockerClient(base_url=self.host, timeout=self._timeout, max_pool_size=THREADS)
         return self._client
 
     def _drop(self) -> None:

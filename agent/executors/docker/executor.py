@@ -20,6 +20,7 @@ from agent.executors.docker.container import (
     remove_container,
     user_of_containers,
 )
+from agent.executors.docker.images import Images
 from agent.executors.folders import Folders
 from agent.executors.kept import Kept
 from agent.executors.program import Listener
@@ -49,6 +50,7 @@ class DockerExecutor:
         self._scratch = scratch
         self._kept = Kept(scratch)
         self._api = DockerApi(host)
+        self.images = Images(host)
         self._live: set[str] = set()
         self._looking = asyncio.Lock()
         self._opening = 0
@@ -233,6 +235,7 @@ class DockerExecutor:
     async def close(self) -> None:
         """Remove what nothing has adopted, and end the threads; runners must be closed before."""
         await self.give_up_left()
+        await asyncio.to_thread(self.images.close)
         await asyncio.to_thread(self._api.close)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from agent.platforms.facts import Host
 
 
@@ -12,6 +10,9 @@ def labels(host: Host) -> dict[str, str]:
     return {"gpu": "true"} if count(host) else {}
 
 
+MOST = 64
+
+
 def count(host: Host) -> int:
-    """How many GPUs NVIDIA's driver has made a device for."""
-    return next(n for n in itertools.count() if not host.exists(f"/dev/nvidia{n}"))
+    """How many GPUs NVIDIA's driver has made a device for, at most MOST."""
+    return next((n for n in range(MOST) if not host.exists(f"/dev/nvidia{n}")), MOST)
