@@ -128,6 +128,7 @@ pin_key() {
 # The first machine keeps the whole release, so that it can hand it out. The manifest comes last: it makes the set complete.
 store_release() {
     size=$(packages | awk '{sum += $5} END {printf "%.0f\n", sum}')
+    for path in "$from"/*.apk; do [ ! -e "$path" ] || size=$((size + $(wc -c <"$path"))); done
     if [ "$(room "$state")" -lt $((size + 64 * 1048576)) ]; then
         say "  leave the release's files in $from: they have $(megabytes "$size"), too much for $state"
         return
@@ -141,7 +142,10 @@ copy_release() {
     for file in $(packages | awk '{print $8}'); do
         [ ! -e "$from/$file" ] || cp "$from/$file" "$state/packages.new/" || return 1
     done
-    for file in install.sh release.pub release.usign.pub SHA256SUMS packages.adb Packages Packages.gz Packages.sig \
+    for path in "$from"/*.apk "$from"/packages-*.adb; do # apk's own, which the installer does not use
+        [ ! -e "$path" ] || cp "$path" "$state/packages.new/" || return 1
+    done
+    for file in install.sh release.pub release.usign.pub SHA256SUMS Packages Packages.gz Packages.sig \
         manifest.json.sig manifest.json.usig manifest.json; do
         [ ! -e "$from/$file" ] || cp "$from/$file" "$state/packages.new/" || return 1
     done
