@@ -53,10 +53,24 @@ class Network:
         _docker("network", "create", "--internal", self.name)
         (described,) = json.loads(_docker("network", "inspect", self.name))
         self.gateway: str = described["IPAM"]["Config"][0]["Gateway"]
+        # Docker drops what leaves an internal network, and counts multicast, which mDNS needs, among it.
+        bridge = f"br-{described['Id'][:12]}"
+        self._rule = ["DOCKER-USER", "--in-interface", bridge, "--out-interface", bridge, "--jump", "ACCEPT"]
+        try:
+            self._iptables("--insert")
+        except BaseException:
+            _docker("network", "rm", self.name)
+            raise
 
     def close(self) -> None:
         """Delete the network; its machines must be closed before."""
+        self._iptables("--delete")
         _docker("network", "rm", self.name)
+
+    def _iptables(self, verb: str) -> None:
+        done = subprocess.run(["iptables", "--wait", verb, *self._rule], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"iptables {verb}: {done.stderr.strip()}")
 
 
 class SystemdMachine:

@@ -219,6 +219,19 @@ def test_a_power_cycle_changes_nothing(service: Service) -> None:
     assert after["cameras"] == before["cameras"]
 
 
+def test_a_node_that_waits_for_a_person_is_ready_and_says_so(service: Service, state: Path) -> None:
+    service.configure(config(state / "state").replace("mdns: false", "mdns: true"))
+    service.systemctl("restart")
+    with SystemdMachine("guest", network=service.machine.network, mounts=mounts()) as machine:
+        guest = Service(machine)
+        guest.start("name: guest\n")
+        said = guest.show("StatusText")
+        assert said.startswith("waits to be let into mesh ")
+        service.machine.run(["edge-agent", "node", "approve", said.split()[-1]]).text()
+        guest.until("it is in the mesh", lambda: "guest is in mesh" in guest.show("StatusText"))
+        service.until("both say so", lambda: "2 of 2 nodes" in service.show("StatusText"))
+
+
 def test_an_agent_goes_on_with_a_full_or_read_only_disk(service: Service) -> None:
     service.systemctl("stop")
     service.machine.run("mount -t tmpfs -o size=40m,mode=700 small /var/lib/edge-agent").text()
