@@ -58,6 +58,7 @@ def test_service_is_installed_restarted_upgraded_and_removed(
     done = install(machine, first, "--name porch")
     assert done.code == 0, done.stdout + done.stderr
     assert "node box in the mesh, version 1.0.0" in done.stdout
+    assert done.stderr == ""
     assert machine.run("systemctl is-enabled edge-agent").text() == "enabled\n"
     shown = machine.run("systemctl show edge-agent -p User -p ProtectSystem -p FragmentPath").text().split()
     assert sorted(shown) == [
