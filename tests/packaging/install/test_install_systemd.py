@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hil.standins import systemd
 from hil.standins.machine import Done
+from hil.standins.systemd import SystemdMachine
 from tests.packaging.install.releases import TOKEN, Keys, release
-
-systemd = pytest.importorskip("hil.standins.systemd", reason="this checkout has no stand-in with systemd")
-SystemdMachine = systemd.SystemdMachine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 IDENTITY = "/var/lib/edge-agent/identity/member.pem"
