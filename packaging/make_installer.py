@@ -42,7 +42,8 @@ def make_installer(
     """The text of install.sh for these packages, each with the fields of a manifest.
 
     `release_pub` is the P-256 key in PEM, `usign_pub` the Ed25519 key in usign's form; without them their marks stay, which
-    signing a release replaces. Raises ValueError for a package whose fields do not fit in the script's table.
+    signing a release replaces. Raises ValueError for a package whose fields do not fit in the script's table,
+    FileNotFoundError where a part is missing.
     """
     parts = [file.read_text().rstrip("\n") for file in sorted((HERE / "install").glob("[0-9]*.sh"))]
     files = [_printer(name, file) for name, file in EMBEDDED.items()]
@@ -77,8 +78,6 @@ def _key(text: str) -> str:
 
 
 def _printer(name: str, file: Path) -> str:
-    if not file.exists():  # the release cannot do this: the step that needs the file fails and says so
-        return f"{name}() {{ return 1; }}"
     text = file.read_text().rstrip("\n")
     if END in text:
         raise ValueError(f"{file} holds the word that ends it in the installer")

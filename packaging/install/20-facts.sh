@@ -30,8 +30,8 @@ facts() {
         aarch64 | arm64) if [ $bits = 32 ]; then arch=armv7; else arch=aarch64; fi ;;
         armv7* | armv8*) arch=armv7 ;;
     esac
-    ram_free=$(awk '/^MemAvailable:/ {print $2 * 1024}' /proc/meminfo)
-    ram_total=$(awk '/^MemTotal:/ {print $2 * 1024}' /proc/meminfo)
+    ram_free=$(awk '/^MemAvailable:/ {printf "%.0f", $2 * 1024}' /proc/meminfo)
+    ram_total=$(awk '/^MemTotal:/ {printf "%.0f", $2 * 1024}' /proc/meminfo)
 }
 
 # Where things go. The packages of a system use the same folders under /opt, /etc and /var.

@@ -230,7 +230,8 @@ start_service() {
         systemd)
             systemctl daemon-reload && systemctl enable --quiet "$program" || return 1
             [ "$program" != edge-agent ] || systemctl enable --quiet --now edge-agent-upgrade.path
-            systemctl restart --no-block "$program"
+            # A restart could meet the one that systemd makes by itself.
+            systemctl stop "$program" && systemctl start --no-block "$program"
             ;;
         procd) "/etc/init.d/$program" enable && "/etc/init.d/$program" restart ;;
         busybox)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -149,6 +150,7 @@ def test_user_with_sudo_installs(operator: Operator, hosts: dict[str, Host]) -> 
         done = box.run(["su", "ada", "-c", "sh"], token["install"]["curl"].encode())
         assert done.code == 0, done.stdout + done.stderr
         assert "this needs root: sudo" in done.stdout
+        assert re.search(r" \d+ MB of RAM\n", done.stdout)
         assert "in the mesh, version 1.0.0" in done.stdout
         assert token["token"] not in done.stdout + done.stderr
         assert box.run("ls /tmp").text() == ""

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hil.standins import systemd
 from hil.standins.machine import Done
+from hil.standins.systemd import SystemdMachine
 from tests.packaging.install.releases import TOKEN, Keys, release
-
-systemd = pytest.importorskip("hil.standins.systemd", reason="this checkout has no stand-in with systemd")
-SystemdMachine = systemd.SystemdMachine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 IDENTITY = "/var/lib/edge-agent/identity/member.pem"
@@ -58,6 +57,7 @@ def test_service_is_installed_restarted_upgraded_and_removed(
     done = install(machine, first, "--name porch")
     assert done.code == 0, done.stdout + done.stderr
     assert "node box in the mesh, version 1.0.0" in done.stdout
+    assert done.stderr == ""
     assert machine.run("systemctl is-enabled edge-agent").text() == "enabled\n"
     shown = machine.run("systemctl show edge-agent -p User -p ProtectSystem -p FragmentPath").text().split()
     assert sorted(shown) == [
