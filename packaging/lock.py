@@ -40,10 +40,11 @@ def write_lock(root: Path, arch: Arch, program: str, variant: str) -> None:
         _resolve(where, [python, *pip], build, list(BUILD), [])
     where.run(python, *pip, "install", "-r", _copied(where, build))
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = ("sink", "postgres") if program == "edge-sink" else (variant,)
     wanted = [
         PYINSTALLER,
         *project["dependencies"],
-        *project["optional-dependencies"].get(lock.stem.partition("-")[2], []),
+        *(library for extra in extras for library in project["optional-dependencies"].get(extra, [])),
     ]
     pinned = [build] if lock == base or not base.exists() else [build, base]
     _resolve(where, [python, *pip], lock, wanted, pinned)

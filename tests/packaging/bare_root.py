@@ -24,7 +24,7 @@ class BareRoot:
             (path / "bin" / tool).symlink_to("busybox")
         for name, minor in DEVICES.items():
             os.mknod(path / "dev" / name, 0o20666, os.makedev(1, minor))
-        shutil.copytree(tree, path / "opt/edge-agent", symlinks=True, copy_function=os.link)
+        shutil.copytree(tree, path / "opt" / tree.name, symlinks=True, copy_function=os.link)
         setup = (
             f"ip link set lo up && mount -t proc proc {path}/proc && mount -t tmpfs tmpfs {path}/dev/shm"
             f" && exec chroot {path} /bin/sh -c 'echo ready; exec sleep 1000000'"

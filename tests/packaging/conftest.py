@@ -29,7 +29,15 @@ def freeze(out: Path, *arguments: str) -> Path:
     command = [sys.executable, str(ROOT / "packaging/freeze.py"), platform.machine(), "--out", str(out), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return out / "edge-agent"
+    return next(out.iterdir())
+
+
+def busybox() -> Path:
+    """The static busybox of this machine; skips where there is none."""
+    found = Path("/bin/busybox")
+    if not found.exists() or subprocess.run(["ldd", found], capture_output=True, check=False).returncode == 0:
+        pytest.skip("busybox-static is not installed")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +51,7 @@ def bare(tree: Path, tmp_path: Path) -> Iterator[BareRoot]:
     """A running root with nothing but a static busybox and the tree in /opt/edge-agent."""
     if os.geteuid() != 0:
         pytest.skip("a root in namespaces needs root")
-    busybox = Path("/bin/busybox")
-    if not busybox.exists() or subprocess.run(["ldd", busybox], capture_output=True, check=False).returncode == 0:
-        pytest.skip("busybox-static is not installed")
-    root = BareRoot(tmp_path / "bare", tree, busybox)
+    root = BareRoot(tmp_path / "bare", tree, busybox())
     try:
         yield root
     finally:
