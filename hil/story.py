@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import random
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -108,11 +108,12 @@ class Sink:
 
 def photos(device: Device, folder: str, count: int = 40) -> None:
     """Put a camera's pictures on a device: noise, 1280×720, each different."""
-    for n in range(count):
-        noise = Image.frombytes("RGB", (80, 45), random.Random(n).randbytes(80 * 45 * 3)).resize((1280, 720))
-        file = io.BytesIO()
-        noise.save(file, "JPEG", quality=80)
-        device.machine.put(file.getvalue(), f"{folder}/{n:03}.jpg")
+    with tempfile.TemporaryDirectory() as made:
+        for n in range(count):
+            noise = Image.frombytes("RGB", (80, 45), random.Random(n).randbytes(80 * 45 * 3)).resize((1280, 720))
+            noise.save(Path(made) / f"{n:03}.jpg", "JPEG", quality=80)
+        Path(made).chmod(0o755)
+        device.machine.put(Path(made), folder)
 
 
 def join(access_point: Device, mac: str) -> None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.netns import Host, Network, run
 
 PREFIX_LENGTH = 16
+FOLDER = "edge-hil-"
+"""The beginning of the names of stand-ins' folders for temporary files; the number of their process follows."""
 
 
 class Lan(Network):
@@ -79,13 +83,20 @@ class Lan(Network):
 
 
 def sweep() -> None:
-    """Remove the namespaces of test runs that were killed: their names hold the number of a process that is gone."""
+    """Remove namespaces and folders of test runs that were killed: their names hold the number of a process that is gone."""
     with contextlib.suppress(OSError, AssertionError):
         for line in run("ip", "netns", "list").splitlines():
             name = line.split()[0]
             found = re.fullmatch(r"ea(\d+)[nh](br|\d+)", name)
-            if found and int(found[1]) != os.getpid() and not Path(f"/proc/{found[1]}").exists():
+            if found and _is_gone(found[1]):
                 subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        if _is_gone(folder.name.removeprefix(FOLDER).partition("-")[0]):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_gone(pid: str) -> bool:
+    return pid.isdigit() and not Path(f"/proc/{pid}").exists()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -11,7 +12,7 @@ from typing import Self
 
 from hil.standins.errors import DeviceError
 from hil.standins.machine import Done
-from hil.standins.network import Lan
+from hil.standins.network import FOLDER, Lan
 from hil.standins.ssh import Ssh
 
 
@@ -31,7 +32,7 @@ class StandIn:
         self.lan, self.name = lan, name
         self.number = lan.number()
         self.address = lan.address(self.number)
-        self.folder = Path(tempfile.mkdtemp(prefix=f"edge-hil-{name}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-{name}-"))
         self.log = self.folder / "console.log"
         key = self.folder / "key"
         try:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from hil.standins import Box, Failed, Lan, Unreachable
+from hil.standins.network import sweep
 from tests.hil.listening import multicast_from
 
 pytestmark = pytest.mark.root
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_box_is_reached_by_ssh_and_has_no_c_library(box: Box) -> None:
@@ -71,13 +77,37 @@ def test_multicast_and_pings_pass_between_boxes(box: Box, net: Lan) -> None:
 def test_closed_box_leaves_no_file_mount_or_process(net: Lan) -> None:
     with Box(net, "short") as short:
         folder = short.folder
+        assert _uses(str(folder))
         short.run("sleep 1000 </dev/null >/dev/null 2>&1 &").text()
     assert not folder.exists()
     assert str(folder) not in Path("/proc/mounts").read_text()
-    assert not [p for p in _commands() if str(folder) in p]
+    assert not _uses(str(folder))
     short.close()
 
 
-def _commands() -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in listed if not line.startswith("ps ")]
+def test_killed_test_run_leaves_nothing_after_the_next() -> None:
+    text = "import time\nfrom hil.standins import Box, lan\n"
+    text += "with lan() as net, Box(net, 'left') as box:\n    print(net.prefix, box.folder, flush=True)\n    time.sleep(600)\n"
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
+        try:
+            assert run.stdout is not None
+            prefix, folder = run.stdout.readline().split()
+            assert _uses(folder)
+        finally:
+            run.kill()
+    end = time.monotonic() + 30
+    while _uses(folder):
+        assert time.monotonic() < end, "the box outlived its test run"
+    sweep()
+    assert prefix not in subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    assert not Path(folder).exists()
+
+
+def _uses(folder: str) -> list[str]:
+    """The processes that have a folder in their command line."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if folder.encode() in file.read_bytes():
+                found.append(file.parent.name)
+    return found
