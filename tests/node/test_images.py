@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -11,7 +12,8 @@ import msgspec
 import pytest
 
 from agent.api.requests import Label, Source
-from agent.errors import EdgeError, NotFound, Refused
+from agent.errors import BlobError, EdgeError, NotFound, Refused
+from agent.executors import Images
 from agent.model.cid import EMPTY
 from agent.model.pipeline import Pipeline, Step
 from agent.node import Node
@@ -197,6 +199,23 @@ def task_of(body: bytes) -> Any:
     from agent.model.task import DockerTask
 
     return msgspec.json.decode(body, type=Pipeline).steps[1].task_as(DockerTask)
+
+
+async def test_an_engine_takes_no_image_with_a_changed_layer(empty: Any, engine: str, tmp_path: Path) -> None:
+    ours, theirs, image = Images("unix:///var/run/docker.sock"), Images(engine), image_id()
+    archive = bytearray(b"".join(ours.save(image)))
+    at = archive.rfind(b"BusyBox v")
+    archive[at] ^= 1
+    file = tmp_path / "archive"
+    file.write_bytes(archive)
+    try:
+        with pytest.raises(BlobError) as caught:
+            await theirs.load(file, image, IMAGE)
+    finally:
+        ours.close()
+        theirs.close()
+    assert (caught.value.code, at > 0) == ("image.wrong", True)
+    assert empty.images.list(all=True) == []
 
 
 @pytest.mark.slow
