@@ -21,8 +21,8 @@ main() {
         child=$!
         wait $child
         child=''
-        kill $keeper 2>/dev/null # a program that outlived the agent may hold the pipe open
         pause 5
+        kill $keeper 2>/dev/null # a program that outlived the agent may hold the pipe open
     done
 }
 

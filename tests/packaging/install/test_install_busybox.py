@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import threading
 from pathlib import Path
 
@@ -170,8 +171,9 @@ def test_other_shells_install_as_well(shell: str, first: Path) -> None:
 
 
 def test_no_process_shows_the_token(first: Path, box: BusyboxRoot) -> None:
+    token = f"edge1.{secrets.token_hex(16)}"  # no other test has it
     box.put(first, "/mnt")
-    box.put(f"{TOKEN}\n".encode(), "/tmp/token", mode=0o600)
+    box.put(f"{token}\n".encode(), "/tmp/token", mode=0o600)
     seen: set[str] = set()
     over = threading.Event()
 
@@ -183,7 +185,7 @@ def test_no_process_shows_the_token(first: Path, box: BusyboxRoot) -> None:
                         text = (process / name).read_bytes()
                     except OSError:
                         continue
-                    if b"edge1.good-secret" in text:
+                    if token.encode() in text:
                         seen.add(f"{name} of {re.sub(rb'[^ -~]', b' ', (process / 'cmdline').read_bytes())[:120]!r}")
 
     watcher = threading.Thread(target=watch)
@@ -195,7 +197,7 @@ def test_no_process_shows_the_token(first: Path, box: BusyboxRoot) -> None:
         watcher.join()
     assert done.code == 0, done.stderr
     assert seen == set()
-    assert TOKEN not in done.stdout + done.stderr
+    assert token not in done.stdout + done.stderr
 
 
 def wait_for_status(box: BusyboxRoot, program: str = "edge-agent") -> None:

@@ -27,9 +27,9 @@ def test_another_version_comes_by_its_signed_manifest(first: Path, second: Path,
         assert done.code == 0, done.stderr
         assert "in the mesh, version 1.1.0" in done.stdout
         # The node keeps the signed manifest for its own upgrades.
-        kept = box.get("/var/lib/edge-agent/release/current")
+        kept = box.get("/etc/edge-agent/release/current")
         assert kept.partition(b"\n")[2] == (second / "manifest.json").read_bytes()
-        assert box.get("/var/lib/edge-agent/release/newest") == b"1.1.0"
+        assert box.get("/etc/edge-agent/release/newest") == b"1.1.0"
         done = box.run("sh /mnt/install.sh --wait 20 --version 2.0.0")
         assert (done.code, done.stderr) == (1, "install: /mnt has no release 2.0.0\n")
 
