@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from agent.config import parse_duration
-from hil.inventory import Entry
+from hil.inventory import Entry, Power
 from hil.report import Mark
 from hil.standins import DeviceError, Done, Machine
 from hil.standins.ssh import Ssh
@@ -29,12 +29,24 @@ BOOT = 300.0
 """Seconds that a real device may take from power-on to SSH."""
 
 
+class Powered(Machine, Protocol):
+    """A machine whose power can be cut. Both calls raise DeviceError."""
+
+    def cut(self) -> None:
+        """Take its power away."""
+        ...
+
+    def power(self) -> None:
+        """Give it back, and return at once."""
+        ...
+
+
 @dataclass
 class Device:
     """One device. `cut` says whether its power can be cut; `arch` is known once it was reached."""
 
     name: str
-    machine: Machine
+    machine: Powered
     mark: Mark
     what: str
     roles: Sequence[str] = ()
@@ -104,13 +116,24 @@ class RealMachine:
 
     def restart(self) -> None:
         """See `Machine`; raises DeviceError without a socket, and where its commands fail."""
-        power = self.entry.power
-        if power is None:
-            raise DeviceError(f"{self.entry.name} has no switchable socket in the inventory")
+        self.cut()
+        self.power()
+        self.ssh.wait(BOOT)
+
+    def cut(self) -> None:
+        """See `Powered`; returns after the socket's pause."""
+        power = self._socket()
         self._switch(power.off)
         time.sleep(parse_duration(power.pause))
-        self._switch(power.on)
-        self.ssh.wait(BOOT)
+
+    def power(self) -> None:
+        """See `Powered`."""
+        self._switch(self._socket().on)
+
+    def _socket(self) -> Power:
+        if self.entry.power is None:
+            raise DeviceError(f"{self.entry.name} has no switchable socket in the inventory")
+        return self.entry.power
 
     def _switch(self, command: list[str]) -> None:
         try:

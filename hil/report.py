@@ -78,8 +78,8 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 def this_machine() -> str:
-    """The processor and the number of cores of this machine."""
-    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    """The processor of this machine, its cores, and its load average of the last minute (above the cores: times are longer)."""
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.0f}"
 
 
 def number(value: float) -> str:

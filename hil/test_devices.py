@@ -128,11 +128,12 @@ def test_mesh_runs_under_arrivals(devices: Fleet, soak: float) -> None:
     with contextlib.closing(story.Sink(devices.folder, devices.desk, devices.inside)) as sink:
         devices.connect(sink)
         before = {d.name: measure.memory(d.machine).pss for d in devices.installed}
+        first = len(sink.alerts())
         end, arrivals = time.monotonic() + soak, 0
         while time.monotonic() < end:
             devices.arrival(parts.access_points[arrivals % len(parts.access_points)], sink)
             arrivals += 1
-        assert len(sink.alerts()) == arrivals, "each arrival is one alert"
+        assert len(sink.alerts()) - first == arrivals, "each arrival is one alert"
     assert arrivals > 0
     devices.report.add(
         devices.operator.name, "soak", soak / 60.0, "min", note=f"{arrivals} arrivals, {arrivals} alerts"
@@ -147,16 +148,18 @@ def test_power_cut_and_return_into_the_mesh(agent: Device, devices: Fleet) -> No
         pytest.skip(f"{agent.name} has no switchable socket in the inventory")
     if len(devices.installed) < 2:
         pytest.skip("there is no other node to come back to")
+    # Another node tells when it is back: a question to a device that starts would take its processor.
+    others = sorted((d for d in devices.installed if d is not agent), key=lambda d: d.arch != "x86_64")
+    agent.machine.cut()
+    until(f"{others[0].name} sees that {agent.name} is gone", lambda: agent.name not in others[0].linked(), 180.0)
     began = time.monotonic()
-    agent.machine.restart()
-    until(f"{agent.name} is linked again", lambda: agent.linked() or None, 300.0)
-    since_boot = measure.uptime(agent.machine)
+    agent.machine.power()
+    until(f"{agent.name} is linked again", lambda: agent.name in others[0].linked(), 300.0)
     total = time.monotonic() - began
+    devices.report.add(agent.name, "power-on to linked again", total, "s", note=f"seen by {others[0].name}")
     network = agent.machine.run(f"cat {NETWORK_UP}")
     if network.code == 0 and agent.arch != "x86_64":  # a box has this machine's uptime
-        seconds = since_boot - float(network.stdout)
-        devices.report.add(agent.name, "network up to linked again", seconds, "s", BACK_GOAL)
-    devices.report.add(agent.name, "power cut to linked again", total, "s", note="with the pause of the socket")
+        devices.report.add(agent.name, "network up to linked again", total - float(network.stdout), "s", BACK_GOAL)
     devices.whole(180.0)
 
 
