@@ -14,7 +14,7 @@ from agent.node.configured import journal_file
 from agent.node.handing_out import HandingOut
 from agent.node.node import Delivery, Programs, Stores
 from agent.node.signed_labels import SignedLabels
-from agent.platforms import Platform, in_memory
+from agent.platforms import Platform, survives_power_cut
 from agent.release import Library
 
 
@@ -63,7 +63,7 @@ def make_resources(
         logs=delivery.logs,
         others=others,
         device=device,
-        durable=not in_memory(journal_file(config).parent),
+        durable=survives_power_cut(journal_file(config).parent),
     )
     return Resources(
         status=status,

@@ -79,11 +79,6 @@ def video_devices(root: Path = Path("/")) -> list[VideoDevice]:
     return list(video(Host(root)))
 
 
-def in_memory(folder: Path) -> bool:
-    """Whether the files of a folder of this host are lost when the power goes."""
-    return flash.in_memory(Host(), folder)
-
-
 def detect(
     root: Path = Path("/"),
     environ: Mapping[str, str] | None = None,

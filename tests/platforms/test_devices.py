@@ -14,7 +14,7 @@ from agent.config import Config
 from agent.model.labels import check_label
 from agent.platforms import Host, Platform, Space, detect, placed, wasm_workers
 from agent.platforms.facts import MOST, shown
-from agent.platforms.rules import flash, libc, memory, model, processor
+from agent.platforms.rules import libc, memory, model, processor
 from tests.platforms.device_folders import FOLDER, NAMES, detected, host_of
 
 KNOWN = {
@@ -102,20 +102,6 @@ def test_a_small_disk_of_any_system_keeps_the_journal_in_memory(tmp_path: Path) 
     small = Host(tmp_path, space=lambda _: Space(16 << 20, 8 << 20))
     assert placed(Config(), small).volatile_folder == Path("/tmp/edge-agent")
     assert placed(Config(), Host(tmp_path, space=lambda _: Space())).volatile_folder == Path("/var/lib/edge-agent")
-
-
-@pytest.mark.parametrize(
-    ("name", "path", "lost"),
-    [
-        ("u6-plus", "/tmp/edge-agent", True),
-        ("u6-plus", "/etc/edge-agent", False),
-        ("unifi-os-console", "/data/edge-agent", False),
-        ("ec2", "/tmpfoo", False),
-        ("ec2", "/tmp", True),
-    ],
-)
-def test_the_table_of_mounts_tells_what_is_in_memory(name: str, path: str, lost: bool) -> None:
-    assert flash.in_memory(host_of(name), Path(path)) is lost
 
 
 def write(root: Path, **files: str) -> Host:
