@@ -64,7 +64,11 @@ def test_only_p256_keys_are_pinned(key: ec.EllipticCurvePrivateKey | rsa.RSAPriv
     assert error.value.code == "release.key"
 
 
-@pytest.mark.parametrize("signature", [b"", b"\0", KEY.sign(b"other"), SigningKey.generate().sign(DATA), b"0" * 72])
+@pytest.mark.parametrize(
+    "signature",
+    [b"", b"\0", KEY.sign(b"other"), SigningKey.generate().sign(DATA), b"0" * 72],
+    ids=["empty", "zero", "other bytes", "other key", "text"],  # both processes of the tests need the same names
+)
 def test_a_wrong_signature_is_refused(signature: bytes) -> None:
     with pytest.raises(IdentityError) as error:
         KEY.public.check(DATA, signature)
