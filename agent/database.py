@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agent.errors import EdgeError
+from agent.memory import give_back
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +203,12 @@ class Storage:
         except sqlite3.Error as e:
             raise Unusable(self.schema, self.path, e) from None
 
+    def shrink(self) -> asyncio.Future[Any]:
+        """Give back the memory of pages that SQLite keeps, up to 2 MB for each connection. Resolves when the writer has done so."""
+        if self._read is not None:
+            self._read.execute("PRAGMA shrink_memory")
+        return self.write(_shrink)
+
     def start(self) -> None:
         """Start the writer; the running loop gets the answers."""
         self._loop = asyncio.get_running_loop()
@@ -291,6 +298,11 @@ class Storage:
         await self.broken.wait()
         assert self.failed is not None
         raise _broken(self.failed)
+
+
+def _shrink(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA shrink_memory")
+    give_back()
 
 
 def _resolve(futures: list[asyncio.Future[Any]], results: list[Any], error: Exception | None) -> None:

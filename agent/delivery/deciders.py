@@ -21,6 +21,7 @@ from agent.clock import boottime
 from agent.delivery.context import MeshLike
 from agent.delivery.decisions import Decision, inward, is_window, merge, outward
 from agent.delivery.journal import Journal
+from agent.delivery.records import Records
 from agent.delivery.validation import MAX_WINDOW, check_question, check_record, decoded
 from agent.delivery.wire import Question, Record
 from agent.errors import EdgeError, Refused, Unreachable
@@ -50,8 +51,7 @@ class Deciders:
         self.node_id = node_id
         self.mesh = mesh
         self.journal = journal
-        self.records: dict[tuple[str, str], Decision] = {}
-        """By scope and key."""
+        self.records = Records()
         self.longest = longest
         self._busy = KeyedLocks()
         mesh.serve("pipeline.decide", self._decide)
@@ -132,9 +132,9 @@ class Deciders:
     def sweep(self) -> None:
         """Forget expired records, and the records that end first when there are still too many."""
         now = boottime()
-        by_end = sorted(self.records.items(), key=lambda kv: kv[1].until)
+        by_end = sorted(self.records.ends(), key=lambda end: end[1])
         over = max(0, len(by_end) - MAX_RECORDS * 9 // 10)
-        gone = [k for i, (k, r) in enumerate(by_end) if r.until <= now or i < over]
+        gone = [k for i, (k, until) in enumerate(by_end) if until <= now or i < over]
         for k in gone:
             del self.records[k]
 

@@ -128,6 +128,7 @@ class DeliveryEngine(Generic[S]):
     def tidy(self) -> None:
         """Let closed rows leave the memory, and photos go whose time is over."""
         self.journal.rest()
+        self.journal.give_back()
         self.expire_kept()
 
     def expire_kept(self) -> None:

@@ -102,6 +102,9 @@ class StepHost:
                     await self._one(row)
             finally:
                 self._queued.discard(row.n)
+                if not self._queued:
+                    self._queued = set()  # an empty set keeps the room of its largest size
+                del row  # or it stays until the next one comes
 
     async def _one(self, row: Row) -> None:
         if boottime() >= row.deadline:

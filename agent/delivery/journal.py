@@ -94,6 +94,10 @@ MAX_OF_ROOT = 2_000
 """Most rows on the disk that `of_root` reads."""
 
 
+BURST = 256
+"""Rows after which freed memory is given back. With fewer it is not worth the milliseconds."""
+
+
 class Journal(Table):
     """The table of rows with its file. All methods are for the loop's thread."""
 
@@ -238,6 +242,13 @@ class Journal(Table):
         """Closed rows that have rested leave the memory as soon as the disk has them as they are."""
         if rested := self.rested():
             self._let_go(rested, self.commit())
+
+    def give_back(self) -> None:
+        """After a burst has left the memory, give that memory back to the system."""
+        if self.left >= BURST:
+            self.left = 0
+            self.shrink()
+            self.storage.shrink()
 
     def _let_go(self, rested: list[Row], written: asyncio.Future[Any]) -> None:
         if rested and not self._leaving:

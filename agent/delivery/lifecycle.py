@@ -65,7 +65,7 @@ class Lifecycle:
     def delivered_again(self, row: Row, node: str, attempts: int, changes: Changes) -> Changes:
         """A node delivered a row that is here already, and wants a report; a row that failed here may run once more."""
         it, again = writable(row), runs_again(row, attempts)
-        it.claims[node] = 0
+        it.claim(node, 0)
         it.turn += 1
         if row.open:
             it.attempts = max(row.attempts, attempts)  # else the producer takes the report of its end for an old one
@@ -304,7 +304,7 @@ class Lifecycle:
 
     def told(self, row: Row, node: str, phase: int, changes: Changes) -> Changes:
         """A node that delivered the row has heard this phase of it."""
-        writable(row).claims[node] = phase
+        writable(row).claim(node, phase)
         if row.n in self._table.by_n:
             changes.write(row)
         return changes

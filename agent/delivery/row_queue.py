@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
-from itertools import count
+from collections import deque
 
 from agent.clock import boottime
 from agent.delivery.rows import Row
+from agent.delivery.shelf import Shelf
 
 LATER = 30.0
 """Seconds by which each further shot of a camera stands behind: first photos that come within that time go first."""
 MOST_SHOTS = 100
+AWAKE = 256
+"""Rows of a queue that are kept as they are; those that come later wait packed."""
 
 
 class RowQueue:
@@ -21,24 +23,37 @@ class RowQueue:
     """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[float, int, float, Row, int]] = []
-        self._numbers = count()
+        self._rows: dict[int, deque[tuple[float, Row, int]]] = {}
+        """By shot, each as they came."""
+        self._count = 0
+        self._shelf = Shelf()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._count
 
     def put(self, row: Row) -> None:
         """Add a row, with its choice of a node as it is now."""
-        now = boottime()
-        heapq.heappush(self._rows, (now + LATER * _shot(row), next(self._numbers), now, row, row.choice))
+        shot = _shot(row)
+        if self._count >= AWAKE:
+            row.pack(self._shelf)
+        self._rows.setdefault(shot, deque()).append((boottime(), row, row.choice))
+        self._count += 1
 
     def take(self) -> tuple[Row, int]:
         """Remove the row that is next; returns it and its choice when it was put. Raises IndexError for an empty queue."""
-        return heapq.heappop(self._rows)[3:]
+        if not self._count:
+            raise IndexError("the queue is empty")
+        shot = min(self._rows, key=lambda s: (self._rows[s][0][0] + LATER * s, s))
+        _, row, choice = self._rows[shot].popleft()
+        if not self._rows[shot]:
+            del self._rows[shot]
+        self._count -= 1
+        row.unpack()
+        return row, choice
 
     def lag(self) -> float:
         """Seconds that the oldest row has waited; 0 for an empty queue."""
-        return max(0.0, boottime() - min((at for _, _, at, _, _ in self._rows), default=boottime()))
+        return max(0.0, boottime() - min((rows[0][0] for rows in self._rows.values()), default=boottime()))
 
 
 def _shot(row: Row) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Literal, Protocol
 
+from agent.delivery.shelf import Shelf
 from agent.model.alert import Hop
 from agent.model.event import Event
 
@@ -192,6 +193,14 @@ class Row(Protocol):
     @property
     def open(self) -> bool:
         """Whether it still counts as open."""
+
+    # Memory: neither call changes what can be read.
+
+    def pack(self, shelf: Shelf) -> None:
+        """Keep the event and the trace encoded: the row waits for long. Each look at them then decodes them."""
+
+    def unpack(self) -> None:
+        """Keep them decoded again."""
 
 
 def hop(row: Row, step: str, node: str, at: float, ran: float) -> tuple[Hop, ...]:

@@ -22,7 +22,7 @@ _SMALL = sys.maxsize < 1 << 32
 """Small devices have 32 bits."""
 KEEP_ROWS = 5_000 if _SMALL else 50_000
 """Closed rows kept on the disk for traces and against late repeats; the oldest go first."""
-RECENT_ROWS = 500 if _SMALL else 2_000
+RECENT_ROWS = 500
 """Closed rows in memory above which the oldest leave before their time. One takes 2 KiB."""
 REST = 60.0
 """Seconds that closed rows stay in memory: most repeats come within them."""
@@ -60,6 +60,8 @@ class Table:
         self._full = recent_rows
         """How many of them there are when the next should leave."""
         self.archive = Archive()
+        self.left = 0
+        """Rows that have left the memory; `Journal.give_back` begins again at 0."""
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -188,6 +190,7 @@ class Table:
                 continue
             if row.parent not in self.by_n and self.archive.add(row.key, row.n):
                 self.forget(row)
+                self.left += 1
             else:
                 self._stay([row])
         self._full = max(self.recent_rows, len(self._closed)) + self.recent_rows // 4
@@ -210,6 +213,10 @@ class Table:
             self.by_cid[blob.cid].discard(row.n)
             if not self.by_cid[blob.cid]:
                 del self.by_cid[blob.cid]
+
+    def shrink(self) -> None:
+        """After a burst: a dict keeps the room of its largest size until it is copied."""
+        self.rows, self.by_n, self._closed = dict(self.rows), dict(self.by_n), dict(self._closed)
 
     def purge(self) -> list[int]:
         """Forget the oldest closed rows beyond `keep_rows`, many at a time; returns the numbers of those to be deleted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -218,8 +218,11 @@ class Runner(Protocol):
 class FilterRunner(Protocol):
     """A source filter: raw lines in, line events out."""
 
-    async def feed(self, lines: bytes, log: StepLog) -> list[LineEvent]:
-        """Run one batch of whole lines (each ending in a newline). Raises StepFailed."""
+    async def feed(self, lines: bytes, log: StepLog) -> Sequence[LineEvent]:
+        """Run one batch of whole lines (each ending in a newline). Many events may be decoded as they are looked at.
+
+        Raises StepFailed.
+        """
         ...
 
     async def close(self) -> None:

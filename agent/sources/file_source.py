@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import math
 import time
@@ -16,6 +15,7 @@ from typing import TypeVar
 from agent import ticks
 from agent.backoff import Backoff, doubling
 from agent.errors import in_words
+from agent.memory import give_back
 from agent.sources.batch import Batch, Counters, Position, SenderCount
 from agent.sources.follower import Follower
 from agent.sources.inotify import Inotify
@@ -40,13 +40,6 @@ BEHIND = 5.0
 """Seconds since the file was at its end from which its lines are a backlog: more than POLL_WATCHED."""
 POLL_WATCHED = 4.0
 """Seconds between two checks where the kernel reports changes, for those that it misses."""
-
-
-def give_back() -> None:
-    """Return the memory of large batches to the system: malloc_trim(3), where the C library is glibc."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 class FileSource:

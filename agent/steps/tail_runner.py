@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,7 +35,7 @@ CLOCK = "clock"
 """The key of the log's clock in a stored position, beside those of the source."""
 DENSE = 500
 """Events of one batch above which the next batches should not grow: rows are made on the event loop and committed at once."""
-PART = 1000
+PART = 250
 """Most rows that are accepted at once: a batch may have tens of thousands of events, and other work waits meanwhile."""
 WORKS = 5.0
 """Seconds after which a source that was opened works, also without a line: a port in use or a missing program fails at once."""
@@ -51,14 +52,31 @@ class Located(NamedTuple):
     sender: str
 
 
-def located(events: list[LineEvent], batch: Batch) -> list[Located]:
-    """Where the events' lines are, in the lines' order, found in one pass; raises StepFailed for a line that is not there."""
+def located(events: Sequence[LineEvent], batch: Batch) -> Iterator[Located]:
+    """Where the events' lines are, in the lines' order; raises StepFailed at once for a line that is not there.
+
+    Events in that order, as filters give them, are decoded one after the other: those of a burst are never all in memory.
+    """
     try:
-        ascending = sorted(events, key=lambda e: e.line)  # cheap to find
-        places = sorted(((batch.place(e.line, e.at), e) for e in ascending), key=lambda found: found[0])
-        return [Located(e, batch.origin(0, at), batch.line(0, at), batch.sender(0, at)) for at, e in places]
+        if not _in_order(events, batch):
+            ascending = sorted(events, key=lambda e: e.line)  # cheap to find
+            events = sorted(ascending, key=lambda e: batch.place(e.line, e.at))
     except IndexError as e:
         raise StepFailed(f"the filter names {e} in its batch", code="step.answer") from None
+    return (_located(e, batch, batch.place(e.line, e.at)) for e in events)
+
+
+def _in_order(events: Sequence[LineEvent], batch: Batch) -> bool:
+    last = -1
+    for event in events:
+        last, before = batch.place(event.line, event.at), last
+        if last < before:
+            return False
+    return True
+
+
+def _located(event: LineEvent, batch: Batch, at: int) -> Located:
+    return Located(event, batch.origin(0, at), batch.line(0, at), batch.sender(0, at))
 
 
 def access_point_of(found: Located, node: str) -> str:
@@ -175,14 +193,15 @@ class TailRunner:
                 self.clock.hear(batch.data[batch.data.rfind(b"\n", 0, -1) + 1 :], now_)
             elif batch.anchor is not None and 0 <= now_ - batch.anchor.changed <= LIVE:
                 self.clock.hear(batch.anchor.line, now_)  # the newest line of this backlog was just written
-        found = await self._filtered(program, batch) if batch.data else []
+        found = await self._filtered(program, batch) if batch.data else ()
         rows: list[Row] = []
         alone: list[Event] = []
+        senders: list[str] = []
         followed = bool(self.pipeline.children(self.step.name))
-        seen: dict[tuple[str, int], int] = {}
+        origin, index = ("", -1), 0
         for item in found:
-            index = seen.get(item.origin, 0)
-            seen[item.origin] = index + 1
+            origin, index = item.origin, index + 1 if item.origin == origin else 0
+            senders.append(item.sender)
             if self.step.emit and item.event.type not in self.step.emit:
                 continue
             point = access_point_of(item, self.context.node_name)
@@ -200,8 +219,8 @@ class TailRunner:
                     self._show(alone)
                     alone = []
                     await asyncio.sleep(0)
-        self._tally.found([item.sender for item in found])
-        batch.dense = batch.dense or len(found) > DENSE
+        self._tally.found(senders)
+        batch.dense = batch.dense or len(senders) > DENSE
         self._position = batch.position if batch.position is not None else self._position
         if rows:
             # The next actions start before the wait: a cancelled wait leaves no row without a sender.
@@ -230,7 +249,7 @@ class TailRunner:
         if self._position is not None:
             self._commit([])
 
-    async def _filtered(self, program: FilterRunner, batch: Batch) -> list[Located]:
+    async def _filtered(self, program: FilterRunner, batch: Batch) -> Iterable[Located]:
         """The filter's events. Limits are those of one run: a batch beyond MAX_BATCH that fails is fed again in pieces."""
         pieces: Iterable[Batch] = [batch]
         if len(batch.data) > MAX_BATCH:
@@ -240,19 +259,19 @@ class TailRunner:
             log.info("%s/%s: the filter fails on a batch of %d bytes, which it gets in pieces: %s", self.pipeline.name,
                      self.step.name, len(batch.data), self.error)  # fmt: skip
             pieces = batch.pieces(MAX_BATCH)
-        whole: list[Located] = []
+        whole: list[Iterator[Located]] = []
         for piece in pieces:
             found = await self._fed(program, piece, self.step.attempts)
             if found is not None:
-                whole += found
+                whole.append(found)
                 continue
             # A batch on which every run fails must not stop the log forever: it is counted, logged and skipped.
             self.context.journal.count(self.pipeline.name, self.step.name, "failed_batches")
             log.error("%s/%s: the filter fails on a batch of %d bytes, which is passed over: %s", self.pipeline.name,
                       self.step.name, len(piece.data), self.error)  # fmt: skip
-        return whole
+        return chain.from_iterable(whole)
 
-    async def _fed(self, program: FilterRunner, batch: Batch, attempts: int) -> list[Located] | None:
+    async def _fed(self, program: FilterRunner, batch: Batch, attempts: int) -> Iterator[Located] | None:
         """The filter's events of the first run that works, of `attempts`; None if all fail. After any failure the batch is `dense`."""
         for _ in range(attempts):
             try:

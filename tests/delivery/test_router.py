@@ -13,6 +13,7 @@ from agent.delivery.writable_row import new_row
 from agent.errors import Unreachable
 from agent.executors import Policy
 from agent.model.event import Event
+from tests.delivery.events import event
 from tests.delivery.story import STORY, Building, Program
 from tests.support import eventually
 
@@ -23,7 +24,7 @@ async def test_a_row_put_off_after_its_turn_is_not_forgotten(tmp_path: Path) -> 
     router = b.nodes["porch"].p.router
     seen: list[int] = []
     router._route = lambda row: seen.append(row.n)  # type: ignore[method-assign]
-    gone, other, late = (new_row(n, None, "p", "v", "s") for n in (-1, -2, -3))  # type: ignore[arg-type]
+    gone, other, late = (new_row(n, event(str(n)), "p", "v", "s") for n in (-1, -2, -3))
     router.later(gone, 0.2)
     router._later.pop(gone.n)
     router.submit(other)  # wakes the loop, which then has nothing to wait for

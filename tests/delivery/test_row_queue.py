@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.delivery import Context, row_queue
-from agent.delivery.row_queue import LATER, RowQueue
+from agent.delivery.row_queue import AWAKE, LATER, RowQueue
 from agent.delivery.rows import Row, State
 from agent.delivery.sender import Senders
+from agent.delivery.shelf import Shelf
 from agent.delivery.wire import DeliverRequest, Verdict
 from agent.delivery.writable_row import writable
+from agent.model.alert import Hop
 from tests.delivery.driver import Driven
 from tests.delivery.events import event
 
@@ -89,6 +91,30 @@ def test_events_without_shots_are_taken_as_they_came(journal: Driven, clock: Clo
         clock.now += pause
         queue.put(row(journal, f"{number:02}"))
     assert taken(queue) == [f"{n:02}" for n in range(len(pauses))]
+
+
+def test_events_that_wait_for_long_are_packed_and_read_the_same(journal: Driven, clock: Clock) -> None:
+    queue = RowQueue()
+    made = [row(journal, f"{n:04}", shot=n % 2) for n in range(2 * AWAKE)]
+    before = [(r.key, r.event, r.trace) for r in made]
+    for r in made:
+        clock.now += 0.001
+        queue.put(r)
+    assert [(r.key, r.event, r.trace) for r in made] == before
+    assert sum(r.event is r.event for r in made) == AWAKE
+    order = taken(queue)
+    assert order == sorted(order, key=lambda name: (int(name) % 2, name))
+    assert all(r.event is r.event for r in made)
+    assert [(r.key, r.event, r.trace) for r in made] == before
+
+
+def test_a_packed_event_gets_a_new_trace(journal: Driven, clock: Clock) -> None:
+    it = writable(row(journal, "a"))
+    it.pack(Shelf())
+    it.trace = (Hop("seen", "ap", 1.0),)
+    assert it.trace == (Hop("seen", "ap", 1.0),)
+    it.unpack()
+    assert (it.trace, it.event.id) == ((Hop("seen", "ap", 1.0),), "a")
 
 
 class _Mesh:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import StepFailed
-from agent.executors.wasm.filter import EXACT, line_numbers, parse_events
+from agent.executors.wasm.filter import EXACT, PART, line_numbers, parse_events
 from agent.model.task import LineEvent
 from agent.sources import Batch
 from agent.steps.tail_runner import located
@@ -19,7 +19,7 @@ def batch(lines: int) -> Batch:
 
 def test_events_get_the_place_of_their_line_in_any_order() -> None:
     events = [LineEvent(700, "b"), LineEvent(3, "a"), LineEvent(700, "c")]
-    found = located(events, batch(1000))
+    found = list(located(events, batch(1000)))
     assert [(f.event.type, f.origin) for f in found] == [
         ("a", ("stream", 1200)), ("b", ("stream", 70_900)), ("c", ("stream", 70_900)),
     ]  # fmt: skip
@@ -63,3 +63,25 @@ def test_an_event_needs_a_line_or_the_place_of_one(event: bytes) -> None:
 def test_events_without_numbers_get_those_of_their_places() -> None:
     events = [LineEvent(type="a", at=200), LineEvent(7, "b"), LineEvent(type="c", at=0), LineEvent(type="d", at=400)]
     assert line_numbers(events, LINE * 5) == [3, 7, 1, 5]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_many_events_are_found_as_few_are(turned: bool) -> None:
+    lines = 3 * PART // 40
+    out = [b'{"at":%d,"type":"t.n","data":{"n":%d}}\n' % (100 * n, n) for n in range(lines)]
+    found = list(located(parse_events(b"".join(out[::-1] if turned else out), LINE * lines), batch(lines)))
+    assert [(f.event.data["n"], f.origin[1]) for f in found] == [(n, 1000 + 100 * n) for n in range(lines)]
+
+
+def test_one_bad_event_among_many_fails_them_all() -> None:
+    lines = 3 * PART // 40
+    out = b"".join(b'{"at":%d,"type":"t.n"}\n' % (100 * n) for n in range(lines)) + b'{"at":1,"type":"t.n"}\n'
+    with pytest.raises(StepFailed, match="where no line starts"):
+        parse_events(out, LINE * lines)
+
+
+def test_many_events_with_a_line_that_is_missing_fail_at_once() -> None:
+    lines = EXACT // len(LINE) + 5
+    out = b'{"at":0,"type":"t.n"}\n' * (2 * PART // 20) + b'{"line":%d,"type":"t.n"}\n' % (lines + 1)
+    with pytest.raises(StepFailed, match=f"names line {lines + 1} of"):
+        located(parse_events(out, LINE * lines), batch(lines))

@@ -57,7 +57,7 @@ class Ap:
         self.open()
 
     def open(self) -> None:
-        self.journal = Journal(self.folder / "journal.db", max_open=self.max_open)
+        self.journal = Journal(self.folder / "journal.db", max_open=self.max_open, recent_rows=2_000)
         self.pipelines = DeliveryEngine(
             "ap", "ap", MemoryNet().join("ap"), self.journal, MemoryBlobs(), self._fetch, no_steps, kinds=KINDS
         )

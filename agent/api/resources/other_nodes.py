@@ -139,6 +139,7 @@ def _journal(every: list[results.JournalState]) -> results.JournalState:
         ends=_ends([j.ends for j in every]),
         unread=sum(j.unread for j in every),
         durable=every[0].durable,
+        in_memory=sum(j.in_memory for j in every),
     )
 
 

@@ -140,6 +140,7 @@ class Status:
             ends=results.Ends(**{e: sum(c[e] for c in totals) for e in ENDS}),
             unread=sum(r.counts().unread for r in self.sources.values()),
             durable=self.durable,
+            in_memory=len(self.delivery.journal.rows),
         )
 
     def _engines(self) -> results.Engines:

@@ -178,6 +178,9 @@ class JournalState(Answer):
     ends: Ends
     unread: Annotated[int, Meta(description="bytes of logs that were rotated away unread")]
     durable: Annotated[bool, Meta(description="false where it is in memory: a power cut loses its open events")] = True
+    in_memory: Annotated[
+        int, Meta(description="events in memory: those that are open, and those that closed in the last minute")
+    ] = 0
 
 
 class Engines(Answer):

@@ -5,8 +5,8 @@ Python only counts the lines of a batch and parses the few events.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar, overload
 
 import msgspec
 
@@ -26,6 +26,8 @@ ACCESS_POINT = 64
 """Largest name of an access point, in bytes."""
 EXACT = 1 << 16
 """Lines are counted in batches up to so many bytes; in larger batches the look-up of a line finds a wrong number."""
+PART = 128 * 1024
+"""Bytes of a filter's output that are decoded at once: a batch of a burst has ten thousand events."""
 _EVENTS = msgspec.json.Decoder(LineEvent)
 
 T = TypeVar("T")
@@ -42,7 +44,7 @@ class WasmFilter:
         self._execute = execute
         self._slowness = slowness
 
-    async def feed(self, lines: bytes, log: StepLog) -> list[LineEvent]:
+    async def feed(self, lines: bytes, log: StepLog) -> Sequence[LineEvent]:
         """See FilterRunner."""
         return await self._run(lines, log, parse_events)
 
@@ -89,7 +91,7 @@ def _starts_line(lines: bytes, at: int) -> bool:
     return 0 <= at < len(lines) and (at == 0 or lines[at - 1] == ord("\n"))
 
 
-def line_numbers(events: list[LineEvent], lines: bytes) -> list[int]:
+def line_numbers(events: Sequence[LineEvent], lines: bytes) -> list[int]:
     """The number of each event's line, counted where the filter names its place."""
     numbers: list[int] = []
     number, place = 1, 0
@@ -105,8 +107,44 @@ def line_numbers(events: list[LineEvent], lines: bytes) -> list[int]:
     return numbers
 
 
-def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
+class ManyEvents(Sequence[LineEvent]):
+    """Checked events that stay encoded; each look at them decodes some PART bytes."""
+
+    def __init__(self, parts: list[bytes], counts: list[int]) -> None:
+        self._parts, self._counts = parts, counts
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    def __iter__(self) -> Iterator[LineEvent]:
+        for part in self._parts:
+            yield from _EVENTS.decode_lines(part)
+
+    @overload
+    def __getitem__(self, index: int) -> LineEvent: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[LineEvent]: ...
+    def __getitem__(self, index: int | slice) -> LineEvent | list[LineEvent]:
+        return list(self)[index]
+
+
+def parse_events(stdout: bytes, lines: bytes) -> Sequence[LineEvent]:
     """The filter's events, checked: their types and sizes are those of events, their lines (up to EXACT) in the batch."""
+    if len(stdout) <= PART:
+        return _parsed(stdout, lines)
+    parts = list(_parts(stdout))
+    return ManyEvents(parts, [len(_parsed(part, lines)) for part in parts])
+
+
+def _parts(stdout: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(stdout):
+        end = stdout.rfind(b"\n", start, start + PART) + 1 or stdout.find(b"\n", start) + 1 or len(stdout)
+        yield stdout[start:end]
+        start = end
+
+
+def _parsed(stdout: bytes, lines: bytes) -> list[LineEvent]:
     if not stdout:
         return []
     try:
@@ -125,7 +163,7 @@ def parse_events(stdout: bytes, lines: bytes) -> list[LineEvent]:
             raise broken(f"the access point of {what} has a name of more than {ACCESS_POINT} bytes")
         if event.at != -1 and not _starts_line(lines, event.at):
             raise broken(f"the filter has {what} at byte {event.at}, where no line starts")
-    last = max(event.line for event in events)
+    last = max((event.line for event in events), default=0)
     if not _may_have_line(lines, last):
         raise broken(f"the filter names line {last} of a batch of {len(lines.splitlines())} lines")
     if len(stdout) > MAX_EVENT and any(len(msgspec.json.encode(e)) > MAX_EVENT for e in events):
