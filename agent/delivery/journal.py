@@ -208,7 +208,7 @@ class Journal(Table):
         future = self.storage.write(lambda db: _write(db, changes, values))
         if changes.closed:
             self._purge()
-            if self.crowded:
+            if self.crowded and not self._leaving:
                 self._let_go(self.rested(), future)
             if released := changes.released():
                 future.add_done_callback(partial(self._closing_written, released))
