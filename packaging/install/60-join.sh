@@ -31,8 +31,8 @@ choose_token() {
 ask_token() {
     (: </dev/tty) 2>/dev/null ||
         fail 'there is no token: set EDGE_AGENT_TOKEN or --token-file, or give --new on the first machine'
+    stty -echo </dev/tty 2>/dev/null # before the question: what is typed at once must not show either
     printf 'Token (edge-agent token create, on an operator, prints it): ' >/dev/tty
-    stty -echo </dev/tty 2>/dev/null
     IFS= read -r token </dev/tty
     stty echo </dev/tty 2>/dev/null
     printf '\n' >/dev/tty

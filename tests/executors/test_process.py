@@ -74,8 +74,7 @@ async def test_knows_nothing_of_the_agent(
     make_runner: MakeRunner, make_input: MakeInput, log: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGE_SECRET", "s3cret")
-    monkeypatch.setenv("LD_LIBRARY_PATH", "/frozen")
-    monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", "/before")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/before")
     with open(os.devnull) as held:  # noqa: PTH123
         os.set_inheritable(held.fileno(), True)
         runner = make_runner(
