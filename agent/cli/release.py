@@ -187,9 +187,10 @@ def import_(
     """
     from agent.cli.context import chosen
     from agent.config import load_config
+    from agent.platforms import placed
     from agent.release import Library, ReleaseStore
 
-    config = load_config(chosen.config)
+    config = placed(load_config(chosen.config))
     key = ReleaseStore(config.release).key
     if key is None:
         raise ConfigError(

@@ -101,7 +101,8 @@ write_config() {
     mkdir -p "$etc" && {
         printf '# Settings of edge-agent; docs/configuration.md has all keys, edge-agent config show those in force.\n'
         [ -z "$name" ] || printf 'name: "%s"\n' "$name"
-        [ "$state" = /var/lib/edge-agent ] || printf 'state: %s\n' "$state"
+        # Elsewhere the agent's own choice of a folder may differ from the installer's.
+        case $os:$state in linux:/var/lib/edge-agent) ;; *) printf 'state: %s\n' "$state" ;; esac
         [ -z "$volatile" ] || printf 'volatile: %s\n' "$volatile"
         [ -z "$labels" ] || printf 'labels:\n'
         for label in $labels; do printf '  %s: "%s"\n' "${label%%=*}" "${label#*=}"; done

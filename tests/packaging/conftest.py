@@ -20,13 +20,13 @@ __all__ = ["filters", "log", "make_input", "program", "store"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def freeze(out: Path, *arguments: str) -> Path:
-    """Build the tree of this machine below `out`; skips where it cannot be built here."""
+def freeze(out: Path, *arguments: str, source: Path = ROOT) -> Path:
+    """Build the tree of this machine from a checkout below `out`; skips where it cannot be built here."""
     if platform.machine() not in ("x86_64", "aarch64") or sys.version_info[:2] != (3, 11):
         pytest.skip("trees are built here on x86_64 and aarch64 with Python 3.11")
     if not shutil.which("objdump"):
         pytest.skip("PyInstaller needs binutils")
-    command = [sys.executable, str(ROOT / "packaging/freeze.py"), platform.machine(), "--out", str(out), *arguments]
+    command = [sys.executable, str(source / "packaging/freeze.py"), platform.machine(), "--out", str(out), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return next(out.iterdir())

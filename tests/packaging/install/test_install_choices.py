@@ -130,6 +130,7 @@ def test_console_brings_the_agent_back_after_an_update(first: Path, box: Busybox
     done = box.run("sh /mnt/install.sh --wait 20", env={"EDGE_AGENT_TOKEN": TOKEN})
     assert done.code == 0, done.stderr
     assert "this machine: unifi-os" in done.stdout
+    assert "state: /var/lib/edge-agent\n" in box.run("cat /etc/edge-agent/config.yaml").stdout
     identity = box.get("/var/lib/edge-agent/identity/member.pem")
     box.run(
         "rm /opt/edge-agent /etc/edge-agent /var/lib/edge-agent /usr/local/bin/edge-agent*; "
