@@ -126,7 +126,7 @@ def test_agent_reads_what_the_installer_accepted(shell: list[str], tmp_path: Pat
     assert store.current.version == "1.0.0"
     accepted(shell, tmp_path, keys, "1.1.0")
     assert [m and m.version for m in (store.current, store.previous)] == ["1.1.0", "1.0.0"]
-    raw, signature = signed(OWNER, "1.1.0")
+    raw, _ = signed(OWNER, "1.1.0")
     assert store.admit(raw, (tmp_path / "work/manifest.json.sig").read_bytes()).way == "again"
     assert store.admit(*signed(OWNER, "1.2.0")).way == "upgrade"
     assert store.admit(*signed(OWNER, "1.0.0")).way == "back"
