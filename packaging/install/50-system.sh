@@ -88,7 +88,8 @@ set_up_files() {
     [ "$program" = edge-agent ] || return 0
     if [ ! -e "$etc/release/release.pub" ]; then
         step "pin the release key in $etc/release, which only root can change" pin_key
-    elif [ "$dry_run" = 0 ] && [ "$(cat "$etc/release/release.pub")" != "$(release_key)" ]; then
+    elif [ "$dry_run$passing" = 00 ] && [ "$(cat "$etc/release/release.pub")" != "$(release_key)" ]; then
+        # With --passing the agent has checked this script by the pinned key; after a change of keys the previous release has the old one.
         fail "this node knows another release key: only a manifest that the old key signed can change it (edge-agent upgrade)"
     fi
     [ $store = 0 ] || [ "$remote" = 1 ] || store_release

@@ -154,3 +154,27 @@ def accepted(shell: list[str], folder: Path, keys: Keys, version: str, more: str
     code = call(shell, folder, keys, f"VERSION={version} checked=1\n{more}\naccept_release\n")
     assert code == (9 if more else 0)
     return store
+
+
+@in_each_shell
+def test_one_installation_waits_for_no_other_but_stops(shell: list[str], tmp_path: Path, keys: Keys) -> None:
+    taken = tmp_path / "run.installing"
+    taken.mkdir()
+    (taken / "pid").write_text(f"{os.getpid()}\n")
+    text = f"run={tmp_path}/run work='' undo=0 lock=''\ntrap clean EXIT\nalone\n"
+    assert call(shell, tmp_path, keys, text) == 1
+    assert taken.exists()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (taken / "pid").write_text(f"{ended.pid}\n")
+    assert call(shell, tmp_path, keys, text) == 0
+    assert not taken.exists()
+
+
+@in_each_shell
+def test_previous_release_of_the_old_key_can_come_back(shell: list[str], tmp_path: Path, keys: Keys) -> None:
+    ReleaseStore(tmp_path / "etc/release").pin(OWNER.public.pem)
+    (tmp_path / "etc/config.yaml").write_text("")
+    text = "name='' labels='' ram=0 kept='' store=0 token='' made='' from=x pin='' variant=''\nset_up_files\n"
+    assert call(shell, tmp_path, keys, f"passing=0\n{text}") == 1
+    assert call(shell, tmp_path, keys, f"passing=1\n{text}") == 0
