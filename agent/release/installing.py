@@ -64,6 +64,9 @@ def install_staged(folder: Path, store: ReleaseStore, *, scratch: Path | None = 
                 request = _take(opened, REQUEST, 64).decode("ascii", "replace")
             finally:
                 _remove(opened, REQUEST)
+            (store.folder / LAST).unlink(
+                missing_ok=True
+            )  # an agent that starts again meanwhile must not take it for this one's
             with tempfile.TemporaryDirectory(prefix="edge-agent-release-", dir=scratch) as private:
                 manifest, ok, text = _install(opened, Path(private), store, run)
                 version = manifest.version

@@ -137,6 +137,14 @@ def test_a_request_is_taken_once(machine: Machine) -> None:
     assert (again.ok, "request" in again.text) == (False, True)
 
 
+def test_the_result_before_is_gone_while_it_installs(machine: Machine) -> None:
+    machine.stage(BAD)
+    machine.install()
+    assert read_last(machine.store.folder) is not None
+    machine.stage(b'#!/bin/sh\n[ ! -e "$(dirname "$0")/../../release/last.json" ]\n')
+    assert machine.install().ok
+
+
 @pytest.mark.parametrize("kind", ["link", "folder", "long"])
 def test_a_strange_request_is_taken_away_too(kind: str, machine: Machine) -> None:
     machine.stage()

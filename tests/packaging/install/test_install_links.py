@@ -1,4 +1,4 @@
-"""What root writes on a machine: not through links of the agent's user, not what the network says, and whole or not at all."""
+"""The installer as root: it follows no links of the agent's user, keeps its own script, and writes a file whole or not at all."""
 
 from __future__ import annotations
 
