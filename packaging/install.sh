@@ -78,7 +78,7 @@ option() {
 }
 
 main() {
-    work='' undo=0
+    work='' undo=0 lock=''
     checked=0
     trap clean EXIT
     trap 'exit 130' INT
@@ -95,10 +95,12 @@ main() {
     paths
     not_a_package
     if [ "$uninstall" = 1 ]; then
+        alone
         remove
         exit $?
     fi
     supported
+    alone
     relink
     recall
     place_of_release

@@ -90,6 +90,12 @@ def _one(n: results.NodeVersion, patience: float, json: bool) -> results.Upgrade
         try:
             with connect() as client:
                 state = _ask(client, n.id)
+            if state.state == "idle":  # it started again, and its installer has not ended
+                raise Unreachable(
+                    f"{n.node} says nothing about its installation",
+                    hint="edge-agent upgrade shows its version; look at that machine's log",
+                    code="upgrade.lost",
+                )
             away = None
         except Unreachable:
             away = time.monotonic() if away is None else away

@@ -60,8 +60,13 @@ def install_staged(folder: Path, store: ReleaseStore, *, scratch: Path | None = 
     try:
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            request = _take(opened, REQUEST, 64).decode("ascii", "replace")
-            os.unlink(REQUEST, dir_fd=opened)
+            try:
+                request = _take(opened, REQUEST, 64).decode("ascii", "replace")
+            finally:
+                _remove(opened, REQUEST)
+            (store.folder / LAST).unlink(
+                missing_ok=True
+            )  # an agent that starts again meanwhile must not take it for this one's
             with tempfile.TemporaryDirectory(prefix="edge-agent-release-", dir=scratch) as private:
                 manifest, ok, text = _install(opened, Path(private), store, run)
                 version = manifest.version
@@ -120,6 +125,16 @@ def _open(opened: int, name: str) -> int:
         os.close(fd)
         raise NotFound(f"{name} is no plain file", code="release.file")
     return fd
+
+
+def _remove(opened: int, name: str) -> None:
+    """Remove what has this name in the folder, an empty folder too; raises OSError."""
+    try:
+        os.unlink(name, dir_fd=opened)
+    except IsADirectoryError:
+        os.rmdir(name, dir_fd=opened)
+    except FileNotFoundError:
+        pass
 
 
 def _take(opened: int, name: str, limit: int) -> bytes:

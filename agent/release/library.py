@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent.errors import NotFound
@@ -14,6 +16,7 @@ from agent.release.reading import read_file
 
 OTHERS = (INSTALLER, MANIFEST, f"{MANIFEST}.sig", f"{MANIFEST}.usig")
 """The files beside the packages, whose places the manifest does not name."""
+_PIECE = 1 << 20
 
 
 class Library:
@@ -44,29 +47,44 @@ class Library:
     def bring(self, source: Path, key: PublicKey) -> Manifest:
         """Check the release in `source` with a key and copy it here; the one before stays until all is copied.
 
-        The files get the owner of the folder's parent. Raises as `verify_dist` does, and OSError.
+        The owner of the folder's parent writes, also where root runs this: a link that this user leaves there leads to
+        nothing that only root may change. Raises as `verify_dist` does, and OSError.
         """
         verify_dist(source, key)
+        parent = self.folder.parent
+        parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh = self.folder.with_name(f"{self.folder.name}.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        try:
-            fresh.mkdir(mode=0o755, parents=True)
-            for path in sorted(p for p in source.iterdir() if p.is_file()):
-                shutil.copyfile(path, fresh / path.name)
-            verify_dist(fresh, key)  # nothing was exchanged meanwhile
-            _give(fresh, self.folder.parent)
-        except BaseException:
+        with _as_owner(parent):
             shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            with _as_owner(parent):
+                fresh.mkdir(mode=0o755)
+            for path in sorted(p for p in source.iterdir() if p.is_file()):
+                with path.open("rb") as file, _as_owner(parent), (fresh / path.name).open("xb") as copy:
+                    shutil.copyfileobj(file, copy, _PIECE)
+            with _as_owner(parent):
+                verify_dist(fresh, key)  # nothing was exchanged meanwhile
+                shutil.rmtree(self.folder, ignore_errors=True)
+                fresh.rename(self.folder)
+        except BaseException:
+            with _as_owner(parent):
+                shutil.rmtree(fresh, ignore_errors=True)
             raise
-        shutil.rmtree(self.folder, ignore_errors=True)
-        fresh.rename(self.folder)
         return self.release()[2]
 
 
-def _give(folder: Path, like: Path) -> None:
-    """Give a folder and its files to the owner of another folder, where root may."""
-    if os.geteuid() != 0:
+@contextmanager
+def _as_owner(folder: Path) -> Iterator[None]:
+    """Act with the rights of a folder's owner, where root runs this; it holds for all threads. Raises OSError."""
+    owner = folder.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
         return
-    owner = like.stat()
-    for path in (folder, *folder.iterdir()):
-        os.chown(path, owner.st_uid, owner.st_gid)
+    group = os.getegid()
+    try:
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)

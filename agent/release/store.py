@@ -91,14 +91,18 @@ class ReleaseStore:
             return Admission(manifest, "again", raw, signature)
         if previous is not None and raw == previous[0]:
             return Admission(manifest, "back", raw, signature)
-        newest = self._newest() or (Version(running) if running else None)
+        known = (
+            self._newest(),
+            Version(running) if running else None,
+        )  # by hand one can install what was never accepted here
+        newest = max((version for version in known if version is not None), default=None)
         if newest is not None and manifest.order < newest:
             raise Refused(
                 f"release {manifest.version} is older than {newest}, which was accepted here before",
                 hint="a node goes back only to the release that it ran before",
                 code="release.downgrade",
             )
-        if self._newest() is not None and manifest.order == newest:
+        if manifest.order == self._newest():
             raise Refused(
                 f"another manifest of release {manifest.version} was accepted here before",
                 hint="its owner gives a changed release a new version",

@@ -40,7 +40,22 @@ clean() {
     trap - EXIT
     [ "$clean_code" = 0 ] || [ "$undo" = 0 ] || undo_first
     [ -z "$work" ] || rm -rf "$work"
+    [ -z "$lock" ] || rm -rf "$lock"
     exit "$clean_code"
+}
+
+# One installation at a time: a person's and that of `edge-agent upgrade` would unpack into one folder.
+alone() {
+    [ "$dry_run" = 0 ] || return 0
+    mkdir -p "${run%/*}"
+    if ! mkdir "$run.installing" 2>/dev/null; then
+        other=$(cat "$run.installing/pid" 2>/dev/null)
+        if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then
+            fail "another installation runs here (process $other): wait until it has ended"
+        fi # it was cut off
+    fi
+    lock=$run.installing
+    printf '%s\n' $$ >"$lock/pid" || fail "cannot write $lock/pid"
 }
 
 # As another user: the same script once more through sudo or doas. The token goes in a file that only this user can read.

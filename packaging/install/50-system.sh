@@ -88,7 +88,8 @@ set_up_files() {
     [ "$program" = edge-agent ] || return 0
     if [ ! -e "$etc/release/release.pub" ]; then
         step "pin the release key in $etc/release, which only root can change" pin_key
-    elif [ "$dry_run" = 0 ] && [ "$(cat "$etc/release/release.pub")" != "$(release_key)" ]; then
+    elif [ "$dry_run$passing" = 00 ] && [ "$(cat "$etc/release/release.pub")" != "$(release_key)" ]; then
+        # With --passing the agent has checked this script by the pinned key; after a change of keys the previous release has the old one.
         fail "this node knows another release key: only a manifest that the old key signed can change it (edge-agent upgrade)"
     fi
     [ $store = 0 ] || [ "$remote" = 1 ] || store_release
@@ -113,11 +114,23 @@ write_source() {
     mkdir -p "$etc" && printf 'from=%s\nram=%s\nvariant=%s\nmade=%s\n' "$from${pin:+#$pin}" "$ram" "$variant" "$made" >"$etc/install.conf"
 }
 
-keep_installer() { get install.sh "$etc/install.sh" && chmod 700 "$etc/install.sh"; }
-
-write_private() { # FILE, from stdin: readable for the service alone
-    (umask 077 && cat >"$1.new") && chown "$run_as:" "$1.new" && mv "$1.new" "$1"
+# This script as it was checked, for the starts after a power cut. It takes the old one's place when the new version is back.
+keep_installer() {
+    if [ -z "$list" ] && grep -q '^# Installs, upgrades and removes edge-agent' "$0" 2>/dev/null; then
+        cp "$0" "$etc/install.sh.new" || return 1
+    else # the script came through a pipe, or another release was asked for
+        get install.sh "$etc/install.sh.new"
+        [ "$checked" = 0 ] || is_sha256 "$etc/install.sh.new" "$(field installer)" || { rm -f "$etc/install.sh.new" && return 1; }
+    fi
+    chmod 700 "$etc/install.sh.new" || return 1
+    [ -n "$installed" ] || use_installer
 }
+
+use_installer() { [ ! -e "$etc/install.sh.new" ] || { sync && mv -f "$etc/install.sh.new" "$etc/install.sh"; }; }
+
+# write_private FILE: stdin in a file that only the service may read. The service's user writes it: a link that it left in its folder
+# must not lead root's writing elsewhere.
+write_private() { as_user sh -c "umask 077 && cat >\"$1.new\" && mv -f \"$1.new\" \"$1\""; }
 
 write_token() { printf '%s\n' "$token" | write_private "$state/join-token"; }
 
@@ -138,21 +151,17 @@ store_release() {
 }
 
 copy_release() {
-    rm -rf "$state/packages.new"
-    mkdir -p "$state/packages.new" || return 1
-    for file in $(packages | awk '{print $8}'); do
-        [ ! -e "$from/$file" ] || cp "$from/$file" "$state/packages.new/" || return 1
+    set --
+    for file in $(packages | awk '{print $8}') install.sh release.pub release.usign.pub SHA256SUMS Packages Packages.gz Packages.sig \
+        manifest.json.sig manifest.json.usig manifest.json; do
+        [ ! -e "$from/$file" ] || set -- "$@" "$file"
     done
     for path in "$from"/*.apk "$from"/packages-*.adb; do # apk's own, which the installer does not use
-        [ ! -e "$path" ] || cp "$path" "$state/packages.new/" || return 1
+        [ ! -e "$path" ] || set -- "$@" "${path##*/}"
     done
-    for file in install.sh release.pub release.usign.pub SHA256SUMS Packages Packages.gz Packages.sig \
-        manifest.json.sig manifest.json.usig manifest.json; do
-        [ ! -e "$from/$file" ] || cp "$from/$file" "$state/packages.new/" || return 1
-    done
-    chmod 755 "$state/packages.new" && chown -R "$run_as:" "$state/packages.new" || return 1
-    rm -rf "$state/packages"
-    mv "$state/packages.new" "$state/packages"
+    # As in write_private, the service's user writes.
+    (cd "$from" && tar -chf - "$@") | as_user sh -c "cd \"$state\" && rm -rf packages.new && mkdir packages.new && tar -xof - -C packages.new &&
+        chmod 755 packages.new && [ -s packages.new/manifest.json ] && rm -rf packages && mv packages.new packages"
 }
 
 # -- service -----------------------------------------------------------------------------------------------------------
@@ -255,7 +264,7 @@ start_service() {
 }
 
 stop_runner() {
-    runner=$(cat "$run/run.pid" 2>/dev/null) || return 0
+    runner=$(cat "$run.runner/run.pid" 2>/dev/null) || return 0
     kill "$runner" 2>/dev/null || return 0
     for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
         kill -0 "$runner" 2>/dev/null || return 0
@@ -269,6 +278,6 @@ last_words() {
     case $init in
         systemd) journalctl -u "$program" -n "${1:-6}" -o cat --no-pager 2>/dev/null ;;
         procd) logread -e "$program" 2>/dev/null | tail -n "${1:-6}" ;;
-        *) tail -n "${1:-6}" "$run/log" 2>/dev/null ;;
+        *) tail -n "${1:-6}" "$run.runner/log" 2>/dev/null ;;
     esac | sed 's/^/    /'
 }

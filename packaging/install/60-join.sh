@@ -88,6 +88,7 @@ start_and_wait() {
     say "  wait until it ${ready_words:-is in the mesh}, $wait_s s at most"
     if wait_for_it; then
         undo=0
+        use_installer || fail "cannot keep the installer in $etc"
         if [ "$fresh" = 1 ]; then
             forget_old
             accept_release
@@ -110,7 +111,8 @@ start_and_wait() {
     go_back
 }
 
-switch_to() { ln -sfn "$base/versions/$1" "$base/current"; }
+# The new tree is on the disk before anything starts it.
+switch_to() { sync && ln -sfn "$base/versions/$1" "$base/current"; }
 
 # The previous version stays, those before it go.
 forget_old() {
@@ -128,13 +130,20 @@ accept_release() {
     kept_at=$etc/release
     { base64 <"$work/manifest.json.sig" | tr -d '\n' && printf '\n' && cat "$work/manifest.json"; } >"$work/current" || return 0
     cmp -s "$work/current" "$kept_at/current" && return 0
-    [ ! -e "$kept_at/current" ] || cp "$kept_at/current" "$kept_at/previous"
-    cp "$work/current" "$kept_at/current" && chmod 644 "$kept_at"/*
+    [ ! -e "$kept_at/current" ] || keep_whole "$kept_at/current" "$kept_at/previous" || return 0
+    keep_whole "$work/current" "$kept_at/current" || return 0
     newest=$(cat "$kept_at/newest" 2>/dev/null)
-    if [ -z "$newest" ] || older "$newest" "$VERSION"; then printf '%s' "$VERSION" >"$kept_at/newest"; fi
+    if [ -z "$newest" ] || older "$newest" "$VERSION"; then
+        printf '%s' "$VERSION" >"$work/newest" && keep_whole "$work/newest" "$kept_at/newest"
+    fi
+    return 0
 }
 
+# keep_whole FILE TO: a power cut leaves the old content or the new.
+keep_whole() { cp "$1" "$2.new" && chmod 644 "$2.new" && sync && mv -f "$2.new" "$2"; }
+
 go_back() {
+    rm -f "$etc/install.sh.new"
     say "  go back to version $installed"
     switch_to "$installed"
     new_version=$(version_of "$installed")

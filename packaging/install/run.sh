@@ -1,23 +1,25 @@
 #!/bin/sh
 # Runs the program and starts it again 5 s after each end; for systems without systemd and procd.
-# The first 200 lines of each start are in @RUN@/log; a syslog daemon gets all.
+# The first 200 lines of each start are in @RUN@.runner/log; a syslog daemon gets all. That folder is root's: in the program's own
+# folder a link could lead root's writing elsewhere.
 set -u
 
 main() {
     mkdir -p @RUN@ && chown @USER@: @RUN@
     volatile=@VOLATILE@
     [ -z "$volatile" ] || { mkdir -p "$volatile" && chown @USER@: "$volatile" && chmod 700 "$volatile"; }
-    echo $$ >@RUN@/run.pid
+    mkdir -p @RUN@.runner && chmod 700 @RUN@.runner
+    echo $$ >@RUN@.runner/run.pid
     child='' keeper=''
     trap stop TERM INT
     # A program in RAM did not survive the restart: it is fetched again.
-    while [ ! -x @BASE@/current/@PROGRAM@ ] && ! sh @ETC@/install.sh --return >@RUN@/log 2>&1; do pause 30; done
-    rm -f @RUN@/lines
-    mkfifo -m 600 @RUN@/lines
+    while [ ! -x @BASE@/current/@PROGRAM@ ] && ! sh @ETC@/install.sh --return >@RUN@.runner/log 2>&1; do pause 30; done
+    rm -f @RUN@.runner/lines
+    mkfifo -m 600 @RUN@.runner/lines
     while :; do
-        keep_lines <@RUN@/lines &
+        keep_lines <@RUN@.runner/lines &
         keeper=$!
-        run >@RUN@/lines 2>&1 &
+        run >@RUN@.runner/lines 2>&1 &
         child=$!
         wait $child
         child=''
@@ -37,10 +39,10 @@ run() {
 
 keep_lines() {
     lines=0
-    : >@RUN@/log
+    : >@RUN@.runner/log
     while IFS= read -r line; do
         lines=$((lines + 1))
-        [ $lines -gt 200 ] || printf '%s\n' "$line" >>@RUN@/log
+        [ $lines -gt 200 ] || printf '%s\n' "$line" >>@RUN@.runner/log
         [ ! -S /dev/log ] || logger -t @PROGRAM@ -- "$line"
     done
 }
@@ -58,7 +60,7 @@ stop() {
         wait "$child"
     fi
     [ -z "$keeper" ] || kill "$keeper" 2>/dev/null
-    rm -f @RUN@/run.pid @RUN@/lines
+    rm -f @RUN@.runner/run.pid @RUN@.runner/lines
     exit 0
 }
 

@@ -21,14 +21,14 @@ main() {
         without ":/etc/$program/run" /etc/inittab
         kill -HUP 1
     fi
-    stop "/run/$program/run.pid"
-    stop "/var/run/$program/run.pid"
+    stop "/run/$program.runner/run.pid"
+    stop "/var/run/$program.runner/run.pid"
     made=$(sed -n 's/^made=//p' "/etc/$program/install.conf" 2>/dev/null)
     rm -rf "/etc/systemd/system/$program.service" "/etc/systemd/system/$program.service.d" \
         "/etc/systemd/system/$program-upgrade.service" "/etc/systemd/system/$program-upgrade.path" "/etc/init.d/$program" \
         "/lib/upgrade/keep.d/$program" "/data/on_boot.d/50-$program.sh" "/data/$program" \
         "/usr/local/bin/$program" "/usr/bin/${program:?}" "/opt/$program" "/etc/${program:?}" "/var/lib/$program" \
-        "/run/$program" "/var/run/$program" "/tmp/$program" "/tmp/$program-tree"
+        "/run/$program" "/var/run/$program" "/run/$program.runner" "/var/run/$program.runner" "/tmp/$program" "/tmp/$program-tree"
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
     remove_user
     rm -f "/usr/local/bin/$program-uninstall" "/usr/bin/$program-uninstall"

@@ -137,6 +137,29 @@ def test_a_request_is_taken_once(machine: Machine) -> None:
     assert (again.ok, "request" in again.text) == (False, True)
 
 
+def test_the_result_before_is_gone_while_it_installs(machine: Machine) -> None:
+    machine.stage(BAD)
+    machine.install()
+    assert read_last(machine.store.folder) is not None
+    machine.stage(b'#!/bin/sh\n[ ! -e "$(dirname "$0")/../../release/last.json" ]\n')
+    assert machine.install().ok
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "long"])
+def test_a_strange_request_is_taken_away_too(kind: str, machine: Machine) -> None:
+    machine.stage()
+    request = machine.staged / "request"
+    request.unlink()
+    if kind == "link":
+        request.symlink_to("/etc/passwd")
+    elif kind == "folder":
+        request.mkdir()
+    else:
+        request.write_bytes(b"7" * 100)
+    assert not machine.install().ok
+    assert not os.path.lexists(request)
+
+
 def test_an_older_release_is_refused_on_a_first_upgrade(machine: Machine) -> None:
     machine.stage(version="0.0.9")
     last = machine.install()

@@ -200,3 +200,9 @@ def test_a_package_is_checked_to_its_last_byte() -> None:
         with pytest.raises(IdentityError) as error:
             check_package(io.BytesIO(wrong), good)
         assert error.value.code == "release.package"
+
+
+def test_a_version_that_runs_counts_besides_accepted_ones(store: ReleaseStore) -> None:
+    install(store, signed(OWNER, "0.1.0"))
+    assert code(store, signed(OWNER, "0.2.0"), running="0.3.0") == "release.downgrade"
+    assert store.admit(*signed(OWNER, "0.3.0"), running="0.3.0").way == "upgrade"
