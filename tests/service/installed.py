@@ -128,7 +128,7 @@ class Service:
         def hears() -> bool:
             self.machine.run(["logger", "a line without a device"]).text()
             sources = (self.status() or {"sources": []})["sources"]
-            return any(f"/{step} " in s["name"] and s["lines"] for s in sources)
+            return any(f"/{step} " in s["name"] and s.get("lines") for s in sources)
 
         self.until(f"{step} reads", hears)
 
