@@ -7,7 +7,8 @@ set -u
 main() {
     mkdir -p @RUN@ && chown @USER@: @RUN@
     volatile=@VOLATILE@
-    [ -z "$volatile" ] || { mkdir -p "$volatile" && chown @USER@: "$volatile" && chmod 700 "$volatile"; }
+    # The user makes it: in /tmp a link could lead a chown of root elsewhere.
+    [ -z "$volatile" ] || as_user "mkdir -p -m 700 $volatile"
     mkdir -p @RUN@.runner && chmod 700 @RUN@.runner
     echo $$ >@RUN@.runner/run.pid
     child='' keeper=''
@@ -35,6 +36,15 @@ run() {
         exec @BASE@/current/@PROGRAM@ serve
     fi
     exec su -s /bin/sh @USER@ -c 'exec @BASE@/current/@PROGRAM@ serve'
+}
+
+as_user() {
+    user=@USER@
+    if [ $user = root ]; then
+        sh -c "$1"
+    else
+        su -s /bin/sh @USER@ -c "$1"
+    fi
 }
 
 keep_lines() {

@@ -178,3 +178,20 @@ def test_previous_release_of_the_old_key_can_come_back(shell: list[str], tmp_pat
     text = "name='' labels='' ram=0 kept='' store=0 token='' made='' from=x pin='' variant=''\nset_up_files\n"
     assert call(shell, tmp_path, keys, f"passing=0\n{text}") == 1
     assert call(shell, tmp_path, keys, f"passing=1\n{text}") == 0
+
+
+@as_root
+@in_each_shell
+def test_runner_gives_nothing_away_through_a_link_in_ram(shell: list[str], folder: Path) -> None:
+    victim, volatile = folder / "victim", folder / "volatile"
+    victim.mkdir(mode=0o755)
+    volatile.symlink_to(victim)
+    text = (ROOT / "packaging/install/run.sh").read_text()
+    for name, value in {"RUN": folder / "run", "PROGRAM": "edge-agent", "USER": "nobody", "VOLATILE": volatile}.items():
+        text = text.replace(f"@{name}@", str(value))
+    # The runner ends where it would begin to start the program.
+    script = text.replace('{ main "$@"; }', "mkfifo() { exit 7; }\nmain").replace(
+        "@BASE@/current/edge-agent", "/bin/true"
+    )
+    assert subprocess.run([*shell, "-c", script], check=False).returncode == 7
+    assert (victim.stat().st_uid, victim.stat().st_mode & 0o777) == (0, 0o755)
