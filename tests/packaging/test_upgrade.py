@@ -99,7 +99,7 @@ def join_phones(machine: SystemdMachine, first: int, count: int) -> None:
     run(machine, "cat >>/var/log/ap.log && chmod 644 /var/log/ap.log", lines.encode())
 
 
-def test_mesh_is_upgraded_node_by_node_and_a_broken_release_goes_back(
+def test_mesh_is_upgraded_and_a_broken_release_goes_back(
     releases: list[Path], machines: tuple[SystemdMachine, SystemdMachine]
 ) -> None:
     hub, porch = machines

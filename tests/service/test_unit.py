@@ -112,6 +112,7 @@ def test_a_line_becomes_an_alert_under_the_sandbox(service: Service, sink: Sink,
     machine.run(["edge-agent", "sink", "connect", sink.url], sink.key.encode(), timeout=90).text()
     service.cli("camera", "add", "porch", f"file:{state}/photos")
     service.apply(story(FILTERS).replace("tail: auto", "tail: journald"))
+    service.until("the camera's label", lambda: service.cli("nodes")[0]["labels"].get("camera"))
     service.read("wifi")
     service.joins(1)
     service.until("an alert", sink.building.alerts)

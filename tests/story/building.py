@@ -156,8 +156,9 @@ class Node:
     # -- asking --------------------------------------------------------------------------------------------------------
 
     def ask(self, verb: str, path: str, value: dict[str, Any] | None = None, *, timeout: float = 30.0) -> Any:
+        """The answer of the agent's API; `value` is the query of a GET or the body of a POST."""
         with Client(self.socket, timeout=timeout) as client:
-            return client.get(path) if verb == "get" else client.post(path, value)
+            return client.get(path, **(value or {})) if verb == "get" else client.post(path, value)
 
     def status(self) -> dict[str, Any] | None:
         """The answer of `status`, or None while it does not answer."""
