@@ -10,7 +10,7 @@ from agent.health import HealthRegistry
 from agent.identity import Identity
 from agent.mesh import Mesh, Probes
 from agent.node.admission import Admission
-from agent.node.configured import journal_file
+from agent.node.configured import journal_file, packages_folder
 from agent.node.handing_out import HandingOut
 from agent.node.node import Delivery, Programs, Stores
 from agent.node.signed_labels import SignedLabels
@@ -87,5 +87,5 @@ def make_resources(
         cameras=cameras,
         blobs=resources.Blobs(blobs, stores.exchange, mesh, stores.added),
         sink=sink,
-        upgrades=resources.Upgrades(mesh, blobs, Library(config.state / "packages"), stores.handed_out),
+        upgrades=resources.Upgrades(mesh, blobs, Library(packages_folder(config)), stores.handed_out),
     )

@@ -24,6 +24,9 @@ from agent.frozen import own_command
 from agent.installed import Installed, installed
 from agent.mesh import Handler
 from agent.release import (
+    INSTALLER,
+    MANIFEST,
+    MAX_INSTALLER,
     OFFER,
     REQUEST,
     STAGE,
@@ -46,8 +49,6 @@ log = logging.getLogger(__name__)
 
 FETCH = 1800.0
 """Seconds in which the files must come."""
-MANIFEST, SIGNATURE, INSTALLER = "manifest.json", "manifest.json.sig", "install.sh"
-MAX_INSTALLER = 1 << 20
 _OWNER = "upgrade"
 _UNITS = ("/etc/systemd/system/edge-agent-upgrade.path", "/lib/systemd/system/edge-agent-upgrade.path")
 
@@ -264,7 +265,7 @@ class Upgrades:
 
     def _keep_manifest(self, offered: Offer) -> None:
         (self.folder / MANIFEST).write_bytes(offered.manifest)
-        (self.folder / SIGNATURE).write_bytes(offered.signature)
+        (self.folder / f"{MANIFEST}.sig").write_bytes(offered.signature)
 
 
 def _operators(peer: Peer) -> None:

@@ -1,6 +1,6 @@
 """Releases: the signed manifest, the key that nodes pin, the rule about what may be installed, and signing on the owner's side."""
 
-from agent.release.dist import Checked, read_dist, sign_dist, verify_dist
+from agent.release.dist import INSTALLER, MANIFEST, MAX_INSTALLER, Checked, read_dist, sign_dist, verify_dist
 from agent.release.files import check_package
 from agent.release.installing import install_staged, read_last
 from agent.release.keys import PublicKey, SigningKey, UsignKey
@@ -24,6 +24,7 @@ from agent.release.store import Admission, ReleaseStore
 from agent.release.version import Version
 
 __all__ = [
+    "INSTALLER", "MANIFEST", "MAX_INSTALLER",
     "OFFER",
     "REQUEST",
     "STAGE",

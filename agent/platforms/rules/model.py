@@ -1,4 +1,4 @@
-"""What is this device called?"""
+"""The name and the model of this device."""
 
 from __future__ import annotations
 
